@@ -1,0 +1,16 @@
+//! The pure logic of reelshift: what a phase, a run and a batch may do, how work is cut
+//! into batches and chunks, how long to wait before the next attempt, and how long the
+//! rest will take. Nothing here performs I/O or reads a clock.
+
+pub mod backoff;
+pub mod batching;
+pub mod chunk;
+pub mod eta;
+pub mod phase;
+pub mod state;
+
+pub use backoff::Backoff;
+pub use batching::FileBatcher;
+pub use chunk::ChunkSizer;
+pub use phase::Phase;
+pub use state::{BatchState, JobKind, RunState, UnknownName};

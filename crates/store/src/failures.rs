@@ -1,0 +1,139 @@
+//! `processing_error_log`: one row for every failed attempt and item.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::Result;
+
+/// The specification's `severity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// The specification's `user_impact`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserImpact {
+    None,
+    Low,
+    Medium,
+    High,
+}
+
+impl UserImpact {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A row to be written to `processing_error_log`. The adapter cuts texts to the columns'
+/// lengths; the times are the database's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorRecord {
+    /// UUIDv7, so that rows sort by time.
+    pub id: Uuid,
+    /// NULL for a batch; written as NULL when the video is gone.
+    pub video_id: Option<String>,
+    /// `backfill` or `hash`.
+    pub processing_stage: String,
+    /// `file_missing`, `database_deadlock`, …: what `rerun --type` takes.
+    pub error_type: String,
+    pub error_message: String,
+    /// SQLSTATE and server code, or the errno's name.
+    pub error_code: Option<String>,
+    /// The chain of causes, one a line.
+    pub stack_trace: Option<String>,
+    /// Worker, host, version, batch, bounds, attempt.
+    pub system_state: serde_json::Value,
+    pub recovery_strategy: String,
+    /// The trace id, to look up.
+    pub correlation_id: Option<String>,
+    pub severity: Severity,
+    pub user_impact: UserImpact,
+}
+
+/// A group of error rows with one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorGroup {
+    pub processing_stage: String,
+    pub error_type: String,
+    pub severity: String,
+    pub count: u64,
+    /// Rows whose work succeeded later.
+    pub recovered: u64,
+    pub first_at: DateTime<Utc>,
+    pub last_at: DateTime<Utc>,
+    /// One message of the group.
+    pub sample: String,
+    pub sample_video_id: Option<String>,
+    pub recovery_strategy: Option<String>,
+}
+
+/// One error row, as read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorEntry {
+    pub id: String,
+    pub video_id: Option<String>,
+    pub processing_stage: String,
+    pub error_type: String,
+    pub error_message: String,
+    pub error_code: Option<String>,
+    pub stack_trace: Option<String>,
+    pub system_state: Option<serde_json::Value>,
+    pub recovery_strategy: Option<String>,
+    pub recovery_attempted: bool,
+    pub recovery_successful: Option<bool>,
+    pub recovery_timestamp: Option<DateTime<Utc>>,
+    pub correlation_id: Option<String>,
+    pub parent_error_id: Option<String>,
+    pub severity: String,
+    pub user_impact: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which error rows to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorSelection {
+    /// Rows whose `system_state` names this batch.
+    pub batch: Option<Uuid>,
+    pub error_type: Option<String>,
+    pub processing_stage: Option<String>,
+}
+
+/// What failed and why.
+#[async_trait]
+pub trait Failures {
+    /// Writes error rows.
+    async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()>;
+
+    /// Errors grouped by stage and type, largest group first.
+    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>>;
+
+    /// The newest `limit` error rows.
+    async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>>;
+}

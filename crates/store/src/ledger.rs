@@ -1,0 +1,306 @@
+//! Runs, batches, leases and workers: the ledger that is the queue.
+//!
+//! Rules that every adapter keeps in SQL, not in Rust:
+//! - a transition happens only from the state it is allowed from, in one statement with
+//!   its `WHERE`, or in one transaction;
+//! - whatever a worker writes about a batch is conditioned on its lease token, whatever a
+//!   planner writes about a run on its planner token;
+//! - ids compare as the database compares them (its collation), never in Rust.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reelshift_plan::{BatchState, JobKind, RunState};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{ErrorRecord, Result};
+
+/// Which videos a run is over. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoFilter {
+    /// `videos.project_id` equals this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub project: Option<String>,
+    /// `videos.status` equals this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
+    /// `videos.created_at` is at or after this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created_after: Option<DateTime<Utc>>,
+    /// `videos.created_at` is before this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+/// What a run plans: stored as JSON with the run, so that any planner can go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunPlan {
+    pub filter: VideoFilter,
+    /// Backfill: videos in a batch.
+    pub batch_rows: u32,
+    /// Hash: bytes in a batch.
+    pub batch_bytes: u64,
+    /// Hash: files in a batch, at most.
+    pub batch_files: u32,
+    /// Attempts that a batch of this run gets.
+    pub max_attempts: u32,
+}
+
+impl RunPlan {
+    /// Identifies the set of videos that a run of `kind` is over: two active runs never
+    /// share it, however their batches are cut.
+    #[must_use]
+    pub fn key(&self, kind: JobKind) -> String {
+        let filter = serde_json::json!([kind, self.filter]).to_string();
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, filter.as_bytes()).to_string()
+    }
+}
+
+/// A run to be created.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub id: Uuid,
+    pub kind: JobKind,
+    pub plan: RunPlan,
+    /// `user@host` of whoever enqueued it.
+    pub created_by: String,
+    /// W3C `traceparent` of the run's span.
+    pub traceparent: Option<String>,
+}
+
+/// A run as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    pub id: Uuid,
+    pub kind: JobKind,
+    pub state: RunState,
+    /// Why it is in this state, where somebody or something decided so.
+    pub reason: Option<String>,
+    pub plan: RunPlan,
+    /// The id of the last video that planning has passed.
+    pub planned_to: Option<String>,
+    /// 0 while the first plan is made, then the number of the sweep.
+    pub round: u32,
+    /// Sums over the batches planned so far.
+    pub batches_total: u64,
+    pub rows_total: u64,
+    pub bytes_total: u64,
+    pub created_by: String,
+    pub traceparent: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// What came of creating a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreatedRun {
+    New(Run),
+    /// A run over the same videos is planning, running, sweeping or paused.
+    Existing(Run),
+}
+
+/// The right to add batches to a run, fenced by its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannerLease {
+    pub run: Run,
+    pub token: i64,
+}
+
+/// What a batch covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bounds {
+    /// Videos with `after < id <= upto` (from the first video where `after` is `None`).
+    Range { after: Option<String>, upto: String },
+    /// These videos, by id, in key order.
+    Items(Vec<String>),
+}
+
+/// A batch to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBatch {
+    pub id: Uuid,
+    pub bounds: Bounds,
+    /// Videos that need work, and their `file_size` in sum (hash only).
+    pub rows_total: u64,
+    pub bytes_total: u64,
+    pub traceparent: Option<String>,
+}
+
+/// A worker's right to a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    pub seq: i64,
+    pub token: i64,
+}
+
+/// A batch that this worker has just leased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub lease: Lease,
+    pub id: Uuid,
+    pub run_id: Uuid,
+    pub kind: JobKind,
+    pub filter: VideoFilter,
+    pub bounds: Bounds,
+    /// Backfill: the last id that is committed; go on after it.
+    pub checkpoint: Option<String>,
+    pub rows_total: u64,
+    pub bytes_total: u64,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    pub max_attempts: u32,
+    /// The error log row of the last failed attempt.
+    pub last_error_id: Option<String>,
+    pub traceparent: Option<String>,
+}
+
+/// A batch whose work is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    pub lease: Lease,
+    /// As claimed: the attempts of this chain are marked as recovered.
+    pub last_error_id: Option<String>,
+}
+
+/// A worker process, registered for as long as it lives.
+#[derive(Debug, Clone)]
+pub struct NewWorker {
+    /// Unique to this start of the process.
+    pub id: Uuid,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+}
+
+/// What a worker says of itself with every heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WorkerActivity {
+    /// What it does now, for people.
+    pub doing: String,
+    /// Since it started.
+    pub rows_done: u64,
+    pub bytes_done: u64,
+    /// Recent rates.
+    pub rows_per_second: f64,
+    pub bytes_per_second: f64,
+}
+
+/// Which failed work to enqueue again. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RerunSelection {
+    pub run: Option<Uuid>,
+    pub batch: Option<Uuid>,
+    /// `processing_error_log.error_type` of the batch's last error or the item's error.
+    pub error_type: Option<String>,
+    /// Only quarantined items; otherwise failed batches and quarantined items.
+    pub quarantined_only: bool,
+    /// Count only, change nothing.
+    pub dry_run: bool,
+}
+
+/// What was enqueued again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Rerun {
+    /// New batches made for failed ones.
+    pub batches: u64,
+    /// Items taken out of quarantine, and the new batches that hold them.
+    pub items: u64,
+    pub item_batches: u64,
+}
+
+/// The queue: runs, batches, leases and workers.
+#[async_trait]
+pub trait Ledger {
+    /// Creates a run in state `planning` with no planner, unless an active or paused run
+    /// has the same [`RunPlan::key`].
+    async fn create_run(&self, run: &NewRun) -> Result<CreatedRun>;
+
+    /// The run with this id.
+    async fn run(&self, id: Uuid) -> Result<Option<Run>>;
+
+    /// Runs in `planning`, `running` or `sweeping`, oldest first, of `kind` if given.
+    async fn active_runs(&self, kind: Option<JobKind>) -> Result<Vec<Run>>;
+
+    /// Takes the right to plan a run in `planning` or `sweeping`: granted when nobody has
+    /// it or when its holder has not written for `timeout`. `planner` is who, for people.
+    async fn take_planning(&self, run: Uuid, planner: &str, timeout: Duration) -> Result<Option<PlannerLease>>;
+
+    /// Whether somebody holds the right to plan `run` and has written within `timeout`.
+    async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool>;
+
+    /// Adds batches in state `pending` and moves `planned_to`, in one transaction. With no
+    /// batches it only says that the planner lives, and moves `planned_to`.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the run's; nothing is added.
+    async fn add_batches(&self, lease: &PlannerLease, planned_to: Option<&str>, batches: &[NewBatch]) -> Result<()>;
+
+    /// Ends planning: `planning` becomes `running`; `sweeping` becomes `running` when it
+    /// added a batch in this round, else `done`. A run that holds no batch at all is
+    /// `done`. Returns the new state.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the run's.
+    async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState>;
+
+    /// Gives the right to plan back without ending it, so that another takes it at once.
+    async fn release_planning(&self, lease: &PlannerLease) -> Result<()>;
+
+    /// Moves a `running` run on, if no batch of it is pending or leased: to `failed` when
+    /// a failed batch has no rerun, else to `sweeping` (backfill; `planned_to` cleared, the
+    /// round counted up, no planner) or `done` (hash). Returns the state it then has.
+    /// Several callers at once move it once.
+    async fn settle(&self, run: Uuid) -> Result<RunState>;
+
+    /// Leases up to `max` due batches of `kind`, oldest runs first, within a run by
+    /// priority, time and sequence. Batches of paused or ended runs are not touched, and
+    /// rows that another claimer holds are skipped.
+    async fn claim(&self, worker: Uuid, kind: JobKind, max: u32) -> Result<Vec<Claimed>>;
+
+    /// Marks batches as done, those whose lease is still held; returns how many were.
+    async fn finish(&self, finished: &[Finished]) -> Result<u64>;
+
+    /// Ends an attempt that failed, in one transaction: writes `error` (its
+    /// `parent_error_id` is the batch's last error), counts the attempt, and makes the
+    /// batch `pending` again after `delay`, or `failed` when `retry` is false or its
+    /// attempts are used up. Returns the new state.
+    ///
+    /// # Errors
+    /// `LeaseLost`: the attempt was another's to end; nothing is written.
+    async fn fail_attempt(&self, lease: Lease, retry: bool, delay: Duration, error: &ErrorRecord) -> Result<BatchState>;
+
+    /// Gives leased batches back as they are, to be claimed at once; no attempt counts.
+    async fn release(&self, leases: &[Lease]) -> Result<u64>;
+
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
+
+    /// Says that the worker lives. `false` when it had been taken for lost meanwhile: its
+    /// leases are gone, and it is counted as live again from now.
+    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool>;
+
+    /// The worker leaves: whatever it still leases becomes pending, and its row says so.
+    async fn deregister_worker(&self, worker: Uuid) -> Result<()>;
+
+    /// Takes the leases of workers that were silent for `timeout`: one transaction a
+    /// worker, which checks its heartbeat again. No attempt counts. Returns the number of
+    /// batches that became pending. Workers being reaped by another are skipped.
+    async fn reap(&self, timeout: Duration) -> Result<u64>;
+
+    /// Whether any work is open: a run is active, or a batch is leased.
+    async fn has_open_work(&self) -> Result<bool>;
+
+    /// Pauses the active runs of which more than a tenth of at least 20 batches are
+    /// `failed` (reruns of failed batches and quarantined items do not count), with the
+    /// reason. Returns them.
+    async fn pause_failing(&self) -> Result<Vec<Run>>;
+
+    /// Enqueues failed batches again, as new batches with `parent_id`, and quarantined
+    /// items, as batches of up to the plan's size whose bounds are items; opens their runs
+    /// again. A failed batch that was rerun already is not selected.
+    async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun>;
+}

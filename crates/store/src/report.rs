@@ -1,0 +1,152 @@
+//! What people look at: the snapshot behind `status`, the analysis behind `inspect`, the
+//! checks behind `validate`.
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::Result;
+use crate::ledger::{Run, WorkerActivity};
+
+/// The batches of a run, counted by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct BatchCounts {
+    pub pending: u64,
+    pub leased: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}
+
+/// A run with its progress.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    #[serde(flatten)]
+    pub run: Run,
+    pub batches: BatchCounts,
+    pub rows_done: u64,
+    pub bytes_done: u64,
+    /// Items of this run in quarantine.
+    pub quarantined: u64,
+    /// Failed batches that nobody has enqueued again.
+    pub failed_open: u64,
+    /// From creation to the end, or to now; by the database's clock.
+    pub elapsed_seconds: f64,
+}
+
+/// A worker with what it says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerReport {
+    pub id: Uuid,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    /// `live`, `lost` or `left`.
+    pub state: String,
+    pub started_at: DateTime<Utc>,
+    pub seen_seconds_ago: f64,
+    pub leases: u64,
+    #[serde(flatten)]
+    pub activity: WorkerActivity,
+}
+
+/// Everything that `status` shows, read at one moment of the database's clock.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Snapshot {
+    pub at: DateTime<Utc>,
+    pub server: String,
+    /// The newest runs first.
+    pub runs: Vec<RunReport>,
+    /// Live workers, and those lost or gone within the last ten minutes.
+    pub workers: Vec<WorkerReport>,
+    pub errors: Vec<crate::failures::ErrorGroup>,
+}
+
+/// The specification's current-state analysis, with what will surprise an operator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    pub server: String,
+    pub total_videos: u64,
+    pub uploaded_count: u64,
+    /// `ground_truth_generated = TRUE`.
+    pub processed_count: u64,
+    /// Bytes.
+    pub avg_file_size: Option<f64>,
+    pub total_file_size: Option<f64>,
+    pub latest_upload: Option<DateTime<Utc>>,
+    pub earliest_upload: Option<DateTime<Utc>>,
+    /// The last 30 days, newest first.
+    pub daily: Vec<DailyUploads>,
+    /// Rows by `status`, `processing_status` and `ground_truth_generated`, with the state
+    /// that they map to.
+    pub states: Vec<StateCount>,
+    /// `processing_status = 'completed'` without ground truth: maps to `failed`.
+    pub completed_without_ground_truth: u64,
+    /// `file_size` NULL, negative, or at the limit of its column.
+    pub suspicious_sizes: u64,
+    pub without_file_path: u64,
+}
+
+/// One day of uploads.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DailyUploads {
+    pub upload_date: NaiveDate,
+    pub daily_uploads: u64,
+    /// Bytes.
+    pub avg_size: Option<f64>,
+}
+
+/// How many rows have one combination of the legacy columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StateCount {
+    pub status: Option<String>,
+    pub processing_status: Option<String>,
+    pub ground_truth_generated: Option<bool>,
+    pub count: u64,
+    pub becomes: String,
+}
+
+/// The outcome of one check of `validate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `metadata`, `workflow_state`, …
+    pub name: String,
+    /// What was compared, for people.
+    pub description: String,
+    /// Rows that were looked at.
+    pub rows: u64,
+    /// Rows that differ.
+    pub differences: u64,
+    /// The first ten that differ, in key order: what, expected, found.
+    pub first: Vec<Difference>,
+}
+
+/// A row that does not hold what it must.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub video_id: String,
+    pub column: String,
+    pub expected: Option<String>,
+    pub found: Option<String>,
+}
+
+/// How many differences [`Check::first`] names.
+pub const FIRST_DIFFERENCES: u32 = 10;
+
+/// What people look at.
+#[async_trait]
+pub trait Reports {
+    /// The newest `runs` runs with their progress, workers, and error groups. Bounded: it
+    /// counts the ledger of these runs, never the platform's tables.
+    async fn snapshot(&self, runs: u32) -> Result<Snapshot>;
+
+    /// The specification's current-state analysis; works before expand.
+    async fn inspect(&self) -> Result<Inspection>;
+
+    /// Compares every row with what the specification's mappings say, in SQL that shares
+    /// nothing with the backfill's statements: integrity (each video has exactly one
+    /// status row), metadata, workflow state, ground truth status, stage, foreign keys,
+    /// enum values, hashes' form. Quarantined rows are differences too.
+    async fn validate(&self) -> Result<Vec<Check>>;
+}

@@ -1,0 +1,339 @@
+//! The schema steps: shipped in `migrations/`, journaled in `reelshift_schema_steps`,
+//! each undone by its `.down.sql`.
+//!
+//! [`apply`] is the one loop that executes them, for every adapter. A step whose
+//! statement succeeded but whose journal entry was not written is recognised by looking
+//! for the object that it creates.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{Result, StoreError};
+
+/// What a step creates, by which its success can be seen in the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    Table(String),
+    Column { table: String, name: String },
+    ForeignKey { table: String, name: String },
+    Index { table: String, name: String },
+    Trigger(String),
+    View(String),
+}
+
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Table(name) => write!(f, "table {name}"),
+            Self::Column { table, name } => write!(f, "column {table}.{name}"),
+            Self::ForeignKey { table, name } => write!(f, "foreign key {table}.{name}"),
+            Self::Index { table, name } => write!(f, "index {table}.{name}"),
+            Self::Trigger(name) => write!(f, "trigger {name}"),
+            Self::View(name) => write!(f, "view {name}"),
+        }
+    }
+}
+
+/// The group of steps that one `apply` takes. `Ledger` is reelshift's own tables; they
+/// come with the first `apply expand` and go last, on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepGroup {
+    Ledger,
+    Expand,
+    Index,
+    Automate,
+}
+
+impl StepGroup {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Expand => "expand",
+            Self::Index => "index",
+            Self::Automate => "automate",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Ledger, Self::Expand, Self::Index, Self::Automate]
+            .into_iter()
+            .find(|group| group.as_str() == name)
+    }
+}
+
+/// One reversible schema change, read from `NNNN_GROUP_NAME.up.sql` and `.down.sql`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub number: u32,
+    pub group: StepGroup,
+    /// The file's name without number and ending: `expand_videos_columns`.
+    pub name: String,
+    pub up: String,
+    pub down: String,
+    /// From the first line of the `.up.sql`: `-- creates: KIND NAME`.
+    pub creates: Object,
+}
+
+impl Step {
+    /// Reads the shipped steps, given as pairs of file name and text, in number order.
+    ///
+    /// # Panics
+    /// When a shipped file does not follow the rules above: the program was built wrong,
+    /// and a test of each adapter reads its steps.
+    #[must_use]
+    pub fn read_all<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Self> {
+        let files: std::collections::BTreeMap<&str, &str> = files.into_iter().collect();
+        files
+            .iter()
+            .filter_map(|(name, up)| Some((name.strip_suffix(".up.sql")?, *up)))
+            .map(|(stem, up)| {
+                Self::read(stem, up, files.get(format!("{stem}.down.sql").as_str()).copied())
+                    .unwrap_or_else(|| panic!("migrations/{stem}: bad name, header or no .down.sql"))
+            })
+            .collect()
+    }
+
+    fn read(stem: &str, up: &str, down: Option<&str>) -> Option<Self> {
+        let (number, name) = stem.split_once('_')?;
+        let (group, _) = name.split_once('_')?;
+        let header = up.lines().next()?.strip_prefix("-- creates: ")?;
+        let (kind, object) = header.split_once(' ')?;
+        let of_table = || object.split_once('.').map(|(t, n)| (t.to_owned(), n.to_owned()));
+        let creates = match kind {
+            "table" => Object::Table(object.to_owned()),
+            "trigger" => Object::Trigger(object.to_owned()),
+            "view" => Object::View(object.to_owned()),
+            "column" => of_table().map(|(table, name)| Object::Column { table, name })?,
+            "foreign-key" => of_table().map(|(table, name)| Object::ForeignKey { table, name })?,
+            "index" => of_table().map(|(table, name)| Object::Index { table, name })?,
+            _ => return None,
+        };
+        Some(Self {
+            number: number.parse().ok()?,
+            group: StepGroup::parse(group)?,
+            name: name.to_owned(),
+            up: up.to_owned(),
+            down: down?.to_owned(),
+            creates,
+        })
+    }
+
+    /// Identifies the step's text, so that a journal shows which text was executed.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.up.as_bytes()).simple().to_string()
+    }
+}
+
+/// A row of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalEntry {
+    pub number: u32,
+    pub name: String,
+    pub checksum: String,
+    /// Whether the step is complete; otherwise it was started and its end is not known.
+    pub done: bool,
+    pub started_at: chrono::DateTime<chrono::Utc>,
+    pub finished_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// The right to change the schema, held by one operator. It ends with [`Self::release`]
+/// or with the process that holds it, whichever comes first.
+#[async_trait]
+pub trait MigrationLock: Send {
+    async fn release(self: Box<Self>) -> Result<()>;
+}
+
+/// The schema of the database, and the journal of what was done to it.
+#[async_trait]
+pub trait Schema {
+    /// The product and version of the server, as it says: `MariaDB 10.11.14`.
+    async fn server(&self) -> Result<String>;
+
+    /// The steps that this adapter ships, in order.
+    fn steps(&self) -> &[Step];
+
+    /// Looks at the legacy `videos` table and at the server.
+    ///
+    /// # Errors
+    /// `Refused` when there is no table (or a view) `videos`, when one of the
+    /// specification's thirteen legacy columns is missing, when the key is not the single
+    /// column `id` of type CHAR, VARCHAR or TEXT, when the table's engine is not
+    /// transactional, or when the database is read-only.
+    async fn check_legacy(&self) -> Result<()>;
+
+    /// The journal in step order; empty when there is no journal yet.
+    async fn journal(&self) -> Result<Vec<JournalEntry>>;
+
+    /// Whether the schema has `object`.
+    async fn exists(&self, object: &Object) -> Result<bool>;
+
+    /// Takes the lock, without waiting.
+    ///
+    /// # Errors
+    /// `Refused`, saying who holds it, when somebody else does.
+    async fn lock_migration(&self) -> Result<Box<dyn MigrationLock>>;
+
+    /// Tries a step's statement once, waiting for no lock of the application's.
+    ///
+    /// # Errors
+    /// `Transient` when the table was locked.
+    async fn execute_step(&self, step: &Step) -> Result<()>;
+
+    /// How long to leave the application alone between two tries of [`Self::execute_step`].
+    fn retry_pause(&self) -> Duration;
+
+    /// Writes that `step` is about to be executed. Does nothing when it says so already.
+    async fn journal_started(&self, step: &Step) -> Result<()>;
+
+    /// Writes that `step` is complete.
+    async fn journal_done(&self, step: &Step) -> Result<()>;
+}
+
+/// What happened to one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// Its statement was executed now.
+    Applied,
+    /// The journal said that it was done.
+    AlreadyDone,
+    /// Its object was there though the journal did not say so: a process died between
+    /// the two.
+    Recognised,
+}
+
+/// How long [`apply`] tries one step before it gives up.
+pub const LOCK_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Applies every step of `groups` that the journal does not call done, in order, and
+/// tells `report` of each. `sleep` waits between tries.
+///
+/// # Errors
+/// `Refused` when another operator holds the migration lock, when a shipped step was
+/// journaled with another text, when an object that a step would create is there already
+/// without ever having been started, or when a lock was not free for [`LOCK_PATIENCE`].
+pub async fn apply<Sleep, Slept>(
+    store: &dyn crate::Store,
+    groups: &[StepGroup],
+    mut report: impl FnMut(&Step, StepOutcome) + Send,
+    sleep: Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    store.check_legacy().await?;
+    let lock = store.lock_migration().await?;
+    let applied = apply_locked(store, groups, &mut report, &sleep).await;
+    let released = lock.release().await;
+    applied.and(released)
+}
+
+async fn apply_locked<Sleep, Slept>(
+    store: &dyn crate::Store,
+    groups: &[StepGroup],
+    report: &mut (impl FnMut(&Step, StepOutcome) + Send),
+    sleep: &Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    let mut journal = store.journal().await?;
+    for step in store.steps().iter().filter(|step| groups.contains(&step.group)) {
+        let entry = journal.iter().find(|entry| entry.number == step.number);
+        if let Some(entry) = entry.filter(|entry| entry.checksum != step.checksum()) {
+            return Err(StoreError::Refused(format!(
+                "step {:04} {} was journaled with another text ({}): this database was migrated \
+                 by another version of reelshift; use that version",
+                step.number, step.name, entry.checksum
+            )));
+        }
+        if entry.is_some_and(|entry| entry.done) {
+            report(step, StepOutcome::AlreadyDone);
+            continue;
+        }
+        let exists = store.exists(&step.creates).await?;
+        // The journal's own table cannot be journaled before it exists.
+        let is_journal = step.number == store.steps()[0].number;
+        if exists && entry.is_none() && !is_journal {
+            return Err(StoreError::Refused(format!(
+                "step {:04} {} would create {}, which is there already and was not made by \
+                 reelshift: rename or drop it, then apply again",
+                step.number, step.name, step.creates
+            )));
+        }
+        let outcome = if exists {
+            StepOutcome::Recognised
+        } else {
+            if !is_journal {
+                store.journal_started(step).await?;
+            }
+            execute(store, step, sleep).await?;
+            StepOutcome::Applied
+        };
+        if is_journal {
+            store.journal_started(step).await?;
+        }
+        store.journal_done(step).await?;
+        report(step, outcome);
+        if is_journal {
+            journal = store.journal().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn execute<Sleep, Slept>(store: &dyn crate::Store, step: &Step, sleep: &Sleep) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    let mut waited = Duration::ZERO;
+    loop {
+        match store.execute_step(step).await {
+            Err(StoreError::Transient { message, .. }) if waited < LOCK_PATIENCE => {
+                tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
+                let pause = store.retry_pause();
+                sleep(pause).await;
+                waited += pause;
+            }
+            Err(StoreError::Transient { message, .. }) => {
+                return Err(StoreError::Refused(format!(
+                    "step {:04} {} did not get its lock within {} minutes ({message}): end the \
+                     transaction that holds it, then apply again",
+                    step.number,
+                    step.name,
+                    LOCK_PATIENCE.as_secs() / 60
+                )));
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_read_from_its_files() {
+        let steps = Step::read_all([
+            ("0102_expand_fk.up.sql", "-- creates: foreign-key t.fk\nALTER TABLE t ..."),
+            ("0102_expand_fk.down.sql", "ALTER TABLE t DROP FOREIGN KEY fk"),
+            ("0001_ledger_steps.up.sql", "-- creates: table reelshift_schema_steps\nCREATE ..."),
+            ("0001_ledger_steps.down.sql", "DROP TABLE reelshift_schema_steps"),
+        ]);
+        assert_eq!(steps.iter().map(|step| step.number).collect::<Vec<_>>(), [1, 102]);
+        assert_eq!(steps[0].group, StepGroup::Ledger);
+        assert_eq!(steps[1].creates.to_string(), "foreign key t.fk");
+        assert_ne!(steps[0].checksum(), steps[1].checksum());
+    }
+}

@@ -1,0 +1,124 @@
+//! The platform's rows: planning over them, filling them in, recording hashes.
+//!
+//! `WF(row)`, the specification's workflow state of the legacy columns: `completed` when
+//! `ground_truth_generated` is true; else `uploaded` when `processing_status` is
+//! `pending`, `processing` when it is `processing`, and `failed` otherwise (NULL too).
+//! `GT(row)`, its ground truth status: `completed`, `pending`, `generating`, `failed` by
+//! the same four cases. Stage: `completed`, `validation`, `ground_truth`, `validation`.
+//!
+//! A row *agrees* when `cls(workflow_state) = WF(row)` or `workflow_state = 'archived'`,
+//! where cls takes `initializing`, `uploading`, `uploaded` and `validating` for
+//! `uploaded`; NULL never agrees. A row *needs backfill* when it does not agree, when one
+//! of its four metadata columns is NULL though the specification's mapping of it is not,
+//! when it has no `video_processing_status` row, or when that row's `ground_truth_status`
+//! is not `GT(row)`; unless it is in quarantine for `backfill`.
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::ledger::{Bounds, Lease, VideoFilter};
+use crate::{ErrorRecord, Result};
+
+/// A stretch of the key range, for planning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The last id in it.
+    pub upto: String,
+    /// Videos in it that need backfill.
+    pub needing: u64,
+}
+
+/// What one chunk did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where the next chunk goes on; `None` when the batch's bounds are exhausted.
+    pub next: Option<String>,
+    /// Rows that were locked and brought into agreement.
+    pub rows: u32,
+}
+
+/// A video whose file is to be hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileToHash {
+    pub id: String,
+    /// As the platform stored it: data, not trusted.
+    pub file_path: String,
+    /// As the platform stored it, in bytes; it may be wrong, negative or NULL.
+    pub file_size: Option<i64>,
+}
+
+/// A file that was hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HashedFile {
+    pub id: String,
+    /// The path that was read: the hash is written only while it is still the row's.
+    pub file_path: String,
+    /// SHA-256, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// An item that failed for good: logged and set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailedItem {
+    pub video_id: String,
+    pub error: ErrorRecord,
+}
+
+/// The outcome of some files of a batch, written together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileResults {
+    pub hashed: Vec<HashedFile>,
+    /// Logged and set in quarantine.
+    pub failed: Vec<FailedItem>,
+    /// Logged only (a size that differs): the file is hashed all the same.
+    pub noticed: Vec<ErrorRecord>,
+}
+
+/// The rows of `videos` and `video_processing_status`.
+#[async_trait]
+pub trait Videos {
+    /// The window of up to `rows` videos that match `filter` after the id `after`, with
+    /// how many need backfill; `None` at the end of the table. Bounded work: the count
+    /// looks at the window only.
+    async fn window(&self, after: Option<&str>, rows: u32, filter: &VideoFilter) -> Result<Option<Window>>;
+
+    /// One backfill chunk, in one transaction, in exactly this order: the fence's row; the
+    /// ids of up to `limit` videos in `bounds` after `after` that match `filter` and need
+    /// backfill, locked, those that others hold skipped; their UPDATE, every value derived
+    /// from the row's own columns, `created_at` and `updated_at` as they are; their status
+    /// rows, inserted or brought into agreement; the batch's counts and checkpoint.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's; nothing is written.
+    async fn backfill_chunk(
+        &self,
+        lease: Lease,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Chunk>;
+
+    /// Up to `limit` videos after the id `after`, in key order, that match `filter`, have
+    /// a `file_path` that is not empty and no `file_hash`, and are not in quarantine for
+    /// `hash`.
+    async fn unhashed(&self, after: Option<&str>, limit: u32, filter: &VideoFilter) -> Result<Vec<FileToHash>>;
+
+    /// Those of `ids` that still have a `file_path` and no `file_hash` and are not in
+    /// quarantine for `hash`, in key order.
+    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>>;
+
+    /// Writes the outcome of some files in one transaction: the fence's row; `file_hash`
+    /// and `updated_at` of each hashed video whose `file_path` is still the one that was
+    /// read; error rows, quarantine, and the error columns of the failed items' status
+    /// rows (`error_count` counted up, `last_error_message`, `last_error_timestamp`); the
+    /// batch's counts. A video deleted meanwhile is logged with NULL `video_id`. Hashing a
+    /// file again after a failure marks the failure's error row as recovered. Returns how
+    /// many hashes were written.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's; nothing is written.
+    async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64>;
+}
