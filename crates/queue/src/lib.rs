@@ -1,14 +1,22 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! The only crate that names apalis: a [`Backend`](apalis_core::backend::Backend) over the
+//! ledger, so that apalis' monitor, worker builder, layers and graceful shutdown run the
+//! fleet.
+//!
+//! - [`session`]: a worker process is registered, beats, reaps the silent, and leaves.
+//! - [`backend`]: claims batches ahead of what can run, and hands them to apalis.
+//! - [`ack`]: writes how attempts ended, many at a time.
+//! - [`fleet`]: puts them together; what the `worker` crate calls.
+//!
+//! Why not one of apalis' own SQL storages: `docs/decisions.md`.
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub mod ack;
+pub mod activity;
+pub mod attempt;
+pub mod backend;
+pub mod fleet;
+pub mod session;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use activity::Activity;
+pub use attempt::AttemptEnd;
+pub use fleet::{Fleet, Handler, Lane};
+pub use session::{Session, Times};

@@ -1,0 +1,143 @@
+//! Writing how attempts ended. A flusher of its own gathers whatever ended while the last
+//! write was under way, so that short batches cost one statement for many, and an end is
+//! kept and written again while the database is away.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::ExecutionContext;
+use apalis_core::worker::ext::ack::Acknowledge;
+use reelshift_store::ledger::{Claimed, Finished, Lease};
+use reelshift_store::{ErrorRecord, SharedStore, StoreError};
+use tokio::sync::mpsc;
+
+use crate::AttemptEnd;
+use crate::backend::Slots;
+
+/// Builds the error row for a handler that panicked: `(batch, what it said)`.
+pub type DescribePanic = Arc<dyn Fn(&Claimed, &str) -> ErrorRecord + Send + Sync>;
+
+/// How long to wait before an end is written again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Ends written in one transaction.
+const MOST: usize = 512;
+
+/// An attempt that ended, on its way to the ledger.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Done(Finished),
+    Failed { lease: Lease, retry: bool, delay: Duration, error: Box<ErrorRecord> },
+    Returned(Lease),
+    /// Nothing to write: the lease is somebody else's.
+    Lost,
+}
+
+/// What apalis calls after each attempt.
+#[derive(Clone)]
+pub struct LedgerAck {
+    pub(crate) ended: mpsc::UnboundedSender<Ended>,
+    pub(crate) describe_panic: DescribePanic,
+}
+
+impl std::fmt::Debug for LedgerAck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerAck").finish_non_exhaustive()
+    }
+}
+
+/// The flusher is gone: the backend was closed before its last task ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the acknowledger is closed")]
+pub struct Closed;
+
+impl Acknowledge<()> for LedgerAck {
+    type Error = Closed;
+    type Future = Ready<Result<(), Closed>>;
+
+    fn ack(&mut self, result: &Result<(), BoxDynError>, context: &ExecutionContext) -> Self::Future {
+        let Some(batch) = context.data().get::<Arc<Claimed>>() else {
+            return ready(Err(Closed));
+        };
+        let lease = batch.lease;
+        let ended = match result {
+            Ok(()) => Ended::Done(Finished { lease, last_error_id: batch.last_error_id.clone() }),
+            Err(error) => match error.downcast_ref::<AttemptEnd>() {
+                Some(AttemptEnd::LeaseLost) => Ended::Lost,
+                Some(AttemptEnd::Drained) => Ended::Returned(lease),
+                Some(AttemptEnd::Failed { retry, delay, error }) => {
+                    Ended::Failed { lease, retry: *retry, delay: *delay, error: error.clone() }
+                }
+                None => Ended::Failed {
+                    lease,
+                    retry: true,
+                    delay: Duration::ZERO,
+                    error: Box::new((self.describe_panic)(batch, &error.to_string())),
+                },
+            },
+        };
+        ready(self.ended.send(ended).map_err(|_| Closed))
+    }
+}
+
+/// Writes ends until the channel is closed and empty.
+pub(crate) async fn flush(store: SharedStore, mut ended: mpsc::UnboundedReceiver<Ended>, slots: Arc<Slots>) {
+    let mut gathered = Vec::with_capacity(MOST);
+    while ended.recv_many(&mut gathered, MOST).await > 0 {
+        let count = gathered.len();
+        let mut finished = Vec::new();
+        let mut returned = Vec::new();
+        for end in gathered.drain(..) {
+            match end {
+                Ended::Done(done) => finished.push(done),
+                Ended::Returned(lease) => returned.push(lease),
+                Ended::Failed { lease, retry, delay, error } => {
+                    persist("failed attempt", || fail(&store, lease, retry, delay, &error)).await;
+                }
+                Ended::Lost => {}
+            }
+        }
+        if !finished.is_empty() {
+            persist("finished batches", || async { store.finish(&finished).await.map(drop) }).await;
+        }
+        if !returned.is_empty() {
+            persist("returned batches", || async { store.release(&returned).await.map(drop) }).await;
+        }
+        slots.free(count);
+    }
+}
+
+/// Ends a failed attempt. Its error row is written even where the lease was lost.
+async fn fail(
+    store: &SharedStore,
+    lease: Lease,
+    retry: bool,
+    delay: Duration,
+    error: &ErrorRecord,
+) -> reelshift_store::Result<()> {
+    match store.fail_attempt(lease, retry, delay, error).await {
+        Err(StoreError::LeaseLost) => store.record_errors(std::slice::from_ref(error)).await,
+        other => other.map(drop),
+    }
+}
+
+async fn persist<Fut>(what: &str, mut write: impl FnMut() -> Fut)
+where
+    Fut: Future<Output = reelshift_store::Result<()>>,
+{
+    loop {
+        match write().await {
+            Ok(()) => return,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(what, %error, "could not be written yet, trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            // The lease ends with our heartbeat at the latest, and another worker goes on.
+            Err(error) => {
+                tracing::error!(what, %error, "could not be written");
+                return;
+            }
+        }
+    }
+}

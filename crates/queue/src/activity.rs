@@ -1,0 +1,104 @@
+//! What this worker does, counted where it happens and read by the heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use reelshift_plan::eta::Rate;
+use reelshift_store::ledger::WorkerActivity;
+
+/// Recent rates follow this half-life: slow enough to read, fast enough to show a stall.
+const HALF_LIFE: Duration = Duration::from_secs(5);
+
+/// Counters shared by all handlers of one worker process.
+#[derive(Debug)]
+pub struct Activity {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    doing: Mutex<BTreeMap<i64, String>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    rows: u64,
+    bytes: u64,
+    row_rate: Rate,
+    byte_rate: Rate,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            doing: Mutex::default(),
+            seen: Mutex::new(Seen {
+                at: Instant::now(),
+                rows: 0,
+                bytes: 0,
+                row_rate: Rate::new(HALF_LIFE),
+                byte_rate: Rate::new(HALF_LIFE),
+            }),
+        }
+    }
+}
+
+impl Activity {
+    pub fn add_rows(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says that the batch `seq` is being worked on; the guard takes it back.
+    pub fn begin(&self, seq: i64, what: String) -> impl Drop + '_ {
+        self.doing().insert(seq, what);
+        Doing { activity: self, seq }
+    }
+
+    fn doing(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, String>> {
+        self.doing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What the next heartbeat says; `word` describes a worker with nothing to do.
+    pub(crate) fn report(&self, word: &str) -> WorkerActivity {
+        let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let doing = {
+            let doing = self.doing();
+            match doing.values().next() {
+                None => word.to_owned(),
+                Some(first) if doing.len() == 1 => first.clone(),
+                Some(first) => format!("{first} and {} more", doing.len() - 1),
+            }
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let elapsed = seen.at.elapsed();
+        let (new_rows, new_bytes) = (rows - seen.rows, bytes - seen.bytes);
+        seen.row_rate.observe(new_rows, elapsed);
+        seen.byte_rate.observe(new_bytes, elapsed);
+        (seen.at, seen.rows, seen.bytes) = (Instant::now(), rows, bytes);
+        WorkerActivity {
+            doing,
+            rows_done: rows,
+            bytes_done: bytes,
+            rows_per_second: seen.row_rate.per_second(),
+            bytes_per_second: seen.byte_rate.per_second(),
+        }
+    }
+}
+
+struct Doing<'a> {
+    activity: &'a Activity,
+    seq: i64,
+}
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        self.activity.doing().remove(&self.seq);
+    }
+}

@@ -1,0 +1,109 @@
+//! One worker process: a lane of handlers for each job kind, run by apalis' monitor.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use apalis::layers::WorkerBuilderExt;
+use apalis::prelude::{Monitor, WorkerBuilder};
+use futures::future::BoxFuture;
+use reelshift_plan::JobKind;
+use reelshift_store::ledger::Claimed;
+use tokio_util::sync::CancellationToken;
+
+use crate::ack::DescribePanic;
+use crate::backend::FleetBackend;
+use crate::{AttemptEnd, Session};
+
+/// Executes one attempt at a batch. Safe to run twice: whatever it writes is fenced.
+pub type Handler =
+    Arc<dyn Fn(Arc<Claimed>) -> BoxFuture<'static, Result<(), AttemptEnd>> + Send + Sync>;
+
+/// The handlers of one job kind.
+#[derive(Clone)]
+pub struct Lane {
+    pub kind: JobKind,
+    /// Batches executed at once, at least 1.
+    pub concurrency: usize,
+    pub handler: Handler,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane")
+            .field("kind", &self.kind)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs lanes until told to drain.
+pub struct Fleet {
+    session: Arc<Session>,
+    describe_panic: DescribePanic,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    #[must_use]
+    pub fn new(session: Arc<Session>, describe_panic: DescribePanic) -> Self {
+        Self { session, describe_panic }
+    }
+
+    /// Runs `lanes` until `draining` is cancelled, every running attempt has ended and
+    /// every end is written.
+    ///
+    /// # Errors
+    /// When apalis' monitor reports a worker that could not go on.
+    pub async fn run(
+        &self,
+        lanes: Vec<Lane>,
+        draining: CancellationToken,
+    ) -> Result<(), apalis_core::monitor::MonitorError> {
+        let mut monitor = Monitor::new();
+        for lane in lanes {
+            let session = Arc::clone(&self.session);
+            let describe_panic = Arc::clone(&self.describe_panic);
+            let draining = draining.clone();
+            monitor = monitor.register(move |restarts| {
+                let concurrency = lane.concurrency.max(1);
+                let backend = FleetBackend::start(
+                    &session,
+                    lane.kind,
+                    concurrency,
+                    &draining,
+                    Arc::clone(&describe_panic),
+                );
+                let slots = backend.slots();
+                let handler = Arc::clone(&lane.handler);
+                WorkerBuilder::new(format!("{}-{}-{restarts}", session.worker(), lane.kind))
+                    .backend(backend)
+                    .catch_panic()
+                    .concurrency(concurrency)
+                    .build(move |batch: Arc<Claimed>| {
+                        let attempt = handler(batch);
+                        let slots = Arc::clone(&slots);
+                        timed(attempt, move |took| slots.observe(took))
+                    })
+            });
+        }
+        monitor
+            .run_with_signal(async move {
+                draining.cancelled().await;
+                Ok(())
+            })
+            .await
+    }
+}
+
+async fn timed<T>(work: impl Future<Output = T>, observe: impl FnOnce(std::time::Duration)) -> T {
+    let started = Instant::now();
+    let outcome = work.await;
+    observe(started.elapsed());
+    outcome
+}

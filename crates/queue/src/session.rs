@@ -1,0 +1,159 @@
+//! A worker process in the fleet: registered while it lives, its heartbeat in a task of
+//! its own so that no long batch and no slow claim can delay it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelshift_store::ledger::NewWorker;
+use reelshift_store::{Result, SharedStore};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::Activity;
+
+/// The fleet's periods. All workers of a database should agree on `lease_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// A worker silent for this long loses its leases. Several heartbeats, so that one
+    /// slow statement does not.
+    pub lease_timeout: Duration,
+    pub heartbeat: Duration,
+    /// How often a worker looks for silent ones.
+    pub reap: Duration,
+    /// How often an idle worker looks for batches.
+    pub poll: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            lease_timeout: Duration::from_secs(8),
+            heartbeat: Duration::from_secs(2),
+            reap: Duration::from_millis(500),
+            poll: Duration::from_millis(250),
+        }
+    }
+}
+
+/// This process' membership in the fleet.
+#[derive(Debug)]
+pub struct Session {
+    store: SharedStore,
+    worker: Uuid,
+    times: Times,
+    activity: Arc<Activity>,
+    leave: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Session {
+    /// Registers the worker and starts its heartbeat and its reaping of others.
+    pub async fn join(store: SharedStore, worker: &NewWorker, times: Times) -> Result<Self> {
+        store.register_worker(worker).await?;
+        let session = Self {
+            store,
+            worker: worker.id,
+            times,
+            activity: Arc::default(),
+            leave: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        // The reaper acts only while this watch says since when the database has answered
+        // every heartbeat.
+        let (steady, steady_since) = tokio::sync::watch::channel(Some(Instant::now()));
+        session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(beat(
+            Arc::clone(&session.store),
+            session.worker,
+            times,
+            Arc::clone(&session.activity),
+            steady,
+        )));
+        session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(reap(
+            Arc::clone(&session.store),
+            times,
+            steady_since,
+        )));
+        session.tasks.close();
+        Ok(session)
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    #[must_use]
+    pub const fn worker(&self) -> Uuid {
+        self.worker
+    }
+
+    #[must_use]
+    pub const fn times(&self) -> Times {
+        self.times
+    }
+
+    #[must_use]
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Stops the heartbeat and leaves the fleet: no lease is left behind.
+    pub async fn leave(self) -> Result<()> {
+        self.leave.cancel();
+        self.tasks.wait().await;
+        // One last report, so that the totals of a short run are right.
+        self.store.heartbeat(self.worker, &self.activity.report("left")).await?;
+        self.store.deregister_worker(self.worker).await
+    }
+}
+
+async fn beat(
+    store: SharedStore,
+    worker: Uuid,
+    times: Times,
+    activity: Arc<Activity>,
+    steady: tokio::sync::watch::Sender<Option<Instant>>,
+) {
+    let mut ticks = interval(times.heartbeat);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match store.heartbeat(worker, &activity.report("waiting for batches")).await {
+            Ok(true) => {
+                steady.send_if_modified(|since| since.is_none() && since.replace(Instant::now()).is_none());
+            }
+            Ok(false) => {
+                tracing::warn!(%worker, "this worker was silent for too long: its leases went to others");
+                steady.send_replace(Some(Instant::now()));
+            }
+            Err(error) => {
+                tracing::warn!(%worker, %error, "the heartbeat was not written");
+                steady.send_replace(None);
+            }
+        }
+    }
+}
+
+/// Takes back what silent workers hold. Only while our own heartbeat has been answered for
+/// a whole lease timeout: after an outage of the database everybody's heartbeat is old,
+/// and the first one back must not take everybody's work.
+async fn reap(store: SharedStore, times: Times, steady_since: tokio::sync::watch::Receiver<Option<Instant>>) {
+    let mut ticks = interval(times.reap);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = ticks.tick().await;
+        // A process that was frozen itself has nothing to say about others yet.
+        let frozen = due.elapsed() > times.heartbeat;
+        let steady = steady_since.borrow().is_some_and(|since| since.elapsed() >= times.lease_timeout);
+        if frozen || !steady {
+            continue;
+        }
+        match store.reap(times.lease_timeout).await {
+            Ok(0) => {}
+            Ok(batches) => tracing::warn!(batches, "took batches back from a silent worker"),
+            Err(error) => tracing::debug!(%error, "could not look for silent workers"),
+        }
+    }
+}
