@@ -1,1 +1,104 @@
-fn main(){}
+//! The `reelshift` binary: reads the command line, runs one command, prints, and ends
+//! with the exit code that says what came of it.
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod database;
+mod exit;
+mod filter;
+mod look;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use owo_colors::OwoColorize;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::Outcome;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.global.verbose);
+    match run(cli).await {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(error) => {
+            anstream::eprintln!("{} {error:#}", "error:".red().bold());
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let stop = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(stop.clone()));
+    let context = Context::new(&cli.global, stop)?;
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(&context, &args).await,
+        Command::Inspect => commands::inspect::run(&context).await,
+        Command::Apply(args) => commands::apply::run(&context, &args).await,
+        Command::Enqueue(args) => commands::enqueue::run(&context, &args).await,
+        Command::Work(args) => commands::work::run(&context, &args).await,
+        Command::Status(args) => commands::status::run(&context, &args).await,
+        Command::Errors(args) => commands::errors::run(&context, &args).await,
+        Command::Rerun(args) => commands::rerun::run(&context, &args).await,
+        Command::Validate => commands::validate::run(&context).await,
+    }
+}
+
+/// Logs go to standard error: for people on a terminal, as JSON elsewhere.
+fn log(verbose: u8) {
+    let default = match verbose {
+        0 => "warn,reelshift=info",
+        1 => "warn,reelshift=debug",
+        _ => "info,reelshift=trace",
+    };
+    let filter = EnvFilter::try_from_env("REELSHIFT_LOG").unwrap_or_else(|_| default.into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).init();
+    } else {
+        builder.json().init();
+    }
+}
+
+/// The first signal drains; a second ends the process at once, which the fleet survives.
+async fn cancel_on_signal(stop: CancellationToken) {
+    if let Err(error) = signals(|| {
+        if stop.is_cancelled() {
+            std::process::exit(130);
+        }
+        stop.cancel();
+    })
+    .await
+    {
+        tracing::warn!(%error, "cannot listen for signals");
+    }
+}
+
+#[cfg(unix)]
+async fn signals(mut signalled: impl FnMut()) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => signalled(),
+            _ = interrupt.recv() => signalled(),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn signals(mut signalled: impl FnMut()) -> std::io::Result<()> {
+    loop {
+        tokio::signal::ctrl_c().await?;
+        signalled();
+    }
+}

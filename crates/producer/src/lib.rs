@@ -1,1 +1,144 @@
-//! x
+//! Plans and enqueues runs. Planning is a stream: batches are written as they are found,
+//! workers execute them while planning goes on, and memory stays flat.
+//!
+//! A planner holds the run's planning lease. When it dies, whoever takes the lease next
+//! (the same command again, or any worker) goes on after the last position written.
+
+mod backfill;
+mod hash;
+mod sink;
+pub mod trace;
+
+use std::time::Duration;
+
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run};
+use reelshift_store::{Result, SharedStore, StoreError};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::sink::BatchSink;
+
+/// A planner that has written nothing for this long has lost its right to plan.
+pub const PLANNER_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How planning stands; told after every write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub batches: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// How a planner's work on a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planned {
+    /// All batches are in; the run has this state now.
+    Complete(RunState),
+    /// Another planner has taken over; it goes on where this one stopped.
+    TakenOver,
+    /// Stopped on request; the fleet, or the same command again, goes on.
+    Stopped,
+}
+
+/// What came of an `enqueue`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The run as it stands afterwards.
+    pub run: Run,
+    /// Whether this call created it; otherwise it was there already.
+    pub created: bool,
+    /// `None` when another planner is at work on it, or when its plan was complete.
+    pub planned: Option<Planned>,
+    /// What this call added.
+    pub added: Progress,
+}
+
+/// Plans runs on a store.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    store: SharedStore,
+    /// Who plans, for people: `user@host`.
+    name: String,
+}
+
+impl Producer {
+    #[must_use]
+    pub const fn new(store: SharedStore, name: String) -> Self {
+        Self { store, name }
+    }
+
+    /// Creates a run and plans it, or goes on planning the active run over the same videos
+    /// when its planner is gone.
+    pub async fn enqueue(
+        &self,
+        kind: JobKind,
+        plan: reelshift_store::ledger::RunPlan,
+        stop: &CancellationToken,
+        report: impl FnMut(&Progress) + Send,
+    ) -> Result<Enqueued> {
+        let new = NewRun {
+            id: Uuid::now_v7(),
+            kind,
+            plan,
+            created_by: self.name.clone(),
+            traceparent: Some(trace::new_traceparent()),
+        };
+        let (run, created) = match self.store.create_run(&new).await? {
+            CreatedRun::New(run) => (run, true),
+            CreatedRun::Existing(run) => (run, false),
+        };
+        let mut added = Progress::default();
+        let planned = match self.store.take_planning(run.id, &self.name, PLANNER_TIMEOUT).await? {
+            Some(lease) => Some(self.plan(lease, stop, &mut added, report).await?),
+            None => None,
+        };
+        let run = self.store.run(run.id).await?.unwrap_or(run);
+        Ok(Enqueued { run, created, planned, added })
+    }
+
+    /// Plans on behalf of a planner that is gone, or sweeps; `None` when there is nothing
+    /// to take.
+    pub async fn resume(&self, run: Uuid, stop: &CancellationToken) -> Result<Option<Planned>> {
+        match self.store.take_planning(run, &self.name, PLANNER_TIMEOUT).await? {
+            Some(lease) => {
+                let planned = self.plan(lease, stop, &mut Progress::default(), |_| {}).await?;
+                Ok(Some(planned))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn plan(
+        &self,
+        lease: PlannerLease,
+        stop: &CancellationToken,
+        added: &mut Progress,
+        report: impl FnMut(&Progress) + Send,
+    ) -> Result<Planned> {
+        let mut sink = BatchSink::new(&*self.store, &lease, added, report);
+        let planned = match lease.run.kind {
+            JobKind::Backfill => backfill::plan(&*self.store, &lease.run, &mut sink, stop).await,
+            JobKind::Hash => hash::plan(&*self.store, &lease.run, &mut sink, stop).await,
+        };
+        match planned {
+            Ok(true) => match self.store.finish_planning(&lease).await {
+                Ok(state) => Ok(Planned::Complete(state)),
+                Err(StoreError::LeaseLost) => Ok(Planned::TakenOver),
+                Err(error) => Err(error),
+            },
+            Ok(false) => {
+                self.store.release_planning(&lease).await?;
+                Ok(Planned::Stopped)
+            }
+            Err(StoreError::LeaseLost) => Ok(Planned::TakenOver),
+            Err(error) => {
+                // Best effort: the lease times out by itself if this does not reach the database.
+                if let Err(unreleased) = self.store.release_planning(&lease).await {
+                    tracing::debug!(%unreleased, "the planning lease will time out");
+                }
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,1 +1,33 @@
-//! The mysql adapter.
+//! The storage port on MySQL (8.0.29 or later) and MariaDB (10.6 or later): one adapter in
+//! their common SQL, told apart only where a capability differs ([`server`]).
+//!
+//! What holds in every module:
+//! - sessions are READ COMMITTED, so that a statement locks the rows it changes and no
+//!   gaps between them;
+//! - rows are locked by primary key in ascending order, or skipped when held;
+//! - the connection counts rows that match (`CLIENT_FOUND_ROWS`), not rows that change;
+//! - ids bind as text and compare in the collation of `videos.id`.
+
+mod chunk;
+mod claim;
+mod connection;
+mod contact;
+mod error;
+mod failures;
+mod id_list;
+mod lease;
+mod ledger;
+mod legacy;
+mod lock;
+mod mapping;
+mod report;
+mod rerun;
+mod row;
+mod runs;
+mod schema;
+mod server;
+mod validate;
+mod videos;
+mod workers;
+
+pub use connection::{ConnectOptions, MySqlStore, connect};

@@ -1,1 +1,26 @@
-//! The sqlite adapter.
+//! The embedded adapter of reelshift's storage port: one SQLite file that several
+//! processes share.
+//!
+//! SQLite has one writer at a time for the whole file, so there are no row locks to skip.
+//! Every writing transaction begins IMMEDIATE (a transaction that only becomes a writer
+//! half-way fails at once when another was faster) and is short.
+
+mod claim;
+mod connect;
+mod error;
+mod failures;
+mod leases;
+mod ledger;
+mod mapping;
+mod planning;
+mod report;
+mod rerun;
+mod runs;
+mod schema;
+mod time;
+mod validate;
+mod videos;
+mod workers;
+
+pub use connect::{ConnectOptions, SqliteStore, connect};
+pub use reelshift_store::Result;

@@ -196,6 +196,28 @@ pub trait Schema {
     async fn journal_done(&self, step: &Step) -> Result<()>;
 }
 
+/// Checks that everything up to the end of expand is in place, as all but `apply`,
+/// `inspect` and `plan` need it.
+///
+/// # Errors
+/// `Refused`, saying what to type.
+pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
+    let journal = store.journal().await?;
+    let missing = store
+        .steps()
+        .iter()
+        .filter(|step| matches!(step.group, StepGroup::Ledger | StepGroup::Expand))
+        .find(|step| !journal.iter().any(|entry| entry.number == step.number && entry.done));
+    match missing {
+        None => Ok(()),
+        Some(step) => Err(StoreError::Refused(format!(
+            "this database is not expanded yet (step {:04} {} is missing): run `reelshift apply \
+             expand` first",
+            step.number, step.name
+        ))),
+    }
+}
+
 /// What happened to one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,1 +1,158 @@
-//! x
+//! A worker: handlers for each job kind over the queue, and the upkeep that any worker
+//! does for the fleet (settling runs, sweeping, planning for a producer that died).
+//!
+//! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
+//! - [`classify`]: what an error means, in one table a source.
+//! - [`record`]: the row of `processing_error_log` for a failure.
+//! - [`upkeep`]: what keeps runs moving when nobody else does.
+
+mod backfill;
+pub mod classify;
+mod hash;
+mod record;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use reelshift_media::MediaRoot;
+use reelshift_plan::JobKind;
+use reelshift_producer::Producer;
+use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
+use reelshift_store::ledger::{Claimed, NewWorker};
+use reelshift_store::{SharedStore, StoreError};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::record::Recorder;
+
+/// After SIGTERM, running work has this long to finish or checkpoint.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Hash batches executed at once: the second keeps the file slots busy while the last
+/// files of the first are read.
+const HASH_BATCHES: usize = 2;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Backfill batches, and files being hashed, at once; at least 1.
+    pub concurrency: usize,
+    /// Where the files are; without it the worker takes no hash batches.
+    pub media_root: Option<PathBuf>,
+    /// Return when no work is open anywhere in the fleet.
+    pub until_idle: bool,
+    pub times: Times,
+    /// Who this is, for people: host and version are recorded with every failure.
+    pub host: String,
+    pub version: String,
+}
+
+/// Why a worker could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Media(#[from] reelshift_media::MediaError),
+    #[error("the fleet stopped: {0}")]
+    Fleet(String),
+}
+
+/// Works until `stop` is cancelled or, with `until_idle`, until no work is open.
+///
+/// # Errors
+/// When the media root cannot be opened or the database refuses the worker at its start.
+/// Later trouble with the database is waited out.
+pub async fn run(
+    store: SharedStore,
+    options: &WorkerOptions,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
+    let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
+    let worker = NewWorker {
+        id: Uuid::now_v7(),
+        host: options.host.clone(),
+        pid: std::process::id(),
+        version: options.version.clone(),
+    };
+    let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
+    let recorder = Arc::new(Recorder::new(&worker));
+    let lanes = lanes(&session, &recorder, media.as_ref(), options, &stop);
+    let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
+
+    let upkeep = tokio::spawn(upkeep::run(
+        Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
+        Arc::clone(&store),
+        upkeep::Duties { until_idle: options.until_idle, hashes },
+        stop.clone(),
+    ));
+    let fleet = {
+        let recorder = Arc::clone(&recorder);
+        Fleet::new(
+            Arc::clone(&session),
+            Arc::new(move |batch: &Claimed, said: &str| recorder.panicked(batch, said)),
+        )
+    };
+    let deadline = {
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        }
+    };
+    let worked = tokio::select! {
+        worked = fleet.run(lanes, stop.clone()) => {
+            worked.map_err(|error| WorkerError::Fleet(error.to_string()))
+        }
+        () = deadline => {
+            tracing::warn!("the drain took too long: what is left goes back to the fleet");
+            Ok(())
+        }
+    };
+    stop.cancel();
+    drop(fleet);
+    if let Err(error) = upkeep.await {
+        tracing::error!(%error, "the upkeep did not end well");
+    }
+    match Arc::try_unwrap(session) {
+        Ok(session) => session.leave().await?,
+        // A handler cut off by the deadline still holds the session: its fence keeps it
+        // from writing once the leases are gone.
+        Err(session) => store.deregister_worker(session.worker()).await?,
+    }
+    worked
+}
+
+/// The registration list: every job kind and its handler.
+fn lanes(
+    session: &Arc<Session>,
+    recorder: &Arc<Recorder>,
+    media: Option<&Arc<MediaRoot>>,
+    options: &WorkerOptions,
+    stop: &CancellationToken,
+) -> Vec<Lane> {
+    let concurrency = options.concurrency.max(1);
+    let backfill = Arc::new(backfill::Backfill::new(Arc::clone(session), Arc::clone(recorder), stop.clone()));
+    let backfill: Handler = Arc::new(move |batch| {
+        let backfill = Arc::clone(&backfill);
+        async move { backfill.attempt(&batch).await }.boxed()
+    });
+    let mut lanes = vec![Lane { kind: JobKind::Backfill, concurrency, handler: backfill }];
+    if let Some(media) = media {
+        let hash = Arc::new(hash::Hash::new(
+            Arc::clone(session),
+            Arc::clone(recorder),
+            Arc::clone(media),
+            concurrency,
+            stop.clone(),
+        ));
+        let handler: Handler = Arc::new(move |batch| {
+            let hash = Arc::clone(&hash);
+            async move { hash.attempt(&batch).await }.boxed()
+        });
+        lanes.push(Lane { kind: JobKind::Hash, concurrency: HASH_BATCHES, handler });
+    }
+    lanes
+}

@@ -1,0 +1,230 @@
+//! The command line, as clap reads it. Precedence everywhere: option, then environment
+//! variable, then the TOML file, then the default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+use crate::filter::Condition;
+
+/// Moves a live video platform's database from its basic schema to an enhanced one, with
+/// a fleet of workers, while the application goes on.
+#[derive(Debug, Parser)]
+#[command(name = "reelshift", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The database: mysql://USER:PASSWORD@HOST:PORT/NAME or sqlite://PATH [default:
+    /// ./reelshift.db if that file exists]
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database: Option<String>,
+
+    /// The directory below which the video files are
+    #[arg(long, global = true, env = "REELSHIFT_MEDIA_ROOT", value_name = "PATH")]
+    pub media_root: Option<PathBuf>,
+
+    /// A TOML file with the same settings [default: ./reelshift.toml if that file exists]
+    #[arg(long, global = true, env = "REELSHIFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print one JSON document (one per line when watching) and nothing else
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say more: -v for progress in detail, -vv for every statement's retry
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a legacy database with video files, migrate it with two workers, show it all
+    Demo(DemoArgs),
+    /// Analyse the legacy database: rows, sizes, states, surprises
+    Inspect,
+    /// Apply a phase's schema steps, journaled; resumes where it stopped
+    Apply(ApplyArgs),
+    /// Plan a run and enqueue its batches
+    Enqueue(EnqueueArgs),
+    /// Execute batches until told to stop
+    Work(WorkArgs),
+    /// Show progress, workers and failures
+    Status(StatusArgs),
+    /// Show what failed and why
+    Errors(ErrorsArgs),
+    /// Enqueue failed batches and quarantined items again
+    Rerun(RerunArgs),
+    /// Compare every row with what the specification says it must hold
+    Validate,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the demo's database and files are made; replaced if an earlier demo made it
+    #[arg(long, default_value = "reelshift-demo", value_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// Worker processes to start
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub workers: u32,
+
+    /// Videos to make
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub videos: u32,
+
+    /// The size of all files together
+    #[arg(long, default_value_t = 300, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AppliedPhase {
+    /// New columns, tables and reelshift's own ledger
+    Expand,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The phase
+    pub phase: AppliedPhase,
+}
+
+#[derive(Debug, Args)]
+pub struct EnqueueArgs {
+    #[command(subcommand)]
+    pub kind: EnqueueKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnqueueKind {
+    /// Fill in the new columns and status rows, by key ranges
+    Backfill(EnqueueBackfill),
+    /// Hash every file with SHA-256, in batches of about equal bytes
+    Hash(EnqueueHash),
+}
+
+#[derive(Debug, Args)]
+pub struct EnqueueCommon {
+    /// Only videos for which this holds; repeat for more: project=ID, status=NAME,
+    /// created-after=TIME, created-before=TIME (TIME as 2026-01-31 or 2026-01-31T12:00:00Z)
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    pub conditions: Vec<Condition>,
+
+    /// Attempts that a batch gets before it is failed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_attempts: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct EnqueueBackfill {
+    #[command(flatten)]
+    pub common: EnqueueCommon,
+
+    /// Videos in a batch
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch_size: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct EnqueueHash {
+    #[command(flatten)]
+    pub common: EnqueueCommon,
+
+    /// Bytes in a batch: 1GiB, 512MiB, …
+    #[arg(long, default_value = "1GiB", value_name = "SIZE")]
+    pub batch_bytes: bytesize::ByteSize,
+
+    /// Files in a batch, at most
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_files: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkArgs {
+    /// Backfill batches, and files being hashed, at once [default: the number of processors]
+    #[arg(long, env = "REELSHIFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub concurrency: Option<u16>,
+
+    /// Return when no batch is pending or leased, whoever holds it
+    #[arg(long)]
+    pub until_idle: bool,
+
+    /// A worker silent for this long loses its batches; the same for all workers
+    #[arg(long, env = "REELSHIFT_LEASE_TIMEOUT", default_value = "8s", value_name = "TIME", value_parser = lease_timeout)]
+    pub lease_timeout: Duration,
+}
+
+fn lease_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if timeout < Duration::from_secs(2) {
+        return Err("must be at least 2s, several heartbeats".to_owned());
+    }
+    Ok(timeout)
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Keep showing, redrawn in place on a terminal
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub interval: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct ErrorsArgs {
+    /// Errors of this batch only, in full
+    #[arg(long, value_name = "ID")]
+    pub batch: Option<Uuid>,
+
+    /// Errors of this type only
+    #[arg(long = "type", value_name = "TYPE")]
+    pub error_type: Option<String>,
+
+    /// The newest errors to list below the groups
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct RerunArgs {
+    /// Failed work of this run only
+    #[arg(long, value_name = "ID")]
+    pub run: Option<Uuid>,
+
+    /// This batch only
+    #[arg(long, value_name = "ID")]
+    pub batch: Option<Uuid>,
+
+    /// Work that failed with this error type only
+    #[arg(long = "type", value_name = "TYPE")]
+    pub error_type: Option<String>,
+
+    /// Quarantined items only
+    #[arg(long)]
+    pub quarantined: bool,
+
+    /// Show what would be enqueued, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

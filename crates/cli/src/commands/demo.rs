@@ -1,0 +1,249 @@
+//! `demo`: a legacy platform made up, migrated by several worker processes, validated.
+
+mod files;
+mod platform;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use indicatif::MultiProgress;
+use owo_colors::OwoColorize;
+use reelshift_plan::JobKind;
+use reelshift_producer::Producer;
+use reelshift_store::report::{RunReport, Snapshot};
+use reelshift_store::schema::{self, StepGroup};
+use reelshift_store::SharedStore;
+use reelshift_store::ledger::RunPlan;
+use tokio::process::{Child, Command};
+
+use crate::args::DemoArgs;
+use crate::commands::errors::group_table;
+use crate::commands::{status, validate};
+use crate::context::{Context, who};
+use crate::exit::{Outcome, Refused};
+use crate::{database, look};
+
+/// Says that a directory is a demo's, and may be replaced by the next.
+const MARKER: &str = ".reelshift-demo";
+/// Small, so that the two workers have something to share out.
+const BATCH_ROWS: u32 = 100;
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
+
+pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
+    let began = Instant::now();
+    let dir = fresh_directory(&args.dir)?;
+    let media = dir.join("media");
+    let url = match context.given_url() {
+        Some(url) => url.to_owned(),
+        None => format!("sqlite://{}", dir.join("platform.db").display()),
+    };
+
+    title("1  A legacy platform");
+    let platform = platform::Platform::create(&url).await?;
+    let spinner = step_bar(u64::from(args.videos), "making videos and their files");
+    let videos = files::make(&media, args.videos, u64::from(args.size) * 1024 * 1024, |done| {
+        spinner.set_position(done);
+    })?;
+    platform.insert(&videos).await?;
+    spinner.finish_and_clear();
+    let bytes: u64 = videos.iter().map(|video| video.bytes_on_disk).sum();
+    say(&format!(
+        "{} in the basic schema, {} of files below {}",
+        look::plural(videos.len() as u64, "video", "videos"),
+        look::bytes(bytes),
+        media.display()
+    ));
+
+    title("2  Phase 1, expand: new columns and tables beside the old ones");
+    let store = database::open(&url, 4).await?;
+    let mut steps = 0_u64;
+    schema::apply(&*store, &[StepGroup::Ledger, StepGroup::Expand], |_, _| steps += 1, tokio::time::sleep)
+        .await?;
+    say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
+
+    title("3  Phase 2, backfill and hash: enqueued as batches");
+    for kind in JobKind::ALL {
+        let enqueued = Producer::new(store.clone(), who())
+            .enqueue(kind, plan(), &context.stop, |_| {})
+            .await?;
+        say(&format!("{kind}: {}", look::plural(enqueued.added.batches, "batch", "batches")));
+    }
+
+    title(&format!("4  {} work", look::plural(args.workers.into(), "worker process", "worker processes")));
+    let mut workers = Vec::new();
+    for number in 1..=args.workers {
+        workers.push(start_worker(&url, &media, &dir.join(format!("worker-{number}.log")))?);
+    }
+    watch(context, &store, &mut workers).await?;
+
+    title("5  Every row compared with the specification");
+    let checks = store.validate().await?;
+    validate::print(&checks);
+    let valid = checks.iter().all(|check| check.differences == 0);
+
+    let snapshot = store.snapshot(status::RUNS).await?;
+    report(&snapshot, &dir, context.given_url().is_none(), began.elapsed());
+    if context.json {
+        context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot }))?;
+    }
+    Ok(if valid { Outcome::Done } else { Outcome::Difference })
+}
+
+fn plan() -> RunPlan {
+    RunPlan {
+        filter: reelshift_store::ledger::VideoFilter::default(),
+        batch_rows: BATCH_ROWS,
+        batch_bytes: BATCH_BYTES,
+        batch_files: 64,
+        max_attempts: 5,
+    }
+}
+
+/// An empty directory; an earlier demo's is replaced, anything else is refused.
+fn fresh_directory(dir: &Path) -> Result<PathBuf> {
+    if dir.exists() {
+        if !dir.join(MARKER).is_file() {
+            return Err(Refused(format!(
+                "{} exists and was not made by a demo: give another with --dir",
+                dir.display()
+            ))
+            .into());
+        }
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot replace {}", dir.display()))?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    std::fs::write(dir.join(MARKER), "Made by `reelshift demo`, which replaces it.\n")
+        .with_context(|| format!("cannot write in {}", dir.display()))?;
+    dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))
+}
+
+/// The same binary as a worker of its own. The URL goes by environment: it may hold a
+/// password, and arguments are seen by everybody.
+fn start_worker(url: &str, media: &Path, log: &Path) -> Result<Child> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    Command::new(program)
+        .args(["work", "--until-idle"])
+        .env("DATABASE_URL", url)
+        .env("REELSHIFT_MEDIA_ROOT", media)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start a worker")
+}
+
+/// Draws the runs' progress until every worker has found nothing left to do.
+async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) -> Result<()> {
+    let bars = MultiProgress::new();
+    let rows = bars.add(look::progress(
+        0,
+        "backfill",
+        "   {prefix:<9} [{bar:40.cyan}] {human_pos} of {human_len} rows  {per_sec}",
+    ));
+    let bytes = bars.add(look::progress(
+        0,
+        "hash",
+        "   {prefix:<9} [{bar:40.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
+    ));
+    let draw = |snapshot: &Snapshot| {
+        for report in &snapshot.runs {
+            let (done, total) = status::progress(report);
+            let bar = if report.run.kind == JobKind::Backfill { &rows } else { &bytes };
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    };
+    loop {
+        let mut running = false;
+        for worker in workers.iter_mut() {
+            match worker.try_wait().context("cannot wait for a worker")? {
+                None => running = true,
+                // 5 says that items are in quarantine, as this demo means them to be.
+                Some(status) if matches!(status.code(), Some(0 | 5)) => {}
+                Some(status) => anyhow::bail!("a worker ended with {status}: see its log"),
+            }
+        }
+        draw(&store.snapshot(status::RUNS).await?);
+        if !running {
+            rows.abandon();
+            bytes.abandon();
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = context.stop.cancelled() => anyhow::bail!("the demo was stopped"),
+        }
+    }
+}
+
+fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
+    title("What came of it");
+    for run in &snapshot.runs {
+        say(&run_sentence(run));
+    }
+    for worker in &snapshot.workers {
+        say(&format!(
+            "worker {}:{} wrote {} rows, read {}",
+            worker.host,
+            worker.pid,
+            look::count(worker.activity.rows_done),
+            look::bytes(worker.activity.bytes_done)
+        ));
+    }
+    if !snapshot.errors.is_empty() {
+        anstream::eprintln!("\n   {}", "What failed, and why (some files are missing or bad on purpose):".bold());
+        for line in group_table(&snapshot.errors).lines() {
+            anstream::eprintln!("   {line}");
+        }
+    }
+    let database = if embedded {
+        format!("--database sqlite://{} ", dir.join("platform.db").display())
+    } else {
+        String::new()
+    };
+    anstream::eprintln!("\n{} in {}. Look around:", "Done".green().bold(), look::duration(took));
+    for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
+        anstream::eprintln!("   reelshift {database}{command}");
+    }
+    anstream::eprintln!("The way to a real database, step by step: README.md");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn run_sentence(report: &RunReport) -> String {
+    let seconds = report.elapsed_seconds.max(0.001);
+    let (done, _) = status::progress(report);
+    let rate = done as f64 / seconds;
+    match report.run.kind {
+        JobKind::Backfill => format!(
+            "backfill {}: {} rows in {seconds:.1} s, {} rows/s",
+            look::state(report.run.state),
+            look::count(report.rows_done),
+            look::float_count(rate),
+        ),
+        JobKind::Hash => format!(
+            "hash {}: {} files, {} in {seconds:.1} s, {}/s; {} set aside",
+            look::state(report.run.state),
+            look::count(report.rows_done),
+            look::bytes(done),
+            look::float_bytes(rate),
+            look::count(report.quarantined),
+        ),
+    }
+}
+
+fn step_bar(total: u64, what: &str) -> indicatif::ProgressBar {
+    look::progress(total, what, "   {prefix} [{bar:40}] {human_pos} of {human_len}")
+}
+
+/// The demo tells its story on standard error: standard output is for `--json`.
+fn title(text: &str) {
+    anstream::eprintln!("\n{}", text.bold());
+}
+
+fn say(text: &str) {
+    anstream::eprintln!("   {text}");
+}

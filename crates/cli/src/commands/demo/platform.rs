@@ -1,0 +1,112 @@
+//! The made-up platform's own side: its legacy table, in the dialect of its database. It
+//! speaks to the database as an application does, not through reelshift's store.
+
+use anyhow::{Context as _, Result};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::{Any, AnyPool, QueryBuilder};
+
+use super::files::DemoVideo;
+use crate::exit::{Refused, Usage};
+
+/// The specification's current table, which both dialects take.
+const LEGACY: &str = "CREATE TABLE videos (
+    id VARCHAR(36) PRIMARY KEY,
+    filename VARCHAR(255),
+    file_path VARCHAR(500),
+    file_size INTEGER,
+    duration FLOAT,
+    fps FLOAT,
+    resolution VARCHAR(50),
+    status VARCHAR(50) DEFAULT 'uploaded',
+    processing_status VARCHAR(50) DEFAULT 'pending',
+    ground_truth_generated BOOLEAN DEFAULT FALSE,
+    project_id VARCHAR(36),
+    created_at TIMESTAMP NULL,
+    updated_at TIMESTAMP NULL
+)";
+
+/// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
+const ROWS: usize = 500;
+
+#[derive(Debug)]
+pub struct Platform {
+    pool: AnyPool,
+    mysql: bool,
+}
+
+impl Platform {
+    /// Connects, and makes the legacy table.
+    ///
+    /// # Errors
+    /// `Refused` when the database has a table `videos`: it may be a real one.
+    pub async fn create(url: &str) -> Result<Self> {
+        install_default_drivers();
+        let mysql = url.starts_with("mysql:") || url.starts_with("mariadb:");
+        let url = if mysql { url.to_owned() } else { format!("{url}?mode=rwc") };
+        let options: AnyConnectOptions = url
+            .parse()
+            .map_err(|_| Usage("the database URL cannot be read: write mysql://USER@HOST/NAME".to_owned()))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .context("cannot reach the demo's database")?;
+        let tables = if mysql {
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'videos'"
+        } else {
+            "SELECT COUNT(*) FROM sqlite_master WHERE name = 'videos'"
+        };
+        let tables: i64 = sqlx::query_scalar(tables).fetch_one(&pool).await?;
+        if tables > 0 {
+            return Err(Refused(
+                "this database has a table `videos`: the demo makes its own and touches nobody \
+                 else's, so give it an empty database"
+                    .to_owned(),
+            )
+            .into());
+        }
+        sqlx::query(LEGACY).execute(&pool).await.context("cannot make the legacy table")?;
+        if mysql {
+            // Names hold any script, whatever the server's default is.
+            sqlx::query("ALTER TABLE videos CONVERT TO CHARACTER SET utf8mb4").execute(&pool).await?;
+        }
+        Ok(Self { pool, mysql })
+    }
+
+    /// Inserts the videos as the platform's application would have.
+    pub async fn insert(&self, videos: &[DemoVideo]) -> Result<()> {
+        let created = if self.mysql {
+            ("TIMESTAMPADD(DAY, -", ", CURRENT_TIMESTAMP)")
+        } else {
+            ("datetime('now', '-' || ", " || ' days')")
+        };
+        let mut transaction = self.pool.begin().await?;
+        for rows in videos.chunks(ROWS) {
+            let mut insert: QueryBuilder<Any> = QueryBuilder::new(
+                "INSERT INTO videos (id, filename, file_path, file_size, duration, fps, resolution, \
+                 status, processing_status, ground_truth_generated, project_id, created_at, updated_at) ",
+            );
+            insert.push_values(rows, |mut row, video| {
+                row.push_bind(&video.id)
+                    .push_bind(video.filename.as_deref())
+                    .push_bind(video.file_path.as_deref())
+                    .push_bind(video.file_size)
+                    .push_bind(60.0)
+                    .push_bind(25.0)
+                    .push_bind("1920x1080")
+                    .push_bind(video.status)
+                    .push_bind(video.processing_status)
+                    .push_bind(video.ground_truth_generated.map(i32::from))
+                    .push_bind(&video.project_id);
+                for _ in ["created_at", "updated_at"] {
+                    row.push(created.0)
+                        .push_bind_unseparated(i64::from(video.age_days))
+                        .push_unseparated(created.1);
+                }
+            });
+            insert.build().execute(&mut *transaction).await.context("cannot insert the demo's videos")?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! `enqueue backfill` and `enqueue hash`: plan a run and write its batches.
+
+use anyhow::Result;
+use owo_colors::OwoColorize;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_producer::{Enqueued, Planned, Producer, Progress};
+use reelshift_store::ledger::RunPlan;
+use serde_json::json;
+
+use crate::args::{EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind};
+use crate::context::{Context, who};
+use crate::exit::{Outcome, Refused, Usage};
+use crate::filter::filter;
+use crate::look;
+
+/// As `--batch-size`'s default says; a hash run does not use it.
+const BATCH_ROWS: u32 = 2_000;
+
+pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
+    let (kind, plan) = match &args.kind {
+        EnqueueKind::Backfill(args) => (JobKind::Backfill, backfill_plan(args)?),
+        EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?),
+    };
+    if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
+        reelshift_media::MediaRoot::open(root)?;
+    }
+    let store = context.expanded_store(4).await?;
+    let bar = context.draws().then(|| {
+        let bar = look::progress(0, "planning", "{prefix} {spinner} {msg} in {elapsed}");
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        bar
+    });
+    let report = |progress: &Progress| {
+        if let Some(bar) = &bar {
+            bar.set_message(describe(kind, progress));
+        }
+    };
+    let enqueued = Producer::new(store, who()).enqueue(kind, plan, &context.stop, report).await?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    if context.json {
+        context.print_json(&json!({
+            "run": enqueued.run,
+            "created": enqueued.created,
+            "batches_added": enqueued.added.batches,
+            "rows_added": enqueued.added.rows,
+            "bytes_added": enqueued.added.bytes,
+        }))?;
+    } else {
+        anstream::println!("{}", sentence(&enqueued));
+    }
+    if enqueued.planned == Some(Planned::Stopped) {
+        return Err(Refused(format!(
+            "planning was stopped: any worker goes on with run {}, or enqueue again",
+            enqueued.run.id
+        ))
+        .into());
+    }
+    Ok(Outcome::Done)
+}
+
+pub fn backfill_plan(args: &EnqueueBackfill) -> Result<RunPlan> {
+    let plan = plan(&args.common)?;
+    Ok(RunPlan { batch_rows: args.batch_size, ..plan })
+}
+
+fn hash_plan(args: &EnqueueHash) -> Result<RunPlan> {
+    if args.batch_bytes.as_u64() == 0 {
+        return Err(Usage("--batch-bytes must be more than nothing".to_owned()).into());
+    }
+    let plan = plan(&args.common)?;
+    Ok(RunPlan { batch_bytes: args.batch_bytes.as_u64(), batch_files: args.batch_files, ..plan })
+}
+
+fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
+    Ok(RunPlan {
+        filter: filter(&common.conditions).map_err(Usage)?,
+        batch_rows: BATCH_ROWS,
+        batch_bytes: bytesize::GIB,
+        batch_files: 64,
+        max_attempts: common.max_attempts,
+    })
+}
+
+fn describe(kind: JobKind, progress: &Progress) -> String {
+    let batches = look::plural(progress.batches, "batch", "batches");
+    match kind {
+        JobKind::Backfill => format!("{batches}, {}", look::plural(progress.rows, "video", "videos")),
+        JobKind::Hash => format!(
+            "{batches}, {}, {}",
+            look::plural(progress.rows, "file", "files"),
+            look::bytes(progress.bytes)
+        ),
+    }
+}
+
+/// What happened, and what to type next.
+fn sentence(enqueued: &Enqueued) -> String {
+    let run = &enqueued.run;
+    let added = describe(run.kind, &enqueued.added);
+    let next = match run.kind {
+        JobKind::Backfill => "Next: reelshift work",
+        JobKind::Hash => "Next: reelshift work --media-root PATH",
+    };
+    match (&enqueued.planned, enqueued.created) {
+        (Some(Planned::Complete(RunState::Done)), true) if enqueued.added.batches == 0 => {
+            format!("nothing to do: no video needs {} (run {})", run.kind, run.id)
+        }
+        (Some(_), true) => format!("{} {added}, run {}. {next}", "enqueued".green().bold(), run.id),
+        (Some(_), false) => format!(
+            "{} run {} had lost its planner: went on where it stopped and added {added}. {next}",
+            "resumed:".green().bold(),
+            run.id
+        ),
+        (None, _) => format!(
+            "{} run {} is over the same videos and is {} ({}). Follow it: reelshift status",
+            "nothing added:".yellow().bold(),
+            run.id,
+            run.state,
+            look::plural(run.batches_total, "batch", "batches")
+        ),
+    }
+}

@@ -1,0 +1,98 @@
+//! `errors`: what failed and why, grouped by cause.
+
+use anyhow::Result;
+use comfy_table::Cell;
+use owo_colors::OwoColorize;
+use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorSelection};
+use serde_json::json;
+
+use crate::args::ErrorsArgs;
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::look;
+
+pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
+    let store = context.expanded_store(4).await?;
+    let selection = ErrorSelection {
+        batch: args.batch,
+        error_type: args.error_type.clone(),
+        processing_stage: None,
+    };
+    let groups = store.error_groups(&selection).await?;
+    let errors = store.errors(&selection, args.limit).await?;
+    if context.json {
+        context.print_json(&json!({ "groups": groups, "errors": errors }))?;
+        return Ok(Outcome::Done);
+    }
+    if groups.is_empty() {
+        anstream::println!("{}", "no errors".green().bold());
+        return Ok(Outcome::Done);
+    }
+    anstream::println!("{}", group_table(&groups));
+    if args.batch.is_some() {
+        errors.iter().for_each(print_whole);
+    } else if !errors.is_empty() {
+        anstream::println!("\nthe newest {}:", errors.len());
+        anstream::println!("{}", entry_table(&errors));
+    }
+    anstream::println!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
+    Ok(Outcome::Done)
+}
+
+pub fn group_table(groups: &[ErrorGroup]) -> comfy_table::Table {
+    let mut table =
+        look::table(&["type", "stage", "severity", "errors", "recovered", "last", "recovery", "for example"]);
+    for group in groups {
+        table.add_row([
+            Cell::new(&group.error_type),
+            Cell::new(&group.processing_stage),
+            Cell::new(&group.severity),
+            look::number(group.count),
+            look::number(group.recovered),
+            Cell::new(look::time(group.last_at)),
+            Cell::new(group.recovery_strategy.as_deref().unwrap_or("-")),
+            Cell::new(&group.sample),
+        ]);
+    }
+    table
+}
+
+fn entry_table(errors: &[ErrorEntry]) -> comfy_table::Table {
+    let mut table = look::table(&["when", "type", "video", "message", "trace"]);
+    for error in errors {
+        table.add_row([
+            look::time(error.created_at),
+            error.error_type.clone(),
+            error.video_id.clone().unwrap_or_else(|| "-".to_owned()),
+            error.error_message.clone(),
+            error.correlation_id.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table
+}
+
+fn print_whole(error: &ErrorEntry) {
+    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    anstream::println!(
+        "\n{} {} {}",
+        look::time(error.created_at).dimmed(),
+        error.error_type.red().bold(),
+        error.error_code.as_deref().unwrap_or("")
+    );
+    anstream::println!("  video       {}", or_none(&error.video_id));
+    anstream::println!("  severity    {}, user impact {}", error.severity, error.user_impact);
+    let recovered = match error.recovery_successful {
+        Some(true) => "recovered",
+        Some(false) => "not recovered",
+        None => "open",
+    };
+    anstream::println!("  recovery    {}, {recovered}", or_none(&error.recovery_strategy));
+    anstream::println!("  trace       {}", or_none(&error.correlation_id));
+    anstream::println!("  attempt before  {}", or_none(&error.parent_error_id));
+    for line in error.stack_trace.as_deref().unwrap_or(&error.error_message).lines() {
+        anstream::println!("  | {line}");
+    }
+    if let Some(state) = &error.system_state {
+        anstream::println!("  {}", state.to_string().dimmed());
+    }
+}

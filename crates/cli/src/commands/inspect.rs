@@ -1,0 +1,77 @@
+//! `inspect`: the specification's current-state analysis.
+
+use anyhow::Result;
+use owo_colors::OwoColorize;
+use reelshift_store::report::Inspection;
+
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::look;
+
+pub async fn run(context: &Context) -> Result<Outcome> {
+    let store = context.store().await?;
+    store.check_legacy().await?;
+    let inspection = store.inspect().await?;
+    if context.json {
+        context.print_json(&inspection)?;
+    } else {
+        print(&inspection);
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(inspection: &Inspection) {
+    let day = |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), look::time);
+    let size = |size: Option<f64>| size.map_or("-".to_owned(), look::float_bytes);
+    anstream::println!("{}", inspection.server.bold());
+    let mut facts = look::table(&["what", "value"]);
+    facts.add_row(["videos", &look::count(inspection.total_videos)]);
+    facts.add_row(["status 'uploaded'", &look::count(inspection.uploaded_count)]);
+    facts.add_row(["with ground truth", &look::count(inspection.processed_count)]);
+    facts.add_row(["size, mean", &size(inspection.avg_file_size)]);
+    facts.add_row(["size, all", &size(inspection.total_file_size)]);
+    facts.add_row(["earliest upload", &day(inspection.earliest_upload)]);
+    facts.add_row(["latest upload", &day(inspection.latest_upload)]);
+    anstream::println!("{facts}\n");
+
+    let mut states = look::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
+    for state in &inspection.states {
+        states.add_row([
+            text(&state.status).into(),
+            text(&state.processing_status).into(),
+            state.ground_truth_generated.map_or("NULL".to_owned(), |value| value.to_string()).into(),
+            look::number(state.count),
+            state.becomes.clone().into(),
+        ]);
+    }
+    anstream::println!("{states}\n");
+
+    if !inspection.daily.is_empty() {
+        let mut daily = look::table(&["day", "uploads", "mean size"]);
+        for day in &inspection.daily {
+            daily.add_row([
+                day.upload_date.to_string().into(),
+                look::number(day.daily_uploads),
+                size(day.avg_size).into(),
+            ]);
+        }
+        anstream::println!("{daily}\n");
+    }
+
+    let surprises = [
+        (
+            inspection.completed_without_ground_truth,
+            "say processing_status 'completed' without ground truth: they become 'failed'",
+        ),
+        (
+            inspection.suspicious_sizes,
+            "have a file_size that is NULL, negative or at its column's limit: hashing finds the true size",
+        ),
+        (inspection.without_file_path, "have no file_path: they are not hashed"),
+    ];
+    for (videos, what) in surprises.into_iter().filter(|(videos, _)| *videos > 0) {
+        anstream::println!("{} {} {what}", "note:".yellow().bold(), look::plural(videos, "video", "videos"));
+    }
+    anstream::println!("Next: reelshift apply expand");
+}

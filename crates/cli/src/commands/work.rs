@@ -1,0 +1,47 @@
+//! `work`: this process as a worker of the fleet.
+
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use anyhow::Result;
+use reelshift_queue::Times;
+use reelshift_worker::WorkerOptions;
+
+use crate::args::WorkArgs;
+use crate::commands::status;
+use crate::context::{Context, host};
+use crate::exit::Outcome;
+
+pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
+    let concurrency = args
+        .concurrency
+        .or(context.concurrency)
+        .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
+    // A connection for each chunk that is being written, and some for claiming, ending,
+    // beating and upkeep, so that none of these waits for a chunk.
+    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
+    let store = context.expanded_store(connections).await?;
+    let options = WorkerOptions {
+        concurrency,
+        media_root: context.media_root.clone(),
+        until_idle: args.until_idle,
+        times: Times {
+            lease_timeout: args.lease_timeout,
+            heartbeat: (args.lease_timeout / 4).min(Duration::from_secs(2)),
+            ..Times::default()
+        },
+        host: host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    tracing::info!(concurrency, media_root = ?options.media_root, "this worker joins the fleet");
+    reelshift_worker::run(store.clone(), &options, context.stop.clone()).await?;
+    tracing::info!("this worker has left the fleet");
+    if !args.until_idle {
+        return Ok(Outcome::Done);
+    }
+    let snapshot = store.snapshot(status::RUNS).await?;
+    if context.json {
+        context.print_json(&snapshot)?;
+    }
+    Ok(status::outcome(&snapshot))
+}

@@ -1,0 +1,47 @@
+//! The TOML file: the same settings as the command line's, for those who want them in a
+//! file. Unknown keys are refused. Passwords belong in `DATABASE_URL`, not here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::exit::Usage;
+
+/// Read if it exists and no `--config` is given.
+const DEFAULT_FILE: &str = "reelshift.toml";
+
+/// The file's contents.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// As `--database`.
+    pub database: Option<String>,
+    /// As `--media-root`.
+    pub media_root: Option<PathBuf>,
+    /// As `work --concurrency`; at least 1.
+    pub concurrency: Option<u16>,
+}
+
+impl File {
+    /// Reads the file that `global` names, or the default one if it is there.
+    ///
+    /// # Errors
+    /// `Usage` when the file is named and missing, or holds something unknown.
+    pub fn read(global: &Global) -> Result<Self> {
+        let path = match &global.config {
+            Some(path) => path.as_path(),
+            None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Usage(format!("cannot read the settings in {}: {error}", path.display())))?;
+        let file: Self = toml::from_str(&text)
+            .map_err(|error| Usage(format!("the settings in {} are wrong: {}", path.display(), error.message())))?;
+        if file.concurrency == Some(0) {
+            return Err(Usage(format!("{}: concurrency must be at least 1", path.display())).into());
+        }
+        Ok(file)
+    }
+}

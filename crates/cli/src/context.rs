@@ -1,0 +1,81 @@
+//! What every command is given.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use reelshift_store::SharedStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Global;
+use crate::config::File;
+use crate::database;
+
+/// Settings, resolved; and the request to stop.
+#[derive(Debug)]
+pub struct Context {
+    pub json: bool,
+    pub verbose: u8,
+    pub media_root: Option<PathBuf>,
+    pub concurrency: Option<u16>,
+    /// Cancelled by SIGINT and SIGTERM.
+    pub stop: CancellationToken,
+    database: Option<String>,
+}
+
+impl Context {
+    pub fn new(global: &Global, stop: CancellationToken) -> Result<Self> {
+        let file = File::read(global)?;
+        Ok(Self {
+            json: global.json,
+            verbose: global.verbose,
+            media_root: global.media_root.clone().or(file.media_root),
+            concurrency: file.concurrency,
+            stop,
+            database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
+        })
+    }
+
+    /// The database URL given by option, environment or file.
+    pub fn given_url(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// Opens the database for a command that needs a few connections.
+    pub async fn store(&self) -> Result<SharedStore> {
+        self.store_with(4).await
+    }
+
+    pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
+        database::open(&database::url(self.given_url())?, connections).await
+    }
+
+    /// Opens a database on which expand is complete.
+    pub async fn expanded_store(&self, connections: u32) -> Result<SharedStore> {
+        let store = self.store_with(connections).await?;
+        store.check_legacy().await?;
+        reelshift_store::schema::require_expanded(&*store).await?;
+        Ok(store)
+    }
+
+    /// Whether progress may be drawn: people look, and no script reads.
+    pub fn draws(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// Prints the one JSON document of a command.
+    pub fn print_json(&self, document: &impl serde::Serialize) -> Result<()> {
+        anstream::println!("{}", serde_json::to_string_pretty(document)?);
+        Ok(())
+    }
+}
+
+/// `user@host`: who does this, for people.
+pub fn who() -> String {
+    format!("{}@{}", whoami::username().unwrap_or_else(|_| "unknown".into()), host())
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    whoami::hostname().unwrap_or_else(|_| "unknown".into())
+}

@@ -1,0 +1,45 @@
+//! The one place that knows which adapter a URL asks for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use reelshift_store::SharedStore;
+
+use crate::exit::Usage;
+
+/// Used without a URL, if it exists.
+const DEFAULT_FILE: &str = "reelshift.db";
+
+/// The URL to use: the one given, or the default file's.
+pub fn url(given: Option<&str>) -> Result<String> {
+    match given {
+        Some(url) => Ok(url.to_owned()),
+        None if Path::new(DEFAULT_FILE).is_file() => Ok(format!("sqlite://{DEFAULT_FILE}")),
+        None => Err(Usage(format!(
+            "no database: give --database URL or set DATABASE_URL (there is no ./{DEFAULT_FILE}); \
+             `reelshift demo` makes one to try"
+        ))
+        .into()),
+    }
+}
+
+/// Opens the store at `url`, with up to `connections` connections.
+pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("mysql" | "mariadb") => {
+            let options = reelshift_store_mysql::ConnectOptions { max_connections: connections };
+            Ok(Arc::new(reelshift_store_mysql::connect(url, options).await?))
+        }
+        Some("sqlite") => {
+            let options =
+                reelshift_store_sqlite::ConnectOptions { max_connections: connections, create: false };
+            Ok(Arc::new(reelshift_store_sqlite::connect(url, options).await?))
+        }
+        // The URL itself is not repeated: it may hold a password.
+        _ => Err(Usage(
+            "the database URL must begin with mysql:// (MySQL, MariaDB) or sqlite://".to_owned(),
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,69 @@
+//! How the program ends: the exit codes, and one sentence for every error.
+
+use std::fmt;
+
+use reelshift_store::StoreError;
+use reelshift_worker::WorkerError;
+
+/// What a command that did not fail has to say with its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// 0
+    Done,
+    /// 3: validation found a difference.
+    Difference,
+    /// 5: done, with items in quarantine or batches failed.
+    Partial,
+}
+
+impl Outcome {
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Difference => 3,
+            Self::Partial => 5,
+        }
+    }
+}
+
+/// The caller used the program wrongly: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Refused for safety, nothing changed: exit code 4.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The exit code of an error.
+pub fn code(error: &anyhow::Error) -> u8 {
+    let store = error.downcast_ref::<StoreError>().or_else(|| {
+        error.downcast_ref::<WorkerError>().and_then(|error| match error {
+            WorkerError::Store(error) => Some(error),
+            WorkerError::Media(_) | WorkerError::Fleet(_) => None,
+        })
+    });
+    match store {
+        Some(StoreError::Refused(_)) => 4,
+        Some(StoreError::Invalid(_)) => 2,
+        Some(_) => 1,
+        None if error.is::<Usage>() => 2,
+        None if error.is::<Refused>() => 4,
+        None => 1,
+    }
+}

@@ -1,0 +1,204 @@
+//! What can go wrong with a file, told apart by what the caller can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+/// Whether the same call can succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Trying again can help.
+    Transient,
+    /// This file will fail again; the rest of the batch is not affected.
+    PermanentForItem,
+}
+
+/// Why a file has no hash. `path` is always the `file_path` that the caller gave, shown
+/// escaped, as it may hold anything.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// The media root itself cannot be used. Says nothing about any file.
+    #[error(
+        "the media root {path:?} cannot be used ({source}): \
+         name an existing directory that this user can read"
+    )]
+    BadRoot { path: PathBuf, source: io::Error },
+
+    /// No file can be reached by this name, or none can have it.
+    #[error("there is no file {path:?} in the media root ({source})")]
+    Missing { path: String, source: io::Error },
+
+    /// The file or a directory on the way to it may not be read by this user.
+    #[error("the file {path:?} may not be read by this user ({source})")]
+    NotReadable { path: String, source: io::Error },
+
+    /// The name leads out of the media root, by `..`, by a symlink or as an absolute path.
+    #[error("the path {path:?} leads out of the media root")]
+    OutsideRoot { path: String },
+
+    /// The name is that of a directory, pipe, socket or device.
+    #[error("{path:?} is {kind}, not a regular file")]
+    NotRegular { path: String, kind: &'static str },
+
+    /// The file was written to, cut, or replaced while it was read.
+    #[error("the file {path:?} changed while it was read: {how}")]
+    Changed { path: String, how: String },
+
+    /// The storage failed.
+    #[error("reading the file {path:?} failed: {source}")]
+    Io { path: String, source: io::Error },
+
+    /// The caller's progress function asked to stop.
+    #[error("hashing the file {path:?} was stopped")]
+    Interrupted { path: String },
+}
+
+impl MediaError {
+    /// Tells the errors of opening and reading a file apart.
+    ///
+    /// `cap-std` reports an attempt to leave the directory as a permission error of its
+    /// own, without an errno; the kernel's have one.
+    pub(crate) fn from_io(path: &str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match errno(&source) {
+            Some(Errno::ACCESS | Errno::PERM) => Self::NotReadable { path, source },
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP) => {
+                Self::Missing { path, source }
+            }
+            Some(Errno::ISDIR) => Self::NotRegular { path, kind: "a directory" },
+            Some(Errno::NXIO | Errno::NODEV) => Self::NotRegular { path, kind: "a device" },
+            Some(_) => Self::Io { path, source },
+            None if source.kind() == io::ErrorKind::PermissionDenied => Self::OutsideRoot { path },
+            None if source.kind() == io::ErrorKind::InvalidInput => Self::Missing { path, source },
+            None => Self::Io { path, source },
+        }
+    }
+
+    /// A stable name of the kind of error, for `processing_error_log.error_type`.
+    #[must_use]
+    pub const fn error_type(&self) -> &'static str {
+        match self {
+            Self::BadRoot { .. } => "media_root_unusable",
+            Self::Missing { .. } => "file_missing",
+            Self::NotReadable { .. } => "file_unreadable",
+            Self::OutsideRoot { .. } => "file_outside_root",
+            Self::NotRegular { .. } => "file_not_regular",
+            Self::Changed { .. } => "file_changed",
+            Self::Io { .. } => "file_io_error",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+
+    /// The errno's name (`ENOENT`), or `errno 123` for a rare one; none where the
+    /// operating system was not the one to refuse.
+    #[must_use]
+    pub fn code(&self) -> Option<String> {
+        match self {
+            Self::BadRoot { source, .. }
+            | Self::Missing { source, .. }
+            | Self::NotReadable { source, .. }
+            | Self::Io { source, .. } => {
+                let errno = errno(source)?;
+                Some(match errno_name(errno) {
+                    Some(name) => name.to_owned(),
+                    None => format!("errno {}", errno.raw_os_error()),
+                })
+            }
+            Self::OutsideRoot { .. }
+            | Self::NotRegular { .. }
+            | Self::Changed { .. }
+            | Self::Interrupted { .. } => None,
+        }
+    }
+
+    /// Whether trying again can help.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::BadRoot { .. }
+            | Self::Changed { .. }
+            | Self::Io { .. }
+            | Self::Interrupted { .. } => Class::Transient,
+            Self::Missing { .. }
+            | Self::NotReadable { .. }
+            | Self::OutsideRoot { .. }
+            | Self::NotRegular { .. } => Class::PermanentForItem,
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+/// Names of the errnos that opening and reading a file produce in practice.
+fn errno_name(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ACCESS => "EACCES",
+        Errno::AGAIN => "EAGAIN",
+        Errno::BADF => "EBADF",
+        Errno::CONNRESET => "ECONNRESET",
+        Errno::DQUOT => "EDQUOT",
+        Errno::HOSTDOWN => "EHOSTDOWN",
+        Errno::HOSTUNREACH => "EHOSTUNREACH",
+        Errno::INTR => "EINTR",
+        Errno::INVAL => "EINVAL",
+        Errno::IO => "EIO",
+        Errno::LOOP => "ELOOP",
+        Errno::MFILE => "EMFILE",
+        Errno::NAMETOOLONG => "ENAMETOOLONG",
+        Errno::NFILE => "ENFILE",
+        Errno::NOENT => "ENOENT",
+        Errno::NOMEM => "ENOMEM",
+        Errno::NOSPC => "ENOSPC",
+        Errno::NOTCONN => "ENOTCONN",
+        Errno::NOTDIR => "ENOTDIR",
+        Errno::OPNOTSUPP => "EOPNOTSUPP",
+        Errno::OVERFLOW => "EOVERFLOW",
+        Errno::PERM => "EPERM",
+        Errno::STALE => "ESTALE",
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_has_its_kind_code_and_class() {
+        use Class::{PermanentForItem, Transient};
+        let cases = [
+            (Errno::NOENT, "file_missing", "ENOENT", PermanentForItem),
+            (Errno::NOTDIR, "file_missing", "ENOTDIR", PermanentForItem),
+            (Errno::NAMETOOLONG, "file_missing", "ENAMETOOLONG", PermanentForItem),
+            (Errno::LOOP, "file_missing", "ELOOP", PermanentForItem),
+            (Errno::ACCESS, "file_unreadable", "EACCES", PermanentForItem),
+            (Errno::PERM, "file_unreadable", "EPERM", PermanentForItem),
+            (Errno::IO, "file_io_error", "EIO", Transient),
+            (Errno::STALE, "file_io_error", "ESTALE", Transient),
+            (Errno::MFILE, "file_io_error", "EMFILE", Transient),
+        ];
+        for (errno, error_type, code, class) in cases {
+            let error = MediaError::from_io("a.mp4", errno.into());
+            assert_eq!(error.error_type(), error_type, "{error:?}");
+            assert_eq!(error.code().as_deref(), Some(code), "{error:?}");
+            assert_eq!(error.class(), class, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_errno_without_a_name_keeps_its_number() {
+        let error = MediaError::from_io("a.mp4", Errno::XDEV.into());
+        let code = format!("errno {}", Errno::XDEV.raw_os_error());
+        assert_eq!(error.code(), Some(code));
+    }
+
+    #[test]
+    fn a_message_never_carries_control_characters_of_a_path() {
+        let error = MediaError::from_io("a\n\u{1b}[31m.mp4", Errno::NOENT.into());
+        assert!(!error.to_string().contains(['\n', '\u{1b}']), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Opening the store: the pool, its sessions, and connections for one purpose.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelshift_store::StoreError;
+use reelshift_store::schema::Step;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Executor, MySqlConnection, MySqlPool};
+
+use crate::contact::Contact;
+use crate::error::{Error, Result, number};
+use crate::schema::shipped_steps;
+use crate::server::Server;
+
+/// How long a connection may take to be made, or to become free.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After this the server frees whatever a frozen or cut-off process holds: short of
+/// the default lease timeout of 8 s, long against any pause between two statements.
+const WAIT_TIMEOUT_SECONDS: u32 = 5;
+
+/// Connections idle for this long are closed here, before the server does it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How a store connects.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// Connections that this process opens at most, besides one for a schema change.
+    pub max_connections: u32,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { max_connections: 8 }
+    }
+}
+
+/// The storage port on one MySQL or MariaDB database. Clones share one pool.
+#[derive(Clone)]
+pub struct MySqlStore {
+    pub(crate) pool: MySqlPool,
+    options: MySqlConnectOptions,
+    pub(crate) server: Server,
+    pub(crate) steps: Arc<[Step]>,
+    pub(crate) contact: Arc<Contact>,
+}
+
+impl std::fmt::Debug for MySqlStore {
+    // By hand, since the driver's options print the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MySqlStore")
+            .field("database", &place(&self.options))
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the database that `url` names: `mysql://USER:PASSWORD@HOST:PORT/DATABASE`.
+///
+/// # Errors
+/// `Invalid` when the URL is malformed, names no database or an unknown one, or its user
+/// is refused; `Transient` when the server cannot be reached. No message holds a password.
+pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
+    let connect_options = MySqlConnectOptions::from_str(url)
+        .map_err(|_| invalid_url("it is not of the form mysql://USER:PASSWORD@HOST:PORT/DATABASE"))?
+        .pipes_as_concat(false)
+        .disable_statement_logging();
+    if connect_options.get_database().is_none_or(str::is_empty) {
+        return Err(invalid_url("it names no database: append /DATABASE"));
+    }
+    // One connection by itself first: the pool would retry a server that is down until
+    // its timeout and then not say why.
+    let mut probe = open(&connect_options).await?;
+    let version: String = sqlx::query_scalar("SELECT VERSION()")
+        .fetch_one(&mut probe)
+        .await
+        .map_err(Error::from)?;
+    probe.close().await.map_err(Error::from)?;
+    let server = Server::parse(&version);
+
+    let settings: Arc<str> = session_settings(&server).into();
+    let pool = MySqlPoolOptions::new()
+        .max_connections(options.max_connections.max(1))
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .test_before_acquire(true)
+        .after_connect(move |connection, _| {
+            let settings = Arc::clone(&settings);
+            Box::pin(async move {
+                connection.execute(AssertSqlSafe(settings)).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(connect_options.clone());
+    Ok(MySqlStore {
+        pool,
+        options: connect_options,
+        server,
+        steps: shipped_steps().into(),
+        contact: Arc::new(Contact::begin()),
+    })
+}
+
+impl MySqlStore {
+    /// A connection of its own, outside the pool, that may be idle for as long as the
+    /// server allows by default.
+    pub(crate) async fn dedicated_connection(&self) -> Result<MySqlConnection> {
+        let mut connection = open(&self.options).await?;
+        connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        Ok(connection)
+    }
+}
+
+/// What every pooled session sets.
+///
+/// The SQL mode is strict, so that a value that does not fit is an error, but takes the
+/// zero dates that an old application may have stored. The variable is the
+/// specification's: the platform's triggers send no notification for what this session
+/// writes.
+fn session_settings(server: &Server) -> String {
+    format!(
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET SESSION wait_timeout = {wait}, net_read_timeout = {wait}, net_write_timeout = {wait}, \
+         innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, \
+         sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'\
+         {product}, @enable_realtime_notifications = 0",
+        wait = WAIT_TIMEOUT_SECONDS,
+        product = server.session_settings(),
+    )
+}
+
+async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(explain(options, error)),
+        Err(_) => Err(StoreError::Transient {
+            code: None,
+            message: format!(
+                "{} did not answer within {} s: check host, port and firewall",
+                place(options),
+                CONNECT_TIMEOUT.as_secs()
+            ),
+        }),
+    }
+}
+
+fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
+    let place = place(options);
+    let user = options.get_username();
+    match (number(&error), &error) {
+        (Some(1045 | 1698), _) => StoreError::Invalid(format!(
+            "{place} refuses user `{user}`: check the user and the password in the URL, and that \
+             the user may connect from this host"
+        )),
+        (Some(1044), _) => StoreError::Invalid(format!(
+            "{place}: user `{user}` has no right to this database: grant it, or use another user"
+        )),
+        (Some(1049), _) => StoreError::Invalid(format!(
+            "{place}: the server has no such database: check the name after the last / of the URL"
+        )),
+        (_, sqlx::Error::Io(io)) => StoreError::Transient {
+            code: io.raw_os_error().map(|errno| format!("errno {errno}")),
+            message: format!(
+                "{place} cannot be reached ({io}): check that the server runs, and host and port"
+            ),
+        },
+        (_, sqlx::Error::Tls(tls)) => StoreError::Permanent {
+            code: None,
+            message: format!("{place}: no TLS connection ({tls}): check ssl-mode and ssl-ca in the URL"),
+        },
+        _ => match StoreError::from(Error::from(error)) {
+            StoreError::Transient { code, message } => {
+                StoreError::Transient { code, message: format!("{place}: {message}") }
+            }
+            StoreError::Permanent { code, message } => {
+                StoreError::Permanent { code, message: format!("{place}: {message}") }
+            }
+            other => other,
+        },
+    }
+}
+
+/// Where a connection leads, without its password.
+fn place(options: &MySqlConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+fn invalid_url(why: &str) -> StoreError {
+    StoreError::Invalid(format!("the database URL cannot be used: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_printed() {
+        let options =
+            MySqlConnectOptions::from_str("mysql://app:secret@db:3307/videos").expect("a URL");
+        assert_eq!(place(&options), "db:3307/videos");
+        let error = explain(&options, sqlx::Error::Io(std::io::Error::from_raw_os_error(111)));
+        assert!(error.is_transient());
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_url_without_a_database_is_invalid() {
+        for url in ["mysql://app:secret@localhost", "mysql://app:secret@:not a url"] {
+            let error =
+                connect(url, ConnectOptions::default()).await.expect_err("not usable");
+            assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The migration lock: a named lock of the server, held by a session of its own, so that
+//! it ends with the process that holds it.
+
+use async_trait::async_trait;
+use reelshift_store::StoreError;
+use reelshift_store::schema::MigrationLock;
+use sqlx::{Connection, Executor, MySqlConnection};
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+
+/// The lock's name is the database's; the server takes 64 characters.
+const NAME: &str = "CONCAT('reelshift_migration:', \
+     IF(CHAR_LENGTH(DATABASE()) > 44, MD5(DATABASE()), DATABASE()))";
+
+/// The session is idle while a step runs on another one: index builds take hours.
+const WAIT_TIMEOUT: &str = "SET SESSION wait_timeout = 172800";
+
+struct HeldLock(MySqlConnection);
+
+#[async_trait]
+impl MigrationLock for HeldLock {
+    async fn release(self: Box<Self>) -> Result<(), StoreError> {
+        self.0.close().await.map_err(Error::from)?;
+        Ok(())
+    }
+}
+
+pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>> {
+    let mut connection = store.dedicated_connection().await?;
+    connection.execute(WAIT_TIMEOUT).await?;
+    let granted: Option<i64> = scalar(&mut connection, format!("SELECT GET_LOCK({NAME}, 0)")).await?;
+    if granted == Some(1) {
+        return Ok(Box::new(HeldLock(connection)));
+    }
+    let holder = holder(&mut connection).await?;
+    connection.close().await?;
+    Err(Error::Store(StoreError::Refused(format!(
+        "another operator is changing this schema ({holder}): wait until that is done, or end that \
+         session"
+    ))))
+}
+
+/// Who holds the lock, as far as this user may see.
+async fn holder(connection: &mut MySqlConnection) -> Result<String> {
+    let session: Option<i64> =
+        scalar(connection, format!("SELECT CAST(IS_USED_LOCK({NAME}) AS SIGNED)")).await?;
+    let Some(session) = session else {
+        return Ok("which has just ended".to_owned());
+    };
+    let who: Option<String> = sqlx::query_scalar(
+        "SELECT CONCAT(USER, '@', HOST) FROM information_schema.PROCESSLIST WHERE ID = ?",
+    )
+    .bind(session)
+    .fetch_optional(connection)
+    .await?;
+    Ok(who.map_or_else(
+        || format!("session {session}"),
+        |who| format!("{who}, session {session}"),
+    ))
+}
+
+async fn scalar(connection: &mut MySqlConnection, sql: String) -> Result<Option<i64>> {
+    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await?)
+}

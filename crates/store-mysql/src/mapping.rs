@@ -1,0 +1,83 @@
+//! The specification's mappings of the legacy columns as SQL over `videos v`, and what of
+//! a row is to be written. `validate` states the same mappings in other words; nothing is
+//! shared with it.
+
+/// `WF(row)`.
+macro_rules! workflow_state {
+    () => {
+        "CASE WHEN v.ground_truth_generated = TRUE THEN 'completed' \
+              WHEN v.processing_status = 'pending' THEN 'uploaded' \
+              WHEN v.processing_status = 'processing' THEN 'processing' \
+              ELSE 'failed' END"
+    };
+}
+
+/// `GT(row)`.
+macro_rules! ground_truth_status {
+    () => {
+        "CASE WHEN v.ground_truth_generated = TRUE THEN 'completed' \
+              WHEN v.processing_status = 'pending' THEN 'pending' \
+              WHEN v.processing_status = 'processing' THEN 'generating' \
+              ELSE 'failed' END"
+    };
+}
+
+/// Whether the row agrees, never NULL.
+macro_rules! agrees {
+    () => {
+        concat!(
+            "COALESCE(CASE \
+               WHEN v.workflow_state = 'archived' THEN TRUE \
+               WHEN v.workflow_state IN ('initializing', 'uploading', 'uploaded', 'validating') \
+                 THEN ",
+            workflow_state!(),
+            " = 'uploaded' ELSE v.workflow_state = ",
+            workflow_state!(),
+            " END, FALSE)"
+        )
+    };
+}
+
+pub(crate) const WORKFLOW_STATE: &str = workflow_state!();
+
+pub(crate) const GROUND_TRUTH_STATUS: &str = ground_truth_status!();
+
+pub(crate) const CURRENT_STAGE: &str = "CASE WHEN v.ground_truth_generated = TRUE THEN 'completed' \
+     WHEN v.processing_status = 'pending' THEN 'validation' \
+     WHEN v.processing_status = 'processing' THEN 'ground_truth' \
+     ELSE 'validation' END";
+
+/// Whether the row needs backfill.
+pub(crate) const NEEDS_BACKFILL: &str = concat!(
+    "(NOT ",
+    agrees!(),
+    " OR (v.original_filename IS NULL AND v.filename IS NOT NULL)\
+      OR v.file_mime_type IS NULL\
+      OR (v.storage_location IS NULL AND v.file_path IS NOT NULL)\
+      OR v.retention_policy IS NULL\
+      OR NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id \
+         AND s.ground_truth_status = ",
+    ground_truth_status!(),
+    ")) AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
+        WHERE q.kind = 'backfill' AND q.video_id = v.id)"
+);
+
+/// The assignments that bring a row into agreement. The times are named so that no
+/// `ON UPDATE CURRENT_TIMESTAMP` of the legacy table changes them.
+pub(crate) const ASSIGNMENTS: &str = concat!(
+    "v.workflow_state = CASE WHEN ",
+    agrees!(),
+    " THEN v.workflow_state ELSE ",
+    workflow_state!(),
+    " END, \
+     v.original_filename = COALESCE(v.original_filename, v.filename), \
+     v.file_mime_type = COALESCE(v.file_mime_type, CASE \
+        WHEN LOWER(v.filename) LIKE '%.mp4' THEN 'video/mp4' \
+        WHEN LOWER(v.filename) LIKE '%.avi' THEN 'video/avi' \
+        WHEN LOWER(v.filename) LIKE '%.mov' THEN 'video/quicktime' \
+        WHEN LOWER(v.filename) LIKE '%.mkv' THEN 'video/x-matroska' \
+        ELSE 'video/unknown' END), \
+     v.storage_location = COALESCE(v.storage_location, v.file_path), \
+     v.retention_policy = COALESCE(v.retention_policy, 'standard_90_days'), \
+     v.created_at = v.created_at, v.updated_at = v.updated_at"
+);

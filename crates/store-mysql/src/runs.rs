@@ -1,0 +1,390 @@
+//! Runs: creating, planning, settling and pausing them.
+
+use std::time::Duration;
+
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Bounds, CreatedRun, NewBatch, NewRun, PlannerLease, Run};
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::{lease, row};
+
+/// The columns that [`read`] reads.
+pub(crate) const COLUMNS: &str = "id, kind, state, reason, plan, planned_to, round, batches_total, \
+     rows_total, bytes_total, created_by, traceparent, created_at, finished_at";
+
+pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
+    let plan: String = row.try_get("plan")?;
+    Ok(Run {
+        id: row::uuid(row, "id")?,
+        kind: row::named(row, "kind")?,
+        state: row::named(row, "state")?,
+        reason: row.try_get("reason")?,
+        plan: row::json(&plan, "plan")?,
+        planned_to: row.try_get("planned_to")?,
+        round: row.try_get("round")?,
+        batches_total: row.try_get("batches_total")?,
+        rows_total: row.try_get("rows_total")?,
+        bytes_total: row.try_get("bytes_total")?,
+        created_by: row.try_get("created_by")?,
+        traceparent: row.try_get("traceparent")?,
+        created_at: row.try_get("created_at")?,
+        finished_at: row.try_get("finished_at")?,
+    })
+}
+
+pub(crate) async fn find(connection: &mut MySqlConnection, id: Uuid) -> Result<Option<Run>> {
+    let sql = format!("SELECT {COLUMNS} FROM reelshift_runs WHERE id = ?");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn active(store: &MySqlStore, kind: Option<JobKind>) -> Result<Vec<Run>> {
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT {COLUMNS} FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping')"
+    ));
+    if let Some(kind) = kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    query.push(" ORDER BY created_at, id");
+    query.build().fetch_all(&store.pool).await?.iter().map(read).collect()
+}
+
+pub(crate) async fn create(store: &MySqlStore, run: &NewRun) -> Result<CreatedRun> {
+    let key = run.plan.key(run.kind);
+    let plan = serde_json::to_string(&run.plan).map_err(|why| Error::unreadable("plan", why))?;
+    let mut connection = store.pool.acquire().await?;
+    loop {
+        let inserted = sqlx::query(
+            "INSERT INTO reelshift_runs (id, kind, active_key, state, plan, created_by, traceparent) \
+             VALUES (?, ?, ?, 'planning', ?, ?, ?)",
+        )
+        .bind(run.id.to_string())
+        .bind(run.kind.as_str())
+        .bind(&key)
+        .bind(&plan)
+        .bind(cut(&run.created_by, 255))
+        .bind(&run.traceparent)
+        .execute(&mut *connection)
+        .await
+        .map_err(Error::from);
+        match inserted {
+            Ok(_) => {
+                let created = find(&mut connection, run.id).await?;
+                return created
+                    .map(CreatedRun::New)
+                    .ok_or_else(|| Error::unreadable("run", "it vanished after its creation"));
+            }
+            Err(error) if error.is_duplicate_key() => {
+                let sql = format!("SELECT {COLUMNS} FROM reelshift_runs WHERE active_key = ?");
+                let row = sqlx::query(AssertSqlSafe(sql))
+                    .bind(&key)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                if let Some(row) = row {
+                    return Ok(CreatedRun::Existing(read(&row)?));
+                }
+                // Not the key but the id is taken; else the other run has just ended, and
+                // the next try succeeds.
+                if find(&mut connection, run.id).await?.is_some() {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+pub(crate) async fn take_planning(
+    store: &MySqlStore,
+    run: Uuid,
+    planner: &str,
+    timeout: Duration,
+) -> Result<Option<PlannerLease>> {
+    let token = lease::new_token();
+    let taken = sqlx::query(
+        "UPDATE reelshift_runs SET planner = ?, planner_token = ?, planner_seen_at = NOW(6) \
+         WHERE id = ? AND state IN ('planning', 'sweeping') \
+           AND (planner_token IS NULL OR planner_seen_at < NOW(6) - INTERVAL ? MICROSECOND)",
+    )
+    .bind(cut(planner, 255))
+    .bind(token)
+    .bind(run.to_string())
+    .bind(microseconds(timeout))
+    .execute(&store.pool)
+    .await?;
+    if taken.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let mut connection = store.pool.acquire().await?;
+    Ok(find(&mut connection, run).await?.map(|run| PlannerLease { run, token }))
+}
+
+pub(crate) async fn planner_alive(store: &MySqlStore, run: Uuid, timeout: Duration) -> Result<bool> {
+    let alive: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL \
+           AND planner_seen_at >= NOW(6) - INTERVAL ? MICROSECOND",
+    )
+    .bind(run.to_string())
+    .bind(microseconds(timeout))
+    .fetch_one(&store.pool)
+    .await?;
+    Ok(alive > 0)
+}
+
+/// Batches in one INSERT: large enough to be fast, and far below the packet limit even
+/// where each holds hundreds of ids.
+const INSERT_BATCHES: usize = 128;
+
+pub(crate) async fn add_batches(
+    store: &MySqlStore,
+    lease: &PlannerLease,
+    planned_to: Option<&str>,
+    batches: &[NewBatch],
+) -> Result<()> {
+    let rows: u64 = batches.iter().map(|batch| batch.rows_total).sum();
+    let bytes: u64 = batches.iter().map(|batch| batch.bytes_total).sum();
+    let mut transaction = store.pool.begin().await?;
+    let held = sqlx::query(
+        "UPDATE reelshift_runs SET planned_to = COALESCE(?, planned_to), planner_seen_at = NOW(6), \
+           round_batches = round_batches + ?, batches_total = batches_total + ?, \
+           rows_total = rows_total + ?, bytes_total = bytes_total + ? \
+         WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')",
+    )
+    .bind(planned_to)
+    .bind(batches.len() as u64)
+    .bind(batches.len() as u64)
+    .bind(rows)
+    .bind(bytes)
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
+    if held.rows_affected() == 0 {
+        return Err(Error::Store(StoreError::LeaseLost));
+    }
+    for batches in batches.chunks(INSERT_BATCHES) {
+        insert_batches(&mut transaction, &lease.run, batches, PRIORITY_PLANNED).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Batches as the planner adds them.
+pub(crate) const PRIORITY_PLANNED: i8 = 1;
+/// Failed work enqueued again goes first.
+pub(crate) const PRIORITY_RERUN: i8 = 0;
+
+pub(crate) async fn insert_batches(
+    connection: &mut MySqlConnection,
+    run: &Run,
+    batches: &[NewBatch],
+    priority: i8,
+) -> Result<()> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "INSERT INTO reelshift_batches (id, run_id, priority, max_attempts, after_id, upto_id, items, \
+           rows_total, bytes_total, traceparent) ",
+    );
+    let mut unreadable = None;
+    query.push_values(batches, |mut values, batch| {
+        let (after, upto, items) = match &batch.bounds {
+            Bounds::Range { after, upto } => (after.as_deref(), Some(upto.as_str()), None),
+            Bounds::Items(items) => match serde_json::to_string(items) {
+                Ok(items) => (None, None, Some(items)),
+                Err(why) => {
+                    unreadable = Some(Error::unreadable("list of items", why));
+                    (None, None, None)
+                }
+            },
+        };
+        values
+            .push_bind(batch.id.to_string())
+            .push_bind(run.id.to_string())
+            .push_bind(priority)
+            .push_bind(run.plan.max_attempts)
+            .push_bind(after.map(str::to_owned))
+            .push_bind(upto.map(str::to_owned))
+            .push_bind(items)
+            .push_bind(batch.rows_total)
+            .push_bind(batch.bytes_total)
+            .push_bind(batch.traceparent.clone());
+    });
+    if let Some(error) = unreadable {
+        return Err(error);
+    }
+    // Only full inserts come again and again in the same shape.
+    let persistent = batches.len() == INSERT_BATCHES;
+    query.build().persistent(persistent).execute(connection).await?;
+    Ok(())
+}
+
+pub(crate) async fn finish_planning(store: &MySqlStore, lease: &PlannerLease) -> Result<RunState> {
+    let mut transaction = store.pool.begin().await?;
+    let row = sqlx::query(
+        "SELECT state, batches_total, round_batches FROM reelshift_runs \
+         WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping') FOR UPDATE",
+    )
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(row) = row else { return Err(Error::Store(StoreError::LeaseLost)) };
+    let state: RunState = row::named(&row, "state")?;
+    let batches: u64 = row.try_get("batches_total")?;
+    let in_this_round: u64 = row.try_get("round_batches")?;
+    let nothing_to_do = batches == 0 || (state == RunState::Sweeping && in_this_round == 0);
+    let next = if nothing_to_do { RunState::Done } else { RunState::Running };
+    end_or_go_on(&mut transaction, lease.run.id, next).await?;
+    transaction.commit().await?;
+    Ok(next)
+}
+
+/// Moves a run whose row is locked to `next`, without a planner.
+async fn end_or_go_on(connection: &mut MySqlConnection, run: Uuid, next: RunState) -> Result<()> {
+    let sql = if matches!(next, RunState::Done | RunState::Failed) {
+        "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
+           planner_seen_at = NULL, active_key = NULL, finished_at = NOW(6) WHERE id = ?"
+    } else {
+        "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
+           planner_seen_at = NULL WHERE id = ?"
+    };
+    sqlx::query(sql).bind(next.as_str()).bind(run.to_string()).execute(connection).await?;
+    Ok(())
+}
+
+pub(crate) async fn release_planning(store: &MySqlStore, lease: &PlannerLease) -> Result<()> {
+    sqlx::query(
+        "UPDATE reelshift_runs SET planner = NULL, planner_token = NULL, planner_seen_at = NULL \
+         WHERE id = ? AND planner_token = ?",
+    )
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&store.pool)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
+    let mut transaction = store.pool.begin().await?;
+    let row = sqlx::query("SELECT kind, state FROM reelshift_runs WHERE id = ? FOR UPDATE")
+        .bind(run.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let row = row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
+    let state: RunState = row::named(&row, "state")?;
+    if state != RunState::Running || has_open_batches(&mut transaction, run).await? {
+        return Ok(state);
+    }
+    let next = if failed_without_rerun(&mut transaction, run).await? > 0 {
+        RunState::Failed
+    } else if row::named::<JobKind>(&row, "kind")? == JobKind::Backfill {
+        RunState::Sweeping
+    } else {
+        RunState::Done
+    };
+    if next == RunState::Sweeping {
+        sqlx::query(
+            "UPDATE reelshift_runs SET planned_to = NULL, round = round + 1, round_batches = 0 \
+             WHERE id = ?",
+        )
+        .bind(run.to_string())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    end_or_go_on(&mut transaction, run, next).await?;
+    transaction.commit().await?;
+    Ok(next)
+}
+
+async fn has_open_batches(connection: &mut MySqlConnection, run: Uuid) -> Result<bool> {
+    let open: i64 = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM reelshift_batches WHERE run_id = ? AND state = 'pending') \
+            OR EXISTS (SELECT 1 FROM reelshift_batches WHERE run_id = ? AND state = 'leased')",
+    )
+    .bind(run.to_string())
+    .bind(run.to_string())
+    .fetch_one(connection)
+    .await?;
+    Ok(open != 0)
+}
+
+/// Failed batches of `run` that nobody has enqueued again.
+pub(crate) async fn failed_without_rerun(connection: &mut MySqlConnection, run: Uuid) -> Result<u64> {
+    let failed: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM reelshift_batches f WHERE f.run_id = ? AND f.state = 'failed' \
+           AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id)",
+    )
+    .bind(run.to_string())
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(failed).unwrap_or(0))
+}
+
+/// A run that fails more often than this share of its batches pauses itself.
+const FAILING_SHARE: u64 = 10;
+/// Fewer batches than this say nothing about a share.
+const FAILING_LEAST: u64 = 20;
+
+pub(crate) async fn pause_failing(store: &MySqlStore) -> Result<Vec<Run>> {
+    let mut paused = Vec::new();
+    for run in active(store, None).await? {
+        let mut connection = store.pool.acquire().await?;
+        let failed = planned(
+            &mut connection,
+            run.id,
+            "state = 'failed' AND NOT EXISTS \
+               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id)",
+        )
+        .await?;
+        if failed == 0 {
+            continue;
+        }
+        let total = planned(&mut connection, run.id, "state <> 'cancelled'").await?;
+        if total < FAILING_LEAST || failed * FAILING_SHARE <= total {
+            continue;
+        }
+        let reason = format!(
+            "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove the \
+             cause, then resume or rerun"
+        );
+        let updated = sqlx::query(
+            "UPDATE reelshift_runs SET paused_from = state, state = 'paused', reason = ?, \
+               planner = NULL, planner_token = NULL, planner_seen_at = NULL \
+             WHERE id = ? AND state IN ('planning', 'running', 'sweeping')",
+        )
+        .bind(&reason)
+        .bind(run.id.to_string())
+        .execute(&mut *connection)
+        .await?;
+        if updated.rows_affected() > 0 {
+            paused.extend(find(&mut connection, run.id).await?);
+        }
+    }
+    Ok(paused)
+}
+
+/// How many batches that a planner added are so: reruns do not count.
+async fn planned(connection: &mut MySqlConnection, run: Uuid, so: &'static str) -> Result<u64> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ? AND b.priority = ? AND {so}"
+    );
+    let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(run.to_string())
+        .bind(PRIORITY_PLANNED)
+        .fetch_one(connection)
+        .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(crate) fn microseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// At most `characters` of `text`.
+pub(crate) fn cut(text: &str, characters: usize) -> &str {
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
+}

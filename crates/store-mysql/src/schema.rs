@@ -1,0 +1,271 @@
+//! The schema steps: shipped text, the journal, and executing one statement online.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use include_dir::{Dir, include_dir};
+use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
+use reelshift_store::{Result, StoreError};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::error::{self, Error};
+use crate::legacy::{self, VideosTable};
+use crate::lock;
+
+static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
+
+/// Every change of `videos` that reelshift ships is one of metadata only: where the server
+/// cannot do it so, it refuses instead of copying the table.
+const INSTANT: &str = "ALGORITHM=INSTANT";
+
+pub(crate) fn shipped_steps() -> Vec<Step> {
+    Step::read_all(
+        MIGRATIONS
+            .files()
+            .filter_map(|file| Some((file.path().file_name()?.to_str()?, file.contents_utf8()?))),
+    )
+}
+
+#[async_trait]
+impl Schema for MySqlStore {
+    async fn server(&self) -> Result<String> {
+        Ok(self.server.to_string())
+    }
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    async fn check_legacy(&self) -> Result<()> {
+        Ok(legacy::check(self).await?)
+    }
+
+    async fn journal(&self) -> Result<Vec<JournalEntry>> {
+        Ok(journal(self).await?)
+    }
+
+    async fn exists(&self, object: &Object) -> Result<bool> {
+        Ok(exists(self, object).await?)
+    }
+
+    async fn lock_migration(&self) -> Result<Box<dyn MigrationLock>> {
+        Ok(lock::acquire(self).await?)
+    }
+
+    async fn execute_step(&self, step: &Step) -> Result<()> {
+        Ok(execute(self, step).await?)
+    }
+
+    fn retry_pause(&self) -> Duration {
+        self.server.ddl_retry_pause()
+    }
+
+    async fn journal_started(&self, step: &Step) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO reelshift_schema_steps (number, name, checksum) VALUES (?, ?, ?) \
+             ON DUPLICATE KEY UPDATE number = number",
+        )
+        .bind(step.number)
+        .bind(&step.name)
+        .bind(step.checksum())
+        .execute(&self.pool)
+        .await
+        .map_err(Error::from)?;
+        Ok(())
+    }
+
+    async fn journal_done(&self, step: &Step) -> Result<()> {
+        sqlx::query(
+            "UPDATE reelshift_schema_steps SET finished_at = NOW(6) \
+             WHERE number = ? AND finished_at IS NULL",
+        )
+        .bind(step.number)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::from)?;
+        Ok(())
+    }
+}
+
+async fn journal(store: &MySqlStore) -> error::Result<Vec<JournalEntry>> {
+    let rows = sqlx::query(
+        "SELECT number, name, checksum, started_at, finished_at FROM reelshift_schema_steps \
+         ORDER BY number",
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(Error::from);
+    let rows = match rows {
+        Err(error) if error.is_unknown_table() => return Ok(Vec::new()),
+        rows => rows?,
+    };
+    rows.iter()
+        .map(|row| {
+            let number: i32 = row.try_get("number")?;
+            let finished_at: Option<_> = row.try_get("finished_at")?;
+            Ok(JournalEntry {
+                number: u32::try_from(number).map_err(|why| Error::unreadable("step", why))?,
+                name: row.try_get("name")?,
+                checksum: row.try_get("checksum")?,
+                done: finished_at.is_some(),
+                started_at: row.try_get("started_at")?,
+                finished_at,
+            })
+        })
+        .collect()
+}
+
+async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
+    let (sql, table, name) = match object {
+        Object::Table(name) => (
+            "SELECT COUNT(*) FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = DATABASE() AND ? = '' AND TABLE_NAME = ?",
+            "",
+            name,
+        ),
+        Object::View(name) => (
+            "SELECT COUNT(*) FROM information_schema.VIEWS \
+             WHERE TABLE_SCHEMA = DATABASE() AND ? = '' AND TABLE_NAME = ?",
+            "",
+            name,
+        ),
+        Object::Trigger(name) => (
+            "SELECT COUNT(*) FROM information_schema.TRIGGERS \
+             WHERE TRIGGER_SCHEMA = DATABASE() AND ? = '' AND TRIGGER_NAME = ?",
+            "",
+            name,
+        ),
+        Object::Column { table, name } => (
+            "SELECT COUNT(*) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND COLUMN_NAME = ?",
+            table.as_str(),
+            name,
+        ),
+        Object::Index { table, name } => (
+            "SELECT COUNT(*) FROM information_schema.STATISTICS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND INDEX_NAME = ?",
+            table.as_str(),
+            name,
+        ),
+        Object::ForeignKey { table, name } => (
+            "SELECT COUNT(*) FROM information_schema.TABLE_CONSTRAINTS \
+             WHERE CONSTRAINT_SCHEMA = DATABASE() AND CONSTRAINT_TYPE = 'FOREIGN KEY' \
+               AND TABLE_NAME = ? AND CONSTRAINT_NAME = ?",
+            table.as_str(),
+            name,
+        ),
+    };
+    let count: i64 =
+        sqlx::query_scalar(sql).bind(table).bind(name).fetch_one(&store.pool).await?;
+    Ok(count > 0)
+}
+
+/// Executes a step's statement on a session of its own, whose settings end with it.
+async fn execute(store: &MySqlStore, step: &Step) -> error::Result<()> {
+    let mut connection = store.dedicated_connection().await?;
+    let executed = execute_on(&mut connection, store, step).await;
+    // The statement's outcome counts; the server ends the session by itself.
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the session of a schema step");
+    }
+    executed
+}
+
+async fn execute_on(
+    connection: &mut MySqlConnection,
+    store: &MySqlStore,
+    step: &Step,
+) -> error::Result<()> {
+    let wait = store.server.ddl_lock_wait();
+    let session = format!(
+        "SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = 1{}",
+        // With checks on, the server adds a foreign key by copying the table only; what it
+        // would check is checked below.
+        if matches!(step.creates, Object::ForeignKey { .. }) { ", foreign_key_checks = 0" } else { "" },
+    );
+    connection.execute(AssertSqlSafe(session)).await?;
+    let videos = VideosTable::read(connection).await?;
+    if let Object::ForeignKey { table, name } = &step.creates {
+        check_references(connection, &videos, table, name).await?;
+    }
+    let statement = render(&step.up, &videos);
+    // The text protocol: CREATE TRIGGER cannot be prepared.
+    connection.execute(AssertSqlSafe(statement)).await?;
+    Ok(())
+}
+
+fn render(statement: &str, videos: &VideosTable) -> String {
+    statement
+        .replace("{videos_id_type}", &videos.id_type())
+        .replace("{table_options}", &videos.table_options())
+        .replace("{ddl_options}", INSTANT)
+}
+
+/// What the server does not check while foreign key checks are off: that `table.video_id`
+/// can refer to `videos.id`, and that every value of it does.
+async fn check_references(
+    connection: &mut MySqlConnection,
+    videos: &VideosTable,
+    table: &str,
+    name: &str,
+) -> error::Result<()> {
+    let column = legacy::column_type(connection, table, "video_id").await?;
+    if column.as_deref() != Some(videos.id_type().as_str()) {
+        return Err(Error::Store(StoreError::Refused(format!(
+            "foreign key {name} needs {table}.video_id to be of the type of videos.id ({}), but it \
+             is {}: change the column, then apply again",
+            videos.id_type(),
+            column.as_deref().unwrap_or("missing")
+        ))));
+    }
+    let orphan: Option<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT s.video_id FROM {table} s LEFT JOIN videos v ON v.id = s.video_id \
+         WHERE s.video_id IS NOT NULL AND v.id IS NULL LIMIT 1"
+    )))
+    .fetch_optional(connection)
+    .await?;
+    if let Some(video) = orphan {
+        return Err(Error::Store(StoreError::Refused(format!(
+            "foreign key {name} cannot be added: {table} has a row for video {video}, which is not \
+             in videos; delete such rows, then apply again"
+        ))));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_steps_are_well_formed() {
+        let steps = shipped_steps();
+        let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
+        assert_eq!(numbers[..5], [1, 2, 3, 4, 5]);
+        assert!(numbers.starts_with(&[1, 2, 3, 4, 5, 101, 102, 103, 104, 105]), "{numbers:?}");
+        for step in &steps {
+            assert!(!step.up.trim_end().ends_with(';'), "{}: one statement, no end mark", step.name);
+        }
+    }
+
+    #[test]
+    fn no_template_is_left() {
+        let videos = VideosTable::for_test("varchar(36)", "latin1", "latin1_swedish_ci");
+        for step in shipped_steps() {
+            for text in [&step.up, &step.down] {
+                let rendered = render(text, &videos);
+                assert!(!rendered.contains('{'), "{}: {rendered}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_timestamp_says_whether_it_may_be_null() {
+        for step in shipped_steps() {
+            for line in step.up.lines().filter(|line| line.contains(" TIMESTAMP")) {
+                assert!(line.contains("NULL"), "{}: {line}", step.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Which product and version the server is, and what follows from it.
+
+use std::time::Duration;
+
+/// The product behind the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Product {
+    MariaDb,
+    MySql,
+}
+
+/// A server, as `VERSION()` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) product: Product,
+    /// `10.11.14`, without what distributions append.
+    pub(crate) version: String,
+}
+
+impl Server {
+    pub(crate) fn parse(version: &str) -> Self {
+        let product =
+            if version.contains("MariaDB") { Product::MariaDb } else { Product::MySql };
+        // Some proxies put 5.5.5- before the version of MariaDB.
+        let number = version.strip_prefix("5.5.5-").unwrap_or(version);
+        let number = number.split(['-', '+', ' ']).next().unwrap_or(number);
+        Self { product, version: number.to_owned() }
+    }
+
+    /// Whether `SKIP LOCKED` and instant columns in any position are there.
+    pub(crate) fn is_supported(&self) -> bool {
+        let mut parts = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut next = || parts.next().unwrap_or(0);
+        let version = (next(), next(), next());
+        match self.product {
+            Product::MariaDb => version >= (10, 6, 0),
+            Product::MySql => version >= (8, 0, 29),
+        }
+    }
+
+    /// The session settings of a pooled connection beyond those common to both products.
+    pub(crate) const fn session_settings(&self) -> &'static str {
+        match self.product {
+            // Turns long IN lists into a join with a temporary table, which loses the
+            // range over the primary key.
+            Product::MariaDb => ", in_predicate_conversion_threshold = 0",
+            Product::MySql => "",
+        }
+    }
+
+    /// Seconds that a schema statement waits for a metadata lock. While it waits, every
+    /// new query on the table waits behind it; MySQL knows no wait below one second.
+    pub(crate) const fn ddl_lock_wait(&self) -> u32 {
+        match self.product {
+            Product::MariaDb => 0,
+            Product::MySql => 1,
+        }
+    }
+
+    /// How long the application is left alone between two tries: where a try can stall it
+    /// for a second, seldom.
+    pub(crate) const fn ddl_retry_pause(&self) -> Duration {
+        match self.product {
+            Product::MariaDb => Duration::from_millis(50),
+            Product::MySql => Duration::from_secs(5),
+        }
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let product = match self.product {
+            Product::MariaDb => "MariaDB",
+            Product::MySql => "MySQL",
+        };
+        write!(f, "{product} {}", self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_told_apart() {
+        let server = Server::parse("10.11.14-MariaDB-0+deb12u2");
+        assert_eq!(server.to_string(), "MariaDB 10.11.14");
+        assert_eq!(Server::parse("5.5.5-11.8.2-MariaDB").to_string(), "MariaDB 11.8.2");
+        assert_eq!(Server::parse("8.0.36").to_string(), "MySQL 8.0.36");
+    }
+
+    #[test]
+    fn old_servers_are_known() {
+        for (version, supported) in [
+            ("10.5.22-MariaDB", false),
+            ("10.6.0-MariaDB", true),
+            ("11.8.2-MariaDB", true),
+            ("5.7.44-log", false),
+            ("8.0.28", false),
+            ("8.0.29", true),
+            ("9.7.0", true),
+        ] {
+            assert_eq!(Server::parse(version).is_supported(), supported, "{version}");
+        }
+    }
+}

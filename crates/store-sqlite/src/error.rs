@@ -1,0 +1,144 @@
+//! SQLite's result codes, by what the caller can do about them.
+
+use std::path::Path;
+
+use reelshift_store::StoreError;
+use sqlx::error::DatabaseError;
+
+/// What goes wrong inside the adapter, before it is told which file it is about.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Sqlx(sqlx::Error),
+    Store(StoreError),
+}
+
+pub(crate) type Outcome<T> = std::result::Result<T, Failure>;
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    /// A value in a table of reelshift's own that reelshift did not write.
+    pub(crate) fn foreign_value(table: &str, column: &str, value: &str) -> Self {
+        let message = format!("{table}.{column} holds `{value}`, which reelshift did not write");
+        StoreError::Permanent { code: None, message }.into()
+    }
+
+    /// The error of the port, naming `file`.
+    pub(crate) fn about(self, file: &Path) -> StoreError {
+        let error = match self {
+            Self::Store(error) => return error,
+            Self::Sqlx(error) => error,
+        };
+        let file = file.display();
+        match &error {
+            sqlx::Error::Database(database) => of_database(database.as_ref(), &file.to_string()),
+            sqlx::Error::Io(io) => StoreError::Transient {
+                code: io.raw_os_error().map(|errno| errno.to_string()),
+                message: format!("database {file}: {io}"),
+            },
+            sqlx::Error::PoolTimedOut => StoreError::Transient {
+                code: None,
+                message: format!("database {file} is busy: no connection became free in time"),
+            },
+            sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => {
+                StoreError::Transient { code: None, message: format!("database {file}: {error}") }
+            }
+            other => StoreError::Permanent { code: None, message: format!("database {file}: {other}") },
+        }
+    }
+}
+
+/// The primary result code of an extended one.
+pub(crate) fn primary(error: &dyn DatabaseError) -> Option<i32> {
+    Some(error.code()?.parse::<i32>().ok()? & 0xff)
+}
+
+/// `SQLITE_READONLY`.
+pub(crate) const READONLY: i32 = 8;
+/// `SQLITE_CANTOPEN`.
+pub(crate) const CANTOPEN: i32 = 14;
+/// `SQLITE_NOTADB`.
+pub(crate) const NOTADB: i32 = 26;
+
+fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
+    const ERROR: i32 = 1;
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NOMEM: i32 = 7;
+    const INTERRUPT: i32 = 9;
+    const IOERR: i32 = 10;
+    const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const PROTOCOL: i32 = 15;
+    const SCHEMA: i32 = 17;
+
+    let code = error.code().map(std::borrow::Cow::into_owned);
+    let said = error.message();
+    let transient = |message: String| StoreError::Transient { code: code.clone(), message };
+    let permanent = |message: String| StoreError::Permanent { code: code.clone(), message };
+    match primary(error) {
+        Some(BUSY | LOCKED | PROTOCOL) => {
+            transient(format!("database {file} is busy: another process is writing to it ({said})"))
+        }
+        Some(FULL) => transient(format!("the disk is full: database {file} cannot grow ({said})")),
+        Some(IOERR) => transient(format!(
+            "the disk that holds database {file} failed or is full ({said}, code {})",
+            code.as_deref().unwrap_or_default()
+        )),
+        Some(NOMEM | INTERRUPT | SCHEMA | CANTOPEN) => transient(format!("database {file}: {said}")),
+        Some(READONLY) => StoreError::Refused(format!(
+            "database {file} is read-only: make the file and its directory writable for this user ({said})"
+        )),
+        Some(NOTADB) => permanent(format!("{file} is not an SQLite database ({said})")),
+        Some(CORRUPT) => permanent(format!("database {file} is damaged: restore it from a backup ({said})")),
+        Some(ERROR) => missing(said).map_or_else(
+            || permanent(format!("database {file}: {said}")),
+            |what| {
+                StoreError::Refused(format!(
+                    "database {file} has no {what}: run `reelshift apply expand` first"
+                ))
+            },
+        ),
+        _ => permanent(format!("database {file}: {said}")),
+    }
+}
+
+/// What `expand` would have made, where `said` tells that it is not there.
+fn missing(said: &str) -> Option<String> {
+    const TABLES: [&str; 3] =
+        ["video_processing_status", "realtime_notification_queue", "processing_error_log"];
+    if let Some(table) = said.strip_prefix("no such table: ") {
+        let table = table.strip_prefix("main.").unwrap_or(table);
+        let ours = table.starts_with("reelshift_") || TABLES.contains(&table);
+        return ours.then(|| format!("table {table}"));
+    }
+    let column = said.strip_prefix("no such column: ")?;
+    let column = column.rsplit('.').next()?;
+    crate::schema::steps()
+        .iter()
+        .any(|step| step.up.contains(&format!("ALTER TABLE videos ADD COLUMN {column} ")))
+        .then(|| format!("column videos.{column}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing;
+
+    #[test]
+    fn only_what_expand_makes_is_said_to_be_missing_from_it() {
+        assert_eq!(missing("no such table: reelshift_runs").as_deref(), Some("table reelshift_runs"));
+        assert_eq!(missing("no such column: v.file_hash").as_deref(), Some("column videos.file_hash"));
+        assert_eq!(missing("no such table: videos"), None);
+        assert_eq!(missing("no such column: v.flavour"), None);
+    }
+}

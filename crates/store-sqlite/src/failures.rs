@@ -1,0 +1,229 @@
+//! `processing_error_log`: writing its rows and reading them.
+
+use async_trait::async_trait;
+use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
+use reelshift_store::Result;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::SqliteStore;
+use crate::error::{Failure, Outcome};
+use crate::time::parse;
+
+/// The columns' lengths, in characters. SQLite enforces none; a row must fit everywhere.
+const STAGE: usize = 50;
+pub(crate) const ERROR_TYPE: usize = 100;
+const ERROR_CODE: usize = 50;
+const STRATEGY: usize = 100;
+const CORRELATION: usize = 36;
+/// A TEXT column's length in MySQL, in bytes.
+pub(crate) const TEXT: usize = 65_535;
+
+#[async_trait]
+impl Failures for SqliteStore {
+    async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
+        self.named(record_errors(self, errors).await)
+    }
+
+    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
+        self.named(match self.readers.acquire().await {
+            Ok(mut connection) => error_groups(&mut connection, selection).await,
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>> {
+        self.named(errors(self, selection, limit).await)
+    }
+}
+
+/// The first `chars` characters of `text`.
+pub(crate) fn cut(text: &str, chars: usize) -> &str {
+    text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end])
+}
+
+/// The longest beginning of `text` that has at most `bytes` bytes.
+pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Writes one row. A video or a parent that is gone is written as NULL.
+pub(crate) async fn insert_error(
+    tx: &mut SqliteConnection,
+    error: &ErrorRecord,
+    parent: Option<&str>,
+) -> Outcome<()> {
+    sqlx::query(
+        "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message,
+             error_code, stack_trace, system_state, recovery_strategy, recovery_attempted, correlation_id,
+             parent_error_id, severity, user_impact, created_at)
+         VALUES (?, (SELECT v.id FROM videos v WHERE v.id = ?), ?, ?, ?, ?, ?, ?, ?, 0, ?,
+             (SELECT e.id FROM processing_error_log e WHERE e.id = ?), ?, ?, CURRENT_TIMESTAMP)",
+    )
+    .bind(error.id.to_string())
+    .bind(&error.video_id)
+    .bind(cut(&error.processing_stage, STAGE))
+    .bind(cut(&error.error_type, ERROR_TYPE))
+    .bind(cut_bytes(&error.error_message, TEXT))
+    .bind(error.error_code.as_deref().map(|code| cut(code, ERROR_CODE)))
+    .bind(error.stack_trace.as_deref().map(|trace| cut_bytes(trace, TEXT)))
+    .bind(error.system_state.to_string())
+    .bind(cut(&error.recovery_strategy, STRATEGY))
+    .bind(error.correlation_id.as_deref().map(|id| cut(id, CORRELATION)))
+    .bind(parent)
+    .bind(error.severity.as_str())
+    .bind(error.user_impact.as_str())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Says of the attempts that led to `last_error_id` that a later one succeeded.
+pub(crate) async fn mark_recovered(tx: &mut SqliteConnection, last_error_id: &str) -> Outcome<()> {
+    sqlx::query(
+        "WITH RECURSIVE chain (id) AS (
+             VALUES (?)
+             UNION
+             SELECT e.parent_error_id FROM chain c JOIN processing_error_log e ON e.id = c.id
+             WHERE e.parent_error_id IS NOT NULL
+         )
+         UPDATE processing_error_log
+         SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
+         WHERE id IN (SELECT id FROM chain) AND recovery_successful IS NOT 1",
+    )
+    .bind(last_error_id)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> Outcome<()> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let mut tx = store.write().await?;
+    for error in errors {
+        insert_error(&mut tx, error, None).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &ErrorSelection) {
+    query.push(" WHERE 1");
+    if let Some(batch) = selection.batch {
+        query.push(" AND json_extract(e.system_state, '$.batch') = ").push_bind(batch.to_string());
+    }
+    if let Some(kind) = &selection.error_type {
+        query.push(" AND e.error_type = ").push_bind(kind.clone());
+    }
+    if let Some(stage) = &selection.processing_stage {
+        query.push(" AND e.processing_stage = ").push_bind(stage.clone());
+    }
+}
+
+/// A time of the platform's table in a form that is always read; an odd one is the epoch.
+macro_rules! readable {
+    ($time:literal) => {
+        concat!("COALESCE(strftime('%Y-%m-%d %H:%M:%f', ", $time, "), '1970-01-01 00:00:00.000')")
+    };
+}
+
+/// The sample is the newest row: ids are UUIDv7 and sort by time.
+pub(crate) async fn error_groups(
+    connection: &mut SqliteConnection,
+    selection: &ErrorSelection,
+) -> Outcome<Vec<ErrorGroup>> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy
+         FROM (SELECT e.processing_stage, e.error_type, COUNT(*) AS count,
+                      COALESCE(SUM(e.recovery_successful = 1), 0) AS recovered, ",
+        readable!("MIN(e.created_at)"),
+        " AS first_at, ",
+        readable!("MAX(e.created_at)"),
+        " AS last_at, MAX(e.id) AS newest FROM processing_error_log e"
+    ));
+    push_selection(&mut query, selection);
+    query.push(
+        " GROUP BY e.processing_stage, e.error_type) g JOIN processing_error_log n ON n.id = g.newest
+         ORDER BY g.count DESC, g.processing_stage, g.error_type",
+    );
+    let rows = query.build().fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ErrorGroup {
+                processing_stage: row.try_get("processing_stage")?,
+                error_type: row.try_get("error_type")?,
+                severity: row.try_get::<Option<_>, _>("severity")?.unwrap_or_default(),
+                count: count(row, "count")?,
+                recovered: count(row, "recovered")?,
+                first_at: at(row, "first_at")?,
+                last_at: at(row, "last_at")?,
+                sample: row.try_get("error_message")?,
+                sample_video_id: row.try_get("video_id")?,
+                recovery_strategy: row.try_get("recovery_strategy")?,
+            })
+        })
+        .collect()
+}
+
+async fn errors(store: &SqliteStore, selection: &ErrorSelection, limit: u32) -> Outcome<Vec<ErrorEntry>> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT e.id, e.video_id, e.processing_stage, e.error_type, e.error_message, e.error_code,
+             e.stack_trace, e.system_state, e.recovery_strategy,
+             COALESCE(e.recovery_attempted = 1, 0) AS attempted, e.recovery_successful = 1 AS successful,
+             strftime('%Y-%m-%d %H:%M:%f', e.recovery_timestamp) AS recovered_at, e.correlation_id,
+             e.parent_error_id, e.severity, e.user_impact, ",
+        readable!("e.created_at"),
+        " AS created_at FROM processing_error_log e"
+    ));
+    push_selection(&mut query, selection);
+    query.push(" ORDER BY e.created_at DESC, e.id DESC LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(&store.readers).await?;
+    rows.iter()
+        .map(|row| {
+            let system_state: Option<String> = row.try_get("system_state")?;
+            Ok(ErrorEntry {
+                id: row.try_get("id")?,
+                video_id: row.try_get("video_id")?,
+                processing_stage: row.try_get("processing_stage")?,
+                error_type: row.try_get("error_type")?,
+                error_message: row.try_get("error_message")?,
+                error_code: row.try_get("error_code")?,
+                stack_trace: row.try_get("stack_trace")?,
+                system_state: system_state.and_then(|json| serde_json::from_str(&json).ok()),
+                recovery_strategy: row.try_get("recovery_strategy")?,
+                recovery_attempted: row.try_get("attempted")?,
+                recovery_successful: row.try_get("successful")?,
+                recovery_timestamp: crate::time::read_optional(row, "recovered_at")?,
+                correlation_id: row.try_get("correlation_id")?,
+                parent_error_id: row.try_get("parent_error_id")?,
+                severity: row.try_get::<Option<_>, _>("severity")?.unwrap_or_default(),
+                user_impact: row.try_get::<Option<_>, _>("user_impact")?.unwrap_or_default(),
+                created_at: at(row, "created_at")?,
+            })
+        })
+        .collect()
+}
+
+/// A count, which SQL never makes negative.
+pub(crate) fn count(row: &SqliteRow, column: &str) -> Outcome<u64> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+}
+
+fn at(row: &SqliteRow, column: &str) -> Outcome<chrono::DateTime<chrono::Utc>> {
+    let text: String = row.try_get(column)?;
+    parse(&text).ok_or_else(|| Failure::foreign_value("processing_error_log", column, &text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cut, cut_bytes};
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("häßlich", 3), "häß");
+        assert_eq!(cut("kurz", 50), "kurz");
+        assert_eq!(cut_bytes("häßlich", 4), "hä");
+        assert_eq!(cut_bytes("kurz", 50), "kurz");
+    }
+}

@@ -1,0 +1,121 @@
+//! The specification's mappings as fragments of SQL over the legacy columns of
+//! `videos v`, written once for planning and for the backfill. `validate` does not use
+//! them: it has its own.
+
+use reelshift_store::ledger::VideoFilter;
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::time;
+
+/// WF(row), phase 2.2.
+macro_rules! workflow_state {
+    () => {
+        "CASE WHEN v.ground_truth_generated = 1 THEN 'completed'
+              WHEN v.processing_status = 'pending' THEN 'uploaded'
+              WHEN v.processing_status = 'processing' THEN 'processing'
+              ELSE 'failed' END"
+    };
+}
+
+/// GT(row), phase 2.1.
+macro_rules! ground_truth_status {
+    () => {
+        "CASE WHEN v.ground_truth_generated = 1 THEN 'completed'
+              WHEN v.processing_status = 'pending' THEN 'pending'
+              WHEN v.processing_status = 'processing' THEN 'generating'
+              ELSE 'failed' END"
+    };
+}
+
+/// The stage of phase 2.1.
+macro_rules! current_stage {
+    () => {
+        "CASE WHEN v.ground_truth_generated = 1 THEN 'completed'
+              WHEN v.processing_status = 'processing' THEN 'ground_truth'
+              ELSE 'validation' END"
+    };
+}
+
+/// The type of phase 2.3; a file name's case does not matter.
+macro_rules! mime_type {
+    () => {
+        "CASE WHEN LOWER(v.filename) LIKE '%.mp4' THEN 'video/mp4'
+              WHEN LOWER(v.filename) LIKE '%.avi' THEN 'video/avi'
+              WHEN LOWER(v.filename) LIKE '%.mov' THEN 'video/quicktime'
+              WHEN LOWER(v.filename) LIKE '%.mkv' THEN 'video/x-matroska'
+              ELSE 'video/unknown' END"
+    };
+}
+
+/// Whether the row agrees; never NULL.
+macro_rules! agrees {
+    () => {
+        concat!(
+            "(v.workflow_state IS 'archived' OR CASE
+                  WHEN v.workflow_state IN ('initializing', 'uploading', 'uploaded', 'validating')
+                  THEN 'uploaded' ELSE v.workflow_state END IS ",
+            $crate::mapping::workflow_state!(),
+            ")"
+        )
+    };
+}
+
+/// Whether the row needs backfill. The three mappings that come from columns that may be
+/// NULL are compared only where they are not.
+macro_rules! needs_backfill {
+    () => {
+        concat!(
+            "((NOT ",
+            $crate::mapping::agrees!(),
+            " OR v.file_mime_type IS NULL OR v.retention_policy IS NULL
+              OR (v.original_filename IS NULL AND v.filename IS NOT NULL)
+              OR (v.storage_location IS NULL AND v.file_path IS NOT NULL)
+              OR (SELECT s.ground_truth_status FROM video_processing_status s WHERE s.video_id = v.id)
+                  IS NOT ",
+            $crate::mapping::ground_truth_status!(),
+            ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q
+                               WHERE q.kind = 'backfill' AND q.video_id = v.id))"
+        )
+    };
+}
+
+/// Whether the row has a file to be hashed.
+macro_rules! needs_hash {
+    () => {
+        "(COALESCE(v.file_path, '') <> '' AND v.file_hash IS NULL
+          AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.kind = 'hash' AND q.video_id = v.id))"
+    };
+}
+
+pub(crate) use {
+    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, workflow_state,
+};
+
+/// Adds the condition that `v.id` lies behind `after`. Without one the first text of all
+/// is the limit: SQLite puts NULL before it and, should there be any, blobs after the
+/// last, where planning would never come to an end.
+pub(crate) fn push_after(query: &mut QueryBuilder<Sqlite>, after: Option<&str>) {
+    match after {
+        Some(after) => query.push("v.id > ").push_bind(after.to_owned()),
+        None => query.push("v.id >= ''"),
+    };
+    query.push(" AND v.id < x''");
+}
+
+/// Adds the filter's conditions, each with AND before it.
+pub(crate) fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &VideoFilter) {
+    if let Some(project) = &filter.project {
+        query.push(" AND v.project_id = ").push_bind(project.clone());
+    }
+    if let Some(status) = &filter.status {
+        query.push(" AND v.status = ").push_bind(status.clone());
+    }
+    // Applications write `2026-01-02 03:04:05`, with or without fractions, a T or a zone:
+    // as text these do not sort as the times do.
+    if let Some(from) = filter.created_after {
+        query.push(" AND julianday(v.created_at) >= julianday(").push_bind(time::text(from)).push(")");
+    }
+    if let Some(before) = filter.created_before {
+        query.push(" AND julianday(v.created_at) < julianday(").push_bind(time::text(before)).push(")");
+    }
+}

@@ -1,0 +1,309 @@
+//! The platform's rows: windows for planning, backfill chunks, files and their hashes.
+
+use async_trait::async_trait;
+use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
+use reelshift_store::videos::{Chunk, FileResults, FileToHash, Videos, Window};
+use reelshift_store::{Result, StoreError};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::failures::insert_error;
+use crate::mapping::{
+    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after, push_filter,
+    workflow_state,
+};
+use crate::time::now;
+
+#[async_trait]
+impl Videos for SqliteStore {
+    async fn window(&self, after: Option<&str>, rows: u32, filter: &VideoFilter) -> Result<Option<Window>> {
+        self.named(window(self, after, rows, filter).await)
+    }
+
+    async fn backfill_chunk(
+        &self,
+        lease: Lease,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Chunk> {
+        self.named(backfill_chunk(self, lease, bounds, after, limit, filter).await)
+    }
+
+    async fn unhashed(&self, after: Option<&str>, limit: u32, filter: &VideoFilter) -> Result<Vec<FileToHash>> {
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
+             FROM videos v WHERE ",
+            needs_hash!(),
+            " AND "
+        ));
+        push_after(&mut query, after);
+        push_filter(&mut query, filter);
+        query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
+        self.named(files(self, query).await)
+    }
+
+    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
+             FROM videos v WHERE ",
+            needs_hash!(),
+            " AND v.id IN (SELECT value FROM json_each("
+        ));
+        query.push_bind(id_array(ids)).push(")) ORDER BY v.id");
+        self.named(files(self, query).await)
+    }
+
+    async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
+        self.named(record_files(self, lease, results).await)
+    }
+}
+
+/// Ids as one bound value, for `json_each`.
+pub(crate) fn id_array(ids: &[String]) -> String {
+    serde_json::json!(ids).to_string()
+}
+
+async fn window(
+    store: &SqliteStore,
+    after: Option<&str>,
+    rows: u32,
+    filter: &VideoFilter,
+) -> Outcome<Option<Window>> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT CAST(MAX(id) AS TEXT), TOTAL(needing) FROM (SELECT v.id AS id, ",
+        needs_backfill!(),
+        " AS needing FROM videos v WHERE "
+    ));
+    push_after(&mut query, after);
+    push_filter(&mut query, filter);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(")");
+    let (upto, needing): (Option<String>, f64) = query.build_query_as().fetch_one(&store.readers).await?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
+    Ok(upto.map(|upto| Window { upto, needing: needing as u64 }))
+}
+
+async fn files(store: &SqliteStore, mut query: QueryBuilder<Sqlite>) -> Outcome<Vec<FileToHash>> {
+    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(&store.readers).await?;
+    Ok(rows.into_iter().map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size }).collect())
+}
+
+/// The batch of a lease that is still held. The transaction holds the database's write
+/// lock, so that nobody takes the lease before it ends.
+pub(crate) struct Fenced {
+    pub(crate) id: String,
+    pub(crate) run_id: String,
+    pub(crate) kind: String,
+    pub(crate) attempts: i64,
+    pub(crate) max_attempts: i64,
+    pub(crate) last_error_id: Option<String>,
+}
+
+pub(crate) async fn fence(tx: &mut SqliteConnection, lease: Lease) -> Outcome<Fenced> {
+    let row = sqlx::query(
+        "SELECT b.id, b.run_id, r.kind, b.attempts, b.max_attempts, b.last_error_id
+         FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
+         WHERE b.seq = ? AND b.lease_token = ? AND b.state = 'leased'",
+    )
+    .bind(lease.seq)
+    .bind(lease.token)
+    .fetch_optional(tx)
+    .await?
+    .ok_or(StoreError::LeaseLost)?;
+    Ok(Fenced {
+        id: row.try_get("id")?,
+        run_id: row.try_get("run_id")?,
+        kind: row.try_get("kind")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        last_error_id: row.try_get("last_error_id")?,
+    })
+}
+
+async fn backfill_chunk(
+    store: &SqliteStore,
+    lease: Lease,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Outcome<Chunk> {
+    let mut tx = store.write().await?;
+    fence(&mut tx, lease).await?;
+    let ids = needing(&mut tx, bounds, after, limit, filter).await?;
+    if !ids.is_empty() {
+        let chosen = id_array(&ids);
+        sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
+        sqlx::query(UPSERT_STATUS).bind(&chosen).execute(&mut *tx).await?;
+    }
+    let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let last = ids.into_iter().next_back();
+    let next = last.clone().filter(|_| rows >= limit);
+    // A batch that is through has come as far as its range reaches.
+    let checkpoint = match bounds {
+        Bounds::Range { upto, .. } if next.is_none() => Some(upto.clone()),
+        _ => last,
+    };
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_done = rows_done + ?, checkpoint = COALESCE(?, checkpoint)
+         WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(rows)
+    .bind(checkpoint)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Chunk { next, rows })
+}
+
+async fn needing(
+    tx: &mut SqliteConnection,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Outcome<Vec<String>> {
+    let mut query =
+        QueryBuilder::new(concat!("SELECT CAST(v.id AS TEXT) FROM videos v WHERE ", needs_backfill!(), " AND "));
+    push_after(&mut query, after);
+    match bounds {
+        Bounds::Range { after, upto } => {
+            if let Some(after) = after {
+                query.push(" AND v.id > ").push_bind(after.clone());
+            }
+            query.push(" AND v.id <= ").push_bind(upto.clone());
+        }
+        Bounds::Items(ids) => {
+            query.push(" AND v.id IN (SELECT value FROM json_each(").push_bind(id_array(ids)).push("))");
+        }
+    }
+    push_filter(&mut query, filter);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
+    Ok(query.build_query_scalar().fetch_all(tx).await?)
+}
+
+const UPDATE_VIDEOS: &str = concat!(
+    "UPDATE videos AS v SET
+         workflow_state = CASE WHEN ",
+    agrees!(),
+    " THEN v.workflow_state ELSE ",
+    workflow_state!(),
+    " END,
+         original_filename = COALESCE(v.original_filename, v.filename),
+         file_mime_type = COALESCE(v.file_mime_type, ",
+    mime_type!(),
+    "),
+         storage_location = COALESCE(v.storage_location, v.file_path),
+         retention_policy = COALESCE(v.retention_policy, 'standard_90_days')
+     WHERE v.id IN (SELECT value FROM json_each(?))"
+);
+
+/// The id is a random UUID, version 4.
+const UPSERT_STATUS: &str = concat!(
+    "INSERT INTO video_processing_status
+         (id, video_id, upload_status, ground_truth_status, current_stage, created_at, updated_at)
+     SELECT lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2)
+                || '-' || substr('89AB', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)
+                || '-' || hex(randomblob(6))),
+            v.id, 'completed', ",
+    ground_truth_status!(),
+    ", ",
+    current_stage!(),
+    ", v.created_at, v.updated_at
+     FROM videos v WHERE v.id IN (SELECT value FROM json_each(?))
+     ON CONFLICT (video_id) DO UPDATE SET
+         ground_truth_status = excluded.ground_truth_status, current_stage = excluded.current_stage
+     WHERE video_processing_status.ground_truth_status IS NOT excluded.ground_truth_status"
+);
+
+async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) -> Outcome<u64> {
+    let mut tx = store.write().await?;
+    let batch = fence(&mut tx, lease).await?;
+    let (mut written, mut bytes) = (0_u32, 0_u64);
+    for file in &results.hashed {
+        let updated = sqlx::query(
+            "UPDATE videos SET file_hash = ?, updated_at = CURRENT_TIMESTAMP
+             WHERE id = ? AND CAST(file_path AS TEXT) = ?",
+        )
+        .bind(&file.sha256)
+        .bind(&file.id)
+        .bind(&file.file_path)
+        .execute(&mut *tx)
+        .await?;
+        if updated.rows_affected() == 0 {
+            continue;
+        }
+        written += 1;
+        bytes = bytes.saturating_add(file.bytes);
+        // Before this call's own notices are written: those are not of a failure.
+        sqlx::query(
+            "UPDATE processing_error_log
+             SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
+             WHERE video_id = ? AND processing_stage = 'hash' AND recovery_successful IS NOT 1",
+        )
+        .bind(&file.id)
+        .execute(&mut *tx)
+        .await?;
+    }
+    let mut quarantined = 0;
+    for item in &results.failed {
+        insert_error(&mut tx, &item.error, None).await?;
+        quarantined += set_aside(&mut tx, &batch, &item.video_id, &item.error).await?;
+    }
+    for notice in &results.noticed {
+        insert_error(&mut tx, notice, None).await?;
+    }
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?,
+             rows_quarantined = rows_quarantined + ?
+         WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(written)
+    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+    .bind(quarantined)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(u64::from(written))
+}
+
+/// Quarantines an item, unless its video is gone; returns how many that were.
+async fn set_aside(
+    tx: &mut SqliteConnection,
+    batch: &Fenced,
+    video_id: &str,
+    error: &reelshift_store::ErrorRecord,
+) -> Outcome<i64> {
+    let added = sqlx::query(concat!(
+        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type, created_at)
+         SELECT ?, v.id, ?, ?, ?, ?, ",
+        now!(),
+        " FROM videos v WHERE v.id = ?
+         ON CONFLICT (kind, video_id) DO UPDATE SET run_id = excluded.run_id, batch_id = excluded.batch_id,
+             error_id = excluded.error_id, error_type = excluded.error_type, created_at = excluded.created_at"
+    ))
+    .bind(&batch.kind)
+    .bind(&batch.run_id)
+    .bind(&batch.id)
+    .bind(error.id.to_string())
+    .bind(crate::failures::cut(&error.error_type, crate::failures::ERROR_TYPE))
+    .bind(video_id)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1,
+             last_error_message = ?, last_error_timestamp = CURRENT_TIMESTAMP
+         WHERE video_id = ?",
+    )
+    .bind(crate::failures::cut_bytes(&error.error_message, crate::failures::TEXT))
+    .bind(video_id)
+    .execute(&mut *tx)
+    .await?;
+    Ok(i64::from(added.rows_affected() > 0))
+}

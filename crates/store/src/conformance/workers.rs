@@ -1,0 +1,172 @@
+//! Workers: heartbeats, reaping, leaving.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reelshift_plan::JobKind;
+use uuid::Uuid;
+
+use super::Fixture;
+use super::arrange::{
+    batch_states, claim_one, error, eventually, expanded, reap_all, running_batches, steadily, worker,
+};
+use crate::SharedStore;
+use crate::ledger::WorkerActivity;
+use crate::report::WorkerReport;
+
+/// What `status` says of a worker.
+async fn report(store: &SharedStore, worker: Uuid) -> WorkerReport {
+    let snapshot = store.snapshot(10).await.expect("a snapshot");
+    snapshot.workers.into_iter().find(|report| report.id == worker).expect("the worker is reported")
+}
+
+fn activity(doing: &str) -> WorkerActivity {
+    WorkerActivity {
+        doing: doing.to_owned(),
+        rows_done: 3_000_000_000,
+        bytes_done: 7_000_000_000_000,
+        rows_per_second: 1_234.5,
+        bytes_per_second: 2.5e9,
+    }
+}
+
+pub async fn a_worker_registers_and_says_what_it_does(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let id = worker(&store).await;
+    let new = report(&store, id).await;
+    assert_eq!((new.host.as_str(), new.pid, new.version.as_str()), ("node-1", 4_711, "0.1.0"));
+    assert_eq!((new.state.as_str(), new.leases, &new.activity), ("live", 0, &WorkerActivity::default()));
+    assert!(store.heartbeat(id, &activity("hashing 'clip' 🎬")).await.expect("it lives"));
+    let now = report(&store, id).await;
+    assert_eq!(now.activity, activity("hashing 'clip' 🎬"));
+    assert_eq!(now.started_at, new.started_at);
+}
+
+pub async fn a_heartbeat_renews_the_time_it_was_seen(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let id = worker(&store).await;
+    let silent = eventually("a second of silence", async || {
+        let seen = report(&store, id).await.seen_seconds_ago;
+        (seen > 1.0).then_some(seen)
+    })
+    .await;
+    store.heartbeat(id, &activity("working")).await.expect("it lives");
+    assert!(report(&store, id).await.seen_seconds_ago < silent);
+}
+
+pub async fn leases_of_a_silent_worker_become_pending(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 4).await;
+    let silent = worker(&store).await;
+    let claimed = store.claim(silent, JobKind::Hash, 3).await.expect("a claim");
+    assert_eq!(claimed.len(), 3);
+    assert_eq!(reap_all(&store).await, 3);
+    assert_eq!(batch_states(db).await, ["pending"; 4]);
+    assert_eq!(report(&store, silent).await.state, "lost");
+    assert_eq!(store.reap(Duration::from_millis(300)).await.expect("nothing is left"), 0);
+    let again = claim_one(&store, worker(&store).await, JobKind::Hash).await;
+    assert_eq!((again.id, again.attempts), (claimed[0].id, 0), "a lost lease is no failed attempt");
+}
+
+pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 1).await;
+    let lost = worker(&store).await;
+    claim_one(&store, lost, JobKind::Hash).await;
+    reap_all(&store).await;
+    assert!(!store.heartbeat(lost, &activity("back")).await.expect("it is back"));
+    assert_eq!(report(&store, lost).await.state, "live");
+    assert!(store.heartbeat(lost, &activity("back")).await.expect("it lives again"));
+    claim_one(&store, lost, JobKind::Hash).await;
+    assert_eq!(report(&store, lost).await.leases, 1);
+}
+
+pub async fn a_live_worker_keeps_its_leases(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 2).await;
+    let (live, silent) = (worker(&store).await, worker(&store).await);
+    let kept = claim_one(&store, live, JobKind::Hash).await;
+    let lost = claim_one(&store, silent, JobKind::Hash).await;
+    let reaped = eventually("the silent one to be reaped", async || {
+        assert!(steadily("a heartbeat", async || store.heartbeat(live, &activity("working")).await).await);
+        let reaped = store.reap(Duration::from_millis(1_500)).await.expect("workers are reaped");
+        (reaped > 0).then_some(reaped)
+    })
+    .await;
+    assert_eq!(reaped, 1);
+    let leased = db.rows(&["id", "leased_by"], "FROM reelshift_batches WHERE state = 'leased'").await;
+    assert_eq!(leased, [[Some(kept.id.to_string()), Some(live.to_string())]]);
+    assert_ne!(kept.id, lost.id);
+}
+
+pub async fn a_worker_that_was_just_seen_is_not_reaped(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 1).await;
+    claim_one(&store, worker(&store).await, JobKind::Hash).await;
+    assert_eq!(store.reap(Duration::from_secs(600)).await.expect("workers are reaped"), 0);
+    assert_eq!(batch_states(db).await, ["leased"]);
+}
+
+pub async fn nobody_reaps_before_its_own_connection_is_old_enough(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 1).await;
+    let silent = worker(&store).await;
+    claim_one(&store, silent, JobKind::Hash).await;
+    eventually("two seconds of silence", async || {
+        (report(&store, silent).await.seen_seconds_ago > 2.0).then_some(())
+    })
+    .await;
+    let timeout = Duration::from_secs(2);
+    let newcomer = db.store().await;
+    assert_eq!(newcomer.reap(timeout).await.expect("workers are reaped"), 0, "the database was just away");
+    assert_eq!(batch_states(db).await, ["leased"]);
+    let reaped = eventually("the newcomer to grow old", async || {
+        let reaped = newcomer.reap(timeout).await.expect("workers are reaped");
+        (reaped > 0).then_some(reaped)
+    })
+    .await;
+    assert_eq!(reaped, 1);
+}
+
+pub async fn reapers_at_once_count_each_batch_once(db: &dyn Fixture) {
+    const BATCHES: u64 = 30;
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 30).await;
+    for _ in 0..3 {
+        store.claim(worker(&store).await, JobKind::Hash, 10).await.expect("a claim");
+    }
+    assert_eq!(batch_states(db).await, ["leased"; 30]);
+    let other = db.store().await;
+    let reapers = (0..6).map(|n| {
+        let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+        async move {
+            let mut mine = 0;
+            eventually("everything to be reaped", async || {
+                mine += steadily("reaping", async || store.reap(Duration::from_millis(300)).await).await;
+                (db.count("FROM reelshift_batches WHERE state = 'leased'").await == 0).then_some(())
+            })
+            .await;
+            mine
+        }
+    });
+    let counts = join_all(reapers).await;
+    assert_eq!(counts.iter().sum::<u64>(), BATCHES, "{counts:?}");
+}
+
+pub async fn a_worker_that_leaves_gives_back_what_it_held(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 4).await;
+    let (leaving, staying) = (worker(&store).await, worker(&store).await);
+    let failed = claim_one(&store, leaving, JobKind::Hash).await;
+    let error = error("broken", None, failed.id);
+    store.fail_attempt(failed.lease, false, Duration::ZERO, &error).await.expect("it fails");
+    store.claim(leaving, JobKind::Hash, 2).await.expect("a claim");
+    claim_one(&store, staying, JobKind::Hash).await;
+    assert_eq!(report(&store, leaving).await.leases, 2);
+    store.deregister_worker(leaving).await.expect("it leaves");
+    assert_eq!(batch_states(db).await, ["failed", "pending", "pending", "leased"]);
+    assert_eq!(report(&store, leaving).await.state, "left");
+    assert_eq!(report(&store, staying).await.state, "live");
+    let again = store.claim(staying, JobKind::Hash, 5).await.expect("at once");
+    assert_eq!(again.iter().map(|batch| batch.attempts).collect::<Vec<_>>(), [0, 0]);
+}

@@ -1,0 +1,245 @@
+//! Hash: the files of a batch, several at once, results written as they come.
+//!
+//! There is no checkpoint but the rows themselves: an attempt takes up whichever of the
+//! batch's videos have no hash yet.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use reelshift_media::{FileHash, MediaError, MediaRoot};
+use reelshift_plan::Backoff;
+use reelshift_queue::{AttemptEnd, Session};
+use reelshift_store::ledger::{Bounds, Claimed};
+use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
+use reelshift_store::{ErrorRecord, StoreError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::classify::{self, Remedy};
+use crate::record::Recorder;
+
+/// Results are written when this many are in, or after [`MOST_WAIT`].
+const MOST_RESULTS: usize = 32;
+/// What a crash costs at most beside the files being read.
+const MOST_WAIT: Duration = Duration::from_millis(500);
+/// A drain leaves running files this long to finish; the rest of the drain is for writing.
+const FILE_DRAIN: Duration = Duration::from_secs(20);
+/// Passes over a batch whose rows change their `file_path` while the files are read.
+const MOST_PASSES: u32 = 3;
+
+pub(crate) struct Hash {
+    session: Arc<Session>,
+    recorder: Arc<Recorder>,
+    media: Arc<MediaRoot>,
+    files_at_once: usize,
+    /// Files being read at once, whichever batch they are of.
+    slots: Arc<Semaphore>,
+    stop: CancellationToken,
+    /// Says to the reading threads that the drain is over.
+    interrupted: Arc<AtomicBool>,
+}
+
+/// A file that was read, or was not.
+struct Outcome {
+    file: FileToHash,
+    result: Result<FileHash, MediaError>,
+}
+
+impl Hash {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        recorder: Arc<Recorder>,
+        media: Arc<MediaRoot>,
+        files_at_once: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        tokio::spawn({
+            let (stop, interrupted) = (stop.clone(), Arc::clone(&interrupted));
+            async move {
+                stop.cancelled().await;
+                tokio::time::sleep(FILE_DRAIN).await;
+                interrupted.store(true, Ordering::Relaxed);
+            }
+        });
+        let slots = Arc::new(Semaphore::new(files_at_once));
+        Self { session, recorder, media, files_at_once, slots, stop, interrupted }
+    }
+
+    /// Executes one attempt.
+    pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
+        let _doing = self.session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
+        let Bounds::Items(items) = &batch.bounds else {
+            let message = "a hash batch must list its videos".to_owned();
+            let error = self.recorder.message(batch, None, classify::PANIC, message);
+            return Err(failed(batch, false, error));
+        };
+        for _ in 0..MOST_PASSES {
+            let files = self
+                .session
+                .store()
+                .files_to_hash(items)
+                .await
+                .map_err(|error| self.database_failed(batch, &error))?;
+            if files.is_empty() {
+                return Ok(());
+            }
+            self.pass(batch, files).await?;
+        }
+        let message = "the file_path of a video changed each time its file was read".to_owned();
+        let error = self.recorder.message(batch, None, classify::PATH_UNSETTLED, message);
+        Err(failed(batch, true, error))
+    }
+
+    /// Reads `files` and writes what came of each. Files whose failure may pass make the
+    /// attempt fail, after all others are done; at the last attempt they are set aside.
+    async fn pass(&self, batch: &Claimed, files: Vec<FileToHash>) -> Result<(), AttemptEnd> {
+        let last_attempt = batch.attempts + 1 >= batch.max_attempts;
+        let mut waiting = files.into_iter();
+        let mut reading = FuturesUnordered::new();
+        let mut results = FileResults::default();
+        let mut written_at = Instant::now();
+        let mut to_retry: Option<ErrorRecord> = None;
+        let mut drained = false;
+        loop {
+            while !self.stop.is_cancelled() && reading.len() < self.files_at_once {
+                let Some(file) = waiting.next() else { break };
+                reading.push(self.read(file));
+            }
+            let Some(outcome) = reading.next().await else {
+                drained |= waiting.next().is_some();
+                break;
+            };
+            match self.sort(batch, outcome, last_attempt, &mut results) {
+                Ok(()) => {}
+                Err(Unfinished::Interrupted) => drained = true,
+                // The first is the attempt's own error row; each other file has a row of its own.
+                Err(Unfinished::Retry(error)) if to_retry.is_some() => results.noticed.push(*error),
+                Err(Unfinished::Retry(error)) => to_retry = Some(*error),
+            }
+            if results_len(&results) >= MOST_RESULTS || written_at.elapsed() >= MOST_WAIT {
+                self.write(batch, &mut results).await?;
+                written_at = Instant::now();
+            }
+        }
+        self.write(batch, &mut results).await?;
+        match to_retry {
+            _ if drained => Err(AttemptEnd::Drained),
+            Some(error) => Err(failed(batch, true, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads one file on the blocking pool.
+    async fn read(&self, file: FileToHash) -> Outcome {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed");
+        let media = Arc::clone(&self.media);
+        let interrupted = Arc::clone(&self.interrupted);
+        let session = Arc::clone(&self.session);
+        let path = file.file_path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            media.hash(&path, &mut |bytes| {
+                session.activity().add_bytes(bytes);
+                if interrupted.load(Ordering::Relaxed) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+        });
+        // A panic of the reading thread is the handler's: the attempt fails and says so.
+        let result = match read.await {
+            Ok(result) => result,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        Outcome { file, result }
+    }
+
+    fn sort(
+        &self,
+        batch: &Claimed,
+        outcome: Outcome,
+        last_attempt: bool,
+        results: &mut FileResults,
+    ) -> Result<(), Unfinished> {
+        let Outcome { file, result } = outcome;
+        let error = match result {
+            Ok(hash) => {
+                results.noticed.extend(self.size_mismatch(batch, &file, hash.bytes));
+                results.hashed.push(HashedFile {
+                    id: file.id,
+                    file_path: file.file_path,
+                    sha256: hash.to_hex(),
+                    bytes: hash.bytes,
+                });
+                return Ok(());
+            }
+            Err(MediaError::Interrupted { .. }) => return Err(Unfinished::Interrupted),
+            Err(error) => error,
+        };
+        let meaning = classify::media(&error);
+        let code = error.code().map(Into::into);
+        let record = self.recorder.failure(batch, Some(&file.id), meaning, &error, code);
+        if meaning.remedy == Remedy::Quarantine || last_attempt {
+            results.failed.push(FailedItem { video_id: file.id, error: record });
+            Ok(())
+        } else {
+            Err(Unfinished::Retry(Box::new(record)))
+        }
+    }
+
+    /// The size that the row says, where the file has another. A 32-bit column cannot hold
+    /// the size of a file of 2 GiB or more; that is said as well.
+    fn size_mismatch(&self, batch: &Claimed, file: &FileToHash, bytes: u64) -> Option<ErrorRecord> {
+        let said = file.file_size?;
+        if u64::try_from(said) == Ok(bytes) {
+            return None;
+        }
+        let message = format!("{}: the row says {said} bytes, the file has {bytes}", file.file_path);
+        Some(self.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
+    }
+
+    async fn write(&self, batch: &Claimed, results: &mut FileResults) -> Result<(), AttemptEnd> {
+        if results_len(results) == 0 {
+            return Ok(());
+        }
+        let results = std::mem::take(results);
+        match self.session.store().record_files(batch.lease, &results).await {
+            Ok(written) => {
+                self.session.activity().add_rows(written);
+                Ok(())
+            }
+            Err(error) => Err(self.database_failed(batch, &error)),
+        }
+    }
+
+    fn database_failed(&self, batch: &Claimed, error: &StoreError) -> AttemptEnd {
+        if matches!(error, StoreError::LeaseLost) {
+            return AttemptEnd::LeaseLost;
+        }
+        let meaning = classify::store(error);
+        let code = error.code().map(str::to_owned);
+        let record = self.recorder.failure(batch, None, meaning, error, code);
+        failed(batch, meaning.remedy == Remedy::Retry || batch.attempts == 0, record)
+    }
+}
+
+/// Why a file of this pass is not done.
+enum Unfinished {
+    Interrupted,
+    Retry(Box<ErrorRecord>),
+}
+
+fn results_len(results: &FileResults) -> usize {
+    results.hashed.len() + results.failed.len() + results.noticed.len()
+}
+
+fn failed(batch: &Claimed, retry: bool, error: ErrorRecord) -> AttemptEnd {
+    let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
+    AttemptEnd::Failed { retry, delay, error: Box::new(error) }
+}

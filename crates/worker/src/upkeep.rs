@@ -1,0 +1,77 @@
+//! What any worker does for the fleet beside its batches: runs whose batches are done are
+//! settled, backfills are swept, plans whose producer died are finished, runs that mostly
+//! fail are paused; and an `until_idle` worker notices that nothing is left.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_producer::Producer;
+use reelshift_store::{Result, SharedStore};
+use tokio_util::sync::CancellationToken;
+
+/// How often a worker looks after the runs; jittered, so that a fleet does not do it in step.
+const PERIOD: Duration = Duration::from_millis(500);
+/// How often a worker without a media root says that hash batches wait for another.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// What this worker looks after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Duties {
+    /// Cancel the work once nothing is open.
+    pub until_idle: bool,
+    /// Whether this worker takes hash batches.
+    pub hashes: bool,
+}
+
+/// Looks after the fleet until `stop` is cancelled, which it does itself when idle.
+pub(crate) async fn run(producer: Producer, store: SharedStore, duties: Duties, stop: CancellationToken) {
+    let mut reminded: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        match round(&producer, &store, &stop).await {
+            Ok(open) => {
+                if duties.until_idle && !open.any {
+                    stop.cancel();
+                    return;
+                }
+                let remind = reminded.is_none_or(|at| at.elapsed() >= REMIND);
+                if open.hash && !duties.hashes && remind {
+                    tracing::warn!("hash batches wait for a worker with --media-root; this one has none");
+                    reminded = Some(Instant::now());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not look after the runs, trying again"),
+        }
+        let pause = PERIOD.mul_f64(rand::rng().random_range(0.5..1.5));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// What work is open in the fleet.
+struct Open {
+    any: bool,
+    hash: bool,
+}
+
+async fn round(producer: &Producer, store: &SharedStore, stop: &CancellationToken) -> Result<Open> {
+    for run in store.pause_failing().await? {
+        tracing::error!(run = %run.id, reason = run.reason, "the run paused itself");
+    }
+    let mut hash = false;
+    for run in store.active_runs(None).await? {
+        hash |= run.kind == JobKind::Hash;
+        let state = match run.state {
+            RunState::Running => store.settle(run.id).await?,
+            state => state,
+        };
+        if matches!(state, RunState::Planning | RunState::Sweeping) {
+            if let Some(planned) = producer.resume(run.id, stop).await? {
+                tracing::info!(run = %run.id, ?planned, "planned for the fleet");
+            }
+        }
+    }
+    Ok(Open { any: store.has_open_work().await?, hash })
+}

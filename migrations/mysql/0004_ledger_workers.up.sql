@@ -1,0 +1,15 @@
+-- creates: table reelshift_workers
+CREATE TABLE reelshift_workers (
+    id CHAR(36) NOT NULL PRIMARY KEY,
+    host VARCHAR(255) NOT NULL,
+    pid INT UNSIGNED NOT NULL,
+    version VARCHAR(64) NOT NULL,
+    state VARCHAR(16) NOT NULL DEFAULT 'live',
+    doing TEXT NULL DEFAULT NULL,
+    rows_done BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    bytes_done BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    rows_per_second DOUBLE NOT NULL DEFAULT 0,
+    bytes_per_second DOUBLE NOT NULL DEFAULT 0,
+    started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -1,0 +1,12 @@
+-- creates: table reelshift_quarantine
+CREATE TABLE reelshift_quarantine (
+    kind VARCHAR(16) NOT NULL,
+    video_id {videos_id_type} NOT NULL,
+    run_id CHAR(36) NOT NULL,
+    batch_id CHAR(36) NOT NULL,
+    error_id CHAR(36) NOT NULL,
+    error_type VARCHAR(100) NOT NULL,
+    created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    PRIMARY KEY (kind, video_id),
+    INDEX reelshift_quarantine_run (run_id)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -1,0 +1,27 @@
+-- creates: table reelshift_runs
+CREATE TABLE reelshift_runs (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    -- RunPlan::key while the run is planning, running, sweeping or paused, NULL after:
+    -- the unique index is what keeps two active runs off the same videos.
+    active_key TEXT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (
+        state IN ('planning', 'running', 'sweeping', 'paused', 'done', 'failed', 'cancelled')
+    ),
+    reason TEXT NULL,
+    plan TEXT NOT NULL CHECK (json_valid(plan)),
+    planned_to TEXT NULL,
+    round INTEGER NOT NULL DEFAULT 0,
+    round_batches INTEGER NOT NULL DEFAULT 0,
+    planner TEXT NULL,
+    planner_token INTEGER NULL,
+    planner_seen_at TEXT NULL,
+    batches_total INTEGER NOT NULL DEFAULT 0,
+    rows_total INTEGER NOT NULL DEFAULT 0,
+    bytes_total INTEGER NOT NULL DEFAULT 0,
+    created_by TEXT NOT NULL,
+    traceparent TEXT NULL,
+    created_at TEXT NOT NULL,
+    finished_at TEXT NULL
+);
+CREATE INDEX reelshift_runs_state ON reelshift_runs (state, created_at);

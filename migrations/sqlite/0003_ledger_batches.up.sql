@@ -1,0 +1,36 @@
+-- creates: table reelshift_batches
+CREATE TABLE reelshift_batches (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    run_id TEXT NOT NULL,
+    parent_id TEXT NULL,
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (
+        state IN ('pending', 'leased', 'done', 'failed', 'cancelled')
+    ),
+    -- 0 is claimed before 1.
+    priority INTEGER NOT NULL DEFAULT 1 CHECK (priority IN (0, 1)),
+    run_at TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL,
+    -- A range (after_id, upto_id], or a JSON array of ids.
+    after_id TEXT NULL,
+    upto_id TEXT NULL,
+    items TEXT NULL CHECK (json_valid(items)),
+    rows_total INTEGER NOT NULL DEFAULT 0,
+    bytes_total INTEGER NOT NULL DEFAULT 0,
+    rows_done INTEGER NOT NULL DEFAULT 0,
+    bytes_done INTEGER NOT NULL DEFAULT 0,
+    rows_quarantined INTEGER NOT NULL DEFAULT 0,
+    checkpoint TEXT NULL,
+    leased_by TEXT NULL,
+    lease_token INTEGER NULL,
+    leased_at TEXT NULL,
+    traceparent TEXT NULL,
+    last_error_id TEXT NULL,
+    created_at TEXT NOT NULL,
+    finished_at TEXT NULL,
+    CHECK ((upto_id IS NULL) <> (items IS NULL))
+);
+CREATE INDEX reelshift_batches_claim ON reelshift_batches (run_id, state, priority, run_at, seq);
+CREATE INDEX reelshift_batches_parent ON reelshift_batches (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX reelshift_batches_leased_by ON reelshift_batches (leased_by) WHERE leased_by IS NOT NULL;

@@ -1,0 +1,1 @@
+DROP TABLE processing_error_log;
