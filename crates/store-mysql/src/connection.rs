@@ -73,10 +73,8 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
     let mut probe = open(&connect_options).await?;
-    let version: String = sqlx::query_scalar("SELECT VERSION()")
-        .fetch_one(&mut probe)
-        .await
-        .map_err(Error::from)?;
+    let version: String =
+        sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut probe).await.map_err(Error::from)?;
     probe.close().await.map_err(Error::from)?;
     let server = Server::parse(&version);
 
@@ -168,7 +166,9 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
         },
         (_, sqlx::Error::Tls(tls)) => StoreError::Permanent {
             code: None,
-            message: format!("{place}: no TLS connection ({tls}): check ssl-mode and ssl-ca in the URL"),
+            message: format!(
+                "{place}: no TLS connection ({tls}): check ssl-mode and ssl-ca in the URL"
+            ),
         },
         _ => match StoreError::from(Error::from(error)) {
             StoreError::Transient { code, message } => {
@@ -212,8 +212,7 @@ mod tests {
     #[tokio::test]
     async fn a_url_without_a_database_is_invalid() {
         for url in ["mysql://app:secret@localhost", "mysql://app:secret@:not a url"] {
-            let error =
-                connect(url, ConnectOptions::default()).await.expect_err("not usable");
+            let error = connect(url, ConnectOptions::default()).await.expect_err("not usable");
             assert!(matches!(error, StoreError::Invalid(_)), "{error:?}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }

@@ -91,8 +91,7 @@ fn is_transient(number: u16, sqlstate: &str) -> bool {
 }
 
 fn classify(error: &sqlx::Error) -> StoreError {
-    let transient =
-        |code, message| StoreError::Transient { code, message };
+    let transient = |code, message| StoreError::Transient { code, message };
     match error {
         sqlx::Error::Database(database) => {
             let number = number(error).unwrap_or_default();

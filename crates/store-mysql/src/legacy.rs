@@ -33,7 +33,9 @@ pub(crate) struct VideosTable {
 impl VideosTable {
     pub(crate) async fn read(connection: &mut MySqlConnection) -> Result<Self> {
         let id_type = column_type(connection, "videos", "id").await?.ok_or_else(|| {
-            refused("this database has no table videos with a column id: check the database in the URL")
+            refused(
+                "this database has no table videos with a column id: check the database in the URL",
+            )
         })?;
         let collation: Option<String> = sqlx::query_scalar(
             "SELECT CAST(TABLE_COLLATION AS CHAR) FROM information_schema.TABLES \
@@ -56,7 +58,9 @@ impl VideosTable {
         let collation = self
             .collation
             .as_deref()
-            .filter(|collation| collation.starts_with("utf8mb4_") || collation.starts_with("uca1400_"))
+            .filter(|collation| {
+                collation.starts_with("utf8mb4_") || collation.starts_with("uca1400_")
+            })
             .map(|collation| format!(" COLLATE {collation}"))
             .unwrap_or_default();
         format!("ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4{collation}")
@@ -89,9 +93,10 @@ pub(crate) async fn column_type(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let mut declared: String = row.try_get("column_type")?;
-    if let (Some(charset), Some(collation)) =
-        (row.try_get::<Option<String>, _>("charset")?, row.try_get::<Option<String>, _>("collation_name")?)
-    {
+    if let (Some(charset), Some(collation)) = (
+        row.try_get::<Option<String>, _>("charset")?,
+        row.try_get::<Option<String>, _>("collation_name")?,
+    ) {
         declared.push_str(&format!(" CHARACTER SET {charset} COLLATE {collation}"));
     }
     Ok(Some(declared))
@@ -115,11 +120,10 @@ pub(crate) async fn check(store: &MySqlStore) -> Result<()> {
 
 async fn check_writable(connection: &mut MySqlConnection) -> Result<()> {
     for variable in ["read_only", "innodb_read_only"] {
-        let value: String = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT CAST(@@global.{variable} AS CHAR)"
-        )))
-        .fetch_one(&mut *connection)
-        .await?;
+        let value: String =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT CAST(@@global.{variable} AS CHAR)")))
+                .fetch_one(&mut *connection)
+                .await?;
         if !matches!(value.as_str(), "0" | "OFF") {
             return Err(refused(format!(
                 "the server is read-only ({variable} = {value}): connect to the primary"
@@ -230,7 +234,10 @@ mod tests {
         let options = |charset, collation| {
             VideosTable::for_test("varchar(36)", charset, collation).table_options()
         };
-        assert!(options("utf8mb4", "utf8mb4_unicode_ci").ends_with("utf8mb4 COLLATE utf8mb4_unicode_ci"));
+        assert!(
+            options("utf8mb4", "utf8mb4_unicode_ci")
+                .ends_with("utf8mb4 COLLATE utf8mb4_unicode_ci")
+        );
         assert!(options("latin1", "latin1_swedish_ci").ends_with("CHARACTER SET utf8mb4"));
     }
 }

@@ -10,6 +10,7 @@
 
 mod chunk;
 mod claim;
+mod comparisons;
 mod connection;
 mod contact;
 mod error;

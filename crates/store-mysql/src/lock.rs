@@ -29,7 +29,8 @@ impl MigrationLock for HeldLock {
 pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>> {
     let mut connection = store.dedicated_connection().await?;
     connection.execute(WAIT_TIMEOUT).await?;
-    let granted: Option<i64> = scalar(&mut connection, format!("SELECT GET_LOCK({NAME}, 0)")).await?;
+    let granted: Option<i64> =
+        scalar(&mut connection, format!("SELECT GET_LOCK({NAME}, 0)")).await?;
     if granted == Some(1) {
         return Ok(Box::new(HeldLock(connection)));
     }
@@ -54,10 +55,7 @@ async fn holder(connection: &mut MySqlConnection) -> Result<String> {
     .bind(session)
     .fetch_optional(connection)
     .await?;
-    Ok(who.map_or_else(
-        || format!("session {session}"),
-        |who| format!("{who}, session {session}"),
-    ))
+    Ok(who.map_or_else(|| format!("session {session}"), |who| format!("{who}, session {session}")))
 }
 
 async fn scalar(connection: &mut MySqlConnection, sql: String) -> Result<Option<i64>> {

@@ -39,7 +39,8 @@ pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
 
 pub(crate) async fn find(connection: &mut MySqlConnection, id: Uuid) -> Result<Option<Run>> {
     let sql = format!("SELECT {COLUMNS} FROM reelshift_runs WHERE id = ?");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(connection).await?;
+    let row =
+        sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(connection).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -124,7 +125,11 @@ pub(crate) async fn take_planning(
     Ok(find(&mut connection, run).await?.map(|run| PlannerLease { run, token }))
 }
 
-pub(crate) async fn planner_alive(store: &MySqlStore, run: Uuid, timeout: Duration) -> Result<bool> {
+pub(crate) async fn planner_alive(
+    store: &MySqlStore,
+    run: Uuid,
+    timeout: Duration,
+) -> Result<bool> {
     let alive: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL \
            AND planner_seen_at >= NOW(6) - INTERVAL ? MICROSECOND",
@@ -274,7 +279,8 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
         .bind(run.to_string())
         .fetch_optional(&mut *transaction)
         .await?;
-    let row = row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
+    let row =
+        row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
     let state: RunState = row::named(&row, "state")?;
     if state != RunState::Running || has_open_batches(&mut transaction, run).await? {
         return Ok(state);
@@ -313,7 +319,10 @@ async fn has_open_batches(connection: &mut MySqlConnection, run: Uuid) -> Result
 }
 
 /// Failed batches of `run` that nobody has enqueued again.
-pub(crate) async fn failed_without_rerun(connection: &mut MySqlConnection, run: Uuid) -> Result<u64> {
+pub(crate) async fn failed_without_rerun(
+    connection: &mut MySqlConnection,
+    run: Uuid,
+) -> Result<u64> {
     let failed: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM reelshift_batches f WHERE f.run_id = ? AND f.state = 'failed' \
            AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id)",

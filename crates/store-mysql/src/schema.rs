@@ -156,8 +156,7 @@ async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
             name,
         ),
     };
-    let count: i64 =
-        sqlx::query_scalar(sql).bind(table).bind(name).fetch_one(&store.pool).await?;
+    let count: i64 = sqlx::query_scalar(sql).bind(table).bind(name).fetch_one(&store.pool).await?;
     Ok(count > 0)
 }
 
@@ -182,7 +181,11 @@ async fn execute_on(
         "SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = 1{}",
         // With checks on, the server adds a foreign key by copying the table only; what it
         // would check is checked below.
-        if matches!(step.creates, Object::ForeignKey { .. }) { ", foreign_key_checks = 0" } else { "" },
+        if matches!(step.creates, Object::ForeignKey { .. }) {
+            ", foreign_key_checks = 0"
+        } else {
+            ""
+        },
     );
     connection.execute(AssertSqlSafe(session)).await?;
     let videos = VideosTable::read(connection).await?;
@@ -245,7 +248,11 @@ mod tests {
         assert_eq!(numbers[..5], [1, 2, 3, 4, 5]);
         assert!(numbers.starts_with(&[1, 2, 3, 4, 5, 101, 102, 103, 104, 105]), "{numbers:?}");
         for step in &steps {
-            assert!(!step.up.trim_end().ends_with(';'), "{}: one statement, no end mark", step.name);
+            assert!(
+                !step.up.trim_end().ends_with(';'),
+                "{}: one statement, no end mark",
+                step.name
+            );
         }
     }
 

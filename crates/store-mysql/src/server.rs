@@ -19,8 +19,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn parse(version: &str) -> Self {
-        let product =
-            if version.contains("MariaDB") { Product::MariaDb } else { Product::MySql };
+        let product = if version.contains("MariaDB") { Product::MariaDb } else { Product::MySql };
         // Some proxies put 5.5.5- before the version of MariaDB.
         let number = version.strip_prefix("5.5.5-").unwrap_or(version);
         let number = number.split(['-', '+', ' ']).next().unwrap_or(number);

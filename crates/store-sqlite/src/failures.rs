@@ -47,7 +47,8 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Writes one row. A video or a parent that is gone is written as NULL.
+/// Writes one row. A video or a parent that is gone is written as NULL, and a row that a
+/// broken connection left unacknowledged may be written again.
 pub(crate) async fn insert_error(
     tx: &mut SqliteConnection,
     error: &ErrorRecord,
@@ -58,7 +59,8 @@ pub(crate) async fn insert_error(
              error_code, stack_trace, system_state, recovery_strategy, recovery_attempted, correlation_id,
              parent_error_id, severity, user_impact, created_at)
          VALUES (?, (SELECT v.id FROM videos v WHERE v.id = ?), ?, ?, ?, ?, ?, ?, ?, 0, ?,
-             (SELECT e.id FROM processing_error_log e WHERE e.id = ?), ?, ?, CURRENT_TIMESTAMP)",
+             (SELECT e.id FROM processing_error_log e WHERE e.id = ?), ?, ?, CURRENT_TIMESTAMP)
+         ON CONFLICT (id) DO NOTHING",
     )
     .bind(error.id.to_string())
     .bind(&error.video_id)

@@ -142,13 +142,13 @@ async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
         ));
     }
     let odd: Option<(String, String)> = sqlx::query_as(
-        "SELECT typeof(id), COALESCE(quote(id), '') FROM videos WHERE typeof(id) <> 'text' LIMIT 1",
+        "SELECT typeof(id), COALESCE(quote(id), '') FROM videos WHERE typeof(id) <> 'text' OR id = '' LIMIT 1",
     )
     .fetch_optional(&store.readers)
     .await?;
     if let Some((kind, id)) = odd {
         return refused(format!(
-            "`videos` in database {file} has a row whose id is {kind} ({id}), not text: give it a text id"
+            "`videos` in database {file} has a row whose id is {kind} {id}, which no range of keys can hold: give it a text id"
         ));
     }
     store.probe_write().await

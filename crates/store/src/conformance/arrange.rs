@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::Fixture;
 use crate::ledger::{
-    Bounds, Claimed, CreatedRun, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run, RunPlan, VideoFilter,
+    Bounds, Claimed, CreatedRun, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run, RunPlan,
+    VideoFilter,
 };
 use crate::schema::{Step, StepGroup, StepOutcome};
 use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
@@ -111,7 +112,8 @@ pub fn videos(count: usize) -> Vec<Video> {
 
 /// Inserts legacy rows, as the application does.
 pub async fn insert(db: &dyn Fixture, videos: &[Video]) {
-    let text = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), |text| db.quoted(text));
+    let text =
+        |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), |text| db.quoted(text));
     for some in videos.chunks(100) {
         let rows: Vec<_> = some
             .iter()
@@ -250,7 +252,10 @@ pub async fn run_state(store: &SharedStore, run: Uuid) -> RunState {
 /// Puts a run in a state, as `pause` or `cancel` does.
 pub async fn set_run_state(db: &dyn Fixture, run: Uuid, state: RunState) {
     db.execute(&format!("UPDATE reelshift_runs SET state = '{state}' WHERE id = '{run}'")).await;
-    assert_eq!(db.count(&format!("FROM reelshift_runs WHERE state = '{state}' AND id = '{run}'")).await, 1);
+    assert_eq!(
+        db.count(&format!("FROM reelshift_runs WHERE state = '{state}' AND id = '{run}'")).await,
+        1
+    );
 }
 
 /// The states of all batches, in claim order.

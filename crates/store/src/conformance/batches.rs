@@ -9,14 +9,19 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, TRACEPARENT, batch, batch_states, claim_one, claimed, create, error, eventually, everything, expanded, items, plan,
-    planner, running, running_batches, set_run_state, steadily, worker,
+    LONG, TRACEPARENT, batch, batch_states, claim_one, claimed, create, error, eventually,
+    everything, expanded, items, plan, planner, running, running_batches, set_run_state, steadily,
+    worker,
 };
-use crate::ledger::{Bounds, Finished, VideoFilter};
+use crate::ledger::{Bounds, Finished, RerunSelection, VideoFilter};
 
 pub async fn a_claim_holds_all_that_its_worker_needs(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let filter = VideoFilter { project: Some("p'1".to_owned()), status: Some("up".to_owned()), ..VideoFilter::default() };
+    let filter = VideoFilter {
+        project: Some("p'1".to_owned()),
+        status: Some("up".to_owned()),
+        ..VideoFilter::default()
+    };
     let mut plan = plan(None);
     plan.filter = filter.clone();
     let run = create(&store, JobKind::Backfill, plan).await;
@@ -31,7 +36,10 @@ pub async fn a_claim_holds_all_that_its_worker_needs(db: &dyn Fixture) {
     let claimed = store.claim(worker(&store).await, JobKind::Backfill, 5).await.expect("a claim");
     assert_eq!(claimed.len(), 3, "workers start while planning goes on");
     for (claimed, batch) in claimed.iter().zip(&batches) {
-        assert_eq!((claimed.id, claimed.run_id, claimed.kind), (batch.id, run.id, JobKind::Backfill));
+        assert_eq!(
+            (claimed.id, claimed.run_id, claimed.kind),
+            (batch.id, run.id, JobKind::Backfill)
+        );
         assert_eq!((&claimed.bounds, &claimed.filter), (&batch.bounds, &filter));
         assert_eq!((claimed.rows_total, claimed.bytes_total), (10, 1_000));
         assert_eq!((claimed.attempts, claimed.max_attempts), (0, 3));
@@ -76,7 +84,10 @@ pub async fn a_delayed_batch_waits_for_its_time(db: &dyn Fixture) {
     let first = claimed(&store, JobKind::Hash, everything()).await;
     let other = worker(&store).await;
     let delay = Duration::from_secs(2);
-    let state = store.fail_attempt(first.lease, true, delay, &error("busy", None, first.id)).await.expect("it fails");
+    let state = store
+        .fail_attempt(first.lease, true, delay, &error("busy", None, first.id))
+        .await
+        .expect("it fails");
     assert_eq!(state, BatchState::Pending);
     assert_eq!(store.claim(other, JobKind::Hash, 1).await.expect("a claim"), [], "it is not due");
     let again = eventually("the batch to be due", async || {
@@ -84,7 +95,10 @@ pub async fn a_delayed_batch_waits_for_its_time(db: &dyn Fixture) {
     })
     .await;
     assert_eq!((again.id, again.attempts), (first.id, 1));
-    let state = store.fail_attempt(again.lease, true, LONG, &error("busy", None, first.id)).await.expect("it fails");
+    let state = store
+        .fail_attempt(again.lease, true, LONG, &error("busy", None, first.id))
+        .await
+        .expect("it fails");
     assert_eq!(state, BatchState::Pending);
     let due = eventually("a claim long after the first delay", async || {
         let claimed = store.claim(other, JobKind::Hash, 1).await.expect("a claim");
@@ -124,27 +138,34 @@ pub async fn claimers_at_once_never_share_a_batch(db: &dyn Fixture) {
             let worker = worker(&store).await;
             let mut mine = Vec::new();
             while db.count("FROM reelshift_batches WHERE state = 'pending'").await > 0 {
-                mine.extend(steadily("a claim", async || store.claim(worker, JobKind::Hash, 3).await).await);
+                mine.extend(
+                    steadily("a claim", async || store.claim(worker, JobKind::Hash, 3).await).await,
+                );
             }
             (worker, mine)
         }
     });
     let claims = join_all(claimers).await;
-    let leases: Vec<_> = claims.iter().flat_map(|(_, mine)| mine.iter().map(|claimed| claimed.lease)).collect();
+    let leases: Vec<_> =
+        claims.iter().flat_map(|(_, mine)| mine.iter().map(|claimed| claimed.lease)).collect();
     assert_eq!(leases.len(), BATCHES);
     assert_eq!(leases.iter().map(|lease| lease.seq).collect::<HashSet<_>>().len(), BATCHES);
     for (worker, mine) in &claims {
         let held = db.count(&format!("FROM reelshift_batches WHERE leased_by = '{worker}'")).await;
         assert_eq!(held, mine.len() as u64, "the ledger says the same");
     }
-    assert!(claims.iter().filter(|(_, mine)| !mine.is_empty()).count() > 1, "they did claim at once");
+    assert!(
+        claims.iter().filter(|(_, mine)| !mine.is_empty()).count() > 1,
+        "they did claim at once"
+    );
 }
 
 pub async fn a_batch_finishes_once(db: &dyn Fixture) {
     let store = expanded(db).await;
     running_batches(&store, JobKind::Hash, 3).await;
     let claimed = store.claim(worker(&store).await, JobKind::Hash, 3).await.expect("a claim");
-    let finished: Vec<_> = claimed.iter().map(|one| Finished { lease: one.lease, last_error_id: None }).collect();
+    let finished: Vec<_> =
+        claimed.iter().map(|one| Finished { lease: one.lease, last_error_id: None }).collect();
     assert_eq!(store.finish(&finished[..2]).await.expect("two end"), 2);
     assert_eq!(batch_states(db).await, ["done", "done", "leased"]);
     assert_eq!(store.finish(&finished).await.expect("only the third is left"), 1);
@@ -161,10 +182,16 @@ pub async fn a_release_counts_no_attempt(db: &dyn Fixture) {
     assert_eq!(store.release(&leases).await.expect("given back"), 2);
     assert_eq!(batch_states(db).await, ["pending"; 2]);
     let again = store.claim(worker(&store).await, JobKind::Hash, 2).await.expect("at once");
-    assert_eq!(again.iter().map(|one| (one.id, one.attempts)).collect::<Vec<_>>(), [(claimed[0].id, 0), (claimed[1].id, 0)]);
+    assert_eq!(
+        again.iter().map(|one| (one.id, one.attempts)).collect::<Vec<_>>(),
+        [(claimed[0].id, 0), (claimed[1].id, 0)]
+    );
     assert_eq!(store.release(&leases).await.expect("the old leases are gone"), 0);
     assert_eq!(batch_states(db).await, ["leased"; 2]);
-    assert!(again.iter().zip(&leases).all(|(new, old)| new.lease.token != old.token), "tokens are never reused");
+    assert!(
+        again.iter().zip(&leases).all(|(new, old)| new.lease.token != old.token),
+        "tokens are never reused"
+    );
 }
 
 pub async fn attempts_are_counted_until_they_are_used_up(db: &dyn Fixture) {
@@ -176,9 +203,15 @@ pub async fn attempts_are_counted_until_they_are_used_up(db: &dyn Fixture) {
         let batch = claim_one(&store, worker, JobKind::Hash).await;
         assert_eq!((batch.attempts, &batch.last_error_id), (attempt - 1, &parent));
         let error = error("database_deadlock", None, batch.id);
-        let state = store.fail_attempt(batch.lease, true, Duration::ZERO, &error).await.expect("it fails");
+        let state =
+            store.fail_attempt(batch.lease, true, Duration::ZERO, &error).await.expect("it fails");
         assert_eq!(state, if attempt < 3 { BatchState::Pending } else { BatchState::Failed });
-        let row = db.rows(&["parent_error_id"], &format!("FROM processing_error_log WHERE id = '{}'", error.id)).await;
+        let row = db
+            .rows(
+                &["parent_error_id"],
+                &format!("FROM processing_error_log WHERE id = '{}'", error.id),
+            )
+            .await;
         assert_eq!(row, [[parent]], "attempt {attempt} names the one before it");
         parent = Some(error.id.to_string());
     }
@@ -190,7 +223,10 @@ pub async fn attempts_are_counted_until_they_are_used_up(db: &dyn Fixture) {
 pub async fn an_attempt_that_cannot_be_helped_fails_at_once(db: &dyn Fixture) {
     let store = expanded(db).await;
     let batch = claimed(&store, JobKind::Hash, everything()).await;
-    let state = store.fail_attempt(batch.lease, false, LONG, &error("broken", None, batch.id)).await.expect("it fails");
+    let state = store
+        .fail_attempt(batch.lease, false, LONG, &error("broken", None, batch.id))
+        .await
+        .expect("it fails");
     assert_eq!(state, BatchState::Failed);
     assert_eq!(batch_states(db).await, ["failed"]);
     assert_eq!(db.value("attempts", "FROM reelshift_batches").await.as_deref(), Some("1"));
@@ -205,13 +241,19 @@ pub async fn a_later_success_marks_the_whole_chain_as_recovered(db: &dyn Fixture
     store.fail_attempt(other.lease, false, LONG, &unrelated).await.expect("it fails for good");
     for _ in 0..2 {
         let batch = claim_one(&store, worker, JobKind::Hash).await;
-        store.fail_attempt(batch.lease, true, Duration::ZERO, &error("busy", None, batch.id)).await.expect("it fails");
+        store
+            .fail_attempt(batch.lease, true, Duration::ZERO, &error("busy", None, batch.id))
+            .await
+            .expect("it fails");
     }
     let last = claim_one(&store, worker, JobKind::Hash).await;
     assert!(last.last_error_id.is_some());
     let recovered = "FROM processing_error_log WHERE recovery_successful = 1 AND recovery_timestamp IS NOT NULL";
     assert_eq!(db.count(recovered).await, 0);
-    store.finish(&[Finished { lease: last.lease, last_error_id: last.last_error_id }]).await.expect("it ends");
+    store
+        .finish(&[Finished { lease: last.lease, last_error_id: last.last_error_id }])
+        .await
+        .expect("it ends");
     assert_eq!(db.count(&format!("{recovered} AND error_type = 'busy'")).await, 2, "both attempts");
     assert_eq!(db.count(recovered).await, 2, "the other batch's error is not");
     assert_eq!(two.batches_total, 2);
@@ -247,7 +289,10 @@ async fn failing(db: &dyn Fixture, project: &str, total: usize, failed: usize) -
     let claimed = store.claim(worker(&store).await, JobKind::Hash, 100).await.expect("a claim");
     assert_eq!(claimed.len(), total);
     for batch in &claimed[..failed] {
-        store.fail_attempt(batch.lease, false, LONG, &error("broken", None, batch.id)).await.expect("it fails");
+        store
+            .fail_attempt(batch.lease, false, LONG, &error("broken", None, batch.id))
+            .await
+            .expect("it fails");
     }
     run.id
 }
@@ -259,11 +304,29 @@ pub async fn a_run_pauses_when_more_than_a_tenth_fails(db: &dyn Fixture) {
     assert_eq!(store.pause_failing().await.expect("looked at"), []);
     let more = failing(db, "more", 20, 3).await;
     let paused = store.pause_failing().await.expect("looked at");
-    assert_eq!(paused.iter().map(|run| (run.id, run.state)).collect::<Vec<_>>(), [(more, RunState::Paused)]);
+    assert_eq!(
+        paused.iter().map(|run| (run.id, run.state)).collect::<Vec<_>>(),
+        [(more, RunState::Paused)]
+    );
     assert!(paused[0].reason.as_deref().is_some_and(|reason| reason.contains('3')), "{paused:?}");
     assert_eq!(store.run(more).await.expect("read").as_ref(), paused.first());
     assert_eq!(store.pause_failing().await.expect("looked at"), [], "only once");
     for run in [tenth, small] {
         assert_eq!(super::arrange::run_state(&store, run).await, RunState::Running);
     }
+}
+
+pub async fn reruns_that_fail_do_not_pause_their_run(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let run = failing(db, "tenth", 20, 2).await;
+    let selection = RerunSelection { run: Some(run), ..RerunSelection::default() };
+    assert_eq!(store.rerun(&selection).await.expect("again").batches, 2);
+    let worker = worker(&store).await;
+    for _ in 0..2 {
+        let again = claim_one(&store, worker, JobKind::Hash).await;
+        let error = error("broken", None, again.id);
+        store.fail_attempt(again.lease, false, LONG, &error).await.expect("it fails");
+    }
+    assert_eq!(batch_states(db).await.iter().filter(|state| *state == "failed").count(), 4);
+    assert_eq!(store.pause_failing().await.expect("looked at"), []);
 }

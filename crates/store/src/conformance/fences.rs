@@ -35,10 +35,12 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
     assert_eq!(store.finish(&[Finished { lease, last_error_id: None }]).await.expect("asked"), 0);
     assert_eq!(store.release(&[lease]).await.expect("asked"), 0);
     for retry in [true, false] {
-        let failed = store.fail_attempt(lease, retry, Duration::ZERO, &error("late", None, batch.id)).await;
+        let failed =
+            store.fail_attempt(lease, retry, Duration::ZERO, &error("late", None, batch.id)).await;
         assert!(matches!(failed, Err(StoreError::LeaseLost)), "{failed:?}");
     }
-    let chunk = store.backfill_chunk(lease, &everything(), None, 100, &VideoFilter::default()).await;
+    let chunk =
+        store.backfill_chunk(lease, &everything(), None, 100, &VideoFilter::default()).await;
     assert!(matches!(chunk, Err(StoreError::LeaseLost)), "{chunk:?}");
     let results = FileResults {
         hashed: vec![HashedFile {
@@ -47,7 +49,10 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
             sha256: "a".repeat(64),
             bytes: 10,
         }],
-        failed: vec![FailedItem { video_id: "v0002".to_owned(), error: error("file_missing", Some("v0002"), batch.id) }],
+        failed: vec![FailedItem {
+            video_id: "v0002".to_owned(),
+            error: error("file_missing", Some("v0002"), batch.id),
+        }],
         noticed: vec![error("size_differs", Some("v0003"), batch.id)],
     };
     let recorded = store.record_files(lease, &results).await;
@@ -63,7 +68,11 @@ pub async fn a_token_that_was_never_given_writes_nothing(db: &dyn Fixture) {
         writes_nothing(db, &store, &batch, forged(batch.lease)).await;
         let other_batch = Lease { seq: batch.lease.seq + 1_000, ..batch.lease };
         writes_nothing(db, &store, &batch, other_batch).await;
-        assert_eq!(store.release(&[batch.lease]).await.expect("given back"), 1, "the real one still holds");
+        assert_eq!(
+            store.release(&[batch.lease]).await.expect("given back"),
+            1,
+            "the real one still holds"
+        );
     }
 }
 
@@ -77,14 +86,26 @@ pub async fn a_reaped_worker_writes_nothing(db: &dyn Fixture) {
     let again = super::arrange::claim_one(&store, heir, JobKind::Hash).await;
     assert_ne!(again.lease.token, batch.lease.token);
     writes_nothing(db, &store, &batch, batch.lease).await;
-    assert_eq!(store.finish(&[Finished { lease: again.lease, last_error_id: None }]).await.expect("it ends"), 1);
+    assert_eq!(
+        store
+            .finish(&[Finished { lease: again.lease, last_error_id: None }])
+            .await
+            .expect("it ends"),
+        1
+    );
 }
 
 pub async fn a_finished_or_failed_attempt_writes_nothing_more(db: &dyn Fixture) {
     insert(db, &videos(3)).await;
     let store = expanded(db).await;
     let done = claimed(&store, JobKind::Backfill, everything()).await;
-    assert_eq!(store.finish(&[Finished { lease: done.lease, last_error_id: None }]).await.expect("it ends"), 1);
+    assert_eq!(
+        store
+            .finish(&[Finished { lease: done.lease, last_error_id: None }])
+            .await
+            .expect("it ends"),
+        1
+    );
     writes_nothing(db, &store, &done, done.lease).await;
     let failed = claimed(&store, JobKind::Hash, everything()).await;
     let error = error("broken", None, failed.id);

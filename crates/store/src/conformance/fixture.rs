@@ -24,7 +24,7 @@ pub trait Fixture: Send + Sync {
     /// The rows of a query that casts every column to text.
     async fn texts(&self, sql: &str) -> Rows;
 
-    /// Begins a transaction that writes nothing yet, executes `sql` in it and keeps it
+    /// Begins a transaction, executes `sql` in it and keeps it
     /// open. Without row locks it holds the whole database against writers.
     async fn hold(&self, sql: &str) -> Box<dyn Held>;
 
@@ -57,7 +57,8 @@ pub trait Fixture: Send + Sync {
 
     /// `SELECT columns rest`, every column cast to text (in both dialects by `AS CHAR`).
     async fn rows(&self, columns: &[&str], rest: &str) -> Rows {
-        let columns: Vec<_> = columns.iter().map(|column| format!("CAST({column} AS CHAR)")).collect();
+        let columns: Vec<_> =
+            columns.iter().map(|column| format!("CAST({column} AS CHAR)")).collect();
         self.texts(&format!("SELECT {} {rest}", columns.join(", "))).await
     }
 

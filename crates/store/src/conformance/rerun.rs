@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, batch_states, claim_one, claimed, error, everything, expanded, insert, items, plan, run_state, running,
-    videos, worker,
+    LONG, batch_states, claim_one, claimed, error, everything, expanded, insert, items, plan,
+    run_state, running, videos, worker,
 };
-use crate::SharedStore;
 use crate::ledger::{Bounds, Claimed, Finished, Rerun, RerunSelection};
 use crate::videos::{FailedItem, FileResults};
+use crate::{SharedStore, StoreError};
 
 async fn rerun(store: &SharedStore, selection: &RerunSelection) -> Rerun {
     store.rerun(selection).await.expect("failed work is enqueued again")
@@ -22,9 +22,18 @@ const fn batches(batches: u64) -> Rerun {
 
 /// A run of two batches; each fails for good, with `error_type`, and the run settles.
 async fn failed_run(store: &SharedStore, project: &str, error_type: &str) -> (Uuid, [Claimed; 2]) {
-    let run = running(store, JobKind::Hash, plan(Some(project)), &[everything(), items(&["v0001", "v0002"])]).await;
+    let run = running(
+        store,
+        JobKind::Hash,
+        plan(Some(project)),
+        &[everything(), items(&["v0001", "v0002"])],
+    )
+    .await;
     let worker = worker(store).await;
-    let batches = [claim_one(store, worker, JobKind::Hash).await, claim_one(store, worker, JobKind::Hash).await];
+    let batches = [
+        claim_one(store, worker, JobKind::Hash).await,
+        claim_one(store, worker, JobKind::Hash).await,
+    ];
     for batch in &batches {
         let error = error(error_type, None, batch.id);
         store.fail_attempt(batch.lease, false, LONG, &error).await.expect("it fails");
@@ -39,7 +48,11 @@ pub async fn failed_batches_are_enqueued_once(db: &dyn Fixture) {
     assert_eq!(rerun(&store, &RerunSelection::default()).await, batches(2));
     assert_eq!(batch_states(db).await, ["failed", "failed", "pending", "pending"]);
     let opened = store.run(run).await.expect("read").expect("there");
-    assert_eq!((opened.state, opened.finished_at), (RunState::Running, None), "the run is open again");
+    assert_eq!(
+        (opened.state, opened.finished_at),
+        (RunState::Running, None),
+        "the run is open again"
+    );
     assert_eq!(rerun(&store, &RerunSelection::default()).await, batches(0), "once only");
     let worker = worker(&store).await;
     for parent in &failed {
@@ -47,9 +60,14 @@ pub async fn failed_batches_are_enqueued_once(db: &dyn Fixture) {
         assert_eq!((again.run_id, &again.bounds, again.attempts), (run, &parent.bounds, 0));
         assert_eq!((again.rows_total, again.bytes_total), (parent.rows_total, parent.bytes_total));
         assert_eq!(again.traceparent, parent.traceparent, "the trace goes on");
-        let named = db.value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", again.id)).await;
+        let named = db
+            .value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", again.id))
+            .await;
         assert_eq!(named, Some(parent.id.to_string()));
-        store.finish(&[Finished { lease: again.lease, last_error_id: again.last_error_id }]).await.expect("it ends");
+        store
+            .finish(&[Finished { lease: again.lease, last_error_id: again.last_error_id }])
+            .await
+            .expect("it ends");
     }
     assert_eq!(store.settle(run).await.expect("settles"), RunState::Done, "what failed was rerun");
 }
@@ -60,13 +78,21 @@ pub async fn a_rerun_that_fails_can_be_rerun(db: &dyn Fixture) {
     rerun(&store, &RerunSelection::default()).await;
     let worker = worker(&store).await;
     let again = claim_one(&store, worker, JobKind::Hash).await;
-    store.fail_attempt(again.lease, false, LONG, &error("worse", None, again.id)).await.expect("it fails");
+    store
+        .fail_attempt(again.lease, false, LONG, &error("worse", None, again.id))
+        .await
+        .expect("it fails");
     let other = claim_one(&store, worker, JobKind::Hash).await;
     store.finish(&[Finished { lease: other.lease, last_error_id: None }]).await.expect("it ends");
-    assert_eq!(store.settle(run).await.expect("settles"), RunState::Failed, "a rerun failed in its turn");
+    assert_eq!(
+        store.settle(run).await.expect("settles"),
+        RunState::Failed,
+        "a rerun failed in its turn"
+    );
     assert_eq!(rerun(&store, &RerunSelection::default()).await, batches(1));
     let third = claim_one(&store, worker, JobKind::Hash).await;
-    let named = db.value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", third.id)).await;
+    let named =
+        db.value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", third.id)).await;
     assert_eq!(named, Some(again.id.to_string()));
 }
 
@@ -75,9 +101,15 @@ pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
     let (first, failed) = failed_run(&store, "p1", "broken").await;
     let (second, _) = failed_run(&store, "p2", "missing").await;
     let all = RerunSelection::default;
-    let none = [
+    let unknown = [
         RerunSelection { run: Some(Uuid::now_v7()), ..all() },
         RerunSelection { batch: Some(Uuid::now_v7()), ..all() },
+    ];
+    for selection in unknown {
+        let refused = store.rerun(&selection).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "there is none: {refused:?}");
+    }
+    let none = [
         RerunSelection { error_type: Some("other".to_owned()), ..all() },
         RerunSelection { run: Some(first), error_type: Some("missing".to_owned()), ..all() },
         RerunSelection { quarantined_only: true, ..all() },
@@ -88,9 +120,16 @@ pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
         assert_eq!(db.contents("reelshift_batches").await, before);
     }
     assert_eq!(run_state(&store, first).await, RunState::Failed);
-    assert_eq!(rerun(&store, &RerunSelection { batch: Some(failed[1].id), ..all() }).await, batches(1));
+    assert_eq!(
+        rerun(&store, &RerunSelection { batch: Some(failed[1].id), ..all() }).await,
+        batches(1)
+    );
     assert_eq!(run_state(&store, second).await, RunState::Failed, "the other run stays closed");
-    assert_eq!(rerun(&store, &RerunSelection { run: Some(first), ..all() }).await, batches(1), "the one left");
+    assert_eq!(
+        rerun(&store, &RerunSelection { run: Some(first), ..all() }).await,
+        batches(1),
+        "the one left"
+    );
     let missing = RerunSelection { error_type: Some("missing".to_owned()), ..all() };
     assert_eq!(rerun(&store, &missing).await, batches(2));
     assert_eq!(run_state(&store, second).await, RunState::Running);
@@ -139,11 +178,21 @@ pub async fn quarantined_items_are_selected_by_their_error(db: &dyn Fixture) {
     insert(db, &videos(4)).await;
     let store = expanded(db).await;
     let origin = quarantined(db, &store, 4).await;
-    let by = |error_type: &str| RerunSelection { error_type: Some(error_type.to_owned()), ..RerunSelection::default() };
+    let by = |error_type: &str| RerunSelection {
+        error_type: Some(error_type.to_owned()),
+        ..RerunSelection::default()
+    };
     assert_eq!(rerun(&store, &by("other")).await, Rerun::default());
-    assert_eq!(rerun(&store, &by("permission_denied")).await, Rerun { batches: 0, items: 1, item_batches: 1 });
+    assert_eq!(
+        rerun(&store, &by("permission_denied")).await,
+        Rerun { batches: 0, items: 1, item_batches: 1 }
+    );
     assert_eq!(db.count("FROM reelshift_quarantine").await, 3);
-    let of_batch = RerunSelection { batch: Some(origin.id), run: Some(origin.run_id), ..RerunSelection::default() };
+    let of_batch = RerunSelection {
+        batch: Some(origin.id),
+        run: Some(origin.run_id),
+        ..RerunSelection::default()
+    };
     assert_eq!(rerun(&store, &of_batch).await, Rerun { batches: 0, items: 3, item_batches: 1 });
 }
 
@@ -154,7 +203,9 @@ pub async fn a_dry_run_counts_and_changes_nothing(db: &dyn Fixture) {
     failed_run(&store, "p1", "broken").await;
     let tables = async || {
         let mut tables = Vec::new();
-        for table in ["reelshift_batches", "reelshift_runs", "reelshift_quarantine", "processing_error_log"] {
+        for table in
+            ["reelshift_batches", "reelshift_runs", "reelshift_quarantine", "processing_error_log"]
+        {
             tables.push(db.contents(table).await);
         }
         tables

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, batch, batch_states, claim_one, create, error, eventually, everything, expanded, new_run, plan, planner,
-    run_state, running, running_batches, set_run_state, steadily, worker,
+    LONG, batch, batch_states, claim_one, create, error, eventually, everything, expanded, new_run,
+    plan, planner, run_state, running, running_batches, set_run_state, steadily, worker,
 };
 use crate::StoreError;
 use crate::ledger::{CreatedRun, Finished, RunPlan};
@@ -20,7 +20,10 @@ pub async fn a_new_run_is_read_back(db: &dyn Fixture) {
     let created = store.create_run(&new).await.expect("the run is created");
     let CreatedRun::New(run) = created else { panic!("not new: {created:?}") };
     assert_eq!((run.id, run.kind, run.state), (new.id, JobKind::Backfill, RunState::Planning));
-    assert_eq!((&run.plan, &run.created_by, &run.traceparent), (&new.plan, &new.created_by, &new.traceparent));
+    assert_eq!(
+        (&run.plan, &run.created_by, &run.traceparent),
+        (&new.plan, &new.created_by, &new.traceparent)
+    );
     assert_eq!((run.round, run.batches_total, run.rows_total, run.bytes_total), (0, 0, 0, 0));
     assert_eq!((&run.planned_to, &run.reason, run.finished_at), (&None, &None, None));
     assert_eq!(store.run(run.id).await.expect("the run is read"), Some(run));
@@ -33,8 +36,11 @@ pub async fn the_same_videos_are_one_run(db: &dyn Fixture) {
     for state in [RunState::Planning, RunState::Paused, RunState::Running, RunState::Sweeping] {
         set_run_state(db, first.id, state).await;
         let finer = RunPlan { batch_rows: 7, batch_files: 9, ..plan(None) };
-        match store.create_run(&new_run(JobKind::Hash, finer)).await.expect("the run is asked for") {
-            CreatedRun::Existing(run) => assert_eq!((run.id, run.plan), (first.id, first.plan.clone())),
+        match store.create_run(&new_run(JobKind::Hash, finer)).await.expect("the run is asked for")
+        {
+            CreatedRun::Existing(run) => {
+                assert_eq!((run.id, run.plan), (first.id, first.plan.clone()))
+            }
             CreatedRun::New(run) => panic!("a second run while the first is {state}: {run:?}"),
         }
     }
@@ -46,7 +52,8 @@ pub async fn the_same_videos_are_one_run(db: &dyn Fixture) {
 pub async fn a_run_that_ended_does_not_stand_in_the_way(db: &dyn Fixture) {
     let store = expanded(db).await;
     let first = create(&store, JobKind::Hash, plan(None)).await;
-    let ended = store.finish_planning(&planner(&store, first.id).await).await.expect("planning ends");
+    let ended =
+        store.finish_planning(&planner(&store, first.id).await).await.expect("planning ends");
     assert_eq!(ended, RunState::Done);
     let second = create(&store, JobKind::Hash, plan(None)).await;
     assert_ne!(first.id, second.id);
@@ -63,7 +70,8 @@ pub async fn many_producers_at_once_create_one_run(db: &dyn Fixture) {
         }
     });
     let created = join_all(calls).await;
-    let new: Vec<_> = created.iter().filter(|created| matches!(created, CreatedRun::New(_))).collect();
+    let new: Vec<_> =
+        created.iter().filter(|created| matches!(created, CreatedRun::New(_))).collect();
     assert_eq!(new.len(), 1, "{created:?}");
     assert_eq!(db.count("FROM reelshift_runs").await, 1);
 }
@@ -82,7 +90,9 @@ pub async fn active_runs_are_those_that_work_oldest_first(db: &dyn Fixture) {
         active.into_iter().map(|run| run.id).collect()
     };
     let expected = |kind: Option<JobKind>| -> Vec<Uuid> {
-        let active = runs.iter().filter(|(_, of, state)| state.is_active() && kind.is_none_or(|kind| kind == *of));
+        let active = runs
+            .iter()
+            .filter(|(_, of, state)| state.is_active() && kind.is_none_or(|kind| kind == *of));
         active.map(|(id, _, _)| *id).collect()
     };
     for kind in [None, Some(JobKind::Backfill), Some(JobKind::Hash)] {
@@ -96,10 +106,13 @@ pub async fn two_planners_at_once_one_gets_it(db: &dyn Fixture) {
     let other = db.store().await;
     let run = create(&store, JobKind::Hash, plan(None)).await;
     assert!(!store.planner_alive(run.id, LONG).await.expect("asked"), "nobody plans yet");
-    let takes = (0..8).map(|n| {
-        let store = if n % 2 == 0 { store.clone() } else { other.clone() };
-        async move { steadily("planning", async || store.take_planning(run.id, "p", LONG).await).await }
-    });
+    let takes =
+        (0..8).map(|n| {
+            let store = if n % 2 == 0 { store.clone() } else { other.clone() };
+            async move {
+                steadily("planning", async || store.take_planning(run.id, "p", LONG).await).await
+            }
+        });
     let leases: Vec<_> = join_all(takes).await.into_iter().flatten().collect();
     assert_eq!(leases.len(), 1, "{leases:?}");
     assert_eq!(leases[0].run.id, run.id);
@@ -128,14 +141,24 @@ pub async fn a_silent_planner_loses_its_right_and_writes_nothing(db: &dyn Fixtur
     })
     .await;
     assert_ne!(heir.token, dead.token);
-    assert_eq!(heir.run.planned_to.as_deref(), Some("v0005"), "the heir goes on where the dead one stopped");
+    assert_eq!(
+        heir.run.planned_to.as_deref(),
+        Some("v0005"),
+        "the heir goes on where the dead one stopped"
+    );
     let before = (db.contents("reelshift_runs").await, db.contents("reelshift_batches").await);
     let added = store.add_batches(&dead, Some("v0009"), &[batch(everything())]).await;
     assert!(matches!(added, Err(StoreError::LeaseLost)), "{added:?}");
     let finished = store.finish_planning(&dead).await;
     assert!(matches!(finished, Err(StoreError::LeaseLost)), "{finished:?}");
-    assert_eq!((db.contents("reelshift_runs").await, db.contents("reelshift_batches").await), before);
-    store.add_batches(&heir, Some("v0009"), &[batch(everything())]).await.expect("the heir's right holds");
+    assert_eq!(
+        (db.contents("reelshift_runs").await, db.contents("reelshift_batches").await),
+        before
+    );
+    store
+        .add_batches(&heir, Some("v0009"), &[batch(everything())])
+        .await
+        .expect("the heir's right holds");
     assert_eq!(batch_states(db).await.len(), 2);
 }
 
@@ -161,7 +184,12 @@ pub async fn a_planner_that_writes_keeps_its_right(db: &dyn Fixture) {
 
 async fn run_age(db: &dyn Fixture, run: Uuid) -> f64 {
     let snapshot = db.store().await.snapshot(10).await.expect("a snapshot");
-    snapshot.runs.iter().find(|report| report.run.id == run).expect("the run is reported").elapsed_seconds
+    snapshot
+        .runs
+        .iter()
+        .find(|report| report.run.id == run)
+        .expect("the run is reported")
+        .elapsed_seconds
 }
 
 pub async fn a_released_right_is_taken_at_once(db: &dyn Fixture) {
@@ -181,7 +209,10 @@ pub async fn batches_add_up_in_their_run(db: &dyn Fixture) {
     let store = expanded(db).await;
     let run = create(&store, JobKind::Backfill, plan(None)).await;
     let lease = planner(&store, run.id).await;
-    store.add_batches(&lease, Some("v0100"), &[batch(everything()), batch(everything())]).await.expect("added");
+    store
+        .add_batches(&lease, Some("v0100"), &[batch(everything()), batch(everything())])
+        .await
+        .expect("added");
     store.add_batches(&lease, Some("v0200"), &[batch(everything())]).await.expect("added");
     let run = store.run(run.id).await.expect("read").expect("there");
     assert_eq!((run.batches_total, run.rows_total, run.bytes_total), (3, 30, 3_000));
@@ -192,7 +223,10 @@ pub async fn batches_add_up_in_their_run(db: &dyn Fixture) {
     assert_eq!(store.finish_planning(&lease).await.expect("planning ends"), RunState::Running);
     assert_eq!(run_state(&store, run.id).await, RunState::Running);
     let again = store.finish_planning(&lease).await;
-    assert!(matches!(again, Err(StoreError::LeaseLost)), "the right ended with planning: {again:?}");
+    assert!(
+        matches!(again, Err(StoreError::LeaseLost)),
+        "the right ended with planning: {again:?}"
+    );
 }
 
 pub async fn a_batch_that_fails_to_be_added_adds_none(db: &dyn Fixture) {
@@ -200,7 +234,8 @@ pub async fn a_batch_that_fails_to_be_added_adds_none(db: &dyn Fixture) {
     let run = create(&store, JobKind::Backfill, plan(None)).await;
     let lease = planner(&store, run.id).await;
     let twin = batch(everything());
-    let added = store.add_batches(&lease, Some("v0100"), &[batch(everything()), twin.clone(), twin]).await;
+    let added =
+        store.add_batches(&lease, Some("v0100"), &[batch(everything()), twin.clone(), twin]).await;
     added.expect_err("two batches with one id");
     assert_eq!(batch_states(db).await.len(), 0);
     let run = store.run(run.id).await.expect("read").expect("there");
@@ -225,8 +260,10 @@ async fn finish_all(store: &crate::SharedStore, kind: JobKind) {
         if claimed.is_empty() {
             return;
         }
-        let finished: Vec<_> =
-            claimed.iter().map(|batch| Finished { lease: batch.lease, last_error_id: None }).collect();
+        let finished: Vec<_> = claimed
+            .iter()
+            .map(|batch| Finished { lease: batch.lease, last_error_id: None })
+            .collect();
         assert_eq!(store.finish(&finished).await.expect("batches end"), finished.len() as u64);
     }
 }
@@ -240,7 +277,10 @@ pub async fn a_run_does_not_settle_before_its_batches(db: &dyn Fixture) {
     let second = claim_one(&store, worker, JobKind::Hash).await;
     assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Running, "two are leased");
     for (claimed, state) in [(first, RunState::Running), (second, RunState::Done)] {
-        store.finish(&[Finished { lease: claimed.lease, last_error_id: None }]).await.expect("it ends");
+        store
+            .finish(&[Finished { lease: claimed.lease, last_error_id: None }])
+            .await
+            .expect("it ends");
         assert_eq!(store.settle(run.id).await.expect("settles"), state);
     }
     assert!(store.run(run.id).await.expect("read").expect("there").finished_at.is_some());
@@ -248,7 +288,9 @@ pub async fn a_run_does_not_settle_before_its_batches(db: &dyn Fixture) {
 
 pub async fn only_a_running_run_settles(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for (n, state) in RunState::ALL.into_iter().enumerate().filter(|(_, state)| *state != RunState::Running) {
+    for (n, state) in
+        RunState::ALL.into_iter().enumerate().filter(|(_, state)| *state != RunState::Running)
+    {
         let run = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
         let before = db.contents("reelshift_runs").await;
@@ -260,7 +302,9 @@ pub async fn only_a_running_run_settles(db: &dyn Fixture) {
 pub async fn a_failed_batch_fails_its_run(db: &dyn Fixture) {
     let store = expanded(db).await;
     for (n, kind) in JobKind::ALL.into_iter().enumerate() {
-        let run = running(&store, kind, plan(Some(&format!("p{n}"))), &[everything(), everything()]).await;
+        let run =
+            running(&store, kind, plan(Some(&format!("p{n}"))), &[everything(), everything()])
+                .await;
         let failing = claim_one(&store, worker(&store).await, kind).await;
         let error = error("broken", None, failing.id);
         store.fail_attempt(failing.lease, false, Duration::ZERO, &error).await.expect("it fails");
@@ -279,13 +323,20 @@ pub async fn a_backfill_sweeps_until_nothing_is_found(db: &dyn Fixture) {
         let now = store.run(run.id).await.expect("read").expect("there");
         assert_eq!((now.round, &now.planned_to, now.finished_at), (round, &None, None));
         let lease = planner(&store, run.id).await;
-        store.add_batches(&lease, Some("v0001"), &[batch(everything())]).await.expect("the sweep found rows");
+        store
+            .add_batches(&lease, Some("v0001"), &[batch(everything())])
+            .await
+            .expect("the sweep found rows");
         assert_eq!(store.finish_planning(&lease).await.expect("the sweep ends"), RunState::Running);
     }
     finish_all(&store, JobKind::Backfill).await;
     assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Sweeping);
     let lease = planner(&store, run.id).await;
-    assert_eq!(store.finish_planning(&lease).await.expect("the sweep ends"), RunState::Done, "nothing found");
+    assert_eq!(
+        store.finish_planning(&lease).await.expect("the sweep ends"),
+        RunState::Done,
+        "nothing found"
+    );
     assert_eq!(store.run(run.id).await.expect("read").expect("there").batches_total, 3);
 }
 

@@ -43,14 +43,22 @@ pub async fn expand_applies_every_step_once(db: &dyn Fixture) {
     let store = db.store().await;
     assert_eq!(store.journal().await.expect("a database without journal is read"), []);
     for step in expand_steps(&store) {
-        assert!(!store.exists(&step.creates).await.expect("the schema is read"), "{} before", step.creates);
+        assert!(
+            !store.exists(&step.creates).await.expect("the schema is read"),
+            "{} before",
+            step.creates
+        );
     }
     let first = try_expand(&store).await.expect("expand is applied");
     let steps: Vec<_> = first.iter().map(|(step, _)| step.clone()).collect();
     assert_eq!(steps, expand_steps(&store));
     assert!(first.iter().all(|(_, outcome)| *outcome == StepOutcome::Applied), "{first:?}");
     for step in &steps {
-        assert!(store.exists(&step.creates).await.expect("the schema is read"), "{} after", step.creates);
+        assert!(
+            store.exists(&step.creates).await.expect("the schema is read"),
+            "{} after",
+            step.creates
+        );
     }
     let again = try_expand(&db.store().await).await.expect("expand is applied again");
     assert_eq!(again.len(), steps.len());
@@ -61,12 +69,18 @@ pub async fn the_journal_holds_every_step(db: &dyn Fixture) {
     let store = expanded(db).await;
     let journal = store.journal().await.expect("the journal is read");
     let steps = expand_steps(&store);
-    let journaled: Vec<_> = journal.iter().map(|entry| (entry.number, &entry.name, entry.checksum.clone())).collect();
-    let expected: Vec<_> = steps.iter().map(|step| (step.number, &step.name, step.checksum())).collect();
+    let journaled: Vec<_> =
+        journal.iter().map(|entry| (entry.number, &entry.name, entry.checksum.clone())).collect();
+    let expected: Vec<_> =
+        steps.iter().map(|step| (step.number, &step.name, step.checksum())).collect();
     assert_eq!(journaled, expected);
     for entry in &journal {
         assert!(entry.done, "{} is done", entry.name);
-        assert!(entry.finished_at.is_some_and(|end| end >= entry.started_at), "{} has an end", entry.name);
+        assert!(
+            entry.finished_at.is_some_and(|end| end >= entry.started_at),
+            "{} has an end",
+            entry.name
+        );
     }
 }
 
@@ -88,10 +102,17 @@ pub async fn a_step_whose_journal_entry_was_lost_is_recognised(db: &dyn Fixture)
         store.execute_step(step).await.expect("the statement succeeds");
     }
     let journal = store.journal().await.expect("the journal is read");
-    assert_eq!(journal.len(), expand_steps(&store).len() - 1, "the journal's own step is not in it yet");
+    assert_eq!(
+        journal.len(),
+        expand_steps(&store).len() - 1,
+        "the journal's own step is not in it yet"
+    );
     assert!(journal.iter().all(|entry| !entry.done && entry.finished_at.is_none()), "{journal:?}");
     let outcomes = try_expand(&db.store().await).await.expect("expand goes on");
-    assert!(outcomes.iter().all(|(_, outcome)| *outcome == StepOutcome::Recognised), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|(_, outcome)| *outcome == StepOutcome::Recognised),
+        "{outcomes:?}"
+    );
     assert!(store.journal().await.expect("the journal is read").iter().all(|entry| entry.done));
 }
 
@@ -102,7 +123,10 @@ pub async fn a_step_that_was_started_and_never_executed_is_applied(db: &dyn Fixt
     store.journal_started(&steps[1]).await.expect("the start is journaled");
     let outcomes = try_expand(&store).await.expect("expand goes on");
     assert_eq!(outcomes[0].1, StepOutcome::Recognised);
-    assert!(outcomes[1..].iter().all(|(_, outcome)| *outcome == StepOutcome::Applied), "{outcomes:?}");
+    assert!(
+        outcomes[1..].iter().all(|(_, outcome)| *outcome == StepOutcome::Applied),
+        "{outcomes:?}"
+    );
 }
 
 pub async fn an_object_in_the_way_is_refused_by_name(db: &dyn Fixture) {
@@ -122,7 +146,11 @@ pub async fn a_column_in_the_way_is_refused_by_name(db: &dyn Fixture) {
 pub async fn a_step_journaled_with_another_text_is_refused(db: &dyn Fixture) {
     let store = expanded(db).await;
     let step = expand_steps(&store).pop().expect("there are steps");
-    db.execute(&format!("UPDATE reelshift_schema_steps SET checksum = 'other' WHERE number = {}", step.number)).await;
+    db.execute(&format!(
+        "UPDATE reelshift_schema_steps SET checksum = 'other' WHERE number = {}",
+        step.number
+    ))
+    .await;
     let refused = refusal(try_expand(&store).await);
     assert!(refused.contains(&step.name), "{refused}");
 }
@@ -160,7 +188,11 @@ pub async fn each_step_is_undone_by_its_down_statement(db: &dyn Fixture) {
         db.execute(&step.down).await;
     }
     for step in &steps {
-        assert!(!store.exists(&step.creates).await.expect("the schema is read"), "{}", step.creates);
+        assert!(
+            !store.exists(&step.creates).await.expect("the schema is read"),
+            "{}",
+            step.creates
+        );
     }
     assert_eq!(db.texts(&db.columns_sql("videos")).await, before);
     assert_eq!(db.texts(&db.indexes_sql("videos")).await, indexes);
@@ -170,7 +202,8 @@ pub async fn a_locked_table_makes_a_step_transient(db: &dyn Fixture) {
     let store = db.store().await;
     super::arrange::insert(db, &super::arrange::videos(1)).await;
     let steps = expand_steps(&store);
-    let altering = steps.iter().position(|step| step.up.to_uppercase().contains("ALTER TABLE VIDEOS"));
+    let altering =
+        steps.iter().position(|step| step.up.to_uppercase().contains("ALTER TABLE VIDEOS"));
     let altering = altering.expect("a step alters the table videos");
     for step in &steps[..altering] {
         store.execute_step(step).await.expect("the statement succeeds");
@@ -218,7 +251,8 @@ pub async fn an_integer_key_is_refused(db: &dyn Fixture) {
 
 pub async fn a_composite_key_is_refused(db: &dyn Fixture) {
     db.execute("DROP TABLE videos").await;
-    let table = format!("CREATE TABLE videos (id VARCHAR(36), {REST}, PRIMARY KEY (id, project_id))");
+    let table =
+        format!("CREATE TABLE videos (id VARCHAR(36), {REST}, PRIMARY KEY (id, project_id))");
     db.execute(&table).await;
     refused_naming(db, "id").await;
 }

@@ -108,7 +108,9 @@ fn normalised(default: &str) -> Option<String> {
         "null" => None,
         "false" => Some("0".to_owned()),
         now if now.starts_with("current_timestamp") => Some("current_timestamp".to_owned()),
-        other => Some(other.parse::<f64>().map_or_else(|_| other.to_owned(), |number| number.to_string())),
+        other => Some(
+            other.parse::<f64>().map_or_else(|_| other.to_owned(), |number| number.to_string()),
+        ),
     }
 }
 
@@ -129,7 +131,8 @@ pub async fn videos_has_the_nineteen_columns_in_order(db: &dyn Fixture) {
     let legacy = columns(db, "videos").await;
     expanded(db).await;
     let now = columns(db, "videos").await;
-    let first = now.iter().position(|(name, _)| name == "workflow_state").expect("workflow_state is there");
+    let first =
+        now.iter().position(|(name, _)| name == "workflow_state").expect("workflow_state is there");
     assert_eq!(now.len(), legacy.len() + VIDEOS.len());
     assert_eq!(now[first..first + VIDEOS.len()], owned(&VIDEOS));
     let others: Vec<_> = now.iter().filter(|column| legacy.contains(column)).cloned().collect();
@@ -171,9 +174,24 @@ pub async fn the_indexes_of_the_new_tables_are_there(db: &dyn Fixture) {
     expanded(db).await;
     let expected = [
         ("video_processing_status", "idx_video_processing_status_video_id", "1", "video_id"),
-        ("video_processing_status", "idx_video_processing_status_current_stage", "0", "current_stage"),
-        ("video_processing_status", "idx_video_processing_status_processing_started", "0", "processing_started_at"),
-        ("realtime_notification_queue", "idx_notification_processing", "0", "status,priority,process_after"),
+        (
+            "video_processing_status",
+            "idx_video_processing_status_current_stage",
+            "0",
+            "current_stage",
+        ),
+        (
+            "video_processing_status",
+            "idx_video_processing_status_processing_started",
+            "0",
+            "processing_started_at",
+        ),
+        (
+            "realtime_notification_queue",
+            "idx_notification_processing",
+            "0",
+            "status,priority,process_after",
+        ),
         ("realtime_notification_queue", "idx_notification_session", "0", "session_id,status"),
         ("realtime_notification_queue", "idx_notification_expiry", "0", "expires_at,status"),
         ("processing_error_log", "idx_error_video_stage", "0", "video_id,processing_stage"),
@@ -232,7 +250,9 @@ pub async fn deleting_a_video_deletes_what_hangs_on_it(db: &dyn Fixture) {
     expanded(db).await;
     db.execute("DELETE FROM video_processing_status").await;
     for n in 1..=2 {
-        let status = format!("INSERT INTO video_processing_status (id, video_id) VALUES ('s{n}', 'v000{n}')");
+        let status = format!(
+            "INSERT INTO video_processing_status (id, video_id) VALUES ('s{n}', 'v000{n}')"
+        );
         db.execute(&status).await;
         db.execute(&format!(
             "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message) \

@@ -12,7 +12,12 @@ use crate::ledger::{Claimed, Finished};
 use crate::{SharedStore, StoreError};
 
 /// Brings the one batch of the ledger to `state`; what comes back was its lease.
-async fn bring_to(db: &dyn Fixture, store: &SharedStore, worker: Uuid, state: BatchState) -> Claimed {
+async fn bring_to(
+    db: &dyn Fixture,
+    store: &SharedStore,
+    worker: Uuid,
+    state: BatchState,
+) -> Claimed {
     let claimed = claim_one(store, worker, JobKind::Hash).await;
     match state {
         BatchState::Leased => {}
@@ -43,7 +48,9 @@ async fn attempt(store: &SharedStore, worker: Uuid, batch: &Claimed, next: Batch
         assert!(matches!(ended, Err(StoreError::LeaseLost)), "{ended:?}");
     };
     match next {
-        BatchState::Leased => assert_eq!(store.claim(worker, JobKind::Hash, 5).await.expect("a claim"), []),
+        BatchState::Leased => {
+            assert_eq!(store.claim(worker, JobKind::Hash, 5).await.expect("a claim"), [])
+        }
         BatchState::Done => {
             let finished = Finished { lease: batch.lease, last_error_id: None };
             assert_eq!(store.finish(&[finished]).await.expect("asked"), 0);

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    batch_states, claim_one, error, eventually, expanded, reap_all, running_batches, steadily, worker,
+    batch_states, claim_one, error, eventually, expanded, reap_all, running_batches, steadily,
+    worker,
 };
 use crate::SharedStore;
 use crate::ledger::WorkerActivity;
@@ -35,7 +36,10 @@ pub async fn a_worker_registers_and_says_what_it_does(db: &dyn Fixture) {
     let id = worker(&store).await;
     let new = report(&store, id).await;
     assert_eq!((new.host.as_str(), new.pid, new.version.as_str()), ("node-1", 4_711, "0.1.0"));
-    assert_eq!((new.state.as_str(), new.leases, &new.activity), ("live", 0, &WorkerActivity::default()));
+    assert_eq!(
+        (new.state.as_str(), new.leases, &new.activity),
+        ("live", 0, &WorkerActivity::default())
+    );
     assert!(store.heartbeat(id, &activity("hashing 'clip' 🎬")).await.expect("it lives"));
     let now = report(&store, id).await;
     assert_eq!(now.activity, activity("hashing 'clip' 🎬"));
@@ -88,13 +92,17 @@ pub async fn a_live_worker_keeps_its_leases(db: &dyn Fixture) {
     let kept = claim_one(&store, live, JobKind::Hash).await;
     let lost = claim_one(&store, silent, JobKind::Hash).await;
     let reaped = eventually("the silent one to be reaped", async || {
-        assert!(steadily("a heartbeat", async || store.heartbeat(live, &activity("working")).await).await);
+        assert!(
+            steadily("a heartbeat", async || store.heartbeat(live, &activity("working")).await)
+                .await
+        );
         let reaped = store.reap(Duration::from_millis(1_500)).await.expect("workers are reaped");
         (reaped > 0).then_some(reaped)
     })
     .await;
     assert_eq!(reaped, 1);
-    let leased = db.rows(&["id", "leased_by"], "FROM reelshift_batches WHERE state = 'leased'").await;
+    let leased =
+        db.rows(&["id", "leased_by"], "FROM reelshift_batches WHERE state = 'leased'").await;
     assert_eq!(leased, [[Some(kept.id.to_string()), Some(live.to_string())]]);
     assert_ne!(kept.id, lost.id);
 }
@@ -118,7 +126,11 @@ pub async fn nobody_reaps_before_its_own_connection_is_old_enough(db: &dyn Fixtu
     .await;
     let timeout = Duration::from_secs(2);
     let newcomer = db.store().await;
-    assert_eq!(newcomer.reap(timeout).await.expect("workers are reaped"), 0, "the database was just away");
+    assert_eq!(
+        newcomer.reap(timeout).await.expect("workers are reaped"),
+        0,
+        "the database was just away"
+    );
     assert_eq!(batch_states(db).await, ["leased"]);
     let reaped = eventually("the newcomer to grow old", async || {
         let reaped = newcomer.reap(timeout).await.expect("workers are reaped");
@@ -142,7 +154,8 @@ pub async fn reapers_at_once_count_each_batch_once(db: &dyn Fixture) {
         async move {
             let mut mine = 0;
             eventually("everything to be reaped", async || {
-                mine += steadily("reaping", async || store.reap(Duration::from_millis(300)).await).await;
+                mine += steadily("reaping", async || store.reap(Duration::from_millis(300)).await)
+                    .await;
                 (db.count("FROM reelshift_batches WHERE state = 'leased'").await == 0).then_some(())
             })
             .await;

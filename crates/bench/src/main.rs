@@ -1,0 +1,33 @@
+//! Measurements of reelshift on real servers. Every figure in `docs/benchmarks.md` names
+//! the command of this program that produced it.
+
+mod fleet;
+mod legacy;
+mod process;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "reelshift-bench", about)]
+struct Cli {
+    /// An empty MySQL or MariaDB database: mysql://USER@HOST:PORT/NAME
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Backfill by several worker processes: rows/s, memory, and recovery from `kill -9`
+    Fleet(fleet::FleetArgs),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Fleet(args) => fleet::run(&cli.database, &args).await,
+    }
+}

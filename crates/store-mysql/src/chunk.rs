@@ -1,0 +1,121 @@
+//! One backfill chunk: the transaction that an application's write can wait for.
+//!
+//! Its order is that of the bridge's triggers: `videos` before `video_processing_status`.
+
+use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
+use reelshift_store::videos::Chunk;
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
+
+use crate::connection::MySqlStore;
+use crate::error::Result;
+use crate::mapping::{ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL};
+use crate::videos::push_filter;
+use crate::{id_list, lease};
+
+pub(crate) async fn backfill(
+    store: &MySqlStore,
+    lease: Lease,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Result<Chunk> {
+    let mut transaction = store.pool.begin().await?;
+    lease::fence(&mut transaction, lease).await?;
+    let ids = lock_needing(&mut transaction, bounds, after, limit, filter).await?;
+    for ids in ids.chunks(id_list::MOST) {
+        update_videos(&mut transaction, ids).await?;
+    }
+    for ids in ids.chunks(id_list::MOST) {
+        write_status_rows(&mut transaction, ids).await?;
+    }
+    let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let next = if rows < limit { None } else { ids.last().cloned() };
+    let passed = match (&next, bounds) {
+        (Some(next), _) => Some(next.as_str()),
+        (None, Bounds::Range { upto, .. }) => Some(upto.as_str()),
+        (None, Bounds::Items(_)) => ids.last().map(String::as_str),
+    };
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_done = rows_done + ?, \
+           checkpoint = COALESCE(?, checkpoint) WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(rows)
+    .bind(passed)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Chunk { next, rows })
+}
+
+/// Whatever the application holds is skipped: the sweep comes back to it.
+async fn lock_needing(
+    connection: &mut MySqlConnection,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Result<Vec<String>> {
+    let mut query =
+        QueryBuilder::<MySql>::new("SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE ");
+    match bounds {
+        Bounds::Range { after, upto } => {
+            query.push("v.id <= ").push_bind(upto.clone());
+            if let Some(after) = after {
+                query.push(" AND v.id > ").push_bind(after.clone());
+            }
+        }
+        Bounds::Items(items) if items.is_empty() => return Ok(Vec::new()),
+        Bounds::Items(items) => {
+            query.push("v.id IN ");
+            id_list::push(&mut query, items);
+        }
+    }
+    if let Some(after) = after {
+        query.push(" AND v.id > ").push_bind(after.to_owned());
+    }
+    push_filter(&mut query, filter);
+    query.push(" AND ").push(NEEDS_BACKFILL);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
+    query.push(" FOR UPDATE SKIP LOCKED");
+    Ok(query.build_query_scalar().fetch_all(connection).await?)
+}
+
+async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+    let mut query = QueryBuilder::<MySql>::new("UPDATE videos v FORCE INDEX (PRIMARY) SET ");
+    query.push(ASSIGNMENTS).push(" WHERE v.id IN ");
+    id_list::push(&mut query, ids);
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// Inserts the missing status rows, and corrects those that are there and differ.
+async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
+           current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",
+    );
+    query.push(GROUND_TRUTH_STATUS).push(", ").push(CURRENT_STAGE).push(
+        ", v.created_at, v.updated_at FROM videos v FORCE INDEX (PRIMARY) \
+         WHERE NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id) \
+           AND v.id IN ",
+    );
+    id_list::push(&mut query, ids);
+    let inserted = query.build().execute(&mut *connection).await?.rows_affected();
+    if inserted == ids.len() as u64 {
+        return Ok(());
+    }
+    // The joined rows of `videos` are all locked by this transaction already.
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE videos v FORCE INDEX (PRIMARY) STRAIGHT_JOIN video_processing_status s \
+           ON s.video_id = v.id SET s.current_stage = ",
+    );
+    query.push(CURRENT_STAGE).push(", s.ground_truth_status = ").push(GROUND_TRUTH_STATUS);
+    query.push(" WHERE NOT (s.ground_truth_status <=> ").push(GROUND_TRUTH_STATUS);
+    query.push(") AND v.id IN ");
+    id_list::push(&mut query, ids);
+    query.build().execute(connection).await?;
+    Ok(())
+}

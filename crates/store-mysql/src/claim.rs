@@ -1,0 +1,98 @@
+//! Claiming: the due batches of the oldest runs, each by one walk along the claim index,
+//! whose cost is the number of batches claimed, whatever is pending or done.
+
+use reelshift_plan::JobKind;
+use reelshift_store::ledger::{Bounds, Claimed, Lease, Run};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
+use crate::{id_list, lease, row};
+
+pub(crate) async fn claim(
+    store: &MySqlStore,
+    worker: Uuid,
+    kind: JobKind,
+    max: u32,
+) -> Result<Vec<Claimed>> {
+    let runs = runs::active(store, Some(kind)).await?;
+    if runs.is_empty() || max == 0 {
+        return Ok(Vec::new());
+    }
+    let token = lease::new_token();
+    let most = usize::try_from(max).unwrap_or(usize::MAX).min(id_list::MOST);
+    let mut claimed: Vec<Claimed> = Vec::new();
+    let mut transaction = store.pool.begin().await?;
+    for run in &runs {
+        for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+            let wanted = most - claimed.len();
+            if wanted > 0 {
+                claimed.extend(lock_due(&mut transaction, run, priority, wanted, token).await?);
+            }
+        }
+    }
+    if claimed.is_empty() {
+        return Ok(claimed);
+    }
+    let seqs: Vec<i64> = claimed.iter().map(|batch| batch.lease.seq).collect();
+    let mut query =
+        QueryBuilder::<MySql>::new("UPDATE reelshift_batches SET state = 'leased', leased_by = ");
+    query.push_bind(worker.to_string()).push(", lease_token = ").push_bind(token);
+    query.push(", leased_at = NOW(6) WHERE state = 'pending' AND seq IN ");
+    id_list::push(&mut query, &seqs);
+    query.build().execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(claimed)
+}
+
+/// Equality on all columns of the claim index before `run_at`, so that the index gives the
+/// order and the walk ends with the limit. Rows that another claimer holds are skipped.
+async fn lock_due(
+    connection: &mut MySqlConnection,
+    run: &Run,
+    priority: i8,
+    wanted: usize,
+    token: i64,
+) -> Result<Vec<Claimed>> {
+    let rows = sqlx::query(
+        "SELECT seq, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total, attempts, \
+           max_attempts, last_error_id, traceparent \
+         FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
+         WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= NOW(6) \
+         ORDER BY run_at, seq LIMIT ? FOR UPDATE SKIP LOCKED",
+    )
+    .bind(run.id.to_string())
+    .bind(priority)
+    .bind(wanted as u64)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| read(row, run, token)).collect()
+}
+
+fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
+    let items: Option<String> = row.try_get("items")?;
+    let upto: Option<String> = row.try_get("upto_id")?;
+    let bounds = match (items, upto) {
+        (Some(items), _) => Bounds::Items(row::json(&items, "list of items")?),
+        (None, Some(upto)) => Bounds::Range { after: row.try_get("after_id")?, upto },
+        (None, None) => return Err(Error::unreadable("batch", "it has no bounds")),
+    };
+    Ok(Claimed {
+        lease: Lease { seq: row.try_get("seq")?, token },
+        id: row::uuid(row, "id")?,
+        run_id: run.id,
+        kind: run.kind,
+        filter: run.plan.filter.clone(),
+        bounds,
+        checkpoint: row.try_get("checkpoint")?,
+        rows_total: row.try_get("rows_total")?,
+        bytes_total: row.try_get("bytes_total")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        last_error_id: row.try_get("last_error_id")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}

@@ -1,0 +1,230 @@
+//! What `validate` compares: the specification's mappings stated a second time, as
+//! positions in lists. They share nothing with [`crate::mapping`], so that a mistake there
+//! is found here.
+
+/// Position of the row's state: 1 any other, 2 pending, 3 processing, 4 with ground truth.
+macro_rules! position {
+    () => {
+        "IF(v.ground_truth_generated <=> 1, 4, \
+            FIELD(v.processing_status, 'pending', 'processing') + 1)"
+    };
+}
+
+/// By the last four characters, so that no collation's idea of an ending plays a part.
+macro_rules! mime_type {
+    () => {
+        "ELT(FIELD(RIGHT(LOWER(v.filename), 4), '.mp4', '.avi', '.mov', '.mkv') + 1, \
+             'video/unknown', 'video/mp4', 'video/avi', 'video/quicktime', 'video/x-matroska')"
+    };
+}
+/// One comparison of the rows in a window.
+pub(crate) struct Comparison {
+    /// Comparisons of one name are one check, described by the first.
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    /// Which rows are looked at, with the table that the id comes from.
+    pub(crate) from: &'static str,
+    /// The id that the window is over.
+    pub(crate) id: &'static str,
+    /// What may differ: column, expectation, finding, and the condition that it does. The
+    /// condition is never NULL.
+    pub(crate) parts: &'static [Part],
+}
+
+pub(crate) struct Part {
+    pub(crate) column: &'static str,
+    pub(crate) expected: &'static str,
+    pub(crate) found: &'static str,
+    pub(crate) differs: &'static str,
+}
+
+const VIDEOS: &str = "videos v FORCE INDEX (PRIMARY)";
+const VIDEOS_WITH_STATUS: &str = "videos v FORCE INDEX (PRIMARY) \
+     LEFT JOIN video_processing_status s ON s.video_id = v.id";
+const STATUS: &str = "video_processing_status s FORCE INDEX (idx_video_processing_status_video_id)";
+
+/// The enum's error value, which a server without strict mode stores for an unknown name,
+/// reads as an empty text.
+macro_rules! enum_part {
+    ($column:literal, $names:literal) => {
+        Part {
+            column: $column,
+            expected: concat!("'one of ", $names, "'"),
+            found: concat!("s.", $column),
+            differs: concat!("COALESCE(FIND_IN_SET(s.", $column, ", '", $names, "') = 0, FALSE)"),
+        }
+    };
+}
+
+pub(crate) const COMPARISONS: &[Comparison] = &[
+    Comparison {
+        name: "integrity",
+        description: "each video has exactly one row in video_processing_status",
+        from: VIDEOS,
+        id: "v.id",
+        parts: &[Part {
+            column: "video_processing_status",
+            expected: "'1'",
+            found: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id)",
+            differs: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
+        }],
+    },
+    Comparison {
+        name: "metadata",
+        description: "original_filename, file_mime_type, storage_location and retention_policy \
+                      follow the legacy columns",
+        from: VIDEOS,
+        id: "v.id",
+        parts: &[
+            Part {
+                column: "original_filename",
+                expected: "v.filename",
+                found: "v.original_filename",
+                differs: "NOT (CONVERT(v.original_filename USING utf8mb4) COLLATE utf8mb4_bin \
+                          <=> CONVERT(v.filename USING utf8mb4) COLLATE utf8mb4_bin)",
+            },
+            Part {
+                column: "file_mime_type",
+                expected: mime_type!(),
+                found: "v.file_mime_type",
+                differs: concat!("NOT (v.file_mime_type <=> ", mime_type!(), ")"),
+            },
+            Part {
+                column: "storage_location",
+                expected: "v.file_path",
+                found: "v.storage_location",
+                differs: "NOT (CONVERT(v.storage_location USING utf8mb4) COLLATE utf8mb4_bin \
+                          <=> CONVERT(v.file_path USING utf8mb4) COLLATE utf8mb4_bin)",
+            },
+            Part {
+                column: "retention_policy",
+                expected: "'standard_90_days'",
+                found: "v.retention_policy",
+                differs: "NOT (v.retention_policy <=> 'standard_90_days')",
+            },
+        ],
+    },
+    Comparison {
+        name: "workflow_state",
+        description: "workflow_state agrees with processing_status and ground_truth_generated, or \
+                      is archived",
+        from: VIDEOS,
+        id: "v.id",
+        parts: &[Part {
+            column: "workflow_state",
+            expected: concat!(
+                "ELT(",
+                position!(),
+                ", 'failed', 'uploaded', 'processing', 'completed')"
+            ),
+            found: "v.workflow_state",
+            differs: concat!(
+                "COALESCE(FIND_IN_SET(v.workflow_state, ELT(",
+                position!(),
+                ", 'failed,archived', 'initializing,uploading,uploaded,validating,archived', \
+                   'processing,archived', 'completed,archived')), 0) = 0"
+            ),
+        }],
+    },
+    Comparison {
+        name: "ground_truth_status",
+        description: "ground_truth_status agrees with processing_status and ground_truth_generated",
+        from: VIDEOS_WITH_STATUS,
+        id: "v.id",
+        parts: &[Part {
+            column: "ground_truth_status",
+            expected: concat!(
+                "ELT(",
+                position!(),
+                ", 'failed', 'pending', 'generating', 'completed')"
+            ),
+            found: "s.ground_truth_status",
+            differs: concat!(
+                "NOT (s.ground_truth_status <=> ELT(",
+                position!(),
+                ", 'failed', 'pending', 'generating', 'completed'))"
+            ),
+        }],
+    },
+    Comparison {
+        name: "current_stage",
+        description: "current_stage is the backfill's for the row's state, or the one that \
+                      tr_video_workflow_sync sets",
+        from: VIDEOS_WITH_STATUS,
+        id: "v.id",
+        parts: &[Part {
+            column: "current_stage",
+            expected: concat!(
+                "ELT(",
+                position!(),
+                ", 'validation', 'validation', 'ground_truth', 'completed')"
+            ),
+            found: "s.current_stage",
+            differs: concat!(
+                "COALESCE(FIND_IN_SET(s.current_stage, ELT(",
+                position!(),
+                ", 'validation,failed', 'validation', 'ground_truth,inference', 'completed')), 0) = 0"
+            ),
+        }],
+    },
+    Comparison {
+        name: "foreign_keys",
+        description: "each video_id of video_processing_status and processing_error_log is a video",
+        from: STATUS,
+        id: "s.video_id",
+        parts: &[Part {
+            column: "video_processing_status.video_id",
+            expected: "'a video'",
+            found: "NULL",
+            differs: "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
+        }],
+    },
+    Comparison {
+        name: "foreign_keys",
+        description: "",
+        from: "processing_error_log s FORCE INDEX (idx_error_video_stage)",
+        id: "s.video_id",
+        parts: &[Part {
+            column: "processing_error_log.video_id",
+            expected: "'a video'",
+            found: "NULL",
+            differs: "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
+        }],
+    },
+    Comparison {
+        name: "enum_values",
+        description: "workflow_state and the five statuses hold values of their enums",
+        from: VIDEOS_WITH_STATUS,
+        id: "v.id",
+        parts: &[
+            Part {
+                column: "workflow_state",
+                expected: "'one of initializing,uploading,uploaded,validating,processing,completed,\
+                           failed,archived'",
+                found: "v.workflow_state",
+                differs: "COALESCE(FIND_IN_SET(v.workflow_state, 'initializing,uploading,uploaded,\
+                          validating,processing,completed,failed,archived') = 0, FALSE)",
+            },
+            enum_part!("upload_status", "pending,uploading,completed,failed"),
+            enum_part!("validation_status", "pending,validating,completed,failed"),
+            enum_part!("extraction_status", "pending,extracting,completed,failed"),
+            enum_part!("inference_status", "pending,processing,completed,failed"),
+            enum_part!("ground_truth_status", "pending,generating,completed,failed"),
+        ],
+    },
+    Comparison {
+        name: "file_hash",
+        description: "each file_hash is 64 lower-case hex digits",
+        from: VIDEOS,
+        id: "v.id",
+        parts: &[Part {
+            column: "file_hash",
+            expected: "'64 lower-case hex digits'",
+            found: "v.file_hash",
+            differs: "v.file_hash IS NOT NULL AND (CHAR_LENGTH(v.file_hash) <> 64 \
+                      OR v.file_hash NOT REGEXP '^[0-9a-f]{64}$' \
+                      OR CONVERT(v.file_hash USING utf8mb4) COLLATE utf8mb4_bin \
+                         <> LOWER(CONVERT(v.file_hash USING utf8mb4)) COLLATE utf8mb4_bin)",
+        }],
+    },
+];

@@ -1,0 +1,298 @@
+//! `processing_error_log`: writing its rows, marking what recovered, reading them.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::error::Error;
+use crate::runs::cut;
+use crate::{error, id_list, row};
+
+/// Lengths of the specification's columns, in characters.
+const STAGE_CHARACTERS: usize = 50;
+pub(crate) const ERROR_TYPE_CHARACTERS: usize = 100;
+const ERROR_CODE_CHARACTERS: usize = 50;
+const STRATEGY_CHARACTERS: usize = 100;
+const CORRELATION_CHARACTERS: usize = 36;
+/// The length of a TEXT column, in bytes.
+pub(crate) const TEXT_BYTES: usize = 65_535;
+
+/// Rows in one INSERT: two texts of 64 KiB each stay below the packet limit.
+const ROWS_PER_INSERT: usize = 64;
+
+#[async_trait]
+impl Failures for MySqlStore {
+    async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
+        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
+        insert(&mut transaction, errors, None).await?;
+        transaction.commit().await.map_err(Error::from)?;
+        Ok(())
+    }
+
+    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
+        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        Ok(groups(&mut connection, selection, None).await?)
+    }
+
+    async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>> {
+        Ok(entries(self, selection, limit).await?)
+    }
+}
+
+/// The longest beginning of `text` that has at most `bytes` bytes.
+pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Writes rows; those written before are left as they are, so that a write whose outcome
+/// was not seen can be repeated. A video or a parent that is gone is written as NULL.
+pub(crate) async fn insert(
+    connection: &mut MySqlConnection,
+    errors: &[ErrorRecord],
+    parent: Option<&str>,
+) -> error::Result<()> {
+    let parent = match parent {
+        Some(parent) => {
+            sqlx::query_scalar::<_, String>(
+                "SELECT id FROM processing_error_log WHERE id = ? LOCK IN SHARE MODE",
+            )
+            .bind(parent)
+            .fetch_optional(&mut *connection)
+            .await?
+        }
+        None => None,
+    };
+    for errors in errors.chunks(ROWS_PER_INSERT) {
+        let present = lock_present(connection, errors).await?;
+        let mut query = QueryBuilder::<MySql>::new(
+            "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, \
+               error_message, error_code, stack_trace, system_state, recovery_strategy, \
+               correlation_id, parent_error_id, severity, user_impact) ",
+        );
+        query.push_values(errors, |mut values, error| {
+            let code =
+                error.error_code.as_deref().map(|code| cut(code, ERROR_CODE_CHARACTERS).to_owned());
+            let trace =
+                error.stack_trace.as_deref().map(|trace| cut_bytes(trace, TEXT_BYTES).to_owned());
+            let correlation = error
+                .correlation_id
+                .as_deref()
+                .map(|id| cut(id, CORRELATION_CHARACTERS).to_owned());
+            values
+                .push_bind(error.id.to_string())
+                .push_bind(error.video_id.clone().filter(|id| present.contains(id)))
+                .push_bind(cut(&error.processing_stage, STAGE_CHARACTERS).to_owned())
+                .push_bind(cut(&error.error_type, ERROR_TYPE_CHARACTERS).to_owned())
+                .push_bind(cut_bytes(&error.error_message, TEXT_BYTES).to_owned())
+                .push_bind(code)
+                .push_bind(trace)
+                .push_bind(error.system_state.to_string())
+                .push_bind(cut(&error.recovery_strategy, STRATEGY_CHARACTERS).to_owned())
+                .push_bind(correlation)
+                .push_bind(parent.clone())
+                .push_bind(error.severity.as_str())
+                .push_bind(error.user_impact.as_str());
+        });
+        query.push(" ON DUPLICATE KEY UPDATE id = processing_error_log.id");
+        query.build().persistent(errors.len() == 1).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Which of the videos are there, locked against a deletion: a foreign key check would
+/// otherwise wait for one under way, and then refuse the row.
+async fn lock_present(
+    connection: &mut MySqlConnection,
+    errors: &[ErrorRecord],
+) -> error::Result<HashSet<String>> {
+    let ids: Vec<String> = errors.iter().filter_map(|error| error.video_id.clone()).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut query =
+        QueryBuilder::<MySql>::new("SELECT id FROM videos FORCE INDEX (PRIMARY) WHERE id IN ");
+    id_list::push(&mut query, &ids);
+    query.push(" ORDER BY id LOCK IN SHARE MODE");
+    let present: Vec<String> = query.build_query_scalar().fetch_all(connection).await?;
+    Ok(present.into_iter().collect())
+}
+
+const RECOVERED: &str = "UPDATE processing_error_log SET recovery_attempted = TRUE, \
+     recovery_successful = TRUE, recovery_timestamp = NOW() \
+     WHERE NOT (recovery_successful <=> TRUE) AND ";
+
+/// A later attempt was made.
+pub(crate) async fn mark_attempted(
+    connection: &mut MySqlConnection,
+    id: &str,
+) -> error::Result<()> {
+    sqlx::query("UPDATE processing_error_log SET recovery_attempted = TRUE WHERE id = ?")
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A later attempt succeeded than the one that ended with `last_error` and those before it.
+pub(crate) async fn mark_chain_recovered(
+    connection: &mut MySqlConnection,
+    last_error: &str,
+) -> error::Result<()> {
+    let mut chain: Vec<String> = Vec::new();
+    let mut next = Some(last_error.to_owned());
+    while let Some(id) = next.filter(|id| !chain.contains(id)) {
+        let parent: Option<Option<String>> =
+            sqlx::query_scalar("SELECT parent_error_id FROM processing_error_log WHERE id = ?")
+                .bind(&id)
+                .fetch_optional(&mut *connection)
+                .await?;
+        chain.push(id);
+        next = parent.flatten();
+    }
+    for ids in chain.chunks(id_list::MOST) {
+        let mut query = QueryBuilder::<MySql>::new(RECOVERED);
+        query.push("id IN ");
+        id_list::push(&mut query, ids);
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The files of these videos were hashed after all.
+pub(crate) async fn mark_items_recovered(
+    connection: &mut MySqlConnection,
+    video_ids: &[String],
+) -> error::Result<()> {
+    let mut query = QueryBuilder::<MySql>::new(RECOVERED);
+    query.push("processing_stage = 'hash' AND video_id IN ");
+    id_list::push(&mut query, video_ids);
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {
+    query.push(" WHERE TRUE");
+    if let Some(batch) = selection.batch {
+        query.push(" AND JSON_UNQUOTE(JSON_EXTRACT(e.system_state, '$.batch')) = ");
+        query.push_bind(batch.to_string());
+    }
+    if let Some(error_type) = &selection.error_type {
+        query.push(" AND e.error_type = ").push_bind(error_type.clone());
+    }
+    if let Some(stage) = &selection.processing_stage {
+        query.push(" AND e.processing_stage = ").push_bind(stage.clone());
+    }
+}
+
+/// Groups over the `newest` rows, or over all. The sample is the group's newest row: ids
+/// are UUIDv7 and sort by time.
+pub(crate) async fn groups(
+    connection: &mut MySqlConnection,
+    selection: &ErrorSelection,
+    newest: Option<u32>,
+) -> error::Result<Vec<ErrorGroup>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy FROM (\
+           SELECT e.processing_stage, e.error_type, COUNT(*) AS errors, \
+             CAST(COALESCE(SUM(e.recovery_successful), 0) AS SIGNED) AS recovered, \
+             COALESCE(MIN(e.created_at), TIMESTAMP('1970-01-01')) AS first_at, \
+             COALESCE(MAX(e.created_at), TIMESTAMP('1970-01-01')) AS last_at, MAX(e.id) AS newest FROM ",
+    );
+    match newest {
+        Some(rows) => {
+            query.push(
+                "(SELECT id, processing_stage, error_type, recovery_successful, created_at, system_state \
+                  FROM processing_error_log ORDER BY created_at DESC LIMIT ",
+            );
+            query.push_bind(rows).push(") e");
+        }
+        None => {
+            query.push("processing_error_log e");
+        }
+    }
+    push_selection(&mut query, selection);
+    query.push(
+        " GROUP BY e.processing_stage, e.error_type) g \
+          JOIN processing_error_log n ON n.id = g.newest \
+          ORDER BY g.errors DESC, g.processing_stage, g.error_type",
+    );
+    let rows = query.build().fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ErrorGroup {
+                processing_stage: row.try_get("processing_stage")?,
+                error_type: row.try_get("error_type")?,
+                severity: text(row, "severity")?,
+                count: row::count(row, "errors")?,
+                recovered: row::count(row, "recovered")?,
+                first_at: row.try_get("first_at")?,
+                last_at: row.try_get("last_at")?,
+                sample: row.try_get("error_message")?,
+                sample_video_id: row.try_get("video_id")?,
+                recovery_strategy: row.try_get("recovery_strategy")?,
+            })
+        })
+        .collect()
+}
+
+async fn entries(
+    store: &MySqlStore,
+    selection: &ErrorSelection,
+    limit: u32,
+) -> error::Result<Vec<ErrorEntry>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT e.id, e.video_id, e.processing_stage, e.error_type, e.error_message, e.error_code, \
+           e.stack_trace, CAST(e.system_state AS CHAR) AS system_state, e.recovery_strategy, \
+           COALESCE(e.recovery_attempted, FALSE) AS recovery_attempted, e.recovery_successful, \
+           e.recovery_timestamp, e.correlation_id, e.parent_error_id, e.severity, e.user_impact, \
+           COALESCE(e.created_at, TIMESTAMP('1970-01-01')) AS created_at FROM processing_error_log e",
+    );
+    push_selection(&mut query, selection);
+    query.push(" ORDER BY e.created_at DESC, e.id DESC LIMIT ").push_bind(limit);
+    query.build().fetch_all(&store.pool).await?.iter().map(read).collect()
+}
+
+fn read(row: &MySqlRow) -> error::Result<ErrorEntry> {
+    let system_state: Option<String> = row.try_get("system_state")?;
+    Ok(ErrorEntry {
+        id: row.try_get("id")?,
+        video_id: row.try_get("video_id")?,
+        processing_stage: row.try_get("processing_stage")?,
+        error_type: row.try_get("error_type")?,
+        error_message: row.try_get("error_message")?,
+        error_code: row.try_get("error_code")?,
+        stack_trace: row.try_get("stack_trace")?,
+        system_state: system_state.and_then(|state| serde_json::from_str(&state).ok()),
+        recovery_strategy: row.try_get("recovery_strategy")?,
+        recovery_attempted: row.try_get("recovery_attempted")?,
+        recovery_successful: row.try_get("recovery_successful")?,
+        recovery_timestamp: row.try_get("recovery_timestamp")?,
+        correlation_id: row.try_get("correlation_id")?,
+        parent_error_id: row.try_get("parent_error_id")?,
+        severity: text(row, "severity")?,
+        user_impact: text(row, "user_impact")?,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+/// A column that has a default, and is NULL only where somebody wrote so.
+fn text(row: &MySqlRow, column: &str) -> error::Result<String> {
+    Ok(row.try_get::<Option<String>, _>(column)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut_bytes("häßlich", 4), "hä");
+        assert_eq!(cut("häßlich", 3), "häß");
+        assert_eq!(cut("kurz", 50), "kurz");
+    }
+}

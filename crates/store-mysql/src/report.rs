@@ -1,0 +1,249 @@
+//! What people look at: the snapshot behind `status` and the analysis behind `inspect`.
+//! `validate` is in [`crate::validate`].
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::failures::ErrorSelection;
+use reelshift_store::ledger::{Run, WorkerActivity};
+use reelshift_store::report::{
+    BatchCounts, Check, DailyUploads, Inspection, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport,
+};
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::mapping::WORKFLOW_STATE;
+use crate::{error, failures, row, runs, validate};
+
+/// Error rows that a snapshot groups: the newest, so that its cost stays the same.
+const SNAPSHOT_ERRORS: u32 = 10_000;
+
+#[async_trait]
+impl Reports for MySqlStore {
+    async fn snapshot(&self, runs: u32) -> Result<Snapshot> {
+        Ok(snapshot(self, runs).await?)
+    }
+
+    async fn inspect(&self) -> Result<Inspection> {
+        Ok(inspect(self).await?)
+    }
+
+    async fn validate(&self) -> Result<Vec<Check>> {
+        Ok(validate::validate(self).await?)
+    }
+}
+
+async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
+    let mut connection = store.pool.acquire().await?;
+    // One read view for all that follows; the isolation is that of the next transaction
+    // only.
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let mut transaction = connection.begin().await?;
+    let at = sqlx::query_scalar("SELECT NOW(6)").fetch_one(&mut *transaction).await?;
+    let sql = format!(
+        "SELECT {}, TIMESTAMPDIFF(MICROSECOND, created_at, COALESCE(finished_at, NOW(6))) / 1e6 AS elapsed \
+         FROM reelshift_runs ORDER BY created_at DESC, id DESC LIMIT ?",
+        runs::COLUMNS
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(runs).fetch_all(&mut *transaction).await?;
+    let mut reports = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let elapsed = row.try_get("elapsed")?;
+        reports.push(run_report(&mut transaction, runs::read(row)?, elapsed).await?);
+    }
+    let workers = workers(&mut transaction).await?;
+    let errors =
+        failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
+            .await?;
+    transaction.commit().await?;
+    Ok(Snapshot { at, server: store.server.to_string(), runs: reports, workers, errors })
+}
+
+async fn run_report(
+    connection: &mut MySqlConnection,
+    run: Run,
+    elapsed_seconds: f64,
+) -> error::Result<RunReport> {
+    let rows = sqlx::query(
+        "SELECT state, COUNT(*) AS batches, CAST(SUM(rows_done) AS SIGNED) AS rows_done, \
+           CAST(SUM(bytes_done) AS SIGNED) AS bytes_done \
+         FROM reelshift_batches WHERE run_id = ? GROUP BY state",
+    )
+    .bind(run.id.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut batches = BatchCounts::default();
+    let (mut rows_done, mut bytes_done) = (0, 0);
+    for row in &rows {
+        use reelshift_plan::BatchState;
+        let count = match row::named(row, "state")? {
+            BatchState::Pending => &mut batches.pending,
+            BatchState::Leased => &mut batches.leased,
+            BatchState::Done => &mut batches.done,
+            BatchState::Failed => &mut batches.failed,
+            BatchState::Cancelled => &mut batches.cancelled,
+        };
+        *count = row::count(row, "batches")?;
+        rows_done += row::count(row, "rows_done")?;
+        bytes_done += row::count(row, "bytes_done")?;
+    }
+    let quarantined: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM reelshift_quarantine WHERE run_id = ?")
+            .bind(run.id.to_string())
+            .fetch_one(&mut *connection)
+            .await?;
+    let failed_open = runs::failed_without_rerun(connection, run.id).await?;
+    Ok(RunReport {
+        run,
+        batches,
+        rows_done,
+        bytes_done,
+        quarantined: u64::try_from(quarantined).unwrap_or(0),
+        failed_open,
+        elapsed_seconds,
+    })
+}
+
+async fn workers(connection: &mut MySqlConnection) -> error::Result<Vec<WorkerReport>> {
+    let rows = sqlx::query(
+        "SELECT w.*, TIMESTAMPDIFF(MICROSECOND, w.last_seen_at, NOW(6)) / 1e6 AS seen_seconds_ago, \
+           (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases \
+         FROM reelshift_workers w \
+         WHERE w.state = 'live' OR w.last_seen_at > NOW(6) - INTERVAL 10 MINUTE \
+         ORDER BY w.started_at, w.id",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(worker_report).collect()
+}
+
+fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
+    Ok(WorkerReport {
+        id: row::uuid(row, "id")?,
+        host: row.try_get("host")?,
+        pid: row.try_get("pid")?,
+        version: row.try_get("version")?,
+        state: row.try_get("state")?,
+        started_at: row.try_get("started_at")?,
+        seen_seconds_ago: row.try_get("seen_seconds_ago")?,
+        leases: row::count(row, "leases")?,
+        activity: WorkerActivity {
+            doing: row.try_get::<Option<String>, _>("doing")?.unwrap_or_default(),
+            rows_done: row.try_get("rows_done")?,
+            bytes_done: row.try_get("bytes_done")?,
+            rows_per_second: row.try_get("rows_per_second")?,
+            bytes_per_second: row.try_get("bytes_per_second")?,
+        },
+    })
+}
+
+/// Plain reads of the whole table, as the specification's analysis is: they lock nothing.
+/// Zero dates, which old applications stored, count as no date.
+async fn inspect(store: &MySqlStore) -> error::Result<Inspection> {
+    let mut connection = store.pool.acquire().await?;
+    let limit = file_size_limit(&mut connection).await?;
+    let totals = sqlx::query(
+        "SELECT COUNT(*) AS total, COUNT(CASE WHEN status = 'uploaded' THEN 1 END) AS uploaded, \
+           COUNT(CASE WHEN ground_truth_generated = TRUE THEN 1 END) AS processed, \
+           AVG(file_size) + 0e0 AS avg_size, SUM(file_size) + 0e0 AS total_size, \
+           MAX(CASE WHEN created_at > '1970-01-01' THEN created_at END) AS latest, \
+           MIN(CASE WHEN created_at > '1970-01-01' THEN created_at END) AS earliest, \
+           COUNT(CASE WHEN processing_status = 'completed' \
+             AND NOT (ground_truth_generated <=> TRUE) THEN 1 END) AS without_truth, \
+           COUNT(CASE WHEN file_size IS NULL OR file_size < 0 OR file_size >= ? THEN 1 END) AS suspicious, \
+           COUNT(CASE WHEN file_path IS NULL OR file_path = '' THEN 1 END) AS without_path \
+         FROM videos",
+    )
+    .bind(limit)
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(Inspection {
+        server: store.server.to_string(),
+        total_videos: row::count(&totals, "total")?,
+        uploaded_count: row::count(&totals, "uploaded")?,
+        processed_count: row::count(&totals, "processed")?,
+        avg_file_size: totals.try_get("avg_size")?,
+        total_file_size: totals.try_get("total_size")?,
+        latest_upload: totals.try_get("latest")?,
+        earliest_upload: totals.try_get("earliest")?,
+        daily: daily(&mut connection).await?,
+        states: states(&mut connection).await?,
+        completed_without_ground_truth: row::count(&totals, "without_truth")?,
+        suspicious_sizes: row::count(&totals, "suspicious")?,
+        without_file_path: row::count(&totals, "without_path")?,
+    })
+}
+
+/// The largest value of `videos.file_size`: where an application stored more, the server
+/// without strict mode stored this.
+async fn file_size_limit(connection: &mut MySqlConnection) -> error::Result<i64> {
+    let column_type: Option<String> = sqlx::query_scalar(
+        "SELECT LOWER(CAST(COLUMN_TYPE AS CHAR)) FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND COLUMN_NAME = 'file_size'",
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(limit_of(&column_type.unwrap_or_default()))
+}
+
+fn limit_of(column_type: &str) -> i64 {
+    match (column_type.starts_with("int"), column_type.contains("unsigned")) {
+        (true, false) => i64::from(i32::MAX),
+        (true, true) => i64::from(u32::MAX),
+        (false, _) => i64::MAX,
+    }
+}
+
+async fn daily(connection: &mut MySqlConnection) -> error::Result<Vec<DailyUploads>> {
+    let rows = sqlx::query(
+        "SELECT DATE(created_at) AS upload_date, COUNT(*) AS uploads, AVG(file_size) + 0e0 AS avg_size \
+         FROM videos WHERE created_at >= NOW() - INTERVAL 30 DAY \
+         GROUP BY DATE(created_at) ORDER BY upload_date DESC",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DailyUploads {
+                upload_date: row.try_get("upload_date")?,
+                daily_uploads: row::count(row, "uploads")?,
+                avg_size: row.try_get("avg_size")?,
+            })
+        })
+        .collect()
+}
+
+async fn states(connection: &mut MySqlConnection) -> error::Result<Vec<StateCount>> {
+    // `becomes` depends on the grouped columns only.
+    let sql = format!(
+        "SELECT v.status, v.processing_status, v.ground_truth_generated, COUNT(*) AS videos, \
+           MAX({WORKFLOW_STATE}) AS becomes FROM videos v \
+         GROUP BY v.status, v.processing_status, v.ground_truth_generated \
+         ORDER BY videos DESC, v.status, v.processing_status, v.ground_truth_generated"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StateCount {
+                status: row.try_get("status")?,
+                processing_status: row.try_get("processing_status")?,
+                ground_truth_generated: row.try_get("ground_truth_generated")?,
+                count: row::count(row, "videos")?,
+                becomes: row.try_get("becomes")?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_overflows_where_its_column_does() {
+        assert_eq!(limit_of("int(11)"), 2_147_483_647);
+        assert_eq!(limit_of("int(10) unsigned"), 4_294_967_295);
+        assert_eq!(limit_of("bigint(20)"), i64::MAX);
+    }
+}

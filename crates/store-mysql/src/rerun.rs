@@ -1,0 +1,227 @@
+//! Enqueuing failed batches and quarantined items again.
+//!
+//! One transaction a run, which begins with the run's row: reruns at the same time, and
+//! the end of the run, come one after the other.
+
+use reelshift_plan::{FileBatcher, JobKind, RunState};
+use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::runs::{self, PRIORITY_RERUN};
+use crate::{id_list, row};
+
+pub(crate) async fn rerun(store: &MySqlStore, selection: &RerunSelection) -> Result<Rerun> {
+    let mut total = Rerun::default();
+    for run in candidates(store, selection).await? {
+        let rerun = rerun_run(store, run, selection).await?;
+        total.batches += rerun.batches;
+        total.items += rerun.items;
+        total.item_batches += rerun.item_batches;
+    }
+    Ok(total)
+}
+
+/// Runs that may have something to rerun, oldest first.
+async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Vec<Uuid>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT r.id FROM reelshift_runs r WHERE r.state <> 'cancelled' AND (\
+           EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.run_id = r.id AND b.state = 'failed') \
+           OR EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id))",
+    );
+    if let Some(run) = selection.run {
+        query.push(" AND r.id = ").push_bind(run.to_string());
+    }
+    query.push(" ORDER BY r.created_at, r.id");
+    query.build().fetch_all(&store.pool).await?.iter().map(|run| row::uuid(run, "id")).collect()
+}
+
+async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) -> Result<Rerun> {
+    let mut transaction = store.pool.begin().await?;
+    let sql = format!(
+        "SELECT {}, paused_from FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' FOR UPDATE",
+        runs::COLUMNS
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(run.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let Some(row) = row else { return Ok(Rerun::default()) };
+    let run = runs::read(&row)?;
+    let paused_from: Option<String> = row.try_get("paused_from")?;
+
+    let mut rerun = Rerun::default();
+    if !selection.quarantined_only {
+        rerun.batches = rerun_failed(&mut transaction, &run, selection).await?;
+    }
+    (rerun.items, rerun.item_batches) = rerun_items(&mut transaction, &run, selection).await?;
+    let enqueued = rerun.batches + rerun.item_batches;
+    if selection.dry_run {
+        // Dropping the transaction undoes what was only done to be counted.
+        return Ok(rerun);
+    }
+    if enqueued > 0 {
+        reopen(&mut transaction, &run, paused_from.as_deref(), enqueued).await?;
+    }
+    transaction.commit().await?;
+    Ok(rerun)
+}
+
+/// Copies each failed batch that has no rerun yet, with what is left of its rows.
+async fn rerun_failed(
+    connection: &mut MySqlConnection,
+    run: &Run,
+    selection: &RerunSelection,
+) -> Result<u64> {
+    let mut query =
+        QueryBuilder::<MySql>::new("SELECT f.seq FROM reelshift_batches f WHERE f.run_id = ");
+    query.push_bind(run.id.to_string()).push(
+        " AND f.state = 'failed' \
+          AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id)",
+    );
+    if let Some(batch) = selection.batch {
+        query.push(" AND f.id = ").push_bind(batch.to_string());
+    }
+    if let Some(error_type) = &selection.error_type {
+        query.push(" AND f.last_error_type = ").push_bind(error_type.clone());
+    }
+    query.push(" ORDER BY f.seq");
+    let failed: Vec<i64> = query.build_query_scalar().fetch_all(&mut *connection).await?;
+    for seq in &failed {
+        sqlx::query(
+            "INSERT INTO reelshift_batches (id, run_id, parent_id, priority, max_attempts, after_id, \
+               upto_id, items, rows_total, bytes_total, traceparent) \
+             SELECT ?, run_id, id, ?, max_attempts, after_id, upto_id, items, \
+               rows_total - LEAST(rows_total, rows_done), bytes_total - LEAST(bytes_total, bytes_done), \
+               traceparent \
+             FROM reelshift_batches WHERE seq = ?",
+        )
+        .bind(Uuid::now_v7().to_string())
+        .bind(PRIORITY_RERUN)
+        .bind(seq)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(failed.len() as u64)
+}
+
+/// An item to be taken out of quarantine.
+struct Item {
+    video_id: String,
+    bytes: u64,
+    traceparent: Option<String>,
+}
+
+/// Takes items out of quarantine and makes batches of those whose video is still there.
+/// Returns the numbers of items and of batches.
+async fn rerun_items(
+    connection: &mut MySqlConnection,
+    run: &Run,
+    selection: &RerunSelection,
+) -> Result<(u64, u64)> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT q.video_id, v.id IS NOT NULL AS present, \
+           CAST(GREATEST(COALESCE(v.file_size, 0), 0) AS SIGNED) AS bytes, b.traceparent \
+         FROM reelshift_quarantine q LEFT JOIN videos v ON v.id = q.video_id \
+         LEFT JOIN reelshift_batches b ON b.id = q.batch_id WHERE q.run_id = ",
+    );
+    query.push_bind(run.id.to_string());
+    if let Some(batch) = selection.batch {
+        query.push(" AND q.batch_id = ").push_bind(batch.to_string());
+    }
+    if let Some(error_type) = &selection.error_type {
+        query.push(" AND q.error_type = ").push_bind(error_type.clone());
+    }
+    query.push(" ORDER BY q.video_id");
+    let rows = query.build().fetch_all(&mut *connection).await?;
+
+    let mut quarantined: Vec<String> = Vec::new();
+    let mut items = Vec::new();
+    for row in &rows {
+        let video_id: String = row.try_get("video_id")?;
+        quarantined.push(video_id.clone());
+        if row.try_get::<bool, _>("present")? {
+            let bytes = row::count(row, "bytes")?;
+            items.push(Item { video_id, bytes, traceparent: row.try_get("traceparent")? });
+        }
+    }
+    for ids in quarantined.chunks(id_list::MOST) {
+        let mut query =
+            QueryBuilder::<MySql>::new("DELETE FROM reelshift_quarantine WHERE kind = ");
+        query.push_bind(run.kind.as_str()).push(" AND video_id IN ");
+        id_list::push(&mut query, ids);
+        query.build().execute(&mut *connection).await?;
+    }
+    let count = items.len() as u64;
+    let batches: Vec<NewBatch> = cut_into_batches(run, items);
+    for batches in batches.chunks(64) {
+        runs::insert_batches(connection, run, batches, PRIORITY_RERUN).await?;
+    }
+    Ok((count, batches.len() as u64))
+}
+
+/// Batches of the plan's size, as a planner would cut them.
+fn cut_into_batches(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
+    let mut batcher = match run.kind {
+        JobKind::Backfill => FileBatcher::new(u64::MAX, run.plan.batch_rows as usize),
+        JobKind::Hash => FileBatcher::new(run.plan.batch_bytes, run.plan.batch_files as usize),
+    };
+    let mut cut = Vec::new();
+    for item in items {
+        let bytes = if run.kind == JobKind::Hash { item.bytes } else { 0 };
+        cut.extend(batcher.push(item, bytes));
+    }
+    cut.extend(batcher.finish());
+    cut.into_iter()
+        .map(|batch| NewBatch {
+            id: Uuid::now_v7(),
+            rows_total: batch.files.len() as u64,
+            bytes_total: batch.bytes,
+            // Of the batch that set its first item aside.
+            traceparent: batch.files.first().and_then(|item| item.traceparent.clone()),
+            bounds: Bounds::Items(batch.files.into_iter().map(|item| item.video_id).collect()),
+        })
+        .collect()
+}
+
+/// Opens a run again. Its rows were counted when they were planned first; a sweep in
+/// progress must not end the run before the new batches are done.
+async fn reopen(
+    connection: &mut MySqlConnection,
+    run: &Run,
+    paused_from: Option<&str>,
+    batches: u64,
+) -> Result<()> {
+    let state = match run.state {
+        RunState::Planning | RunState::Sweeping => run.state,
+        RunState::Paused => paused_from
+            .and_then(|state| state.parse().ok())
+            .filter(|state: &RunState| state.is_active())
+            .unwrap_or(RunState::Running),
+        _ => RunState::Running,
+    };
+    sqlx::query(
+        "UPDATE reelshift_runs SET state = ?, paused_from = NULL, reason = NULL, finished_at = NULL, \
+           batches_total = batches_total + ?, round_batches = round_batches + ? WHERE id = ?",
+    )
+    .bind(state.as_str())
+    .bind(batches)
+    .bind(batches)
+    .bind(run.id.to_string())
+    .execute(&mut *connection)
+    .await?;
+    let keyed = sqlx::query("UPDATE reelshift_runs SET active_key = ? WHERE id = ?")
+        .bind(run.plan.key(run.kind))
+        .bind(run.id.to_string())
+        .execute(connection)
+        .await
+        .map_err(Error::from);
+    match keyed {
+        // A younger run over the same videos is active: it keeps the key, and both go on.
+        Err(error) if error.is_duplicate_key() => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}

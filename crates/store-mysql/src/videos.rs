@@ -1,0 +1,274 @@
+//! The platform's rows: windows for planning, files to hash, and what became of them.
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
+use reelshift_store::videos::{
+    Chunk, FailedItem, FileResults, FileToHash, HashedFile, Videos, Window,
+};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::failures::{self, ERROR_TYPE_CHARACTERS, TEXT_BYTES};
+use crate::lease::Fence;
+use crate::mapping::NEEDS_BACKFILL;
+use crate::runs::cut;
+use crate::{chunk, error, id_list, lease, row};
+
+#[async_trait]
+impl Videos for MySqlStore {
+    async fn window(
+        &self,
+        after: Option<&str>,
+        rows: u32,
+        filter: &VideoFilter,
+    ) -> Result<Option<Window>> {
+        Ok(window(self, after, rows, filter).await?)
+    }
+
+    async fn backfill_chunk(
+        &self,
+        lease: Lease,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Chunk> {
+        Ok(chunk::backfill(self, lease, bounds, after, limit, filter).await?)
+    }
+
+    async fn unhashed(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<FileToHash>> {
+        Ok(unhashed(self, after, limit, filter).await?)
+    }
+
+    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
+        Ok(files_to_hash(self, ids).await?)
+    }
+
+    async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
+        Ok(record_files(self, lease, results).await?)
+    }
+}
+
+/// Appends the conditions of `filter` on `videos v`, each with ` AND ` before it.
+pub(crate) fn push_filter(query: &mut QueryBuilder<MySql>, filter: &VideoFilter) {
+    if let Some(project) = &filter.project {
+        query.push(" AND v.project_id = ").push_bind(project.clone());
+    }
+    if let Some(status) = &filter.status {
+        query.push(" AND v.status = ").push_bind(status.clone());
+    }
+    if let Some(after) = filter.created_after {
+        query.push(" AND v.created_at >= ").push_bind(after);
+    }
+    if let Some(before) = filter.created_before {
+        query.push(" AND v.created_at < ").push_bind(before);
+    }
+}
+
+async fn window(
+    store: &MySqlStore,
+    after: Option<&str>,
+    rows: u32,
+    filter: &VideoFilter,
+) -> error::Result<Option<Window>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT MAX(w.id) AS upto, CAST(COALESCE(SUM(w.needing), 0) AS SIGNED) AS needing FROM (SELECT v.id, ",
+    );
+    query.push(NEEDS_BACKFILL).push(" AS needing FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
+    if let Some(after) = after {
+        query.push(" AND v.id > ").push_bind(after.to_owned());
+    }
+    push_filter(&mut query, filter);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(") w");
+    let row = query.build().fetch_one(&store.pool).await?;
+    let upto: Option<String> = row.try_get("upto")?;
+    match upto {
+        Some(upto) => Ok(Some(Window { upto, needing: row::count(&row, "needing")? })),
+        None => Ok(None),
+    }
+}
+
+const FILES: &str = "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size \
+     FROM videos v FORCE INDEX (PRIMARY) WHERE v.file_hash IS NULL AND v.file_path <> '' \
+       AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
+                       WHERE q.kind = 'hash' AND q.video_id = v.id)";
+
+fn read_file(row: &MySqlRow) -> error::Result<FileToHash> {
+    Ok(FileToHash {
+        id: row.try_get("id")?,
+        file_path: row.try_get("file_path")?,
+        file_size: row.try_get("file_size")?,
+    })
+}
+
+async fn unhashed(
+    store: &MySqlStore,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> error::Result<Vec<FileToHash>> {
+    let mut query = QueryBuilder::<MySql>::new(FILES);
+    if let Some(after) = after {
+        query.push(" AND v.id > ").push_bind(after.to_owned());
+    }
+    push_filter(&mut query, filter);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
+    query.build().fetch_all(&store.pool).await?.iter().map(read_file).collect()
+}
+
+/// Ids come in key order from the ledger, so lists of them follow each other.
+async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<Vec<FileToHash>> {
+    let mut files = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(id_list::MOST) {
+        let mut query = QueryBuilder::<MySql>::new(FILES);
+        query.push(" AND v.id IN ");
+        id_list::push(&mut query, ids);
+        query.push(" ORDER BY v.id");
+        let rows = query.build().fetch_all(&store.pool).await?;
+        for row in &rows {
+            files.push(read_file(row)?);
+        }
+    }
+    Ok(files)
+}
+
+/// Hashes in one UPDATE: each row is looked up in lists of this length.
+const HASHES_PER_UPDATE: usize = 64;
+
+async fn record_files(
+    store: &MySqlStore,
+    lease: Lease,
+    results: &FileResults,
+) -> error::Result<u64> {
+    let mut transaction = store.pool.begin().await?;
+    let fence = lease::fence(&mut transaction, lease).await?;
+    let (mut written, mut bytes) = (0, 0);
+    for files in results.hashed.chunks(HASHES_PER_UPDATE) {
+        let held = holding_paths(&mut transaction, files).await?;
+        if !held.is_empty() {
+            write_hashes(&mut transaction, &held).await?;
+            let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
+            failures::mark_items_recovered(&mut transaction, &ids).await?;
+        }
+        written += held.len() as u64;
+        bytes += held.iter().map(|file| file.bytes).sum::<u64>();
+    }
+    // After the hashes: the notices of this call are not failures that it recovers.
+    let errors: Vec<_> =
+        results.failed.iter().map(|item| &item.error).chain(&results.noticed).cloned().collect();
+    failures::insert(&mut transaction, &errors, None).await?;
+    let mut quarantined = 0;
+    for item in &results.failed {
+        quarantined += set_aside(&mut transaction, &fence, item).await?;
+    }
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
+           rows_quarantined = rows_quarantined + ? WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(written)
+    .bind(bytes)
+    .bind(quarantined)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(written)
+}
+
+/// Those of `files` whose row still holds the path that was read, byte by byte: the
+/// column's collation may ignore case and trailing spaces. The rows stay locked.
+async fn holding_paths<'a>(
+    connection: &mut MySqlConnection,
+    files: &'a [HashedFile],
+) -> error::Result<Vec<&'a HashedFile>> {
+    let ids: Vec<String> = files.iter().map(|file| file.id.clone()).collect();
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT v.id, v.file_path FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
+    );
+    id_list::push(&mut query, &ids);
+    query.push(" ORDER BY v.id FOR UPDATE");
+    let mut paths = std::collections::HashMap::new();
+    for row in query.build().fetch_all(connection).await? {
+        let id: String = row.try_get("id")?;
+        let path: Option<String> = row.try_get("file_path")?;
+        paths.insert(id, path);
+    }
+    Ok(files
+        .iter()
+        .filter(|file| {
+            paths.get(&file.id).is_some_and(|path| path.as_ref() == Some(&file.file_path))
+        })
+        .collect())
+}
+
+/// `created_at` is named so that an `ON UPDATE` of the legacy table does not change it.
+async fn write_hashes(
+    connection: &mut MySqlConnection,
+    files: &[&HashedFile],
+) -> error::Result<()> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE videos v FORCE INDEX (PRIMARY) SET v.file_hash = CASE v.id",
+    );
+    for file in id_list::padded(files) {
+        query.push(" WHEN ").push_bind(file.id.clone());
+        query.push(" THEN ").push_bind(file.sha256.clone());
+    }
+    query.push(
+        " ELSE v.file_hash END, v.updated_at = NOW(), v.created_at = v.created_at WHERE v.id IN ",
+    );
+    let ids: Vec<String> = files.iter().map(|file| file.id.clone()).collect();
+    id_list::push(&mut query, &ids);
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// Quarantines an item, unless its video is gone; returns how many that were.
+async fn set_aside(
+    connection: &mut MySqlConnection,
+    fence: &Fence,
+    item: &FailedItem,
+) -> error::Result<u64> {
+    let present: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM videos WHERE id = ?")
+        .bind(&item.video_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    if present == 0 {
+        return Ok(0);
+    }
+    let error_id = item.error.id.to_string();
+    let error_type = cut(&item.error.error_type, ERROR_TYPE_CHARACTERS);
+    sqlx::query(
+        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type) \
+         SELECT r.kind, ?, r.id, ?, ?, ? FROM reelshift_runs r WHERE r.id = ? \
+         ON DUPLICATE KEY UPDATE run_id = ?, batch_id = ?, error_id = ?, error_type = ?, \
+           created_at = NOW(6)",
+    )
+    .bind(&item.video_id)
+    .bind(&fence.batch_id)
+    .bind(&error_id)
+    .bind(error_type)
+    .bind(&fence.run_id)
+    .bind(&fence.run_id)
+    .bind(&fence.batch_id)
+    .bind(&error_id)
+    .bind(error_type)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \
+           last_error_message = ?, last_error_timestamp = NOW() WHERE video_id = ?",
+    )
+    .bind(failures::cut_bytes(&item.error.error_message, TEXT_BYTES))
+    .bind(&item.video_id)
+    .execute(connection)
+    .await?;
+    Ok(1)
+}

@@ -1,0 +1,120 @@
+//! Leasing due batches.
+
+use reelshift_plan::JobKind;
+use reelshift_store::ledger::{Bounds, Claimed, Lease, Run};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::error::{Failure, Outcome};
+use crate::failures::count;
+use crate::runs;
+use crate::time::now;
+
+/// The priorities in claim order. The claim asks for each with equality, so that the
+/// index yields the batches in order and finished ones cost nothing.
+const PRIORITIES: [i64; 2] = [0, 1];
+
+pub(crate) async fn claim(store: &SqliteStore, worker: Uuid, kind: JobKind, max: u32) -> Outcome<Vec<Claimed>> {
+    // Idle workers ask all the time: they must not take the write lock.
+    if max == 0 || !any_due(&mut *store.readers.acquire().await?, kind).await? {
+        return Ok(Vec::new());
+    }
+    let mut tx = store.write().await?;
+    let mut claimed = Vec::new();
+    for run in runs::active_in(&mut tx, Some(kind)).await? {
+        for priority in PRIORITIES {
+            let left = max.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            if left > 0 {
+                claimed.extend(lease_due(&mut tx, worker, &run, priority, left).await?);
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> {
+    for run in runs::active_in(reader, Some(kind)).await? {
+        for priority in PRIORITIES {
+            let due: bool = sqlx::query_scalar(concat!(
+                "SELECT EXISTS (SELECT 1 FROM reelshift_batches
+                 WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= ",
+                now!(),
+                ")"
+            ))
+            .bind(run.id.to_string())
+            .bind(priority)
+            .fetch_one(&mut *reader)
+            .await?;
+            if due {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+async fn lease_due(
+    tx: &mut SqliteConnection,
+    worker: Uuid,
+    run: &Run,
+    priority: i64,
+    max: u32,
+) -> Outcome<Vec<Claimed>> {
+    // The token is random, so that no two leases of a batch ever share one.
+    let mut rows = sqlx::query(concat!(
+        "UPDATE reelshift_batches SET state = 'leased', leased_by = ?1, leased_at = ",
+        now!(),
+        ", lease_token = (random() & 9223372036854775807) | 1
+         WHERE state = 'pending' AND seq IN (
+             SELECT seq FROM reelshift_batches
+             WHERE run_id = ?2 AND state = 'pending' AND priority = ?3 AND run_at <= ",
+        now!(),
+        " ORDER BY run_at, seq LIMIT ?4)
+         RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
+             attempts, max_attempts, last_error_id, traceparent, run_at"
+    ))
+    .bind(worker.to_string())
+    .bind(run.id.to_string())
+    .bind(priority)
+    .bind(max)
+    .fetch_all(tx)
+    .await?
+    .iter()
+    .map(|row| Ok((row.try_get::<String, _>("run_at")?, read(row, run)?)))
+    .collect::<Outcome<Vec<_>>>()?;
+    // RETURNING follows the order of the writing, not of the subquery.
+    rows.sort_by(|(one_at, one), (other_at, other)| (one_at, one.lease.seq).cmp(&(other_at, other.lease.seq)));
+    Ok(rows.into_iter().map(|(_, claimed)| claimed).collect())
+}
+
+fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
+    Ok(Claimed {
+        lease: Lease { seq: row.try_get("seq")?, token: row.try_get("lease_token")? },
+        id: runs::uuid(row, "id")?,
+        run_id: run.id,
+        kind: run.kind,
+        filter: run.plan.filter.clone(),
+        bounds: bounds(row)?,
+        checkpoint: row.try_get("checkpoint")?,
+        rows_total: count(row, "rows_total")?,
+        bytes_total: count(row, "bytes_total")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        last_error_id: row.try_get("last_error_id")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}
+
+/// The bounds of a row with `after_id`, `upto_id` and `items`.
+pub(crate) fn bounds(row: &SqliteRow) -> Outcome<Bounds> {
+    let items: Option<String> = row.try_get("items")?;
+    match items {
+        Some(items) => serde_json::from_str(&items)
+            .map(Bounds::Items)
+            .map_err(|_| Failure::foreign_value("reelshift_batches", "items", &items)),
+        None => Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? }),
+    }
+}

@@ -1,0 +1,93 @@
+//! How an attempt ends: done, failed, or given back.
+
+use std::time::Duration;
+
+use reelshift_plan::BatchState;
+use reelshift_store::ErrorRecord;
+use reelshift_store::ledger::{Finished, Lease};
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::failures::{insert_error, mark_recovered};
+use crate::time::{hence, now};
+use crate::videos::fence;
+
+pub(crate) async fn finish(store: &SqliteStore, finished: &[Finished]) -> Outcome<u64> {
+    if finished.is_empty() {
+        return Ok(0);
+    }
+    let mut done = 0;
+    let mut tx = store.write().await?;
+    for Finished { lease, last_error_id } in finished {
+        let held = sqlx::query(concat!(
+            "UPDATE reelshift_batches SET state = 'done', leased_by = NULL, lease_token = NULL,
+                 leased_at = NULL, finished_at = ",
+            now!(),
+            " WHERE seq = ? AND lease_token = ? AND state = 'leased'"
+        ))
+        .bind(lease.seq)
+        .bind(lease.token)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        done += held;
+        if let Some(error) = last_error_id.as_deref().filter(|_| held > 0) {
+            mark_recovered(&mut tx, error).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(done)
+}
+
+pub(crate) async fn fail_attempt(
+    store: &SqliteStore,
+    lease: Lease,
+    retry: bool,
+    delay: Duration,
+    error: &ErrorRecord,
+) -> Outcome<BatchState> {
+    let mut tx = store.write().await?;
+    let batch = fence(&mut tx, lease).await?;
+    insert_error(&mut tx, error, batch.last_error_id.as_deref()).await?;
+    let again = retry && batch.attempts + 1 < batch.max_attempts;
+    let state = if again { BatchState::Pending } else { BatchState::Failed };
+    sqlx::query(concat!(
+        "UPDATE reelshift_batches SET state = ?1, attempts = attempts + 1, last_error_id = ?2,
+             leased_by = NULL, lease_token = NULL, leased_at = NULL,
+             run_at = CASE ?1 WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ?3) ELSE run_at END,
+             finished_at = CASE ?1 WHEN 'failed' THEN ",
+        now!(),
+        " END WHERE seq = ?4 AND lease_token = ?5 AND state = 'leased'"
+    ))
+    .bind(state.as_str())
+    .bind(error.id.to_string())
+    .bind(hence(delay))
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(state)
+}
+
+pub(crate) async fn release(store: &SqliteStore, leases: &[Lease]) -> Outcome<u64> {
+    if leases.is_empty() {
+        return Ok(0);
+    }
+    let mut released = 0;
+    let mut tx = store.write().await?;
+    for lease in leases {
+        released += sqlx::query(
+            "UPDATE reelshift_batches
+             SET state = 'pending', leased_by = NULL, lease_token = NULL, leased_at = NULL
+             WHERE seq = ? AND lease_token = ? AND state = 'leased'",
+        )
+        .bind(lease.seq)
+        .bind(lease.token)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    }
+    tx.commit().await?;
+    Ok(released)
+}

@@ -1,0 +1,98 @@
+//! The queue's methods, each where its subject is: runs, planning, claims, leases,
+//! workers, reruns.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_store::ledger::{
+    Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
+    RerunSelection, Run, WorkerActivity,
+};
+use reelshift_store::{ErrorRecord, Result};
+use uuid::Uuid;
+
+use crate::{SqliteStore, claim, leases, planning, rerun, runs, workers};
+
+#[async_trait]
+impl Ledger for SqliteStore {
+    async fn create_run(&self, run: &NewRun) -> Result<CreatedRun> {
+        self.named(runs::create(self, run).await)
+    }
+
+    async fn run(&self, id: Uuid) -> Result<Option<Run>> {
+        self.named(runs::by_id(self, id).await)
+    }
+
+    async fn active_runs(&self, kind: Option<JobKind>) -> Result<Vec<Run>> {
+        self.named(runs::active(self, kind).await)
+    }
+
+    async fn take_planning(&self, run: Uuid, planner: &str, timeout: Duration) -> Result<Option<PlannerLease>> {
+        self.named(planning::take(self, run, planner, timeout).await)
+    }
+
+    async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool> {
+        self.named(planning::alive(self, run, timeout).await)
+    }
+
+    async fn add_batches(&self, lease: &PlannerLease, planned_to: Option<&str>, batches: &[NewBatch]) -> Result<()> {
+        self.named(planning::add_batches(self, lease, planned_to, batches).await)
+    }
+
+    async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {
+        self.named(planning::finish(self, lease).await)
+    }
+
+    async fn release_planning(&self, lease: &PlannerLease) -> Result<()> {
+        self.named(planning::release(self, lease).await)
+    }
+
+    async fn settle(&self, run: Uuid) -> Result<RunState> {
+        self.named(runs::settle(self, run).await)
+    }
+
+    async fn claim(&self, worker: Uuid, kind: JobKind, max: u32) -> Result<Vec<Claimed>> {
+        self.named(claim::claim(self, worker, kind, max).await)
+    }
+
+    async fn finish(&self, finished: &[Finished]) -> Result<u64> {
+        self.named(leases::finish(self, finished).await)
+    }
+
+    async fn fail_attempt(&self, lease: Lease, retry: bool, delay: Duration, error: &ErrorRecord) -> Result<BatchState> {
+        self.named(leases::fail_attempt(self, lease, retry, delay, error).await)
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<u64> {
+        self.named(leases::release(self, leases).await)
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        self.named(workers::register(self, worker).await)
+    }
+
+    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
+        self.named(workers::heartbeat(self, worker, activity).await)
+    }
+
+    async fn deregister_worker(&self, worker: Uuid) -> Result<()> {
+        self.named(workers::deregister(self, worker).await)
+    }
+
+    async fn reap(&self, timeout: Duration) -> Result<u64> {
+        self.named(workers::reap(self, timeout).await)
+    }
+
+    async fn has_open_work(&self) -> Result<bool> {
+        self.named(runs::has_open_work(self).await)
+    }
+
+    async fn pause_failing(&self) -> Result<Vec<Run>> {
+        self.named(runs::pause_failing(self).await)
+    }
+
+    async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun> {
+        self.named(rerun::rerun(self, selection).await)
+    }
+}

@@ -1,0 +1,180 @@
+//! The right to plan a run, and the batches that its holder adds.
+
+use std::time::Duration;
+
+use reelshift_plan::RunState;
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Bounds, NewBatch, PlannerLease};
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::runs::{self, has_open_batch, run_columns, stored};
+use crate::time::{ago, now};
+use crate::videos::id_array;
+
+pub(crate) async fn take(
+    store: &SqliteStore,
+    run: Uuid,
+    planner: &str,
+    timeout: Duration,
+) -> Outcome<Option<PlannerLease>> {
+    // Watchers ask again and again: a refusal must not take the write lock.
+    if alive(store, run, timeout).await? {
+        return Ok(None);
+    }
+    let row = sqlx::query(concat!(
+        "UPDATE reelshift_runs SET planner = ?1, planner_token = (random() & 9223372036854775807) | 1,
+             planner_seen_at = ",
+        now!(),
+        " WHERE id = ?2 AND state IN ('planning', 'sweeping')
+           AND (planner_token IS NULL OR planner_seen_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?3))
+         RETURNING planner_token, ",
+        run_columns!()
+    ))
+    .bind(planner)
+    .bind(run.to_string())
+    .bind(ago(timeout))
+    .fetch_optional(&store.writer)
+    .await?;
+    row.map(|row| Ok(PlannerLease { run: runs::read(&row)?, token: row.try_get("planner_token")? })).transpose()
+}
+
+pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Outcome<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL
+         AND planner_seen_at > strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
+    )
+    .bind(run.to_string())
+    .bind(ago(timeout))
+    .fetch_one(&store.readers)
+    .await?)
+}
+
+pub(crate) async fn add_batches(
+    store: &SqliteStore,
+    lease: &PlannerLease,
+    planned_to: Option<&str>,
+    batches: &[NewBatch],
+) -> Outcome<()> {
+    let sum = |of: fn(&NewBatch) -> u64| batches.iter().map(of).fold(0, u64::saturating_add);
+    let mut tx = store.write().await?;
+    let fenced = sqlx::query(concat!(
+        "UPDATE reelshift_runs SET planned_to = COALESCE(?1, planned_to), planner_seen_at = ",
+        now!(),
+        ", round_batches = round_batches + ?2, batches_total = batches_total + ?2,
+             rows_total = rows_total + ?3, bytes_total = bytes_total + ?4
+         WHERE id = ?5 AND planner_token = ?6 AND state IN ('planning', 'sweeping')"
+    ))
+    .bind(planned_to)
+    .bind(stored(batches.len() as u64))
+    .bind(stored(sum(|batch| batch.rows_total)))
+    .bind(stored(sum(|batch| batch.bytes_total)))
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    if fenced.rows_affected() == 0 {
+        return Err(StoreError::LeaseLost.into());
+    }
+    let run = lease.run.id.to_string();
+    for batch in batches {
+        insert(&mut tx, &run, Origin::Planned, lease.run.plan.max_attempts, batch).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Where a batch comes from. Reruns go before what was planned.
+pub(crate) enum Origin<'a> {
+    Planned,
+    /// A failed batch, by id, and its last error.
+    Failed { id: &'a str, last_error_id: Option<&'a str> },
+    /// Items that were in quarantine.
+    Quarantine,
+}
+
+/// Adds one batch, due at once.
+pub(crate) async fn insert(
+    tx: &mut SqliteConnection,
+    run: &str,
+    origin: Origin<'_>,
+    max_attempts: u32,
+    batch: &NewBatch,
+) -> Outcome<()> {
+    let (after, upto, items) = match &batch.bounds {
+        Bounds::Range { after, upto } => (after.as_deref(), Some(upto.as_str()), None),
+        Bounds::Items(ids) => (None, None, Some(id_array(ids))),
+    };
+    let (priority, parent, last_error) = match origin {
+        Origin::Planned => (1, None, None),
+        Origin::Failed { id, last_error_id } => (0, Some(id), last_error_id),
+        Origin::Quarantine => (0, None, None),
+    };
+    sqlx::query(concat!(
+        "INSERT INTO reelshift_batches (id, run_id, parent_id, state, priority, run_at, max_attempts, after_id,
+             upto_id, items, rows_total, bytes_total, traceparent, last_error_id, created_at)
+         VALUES (?, ?, ?, 'pending', ?, ",
+        now!(),
+        ", ?, ?, ?, ?, ?, ?, ?, ?, ",
+        now!(),
+        ")"
+    ))
+    .bind(batch.id.to_string())
+    .bind(run)
+    .bind(parent)
+    .bind(priority)
+    .bind(max_attempts)
+    .bind(after)
+    .bind(upto)
+    .bind(items)
+    .bind(stored(batch.rows_total))
+    .bind(stored(batch.bytes_total))
+    .bind(&batch.traceparent)
+    .bind(last_error)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome<RunState> {
+    let id = lease.run.id;
+    let mut tx = store.write().await?;
+    let (state, round_batches, batches): (String, i64, i64) = sqlx::query_as(
+        "SELECT state, round_batches, batches_total FROM reelshift_runs
+         WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')",
+    )
+    .bind(id.to_string())
+    .bind(lease.token)
+    .fetch_optional(&mut *tx)
+    .await?
+    .ok_or(StoreError::LeaseLost)?;
+    // A rerun can have added work meanwhile, whatever the planner found.
+    let more = if state == "planning" { batches > 0 } else { round_batches > 0 };
+    let next = if more || has_open_batch(&mut tx, id).await? { RunState::Running } else { RunState::Done };
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET state = ?1, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
+             active_key = CASE ?1 WHEN 'done' THEN NULL ELSE active_key END,
+             finished_at = CASE ?1 WHEN 'done' THEN ",
+        now!(),
+        " END WHERE id = ?2"
+    ))
+    .bind(next.as_str())
+    .bind(id.to_string())
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(next)
+}
+
+pub(crate) async fn release(store: &SqliteStore, lease: &PlannerLease) -> Outcome<()> {
+    sqlx::query(
+        "UPDATE reelshift_runs SET planner = NULL, planner_token = NULL, planner_seen_at = NULL
+         WHERE id = ? AND planner_token = ?",
+    )
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&store.writer)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Failed batches and quarantined items, enqueued again.
+
+use std::collections::BTreeMap;
+
+use reelshift_plan::batching::FileBatcher;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::claim::bounds;
+use crate::error::Outcome;
+use crate::failures::count;
+use crate::planning::{Origin, insert};
+use crate::runs;
+
+pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Outcome<Rerun> {
+    let mut tx = store.write().await?;
+    check_selection(&mut tx, selection).await?;
+    let mut rerun = Rerun::default();
+    let mut added: BTreeMap<Uuid, u64> = BTreeMap::new();
+    if !selection.quarantined_only {
+        for row in failed_batches(&mut tx, selection).await? {
+            let run = again(&mut tx, &row).await?;
+            *added.entry(run).or_default() += 1;
+            rerun.batches += 1;
+        }
+    }
+    for (run, items) in quarantined(&mut tx, selection).await? {
+        let run = runs::existing(&mut tx, run).await?;
+        let batches = batches_of(&run, items);
+        for batch in &batches {
+            insert(&mut tx, &run.id.to_string(), Origin::Quarantine, run.plan.max_attempts, batch).await?;
+            release(&mut tx, run.kind, &batch.bounds).await?;
+            rerun.items += batch.rows_total;
+        }
+        rerun.item_batches += batches.len() as u64;
+        *added.entry(run.id).or_default() += batches.len() as u64;
+    }
+    for (run, batches) in added {
+        reopen(&mut tx, run, batches).await?;
+    }
+    // A dry run is the same work, not kept: its counts cannot differ.
+    if selection.dry_run {
+        tx.rollback().await?;
+    } else {
+        tx.commit().await?;
+    }
+    Ok(rerun)
+}
+
+async fn check_selection(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<()> {
+    if let Some(run) = selection.run {
+        runs::existing(tx, run).await?;
+    }
+    if let Some(batch) = selection.batch {
+        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM reelshift_batches WHERE id = ?)")
+            .bind(batch.to_string())
+            .fetch_one(tx)
+            .await?;
+        if !known {
+            return Err(StoreError::Invalid(format!("there is no batch {batch}")).into());
+        }
+    }
+    Ok(())
+}
+
+/// Adds the selection's conditions on columns named by their expressions.
+fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &RerunSelection, batch: &str, error_type: &str) {
+    if let Some(run) = selection.run {
+        query.push(" AND r.id = ").push_bind(run.to_string());
+    }
+    if let Some(id) = selection.batch {
+        query.push(format_args!(" AND {batch} = ")).push_bind(id.to_string());
+    }
+    if let Some(kind) = &selection.error_type {
+        query.push(format_args!(" AND {error_type} = ")).push_bind(kind.clone());
+    }
+}
+
+async fn failed_batches(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<Vec<SqliteRow>> {
+    let mut query = QueryBuilder::new(
+        "SELECT b.id, b.run_id, b.after_id, b.upto_id, b.items, b.rows_total, b.bytes_total, b.max_attempts,
+             b.traceparent, b.last_error_id
+         FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
+         LEFT JOIN processing_error_log e ON e.id = b.last_error_id
+         WHERE b.state = 'failed' AND r.state <> 'cancelled'
+           AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)",
+    );
+    push_selection(&mut query, selection, "b.id", "e.error_type");
+    query.push(" ORDER BY b.seq");
+    Ok(query.build().fetch_all(tx).await?)
+}
+
+/// Enqueues one failed batch again; returns its run.
+async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Outcome<Uuid> {
+    let batch = NewBatch {
+        id: Uuid::now_v7(),
+        bounds: bounds(row)?,
+        rows_total: count(row, "rows_total")?,
+        bytes_total: count(row, "bytes_total")?,
+        traceparent: row.try_get("traceparent")?,
+    };
+    let last_error_id: Option<String> = row.try_get("last_error_id")?;
+    let (id, run): (String, String) = (row.try_get("id")?, row.try_get("run_id")?);
+    let origin = Origin::Failed { id: &id, last_error_id: last_error_id.as_deref() };
+    insert(tx, &run, origin, row.try_get("max_attempts")?, &batch).await?;
+    runs::uuid(row, "run_id")
+}
+
+/// An item in quarantine whose video is still there.
+struct Item {
+    video: String,
+    bytes: u64,
+    /// Of the batch that set it aside.
+    traceparent: Option<String>,
+}
+
+/// The selected items by run, each run's in key order.
+async fn quarantined(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<BTreeMap<Uuid, Vec<Item>>> {
+    let mut query = QueryBuilder::new(
+        "SELECT q.run_id, CAST(v.id AS TEXT) AS video, MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes,
+             b.traceparent
+         FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id JOIN videos v ON v.id = q.video_id
+         LEFT JOIN reelshift_batches b ON b.id = q.batch_id
+         WHERE r.state <> 'cancelled'",
+    );
+    push_selection(&mut query, selection, "q.batch_id", "q.error_type");
+    query.push(" ORDER BY v.id");
+    let mut items: BTreeMap<Uuid, Vec<Item>> = BTreeMap::new();
+    for row in query.build().fetch_all(tx).await? {
+        let item = Item {
+            video: row.try_get("video")?,
+            bytes: count(&row, "bytes")?,
+            traceparent: row.try_get("traceparent")?,
+        };
+        items.entry(runs::uuid(&row, "run_id")?).or_default().push(item);
+    }
+    Ok(items)
+}
+
+/// Cuts items into batches of the plan's size. A batch goes on with the trace of its
+/// first item's batch.
+fn batches_of(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
+    let (max_bytes, max_files) = match run.kind {
+        JobKind::Backfill => (u64::MAX, run.plan.batch_rows),
+        JobKind::Hash => (run.plan.batch_bytes, run.plan.batch_files),
+    };
+    let mut batcher = FileBatcher::new(max_bytes, usize::try_from(max_files).unwrap_or(usize::MAX));
+    let mut batches = Vec::new();
+    for item in items {
+        let bytes = if run.kind == JobKind::Hash { item.bytes } else { 0 };
+        batches.extend(batcher.push(item, bytes));
+    }
+    batches.extend(batcher.finish());
+    batches
+        .into_iter()
+        .map(|mut batch| NewBatch {
+            id: Uuid::now_v7(),
+            rows_total: batch.files.len() as u64,
+            bytes_total: batch.bytes,
+            traceparent: batch.files.first_mut().and_then(|item| item.traceparent.take()),
+            bounds: Bounds::Items(batch.files.into_iter().map(|item| item.video).collect()),
+        })
+        .collect()
+}
+
+/// Takes a batch's items out of quarantine.
+async fn release(tx: &mut SqliteConnection, kind: JobKind, bounds: &Bounds) -> Outcome<()> {
+    if let Bounds::Items(ids) = bounds {
+        sqlx::query(
+            "DELETE FROM reelshift_quarantine
+             WHERE kind = ? AND video_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(kind.as_str())
+        .bind(crate::videos::id_array(ids))
+        .execute(tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Opens a run that had ended, and tells a sweep that it is not the last. The run has its
+/// key again unless another run over the same videos has it by now.
+async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Outcome<()> {
+    let run = runs::existing(tx, id).await?;
+    sqlx::query("UPDATE reelshift_runs SET round_batches = round_batches + ? WHERE id = ?")
+        .bind(runs::stored(batches))
+        .bind(id.to_string())
+        .execute(&mut *tx)
+        .await?;
+    if !matches!(run.state, RunState::Done | RunState::Failed) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE reelshift_runs SET state = 'running', reason = NULL, finished_at = NULL, active_key = CASE
+             WHEN EXISTS (SELECT 1 FROM reelshift_runs o WHERE o.active_key = ?1) THEN NULL ELSE ?1 END
+         WHERE id = ?2 AND state IN ('done', 'failed')",
+    )
+    .bind(run.plan.key(run.kind))
+    .bind(id.to_string())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use reelshift_store::ledger::{RunPlan, VideoFilter};
+
+    use super::*;
+
+    fn run(kind: JobKind) -> Run {
+        Run {
+            id: Uuid::nil(),
+            kind,
+            state: RunState::Done,
+            reason: None,
+            plan: RunPlan {
+                filter: VideoFilter::default(),
+                batch_rows: 2,
+                batch_bytes: 100,
+                batch_files: 10,
+                max_attempts: 3,
+            },
+            planned_to: None,
+            round: 0,
+            batches_total: 1,
+            rows_total: 3,
+            bytes_total: 0,
+            created_by: String::new(),
+            traceparent: None,
+            created_at: DateTime::UNIX_EPOCH,
+            finished_at: None,
+        }
+    }
+
+    fn items() -> Vec<Item> {
+        ["a", "b", "c"]
+            .map(|video| Item { video: video.to_owned(), bytes: 60, traceparent: Some(video.to_uppercase()) })
+            .into()
+    }
+
+    #[test]
+    fn items_are_cut_by_rows_for_a_backfill() {
+        let batches = batches_of(&run(JobKind::Backfill), items());
+        assert_eq!(batches.iter().map(|batch| batch.rows_total).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(batches[0].bounds, Bounds::Items(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((batches[0].bytes_total, batches[1].traceparent.as_deref()), (0, Some("C")));
+    }
+
+    #[test]
+    fn items_are_cut_by_bytes_for_hashing() {
+        let batches = batches_of(&run(JobKind::Hash), items());
+        assert_eq!(batches.iter().map(|batch| batch.bytes_total).collect::<Vec<_>>(), [60, 60, 60]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Runs: creating them, reading them, moving them on.
+
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{CreatedRun, NewRun, Run};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Executor, Row, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::error::{Failure, Outcome};
+use crate::failures::count;
+use crate::time::{self, now};
+
+/// What [`read`] needs.
+macro_rules! run_columns {
+    () => {
+        "id, kind, state, reason, plan, planned_to, round, batches_total, rows_total, bytes_total,
+         created_by, traceparent, created_at, finished_at"
+    };
+}
+pub(crate) use run_columns;
+
+pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
+    Ok(Run {
+        id: uuid(row, "id")?,
+        kind: parsed(row, "kind")?,
+        state: parsed(row, "state")?,
+        reason: row.try_get("reason")?,
+        plan: {
+            let plan: String = row.try_get("plan")?;
+            serde_json::from_str(&plan).map_err(|_| Failure::foreign_value("reelshift_runs", "plan", &plan))?
+        },
+        planned_to: row.try_get("planned_to")?,
+        round: row.try_get("round")?,
+        batches_total: count(row, "batches_total")?,
+        rows_total: count(row, "rows_total")?,
+        bytes_total: count(row, "bytes_total")?,
+        created_by: row.try_get("created_by")?,
+        traceparent: row.try_get("traceparent")?,
+        created_at: time::read(row, "created_at")?,
+        finished_at: time::read_optional(row, "finished_at")?,
+    })
+}
+
+/// A column that holds a UUID.
+pub(crate) fn uuid(row: &SqliteRow, column: &str) -> Outcome<Uuid> {
+    parsed(row, column)
+}
+
+/// A column that holds the text of a `T`.
+pub(crate) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Outcome<T> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| Failure::foreign_value("a reelshift table", column, &text))
+}
+
+/// An unsigned number as the database stores it.
+pub(crate) fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) async fn find<'c>(executor: impl Executor<'c, Database = Sqlite>, id: &str) -> Outcome<Option<Run>> {
+    sqlx::query(concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE id = ?"))
+        .bind(id)
+        .fetch_optional(executor)
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
+pub(crate) async fn by_id(store: &SqliteStore, id: Uuid) -> Outcome<Option<Run>> {
+    find(&store.readers, &id.to_string()).await
+}
+
+/// The run with this id, which must be there.
+pub(crate) async fn existing(tx: &mut SqliteConnection, id: Uuid) -> Outcome<Run> {
+    find(tx, &id.to_string())
+        .await?
+        .ok_or_else(|| StoreError::Invalid(format!("there is no run {id}")).into())
+}
+
+pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<CreatedRun> {
+    let key = run.plan.key(run.kind);
+    let mut tx = store.write().await?;
+    let same = sqlx::query(concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE active_key = ?"))
+        .bind(&key)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(row) = same {
+        return Ok(CreatedRun::Existing(read(&row)?));
+    }
+    let row = sqlx::query(concat!(
+        "INSERT INTO reelshift_runs (id, kind, active_key, state, plan, created_by, traceparent, created_at)
+         VALUES (?, ?, ?, 'planning', ?, ?, ?, ",
+        now!(),
+        ") RETURNING ",
+        run_columns!()
+    ))
+    .bind(run.id.to_string())
+    .bind(run.kind.as_str())
+    .bind(&key)
+    .bind(serde_json::json!(run.plan).to_string())
+    .bind(&run.created_by)
+    .bind(&run.traceparent)
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(CreatedRun::New(read(&row)?))
+}
+
+pub(crate) async fn active(store: &SqliteStore, kind: Option<JobKind>) -> Outcome<Vec<Run>> {
+    active_in(&mut *store.readers.acquire().await?, kind).await
+}
+
+/// The runs whose batches may be claimed, oldest first.
+pub(crate) async fn active_in(connection: &mut SqliteConnection, kind: Option<JobKind>) -> Outcome<Vec<Run>> {
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping') AND (?1 IS NULL OR kind = ?1)
+         ORDER BY created_at, rowid"
+    ))
+    .bind(kind.map(JobKind::as_str))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+const HAS_OPEN_BATCH: &str = "SELECT EXISTS (SELECT 1 FROM reelshift_batches
+     WHERE run_id = ? AND state IN ('pending', 'leased'))";
+
+pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
+    // Most calls find nothing to move: they must not take the write lock.
+    let mut reader = store.readers.acquire().await?;
+    if let Some(state) = unsettled(&mut reader, id).await? {
+        return Ok(state);
+    }
+    drop(reader);
+    let mut tx = store.write().await?;
+    if let Some(state) = unsettled(&mut tx, id).await? {
+        return Ok(state);
+    }
+    let run = existing(&mut tx, id).await?;
+    let failed: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ? AND b.state = 'failed'
+         AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id)",
+    )
+    .bind(id.to_string())
+    .fetch_one(&mut *tx)
+    .await?;
+    let state = match run.kind {
+        _ if failed > 0 => RunState::Failed,
+        JobKind::Backfill => RunState::Sweeping,
+        JobKind::Hash => RunState::Done,
+    };
+    let moved = if state == RunState::Sweeping {
+        sqlx::query(
+            "UPDATE reelshift_runs SET state = 'sweeping', reason = NULL, planned_to = NULL, round = round + 1,
+                 round_batches = 0, planner = NULL, planner_token = NULL, planner_seen_at = NULL
+             WHERE id = ? AND state = 'running'",
+        )
+        .bind(id.to_string())
+    } else {
+        let reason = (failed > 0).then(|| format!("{failed} batches failed"));
+        sqlx::query(concat!(
+            "UPDATE reelshift_runs SET state = ?, reason = ?, active_key = NULL, finished_at = ",
+            now!(),
+            " WHERE id = ? AND state = 'running'"
+        ))
+        .bind(state.as_str())
+        .bind(reason)
+        .bind(id.to_string())
+    };
+    moved.execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(state)
+}
+
+/// The state of a run that cannot be moved on now.
+async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Outcome<Option<RunState>> {
+    let state = existing(connection, id).await?.state;
+    if state != RunState::Running {
+        return Ok(Some(state));
+    }
+    let open: bool = sqlx::query_scalar(HAS_OPEN_BATCH).bind(id.to_string()).fetch_one(connection).await?;
+    Ok(open.then_some(state))
+}
+
+/// Whether any batch of the run is pending or leased.
+pub(crate) async fn has_open_batch(tx: &mut SqliteConnection, id: Uuid) -> Outcome<bool> {
+    Ok(sqlx::query_scalar(HAS_OPEN_BATCH).bind(id.to_string()).fetch_one(tx).await?)
+}
+
+pub(crate) async fn has_open_work(store: &SqliteStore) -> Outcome<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping'))
+             OR EXISTS (SELECT 1 FROM reelshift_batches WHERE leased_by IS NOT NULL)",
+    )
+    .fetch_one(&store.readers)
+    .await?)
+}
+
+/// Reruns have priority 0; the total is of what was planned, which no rerun adds to.
+pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
+    const FAILING: &str = "SELECT r.id, r.batches_total,
+             (SELECT COUNT(*) FROM reelshift_batches b
+              WHERE b.run_id = r.id AND b.state = 'failed' AND b.priority = 1
+                AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)) AS failed
+         FROM reelshift_runs r
+         WHERE r.state IN ('planning', 'running', 'sweeping') AND r.batches_total >= 20
+           AND failed * 10 > r.batches_total
+         ORDER BY r.created_at, r.rowid";
+    let seen: Vec<(String, i64, i64)> = sqlx::query_as(FAILING).fetch_all(&store.readers).await?;
+    if seen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tx = store.write().await?;
+    let failing: Vec<(String, i64, i64)> = sqlx::query_as(FAILING).fetch_all(&mut *tx).await?;
+    let mut paused = Vec::new();
+    for (id, total, failed) in failing {
+        let row = sqlx::query(concat!(
+            "UPDATE reelshift_runs SET state = 'paused', reason = ?, planner = NULL, planner_token = NULL,
+                 planner_seen_at = NULL
+             WHERE id = ? RETURNING ",
+            run_columns!()
+        ))
+        .bind(format!("{failed} of {total} batches failed, more than a tenth"))
+        .bind(id)
+        .fetch_one(&mut *tx)
+        .await?;
+        paused.push(read(&row)?);
+    }
+    tx.commit().await?;
+    Ok(paused)
+}

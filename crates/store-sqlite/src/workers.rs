@@ -1,0 +1,121 @@
+//! Worker processes: their heartbeats, and the leases of those that fell silent.
+
+use std::time::Duration;
+
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{NewWorker, WorkerActivity};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::runs::stored;
+use crate::time::{ago, now};
+
+pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Outcome<()> {
+    sqlx::query(concat!(
+        "INSERT INTO reelshift_workers (id, host, pid, version, state, started_at, last_seen_at)
+         VALUES (?, ?, ?, ?, 'live', ",
+        now!(),
+        ", ",
+        now!(),
+        ")"
+    ))
+    .bind(worker.id.to_string())
+    .bind(&worker.host)
+    .bind(worker.pid)
+    .bind(&worker.version)
+    .execute(&store.writer)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn heartbeat(store: &SqliteStore, worker: Uuid, activity: &WorkerActivity) -> Outcome<bool> {
+    let mut tx = store.write().await?;
+    let state: Option<String> = sqlx::query_scalar("SELECT state FROM reelshift_workers WHERE id = ?")
+        .bind(worker.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let state = state.ok_or_else(|| StoreError::Invalid(format!("there is no worker {worker}")))?;
+    sqlx::query(concat!(
+        "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",
+        now!(),
+        ", doing = ?, rows_done = ?, bytes_done = ?, rows_per_second = ?, bytes_per_second = ? WHERE id = ?"
+    ))
+    .bind(&activity.doing)
+    .bind(stored(activity.rows_done))
+    .bind(stored(activity.bytes_done))
+    .bind(finite(activity.rows_per_second))
+    .bind(finite(activity.bytes_per_second))
+    .bind(worker.to_string())
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(state == "live")
+}
+
+/// SQLite stores NaN as NULL, which a rate is not.
+fn finite(rate: f64) -> f64 {
+    if rate.is_finite() { rate } else { 0.0 }
+}
+
+pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Outcome<()> {
+    let mut tx = store.write().await?;
+    take_leases(&mut tx, &worker.to_string()).await?;
+    sqlx::query(concat!(
+        "UPDATE reelshift_workers SET state = 'left', doing = '', last_seen_at = ",
+        now!(),
+        " WHERE id = ?"
+    ))
+    .bind(worker.to_string())
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+/// Whether a worker is silent: live until now, or lost or gone and yet leasing, because
+/// it claimed once more after its leases were taken.
+macro_rules! silent {
+    () => {
+        "w.last_seen_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?) AND (w.state = 'live'
+         OR EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.leased_by = w.id))"
+    };
+}
+
+pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64> {
+    let silent: Vec<String> =
+        sqlx::query_scalar(concat!("SELECT w.id FROM reelshift_workers w WHERE ", silent!()))
+            .bind(ago(timeout))
+            .fetch_all(&store.readers)
+            .await?;
+    let mut reaped = 0;
+    for worker in silent {
+        let mut tx = store.write().await?;
+        let lost = sqlx::query(concat!(
+            "UPDATE reelshift_workers AS w SET state = CASE state WHEN 'live' THEN 'lost' ELSE state END WHERE ",
+            silent!(),
+            " AND w.id = ?"
+        ))
+        .bind(ago(timeout))
+        .bind(&worker)
+        .execute(&mut *tx)
+        .await?;
+        if lost.rows_affected() > 0 {
+            reaped += take_leases(&mut tx, &worker).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(reaped)
+}
+
+/// Makes a worker's batches claimable as they are.
+async fn take_leases(tx: &mut SqliteConnection, worker: &str) -> Outcome<u64> {
+    Ok(sqlx::query(
+        "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, leased_at = NULL
+         WHERE leased_by = ? AND state = 'leased'",
+    )
+    .bind(worker)
+    .execute(tx)
+    .await?
+    .rows_affected())
+}

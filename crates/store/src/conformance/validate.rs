@@ -1,0 +1,313 @@
+//! `validate`: clean after a backfill, and each kind of corruption found by its check.
+
+use reelshift_plan::JobKind;
+
+use super::Fixture;
+use super::arrange::{claimed, error, everything, expanded, insert, videos, without_bridge};
+use crate::SharedStore;
+use crate::ledger::VideoFilter;
+use crate::report::Check;
+use crate::videos::{FailedItem, FileResults};
+
+/// Videos 1 to `count` of every legacy state, backfilled, without the bridge.
+async fn backfilled(db: &dyn Fixture, count: usize) -> SharedStore {
+    let mut some = videos(count);
+    for (n, video) in some.iter_mut().enumerate() {
+        video.processing_status = [Some("pending"), Some("processing"), Some("completed"), None]
+            [n % 4]
+            .map(str::to_owned);
+        video.ground_truth = [Some(true), Some(false), None][n % 3];
+    }
+    insert(db, &some).await;
+    let store = expanded(db).await;
+    without_bridge(db, &store).await;
+    let batch = claimed(&store, JobKind::Backfill, everything()).await;
+    let filter = VideoFilter::default();
+    let chunk = store
+        .backfill_chunk(batch.lease, &everything(), None, 1_000, &filter)
+        .await
+        .expect("a chunk");
+    assert_eq!((chunk.rows as usize, chunk.next), (count, None));
+    store
+}
+
+async fn validate(store: &SharedStore) -> Vec<Check> {
+    store.validate().await.expect("every row is compared")
+}
+
+/// The check whose name has this word.
+fn named<'a>(checks: &'a [Check], word: &str) -> &'a Check {
+    let mut found = checks.iter().filter(|check| check.name.contains(word));
+    let check = found.next().unwrap_or_else(|| panic!("no check {word} in {checks:?}"));
+    assert!(found.next().is_none(), "two checks {word} in {checks:?}");
+    check
+}
+
+const CHECKS: [&str; 8] = [
+    "integrity",
+    "metadata",
+    "workflow_state",
+    "ground_truth",
+    "stage",
+    "foreign_key",
+    "enum",
+    "hash",
+];
+
+pub async fn a_backfilled_database_is_clean(db: &dyn Fixture) {
+    let store = backfilled(db, 24).await;
+    db.execute(&format!("UPDATE videos SET file_hash = '{}' WHERE id = 'v0001'", "0a".repeat(32)))
+        .await;
+    let checks = validate(&store).await;
+    for word in CHECKS {
+        let check = named(&checks, word);
+        assert!(!check.description.is_empty(), "{check:?}");
+    }
+    for check in &checks {
+        assert_eq!((check.differences, check.first.as_slice()), (0, &[][..]), "{check:?}");
+    }
+    for word in ["integrity", "metadata", "workflow_state", "ground_truth", "stage"] {
+        assert_eq!(named(&checks, word).rows, 24, "{word} looks at every row");
+    }
+}
+
+pub async fn finer_states_and_both_vocabularies_of_stages_are_clean(db: &dyn Fixture) {
+    let mut some = videos(6);
+    some[4].processing_status = Some("processing".to_owned());
+    some[5].ground_truth = Some(true);
+    insert(db, &some).await;
+    let store = expanded(db).await;
+    without_bridge(db, &store).await;
+    let batch = claimed(&store, JobKind::Backfill, everything()).await;
+    let chunk =
+        store.backfill_chunk(batch.lease, &everything(), None, 10, &VideoFilter::default()).await;
+    assert_eq!(chunk.expect("a chunk").rows, 6);
+    for (n, state) in ["archived", "initializing", "uploading", "validating"].iter().enumerate() {
+        db.execute(&format!(
+            "UPDATE videos SET workflow_state = '{state}' WHERE id = 'v000{}'",
+            n + 1
+        ))
+        .await;
+    }
+    db.execute(
+        "UPDATE video_processing_status SET current_stage = 'inference' WHERE video_id = 'v0005'",
+    )
+    .await;
+    for check in validate(&store).await {
+        assert_eq!(check.differences, 0, "{check:?}");
+    }
+}
+
+pub async fn rows_before_their_backfill_are_differences(db: &dyn Fixture) {
+    insert(db, &videos(3)).await;
+    let store = expanded(db).await;
+    without_bridge(db, &store).await;
+    db.execute("DELETE FROM video_processing_status").await;
+    db.execute("UPDATE videos SET original_filename = NULL, workflow_state = 'failed'").await;
+    let checks = validate(&store).await;
+    for word in ["integrity", "metadata", "workflow_state"] {
+        let mut rows: Vec<_> =
+            named(&checks, word).first.iter().map(|row| row.video_id.as_str()).collect();
+        rows.dedup();
+        assert_eq!(rows, ["v0001", "v0002", "v0003"], "{word}");
+    }
+}
+
+/// A statement that spoils one row, which check must find it, and in which column.
+/// `v0002` is `processing` without ground truth.
+const CORRUPTIONS: [(&str, &str, &str); 13] = [
+    (
+        "UPDATE videos SET original_filename = NULL WHERE id = 'v0002'",
+        "metadata",
+        "original_filename",
+    ),
+    ("UPDATE videos SET file_mime_type = NULL WHERE id = 'v0002'", "metadata", "file_mime_type"),
+    (
+        "UPDATE videos SET storage_location = NULL WHERE id = 'v0002'",
+        "metadata",
+        "storage_location",
+    ),
+    (
+        "UPDATE videos SET retention_policy = NULL WHERE id = 'v0002'",
+        "metadata",
+        "retention_policy",
+    ),
+    (
+        "UPDATE videos SET workflow_state = 'completed' WHERE id = 'v0002'",
+        "workflow_state",
+        "workflow_state",
+    ),
+    (
+        "UPDATE videos SET workflow_state = NULL WHERE id = 'v0002'",
+        "workflow_state",
+        "workflow_state",
+    ),
+    (
+        "UPDATE video_processing_status SET ground_truth_status = 'failed' WHERE video_id = 'v0002'",
+        "ground_truth",
+        "ground_truth_status",
+    ),
+    (
+        "UPDATE video_processing_status SET ground_truth_status = NULL WHERE video_id = 'v0002'",
+        "ground_truth",
+        "ground_truth_status",
+    ),
+    (
+        "UPDATE video_processing_status SET current_stage = 'cooking' WHERE video_id = 'v0002'",
+        "stage",
+        "current_stage",
+    ),
+    (
+        "UPDATE video_processing_status SET current_stage = NULL WHERE video_id = 'v0002'",
+        "stage",
+        "current_stage",
+    ),
+    ("UPDATE videos SET file_hash = 'abc' WHERE id = 'v0002'", "hash", "file_hash"),
+    (
+        "UPDATE videos SET file_hash = '0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef' \
+         WHERE id = 'v0002'",
+        "hash",
+        "file_hash",
+    ),
+    (
+        "UPDATE videos SET file_hash = '0123456789gggggg0123456789abcdef0123456789abcdef0123456789abcdef' \
+         WHERE id = 'v0002'",
+        "hash",
+        "file_hash",
+    ),
+];
+
+pub async fn each_corruption_is_found_by_its_check_alone(db: &dyn Fixture) {
+    let store = backfilled(db, 4).await;
+    let videos = [
+        "original_filename",
+        "file_mime_type",
+        "storage_location",
+        "retention_policy",
+        "workflow_state",
+        "file_hash",
+    ];
+    let restore = async |row: &[Option<String>], columns: &[&str], table: &str, key: &str| {
+        let set: Vec<_> = columns
+            .iter()
+            .zip(row)
+            .map(|(column, value)| {
+                format!(
+                    "{column} = {}",
+                    value.as_ref().map_or("NULL".to_owned(), |text| db.quoted(text))
+                )
+            })
+            .collect();
+        db.execute(&format!("UPDATE {table} SET {} WHERE {key} = 'v0002'", set.join(", "))).await;
+    };
+    let status = ["ground_truth_status", "current_stage"];
+    let video_row = db.rows(&videos, "FROM videos WHERE id = 'v0002'").await.remove(0);
+    let status_row =
+        db.rows(&status, "FROM video_processing_status WHERE video_id = 'v0002'").await.remove(0);
+    for (sql, word, column) in CORRUPTIONS {
+        db.execute(sql).await;
+        let checks = validate(&store).await;
+        for check in checks.iter().filter(|check| !check.name.contains(word)) {
+            assert_eq!(check.differences, 0, "{sql}: {check:?}");
+        }
+        let check = named(&checks, word);
+        assert_eq!(check.differences, 1, "{sql}: {check:?}");
+        assert_eq!(
+            (check.first[0].video_id.as_str(), check.first[0].column.as_str()),
+            ("v0002", column),
+            "{sql}"
+        );
+        assert_ne!(check.first[0].expected, check.first[0].found, "{sql}");
+        restore(&video_row, &videos, "videos", "id").await;
+        restore(&status_row, &status, "video_processing_status", "video_id").await;
+        assert!(
+            validate(&store).await.iter().all(|check| check.differences == 0),
+            "restored after {sql}"
+        );
+    }
+}
+
+pub async fn a_video_without_status_row_is_found(db: &dyn Fixture) {
+    let store = backfilled(db, 4).await;
+    db.execute("DELETE FROM video_processing_status WHERE video_id = 'v0003'").await;
+    let checks = validate(&store).await;
+    let integrity = named(&checks, "integrity");
+    assert_eq!((integrity.differences, integrity.first[0].video_id.as_str()), (1, "v0003"));
+}
+
+pub async fn a_status_row_without_video_is_found(db: &dyn Fixture) {
+    let store = backfilled(db, 4).await;
+    db.execute_unchecked(
+        "INSERT INTO video_processing_status (id, video_id) VALUES ('orphan', 'nobody')",
+    )
+    .await;
+    let checks = validate(&store).await;
+    let keys = named(&checks, "foreign_key");
+    assert_eq!((keys.differences, keys.first.len()), (1, 1));
+    assert!(format!("{:?}", keys.first[0]).contains("nobody"), "{keys:?}");
+}
+
+pub async fn an_error_without_video_is_found(db: &dyn Fixture) {
+    let store = backfilled(db, 4).await;
+    db.execute_unchecked(
+        "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message) \
+         VALUES ('e1', 'nobody', 'hash', 't', 'm')",
+    )
+    .await;
+    assert_eq!(named(&validate(&store).await, "foreign_key").differences, 1);
+}
+
+pub async fn a_value_outside_its_enum_is_found(db: &dyn Fixture) {
+    let store = backfilled(db, 4).await;
+    db.execute_unchecked("UPDATE videos SET workflow_state = 'cooking' WHERE id = 'v0001'").await;
+    db.execute_unchecked(
+        "UPDATE video_processing_status SET upload_status = 'cooking' WHERE video_id = 'v0003'",
+    )
+    .await;
+    let checks = validate(&store).await;
+    let enums = named(&checks, "enum");
+    let found: Vec<_> =
+        enums.first.iter().map(|row| (row.video_id.as_str(), row.column.as_str())).collect();
+    assert_eq!(enums.differences, 2, "{enums:?}");
+    assert!(found[0].0 == "v0001" && found[0].1.contains("workflow_state"), "{found:?}");
+    assert!(found[1].0 == "v0003" && found[1].1.contains("upload_status"), "{found:?}");
+}
+
+pub async fn quarantined_rows_are_differences_too(db: &dyn Fixture) {
+    insert(db, &videos(3)).await;
+    let store = expanded(db).await;
+    without_bridge(db, &store).await;
+    let batch = claimed(&store, JobKind::Backfill, everything()).await;
+    let failed = vec![FailedItem {
+        video_id: "v0002".to_owned(),
+        error: error("bad_row", Some("v0002"), batch.id),
+    }];
+    store
+        .record_files(batch.lease, &FileResults { failed, ..FileResults::default() })
+        .await
+        .expect("set aside");
+    let chunk =
+        store.backfill_chunk(batch.lease, &everything(), None, 10, &VideoFilter::default()).await;
+    assert_eq!(chunk.expect("a chunk").rows, 2);
+    let checks = validate(&store).await;
+    let ids: Vec<_> =
+        named(&checks, "metadata").first.iter().map(|row| row.video_id.as_str()).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| *id == "v0002"), "{checks:?}");
+    assert_eq!(named(&checks, "integrity").differences, 1);
+}
+
+pub async fn the_first_ten_are_named_in_key_order(db: &dyn Fixture) {
+    let store = backfilled(db, 30).await;
+    db.execute("UPDATE videos SET retention_policy = NULL WHERE id > 'v0005'").await;
+    let checks = validate(&store).await;
+    let metadata = named(&checks, "metadata");
+    assert_eq!((metadata.rows, metadata.differences), (30, 25));
+    let named: Vec<_> = metadata.first.iter().map(|row| row.video_id.clone()).collect();
+    assert_eq!(named, (6..=15).map(|n| format!("v{n:04}")).collect::<Vec<_>>());
+    for row in &metadata.first {
+        assert_eq!(
+            (row.expected.as_deref(), row.found.as_deref()),
+            (Some("standard_90_days"), None)
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! The `reelshift` binary, run in a directory of its own with nothing of the caller's
+//! environment that it would read.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How to start the binary.
+#[derive(Debug)]
+pub struct Reelshift {
+    command: Command,
+}
+
+/// What a run of the binary came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output as the one JSON document that it must be.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON document ({error}): {self:?}"))
+    }
+
+    /// The run, which must have ended with `code`.
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Reelshift {
+    /// The binary with `arguments`, in `directory`.
+    ///
+    /// # Panics
+    /// When the binary is not built: `cargo xtask test` builds it first.
+    #[must_use]
+    pub fn new(directory: &Path, arguments: &[&str]) -> Self {
+        let mut path = std::env::current_exe().expect("a test has a path");
+        path.pop();
+        if path.ends_with("deps") {
+            path.pop();
+        }
+        path.push("reelshift");
+        assert!(path.is_file(), "{} is not built: run `cargo xtask test`", path.display());
+        let mut command = Command::new(path);
+        command.args(arguments).current_dir(directory).stdin(Stdio::null());
+        for name in ["DATABASE_URL", "REELSHIFT_MEDIA_ROOT", "REELSHIFT_CONFIG", "REELSHIFT_LOG", "REELSHIFT_CONCURRENCY"] {
+            command.env_remove(name);
+        }
+        Self { command }
+    }
+
+    /// Runs `script` in mounts of its own (Linux), with the binary as `$0`, in place of the
+    /// binary itself. Call it before anything else is set.
+    #[must_use]
+    pub fn in_own_mounts(self, script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", script]).arg(self.command.get_program());
+        command.stdin(Stdio::null());
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        Self { command }
+    }
+
+    #[must_use]
+    pub fn database(mut self, url: &str) -> Self {
+        self.command.env("DATABASE_URL", url);
+        self
+    }
+
+    #[must_use]
+    pub fn media(mut self, root: &Path) -> Self {
+        self.command.env("REELSHIFT_MEDIA_ROOT", root);
+        self
+    }
+
+    /// Runs to the end; a run that hangs fails the test.
+    #[must_use]
+    pub fn run(mut self) -> Ran {
+        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.expect("the binary starts");
+        let pid = child.id().to_string();
+        let (ended, watch) = std::sync::mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if watch.recv_timeout(Duration::from_mins(3)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                Command::new("kill").args(["-9", &pid]).status().expect("kill runs");
+            }
+        });
+        let ran = Ran::from(child.wait_with_output().expect("the binary ends"));
+        drop(ended);
+        watchdog.join().expect("the watchdog ends");
+        assert!(ran.code.is_some(), "reelshift was killed by a signal or hung: {}", ran.stderr);
+        ran
+    }
+
+    /// Starts and goes on; what it says is dropped.
+    #[must_use]
+    pub fn start(mut self) -> Child {
+        let child = self.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.expect("the binary starts")
+    }
+}
+
+/// Waits for `child` to end by itself within `limit`; its exit code.
+///
+/// # Panics
+/// When it does not.
+#[must_use]
+pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            return status.code();
+        }
+        assert!(began.elapsed() < limit, "the process did not end within {limit:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,184 @@
+//! Bad input: one clear sentence, the exit code that the design gives it, nothing changed.
+
+use std::path::Path;
+
+use reelshift_tests::{Legacy, Ran, Reelshift};
+use sqlx::Row;
+
+fn one_sentence(ran: &Ran, code: i32, says: &str) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    assert!(ran.stderr.contains(says), "`{says}` is not in: {}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    let errors = ran.stderr.lines().filter(|line| line.starts_with("error:")).count();
+    assert_eq!(errors, 1, "{}", ran.stderr);
+}
+
+fn run(directory: &Path, url: &str, arguments: &[&str]) -> Ran {
+    Reelshift::new(directory, arguments).database(url).run()
+}
+
+#[test]
+fn no_database_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = Reelshift::new(dir.path(), &["status"]).run();
+    one_sentence(&ran, 2, "no database: give --database URL");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing was made");
+}
+
+#[test]
+fn an_unknown_url_does_not_show_its_password() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = run(dir.path(), "postgres://me:hunter2@host/db", &["status"]);
+    one_sentence(&ran, 2, "must begin with mysql://");
+    assert!(!ran.stderr.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_wrong_password() {
+    let legacy = Legacy::empty_mariadb().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = legacy.url.replace("root@", "nobody:hunter2@");
+    let ran = run(dir.path(), &url, &["status"]);
+    one_sentence(&ran, 1, "nobody");
+    assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    legacy.drop_database().await;
+}
+
+#[test]
+fn a_server_that_is_down() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = run(dir.path(), "mysql://root:hunter2@127.0.0.1:1/platform", &["status"]);
+    one_sentence(&ran, 1, "127.0.0.1:1");
+    assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_database_without_videos() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::empty_mariadb().await;
+    for command in [&["apply", "expand"][..], &["status"], &["enqueue", "backfill"], &["work"], &["inspect"]] {
+        one_sentence(&run(dir.path(), &legacy.url, command), 4, "`videos`");
+    }
+    assert_eq!(legacy.rows("SHOW TABLES").await.len(), 0, "nothing was made");
+    legacy.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_videos_table_of_another_shape() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shapes = [
+        ("ALTER TABLE videos DROP COLUMN ground_truth_generated", "ground_truth_generated"),
+        ("ALTER TABLE videos MODIFY id BIGINT NOT NULL", "id"),
+        ("ALTER TABLE videos DROP PRIMARY KEY, ADD PRIMARY KEY (id, filename)", "id"),
+    ];
+    for (change, names) in shapes {
+        let legacy = Legacy::mariadb().await;
+        legacy.execute(change).await;
+        let before = definition(&legacy).await;
+        one_sentence(&run(dir.path(), &legacy.url, &["apply", "expand"]), 4, names);
+        assert_eq!(definition(&legacy).await, before, "nothing was changed");
+        assert_eq!(legacy.rows("SHOW TABLES").await.len(), 1, "nothing was made");
+        legacy.drop_database().await;
+    }
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.execute("ALTER TABLE videos DROP COLUMN file_path").await;
+    one_sentence(&run(dir.path(), &legacy.url, &["apply", "expand"]), 4, "file_path");
+}
+
+async fn definition(legacy: &Legacy) -> String {
+    legacy.rows("SHOW CREATE TABLE videos").await[0].get(1)
+}
+
+#[tokio::test]
+async fn commands_before_expand() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
+        for command in [&["work"][..], &["enqueue", "hash"], &["errors"], &["rerun"], &["validate"]] {
+            one_sentence(&run(dir.path(), &legacy.url, command), 4, "reelshift apply expand");
+        }
+        let status = run(dir.path(), &legacy.url, &["status"]).expect(0);
+        assert!(status.stdout.contains("apply expand"), "{}", status.stdout);
+        legacy.drop_database().await;
+    }
+}
+
+#[tokio::test]
+async fn a_media_root_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    run(dir.path(), &legacy.url, &["apply", "expand"]).expect(0);
+    for command in [&["work", "--media-root", "nowhere"][..], &["enqueue", "hash", "--media-root", "nowhere"]] {
+        one_sentence(&run(dir.path(), &legacy.url, command), 1, "nowhere");
+    }
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 0);
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_workers").await, 0);
+}
+
+#[tokio::test]
+async fn wrong_options() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    let wrong = [
+        (&["enqueue", "backfill", "--batch-size", "0"][..], "0"),
+        (&["enqueue", "backfill", "--where", "colour=red"], "unknown key"),
+        (&["enqueue", "hash", "--batch-bytes", "many"], "many"),
+        (&["work", "--concurrency", "none"], "none"),
+        (&["apply", "collapse"], "collapse"),
+        (&["rerun", "--batch", "7"], "7"),
+    ];
+    for (arguments, names) in wrong {
+        one_sentence(&run(dir.path(), &legacy.url, arguments), 2, names);
+    }
+    std::fs::write(dir.path().join("reelshift.toml"), "colour = 'red'\n").expect("a file");
+    one_sentence(&run(dir.path(), &legacy.url, &["status"]), 2, "colour");
+}
+
+#[tokio::test]
+async fn a_read_only_sqlite_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.pool.close().await;
+    let file = dir.path().join("platform.db");
+    let before = std::fs::read(&file).expect("the database");
+    // Root may write what nobody may, so the file is read-only by a mount of its own.
+    let script = format!(
+        "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$0\" apply expand",
+        dir.path().display()
+    );
+    let ran = Reelshift::new(dir.path(), &["apply", "expand"]).in_own_mounts(&script).database(&legacy.url).run();
+    one_sentence(&ran, 4, "read-only");
+    assert_eq!(std::fs::read(&file).expect("the database"), before, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_full_disk_under_sqlite() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(500).await;
+    legacy.pool.close().await;
+    let small = dir.path().join("small");
+    std::fs::create_dir(&small).expect("a directory");
+    // A file system with hardly more room than the database takes; what is on it afterwards
+    // is copied out, since it goes with the mount.
+    let script = format!(
+        "mount -t tmpfs -o size=200k none {0} && cp {1}/platform.db {0}/platform.db && \
+         \"$0\" apply expand; code=$?; cp {0}/platform.db {1}/after.db; exit $code",
+        small.display(),
+        dir.path().display()
+    );
+    let url = format!("sqlite://{}", small.join("platform.db").display());
+    let ran = Reelshift::new(dir.path(), &[]).in_own_mounts(&script).database(&url).run();
+    one_sentence(&ran, 1, "full");
+    let after = Legacy::existing(&format!("sqlite://{}", dir.path().join("after.db").display())).await;
+    assert_eq!(after.number("SELECT COUNT(*) FROM videos").await, 500);
+    assert_eq!(after.rows("PRAGMA integrity_check").await[0].get::<String, _>(0), "ok");
+}
+
+#[test]
+fn help_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = Reelshift::new(dir.path(), &["--help"]).run().expect(0);
+    for command in ["demo", "inspect", "apply", "enqueue", "work", "status", "errors", "rerun", "validate"] {
+        assert!(ran.stdout.contains(command), "{command} is not in the help");
+    }
+}

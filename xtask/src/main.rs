@@ -1,0 +1,89 @@
+//! Tasks of this workspace, run as `cargo xtask TASK`.
+//!
+//! Both tasks start a MariaDB server of their own, installing MariaDB first where it is
+//! missing, and leave neither process nor file behind, however they end.
+
+mod install;
+mod interrupt;
+mod mariadb;
+mod reaper;
+mod test;
+
+use std::process::{Command, ExitCode, ExitStatus};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use interrupt::{Interrupts, Stopped};
+use mariadb::Instance;
+
+/// The database that `cargo xtask mariadb` creates.
+const DATABASE: &str = "reelshift";
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tasks of this workspace")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test of the workspace against a private MariaDB server
+    ///
+    /// The tests find the server in REELSHIFT_TEST_MYSQL_URL. `cargo nextest` runs them
+    /// where it is installed, `cargo test` elsewhere. MariaDB is installed with apt-get,
+    /// dnf, apk or brew if it is missing.
+    Test {
+        /// Passed to `cargo nextest run` or `cargo test`; documentation tests are then left out
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+
+    /// Run a command beside a private MariaDB server, for benchmarks and trying things
+    ///
+    /// The command finds the server in REELSHIFT_TEST_MYSQL_URL, and an empty database
+    /// on it in DATABASE_URL. Durability is off: nothing outlives the command.
+    Mariadb {
+        /// An option for the server, such as --innodb-buffer-pool-size=1G; may be repeated
+        #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+        server_option: Vec<String>,
+
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(error.downcast_ref::<Stopped>().map_or(1, Stopped::exit_code))
+        }
+    }
+}
+
+fn run(task: Task) -> Result<u8> {
+    let interrupts = Interrupts::listen()?;
+    match task {
+        Task::Test { args } => test::run(&args, &interrupts),
+        Task::Mariadb { server_option, command } => {
+            let mut instance = Instance::start(Some(DATABASE), &server_option, &interrupts)?;
+            let (program, args) = command.split_first().context("a command is required")?;
+            let url = instance.url();
+            let mut command = Command::new(program);
+            test::forget_cargo_run(&mut command);
+            command.args(args).env("DATABASE_URL", format!("{url}/{DATABASE}"));
+            command.env(test::URL_VARIABLE, url);
+            instance.run(&mut command, &interrupts).map(exit_code)
+        }
+    }
+}
+
+/// A process's exit code, or 128 and its signal as a shell would say.
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

@@ -1,0 +1,177 @@
+//! Processes and a directory that go away with this process, even if it is killed.
+//!
+//! Guards do the work when a task ends, fails or panics. Against `kill -9` there is a
+//! watcher: a shell in a process group of its own that reads from a pipe. When the pipe
+//! ends without a farewell, it kills what it was told about and removes the directory.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use crate::interrupt::spawn;
+
+/// `server` names a process group, `command` a process.
+const WATCHER: &str = r#"
+trap '' HUP INT TERM
+server= command=
+while read -r word value; do
+    case $word in
+        server) server=$value ;;
+        command) command=$value ;;
+        farewell) exit 0 ;;
+    esac
+done
+[ -z "$command" ] || kill -s TERM "$command"
+[ -z "$server" ] || kill -s KILL -- "-$server"
+for attempt in 1 2 3 4 5; do
+    rm -rf -- "$1" && break
+    sleep 1
+done
+"#;
+
+/// A temporary directory and the watcher over what runs in it.
+pub(crate) struct Sandbox {
+    dir: Option<TempDir>,
+    watcher: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("reelshift-mariadb-")
+            .tempdir()
+            .context("no temporary directory can be made")?;
+        let mut watcher = Command::new("/bin/sh");
+        watcher.args(["-c", WATCHER, "reelshift-watcher"]).arg(dir.path());
+        watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut watcher = spawn(watcher.process_group(0).current_dir("/"))?;
+        let pipe = watcher.stdin.take();
+        Ok(Self { dir: Some(dir), watcher, pipe })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.as_ref().map_or_else(|| Path::new(""), TempDir::path)
+    }
+
+    /// Starts a process in a group of its own: no Ctrl-C reaches it. It ends with the
+    /// value returned or with this process, whichever is first.
+    pub(crate) fn spawn(&mut self, command: &mut Command) -> Result<Group> {
+        let group = Group(spawn(command.process_group(0))?);
+        self.tell("server", group.0.id())?;
+        Ok(group)
+    }
+
+    /// From here on `command` is terminated if this process is killed.
+    pub(crate) fn watch(&mut self, command: &Child) -> Result<()> {
+        self.tell("command", command.id())
+    }
+
+    /// `watch`'s command has ended.
+    pub(crate) fn unwatch(&mut self) -> Result<()> {
+        self.tell("command", "")
+    }
+
+    fn tell(&mut self, word: &str, value: impl std::fmt::Display) -> Result<()> {
+        let pipe = self.pipe.as_mut().context("the watcher has no pipe")?;
+        writeln!(pipe, "{word} {value}").context("the watcher has gone")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir.take() {
+            let path = dir.path().to_owned();
+            if let Err(error) = dir.close() {
+                eprintln!("xtask: {} cannot be removed: {error}", path.display());
+            }
+        }
+        // Without a farewell the watcher does the same work again, which harms nothing.
+        self.tell("farewell", "").ok();
+        self.pipe = None;
+        self.watcher.wait().ok();
+    }
+}
+
+/// A process group that is killed when this value goes.
+pub(crate) struct Group(Child);
+
+impl Group {
+    /// The process that leads the group.
+    pub(crate) fn leader(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Killed, not shut down: the directory it writes to is removed next. Nothing to
+        // do if it has ended; its number may be somebody else's by now.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            rustix::process::kill_process_group(Pid::from_child(&self.0), Signal::KILL).ok();
+            self.0.wait().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn until(what: &str, mut condition: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn sleeping_family() -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & wait"]);
+        command
+    }
+
+    fn has_members(group: &Group) -> bool {
+        rustix::process::test_kill_process_group(Pid::from_child(&group.0)).is_ok()
+    }
+
+    #[test]
+    fn the_watcher_acts_when_the_pipe_ends_without_a_farewell() {
+        let mut sandbox = Sandbox::new().expect("a sandbox");
+        let dir = sandbox.path().to_owned();
+        std::fs::write(dir.join("file"), "x").expect("a file");
+        let mut group = sandbox.spawn(&mut sleeping_family()).expect("a group");
+        let mut command = Command::new("sleep").arg("1000").spawn().expect("a command");
+        sandbox.watch(&command).expect("a watcher");
+
+        sandbox.pipe = None;
+        until("the directory stays", || !dir.exists());
+        until("the command stays", || command.try_wait().is_ok_and(|status| status.is_some()));
+        until("the server stays", || group.0.try_wait().is_ok_and(|status| status.is_some()));
+        until("a child of the server stays", || !has_members(&group));
+    }
+
+    #[test]
+    fn guards_take_everything_with_them_in_a_panic() {
+        let mut sandbox = Sandbox::new().expect("a sandbox");
+        let dir = sandbox.path().to_owned();
+        let group = sandbox.spawn(&mut sleeping_family()).expect("a group");
+        let leader = Pid::from_child(&group.0);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _guards = (group, sandbox);
+            panic!("on purpose");
+        }))
+        .expect_err("it panics");
+        assert!(!dir.exists());
+        until("a child stays", || rustix::process::test_kill_process_group(leader).is_err());
+    }
+}
