@@ -25,14 +25,13 @@ const LOG_LINES: usize = 30;
 
 /// Quick rather than durable: the data is thrown away. Everything else stays at its
 /// default, as it is in production.
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 7] = [
     "--bind-address=127.0.0.1",
     "--max-connections=300",
     "--skip-log-bin",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=0",
     "--innodb-buffer-pool-size=128M",
-    "--innodb-log-file-size=64M",
     "--performance-schema=OFF",
 ];
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
@@ -86,15 +87,26 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(dir) = self.dir.take() {
-            let path = dir.path().to_owned();
-            if let Err(error) = dir.close() {
-                eprintln!("xtask: {} cannot be removed: {error}", path.display());
-            }
+            remove(&dir.keep());
         }
         // Without a farewell the watcher does the same work again, which harms nothing.
         self.tell("farewell", "").ok();
         self.pipe = None;
         self.watcher.wait().ok();
+    }
+}
+
+/// A process that was killed a moment ago may add a last file to what is being removed.
+fn remove(dir: &Path) {
+    let mut tries = 1..=20;
+    while dir.exists()
+        && let Err(error) = std::fs::remove_dir_all(dir)
+    {
+        if tries.next().is_none() {
+            eprintln!("xtask: {} cannot be removed: {error}", dir.display());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -121,27 +133,18 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-    use std::time::{Duration, Instant};
+    use std::io;
+    use std::process::ChildStdout;
 
     use super::*;
 
-    fn until(what: &str, mut condition: impl FnMut() -> bool) {
-        let start = Instant::now();
-        while !condition() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn sleeping_family() -> Command {
+    /// A process with a child. The pipe it returns ends when both have.
+    fn family(sandbox: &mut Sandbox) -> (Group, ChildStdout) {
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 1000 & wait"]);
-        command
-    }
-
-    fn has_members(group: &Group) -> bool {
-        rustix::process::test_kill_process_group(Pid::from_child(&group.0)).is_ok()
+        command.args(["-c", "sleep 1000 & wait"]).stdout(Stdio::piped());
+        let mut group = sandbox.spawn(&mut command).expect("a group");
+        let output = group.0.stdout.take().expect("a pipe");
+        (group, output)
     }
 
     #[test]
@@ -149,29 +152,28 @@ mod tests {
         let mut sandbox = Sandbox::new().expect("a sandbox");
         let dir = sandbox.path().to_owned();
         std::fs::write(dir.join("file"), "x").expect("a file");
-        let mut group = sandbox.spawn(&mut sleeping_family()).expect("a group");
+        let (_group, output) = family(&mut sandbox);
         let mut command = Command::new("sleep").arg("1000").spawn().expect("a command");
         sandbox.watch(&command).expect("a watcher");
 
         sandbox.pipe = None;
-        until("the directory stays", || !dir.exists());
-        until("the command stays", || command.try_wait().is_ok_and(|status| status.is_some()));
-        until("the server stays", || group.0.try_wait().is_ok_and(|status| status.is_some()));
-        until("a child of the server stays", || !has_members(&group));
+        assert!(!command.wait().expect("the command").success());
+        io::read_to_string(output).expect("the end of the server and its child");
+        sandbox.watcher.wait().expect("the watcher");
+        assert!(!dir.exists());
     }
 
     #[test]
     fn guards_take_everything_with_them_in_a_panic() {
         let mut sandbox = Sandbox::new().expect("a sandbox");
         let dir = sandbox.path().to_owned();
-        let group = sandbox.spawn(&mut sleeping_family()).expect("a group");
-        let leader = Pid::from_child(&group.0);
+        let (group, output) = family(&mut sandbox);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
             let _guards = (group, sandbox);
             panic!("on purpose");
         }))
         .expect_err("it panics");
+        io::read_to_string(output).expect("the end of the server and its child");
         assert!(!dir.exists());
-        until("a child stays", || rustix::process::test_kill_process_group(leader).is_err());
     }
 }

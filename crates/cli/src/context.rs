@@ -15,7 +15,6 @@ use crate::database;
 #[derive(Debug)]
 pub struct Context {
     pub json: bool,
-    pub verbose: u8,
     pub media_root: Option<PathBuf>,
     pub concurrency: Option<u16>,
     /// Cancelled by SIGINT and SIGTERM.
@@ -28,7 +27,6 @@ impl Context {
         let file = File::read(global)?;
         Ok(Self {
             json: global.json,
-            verbose: global.verbose,
             media_root: global.media_root.clone().or(file.media_root),
             concurrency: file.concurrency,
             stop,

@@ -33,7 +33,12 @@ impl MediaRoot {
         let path = path.as_ref();
         let open = || {
             let names = RootNames::of(path)?;
-            Ok(Self { dir: Dir::open_ambient_dir(path, ambient_authority())?, names })
+            let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+            // Every file of an unmounted volume would count as missing, for good.
+            if dir.entries()?.next().is_none() {
+                return Err(io::Error::other("it is empty, as when its volume is not mounted"));
+            }
+            Ok(Self { dir, names })
         };
         open().map_err(|source| MediaError::BadRoot { path: path.to_owned(), source })
     }

@@ -5,13 +5,16 @@ use async_trait::async_trait;
 use reelshift_store::StoreError;
 use reelshift_store::schema::MigrationLock;
 use sqlx::{Connection, Executor, MySqlConnection};
+use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 
-/// The lock's name is the database's; the server takes 64 characters.
-const NAME: &str = "CONCAT('reelshift_migration:', \
-     IF(CHAR_LENGTH(DATABASE()) > 44, MD5(DATABASE()), DATABASE()))";
+/// The name of the lock on a database: the server takes 64 characters, and a database's
+/// name alone may have them.
+fn name(database: &str) -> String {
+    format!("reelshift_migration:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, database.as_bytes()))
+}
 
 /// The session is idle while a step runs on another one: index builds take hours.
 const WAIT_TIMEOUT: &str = "SET SESSION wait_timeout = 172800";
@@ -29,12 +32,15 @@ impl MigrationLock for HeldLock {
 pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>> {
     let mut connection = store.dedicated_connection().await?;
     connection.execute(WAIT_TIMEOUT).await?;
+    let database: String =
+        sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut connection).await?;
+    let name = name(&database);
     let granted: Option<i64> =
-        scalar(&mut connection, format!("SELECT GET_LOCK({NAME}, 0)")).await?;
+        sqlx::query_scalar("SELECT GET_LOCK(?, 0)").bind(&name).fetch_one(&mut connection).await?;
     if granted == Some(1) {
         return Ok(Box::new(HeldLock(connection)));
     }
-    let holder = holder(&mut connection).await?;
+    let holder = holder(&mut connection, &name).await?;
     connection.close().await?;
     Err(Error::Store(StoreError::Refused(format!(
         "another operator is changing this schema ({holder}): wait until that is done, or end that \
@@ -43,9 +49,11 @@ pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>
 }
 
 /// Who holds the lock, as far as this user may see.
-async fn holder(connection: &mut MySqlConnection) -> Result<String> {
-    let session: Option<i64> =
-        scalar(connection, format!("SELECT CAST(IS_USED_LOCK({NAME}) AS SIGNED)")).await?;
+async fn holder(connection: &mut MySqlConnection, name: &str) -> Result<String> {
+    let session: Option<i64> = sqlx::query_scalar("SELECT CAST(IS_USED_LOCK(?) AS SIGNED)")
+        .bind(name)
+        .fetch_one(&mut *connection)
+        .await?;
     let Some(session) = session else {
         return Ok("which has just ended".to_owned());
     };
@@ -56,8 +64,4 @@ async fn holder(connection: &mut MySqlConnection) -> Result<String> {
     .fetch_optional(connection)
     .await?;
     Ok(who.map_or_else(|| format!("session {session}"), |who| format!("{who}, session {session}")))
-}
-
-async fn scalar(connection: &mut MySqlConnection, sql: String) -> Result<Option<i64>> {
-    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await?)
 }

@@ -51,10 +51,10 @@ pub(crate) const CURRENT_STAGE: &str = "CASE WHEN v.ground_truth_generated = TRU
 pub(crate) const NEEDS_BACKFILL: &str = concat!(
     "(NOT ",
     agrees!(),
-    " OR (v.original_filename IS NULL AND v.filename IS NOT NULL)\
-      OR v.file_mime_type IS NULL\
-      OR (v.storage_location IS NULL AND v.file_path IS NOT NULL)\
-      OR v.retention_policy IS NULL\
+    " OR (v.original_filename IS NULL AND v.filename IS NOT NULL) \
+      OR v.file_mime_type IS NULL \
+      OR (v.storage_location IS NULL AND v.file_path IS NOT NULL) \
+      OR v.retention_policy IS NULL \
       OR NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id \
          AND s.ground_truth_status = ",
     ground_truth_status!(),

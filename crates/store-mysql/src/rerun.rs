@@ -4,6 +4,7 @@
 //! the end of the run, come one after the other.
 
 use reelshift_plan::{FileBatcher, JobKind, RunState};
+use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use crate::runs::{self, PRIORITY_RERUN};
 use crate::{id_list, row};
 
 pub(crate) async fn rerun(store: &MySqlStore, selection: &RerunSelection) -> Result<Rerun> {
+    check_named(store, selection).await?;
     let mut total = Rerun::default();
     for run in candidates(store, selection).await? {
         let rerun = rerun_run(store, run, selection).await?;
@@ -22,6 +24,22 @@ pub(crate) async fn rerun(store: &MySqlStore, selection: &RerunSelection) -> Res
         total.item_batches += rerun.item_batches;
     }
     Ok(total)
+}
+
+/// That the run and the batch that `selection` names exist.
+async fn check_named(store: &MySqlStore, selection: &RerunSelection) -> Result<()> {
+    for (what, id, sql) in [
+        ("run", selection.run, "SELECT COUNT(*) FROM reelshift_runs WHERE id = ?"),
+        ("batch", selection.batch, "SELECT COUNT(*) FROM reelshift_batches WHERE id = ?"),
+    ] {
+        let Some(id) = id else { continue };
+        let found: i64 =
+            sqlx::query_scalar(sql).bind(id.to_string()).fetch_one(&store.pool).await?;
+        if found == 0 {
+            return Err(Error::Store(StoreError::Invalid(format!("there is no {what} {id}"))));
+        }
+    }
+    Ok(())
 }
 
 /// Runs that may have something to rerun, oldest first.

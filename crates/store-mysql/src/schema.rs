@@ -192,10 +192,37 @@ async fn execute_on(
     if let Object::ForeignKey { table, name } = &step.creates {
         check_references(connection, &videos, table, name).await?;
     }
+    if let Object::Column { table, .. } = &step.creates {
+        check_columns_free(connection, table, &step.up).await?;
+    }
     let statement = render(&step.up, &videos);
     // The text protocol: CREATE TRIGGER cannot be prepared.
     connection.execute(AssertSqlSafe(statement)).await?;
     Ok(())
+}
+
+/// A step that adds several columns is recognised by its last; any of them may be in the
+/// way.
+async fn check_columns_free(
+    connection: &mut MySqlConnection,
+    table: &str,
+    statement: &str,
+) -> error::Result<()> {
+    for name in added_columns(statement) {
+        if legacy::column_type(connection, table, name).await?.is_some() {
+            return Err(Error::Store(StoreError::Refused(format!(
+                "column {table}.{name} is there already and was not made by reelshift: rename or \
+                 drop it, then apply again"
+            ))));
+        }
+    }
+    Ok(())
+}
+
+fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
+    statement
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("ADD COLUMN ")?.split(' ').next())
 }
 
 fn render(statement: &str, videos: &VideosTable) -> String {
@@ -254,6 +281,17 @@ mod tests {
                 step.name
             );
         }
+    }
+
+    #[test]
+    fn the_added_columns_are_the_specifications() {
+        let steps = shipped_steps();
+        let step = steps.iter().find(|step| step.name == "expand_videos_columns");
+        let columns: Vec<&str> = added_columns(&step.expect("it is shipped").up).collect();
+        assert_eq!(
+            (columns.len(), columns[0], columns[18]),
+            (19, "workflow_state", "compliance_tags")
+        );
     }
 
     #[test]

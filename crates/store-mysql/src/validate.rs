@@ -34,9 +34,10 @@ pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
         let upto = boundary(&mut connection, after.as_deref()).await?;
         let window = (after.as_deref(), upto.as_deref());
         for check in &mut checks {
-            for comparison in COMPARISONS.iter().filter(|comparison| comparison.name == check.name)
-            {
-                compare(&mut connection, comparison, window, check).await?;
+            for comparison in COMPARISONS {
+                if comparison.name == check.name {
+                    compare(&mut connection, comparison, window, check).await?;
+                }
             }
         }
         if upto.is_none() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reelshift_store::{Result, StoreError};
 use sqlx::sqlite::{
@@ -40,6 +40,8 @@ pub struct SqliteStore {
     /// One connection: tasks of this process queue for it in order, instead of polling
     /// the file's lock against each other. A single statement needs no transaction.
     pub(crate) writer: SqlitePool,
+    /// When this process came to the database, to tell how long it can have seen it.
+    pub(crate) opened: Instant,
 }
 
 impl SqliteStore {
@@ -85,9 +87,13 @@ async fn probe(connection: &mut SqliteConnection) -> sqlx::Result<()> {
 /// `Invalid` when the URL does not name a file that can be a database, `Refused` when the
 /// file is read-only, `Permanent` when it is not a database, `Transient` when it is busy.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> {
-    let parsed = SqliteConnectOptions::from_str(url).map_err(|error| {
-        StoreError::Invalid(format!("`{url}` is not the URL of an SQLite file ({error}): write sqlite:PATH"))
-    })?;
+    let not_ours = |why: String| {
+        StoreError::Invalid(format!("`{url}` is not the URL of an SQLite file ({why}): write sqlite:PATH"))
+    };
+    if !url.starts_with("sqlite:") {
+        return Err(not_ours("it does not begin with sqlite:".to_owned()));
+    }
+    let parsed = SqliteConnectOptions::from_str(url).map_err(|error| not_ours(error.to_string()))?;
     let file = parsed.get_filename().to_owned();
     check_path(url, &file, options.create)?;
     let parsed = parsed
@@ -109,7 +115,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
             .connect_lazy_with(parsed.clone())
     };
     let store =
-        SqliteStore { readers: pool(options.max_connections), writer: pool(1), options: parsed.clone(), file };
+        SqliteStore { readers: pool(options.max_connections), writer: pool(1), options: parsed.clone(), file, opened: Instant::now() };
     if let Err(failure) = store.probe_write().await {
         return Err(explain(failure, &store.file));
     }

@@ -83,6 +83,11 @@ macro_rules! silent {
 }
 
 pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64> {
+    // After an outage (a machine that slept, a disk that hung) every heartbeat is old:
+    // the first process back must give the others time for theirs.
+    if store.opened.elapsed() < timeout {
+        return Ok(0);
+    }
     let silent: Vec<String> =
         sqlx::query_scalar(concat!("SELECT w.id FROM reelshift_workers w WHERE ", silent!()))
             .bind(ago(timeout))

@@ -5,6 +5,7 @@ use reelshift_store::ledger::*;
 use reelshift_store::schema::StepGroup;
 use reelshift_store_sqlite::*;
 use uuid::Uuid;
+fn cpu()->(f64,f64){let t=std::fs::read_to_string("/proc/self/stat").unwrap();let v:Vec<&str>=t.split(' ').collect();(v[13].parse::<f64>().unwrap()/100.,v[14].parse::<f64>().unwrap()/100.)}
 #[tokio::test(flavor="multi_thread")]
 async fn all() {
     let dir = tempfile::tempdir().unwrap();
@@ -35,18 +36,19 @@ async fn all() {
     println!("{:?}", store.finish_planning(&lease).await.unwrap());
     let worker=Uuid::new_v4();
     store.register_worker(&NewWorker{id:worker,host:"h".into(),pid:1,version:"1".into()}).await.unwrap();
-    let t=Instant::now(); let mut rows=0; let mut max=Duration::ZERO;
+    let c0=cpu();let t=Instant::now(); let mut rows=0; let mut max=Duration::ZERO;
     loop {
         let c = store.claim(worker, JobKind::Backfill, 2).await.unwrap();
         if c.is_empty(){break}
         for c in c { let mut a=c.checkpoint.clone();
-            loop { let t=Instant::now(); let ch=store.backfill_chunk(c.lease,&c.bounds,a.as_deref(),500,&c.filter).await.unwrap(); max=max.max(t.elapsed()); rows+=ch.rows; if ch.next.is_none(){break} a=ch.next; }
+            loop { let t=Instant::now(); let ch=store.backfill_chunk(c.lease,&c.bounds,a.as_deref(),std::env::var("CHUNK").unwrap_or("500".into()).parse().unwrap(),&c.filter).await.unwrap(); max=max.max(t.elapsed()); rows+=ch.rows; if ch.next.is_none(){break} a=ch.next; }
             assert_eq!(store.finish(&[Finished{lease:c.lease,last_error_id:None}]).await.unwrap(),1); }
     }
+    let c1=cpu(); println!("backfill user {} sys {}",c1.0-c0.0,c1.1-c0.1);
     println!("{rows} rows {:?} {} rows/s max {max:?}", t.elapsed(), rows as f64/t.elapsed().as_secs_f64());
     println!("{:?}", store.settle(run.id).await.unwrap());
     let t=Instant::now(); let mut a=None; while let Some(w)=store.window(a.as_deref(),10000,&Default::default()).await.unwrap(){assert_eq!(w.needing,0);a=Some(w.upto)} println!("sweep {:?}",t.elapsed());
-    let t=Instant::now(); for c in store.validate().await.unwrap(){println!("{} {} {} {:?}",c.name,c.rows,c.differences,c.first)} println!("validate {:?}",t.elapsed());
+    let t=Instant::now(); for c in store.validate().await.unwrap(){println!("{} {} {} {:?}",c.name,c.rows,c.differences,c.first)} println!("validate {:?}",t.elapsed()); if std::env::var("BRIEF").is_ok(){return}
     println!("{:?}", store.snapshot(3).await.unwrap());
     let t=Instant::now();
     for s in store.steps().iter().rev() { let st=std::process::Command::new("sqlite3").arg("-bail").arg(&path).arg(&s.down).status().unwrap(); assert!(st.success()); }

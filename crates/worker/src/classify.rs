@@ -13,6 +13,8 @@ pub enum Remedy {
     RetryOnce,
     /// Another attempt at this file cannot help: set it aside, do the rest.
     Quarantine,
+    /// Nothing: it is written down, and the work went on.
+    Accept,
 }
 
 impl Remedy {
@@ -23,6 +25,7 @@ impl Remedy {
             Self::Retry => "retry_with_backoff",
             Self::RetryOnce => "retry_once",
             Self::Quarantine => "quarantine",
+            Self::Accept => "accept",
         }
     }
 }
@@ -98,7 +101,7 @@ pub const PANIC: Meaning =
 
 /// A row that says another size than its file has; the file is hashed all the same.
 pub const SIZE_MISMATCH: Meaning =
-    meaning("file_size_mismatch", Remedy::Retry, Severity::Low, UserImpact::None);
+    meaning("file_size_mismatch", Remedy::Accept, Severity::Low, UserImpact::None);
 
 /// The row's `file_path` changed each time it was read.
 pub const PATH_UNSETTLED: Meaning =

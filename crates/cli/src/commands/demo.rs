@@ -80,7 +80,9 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     title("5  Every row compared with the specification");
     let checks = store.validate().await?;
-    validate::print(&checks);
+    if !context.json {
+        validate::print(&checks);
+    }
     let valid = checks.iter().all(|check| check.differences == 0);
 
     let snapshot = store.snapshot(status::RUNS).await?;
@@ -157,6 +159,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
             bar.set_position(done);
         }
     };
+    let mut said = Instant::now();
     loop {
         let mut running = false;
         for worker in workers.iter_mut() {
@@ -167,7 +170,16 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
                 Some(status) => anyhow::bail!("a worker ended with {status}: see its log"),
             }
         }
-        draw(&store.snapshot(status::RUNS).await?);
+        let snapshot = store.snapshot(status::RUNS).await?;
+        draw(&snapshot);
+        // Where nothing can be drawn, a line now and then says the same.
+        if !context.draws() && !context.json && (!running || said.elapsed() >= Duration::from_secs(2)) {
+            for report in &snapshot.runs {
+                let (done, total) = status::progress(report);
+                say(&format!("{:<9} {}", report.run.kind, look::percent(done, total)));
+            }
+            said = Instant::now();
+        }
         if !running {
             rows.abandon();
             bytes.abandon();
@@ -201,13 +213,14 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
         }
     }
     let database = if embedded {
-        format!("--database sqlite://{} ", dir.join("platform.db").display())
+        format!("--database sqlite://{}", dir.join("platform.db").display())
     } else {
-        String::new()
+        "--database URL".to_owned()
     };
+    let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
     anstream::eprintln!("\n{} in {}. Look around:", "Done".green().bold(), look::duration(took));
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
-        anstream::eprintln!("   reelshift {database}{command}");
+        anstream::eprintln!("   {program} {database} {command}");
     }
     anstream::eprintln!("The way to a real database, step by step: README.md");
 }

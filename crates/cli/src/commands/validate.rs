@@ -1,6 +1,7 @@
 //! `validate`: every row against the specification.
 
 use anyhow::Result;
+use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_store::report::Check;
 use serde_json::json;
@@ -31,19 +32,21 @@ pub async fn run(context: &Context) -> Result<Outcome> {
 
 /// The checks, each named ok or not, and the first rows that differ.
 pub fn print(checks: &[Check]) {
+    let mut table = look::table(&["check", "rows", "verdict", "what was compared"]);
     for check in checks {
         let verdict = if check.differences == 0 {
             "ok".green().bold().to_string()
         } else {
             look::plural(check.differences, "difference", "differences").red().bold().to_string()
         };
-        anstream::println!(
-            "{:<22} {:<58} {:>12} rows  {verdict}",
-            check.name,
-            check.description,
-            look::count(check.rows)
-        );
+        table.add_row([
+            Cell::new(&check.name),
+            look::number(check.rows),
+            Cell::new(verdict),
+            Cell::new(&check.description),
+        ]);
     }
+    anstream::println!("{table}");
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for check in checks.iter().filter(|check| !check.first.is_empty()) {
         let mut table = look::table(&["video", "column", "must hold", "holds"]);

@@ -7,10 +7,13 @@
 
 pub mod arrange;
 pub mod batches;
+pub mod chunks;
+pub mod claims;
 pub mod failures;
 pub mod fences;
 pub mod files;
 pub mod fixture;
+pub mod planning;
 pub mod reports;
 pub mod rerun;
 pub mod runs;
@@ -80,6 +83,12 @@ macro_rules! conformance_tests {
                 a_run_that_ended_does_not_stand_in_the_way
                 many_producers_at_once_create_one_run
                 active_runs_are_those_that_work_oldest_first
+                a_run_does_not_settle_before_its_batches
+                only_a_running_run_settles
+                a_failed_batch_fails_its_run
+                a_backfill_sweeps_until_nothing_is_found
+                many_settlers_at_once_settle_once;
+            planning:
                 two_planners_at_once_one_gets_it
                 only_a_run_that_is_planned_can_be_taken
                 a_silent_planner_loses_its_right_and_writes_nothing
@@ -87,19 +96,16 @@ macro_rules! conformance_tests {
                 a_released_right_is_taken_at_once
                 batches_add_up_in_their_run
                 a_batch_that_fails_to_be_added_adds_none
-                a_run_without_batches_is_done
-                a_run_does_not_settle_before_its_batches
-                only_a_running_run_settles
-                a_failed_batch_fails_its_run
-                a_backfill_sweeps_until_nothing_is_found
-                many_settlers_at_once_settle_once;
-            batches:
+                a_run_without_batches_is_done;
+            claims:
                 a_claim_holds_all_that_its_worker_needs
                 a_claim_takes_its_kind_and_at_most_what_it_asks
                 claims_come_in_order
                 a_delayed_batch_waits_for_its_time
+                a_delayed_batch_stays_behind_those_that_are_due
                 batches_of_paused_and_ended_runs_are_not_claimed
-                claimers_at_once_never_share_a_batch
+                claimers_at_once_never_share_a_batch;
+            batches:
                 a_batch_finishes_once
                 a_release_counts_no_attempt
                 attempts_are_counted_until_they_are_used_up
@@ -150,7 +156,8 @@ macro_rules! conformance_tests {
                 a_second_pass_writes_nothing
                 archived_and_finer_states_survive
                 what_others_wrote_into_the_metadata_survives
-                a_status_row_that_disagrees_is_corrected_and_keeps_the_rest
+                a_status_row_that_disagrees_is_corrected_and_keeps_the_rest;
+            chunks:
                 chunks_walk_their_range_and_leave_the_rest
                 a_range_compares_ids_as_the_database_does
                 items_are_filled_in_and_nothing_else
@@ -218,9 +225,12 @@ mod tests {
         let listed = include_str!("mod.rs");
         let files = [
             ("batches", include_str!("batches.rs")),
+            ("chunks", include_str!("chunks.rs")),
+            ("claims", include_str!("claims.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("files", include_str!("files.rs")),
+            ("planning", include_str!("planning.rs")),
             ("reports", include_str!("reports.rs")),
             ("rerun", include_str!("rerun.rs")),
             ("runs", include_str!("runs.rs")),
