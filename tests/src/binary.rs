@@ -27,6 +27,11 @@ impl Ran {
             .unwrap_or_else(|error| panic!("not one JSON document ({error}): {self:?}"))
     }
 
+    /// The run must have ended with exit code 0.
+    pub fn ok(self) {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
+    }
+
     /// The run, which must have ended with `code`.
     #[must_use]
     pub fn expect(self, code: i32) -> Self {

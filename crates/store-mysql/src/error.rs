@@ -68,25 +68,31 @@ pub(crate) fn number(error: &sqlx::Error) -> Option<u16> {
 /// Whether the server undid the work, or is away, and the same statement may succeed
 /// later. Numbers are of the MySQL and MariaDB error references.
 fn is_transient(number: u16, sqlstate: &str) -> bool {
-    // Connection exceptions (a Galera node that is not ready among them), and
-    // transactions rolled back.
+    // Connection exceptions (a Galera node that is not ready among them).
     sqlstate.starts_with("08")
-        || sqlstate.starts_with("40")
         || matches!(
             number,
-            1020 // the row changed since it was read (innodb_snapshot_isolation)
-                | 1021 // disk full
+            1021 // disk full
                 | 1037 | 1041 // out of memory
                 | 1040 | 1203 | 1226 // too many connections
                 | 1053 | 1077 | 1079 // shutting down
                 | 1114 // the table (its tablespace) is full
-                | 1205 | 1206 | 3572 // lock wait timeout, lock table full, NOWAIT
-                | 1213 // deadlock
                 | 1290 | 1792 | 1836 // read-only: demoted by a failover
                 | 1317 | 1927 | 1969 | 3024 // interrupted, killed, out of time
                 | 1412 | 1615 // the definition changed meanwhile
                 | 1637 // too many transactions
                 | 3101 // rolled back by group replication
+        )
+}
+
+/// Whether another transaction stood in the way.
+fn is_locked(number: u16, sqlstate: &str) -> bool {
+    // SQLSTATE class 40: rolled back, by a deadlock (1213) above all.
+    sqlstate.starts_with("40")
+        || matches!(
+            number,
+            1020 // the row changed since it was read (innodb_snapshot_isolation)
+                | 1205 | 1206 | 3572 // lock wait timeout, lock table full, NOWAIT
         )
 }
 
@@ -103,6 +109,8 @@ fn classify(error: &sqlx::Error) -> StoreError {
                 && (message.contains("error 28") || message.contains("rrcode: 28"));
             if matches!(number, 1021 | 1114) || engine_full {
                 transient(code, format!("the database server has no room left: {message}"))
+            } else if is_locked(number, &sqlstate) {
+                StoreError::Locked { code, message }
             } else if is_transient(number, &sqlstate) {
                 transient(code, message)
             } else {

@@ -34,7 +34,7 @@ impl VideosTable {
     pub(crate) async fn read(connection: &mut MySqlConnection) -> Result<Self> {
         let id_type = column_type(connection, "videos", "id").await?.ok_or_else(|| {
             refused(
-                "this database has no table videos with a column id: check the database in the URL",
+                "this database has no table `videos` with a column id: check the database in the URL",
             )
         })?;
         let collation: Option<String> = sqlx::query_scalar(
@@ -142,7 +142,7 @@ async fn check_table(connection: &mut MySqlConnection) -> Result<()> {
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else {
-        return Err(refused("this database has no table videos: check the database in the URL"));
+        return Err(refused("this database has no table `videos`: check the database in the URL"));
     };
     let kind: String = row.try_get("kind")?;
     if kind != "BASE TABLE" {

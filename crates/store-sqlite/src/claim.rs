@@ -16,7 +16,12 @@ use crate::time::now;
 /// index yields the batches in order and finished ones cost nothing.
 const PRIORITIES: [i64; 2] = [0, 1];
 
-pub(crate) async fn claim(store: &SqliteStore, worker: Uuid, kind: JobKind, max: u32) -> Outcome<Vec<Claimed>> {
+pub(crate) async fn claim(
+    store: &SqliteStore,
+    worker: Uuid,
+    kind: JobKind,
+    max: u32,
+) -> Outcome<Vec<Claimed>> {
     // Idle workers ask all the time: they must not take the write lock.
     if max == 0 || !any_due(&mut *store.readers.acquire().await?, kind).await? {
         return Ok(Vec::new());
@@ -86,7 +91,9 @@ async fn lease_due(
     .map(|row| Ok((row.try_get::<String, _>("run_at")?, read(row, run)?)))
     .collect::<Outcome<Vec<_>>>()?;
     // RETURNING follows the order of the writing, not of the subquery.
-    rows.sort_by(|(one_at, one), (other_at, other)| (one_at, one.lease.seq).cmp(&(other_at, other.lease.seq)));
+    rows.sort_by(|(one_at, one), (other_at, other)| {
+        (one_at, one.lease.seq).cmp(&(other_at, other.lease.seq))
+    });
     Ok(rows.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
@@ -115,6 +122,8 @@ pub(crate) fn bounds(row: &SqliteRow) -> Outcome<Bounds> {
         Some(items) => serde_json::from_str(&items)
             .map(Bounds::Items)
             .map_err(|_| Failure::foreign_value("reelshift_batches", "items", &items)),
-        None => Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? }),
+        None => {
+            Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? })
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use reelshift_store::{Result, StoreError};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection, Sqlite, Transaction};
 
@@ -52,7 +53,8 @@ impl SqliteStore {
 
     /// A connection on which nothing waits for anybody's lock.
     pub(crate) async fn impatient(&self) -> Outcome<SqliteConnection> {
-        Ok(SqliteConnection::connect_with(&self.options.clone().busy_timeout(Duration::ZERO)).await?)
+        Ok(SqliteConnection::connect_with(&self.options.clone().busy_timeout(Duration::ZERO))
+            .await?)
     }
 
     /// Names this store's file in an error.
@@ -68,7 +70,9 @@ impl SqliteStore {
         connection.close().await?;
         match probed {
             // Whoever holds the lock can write, and so can we later.
-            Err(sqlx::Error::Database(error)) if error::primary(error.as_ref()) == Some(5) => Ok(()),
+            Err(sqlx::Error::Database(error)) if error::primary(error.as_ref()) == Some(5) => {
+                Ok(())
+            }
             other => Ok(other?),
         }
     }
@@ -88,12 +92,15 @@ async fn probe(connection: &mut SqliteConnection) -> sqlx::Result<()> {
 /// file is read-only, `Permanent` when it is not a database, `Transient` when it is busy.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> {
     let not_ours = |why: String| {
-        StoreError::Invalid(format!("`{url}` is not the URL of an SQLite file ({why}): write sqlite:PATH"))
+        StoreError::Invalid(format!(
+            "`{url}` is not the URL of an SQLite file ({why}): write sqlite:PATH"
+        ))
     };
     if !url.starts_with("sqlite:") {
         return Err(not_ours("it does not begin with sqlite:".to_owned()));
     }
-    let parsed = SqliteConnectOptions::from_str(url).map_err(|error| not_ours(error.to_string()))?;
+    let parsed =
+        SqliteConnectOptions::from_str(url).map_err(|error| not_ours(error.to_string()))?;
     let file = parsed.get_filename().to_owned();
     check_path(url, &file, options.create)?;
     let parsed = parsed
@@ -114,8 +121,13 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
             .max_lifetime(None)
             .connect_lazy_with(parsed.clone())
     };
-    let store =
-        SqliteStore { readers: pool(options.max_connections), writer: pool(1), options: parsed.clone(), file, opened: Instant::now() };
+    let store = SqliteStore {
+        readers: pool(options.max_connections),
+        writer: pool(1),
+        options: parsed.clone(),
+        file,
+        opened: Instant::now(),
+    };
     if let Err(failure) = store.probe_write().await {
         return Err(explain(failure, &store.file));
     }
@@ -129,7 +141,9 @@ fn check_path(url: &str, file: &Path, create: bool) -> Result<()> {
         return invalid(format!("`{url}` names no file: write sqlite:PATH"));
     }
     if name.to_string().contains(":memory:") || name.to_string().starts_with("file:") {
-        return invalid(format!("`{url}` is in memory, which workers cannot share: write sqlite:PATH"));
+        return invalid(format!(
+            "`{url}` is in memory, which workers cannot share: write sqlite:PATH"
+        ));
     }
     match std::fs::metadata(file) {
         Ok(metadata) if metadata.is_dir() => {
@@ -140,9 +154,10 @@ fn check_path(url: &str, file: &Path, create: bool) -> Result<()> {
             let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
             match parent.filter(|parent| !parent.is_dir()) {
                 _ if !create => invalid(format!("there is no database file {name}")),
-                Some(parent) => {
-                    invalid(format!("database {name} cannot be made: there is no directory {}", parent.display()))
-                }
+                Some(parent) => invalid(format!(
+                    "database {name} cannot be made: there is no directory {}",
+                    parent.display()
+                )),
                 None => Ok(()),
             }
         }

@@ -53,7 +53,9 @@ impl Failure {
             sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => {
                 StoreError::Transient { code: None, message: format!("database {file}: {error}") }
             }
-            other => StoreError::Permanent { code: None, message: format!("database {file}: {other}") },
+            other => {
+                StoreError::Permanent { code: None, message: format!("database {file}: {other}") }
+            }
         }
     }
 }
@@ -87,20 +89,25 @@ fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
     let transient = |message: String| StoreError::Transient { code: code.clone(), message };
     let permanent = |message: String| StoreError::Permanent { code: code.clone(), message };
     match primary(error) {
-        Some(BUSY | LOCKED | PROTOCOL) => {
-            transient(format!("database {file} is busy: another process is writing to it ({said})"))
-        }
+        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Locked {
+            code,
+            message: format!("database {file} is busy: another process is writing to it ({said})"),
+        },
         Some(FULL) => transient(format!("the disk is full: database {file} cannot grow ({said})")),
         Some(IOERR) => transient(format!(
             "the disk that holds database {file} failed or is full ({said}, code {})",
             code.as_deref().unwrap_or_default()
         )),
-        Some(NOMEM | INTERRUPT | SCHEMA | CANTOPEN) => transient(format!("database {file}: {said}")),
+        Some(NOMEM | INTERRUPT | SCHEMA | CANTOPEN) => {
+            transient(format!("database {file}: {said}"))
+        }
         Some(READONLY) => StoreError::Refused(format!(
             "database {file} is read-only: make the file and its directory writable for this user ({said})"
         )),
         Some(NOTADB) => permanent(format!("{file} is not an SQLite database ({said})")),
-        Some(CORRUPT) => permanent(format!("database {file} is damaged: restore it from a backup ({said})")),
+        Some(CORRUPT) => {
+            permanent(format!("database {file} is damaged: restore it from a backup ({said})"))
+        }
         Some(ERROR) => missing(said).map_or_else(
             || permanent(format!("database {file}: {said}")),
             |what| {
@@ -136,8 +143,14 @@ mod tests {
 
     #[test]
     fn only_what_expand_makes_is_said_to_be_missing_from_it() {
-        assert_eq!(missing("no such table: reelshift_runs").as_deref(), Some("table reelshift_runs"));
-        assert_eq!(missing("no such column: v.file_hash").as_deref(), Some("column videos.file_hash"));
+        assert_eq!(
+            missing("no such table: reelshift_runs").as_deref(),
+            Some("table reelshift_runs")
+        );
+        assert_eq!(
+            missing("no such column: v.file_hash").as_deref(),
+            Some("column videos.file_hash")
+        );
         assert_eq!(missing("no such table: videos"), None);
         assert_eq!(missing("no such column: v.flavour"), None);
     }

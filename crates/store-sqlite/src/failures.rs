@@ -1,8 +1,8 @@
 //! `processing_error_log`: writing its rows and reading them.
 
 use async_trait::async_trait;
-use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
 use reelshift_store::Result;
+use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -168,7 +168,11 @@ pub(crate) async fn error_groups(
         .collect()
 }
 
-async fn errors(store: &SqliteStore, selection: &ErrorSelection, limit: u32) -> Outcome<Vec<ErrorEntry>> {
+async fn errors(
+    store: &SqliteStore,
+    selection: &ErrorSelection,
+    limit: u32,
+) -> Outcome<Vec<ErrorEntry>> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT e.id, e.video_id, e.processing_stage, e.error_type, e.error_message, e.error_code,
              e.stack_trace, e.system_state, e.recovery_strategy,

@@ -28,7 +28,12 @@ impl Ledger for SqliteStore {
         self.named(runs::active(self, kind).await)
     }
 
-    async fn take_planning(&self, run: Uuid, planner: &str, timeout: Duration) -> Result<Option<PlannerLease>> {
+    async fn take_planning(
+        &self,
+        run: Uuid,
+        planner: &str,
+        timeout: Duration,
+    ) -> Result<Option<PlannerLease>> {
         self.named(planning::take(self, run, planner, timeout).await)
     }
 
@@ -36,7 +41,12 @@ impl Ledger for SqliteStore {
         self.named(planning::alive(self, run, timeout).await)
     }
 
-    async fn add_batches(&self, lease: &PlannerLease, planned_to: Option<&str>, batches: &[NewBatch]) -> Result<()> {
+    async fn add_batches(
+        &self,
+        lease: &PlannerLease,
+        planned_to: Option<&str>,
+        batches: &[NewBatch],
+    ) -> Result<()> {
         self.named(planning::add_batches(self, lease, planned_to, batches).await)
     }
 
@@ -60,7 +70,13 @@ impl Ledger for SqliteStore {
         self.named(leases::finish(self, finished).await)
     }
 
-    async fn fail_attempt(&self, lease: Lease, retry: bool, delay: Duration, error: &ErrorRecord) -> Result<BatchState> {
+    async fn fail_attempt(
+        &self,
+        lease: Lease,
+        retry: bool,
+        delay: Duration,
+        error: &ErrorRecord,
+    ) -> Result<BatchState> {
         self.named(leases::fail_attempt(self, lease, retry, delay, error).await)
     }
 

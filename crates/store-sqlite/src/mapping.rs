@@ -88,7 +88,8 @@ macro_rules! needs_hash {
 }
 
 pub(crate) use {
-    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, workflow_state,
+    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash,
+    workflow_state,
 };
 
 /// Adds the condition that `v.id` lies behind `after`. Without one the first text of all
@@ -113,9 +114,15 @@ pub(crate) fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &VideoFilter
     // Applications write `2026-01-02 03:04:05`, with or without fractions, a T or a zone:
     // as text these do not sort as the times do.
     if let Some(from) = filter.created_after {
-        query.push(" AND julianday(v.created_at) >= julianday(").push_bind(time::text(from)).push(")");
+        query
+            .push(" AND julianday(v.created_at) >= julianday(")
+            .push_bind(time::text(from))
+            .push(")");
     }
     if let Some(before) = filter.created_before {
-        query.push(" AND julianday(v.created_at) < julianday(").push_bind(time::text(before)).push(")");
+        query
+            .push(" AND julianday(v.created_at) < julianday(")
+            .push_bind(time::text(before))
+            .push(")");
     }
 }

@@ -38,7 +38,8 @@ pub(crate) async fn take(
     .bind(ago(timeout))
     .fetch_optional(&store.writer)
     .await?;
-    row.map(|row| Ok(PlannerLease { run: runs::read(&row)?, token: row.try_get("planner_token")? })).transpose()
+    row.map(|row| Ok(PlannerLease { run: runs::read(&row)?, token: row.try_get("planner_token")? }))
+        .transpose()
 }
 
 pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Outcome<bool> {
@@ -89,7 +90,10 @@ pub(crate) async fn add_batches(
 pub(crate) enum Origin<'a> {
     Planned,
     /// A failed batch, by id, and its last error.
-    Failed { id: &'a str, last_error_id: Option<&'a str> },
+    Failed {
+        id: &'a str,
+        last_error_id: Option<&'a str>,
+    },
     /// Items that were in quarantine.
     Quarantine,
 }
@@ -151,7 +155,8 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome
     .ok_or(StoreError::LeaseLost)?;
     // A rerun can have added work meanwhile, whatever the planner found.
     let more = if state == "planning" { batches > 0 } else { round_batches > 0 };
-    let next = if more || has_open_batch(&mut tx, id).await? { RunState::Running } else { RunState::Done };
+    let next =
+        if more || has_open_batch(&mut tx, id).await? { RunState::Running } else { RunState::Done };
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = ?1, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
              active_key = CASE ?1 WHEN 'done' THEN NULL ELSE active_key END,

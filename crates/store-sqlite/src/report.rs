@@ -8,7 +8,8 @@ use reelshift_store::Result;
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Reports, RunReport, Snapshot, StateCount, WorkerReport,
+    BatchCounts, Check, DailyUploads, Inspection, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
@@ -60,7 +61,11 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     Ok(Snapshot { at: time::read(&at, "at")?, server, runs: reports, workers, errors })
 }
 
-async fn run_report(tx: &mut SqliteConnection, run: Run, elapsed_seconds: f64) -> Outcome<RunReport> {
+async fn run_report(
+    tx: &mut SqliteConnection,
+    run: Run,
+    elapsed_seconds: f64,
+) -> Outcome<RunReport> {
     let id = run.id.to_string();
     let rows = sqlx::query(
         "SELECT state, COUNT(*) AS count, COALESCE(SUM(rows_done), 0) AS rows_done,

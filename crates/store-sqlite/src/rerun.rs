@@ -33,7 +33,8 @@ pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Ou
         let run = runs::existing(&mut tx, run).await?;
         let batches = batches_of(&run, items);
         for batch in &batches {
-            insert(&mut tx, &run.id.to_string(), Origin::Quarantine, run.plan.max_attempts, batch).await?;
+            insert(&mut tx, &run.id.to_string(), Origin::Quarantine, run.plan.max_attempts, batch)
+                .await?;
             release(&mut tx, run.kind, &batch.bounds).await?;
             rerun.items += batch.rows_total;
         }
@@ -57,10 +58,11 @@ async fn check_selection(tx: &mut SqliteConnection, selection: &RerunSelection) 
         runs::existing(tx, run).await?;
     }
     if let Some(batch) = selection.batch {
-        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM reelshift_batches WHERE id = ?)")
-            .bind(batch.to_string())
-            .fetch_one(tx)
-            .await?;
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM reelshift_batches WHERE id = ?)")
+                .bind(batch.to_string())
+                .fetch_one(tx)
+                .await?;
         if !known {
             return Err(StoreError::Invalid(format!("there is no batch {batch}")).into());
         }
@@ -69,7 +71,12 @@ async fn check_selection(tx: &mut SqliteConnection, selection: &RerunSelection) 
 }
 
 /// Adds the selection's conditions on columns named by their expressions.
-fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &RerunSelection, batch: &str, error_type: &str) {
+fn push_selection(
+    query: &mut QueryBuilder<Sqlite>,
+    selection: &RerunSelection,
+    batch: &str,
+    error_type: &str,
+) {
     if let Some(run) = selection.run {
         query.push(" AND r.id = ").push_bind(run.to_string());
     }
@@ -81,7 +88,10 @@ fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &RerunSelection, 
     }
 }
 
-async fn failed_batches(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<Vec<SqliteRow>> {
+async fn failed_batches(
+    tx: &mut SqliteConnection,
+    selection: &RerunSelection,
+) -> Outcome<Vec<SqliteRow>> {
     let mut query = QueryBuilder::new(
         "SELECT b.id, b.run_id, b.after_id, b.upto_id, b.items, b.rows_total, b.bytes_total, b.max_attempts,
              b.traceparent, b.last_error_id
@@ -120,7 +130,10 @@ struct Item {
 }
 
 /// The selected items by run, each run's in key order.
-async fn quarantined(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<BTreeMap<Uuid, Vec<Item>>> {
+async fn quarantined(
+    tx: &mut SqliteConnection,
+    selection: &RerunSelection,
+) -> Outcome<BTreeMap<Uuid, Vec<Item>>> {
     let mut query = QueryBuilder::new(
         "SELECT q.run_id, CAST(v.id AS TEXT) AS video, MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes,
              b.traceparent
@@ -241,7 +254,11 @@ mod tests {
 
     fn items() -> Vec<Item> {
         ["a", "b", "c"]
-            .map(|video| Item { video: video.to_owned(), bytes: 60, traceparent: Some(video.to_uppercase()) })
+            .map(|video| Item {
+                video: video.to_owned(),
+                bytes: 60,
+                traceparent: Some(video.to_uppercase()),
+            })
             .into()
     }
 

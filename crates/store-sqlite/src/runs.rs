@@ -29,7 +29,8 @@ pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
         reason: row.try_get("reason")?,
         plan: {
             let plan: String = row.try_get("plan")?;
-            serde_json::from_str(&plan).map_err(|_| Failure::foreign_value("reelshift_runs", "plan", &plan))?
+            serde_json::from_str(&plan)
+                .map_err(|_| Failure::foreign_value("reelshift_runs", "plan", &plan))?
         },
         planned_to: row.try_get("planned_to")?,
         round: row.try_get("round")?,
@@ -59,7 +60,10 @@ pub(crate) fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(crate) async fn find<'c>(executor: impl Executor<'c, Database = Sqlite>, id: &str) -> Outcome<Option<Run>> {
+pub(crate) async fn find<'c>(
+    executor: impl Executor<'c, Database = Sqlite>,
+    id: &str,
+) -> Outcome<Option<Run>> {
     sqlx::query(concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE id = ?"))
         .bind(id)
         .fetch_optional(executor)
@@ -83,10 +87,14 @@ pub(crate) async fn existing(tx: &mut SqliteConnection, id: Uuid) -> Outcome<Run
 pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<CreatedRun> {
     let key = run.plan.key(run.kind);
     let mut tx = store.write().await?;
-    let same = sqlx::query(concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE active_key = ?"))
-        .bind(&key)
-        .fetch_optional(&mut *tx)
-        .await?;
+    let same = sqlx::query(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM reelshift_runs WHERE active_key = ?"
+    ))
+    .bind(&key)
+    .fetch_optional(&mut *tx)
+    .await?;
     if let Some(row) = same {
         return Ok(CreatedRun::Existing(read(&row)?));
     }
@@ -114,7 +122,10 @@ pub(crate) async fn active(store: &SqliteStore, kind: Option<JobKind>) -> Outcom
 }
 
 /// The runs whose batches may be claimed, oldest first.
-pub(crate) async fn active_in(connection: &mut SqliteConnection, kind: Option<JobKind>) -> Outcome<Vec<Run>> {
+pub(crate) async fn active_in(
+    connection: &mut SqliteConnection,
+    kind: Option<JobKind>,
+) -> Outcome<Vec<Run>> {
     let rows = sqlx::query(concat!(
         "SELECT ",
         run_columns!(),
@@ -183,7 +194,8 @@ async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Outcome<Optio
     if state != RunState::Running {
         return Ok(Some(state));
     }
-    let open: bool = sqlx::query_scalar(HAS_OPEN_BATCH).bind(id.to_string()).fetch_one(connection).await?;
+    let open: bool =
+        sqlx::query_scalar(HAS_OPEN_BATCH).bind(id.to_string()).fetch_one(connection).await?;
     Ok(open.then_some(state))
 }
 

@@ -20,7 +20,9 @@ use crate::time::{self, now};
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/sqlite");
 
 static STEPS: LazyLock<Vec<Step>> = LazyLock::new(|| {
-    Step::read_all(FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?))))
+    Step::read_all(
+        FILES.files().filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?))),
+    )
 });
 
 /// The specification's legacy columns.
@@ -109,7 +111,9 @@ async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
                 "database {file} has no table `videos`: name the database of the video platform"
             ));
         }
-        Some((kind, sql)) if kind != "table" || sql.to_uppercase().starts_with("CREATE VIRTUAL") => {
+        Some((kind, sql))
+            if kind != "table" || sql.to_uppercase().starts_with("CREATE VIRTUAL") =>
+        {
             return refused(format!(
                 "`videos` in database {file} is a view or a virtual table: reelshift migrates a table only"
             ));
@@ -325,7 +329,8 @@ mod tests {
     #[test]
     fn a_step_drops_its_columns_in_reverse() {
         let names = |text: &str, verb: &str| {
-            let names = text.lines().filter_map(|line| line.strip_prefix(verb)?.split([' ', ';']).next());
+            let names =
+                text.lines().filter_map(|line| line.strip_prefix(verb)?.split([' ', ';']).next());
             names.map(str::to_owned).collect::<Vec<_>>()
         };
         let step = &steps()[5];

@@ -36,7 +36,8 @@ pub(crate) fn read(row: &SqliteRow, column: &str) -> Outcome<DateTime<Utc>> {
 /// A time that the ledger wrote, or NULL.
 pub(crate) fn read_optional(row: &SqliteRow, column: &str) -> Outcome<Option<DateTime<Utc>>> {
     let text: Option<String> = row.try_get(column)?;
-    text.map(|text| parse(&text).ok_or_else(|| Failure::foreign_value("a table", column, &text))).transpose()
+    text.map(|text| parse(&text).ok_or_else(|| Failure::foreign_value("a table", column, &text)))
+        .transpose()
 }
 
 /// Reads `YYYY-MM-DD HH:MM:SS[.fff]`, which is UTC.
@@ -58,7 +59,10 @@ mod tests {
         for written in ["2026-01-02 03:04:05.678", "2026-01-02 03:04:05.000"] {
             assert_eq!(parse(written).map(text).as_deref(), Some(written));
         }
-        assert_eq!(parse("2026-01-02 03:04:05").map(text).as_deref(), Some("2026-01-02 03:04:05.000"));
+        assert_eq!(
+            parse("2026-01-02 03:04:05").map(text).as_deref(),
+            Some("2026-01-02 03:04:05.000")
+        );
         assert_eq!(parse("yesterday"), None);
     }
 

@@ -88,15 +88,40 @@ macro_rules! ruled {
 macro_rules! outside {
     ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal) => {
         concat!(
-            "SELECT ", $id, " AS id, '", $table, ".", $column, "' AS name, 'one of ", $values,
-            "' AS expected, ", $alias, ".", $column, " AS found, ", $id, " AS key FROM ", $table, " ", $alias,
-            " WHERE ", $alias, ".", $column, " IS NOT NULL AND instr(', ", $values, ",', ', ' || ", $alias, ".",
-            $column, " || ',') = 0"
+            "SELECT ",
+            $id,
+            " AS id, '",
+            $table,
+            ".",
+            $column,
+            "' AS name, 'one of ",
+            $values,
+            "' AS expected, ",
+            $alias,
+            ".",
+            $column,
+            " AS found, ",
+            $id,
+            " AS key FROM ",
+            $table,
+            " ",
+            $alias,
+            " WHERE ",
+            $alias,
+            ".",
+            $column,
+            " IS NOT NULL AND instr(', ",
+            $values,
+            ",', ', ' || ",
+            $alias,
+            ".",
+            $column,
+            " || ',') = 0"
         )
     };
 }
 
-const CHECKS: [Comparison; 9] = [
+const CHECKS: [Comparison; 8] = [
     Comparison {
         name: "integrity",
         description: "each video has exactly one processing status",
@@ -299,19 +324,6 @@ const CHECKS: [Comparison; 9] = [
             ),
         }],
     },
-    Comparison {
-        name: "quarantine",
-        description: "no video is set aside",
-        parts: &[Part {
-            window: window!("reelshift_quarantine", "video_id"),
-            sql: differences!(
-                "q.video_id",
-                "SELECT q.video_id AS id, 'quarantine for ' || q.kind AS name, NULL AS expected,
-                     q.error_type AS found
-                 FROM reelshift_quarantine q WHERE 1",
-            ),
-        }],
-    },
 ];
 
 pub(crate) async fn validate(store: &SqliteStore) -> Outcome<Vec<Check>> {
@@ -333,12 +345,20 @@ async fn compare(store: &SqliteStore, comparison: &Comparison) -> Outcome<Check>
     for part in comparison.parts {
         let mut after: Option<String> = None;
         loop {
-            let window = sqlx::query(part.window).bind(&after).bind(WINDOW).fetch_one(&store.readers).await?;
+            let window = sqlx::query(part.window)
+                .bind(&after)
+                .bind(WINDOW)
+                .fetch_one(&store.readers)
+                .await?;
             let Some(upto) = window.try_get::<Option<String>, _>("upto")? else { break };
             check.rows += count(&window, "rows")?;
             let wanted = i64::from(FIRST_DIFFERENCES);
-            let rows =
-                sqlx::query(part.sql).bind(&after).bind(&upto).bind(wanted).fetch_all(&store.readers).await?;
+            let rows = sqlx::query(part.sql)
+                .bind(&after)
+                .bind(&upto)
+                .bind(wanted)
+                .fetch_all(&store.readers)
+                .await?;
             if let Some(row) = rows.first() {
                 check.differences += count(row, "total")?;
             }

@@ -10,14 +10,19 @@ use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::insert_error;
 use crate::mapping::{
-    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after, push_filter,
-    workflow_state,
+    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after,
+    push_filter, workflow_state,
 };
 use crate::time::now;
 
 #[async_trait]
 impl Videos for SqliteStore {
-    async fn window(&self, after: Option<&str>, rows: u32, filter: &VideoFilter) -> Result<Option<Window>> {
+    async fn window(
+        &self,
+        after: Option<&str>,
+        rows: u32,
+        filter: &VideoFilter,
+    ) -> Result<Option<Window>> {
         self.named(window(self, after, rows, filter).await)
     }
 
@@ -32,7 +37,12 @@ impl Videos for SqliteStore {
         self.named(backfill_chunk(self, lease, bounds, after, limit, filter).await)
     }
 
-    async fn unhashed(&self, after: Option<&str>, limit: u32, filter: &VideoFilter) -> Result<Vec<FileToHash>> {
+    async fn unhashed(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<FileToHash>> {
         let mut query = QueryBuilder::new(concat!(
             "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
              FROM videos v WHERE ",
@@ -80,14 +90,19 @@ async fn window(
     push_after(&mut query, after);
     push_filter(&mut query, filter);
     query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(")");
-    let (upto, needing): (Option<String>, f64) = query.build_query_as().fetch_one(&store.readers).await?;
+    let (upto, needing): (Option<String>, f64) =
+        query.build_query_as().fetch_one(&store.readers).await?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
     Ok(upto.map(|upto| Window { upto, needing: needing as u64 }))
 }
 
 async fn files(store: &SqliteStore, mut query: QueryBuilder<Sqlite>) -> Outcome<Vec<FileToHash>> {
-    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(&store.readers).await?;
-    Ok(rows.into_iter().map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size }).collect())
+    let rows: Vec<(String, String, Option<i64>)> =
+        query.build_query_as().fetch_all(&store.readers).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size })
+        .collect())
 }
 
 /// The batch of a lease that is still held. The transaction holds the database's write
@@ -167,8 +182,11 @@ async fn needing(
     limit: u32,
     filter: &VideoFilter,
 ) -> Outcome<Vec<String>> {
-    let mut query =
-        QueryBuilder::new(concat!("SELECT CAST(v.id AS TEXT) FROM videos v WHERE ", needs_backfill!(), " AND "));
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT CAST(v.id AS TEXT) FROM videos v WHERE ",
+        needs_backfill!(),
+        " AND "
+    ));
     push_after(&mut query, after);
     match bounds {
         Bounds::Range { after, upto } => {
@@ -178,7 +196,10 @@ async fn needing(
             query.push(" AND v.id <= ").push_bind(upto.clone());
         }
         Bounds::Items(ids) => {
-            query.push(" AND v.id IN (SELECT value FROM json_each(").push_bind(id_array(ids)).push("))");
+            query
+                .push(" AND v.id IN (SELECT value FROM json_each(")
+                .push_bind(id_array(ids))
+                .push("))");
         }
     }
     push_filter(&mut query, filter);

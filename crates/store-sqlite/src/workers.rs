@@ -30,12 +30,17 @@ pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Outcome
     Ok(())
 }
 
-pub(crate) async fn heartbeat(store: &SqliteStore, worker: Uuid, activity: &WorkerActivity) -> Outcome<bool> {
+pub(crate) async fn heartbeat(
+    store: &SqliteStore,
+    worker: Uuid,
+    activity: &WorkerActivity,
+) -> Outcome<bool> {
     let mut tx = store.write().await?;
-    let state: Option<String> = sqlx::query_scalar("SELECT state FROM reelshift_workers WHERE id = ?")
-        .bind(worker.to_string())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let state: Option<String> =
+        sqlx::query_scalar("SELECT state FROM reelshift_workers WHERE id = ?")
+            .bind(worker.to_string())
+            .fetch_optional(&mut *tx)
+            .await?;
     let state = state.ok_or_else(|| StoreError::Invalid(format!("there is no worker {worker}")))?;
     sqlx::query(concat!(
         "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",

@@ -6,8 +6,13 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// An error of the database, by what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, busy, or chose this transaction as a victim. Nothing was
-    /// written; the same call may succeed later.
+    /// Another transaction holds what this needs, or this one was chosen as the victim of
+    /// a deadlock. Nothing was written; the same call may succeed in a moment.
+    #[error("{message}")]
+    Locked { code: Option<String>, message: String },
+
+    /// The database is away, full, or out of connections. Nothing was written; the same
+    /// call may succeed later.
     #[error("{message}")]
     Transient {
         /// SQLSTATE and server code (`40001/1213`), SQLite's extended code, or an errno.
@@ -38,14 +43,16 @@ impl StoreError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient { .. })
+        matches!(self, Self::Locked { .. } | Self::Transient { .. })
     }
 
     /// The server's code, where it gave one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
-            Self::Transient { code, .. } | Self::Permanent { code, .. } => code.as_deref(),
+            Self::Locked { code, .. }
+            | Self::Transient { code, .. }
+            | Self::Permanent { code, .. } => code.as_deref(),
             Self::LeaseLost | Self::Refused(_) | Self::Invalid(_) => None,
         }
     }

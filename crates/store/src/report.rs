@@ -147,6 +147,7 @@ pub trait Reports {
     /// Compares every row with what the specification's mappings say, in SQL that shares
     /// nothing with the backfill's statements: integrity (each video has exactly one
     /// status row), metadata, workflow state, ground truth status, stage, foreign keys,
-    /// enum values, hashes' form. Quarantined rows are differences too.
+    /// enum values, hashes' form. Quarantine by itself is no difference: a row that the
+    /// backfill set aside differs by what it lacks, and `status` counts the rest.
     async fn validate(&self) -> Result<Vec<Check>>;
 }

@@ -183,7 +183,7 @@ pub trait Schema {
     /// Tries a step's statement once, waiting for no lock of the application's.
     ///
     /// # Errors
-    /// `Transient` when the table was locked.
+    /// `Locked` when the table was locked.
     async fn execute_step(&self, step: &Step) -> Result<()>;
 
     /// How long to leave the application alone between two tries of [`Self::execute_step`].
@@ -321,13 +321,13 @@ where
     let mut waited = Duration::ZERO;
     loop {
         match store.execute_step(step).await {
-            Err(StoreError::Transient { message, .. }) if waited < LOCK_PATIENCE => {
+            Err(StoreError::Locked { message, .. }) if waited < LOCK_PATIENCE => {
                 tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
                 let pause = store.retry_pause();
                 sleep(pause).await;
                 waited += pause;
             }
-            Err(StoreError::Transient { message, .. }) => {
+            Err(StoreError::Locked { message, .. }) => {
                 return Err(StoreError::Refused(format!(
                     "step {:04} {} did not get its lock within {} minutes ({message}): end the \
                      transaction that holds it, then apply again",

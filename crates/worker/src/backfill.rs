@@ -59,7 +59,7 @@ impl Backfill {
                     }
                 }
                 Err(StoreError::LeaseLost) => return Err(AttemptEnd::LeaseLost),
-                Err(error) if error.is_transient() && tries < CHUNK_TRIES => {
+                Err(error @ StoreError::Locked { .. }) if tries < CHUNK_TRIES => {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
                     self.with_sizer(ChunkSizer::yield_to_application);

@@ -57,10 +57,10 @@ pub fn store(error: &StoreError) -> Meaning {
     let code = error.code().unwrap_or_default();
     let is = |number: &str| code.ends_with(number);
     match error {
-        StoreError::Transient { .. } if is("1213") => {
+        StoreError::Locked { .. } if is("1213") => {
             meaning("database_deadlock", Retry, Severity::Low, UserImpact::None)
         }
-        StoreError::Transient { .. } if is("1205") => {
+        StoreError::Locked { .. } => {
             meaning("database_lock_timeout", Retry, Severity::Low, UserImpact::None)
         }
         StoreError::Transient { .. } => {

@@ -273,29 +273,6 @@ pub async fn a_value_outside_its_enum_is_found(db: &dyn Fixture) {
     assert!(found[1].0 == "v0003" && found[1].1.contains("upload_status"), "{found:?}");
 }
 
-pub async fn quarantined_rows_are_differences_too(db: &dyn Fixture) {
-    insert(db, &videos(3)).await;
-    let store = expanded(db).await;
-    without_bridge(db, &store).await;
-    let batch = claimed(&store, JobKind::Backfill, everything()).await;
-    let failed = vec![FailedItem {
-        video_id: "v0002".to_owned(),
-        error: error("bad_row", Some("v0002"), batch.id),
-    }];
-    store
-        .record_files(batch.lease, &FileResults { failed, ..FileResults::default() })
-        .await
-        .expect("set aside");
-    let chunk =
-        store.backfill_chunk(batch.lease, &everything(), None, 10, &VideoFilter::default()).await;
-    assert_eq!(chunk.expect("a chunk").rows, 2);
-    let checks = validate(&store).await;
-    let ids: Vec<_> =
-        named(&checks, "metadata").first.iter().map(|row| row.video_id.as_str()).collect();
-    assert!(!ids.is_empty() && ids.iter().all(|id| *id == "v0002"), "{checks:?}");
-    assert_eq!(named(&checks, "integrity").differences, 1);
-}
-
 pub async fn the_first_ten_are_named_in_key_order(db: &dyn Fixture) {
     let store = backfilled(db, 30).await;
     db.execute("UPDATE videos SET retention_policy = NULL WHERE id > 'v0005'").await;
