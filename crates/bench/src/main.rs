@@ -1,7 +1,9 @@
 //! Measurements of reelshift on real servers. Every figure in `docs/benchmarks.md` names
 //! the command of this program that produced it.
 
+mod application;
 mod fleet;
+mod impact;
 mod legacy;
 mod process;
 
@@ -22,6 +24,8 @@ struct Cli {
 enum Command {
     /// Backfill by several worker processes: rows/s, memory, and recovery from `kill -9`
     Fleet(fleet::FleetArgs),
+    /// What an application notices of each phase, against the specification's own statements
+    AppImpact(impact::ImpactArgs),
 }
 
 #[tokio::main]
@@ -29,5 +33,6 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
         Command::Fleet(args) => fleet::run(&cli.database, &args).await,
+        Command::AppImpact(args) => impact::run(&cli.database, &args).await,
     }
 }
