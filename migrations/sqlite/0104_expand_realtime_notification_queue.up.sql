@@ -8,7 +8,7 @@ CREATE TABLE realtime_notification_queue (
     room_name VARCHAR(255),
     broadcast_to_all BOOLEAN DEFAULT FALSE,
     event_data TEXT NOT NULL CHECK (json_valid(event_data)),
-    event_metadata TEXT CHECK (json_valid(event_metadata)),
+    event_metadata TEXT CHECK (event_metadata IS NULL OR json_valid(event_metadata)),
     status VARCHAR(10) DEFAULT 'pending' CHECK (
         status IN ('pending', 'processing', 'sent', 'failed', 'expired')
     ),

@@ -7,7 +7,7 @@ CREATE TABLE processing_error_log (
     error_message TEXT NOT NULL,
     error_code VARCHAR(50),
     stack_trace TEXT,
-    system_state TEXT CHECK (json_valid(system_state)),
+    system_state TEXT CHECK (system_state IS NULL OR json_valid(system_state)),
     recovery_strategy VARCHAR(100),
     recovery_attempted BOOLEAN DEFAULT FALSE,
     recovery_successful BOOLEAN,

@@ -66,7 +66,13 @@ impl Reelshift {
         assert!(path.is_file(), "{} is not built: run `cargo xtask test`", path.display());
         let mut command = Command::new(path);
         command.args(arguments).current_dir(directory).stdin(Stdio::null());
-        for name in ["DATABASE_URL", "REELSHIFT_MEDIA_ROOT", "REELSHIFT_CONFIG", "REELSHIFT_LOG", "REELSHIFT_CONCURRENCY"] {
+        for name in [
+            "DATABASE_URL",
+            "REELSHIFT_MEDIA_ROOT",
+            "REELSHIFT_CONFIG",
+            "REELSHIFT_LOG",
+            "REELSHIFT_CONCURRENCY",
+        ] {
             command.env_remove(name);
         }
         Self { command }
@@ -77,7 +83,9 @@ impl Reelshift {
     #[must_use]
     pub fn in_own_mounts(self, script: &str) -> Self {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--map-root-user", "sh", "-c", script]).arg(self.command.get_program());
+        command
+            .args(["--mount", "--map-root-user", "sh", "-c", script])
+            .arg(self.command.get_program());
         command.stdin(Stdio::null());
         if let Some(directory) = self.command.get_current_dir() {
             command.current_dir(directory);
@@ -97,6 +105,13 @@ impl Reelshift {
         self
     }
 
+    /// Sets a variable of the binary's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Runs to the end; a run that hangs fails the test.
     #[must_use]
     pub fn run(mut self) -> Ran {
@@ -105,7 +120,9 @@ impl Reelshift {
         let pid = child.id().to_string();
         let (ended, watch) = std::sync::mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
-            if watch.recv_timeout(Duration::from_mins(3)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if watch.recv_timeout(Duration::from_mins(3))
+                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
                 Command::new("kill").args(["-9", &pid]).status().expect("kill runs");
             }
         });
@@ -114,6 +131,13 @@ impl Reelshift {
         watchdog.join().expect("the watchdog ends");
         assert!(ran.code.is_some(), "reelshift was killed by a signal or hung: {}", ran.stderr);
         ran
+    }
+
+    /// Starts and goes on; its standard output is the caller's to read.
+    #[must_use]
+    pub fn start_reading(mut self) -> Child {
+        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        child.expect("the binary starts")
     }
 
     /// Starts and goes on; what it says is dropped.

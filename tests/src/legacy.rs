@@ -59,8 +59,9 @@ impl Legacy {
 
     /// A MariaDB database with nothing in it.
     pub async fn empty_mariadb() -> Self {
-        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
-            .expect("REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server");
+        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
+            "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
+        );
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         let root = Self::connect(&server, &server, None).await;
         root.execute(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
@@ -71,7 +72,11 @@ impl Legacy {
 
     async fn connect(url: &str, open: &str, server: Option<(String, String)>) -> Self {
         install_default_drivers();
-        let pool = AnyPoolOptions::new().max_connections(4).connect(open).await.expect("the database opens");
+        let pool = AnyPoolOptions::new()
+            .max_connections(4)
+            .connect(open)
+            .await
+            .expect("the database opens");
         Self { url: url.to_owned(), pool, server }
     }
 
@@ -119,11 +124,16 @@ impl Legacy {
         let videos: Vec<Video> = (0..count)
             .map(|index| Video {
                 id: Uuid::new_v4().to_string(),
-                filename: text(&format!("video {index}.{}", ["mp4", "MOV", "webm"][index as usize % 3])),
+                filename: text(&format!(
+                    "video {index}.{}",
+                    ["mp4", "MOV", "webm"][index as usize % 3]
+                )),
                 file_path: None,
                 file_size: Some(1),
                 status: text("uploaded"),
-                processing_status: [text("pending"), text("processing"), text("odd"), None][index as usize % 4].clone(),
+                processing_status: [text("pending"), text("processing"), text("odd"), None]
+                    [index as usize % 4]
+                    .clone(),
                 ground_truth: [Some(false), Some(true), None][index as usize / 4 % 3],
             })
             .collect();

@@ -25,12 +25,13 @@ pub async fn check_every_row(legacy: &Legacy) -> usize {
     for row in &rows {
         let id: String = row.get("id");
         let text = |column: &str| row.get::<Option<String>, _>(column);
-        let (state, truth, stage) = match (row.get::<i64, _>("gt"), text("processing_status").as_deref()) {
-            (1, _) => ("completed", "completed", "completed"),
-            (_, Some("pending")) => ("uploaded", "pending", "validation"),
-            (_, Some("processing")) => ("processing", "generating", "ground_truth"),
-            _ => ("failed", "failed", "validation"),
-        };
+        let (state, truth, stage) =
+            match (row.get::<i64, _>("gt"), text("processing_status").as_deref()) {
+                (1, _) => ("completed", "completed", "completed"),
+                (_, Some("pending")) => ("uploaded", "pending", "validation"),
+                (_, Some("processing")) => ("processing", "generating", "ground_truth"),
+                _ => ("failed", "failed", "validation"),
+            };
         let ending = text("filename").unwrap_or_default().to_lowercase();
         let mime = match ending.rsplit_once('.').map(|(_, ending)| ending) {
             Some("mp4") => "video/mp4",

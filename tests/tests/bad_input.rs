@@ -56,7 +56,9 @@ fn a_server_that_is_down() {
 async fn a_database_without_videos() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::empty_mariadb().await;
-    for command in [&["apply", "expand"][..], &["status"], &["enqueue", "backfill"], &["work"], &["inspect"]] {
+    for command in
+        [&["apply", "expand"][..], &["status"], &["enqueue", "backfill"], &["work"], &["inspect"]]
+    {
         one_sentence(&run(dir.path(), &legacy.url, command), 4, "`videos`");
     }
     assert_eq!(legacy.rows("SHOW TABLES").await.len(), 0, "nothing was made");
@@ -93,7 +95,8 @@ async fn definition(legacy: &Legacy) -> String {
 async fn commands_before_expand() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
-        for command in [&["work"][..], &["enqueue", "hash"], &["errors"], &["rerun"], &["validate"]] {
+        for command in [&["work"][..], &["enqueue", "hash"], &["errors"], &["rerun"], &["validate"]]
+        {
             one_sentence(&run(dir.path(), &legacy.url, command), 4, "reelshift apply expand");
         }
         let status = run(dir.path(), &legacy.url, &["status"]).expect(0);
@@ -107,7 +110,9 @@ async fn a_media_root_that_is_not_there() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::sqlite(dir.path()).await;
     run(dir.path(), &legacy.url, &["apply", "expand"]).ok();
-    for command in [&["work", "--media-root", "nowhere"][..], &["enqueue", "hash", "--media-root", "nowhere"]] {
+    for command in
+        [&["work", "--media-root", "nowhere"][..], &["enqueue", "hash", "--media-root", "nowhere"]]
+    {
         one_sentence(&run(dir.path(), &legacy.url, command), 1, "nowhere");
     }
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 0);
@@ -145,7 +150,10 @@ async fn a_read_only_sqlite_file() {
         "mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$0\" apply expand",
         dir.path().display()
     );
-    let ran = Reelshift::new(dir.path(), &["apply", "expand"]).in_own_mounts(&script).database(&legacy.url).run();
+    let ran = Reelshift::new(dir.path(), &["apply", "expand"])
+        .in_own_mounts(&script)
+        .database(&legacy.url)
+        .run();
     one_sentence(&ran, 4, "read-only");
     assert_eq!(std::fs::read(&file).expect("the database"), before, "nothing was changed");
 }
@@ -169,7 +177,9 @@ async fn a_full_disk_under_sqlite() {
     let url = format!("sqlite://{}", small.join("platform.db").display());
     let ran = Reelshift::new(dir.path(), &[]).in_own_mounts(&script).database(&url).run();
     one_sentence(&ran, 1, "full");
-    let after = Legacy::existing(&format!("sqlite://{}", dir.path().join("after/platform.db").display())).await;
+    let after =
+        Legacy::existing(&format!("sqlite://{}", dir.path().join("after/platform.db").display()))
+            .await;
     assert_eq!(after.number("SELECT COUNT(*) FROM videos").await, 500);
     assert_eq!(after.rows("PRAGMA integrity_check").await[0].get::<String, _>(0), "ok");
 }
@@ -178,7 +188,9 @@ async fn a_full_disk_under_sqlite() {
 fn help_is_there() {
     let dir = tempfile::tempdir().expect("a directory");
     let ran = Reelshift::new(dir.path(), &["--help"]).run().expect(0);
-    for command in ["demo", "inspect", "apply", "enqueue", "work", "status", "errors", "rerun", "validate"] {
+    for command in
+        ["demo", "inspect", "apply", "enqueue", "work", "status", "errors", "rerun", "validate"]
+    {
         assert!(ran.stdout.contains(command), "{command} is not in the help");
     }
 }

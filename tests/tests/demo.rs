@@ -40,8 +40,14 @@ async fn check_hashes(legacy: &Legacy, media: &Path) {
 async fn check_demo(legacy: &Legacy, demo: &Path, videos: usize) {
     assert_eq!(oracle::check_every_row(legacy).await, videos);
     check_hashes(legacy, &demo.join("media")).await;
-    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state <> 'done'").await, 0);
-    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'").await, 0);
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state <> 'done'").await,
+        0
+    );
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'").await,
+        0
+    );
     let workers = legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE rows_done > 0").await;
     assert!(workers >= 1, "the workers did the work");
 }
@@ -58,7 +64,8 @@ async fn on_sqlite() {
     let legacy = Legacy::existing(&url).await;
     check_demo(&legacy, &demo, 600).await;
 
-    let status = Reelshift::new(dir.path(), &["--json", "status"]).database(&url).run().expect(5).json();
+    let status =
+        Reelshift::new(dir.path(), &["--json", "status"]).database(&url).run().expect(5).json();
     assert_eq!(status["runs"][0]["state"], "done");
     let errors = Reelshift::new(dir.path(), &["errors"]).database(&url).run().expect(0);
     assert!(errors.stdout.contains("file_missing"), "{}", errors.stdout);

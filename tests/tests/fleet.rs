@@ -24,7 +24,10 @@ fn signal(child: &Child, name: &str) {
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not come about within a minute");
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "{what} did not come about within a minute"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -40,11 +43,15 @@ async fn a_killed_worker_loses_nothing_on_mariadb() {
     // The victim is stopped in the middle of a batch, so that it certainly holds one.
     let mut victim = worker(dir.path(), &legacy, &[]);
     until("a leased batch of the victim", async || {
-        let leased = legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await > 0;
+        let leased =
+            legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await
+                > 0;
         if leased {
             signal(&victim, "-STOP");
         }
-        let held = legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await > 0;
+        let held =
+            legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await
+                > 0;
         if !held {
             signal(&victim, "-CONT");
         }
@@ -60,7 +67,10 @@ async fn a_killed_worker_loses_nothing_on_mariadb() {
         assert_eq!(wait(other, Duration::from_mins(2)), Some(0));
     }
     assert_eq!(oracle::check_every_row(&legacy).await, 3_000);
-    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state = 'lost'").await, 1);
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state = 'lost'").await,
+        1
+    );
     // A lost lease is not a failed attempt.
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE attempts > 0").await, 0);
     assert_eq!(run(dir.path(), &legacy, &["validate"], 0)["valid"], true);
@@ -79,10 +89,19 @@ async fn drains(legacy: &Legacy, directory: &Path) {
         .await;
         signal(&drained, name);
         assert_eq!(wait(&mut drained, Duration::from_secs(30)), Some(0), "after {name}");
-        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await, 0);
-        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state <> 'left'").await, 0);
+        assert_eq!(
+            legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await,
+            0
+        );
+        assert_eq!(
+            legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state <> 'left'").await,
+            0
+        );
     }
-    assert_eq!(wait(&mut worker(directory, legacy, &["--until-idle"]), Duration::from_mins(2)), Some(0));
+    assert_eq!(
+        wait(&mut worker(directory, legacy, &["--until-idle"]), Duration::from_mins(2)),
+        Some(0)
+    );
     assert_eq!(oracle::check_every_row(legacy).await, 4_000);
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE attempts > 0").await, 0);
 }
@@ -113,7 +132,8 @@ async fn the_same_plan_twice_adds_nothing() {
     let second = run(dir.path(), &legacy, &["enqueue", "backfill", "--batch-size", "70"], 0);
     assert_eq!((&second["created"], &second["batches_added"]), (&false.into(), &0.into()));
     assert_eq!(second["run"]["id"], first["run"]["id"]);
-    let said = Reelshift::new(dir.path(), &["enqueue", "backfill"]).database(&legacy.url).run().expect(0);
+    let said =
+        Reelshift::new(dir.path(), &["enqueue", "backfill"]).database(&legacy.url).run().expect(0);
     assert!(said.stdout.contains("nothing added"), "{}", said.stdout);
 
     run(dir.path(), &legacy, &["work", "--until-idle"], 0);
@@ -141,7 +161,12 @@ async fn a_filter_limits_a_run() {
     assert_eq!(run_of["rows_added"], 11);
     run(dir.path(), &legacy, &["work", "--until-idle"], 0);
     assert_eq!(legacy.number("SELECT COUNT(*) FROM video_processing_status").await, 11);
-    let none = run(dir.path(), &legacy, &["enqueue", "backfill", "--where", "created-before=2020-01-01"], 0);
+    let none = run(
+        dir.path(),
+        &legacy,
+        &["enqueue", "backfill", "--where", "created-before=2020-01-01"],
+        0,
+    );
     assert_eq!(none["rows_added"], 0);
 }
 

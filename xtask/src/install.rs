@@ -1,6 +1,7 @@
-//! Finding MariaDB's programs, and installing them with the platform's package manager
-//! where they are missing.
+//! Finding programs, and installing them with the platform's package manager where they
+//! are missing.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,39 +23,60 @@ const DIRECTORIES: [&str; 9] = [
     "/home/linuxbrew/.linuxbrew/bin",
 ];
 
-/// The programs that a private server needs.
-#[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) server: PathBuf,
-    pub(crate) install_db: PathBuf,
+/// Programs that come together.
+pub(crate) struct Wanted {
+    name: &'static str,
+    programs: &'static [&'static str],
+    /// The packages that have them, for each package manager that does.
+    packages: &'static [(&'static str, &'static [&'static str])],
+    /// What to do where none can be used.
+    yourself: &'static str,
 }
 
-impl Programs {
-    /// Fails, saying what to do, if they are missing and cannot be installed.
-    pub(crate) fn find_or_install(interrupts: &Interrupts) -> Result<Self> {
-        if let Some(programs) = Self::find() {
-            return Ok(programs);
-        }
-        let steps = choose(&Platform::this())?;
-        for step in &steps {
-            eprintln!("xtask: MariaDB is missing; running {}", step.words.join(" "));
-            let status = interrupts.run(&mut step.command())?;
-            if !status.success() && step.required {
-                bail!("{} failed ({status}); {INSTALL_YOURSELF}", step.words.join(" "));
-            }
-        }
-        Self::find().with_context(|| {
-            format!("MariaDB was installed, but its programs were not found; {INSTALL_YOURSELF}")
-        })
-    }
+pub(crate) const MARIADB: Wanted = Wanted {
+    name: "MariaDB",
+    programs: &["mariadbd", "mariadb-install-db"],
+    packages: &[
+        ("apt-get", &["mariadb-server"]),
+        ("dnf", &["mariadb-server"]),
+        ("apk", &["mariadb", "mariadb-client"]),
+        ("brew", &["mariadb"]),
+    ],
+    yourself: "install MariaDB 10.6 or later so that mariadbd and mariadb-install-db are \
+               in PATH, and run this again",
+};
 
-    fn find() -> Option<Self> {
-        Some(Self { server: find("mariadbd")?, install_db: find("mariadb-install-db")? })
+/// What brings servers of other Debian releases here.
+pub(crate) const DEBOOTSTRAP: Wanted = Wanted {
+    name: "debootstrap",
+    programs: &["debootstrap", "dpkg-deb", "gpgv"],
+    packages: &[("apt-get", &["debootstrap", "debian-archive-keyring", "dpkg", "gpgv"])],
+    yourself: "install debootstrap, dpkg-deb, gpgv and the keyring of Debian's archive so \
+               that they are in PATH, and run this again",
+};
+
+/// Where each program of `wanted` is. Fails, saying what to do, if one is missing and
+/// cannot be installed.
+pub(crate) fn find_or_install(
+    wanted: &Wanted,
+    interrupts: &Interrupts,
+) -> Result<BTreeMap<&'static str, PathBuf>> {
+    let Wanted { name, programs, yourself, .. } = wanted;
+    let find_all = || programs.iter().map(|&program| Some((program, find(program)?))).collect();
+    if let Some(programs) = find_all() {
+        return Ok(programs);
     }
+    for step in choose(wanted, &Platform::this())? {
+        eprintln!("xtask: {name} is missing; running {}", step.words.join(" "));
+        let status = interrupts.run(&mut step.command())?;
+        if !status.success() && step.required {
+            bail!("{} failed ({status}); {yourself}", step.words.join(" "));
+        }
+    }
+    find_all().with_context(|| {
+        format!("{name} was installed, but its programs were not found; {yourself}")
+    })
 }
-
-const INSTALL_YOURSELF: &str = "install MariaDB 10.6 or later so that mariadbd and \
-     mariadb-install-db are in PATH, and run this again";
 
 fn find(program: &str) -> Option<PathBuf> {
     let elsewhere = || DIRECTORIES.iter().map(|dir| Path::new(dir).join(program));
@@ -75,29 +97,12 @@ const MANAGERS: [Manager; 4] = [
     Manager {
         program: "apt-get",
         refresh: &["update"],
-        install: &[
-            "-o",
-            "DPkg::Lock::Timeout=120",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "mariadb-server",
-        ],
+        install: &["-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends"],
         as_root: true,
     },
-    Manager {
-        program: "dnf",
-        refresh: &[],
-        install: &["install", "-y", "mariadb-server"],
-        as_root: true,
-    },
-    Manager {
-        program: "apk",
-        refresh: &[],
-        install: &["add", "--no-cache", "mariadb", "mariadb-client"],
-        as_root: true,
-    },
-    Manager { program: "brew", refresh: &[], install: &["install", "mariadb"], as_root: false },
+    Manager { program: "dnf", refresh: &[], install: &["install", "-y"], as_root: true },
+    Manager { program: "apk", refresh: &[], install: &["add", "--no-cache"], as_root: true },
+    Manager { program: "brew", refresh: &[], install: &["install"], as_root: false },
 ];
 
 /// What decides how packages can be installed here.
@@ -118,7 +123,7 @@ impl Platform {
     }
 }
 
-/// A command on the way to an installed MariaDB.
+/// A command on the way to what is wanted.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     words: Vec<&'static str>,
@@ -135,13 +140,21 @@ impl Step {
     }
 }
 
-fn choose(platform: &Platform) -> Result<Vec<Step>> {
+fn choose(wanted: &Wanted, platform: &Platform) -> Result<Vec<Step>> {
+    let Wanted { name, yourself, .. } = wanted;
     let mut needs_root = None;
-    for manager in MANAGERS.iter().filter(|manager| (platform.has)(manager.program)) {
+    for &(program, packages) in wanted.packages {
+        let Some(manager) = MANAGERS.iter().find(|manager| manager.program == program) else {
+            continue;
+        };
+        if !(platform.has)(program) {
+            continue;
+        }
+        let install = [manager.install, packages].concat();
         let sudo: &[&str] = match (manager.as_root, platform.is_root) {
             (true, true) | (false, false) => &[],
             (true, false) if !(platform.has)("sudo") => {
-                needs_root.get_or_insert(manager);
+                needs_root.get_or_insert((program, install));
                 continue;
             }
             (true, false) if platform.interactive => &["sudo"],
@@ -149,26 +162,26 @@ fn choose(platform: &Platform) -> Result<Vec<Step>> {
             (false, true) => continue,
         };
         // `env`, because sudo drops the environment.
-        let environment: &[&str] = match manager.program {
+        let environment: &[&str] = match program {
             "apt-get" => &["env", "DEBIAN_FRONTEND=noninteractive"],
             _ => &[],
         };
         let step = |args: &[&'static str], required| Step {
-            words: [sudo, environment, &[manager.program], args].concat(),
+            words: [sudo, environment, &[program], args].concat(),
             required,
         };
         let refresh = (!manager.refresh.is_empty()).then(|| step(manager.refresh, false));
-        return Ok(refresh.into_iter().chain([step(manager.install, true)]).collect());
+        return Ok(refresh.into_iter().chain([step(&install, true)]).collect());
     }
-    if let Some(Manager { program, install, .. }) = needs_root {
+    if let Some((program, install)) = needs_root {
         bail!(
-            "MariaDB is missing, and {program} needs root, but there is no sudo here: \
+            "{name} is missing, and {program} needs root, but there is no sudo here: \
              run `{program} {}` as root, and run this again",
             install.join(" ")
         );
     }
-    let managers = MANAGERS.map(|manager| manager.program).join(", ");
-    bail!("MariaDB is missing, and none of {managers} can be used here; {INSTALL_YOURSELF}");
+    let managers: Vec<&str> = wanted.packages.iter().map(|&(program, _)| program).collect();
+    bail!("{name} is missing, and none of {} can be used here; {yourself}", managers.join(", "));
 }
 
 #[cfg(test)]
@@ -176,7 +189,7 @@ mod tests {
     use super::*;
 
     fn words(platform: &Platform) -> Vec<String> {
-        let steps = choose(platform).expect("a way to install");
+        let steps = choose(&MARIADB, platform).expect("a way to install");
         steps.iter().map(|step| step.words.join(" ")).collect()
     }
 
@@ -207,11 +220,11 @@ mod tests {
     fn where_nothing_can_be_installed_a_sentence_says_what_to_do() {
         let mut platform =
             Platform { has: |program| program == "dnf", is_root: false, interactive: true };
-        let error = choose(&platform).expect_err("no sudo").to_string();
+        let error = choose(&MARIADB, &platform).expect_err("no sudo").to_string();
         assert!(error.contains("run `dnf install -y mariadb-server` as root"), "{error}");
 
         platform.has = |_| false;
-        let error = choose(&platform).expect_err("no manager").to_string();
+        let error = choose(&MARIADB, &platform).expect_err("no manager").to_string();
         assert!(error.contains("none of apt-get, dnf, apk, brew can be used"), "{error}");
     }
 }

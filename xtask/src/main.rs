@@ -1,12 +1,15 @@
 //! Tasks of this workspace, run as `cargo xtask TASK`.
 //!
-//! Both tasks start a MariaDB server of their own, installing MariaDB first where it is
-//! missing, and leave neither process nor file behind, however they end.
+//! Both tasks start servers of their own, installing what is missing first, and leave
+//! neither process nor data behind, however they end.
 
+mod debian;
 mod install;
+mod instance;
 mod interrupt;
-mod mariadb;
+mod programs;
 mod reaper;
+mod server;
 mod test;
 
 use std::process::{Command, ExitCode, ExitStatus};
@@ -14,8 +17,9 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use instance::Instance;
 use interrupt::{Interrupts, Stopped};
-use mariadb::Instance;
+use server::{Choice, Server};
 
 /// The database that `cargo xtask mariadb` creates.
 const DATABASE: &str = "reelshift";
@@ -34,7 +38,15 @@ enum Task {
     /// The tests find the server in REELSHIFT_TEST_MYSQL_URL. `cargo nextest` runs them
     /// where it is installed, `cargo test` elsewhere. MariaDB is installed with apt-get,
     /// dnf, apk or brew if it is missing.
+    ///
+    /// Other servers are tested after it, with the tests that need a server only. They
+    /// are Debian's packages, which debootstrap downloads into $XDG_CACHE_HOME (or
+    /// ~/.cache)/reelshift/servers; remove a directory there to get a newer version.
     Test {
+        /// The servers to test on, in turn; a table at the end tells their versions
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
+        servers: Vec<Choice>,
+
         /// Passed to `cargo nextest run` or `cargo test`; documentation tests are then left out
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
@@ -67,9 +79,10 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<u8> {
     let interrupts = Interrupts::listen()?;
     match task {
-        Task::Test { args } => test::run(&args, &interrupts),
+        Task::Test { servers, args } => test::run(&Server::chosen(&servers), &args, &interrupts),
         Task::Mariadb { server_option, command } => {
-            let mut instance = Instance::start(Some(DATABASE), &server_option, &interrupts)?;
+            let mut instance =
+                Instance::start(Server::Default, Some(DATABASE), &server_option, &interrupts)?;
             let (program, args) = command.split_first().context("a command is required")?;
             let url = instance.url();
             let mut command = Command::new(program);

@@ -4,17 +4,21 @@
 //! watcher: a shell in a process group of its own that reads from a pipe. When the pipe
 //! ends without a farewell, it kills what it was told about and removes the directory.
 
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use crate::interrupt::spawn;
+use crate::interrupt::{Interrupts, spawn};
+
+/// Lines of a log to show when what wrote it fails.
+const LOG_LINES: usize = 30;
 
 /// `server` names a process group, `command` a process.
 const WATCHER: &str = r#"
@@ -44,9 +48,14 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new() -> Result<Self> {
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// A sandbox whose files can be moved to somewhere else in `parent`.
+    pub(crate) fn new_in(parent: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new()
-            .prefix("reelshift-mariadb-")
-            .tempdir()
+            .prefix("reelshift-server-")
+            .tempdir_in(parent)
             .context("no temporary directory can be made")?;
         let mut watcher = Command::new("/bin/sh");
         watcher.args(["-c", WATCHER, "reelshift-watcher"]).arg(dir.path());
@@ -66,6 +75,37 @@ impl Sandbox {
         let group = Group(spawn(command.process_group(0))?);
         self.tell("server", group.0.id())?;
         Ok(group)
+    }
+
+    /// Runs a command to its end, out of reach of a Ctrl-C, its output in `NAME.log`.
+    /// The error shows the end of it.
+    pub(crate) fn run_to_end(
+        &mut self,
+        command: &mut Command,
+        name: &str,
+        interrupts: &Interrupts,
+    ) -> Result<()> {
+        let log = self.log(command, name)?;
+        let mut group = self.spawn(command)?;
+        let status = loop {
+            if let Some(status) = group.leader().try_wait()? {
+                break status;
+            }
+            interrupts.pause(Duration::from_millis(20))?;
+        };
+        if !status.success() {
+            bail!("{} failed ({status}): {}", command.get_program().display(), end_of(&log));
+        }
+        Ok(())
+    }
+
+    /// From here on `command` writes to a new `NAME.log`.
+    pub(crate) fn log(&self, command: &mut Command, name: &str) -> Result<PathBuf> {
+        let path = self.path().join(format!("{name}.log"));
+        let file = File::create(&path).context("a log file cannot be made")?;
+        let copy = file.try_clone().context("a log file cannot be shared")?;
+        command.stdout(file).stderr(copy);
+        Ok(path)
     }
 
     /// From here on `command` is terminated if this process is killed.
@@ -96,11 +136,20 @@ impl Drop for Sandbox {
     }
 }
 
+/// The end of a log, for an error that is reported after the log is gone.
+pub(crate) fn end_of(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let Ok(text) = text else { return "it wrote no log".into() };
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.len().saturating_sub(LOG_LINES);
+    format!("its log ends\n{}", lines[start..].join("\n"))
+}
+
 /// A process that was killed a moment ago may add a last file to what is being removed.
 fn remove(dir: &Path) {
     let mut tries = 1..=20;
     while dir.exists()
-        && let Err(error) = std::fs::remove_dir_all(dir)
+        && let Err(error) = fs::remove_dir_all(dir)
     {
         if tries.next().is_none() {
             eprintln!("xtask: {} cannot be removed: {error}", dir.display());

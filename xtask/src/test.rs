@@ -1,4 +1,5 @@
-//! `cargo xtask test`: the workspace's tests, with a server for those that need one.
+//! `cargo xtask test`: the workspace's tests, with a server for those that need one; and
+//! those again on other servers.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -6,14 +7,30 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::exit_code;
-use crate::interrupt::Interrupts;
-use crate::mariadb::Instance;
+use crate::instance::Instance;
+use crate::interrupt::{Interrupts, Stopped};
+use crate::server::Server;
 
 /// Where tests find the server.
 pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
 
-/// Builds the binary, then runs all tests; returns the first exit code that is not 0.
-pub(crate) fn run(args: &[String], interrupts: &Interrupts) -> Result<u8> {
+/// Names the server to the tests, for their messages.
+const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
+
+/// The packages whose tests need a server.
+const NEED_A_SERVER: [&str; 2] = ["reelshift-store-mysql", "reelshift-tests"];
+
+/// What became of the tests on one server.
+struct Outcome {
+    server: Server,
+    /// None if it did not start.
+    version: Option<String>,
+    code: u8,
+}
+
+/// Builds the binary, then runs the tests on each server; returns the first exit code
+/// that is not 0.
+pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) -> Result<u8> {
     // Without a server: an error of the compiler comes at once. The same features as in
     // the tests, so that nothing is compiled twice.
     let build = ["build", "--workspace", "--all-features", "--bin", "reelshift"];
@@ -22,34 +39,81 @@ pub(crate) fn run(args: &[String], interrupts: &Interrupts) -> Result<u8> {
         return Ok(exit_code(built));
     }
 
-    let mut instance = Instance::start(None, &[], interrupts)?;
+    let nextest = nextest_is_installed();
+    let mut outcomes = Vec::new();
+    for &server in servers {
+        let commands = commands(server, nextest, args);
+        let mut outcome = Outcome { server, version: None, code: 0 };
+        if let Err(error) = test_on(&mut outcome, &commands, interrupts) {
+            if error.is::<Stopped>() {
+                return Err(error);
+            }
+            eprintln!("xtask: {}: {error:#}", server.name());
+            outcome.code = outcome.code.max(1);
+        }
+        outcomes.push(outcome);
+    }
+    println!("\n{}", table(&outcomes));
+    Ok(outcomes.iter().map(|outcome| outcome.code).find(|&code| code != 0).unwrap_or(0))
+}
+
+fn test_on(outcome: &mut Outcome, commands: &[Vec<String>], interrupts: &Interrupts) -> Result<()> {
+    let server = outcome.server;
+    let mut instance = Instance::start(server, None, &[], interrupts)?;
+    outcome.version = Some(instance.version().to_owned());
     let url = instance.url();
-    let mut code = 0;
-    for words in commands(nextest_is_installed(), args) {
-        let status = instance.run(cargo().args(words).env(URL_VARIABLE, &url), interrupts)?;
-        if code == 0 {
-            code = exit_code(status);
+    for words in commands {
+        let mut cargo = cargo();
+        cargo.args(words).env(URL_VARIABLE, &url).env(SERVER_VARIABLE, server.name());
+        let status = instance.run(&mut cargo, interrupts)?;
+        if outcome.code == 0 {
+            outcome.code = exit_code(status);
         }
     }
-    Ok(code)
+    Ok(())
+}
+
+/// A line for each server.
+fn table(outcomes: &[Outcome]) -> String {
+    let rows = outcomes.iter().map(|Outcome { server, version, code }| {
+        let result = match (version, code) {
+            (None, _) => "not tested".into(),
+            (Some(_), 0) => "passed".into(),
+            (Some(_), code) => format!("failed (exit code {code})"),
+        };
+        [server.name().into(), version.clone().unwrap_or_else(|| "unknown".into()), result]
+    });
+    let heading = ["server", "version", "tests"].map(str::to_owned);
+    let rows: Vec<[String; 3]> = std::iter::once(heading).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let line = |[name, version, result]: &[String; 3]| {
+        format!("{name:first$}  {version:second$}  {result}")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The arguments of each cargo to run. Those of the user choose tests, in nextest's
 /// language or in cargo's; documentation tests understand neither.
-fn commands(nextest: bool, args: &[String]) -> Vec<Vec<String>> {
+fn commands(server: Server, nextest: bool, args: &[String]) -> Vec<Vec<String>> {
     // Beside `--workspace`, cargo ignores `-p`.
     let mut options = args.iter().take_while(|arg| *arg != "--");
     let chosen = options.any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let scope: &[&str] = if chosen { &[] } else { &["--workspace"] };
+    let everything = server == Server::Default;
+    let scope = match (chosen, everything) {
+        (true, _) => Vec::new(),
+        (false, true) => vec!["--workspace"],
+        (false, false) => NEED_A_SERVER.iter().flat_map(|package| ["-p", package]).collect(),
+    };
     let with_scope = |words: &[&str]| -> Vec<String> {
-        words.iter().chain(scope).chain(&["--all-features"]).map(ToString::to_string).collect()
+        words.iter().chain(&scope).chain(&["--all-features"]).map(ToString::to_string).collect()
     };
     let mut commands = if nextest {
         vec![with_scope(&["nextest", "run"]), with_scope(&["test", "--doc"])]
     } else {
         vec![with_scope(&["test", "--no-fail-fast"])]
     };
-    if !args.is_empty() {
+    if !args.is_empty() || !everything {
         commands.truncate(1);
         commands[0].extend_from_slice(args);
     }
@@ -95,10 +159,16 @@ fn remove_variables(command: &mut Command, unwanted: impl Fn(&str) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Choice;
+
+    fn lines_on(server: Choice, nextest: bool, args: &[&str]) -> Vec<String> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let [server] = Server::chosen(&[server])[..] else { panic!("one server") };
+        commands(server, nextest, &args).iter().map(|words| words.join(" ")).collect()
+    }
 
     fn lines(nextest: bool, args: &[&str]) -> Vec<String> {
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        commands(nextest, &args).iter().map(|words| words.join(" ")).collect()
+        lines_on(Choice::Default, nextest, args)
     }
 
     #[test]
@@ -112,5 +182,36 @@ mod tests {
         assert_eq!(lines(false, &["--", "-p"]), [format!("{plain} -- -p")]);
         let package = "nextest run --all-features -p xtask";
         assert_eq!(lines(true, &["-p", "xtask"]), [package]);
+    }
+
+    #[test]
+    fn other_servers_get_the_tests_that_need_one() {
+        let nextest = "nextest run -p reelshift-store-mysql -p reelshift-tests --all-features";
+        assert_eq!(lines_on(Choice::Mysql, true, &[]), [nextest]);
+        assert_eq!(lines_on(Choice::Mysql, true, &["claim"]), [format!("{nextest} claim")]);
+        let package = "test --no-fail-fast --all-features -p reelshift-tests";
+        assert_eq!(lines_on(Choice::Mariadb11_8, false, &["-p", "reelshift-tests"]), [package]);
+    }
+
+    #[test]
+    fn the_table_tells_versions_and_results() {
+        let [default, mysql, mariadb] = Server::chosen(&[Choice::All])[..] else {
+            panic!("three servers")
+        };
+        let outcome = |server, version: Option<&str>, code| Outcome {
+            server,
+            version: version.map(str::to_owned),
+            code,
+        };
+        let outcomes = [
+            outcome(default, Some("MariaDB 10.11.14"), 0),
+            outcome(mysql, Some("MySQL 9.7.4"), 100),
+            outcome(mariadb, None, 1),
+        ];
+        let expected = "server        version           tests\n\
+                        default       MariaDB 10.11.14  passed\n\
+                        mysql         MySQL 9.7.4       failed (exit code 100)\n\
+                        mariadb-11.8  unknown           not tested";
+        assert_eq!(table(&outcomes), expected);
     }
 }

@@ -64,7 +64,10 @@ pub async fn run(database: &str, args: &ImpactArgs) -> Result<()> {
         reelshift.push(say(application.take(phase)?));
     }
     application.stop().await?;
-    Process::start(database, &["validate"])?.finish().await.context("validation found a difference")?;
+    Process::start(database, &["validate"])?
+        .finish()
+        .await
+        .context("validation found a difference")?;
     let unchanged = untouched_digest(&pool).await? == before;
 
     eprintln!("the specification's own statements, on a table of its own");

@@ -28,7 +28,10 @@ const CREATE: &str = "CREATE TABLE videos (
 
 /// Makes the table and fills it; the same rows for the same `seed`.
 pub async fn fill(pool: &MySqlPool, videos: u32, seed: u64) -> Result<()> {
-    sqlx::query(CREATE).execute(pool).await.context("cannot make `videos`: is the database empty?")?;
+    sqlx::query(CREATE)
+        .execute(pool)
+        .await
+        .context("cannot make `videos`: is the database empty?")?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut made = 0;
     while made < videos {

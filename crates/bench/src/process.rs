@@ -66,10 +66,11 @@ impl Process {
 
     /// The kernel keeps the high-water mark (`VmHWM`) while the process lives.
     fn watch(&mut self) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let kib = status.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        });
         self.largest_bytes = self.largest_bytes.max(kib.unwrap_or(0) * 1_024);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reelshift_plan::Flag;
 use uuid::Uuid;
 
 use crate::filter::Condition;
@@ -44,14 +45,26 @@ pub struct Global {
     pub verbose: u8,
 }
 
+/// The hidden command that is the demo's application.
+pub const DEMO_APPLICATION: &str = "demo-application";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The demo's application, which the demo starts by itself
+    #[command(name = DEMO_APPLICATION, hide = true)]
+    DemoApplication,
     /// Make a legacy database with video files, migrate it with two workers, show it all
     Demo(DemoArgs),
     /// Analyse the legacy database: rows, sizes, states, surprises
     Inspect,
+    /// Check everything and show what would be done, with locks and durations; changes nothing
+    Plan,
     /// Apply a phase's schema steps, journaled; resumes where it stopped
     Apply(ApplyArgs),
+    /// Go back to how the database was, phase by phase or to before expand, losing nothing
+    Rollback(RollbackArgs),
+    /// Bring back what a rollback archived, after a new expand
+    Restore(RestoreArgs),
     /// Plan a run and enqueue its batches
     Enqueue(EnqueueArgs),
     /// Execute batches until told to stop
@@ -62,6 +75,10 @@ pub enum Command {
     Errors(ErrorsArgs),
     /// Enqueue failed batches and quarantined items again
     Rerun(RerunArgs),
+    /// Show or change the feature flags, for every process
+    Flags(FlagsArgs),
+    /// Show the status of one video, as the feature flags have the application see it
+    Video(VideoArgs),
     /// Compare every row with what the specification says it must hold
     Validate,
 }
@@ -87,14 +104,79 @@ pub struct DemoArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AppliedPhase {
-    /// New columns, tables and reelshift's own ledger
+    /// New columns, tables, the bridge and reelshift's own ledger
     Expand,
+    /// The specification's indexes and the dashboard's view
+    Index,
+    /// Triggers that follow the states and queue notifications
+    Automate,
 }
 
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     /// The phase
     pub phase: AppliedPhase,
+
+    /// How long to try a step whose table is locked, before saying who holds the lock
+    #[arg(long, env = "REELSHIFT_LOCK_PATIENCE", default_value = "10min", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub lock_patience: Duration,
+
+    /// Let the server copy this table where it knows no other way, which keeps writers out
+    /// while it lasts; asks first
+    #[arg(long, value_name = "TABLE")]
+    pub allow_copy: Vec<String>,
+
+    /// Answer every question with yes
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// How far back: to the end of a phase, or to before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RollbackTarget {
+    /// Everything but reelshift's own tables is undone
+    Legacy,
+    /// As rollout: what the backfill filled in stays, flags are switched off
+    Expand,
+    /// As rollout, and flags are switched off
+    Backfill,
+    /// The indexes, the view and the triggers of index and automate are undone
+    Rollout,
+    /// The triggers of automate are undone
+    Index,
+}
+
+impl std::fmt::Display for RollbackTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The phase whose end to go back to
+    #[arg(long, default_value_t = RollbackTarget::Legacy, value_name = "PHASE", value_enum)]
+    pub to: RollbackTarget,
+
+    /// Write what the new columns and tables hold into files in this directory first
+    #[arg(long, value_name = "DIR", conflicts_with = "discard")]
+    pub archive: Option<PathBuf>,
+
+    /// Drop what the new columns and tables hold
+    #[arg(long)]
+    pub discard: bool,
+
+    /// Drop reelshift's own tables too, last of all: runs, errors' batches, flags, journal
+    #[arg(long)]
+    pub purge: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Where `rollback --archive` wrote it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +299,49 @@ pub struct RerunArgs {
     /// Show what would be enqueued, change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FlagsArgs {
+    #[command(subcommand)]
+    pub action: FlagsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FlagsAction {
+    /// Show every flag, since when, and who set it
+    List {
+        /// The newest changes to list below
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+        changes: u32,
+    },
+    /// Switch a flag on for every video
+    Enable {
+        /// enhanced_video_processing, realtime_notifications, advanced_error_handling or
+        /// performance_monitoring
+        flag: Flag,
+    },
+    /// Switch a flag off
+    Disable {
+        /// As in enable
+        flag: Flag,
+    },
+    /// Switch a flag on for a share of the videos, chosen by a stable hash of their ids
+    Rollout {
+        /// As in enable
+        flag: Flag,
+        /// 0 to 100; 0 is off
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: u8,
+    },
+    /// Switch off all but performance_monitoring, at once
+    EmergencyDisable,
+}
+
+#[derive(Debug, Args)]
+pub struct VideoArgs {
+    /// The video's id
+    pub id: String,
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct File {
     pub database: Option<String>,
     /// As `--media-root`.
     pub media_root: Option<PathBuf>,
-    /// As `work --concurrency`; at least 1.
+    /// As `work --concurrency`; 1 to 1,024.
     pub concurrency: Option<u16>,
 }
 
@@ -35,12 +35,14 @@ impl File {
             None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
             None => return Ok(Self::default()),
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Usage(format!("cannot read the settings in {}: {error}", path.display())))?;
-        let file: Self = toml::from_str(&text)
-            .map_err(|error| Usage(format!("the settings in {} are wrong: {}", path.display(), error.message())))?;
-        if file.concurrency == Some(0) {
-            return Err(Usage(format!("{}: concurrency must be at least 1", path.display())).into());
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Usage(format!("cannot read the settings in {}: {error}", path.display()))
+        })?;
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
+        })?;
+        if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
+            return Err(Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into());
         }
         Ok(file)
     }

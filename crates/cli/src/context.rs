@@ -61,9 +61,14 @@ impl Context {
         !self.json && std::io::stderr().is_terminal()
     }
 
+    /// Whether a question can be asked: somebody sees it, and somebody can answer.
+    pub fn asks(&self) -> bool {
+        self.draws() && std::io::stdin().is_terminal()
+    }
+
     /// Prints the one JSON document of a command.
     pub fn print_json(&self, document: &impl serde::Serialize) -> Result<()> {
-        anstream::println!("{}", serde_json::to_string_pretty(document)?);
+        crate::look::say!("{}", serde_json::to_string_pretty(document)?);
         Ok(())
     }
 }

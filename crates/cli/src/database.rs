@@ -32,8 +32,10 @@ pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
             Ok(Arc::new(reelshift_store_mysql::connect(url, options).await?))
         }
         Some("sqlite") => {
-            let options =
-                reelshift_store_sqlite::ConnectOptions { max_connections: connections, create: false };
+            let options = reelshift_store_sqlite::ConnectOptions {
+                max_connections: connections,
+                create: false,
+            };
             Ok(Arc::new(reelshift_store_sqlite::connect(url, options).await?))
         }
         // The URL itself is not repeated: it may hold a password.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use reelshift_archive::ArchiveError;
 use reelshift_store::StoreError;
 use reelshift_worker::WorkerError;
 
@@ -50,6 +51,32 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Done, but not as it should be: exit code 1.
+#[derive(Debug)]
+pub struct Failed(pub String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// The error and its causes in one line; a cause that its error names already is not
+/// said twice.
+pub fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
+}
+
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     let store = error.downcast_ref::<StoreError>().or_else(|| {
@@ -58,12 +85,18 @@ pub fn code(error: &anyhow::Error) -> u8 {
             WorkerError::Media(_) | WorkerError::Fleet(_) => None,
         })
     });
+    let archive = error.downcast_ref::<ArchiveError>();
+    let store = store.or(match archive {
+        Some(ArchiveError::Store(error)) => Some(error),
+        _ => None,
+    });
     match store {
         Some(StoreError::Refused(_)) => 4,
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
         None if error.is::<Usage>() => 2,
         None if error.is::<Refused>() => 4,
+        None if matches!(archive, Some(ArchiveError::Refused(_) | ArchiveError::Damaged { .. })) => 4,
         None => 1,
     }
 }

@@ -54,7 +54,9 @@ pub fn filter(conditions: &[Condition]) -> Result<VideoFilter, String> {
             }
         };
         if let Some(key) = given_before {
-            return Err(format!("--where {key}=… is given twice: all conditions must hold, so give it once"));
+            return Err(format!(
+                "--where {key}=… is given twice: all conditions must hold, so give it once"
+            ));
         }
     }
     Ok(filter)
@@ -73,7 +75,10 @@ mod tests {
         let filter = filter(&conditions).expect("each key once");
         assert_eq!(filter.project.as_deref(), Some("p=1"));
         assert_eq!(filter.status.as_deref(), Some(""));
-        assert_eq!(filter.created_after.map(|time| time.to_rfc3339()).as_deref(), Some("2026-01-31T00:00:00+00:00"));
+        assert_eq!(
+            filter.created_after.map(|time| time.to_rfc3339()).as_deref(),
+            Some("2026-01-31T00:00:00+00:00")
+        );
         assert!("1=1; DROP TABLE videos".parse::<Condition>().is_err());
         assert!("created-before=yesterday".parse::<Condition>().is_err());
     }

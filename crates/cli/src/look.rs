@@ -7,6 +7,28 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{HumanBytes, HumanCount};
 use reelshift_plan::RunState;
 
+/// Prints a line on standard output. A reader that has gone (`| head`) ends the program
+/// quietly; a full disk ends it with a sentence.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    use std::io::{ErrorKind, Write};
+    let mut out = anstream::stdout().lock();
+    if let Err(error) = out.write_fmt(text).and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+        if error.kind() == ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        anstream::eprintln!("error: cannot write to standard output: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// As `println!`, through [`line`].
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::look::line(format_args!($($text)*))
+    };
+}
+pub(crate) use say;
+
 /// A table that fits the terminal, without ruling.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -84,7 +106,9 @@ pub fn percent(done: u64, total: u64) -> String {
 pub fn state(value: RunState) -> String {
     use owo_colors::OwoColorize;
     match value {
-        RunState::Planning | RunState::Running | RunState::Sweeping => value.cyan().bold().to_string(),
+        RunState::Planning | RunState::Running | RunState::Sweeping => {
+            value.cyan().bold().to_string()
+        }
         RunState::Done => value.green().bold().to_string(),
         RunState::Failed => value.red().bold().to_string(),
         RunState::Paused | RunState::Cancelled => value.yellow().bold().to_string(),

@@ -9,9 +9,11 @@ mod database;
 mod exit;
 mod filter;
 mod look;
+mod waiting;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use owo_colors::OwoColorize;
@@ -22,14 +24,21 @@ use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::exit::Outcome;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// A read of a dead file server keeps its thread for ever; the process ends without it.
+const ABANDON: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.global.verbose);
-    match run(cli).await {
+    let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        let ended = runtime.block_on(run(cli));
+        runtime.shutdown_timeout(ABANDON);
+        ended
+    });
+    match ended {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            anstream::eprintln!("{} {error:#}", "error:".red().bold());
+            anstream::eprintln!("{} {}", "error:".red().bold(), exit::sentence(&error));
             ExitCode::from(exit::code(&error))
         }
     }
@@ -38,17 +47,39 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone()));
-    let context = Context::new(&cli.global, stop)?;
-    match cli.command {
-        Command::Demo(args) => commands::demo::run(&context, &args).await,
-        Command::Inspect => commands::inspect::run(&context).await,
-        Command::Apply(args) => commands::apply::run(&context, &args).await,
-        Command::Enqueue(args) => commands::enqueue::run(&context, &args).await,
-        Command::Work(args) => commands::work::run(&context, &args).await,
-        Command::Status(args) => commands::status::run(&context, &args).await,
-        Command::Errors(args) => commands::errors::run(&context, &args).await,
-        Command::Rerun(args) => commands::rerun::run(&context, &args).await,
-        Command::Validate => commands::validate::run(&context).await,
+    let context = Context::new(&cli.global, stop.clone())?;
+    // These end by themselves when told to stop, in good order.
+    let orderly = matches!(
+        cli.command,
+        Command::Demo(_) | Command::Enqueue(_) | Command::Work(_) | Command::Status(_)
+    );
+    tokio::select! {
+        ended = command(&context, cli.command) => ended,
+        () = stop.cancelled(), if !orderly => {
+            anyhow::bail!("interrupted: what was done is kept, and the same command goes on from there")
+        }
+    }
+}
+
+async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::DemoApplication => {
+            commands::demo::application::run(context.given_url().unwrap_or_default()).await
+        }
+        Command::Demo(args) => commands::demo::run(context, &args).await,
+        Command::Inspect => commands::inspect::run(context).await,
+        Command::Plan => commands::plan::run(context).await,
+        Command::Apply(args) => commands::apply::run(context, &args).await,
+        Command::Rollback(args) => commands::rollback::run(context, &args).await,
+        Command::Restore(args) => commands::restore::run(context, &args).await,
+        Command::Enqueue(args) => commands::enqueue::run(context, &args).await,
+        Command::Work(args) => commands::work::run(context, &args).await,
+        Command::Status(args) => commands::status::run(context, &args).await,
+        Command::Errors(args) => commands::errors::run(context, &args).await,
+        Command::Rerun(args) => commands::rerun::run(context, &args).await,
+        Command::Flags(args) => commands::flags::run(context, &args).await,
+        Command::Video(args) => commands::video::run(context, &args).await,
+        Command::Validate => commands::validate::run(context).await,
     }
 }
 

@@ -24,7 +24,12 @@ impl<T> FileBatcher<T> {
     /// `max_bytes` per batch, at most `max_files` files; both at least 1.
     #[must_use]
     pub fn new(max_bytes: u64, max_files: usize) -> Self {
-        Self { max_bytes: max_bytes.max(1), max_files: max_files.max(1), files: Vec::new(), bytes: 0 }
+        Self {
+            max_bytes: max_bytes.max(1),
+            max_files: max_files.max(1),
+            files: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Adds a file of `bytes` bytes; returns the batch that this completes.

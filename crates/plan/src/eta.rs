@@ -32,7 +32,8 @@ impl Rate {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let now = units as f64 / elapsed.as_secs_f64();
         let weight = 0.5_f64.powf(elapsed.as_secs_f64() / self.half_life.as_secs_f64());
-        self.per_second = Some(self.per_second.map_or(now, |old| old * weight + now * (1.0 - weight)));
+        self.per_second =
+            Some(self.per_second.map_or(now, |old| old * weight + now * (1.0 - weight)));
     }
 
     /// Units per second; zero before anything was observed.

@@ -6,11 +6,14 @@ pub mod backoff;
 pub mod batching;
 pub mod chunk;
 pub mod eta;
+pub mod forecast;
 pub mod phase;
+pub mod rollout;
 pub mod state;
 
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
 pub use chunk::ChunkSizer;
 pub use phase::Phase;
+pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName};

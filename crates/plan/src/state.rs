@@ -195,7 +195,10 @@ mod tests {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
         let unknown = "cooking".parse::<JobKind>().expect_err("not a kind");
-        assert_eq!(unknown.to_string(), "unknown job kind `cooking`: expected one of backfill, hash");
+        assert_eq!(
+            unknown.to_string(),
+            "unknown job kind `cooking`: expected one of backfill, hash"
+        );
     }
 
     #[test]

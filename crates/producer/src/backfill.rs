@@ -18,7 +18,11 @@ pub(crate) async fn plan<F: FnMut(&Progress) + Send>(
     sink: &mut BatchSink<'_, F>,
     stop: &CancellationToken,
 ) -> Result<bool> {
-    let rows = if run.round == 0 { run.plan.batch_rows } else { run.plan.batch_rows.saturating_mul(SWEEP_FACTOR) };
+    let rows = if run.round == 0 {
+        run.plan.batch_rows
+    } else {
+        run.plan.batch_rows.saturating_mul(SWEEP_FACTOR)
+    };
     let mut after = run.planned_to.clone();
     while let Some(window) = store.window(after.as_deref(), rows, &run.plan.filter).await? {
         if stop.is_cancelled() {

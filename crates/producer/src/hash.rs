@@ -46,7 +46,10 @@ pub(crate) async fn plan<F: FnMut(&Progress) + Send>(
     Ok(true)
 }
 
-async fn add<F: FnMut(&Progress) + Send>(sink: &mut BatchSink<'_, F>, batch: FileBatch<String>) -> Result<()> {
+async fn add<F: FnMut(&Progress) + Send>(
+    sink: &mut BatchSink<'_, F>,
+    batch: FileBatch<String>,
+) -> Result<()> {
     let position = batch.files.last().cloned().unwrap_or_default();
     let rows = batch.files.len() as u64;
     sink.add(Bounds::Items(batch.files), rows, batch.bytes);

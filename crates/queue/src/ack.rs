@@ -21,6 +21,8 @@ pub type DescribePanic = Arc<dyn Fn(&Claimed, &str) -> ErrorRecord + Send + Sync
 
 /// How long to wait before an end is written again.
 const RETRY: Duration = Duration::from_millis(500);
+/// The same where the database refuses it: until somebody mends that.
+const REFUSED: Duration = Duration::from_secs(5);
 /// Ends written in one transaction.
 const MOST: usize = 512;
 
@@ -28,7 +30,12 @@ const MOST: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Ended {
     Done(Finished),
-    Failed { lease: Lease, retry: bool, delay: Duration, error: Box<ErrorRecord> },
+    Failed {
+        lease: Lease,
+        retry: bool,
+        delay: Duration,
+        error: Box<ErrorRecord>,
+    },
     Returned(Lease),
     /// Nothing to write: the lease is somebody else's.
     Lost,
@@ -56,7 +63,11 @@ impl Acknowledge<()> for LedgerAck {
     type Error = Closed;
     type Future = Ready<Result<(), Closed>>;
 
-    fn ack(&mut self, result: &Result<(), BoxDynError>, context: &ExecutionContext) -> Self::Future {
+    fn ack(
+        &mut self,
+        result: &Result<(), BoxDynError>,
+        context: &ExecutionContext,
+    ) -> Self::Future {
         let Some(batch) = context.data().get::<Arc<Claimed>>() else {
             return ready(Err(Closed));
         };
@@ -82,7 +93,11 @@ impl Acknowledge<()> for LedgerAck {
 }
 
 /// Writes ends until the channel is closed and empty.
-pub(crate) async fn flush(store: SharedStore, mut ended: mpsc::UnboundedReceiver<Ended>, slots: Arc<Slots>) {
+pub(crate) async fn flush(
+    store: SharedStore,
+    mut ended: mpsc::UnboundedReceiver<Ended>,
+    slots: Arc<Slots>,
+) {
     let mut gathered = Vec::with_capacity(MOST);
     while ended.recv_many(&mut gathered, MOST).await > 0 {
         let count = gathered.len();
@@ -102,13 +117,15 @@ pub(crate) async fn flush(store: SharedStore, mut ended: mpsc::UnboundedReceiver
             persist("finished batches", || async { store.finish(&finished).await.map(drop) }).await;
         }
         if !returned.is_empty() {
-            persist("returned batches", || async { store.release(&returned).await.map(drop) }).await;
+            persist("returned batches", || async { store.release(&returned).await.map(drop) })
+                .await;
         }
         slots.free(count);
     }
 }
 
-/// Ends a failed attempt. Its error row is written even where the lease was lost.
+/// Ends a failed attempt. Where the lease was lost the attempt goes on elsewhere: it did
+/// not fail, and has no error row.
 async fn fail(
     store: &SharedStore,
     lease: Lease,
@@ -117,7 +134,7 @@ async fn fail(
     error: &ErrorRecord,
 ) -> reelshift_store::Result<()> {
     match store.fail_attempt(lease, retry, delay, error).await {
-        Err(StoreError::LeaseLost) => store.record_errors(std::slice::from_ref(error)).await,
+        Err(StoreError::LeaseLost) => Ok(()),
         other => other.map(drop),
     }
 }
@@ -133,10 +150,11 @@ where
                 tracing::warn!(what, %error, "could not be written yet, trying again");
                 tokio::time::sleep(RETRY).await;
             }
-            // The lease ends with our heartbeat at the latest, and another worker goes on.
+            // Something in the database forbids it, a trigger of somebody else's perhaps.
+            // How an attempt ended is not thrown away: it is said until it is mended.
             Err(error) => {
-                tracing::error!(what, %error, "could not be written");
-                return;
+                tracing::error!(what, %error, "the database refuses it, trying again");
+                tokio::time::sleep(REFUSED).await;
             }
         }
     }

@@ -41,6 +41,9 @@ pub(crate) struct Slots {
     freed: Notify,
     /// Seconds that recent batches took, averaged.
     batch_seconds: Mutex<Option<f64>>,
+    /// Doubles with every claim that found batches: a worker that has just started leaves
+    /// some to those that start with it.
+    most_ahead: AtomicUsize,
 }
 
 impl Slots {
@@ -50,6 +53,7 @@ impl Slots {
             held: AtomicUsize::new(0),
             freed: Notify::new(),
             batch_seconds: Mutex::new(None),
+            most_ahead: AtomicUsize::new(1),
         }
     }
 
@@ -63,9 +67,17 @@ impl Slots {
         )]
         let ahead = seconds.map_or(0, |seconds| {
             let batches = CLAIM_AHEAD.as_secs_f64() * self.concurrency as f64 / seconds.max(1e-6);
-            batches.min(MOST_AHEAD as f64) as usize
+            batches.min(self.most_ahead.load(Ordering::Relaxed) as f64) as usize
         });
         (self.concurrency + ahead).saturating_sub(self.held.load(Ordering::Acquire))
+    }
+
+    /// Learns how a claim went.
+    fn claimed(&self, batches: usize) {
+        self.held.fetch_add(batches, Ordering::AcqRel);
+        let most = self.most_ahead.load(Ordering::Relaxed);
+        self.most_ahead
+            .store(if batches == 0 { 1 } else { (most * 2).min(MOST_AHEAD) }, Ordering::Relaxed);
     }
 
     pub(crate) fn free(&self, count: usize) {
@@ -75,8 +87,10 @@ impl Slots {
 
     /// Learns how long a batch took in a handler.
     pub(crate) fn observe(&self, took: Duration) {
-        let mut seconds = self.batch_seconds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *seconds = Some(seconds.map_or(took.as_secs_f64(), |old| old * 0.8 + took.as_secs_f64() * 0.2));
+        let mut seconds =
+            self.batch_seconds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *seconds =
+            Some(seconds.map_or(took.as_secs_f64(), |old| old * 0.8 + took.as_secs_f64() * 0.2));
     }
 }
 
@@ -119,7 +133,8 @@ impl FleetBackend {
             out: claimed_in,
         };
         let claiming = tokio::spawn(claimer.run(stop.clone()));
-        let flushing = tokio::spawn(flush(Arc::clone(session.store()), ended_out, Arc::clone(&slots)));
+        let flushing =
+            tokio::spawn(flush(Arc::clone(session.store()), ended_out, Arc::clone(&slots)));
         Self {
             claimed,
             ack: LedgerAck { ended, describe_panic },
@@ -174,7 +189,11 @@ impl Backend for FleetBackend {
     type Task = Task<Arc<Claimed>>;
     type Error = std::convert::Infallible;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
@@ -194,7 +213,11 @@ impl Backend for FleetBackend {
         })
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Self::Error>> {
         if self.closing.is_none() {
             self.closing = Some(self.close());
         }
@@ -245,7 +268,7 @@ impl Claimer {
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
             match self.store.claim(self.worker, self.kind, wanted).await {
                 Ok(batches) if !batches.is_empty() => {
-                    self.slots.held.fetch_add(batches.len(), Ordering::AcqRel);
+                    self.slots.claimed(batches.len());
                     for batch in batches {
                         if let Err(unsent) = self.out.send(batch) {
                             // The backend was dropped unclosed; deregistering returns it.
@@ -254,7 +277,7 @@ impl Claimer {
                     }
                     continue;
                 }
-                Ok(_) => {}
+                Ok(_) => self.slots.claimed(0),
                 Err(error) => {
                     tracing::warn!(%error, kind = %self.kind, "could not claim batches, trying again");
                 }

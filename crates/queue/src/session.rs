@@ -122,7 +122,9 @@ async fn beat(
         ticks.tick().await;
         match store.heartbeat(worker, &activity.report("waiting for batches")).await {
             Ok(true) => {
-                steady.send_if_modified(|since| since.is_none() && since.replace(Instant::now()).is_none());
+                steady.send_if_modified(|since| {
+                    since.is_none() && since.replace(Instant::now()).is_none()
+                });
             }
             Ok(false) => {
                 tracing::warn!(%worker, "this worker was silent for too long: its leases went to others");
@@ -139,14 +141,19 @@ async fn beat(
 /// Takes back what silent workers hold. Only while our own heartbeat has been answered for
 /// a whole lease timeout: after an outage of the database everybody's heartbeat is old,
 /// and the first one back must not take everybody's work.
-async fn reap(store: SharedStore, times: Times, steady_since: tokio::sync::watch::Receiver<Option<Instant>>) {
+async fn reap(
+    store: SharedStore,
+    times: Times,
+    steady_since: tokio::sync::watch::Receiver<Option<Instant>>,
+) {
     let mut ticks = interval(times.reap);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = ticks.tick().await;
         // A process that was frozen itself has nothing to say about others yet.
         let frozen = due.elapsed() > times.heartbeat;
-        let steady = steady_since.borrow().is_some_and(|since| since.elapsed() >= times.lease_timeout);
+        let steady =
+            steady_since.borrow().is_some_and(|since| since.elapsed() >= times.lease_timeout);
         if frozen || !steady {
             continue;
         }

@@ -58,7 +58,7 @@ macro_rules! enum_part {
 
 pub(crate) const COMPARISONS: &[Comparison] = &[
     Comparison {
-        name: "integrity",
+        name: "data_integrity",
         description: "each video has exactly one row in video_processing_status",
         from: VIDEOS,
         id: "v.id",
@@ -149,7 +149,7 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "current_stage",
         description: "current_stage is the backfill's for the row's state, or the one that \
-                      tr_video_workflow_sync sets",
+                      tr_video_workflow_sync sets or leaves",
         from: VIDEOS_WITH_STATUS,
         id: "v.id",
         parts: &[Part {
@@ -161,14 +161,30 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
             ),
             found: "s.current_stage",
             differs: concat!(
-                "COALESCE(FIND_IN_SET(s.current_stage, ELT(",
+                "COALESCE(FIND_IN_SET(s.current_stage, ELT(IF(v.workflow_state <=> 'archived', 2, ",
                 position!(),
-                ", 'validation,failed', 'validation', 'ground_truth,inference', 'completed')), 0) = 0"
+                "), 'validation,failed', 'validation,ground_truth,inference,completed,failed', \
+                   'ground_truth,inference', 'completed')), 0) = 0"
             ),
         }],
     },
     Comparison {
-        name: "foreign_keys",
+        name: "state_consistency",
+        description: "a completed video's ground truth is completed, a failed one's failed or pending",
+        from: VIDEOS_WITH_STATUS,
+        id: "v.id",
+        parts: &[Part {
+            column: "ground_truth_status",
+            expected: "IF(v.workflow_state = 'completed', 'completed', 'failed or pending')",
+            found: "s.ground_truth_status",
+            differs: "s.id IS NOT NULL AND COALESCE(\
+                        (v.workflow_state = 'completed' AND NOT (s.ground_truth_status <=> 'completed')) \
+                        OR (v.workflow_state = 'failed' \
+                            AND COALESCE(s.ground_truth_status NOT IN ('failed', 'pending'), TRUE)), FALSE)",
+        }],
+    },
+    Comparison {
+        name: "foreign_key_validation",
         description: "each video_id of video_processing_status and processing_error_log is a video",
         from: STATUS,
         id: "s.video_id",
@@ -180,7 +196,7 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
         }],
     },
     Comparison {
-        name: "foreign_keys",
+        name: "foreign_key_validation",
         description: "",
         from: "processing_error_log s FORCE INDEX (idx_error_video_stage)",
         id: "s.video_id",

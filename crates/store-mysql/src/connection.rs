@@ -9,7 +9,9 @@ use reelshift_store::schema::Step;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Executor, MySqlConnection, MySqlPool};
 
+use crate::claim::LostClaims;
 use crate::contact::Contact;
+use crate::deadline;
 use crate::error::{Error, Result, number};
 use crate::schema::shipped_steps;
 use crate::server::Server;
@@ -45,6 +47,7 @@ pub struct MySqlStore {
     pub(crate) server: Server,
     pub(crate) steps: Arc<[Step]>,
     pub(crate) contact: Arc<Contact>,
+    pub(crate) lost_claims: Arc<LostClaims>,
 }
 
 impl std::fmt::Debug for MySqlStore {
@@ -83,7 +86,9 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         .max_connections(options.max_connections.max(1))
         .acquire_timeout(CONNECT_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT)
-        .test_before_acquire(true)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(deadline::answers(connection)))
+        .after_release(|connection, _| Box::pin(deadline::answers(connection)))
         .after_connect(move |connection, _| {
             let settings = Arc::clone(&settings);
             Box::pin(async move {
@@ -98,6 +103,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         server,
         steps: shipped_steps().into(),
         contact: Arc::new(Contact::begin()),
+        lost_claims: Arc::default(),
     })
 }
 
@@ -121,7 +127,7 @@ fn session_settings(server: &Server) -> String {
     format!(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET SESSION wait_timeout = {wait}, net_read_timeout = {wait}, net_write_timeout = {wait}, \
-         innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, \
+         innodb_lock_wait_timeout = 2, lock_wait_timeout = 3, \
          sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'\
          {product}, @enable_realtime_notifications = 0",
         wait = WAIT_TIMEOUT_SECONDS,

@@ -9,6 +9,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
+use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
 use crate::runs::cut;
 use crate::{error, id_list, row};
@@ -28,19 +29,24 @@ const ROWS_PER_INSERT: usize = 64;
 #[async_trait]
 impl Failures for MySqlStore {
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
-        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
-        insert(&mut transaction, errors, None).await?;
-        transaction.commit().await.map_err(Error::from)?;
-        Ok(())
+        within(SHORT, async {
+            let mut transaction = self.pool.begin().await?;
+            insert(&mut transaction, errors, None).await?;
+            transaction.commit().await.map_err(Error::from)
+        })
+        .await
     }
 
     async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
-        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
-        Ok(groups(&mut connection, selection, None).await?)
+        within(LONG, async {
+            let mut connection = self.pool.acquire().await?;
+            groups(&mut connection, selection, None).await
+        })
+        .await
     }
 
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>> {
-        Ok(entries(self, selection, limit).await?)
+        within(LONG, entries(self, selection, limit)).await
     }
 }
 

@@ -8,26 +8,27 @@ use reelshift_store::ledger::{
     Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
     RerunSelection, Run, WorkerActivity,
 };
-use reelshift_store::{ErrorRecord, Result};
+use reelshift_store::{ErrorRecord, Result, StoreError};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
+use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
 use crate::{claim, lease, rerun, runs, workers};
 
 #[async_trait]
 impl Ledger for MySqlStore {
     async fn create_run(&self, run: &NewRun) -> Result<CreatedRun> {
-        Ok(runs::create(self, run).await?)
+        within(SHORT, runs::create(self, run)).await
     }
 
     async fn run(&self, id: Uuid) -> Result<Option<Run>> {
         let mut connection = self.pool.acquire().await.map_err(Error::from)?;
-        Ok(runs::find(&mut connection, id).await?)
+        within(SHORT, runs::find(&mut connection, id)).await
     }
 
     async fn active_runs(&self, kind: Option<JobKind>) -> Result<Vec<Run>> {
-        Ok(runs::active(self, kind).await?)
+        within(SHORT, runs::active(self, kind)).await
     }
 
     async fn take_planning(
@@ -36,11 +37,11 @@ impl Ledger for MySqlStore {
         planner: &str,
         timeout: Duration,
     ) -> Result<Option<PlannerLease>> {
-        Ok(runs::take_planning(self, run, planner, timeout).await?)
+        within(SHORT, runs::take_planning(self, run, planner, timeout)).await
     }
 
     async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool> {
-        Ok(runs::planner_alive(self, run, timeout).await?)
+        within(SHORT, runs::planner_alive(self, run, timeout)).await
     }
 
     async fn add_batches(
@@ -49,27 +50,27 @@ impl Ledger for MySqlStore {
         planned_to: Option<&str>,
         batches: &[NewBatch],
     ) -> Result<()> {
-        Ok(runs::add_batches(self, lease, planned_to, batches).await?)
+        within(SHORT, runs::add_batches(self, lease, planned_to, batches)).await
     }
 
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {
-        Ok(runs::finish_planning(self, lease).await?)
+        within(SHORT, runs::finish_planning(self, lease)).await
     }
 
     async fn release_planning(&self, lease: &PlannerLease) -> Result<()> {
-        Ok(runs::release_planning(self, lease).await?)
+        within(SHORT, runs::release_planning(self, lease)).await
     }
 
     async fn settle(&self, run: Uuid) -> Result<RunState> {
-        Ok(runs::settle(self, run).await?)
+        within(SHORT, runs::settle(self, run)).await
     }
 
     async fn claim(&self, worker: Uuid, kind: JobKind, max: u32) -> Result<Vec<Claimed>> {
-        Ok(claim::claim(self, worker, kind, max).await?)
+        within(SHORT, claim::claim(self, worker, kind, max)).await
     }
 
     async fn finish(&self, finished: &[Finished]) -> Result<u64> {
-        Ok(lease::finish(self, finished).await?)
+        within(SHORT, lease::finish(self, finished)).await
     }
 
     async fn fail_attempt(
@@ -79,50 +80,48 @@ impl Ledger for MySqlStore {
         delay: Duration,
         error: &ErrorRecord,
     ) -> Result<BatchState> {
-        Ok(lease::fail_attempt(self, lease, retry, delay, error).await?)
+        within(SHORT, lease::fail_attempt(self, lease, retry, delay, error)).await
     }
 
     async fn release(&self, leases: &[Lease]) -> Result<u64> {
-        Ok(lease::release(self, leases).await?)
+        within(SHORT, lease::release(self, leases)).await
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
-        Ok(workers::register(self, worker).await?)
+        within(SHORT, workers::register(self, worker)).await
     }
 
     async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
-        let beat = workers::heartbeat(self, worker, activity).await.map_err(Into::into);
-        let reached =
-            !beat.as_ref().is_err_and(|error: &reelshift_store::StoreError| error.is_transient());
-        self.contact.heartbeat(reached);
+        let beat = within(SHORT, workers::heartbeat(self, worker, activity)).await;
+        // A lock that another holds is an answer of the database too.
+        self.contact.heartbeat(!matches!(beat, Err(StoreError::Transient { .. })));
         beat
     }
 
     async fn deregister_worker(&self, worker: Uuid) -> Result<()> {
-        Ok(workers::deregister(self, worker).await?)
+        within(SHORT, workers::deregister(self, worker)).await
     }
 
     async fn reap(&self, timeout: Duration) -> Result<u64> {
-        Ok(workers::reap(self, timeout).await?)
+        within(SHORT, workers::reap(self, timeout)).await
     }
 
     async fn has_open_work(&self) -> Result<bool> {
-        let open: i64 = sqlx::query_scalar(
+        let open = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM reelshift_runs \
                 WHERE state IN ('planning', 'running', 'sweeping')) \
               OR EXISTS (SELECT 1 FROM reelshift_batches WHERE leased_by IS NOT NULL)",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(Error::from)?;
+        );
+        let open: i64 =
+            within(SHORT, async { open.fetch_one(&self.pool).await.map_err(Error::from) }).await?;
         Ok(open != 0)
     }
 
     async fn pause_failing(&self) -> Result<Vec<Run>> {
-        Ok(runs::pause_failing(self).await?)
+        within(SHORT, runs::pause_failing(self)).await
     }
 
     async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun> {
-        Ok(rerun::rerun(self, selection).await?)
+        within(LONG, rerun::rerun(self, selection)).await
     }
 }

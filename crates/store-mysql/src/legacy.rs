@@ -1,27 +1,10 @@
-//! The legacy `videos` table: whether it can be migrated, and what depends on its key.
+//! The legacy `videos` table: what new tables take over from it. Whether it can be migrated
+//! is in [`crate::preflight`].
 
 use reelshift_store::StoreError;
-use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+use sqlx::{MySqlConnection, Row as _};
 
-use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-
-/// The specification's current schema.
-const LEGACY_COLUMNS: [&str; 13] = [
-    "id",
-    "filename",
-    "file_path",
-    "file_size",
-    "duration",
-    "fps",
-    "resolution",
-    "status",
-    "processing_status",
-    "ground_truth_generated",
-    "project_id",
-    "created_at",
-    "updated_at",
-];
 
 /// What new tables take over from `videos`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,125 +83,6 @@ pub(crate) async fn column_type(
         declared.push_str(&format!(" CHARACTER SET {charset} COLLATE {collation}"));
     }
     Ok(Some(declared))
-}
-
-/// The legacy table's and the server's fitness, one refusal a condition.
-pub(crate) async fn check(store: &MySqlStore) -> Result<()> {
-    if !store.server.is_supported() {
-        return Err(refused(format!(
-            "the server is {}, which cannot skip locked rows or add columns instantly: upgrade it to \
-             MariaDB 10.6 or MySQL 8.0.29 or later",
-            store.server
-        )));
-    }
-    let mut connection = store.pool.acquire().await?;
-    check_writable(&mut connection).await?;
-    check_table(&mut connection).await?;
-    check_columns(&mut connection).await?;
-    check_key(&mut connection).await
-}
-
-async fn check_writable(connection: &mut MySqlConnection) -> Result<()> {
-    for variable in ["read_only", "innodb_read_only"] {
-        let value: String =
-            sqlx::query_scalar(AssertSqlSafe(format!("SELECT CAST(@@global.{variable} AS CHAR)")))
-                .fetch_one(&mut *connection)
-                .await?;
-        if !matches!(value.as_str(), "0" | "OFF") {
-            return Err(refused(format!(
-                "the server is read-only ({variable} = {value}): connect to the primary"
-            )));
-        }
-    }
-    Ok(())
-}
-
-async fn check_table(connection: &mut MySqlConnection) -> Result<()> {
-    let row = sqlx::query(
-        "SELECT CAST(TABLE_TYPE AS CHAR) AS kind, CAST(ENGINE AS CHAR) AS engine_name \
-         FROM information_schema.TABLES \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else {
-        return Err(refused("this database has no table `videos`: check the database in the URL"));
-    };
-    let kind: String = row.try_get("kind")?;
-    if kind != "BASE TABLE" {
-        return Err(refused(format!(
-            "videos is a {}, not a table: connect to the database that holds the table",
-            kind.to_lowercase()
-        )));
-    }
-    let engine: Option<String> = row.try_get("engine_name")?;
-    if engine.as_deref() != Some("InnoDB") {
-        return Err(refused(format!(
-            "the engine of table videos is {}, which has no transactions: convert it with ALTER \
-             TABLE videos ENGINE=InnoDB",
-            engine.as_deref().unwrap_or("unknown")
-        )));
-    }
-    Ok(())
-}
-
-async fn check_columns(connection: &mut MySqlConnection) -> Result<()> {
-    let columns: Vec<String> = sqlx::query_scalar(
-        "SELECT LOWER(CAST(COLUMN_NAME AS CHAR)) FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
-    )
-    .fetch_all(connection)
-    .await?;
-    let missing: Vec<&str> = LEGACY_COLUMNS
-        .into_iter()
-        .filter(|name| !columns.iter().any(|column| column == name))
-        .collect();
-    if !missing.is_empty() {
-        return Err(refused(format!(
-            "table videos lacks {}, which the specification's current schema has: add what is \
-             missing, or connect to another database",
-            missing.join(", ")
-        )));
-    }
-    Ok(())
-}
-
-async fn check_key(connection: &mut MySqlConnection) -> Result<()> {
-    let rows = sqlx::query(
-        "SELECT LOWER(CAST(COLUMN_NAME AS CHAR)) AS name, CAST(SUB_PART AS SIGNED) AS prefix \
-         FROM information_schema.STATISTICS \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND INDEX_NAME = 'PRIMARY' \
-         ORDER BY SEQ_IN_INDEX",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut key = Vec::new();
-    for row in &rows {
-        let name: String = row.try_get("name")?;
-        let prefix: Option<i64> = row.try_get("prefix")?;
-        key.push(prefix.map_or(name.clone(), |length| format!("{name}({length})")));
-    }
-    if key != ["id"] {
-        return Err(refused(format!(
-            "the primary key of table videos is ({}), but batches need the single whole column id: \
-             make id the primary key",
-            key.join(", ")
-        )));
-    }
-    let data_type: String = sqlx::query_scalar(
-        "SELECT LOWER(CAST(DATA_TYPE AS CHAR)) FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND COLUMN_NAME = 'id'",
-    )
-    .fetch_one(connection)
-    .await?;
-    // TEXT can be a key by a prefix only, which is refused above.
-    if !matches!(data_type.as_str(), "char" | "varchar") {
-        return Err(refused(format!(
-            "videos.id is of type {data_type}, but reelshift handles ids of type CHAR and VARCHAR: \
-             change the column's type"
-        )));
-    }
-    Ok(())
 }
 
 fn refused(sentence: impl Into<String>) -> Error {

@@ -8,25 +8,33 @@
 //! - the connection counts rows that match (`CLIENT_FOUND_ROWS`), not rows that change;
 //! - ids bind as text and compare in the collation of `videos.id`.
 
+mod archive;
 mod chunk;
 mod claim;
 mod comparisons;
 mod connection;
 mod contact;
+mod deadline;
 mod error;
 mod failures;
+mod flags;
 mod id_list;
 mod lease;
 mod ledger;
 mod legacy;
 mod lock;
 mod mapping;
+mod metadata_locks;
+mod plans;
+mod preflight;
 mod report;
 mod rerun;
+mod rollback;
 mod row;
 mod runs;
 mod schema;
 mod server;
+mod status;
 mod validate;
 mod videos;
 mod workers;

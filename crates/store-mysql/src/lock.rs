@@ -23,7 +23,9 @@ struct HeldLock(MySqlConnection);
 
 #[async_trait]
 impl MigrationLock for HeldLock {
-    async fn release(self: Box<Self>) -> Result<(), StoreError> {
+    async fn release(mut self: Box<Self>) -> Result<(), StoreError> {
+        // Answered when it is done; the server ends a closed session some time later.
+        self.0.execute("DO RELEASE_ALL_LOCKS()").await.map_err(Error::from)?;
         self.0.close().await.map_err(Error::from)?;
         Ok(())
     }

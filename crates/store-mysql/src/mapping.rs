@@ -22,6 +22,17 @@ macro_rules! ground_truth_status {
     };
 }
 
+/// The type of a file name; its case does not matter.
+macro_rules! mime_type {
+    () => {
+        "CASE WHEN LOWER(v.filename) LIKE '%.mp4' THEN 'video/mp4' \
+              WHEN LOWER(v.filename) LIKE '%.avi' THEN 'video/avi' \
+              WHEN LOWER(v.filename) LIKE '%.mov' THEN 'video/quicktime' \
+              WHEN LOWER(v.filename) LIKE '%.mkv' THEN 'video/x-matroska' \
+              ELSE 'video/unknown' END"
+    };
+}
+
 /// Whether the row agrees, never NULL.
 macro_rules! agrees {
     () => {
@@ -41,6 +52,8 @@ macro_rules! agrees {
 pub(crate) const WORKFLOW_STATE: &str = workflow_state!();
 
 pub(crate) const GROUND_TRUTH_STATUS: &str = ground_truth_status!();
+
+pub(crate) const MIME_TYPE: &str = mime_type!();
 
 pub(crate) const CURRENT_STAGE: &str = "CASE WHEN v.ground_truth_generated = TRUE THEN 'completed' \
      WHEN v.processing_status = 'pending' THEN 'validation' \
@@ -71,12 +84,9 @@ pub(crate) const ASSIGNMENTS: &str = concat!(
     workflow_state!(),
     " END, \
      v.original_filename = COALESCE(v.original_filename, v.filename), \
-     v.file_mime_type = COALESCE(v.file_mime_type, CASE \
-        WHEN LOWER(v.filename) LIKE '%.mp4' THEN 'video/mp4' \
-        WHEN LOWER(v.filename) LIKE '%.avi' THEN 'video/avi' \
-        WHEN LOWER(v.filename) LIKE '%.mov' THEN 'video/quicktime' \
-        WHEN LOWER(v.filename) LIKE '%.mkv' THEN 'video/x-matroska' \
-        ELSE 'video/unknown' END), \
+     v.file_mime_type = COALESCE(v.file_mime_type, ",
+    mime_type!(),
+    "), \
      v.storage_location = COALESCE(v.storage_location, v.file_path), \
      v.retention_policy = COALESCE(v.retention_policy, 'standard_90_days'), \
      v.created_at = v.created_at, v.updated_at = v.updated_at"

@@ -6,13 +6,14 @@ use reelshift_store::Result;
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Reports, RunReport, Snapshot, StateCount,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Reports, RunReport, Snapshot, StateCount,
     WorkerReport,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 
 use crate::connection::MySqlStore;
+use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
 use crate::{error, failures, row, runs, validate};
 
@@ -22,11 +23,15 @@ const SNAPSHOT_ERRORS: u32 = 10_000;
 #[async_trait]
 impl Reports for MySqlStore {
     async fn snapshot(&self, runs: u32) -> Result<Snapshot> {
-        Ok(snapshot(self, runs).await?)
+        within(LONG, snapshot(self, runs)).await
+    }
+
+    async fn load(&self) -> Result<Option<Load>> {
+        Ok(Some(within(SHORT, load(self)).await?))
     }
 
     async fn inspect(&self) -> Result<Inspection> {
-        Ok(inspect(self).await?)
+        within(WHOLE_TABLE, inspect(self)).await
     }
 
     async fn validate(&self) -> Result<Vec<Check>> {
@@ -57,7 +62,26 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
             .await?;
     transaction.commit().await?;
-    Ok(Snapshot { at, server: store.server.to_string(), runs: reports, workers, errors })
+    let server = store.server.to_string();
+    Ok(Snapshot { at, server, runs: reports, workers, errors, load: None })
+}
+
+/// Besides idle connections, those that no query ever ends are left out: the server's own
+/// threads (MySQL's event scheduler shows the server's uptime as its time) and replication.
+async fn load(store: &MySqlStore) -> error::Result<Load> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS active, COALESCE(AVG(TIME), 0) + 0e0 AS avg_time, \
+           COALESCE(MAX(TIME), 0) + 0e0 AS max_time \
+         FROM information_schema.PROCESSLIST \
+         WHERE COMMAND NOT IN ('Sleep', 'Daemon', 'Binlog Dump', 'Binlog Dump GTID')",
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    Ok(Load {
+        active_connections: row::count(&row, "active")?,
+        avg_query_seconds: row.try_get("avg_time")?,
+        max_query_seconds: row.try_get("max_time")?,
+    })
 }
 
 async fn run_report(
@@ -177,7 +201,7 @@ async fn inspect(store: &MySqlStore) -> error::Result<Inspection> {
 
 /// The largest value of `videos.file_size`: where an application stored more, the server
 /// without strict mode stored this.
-async fn file_size_limit(connection: &mut MySqlConnection) -> error::Result<i64> {
+pub(crate) async fn file_size_limit(connection: &mut MySqlConnection) -> error::Result<i64> {
     let column_type: Option<String> = sqlx::query_scalar(
         "SELECT LOWER(CAST(COLUMN_TYPE AS CHAR)) FROM information_schema.COLUMNS \
          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND COLUMN_NAME = 'file_size'",

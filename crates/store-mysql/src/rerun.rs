@@ -87,7 +87,8 @@ async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) ->
     Ok(rerun)
 }
 
-/// Copies each failed batch that has no rerun yet, with what is left of its rows.
+/// Copies each failed batch that has no rerun yet, with what is left of its rows and with
+/// its last error, so that the chain of its errors goes on.
 async fn rerun_failed(
     connection: &mut MySqlConnection,
     run: &Run,
@@ -110,10 +111,10 @@ async fn rerun_failed(
     for seq in &failed {
         sqlx::query(
             "INSERT INTO reelshift_batches (id, run_id, parent_id, priority, max_attempts, after_id, \
-               upto_id, items, rows_total, bytes_total, traceparent) \
+               upto_id, items, rows_total, bytes_total, traceparent, last_error_id, last_error_type) \
              SELECT ?, run_id, id, ?, max_attempts, after_id, upto_id, items, \
                rows_total - LEAST(rows_total, rows_done), bytes_total - LEAST(bytes_total, bytes_done), \
-               traceparent \
+               traceparent, last_error_id, last_error_type \
              FROM reelshift_batches WHERE seq = ?",
         )
         .bind(Uuid::now_v7().to_string())

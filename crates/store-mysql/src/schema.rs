@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
+use reelshift_store::patience::LockHolder;
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
@@ -12,12 +13,16 @@ use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
 use crate::lock;
+use crate::{metadata_locks, preflight};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
 
 /// Every change of `videos` that reelshift ships is one of metadata only: where the server
 /// cannot do it so, it refuses instead of copying the table.
 const INSTANT: &str = "ALGORITHM=INSTANT";
+
+/// What the operator may allow instead, a table at a time.
+const COPY: &str = "ALGORITHM=COPY, LOCK=SHARED";
 
 pub(crate) fn shipped_steps() -> Vec<Step> {
     Step::read_all(
@@ -38,7 +43,7 @@ impl Schema for MySqlStore {
     }
 
     async fn check_legacy(&self) -> Result<()> {
-        Ok(legacy::check(self).await?)
+        Ok(preflight::check_legacy(self).await?)
     }
 
     async fn journal(&self) -> Result<Vec<JournalEntry>> {
@@ -54,7 +59,15 @@ impl Schema for MySqlStore {
     }
 
     async fn execute_step(&self, step: &Step) -> Result<()> {
-        Ok(execute(self, step).await?)
+        Ok(execute(self, step, Copying::Refused).await?)
+    }
+
+    async fn execute_step_copying(&self, step: &Step) -> Result<()> {
+        Ok(execute(self, step, Copying::Allowed).await?)
+    }
+
+    async fn lock_holders(&self, step: &Step) -> Result<Vec<LockHolder>> {
+        Ok(metadata_locks::holders(self, step).await?)
     }
 
     fn retry_pause(&self) -> Duration {
@@ -160,10 +173,17 @@ async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
     Ok(count > 0)
 }
 
+/// Whether the operator lets the server copy the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copying {
+    Refused,
+    Allowed,
+}
+
 /// Executes a step's statement on a session of its own, whose settings end with it.
-async fn execute(store: &MySqlStore, step: &Step) -> error::Result<()> {
+async fn execute(store: &MySqlStore, step: &Step, copying: Copying) -> error::Result<()> {
     let mut connection = store.dedicated_connection().await?;
-    let executed = execute_on(&mut connection, store, step).await;
+    let executed = execute_on(&mut connection, store, step, copying).await;
     // The statement's outcome counts; the server ends the session by itself.
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "closing the session of a schema step");
@@ -175,16 +195,24 @@ async fn execute_on(
     connection: &mut MySqlConnection,
     store: &MySqlStore,
     step: &Step,
+    copying: Copying,
 ) -> error::Result<()> {
-    let wait = store.server.ddl_lock_wait();
+    let wait = match step.creates {
+        // An index asks for the lock a second time when it is built, which took minutes: a
+        // refusal then would throw it away.
+        Object::Index { .. } => store.server.ddl_lock_wait().max(1),
+        _ => store.server.ddl_lock_wait(),
+    };
     let session = format!(
         "SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = 1{}",
-        // With checks on, the server adds a foreign key by copying the table only; what it
-        // would check is checked below.
-        if matches!(step.creates, Object::ForeignKey { .. }) {
-            ", foreign_key_checks = 0"
-        } else {
-            ""
+        match step.creates {
+            // With checks on, the server adds a foreign key by copying the table only; what
+            // it would check is checked below.
+            Object::ForeignKey { .. } => ", foreign_key_checks = 0",
+            // A trigger keeps the mode that it was created under. Whatever an odd value does
+            // to the new columns, it must not fail the application's write.
+            Object::Trigger(_) => ", sql_mode = ''",
+            _ => "",
         },
     );
     connection.execute(AssertSqlSafe(session)).await?;
@@ -197,8 +225,32 @@ async fn execute_on(
     }
     let statement = render(&step.up, &videos);
     // The text protocol: CREATE TRIGGER cannot be prepared.
-    connection.execute(AssertSqlSafe(statement)).await?;
-    Ok(())
+    let online = connection.execute(AssertSqlSafe(statement.as_str())).await.map_err(Error::from);
+    match online {
+        Err(error) if error.needs_copy() && copying == Copying::Allowed => {
+            // The copy asks for the lock once more at its end, as an index does.
+            connection.execute("SET SESSION lock_wait_timeout = 1").await?;
+            connection.execute(AssertSqlSafe(as_copy(&statement))).await?;
+            Ok(())
+        }
+        Err(error) if error.needs_copy() => {
+            let why = StoreError::from(error);
+            let table = step.creates.table().unwrap_or("videos");
+            Err(Error::Store(StoreError::Refused(format!(
+                "the server can do step {:04} {} only by copying table {table}, which keeps writers \
+                 out while it lasts ({why}): in a quiet hour, apply again with --allow-copy {table}",
+                step.number, step.name
+            ))))
+        }
+        executed => executed.map(drop),
+    }
+}
+
+/// The statement with the one algorithm that always works.
+fn as_copy(statement: &str) -> String {
+    statement
+        .replace("ALGORITHM=INPLACE, LOCK=NONE", COPY)
+        .replace("ALGORITHM=INSTANT", COPY)
 }
 
 /// A step that adds several columns is recognised by its last; any of them may be in the
@@ -219,13 +271,13 @@ async fn check_columns_free(
     Ok(())
 }
 
-fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
     statement
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("ADD COLUMN ")?.split(' ').next())
 }
 
-fn render(statement: &str, videos: &VideosTable) -> String {
+pub(crate) fn render(statement: &str, videos: &VideosTable) -> String {
     statement
         .replace("{videos_id_type}", &videos.id_type())
         .replace("{table_options}", &videos.table_options())
@@ -271,9 +323,8 @@ mod tests {
     #[test]
     fn the_shipped_steps_are_well_formed() {
         let steps = shipped_steps();
-        let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
-        assert_eq!(numbers[..5], [1, 2, 3, 4, 5]);
-        assert!(numbers.starts_with(&[1, 2, 3, 4, 5, 101, 102, 103, 104, 105]), "{numbers:?}");
+        assert!(steps.is_sorted_by_key(|step| step.group), "groups are numbered in their order");
+        assert_eq!(steps[0].creates, Object::Table("reelshift_schema_steps".to_owned()));
         for step in &steps {
             assert!(
                 !step.up.trim_end().ends_with(';'),

@@ -9,7 +9,7 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use crate::comparisons::{COMPARISONS, Comparison};
 use crate::connection::MySqlStore;
 use crate::error::Result;
-use crate::row;
+use crate::{plans, row};
 
 /// Videos in a window: some tens of milliseconds for each check.
 const WINDOW_ROWS: u32 = 5_000;
@@ -18,13 +18,7 @@ pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
     let mut checks: Vec<Check> = Vec::new();
     for comparison in COMPARISONS {
         if checks.iter().all(|check| check.name != comparison.name) {
-            checks.push(Check {
-                name: comparison.name.to_owned(),
-                description: comparison.description.to_owned(),
-                rows: 0,
-                differences: 0,
-                first: Vec::new(),
-            });
+            checks.push(Check::new(comparison.name, comparison.description));
         }
     }
     let mut after: Option<String> = None;
@@ -41,10 +35,12 @@ pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
             }
         }
         if upto.is_none() {
-            return Ok(checks);
+            break;
         }
         after = upto;
     }
+    checks.extend(plans::checks(store).await?);
+    Ok(checks)
 }
 
 /// The last id of the next full window; `None` where less is left. The last window is
@@ -74,9 +70,8 @@ async fn compare(
     query.push(differs).push(") THEN 1 END) AS different");
     push_window(&mut query, comparison, window);
     let counts = query.build().fetch_one(&mut *connection).await?;
-    check.rows += row::count(&counts, "looked_at")?;
     let different = row::count(&counts, "different")?;
-    check.differences += different;
+    check.count(row::count(&counts, "looked_at")?, different);
     let room = (FIRST_DIFFERENCES as usize).saturating_sub(check.first.len());
     if different > 0 && room > 0 {
         check.first.extend(first(connection, comparison, window, room).await?);

@@ -10,11 +10,12 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
+use crate::deadline::{LONG, SHORT, within};
 use crate::failures::{self, ERROR_TYPE_CHARACTERS, TEXT_BYTES};
 use crate::lease::Fence;
 use crate::mapping::NEEDS_BACKFILL;
 use crate::runs::cut;
-use crate::{chunk, error, id_list, lease, row};
+use crate::{chunk, error, id_list, lease, row, validate};
 
 #[async_trait]
 impl Videos for MySqlStore {
@@ -24,7 +25,7 @@ impl Videos for MySqlStore {
         rows: u32,
         filter: &VideoFilter,
     ) -> Result<Option<Window>> {
-        Ok(window(self, after, rows, filter).await?)
+        within(LONG, window(self, after, rows, filter)).await
     }
 
     async fn backfill_chunk(
@@ -35,7 +36,7 @@ impl Videos for MySqlStore {
         limit: u32,
         filter: &VideoFilter,
     ) -> Result<Chunk> {
-        Ok(chunk::backfill(self, lease, bounds, after, limit, filter).await?)
+        within(SHORT, chunk::backfill(self, lease, bounds, after, limit, filter)).await
     }
 
     async fn unhashed(
@@ -48,11 +49,11 @@ impl Videos for MySqlStore {
     }
 
     async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
-        Ok(files_to_hash(self, ids).await?)
+        within(SHORT, files_to_hash(self, ids)).await
     }
 
     async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
-        Ok(record_files(self, lease, results).await?)
+        within(SHORT, record_files(self, lease, results)).await
     }
 }
 
@@ -79,13 +80,17 @@ async fn window(
     filter: &VideoFilter,
 ) -> error::Result<Option<Window>> {
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT MAX(w.id) AS upto, CAST(COALESCE(SUM(w.needing), 0) AS SIGNED) AS needing FROM (SELECT v.id, ",
+        "SELECT MAX(w.id) AS upto, CAST(COALESCE(SUM(w.needing), 0) AS SIGNED) AS needing \
+         FROM (SELECT v.id, TRUE",
     );
-    query.push(NEEDS_BACKFILL).push(" AS needing FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
+    // The filter counts within the window and does not choose it: otherwise a filter that
+    // few rows match would make one statement read the table to its end.
+    push_filter(&mut query, filter);
+    query.push(" AND ").push(NEEDS_BACKFILL);
+    query.push(" AS needing FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
     if let Some(after) = after {
         query.push(" AND v.id > ").push_bind(after.to_owned());
     }
-    push_filter(&mut query, filter);
     query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(") w");
     let row = query.build().fetch_one(&store.pool).await?;
     let upto: Option<String> = row.try_get("upto")?;
@@ -95,8 +100,9 @@ async fn window(
     }
 }
 
+/// CHAR_LENGTH, since a path of blanks equals the empty text in most collations.
 const FILES: &str = "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size \
-     FROM videos v FORCE INDEX (PRIMARY) WHERE v.file_hash IS NULL AND v.file_path <> '' \
+     FROM videos v FORCE INDEX (PRIMARY) WHERE v.file_hash IS NULL AND CHAR_LENGTH(v.file_path) > 0 \
        AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
                        WHERE q.kind = 'hash' AND q.video_id = v.id)";
 
@@ -108,19 +114,42 @@ fn read_file(row: &MySqlRow) -> error::Result<FileToHash> {
     })
 }
 
+/// Rows that one statement looks through for files without a hash: at first, and at most
+/// once windows were without any.
+const UNHASHED_ROWS: u32 = 4_000;
+const UNHASHED_ROWS_MOST: u32 = 64_000;
+
+/// Those of the first window of the key range that has any: each statement's work has a
+/// bound, however few rows match the filter.
 async fn unhashed(
     store: &MySqlStore,
     after: Option<&str>,
     limit: u32,
     filter: &VideoFilter,
 ) -> error::Result<Vec<FileToHash>> {
-    let mut query = QueryBuilder::<MySql>::new(FILES);
-    if let Some(after) = after {
-        query.push(" AND v.id > ").push_bind(after.to_owned());
+    let mut after = after.map(str::to_owned);
+    let mut rows = limit.max(UNHASHED_ROWS);
+    loop {
+        let upto = within(LONG, validate::boundary(store, "videos", after.as_deref(), rows)).await?;
+        let mut query = QueryBuilder::<MySql>::new(FILES);
+        if let Some(after) = &after {
+            query.push(" AND v.id > ").push_bind(after.clone());
+        }
+        if let Some(upto) = &upto {
+            query.push(" AND v.id <= ").push_bind(upto.clone());
+        }
+        push_filter(&mut query, filter);
+        query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
+        let files = within(LONG, async {
+            query.build().fetch_all(&store.pool).await.map_err(error::Error::from)
+        })
+        .await?;
+        if !files.is_empty() || upto.is_none() {
+            return files.iter().map(read_file).collect();
+        }
+        after = upto;
+        rows = rows.saturating_mul(4).min(limit.max(UNHASHED_ROWS_MOST));
     }
-    push_filter(&mut query, filter);
-    query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
-    query.build().fetch_all(&store.pool).await?.iter().map(read_file).collect()
 }
 
 /// Ids come in key order from the ledger, so lists of them follow each other.

@@ -16,6 +16,8 @@ use crate::error::{self, Failure, Outcome};
 /// How long a statement waits for another process's transaction. Far longer than any of
 /// ours takes, so that only somebody who forgot to commit is ever reported.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two tries to have the database alone.
+const SWITCH_PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait for a connection of the pool: longer than [`BUSY_TIMEOUT`], so that
 /// the clearer of the two errors is the one that is seen.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,7 +72,7 @@ impl SqliteStore {
         connection.close().await?;
         match probed {
             // Whoever holds the lock can write, and so can we later.
-            Err(sqlx::Error::Database(error)) if error::primary(error.as_ref()) == Some(5) => {
+            Err(sqlx::Error::Database(error)) if error::primary(error.as_ref()) == Some(error::BUSY) => {
                 Ok(())
             }
             other => Ok(other?),
@@ -128,10 +130,31 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
         file,
         opened: Instant::now(),
     };
-    if let Err(failure) = store.probe_write().await {
-        return Err(explain(failure, &store.file));
+    let usable = match switch_to_wal(&store.options).await {
+        Ok(()) => store.probe_write().await,
+        Err(failure) => Err(failure),
+    };
+    match usable {
+        Ok(()) => Ok(store),
+        Err(failure) => Err(explain(failure, &store.file)),
     }
-    Ok(store)
+}
+
+/// Opens the database once, which switches it to the write-ahead log for good. For that
+/// SQLite needs it alone for a moment, and does not wait where an application writes.
+async fn switch_to_wal(options: &SqliteConnectOptions) -> Outcome<()> {
+    let began = Instant::now();
+    loop {
+        match SqliteConnection::connect_with(options).await {
+            Err(sqlx::Error::Database(error))
+                if error::primary(error.as_ref()) == Some(error::BUSY)
+                    && began.elapsed() < BUSY_TIMEOUT =>
+            {
+                tokio::time::sleep(SWITCH_PAUSE).await;
+            }
+            opened => return Ok(opened?.close().await?),
+        }
+    }
 }
 
 fn check_path(url: &str, file: &Path, create: bool) -> Result<()> {

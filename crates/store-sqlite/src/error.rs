@@ -65,6 +65,8 @@ pub(crate) fn primary(error: &dyn DatabaseError) -> Option<i32> {
     Some(error.code()?.parse::<i32>().ok()? & 0xff)
 }
 
+/// `SQLITE_BUSY`.
+pub(crate) const BUSY: i32 = 5;
 /// `SQLITE_READONLY`.
 pub(crate) const READONLY: i32 = 8;
 /// `SQLITE_CANTOPEN`.
@@ -74,7 +76,6 @@ pub(crate) const NOTADB: i32 = 26;
 
 fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
     const ERROR: i32 = 1;
-    const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     const NOMEM: i32 = 7;
     const INTERRUPT: i32 = 9;

@@ -5,18 +5,24 @@
 //! Every writing transaction begins IMMEDIATE (a transaction that only becomes a writer
 //! half-way fails at once when another was faster) and is short.
 
+mod archive;
 mod claim;
 mod connect;
 mod error;
 mod failures;
+mod flags;
 mod leases;
 mod ledger;
 mod mapping;
 mod planning;
+mod plans;
+mod preflight;
 mod report;
 mod rerun;
+mod rollback;
 mod runs;
 mod schema;
+mod status;
 mod time;
 mod validate;
 mod videos;

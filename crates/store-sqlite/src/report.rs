@@ -8,7 +8,7 @@ use reelshift_store::Result;
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Reports, RunReport, Snapshot, StateCount,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Reports, RunReport, Snapshot, StateCount,
     WorkerReport,
 };
 use sqlx::sqlite::SqliteRow;
@@ -25,6 +25,10 @@ use crate::time::{self, now};
 impl Reports for SqliteStore {
     async fn snapshot(&self, runs: u32) -> Result<Snapshot> {
         self.named(snapshot(self, runs).await)
+    }
+
+    async fn load(&self) -> Result<Option<Load>> {
+        Ok(None)
     }
 
     async fn inspect(&self) -> Result<Inspection> {
@@ -58,7 +62,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     let workers = workers(&mut tx).await?;
     let errors = error_groups(&mut tx, &ErrorSelection::default()).await?;
     tx.commit().await?;
-    Ok(Snapshot { at: time::read(&at, "at")?, server, runs: reports, workers, errors })
+    Ok(Snapshot { at: time::read(&at, "at")?, server, runs: reports, workers, errors, load: None })
 }
 
 async fn run_report(

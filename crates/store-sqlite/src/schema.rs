@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
+use reelshift_store::patience::LockHolder;
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
 use sqlx::{Connection, Row};
@@ -79,6 +80,16 @@ impl Schema for SqliteStore {
         self.named(execute_step(self, step).await)
     }
 
+    // SQLite never copies a table to change it so.
+    async fn execute_step_copying(&self, step: &Step) -> Result<()> {
+        self.execute_step(step).await
+    }
+
+    // The file's lock names nobody.
+    async fn lock_holders(&self, _: &Step) -> Result<Vec<LockHolder>> {
+        Ok(Vec::new())
+    }
+
     fn retry_pause(&self) -> Duration {
         RETRY_PAUSE
     }
@@ -96,7 +107,7 @@ pub(crate) async fn server(store: &SqliteStore) -> Outcome<String> {
     Ok(sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&store.readers).await?)
 }
 
-async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
+pub(crate) async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
     let file = store.file.display();
     let refused = |sentence: String| Err(Failure::Store(StoreError::Refused(sentence)));
     let table: Option<(String, String)> = sqlx::query_as(
@@ -158,7 +169,7 @@ async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
     store.probe_write().await
 }
 
-async fn journal(store: &SqliteStore) -> Outcome<Vec<JournalEntry>> {
+pub(crate) async fn journal(store: &SqliteStore) -> Outcome<Vec<JournalEntry>> {
     if !exists(store, &Object::Table("reelshift_schema_steps".to_owned())).await? {
         return Ok(Vec::new());
     }
@@ -181,7 +192,7 @@ async fn journal(store: &SqliteStore) -> Outcome<Vec<JournalEntry>> {
         .collect()
 }
 
-async fn exists(store: &SqliteStore, object: &Object) -> Outcome<bool> {
+pub(crate) async fn exists(store: &SqliteStore, object: &Object) -> Outcome<bool> {
     const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema
          WHERE type = ?1 AND name = ?2 COLLATE NOCASE AND (?3 IS NULL OR tbl_name = ?3 COLLATE NOCASE))";
     let query = match object {
@@ -322,8 +333,8 @@ mod tests {
     #[test]
     fn the_shipped_steps_are_read() {
         let numbers: Vec<_> = steps().iter().map(|step| step.number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 101, 102, 104, 105]);
-        assert_eq!(steps()[5].creates.to_string(), "column videos.compliance_tags");
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 101, 102, 104, 105]);
+        assert_eq!(steps()[7].creates.to_string(), "column videos.compliance_tags");
     }
 
     #[test]
@@ -333,7 +344,7 @@ mod tests {
                 text.lines().filter_map(|line| line.strip_prefix(verb)?.split([' ', ';']).next());
             names.map(str::to_owned).collect::<Vec<_>>()
         };
-        let step = &steps()[5];
+        let step = &steps()[7];
         let mut dropped = names(&step.down, "ALTER TABLE videos DROP COLUMN ");
         dropped.reverse();
         assert_eq!(dropped.len(), 19);

@@ -11,6 +11,7 @@ use sqlx::Row;
 use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::count;
+use crate::plans;
 
 /// Keys of a window: a few milliseconds of reading.
 const WINDOW: i64 = 5_000;
@@ -121,9 +122,9 @@ macro_rules! outside {
     };
 }
 
-const CHECKS: [Comparison; 8] = [
+const CHECKS: [Comparison; 9] = [
     Comparison {
-        name: "integrity",
+        name: "data_integrity",
         description: "each video has exactly one processing status",
         parts: &[Part {
             window: VIDEOS,
@@ -198,7 +199,7 @@ const CHECKS: [Comparison; 8] = [
     },
     Comparison {
         name: "current_stage",
-        description: "the stage follows phase 2.1, or the workflow state as phase 5.1 has it",
+        description: "the stage follows phase 2.1, or the workflow state as phase 5.1 sets or leaves it",
         parts: &[Part {
             window: VIDEOS,
             sql: differences!(
@@ -212,12 +213,31 @@ const CHECKS: [Comparison; 8] = [
                 ruled!(),
                 " JOIN video_processing_status s ON s.video_id = v.id
                   LEFT JOIN synced y ON y.state = v.workflow_state
-                 WHERE s.current_stage IS NOT m.stage AND (y.stage IS NULL OR s.current_stage IS NOT y.stage)",
+                 WHERE s.current_stage IS NOT m.stage AND (y.stage IS NULL OR s.current_stage IS NOT y.stage)
+                     AND NOT COALESCE((m.class = 'uploaded' OR v.workflow_state = 'archived') AND s.current_stage
+                         IN ('validation', 'ground_truth', 'inference', 'completed', 'failed'), FALSE)",
             ),
         }],
     },
     Comparison {
-        name: "foreign_keys",
+        name: "state_consistency",
+        description: "a completed video's ground truth is completed, a failed one's failed or pending",
+        parts: &[Part {
+            window: VIDEOS,
+            sql: differences!(
+                "v.id",
+                "SELECT v.id AS id, 'ground_truth_status' AS name,
+                     CASE v.workflow_state WHEN 'completed' THEN 'completed' ELSE 'failed or pending' END AS expected,
+                     s.ground_truth_status AS found
+                 FROM videos v JOIN video_processing_status s ON s.video_id = v.id
+                 WHERE ((v.workflow_state = 'completed' AND s.ground_truth_status IS NOT 'completed')
+                     OR (v.workflow_state = 'failed'
+                         AND COALESCE(s.ground_truth_status, '') NOT IN ('failed', 'pending')))",
+            ),
+        }],
+    },
+    Comparison {
+        name: "foreign_key_validation",
         description: "each processing status and each error row names a video and a parent that exist",
         parts: &[
             Part {
@@ -331,17 +351,12 @@ pub(crate) async fn validate(store: &SqliteStore) -> Outcome<Vec<Check>> {
     for comparison in &CHECKS {
         checks.push(compare(store, comparison).await?);
     }
+    checks.extend(plans::checks(store).await?);
     Ok(checks)
 }
 
 async fn compare(store: &SqliteStore, comparison: &Comparison) -> Outcome<Check> {
-    let mut check = Check {
-        name: comparison.name.to_owned(),
-        description: comparison.description.to_owned(),
-        rows: 0,
-        differences: 0,
-        first: Vec::new(),
-    };
+    let mut check = Check::new(comparison.name, comparison.description);
     for part in comparison.parts {
         let mut after: Option<String> = None;
         loop {
@@ -351,7 +366,6 @@ async fn compare(store: &SqliteStore, comparison: &Comparison) -> Outcome<Check>
                 .fetch_one(&store.readers)
                 .await?;
             let Some(upto) = window.try_get::<Option<String>, _>("upto")? else { break };
-            check.rows += count(&window, "rows")?;
             let wanted = i64::from(FIRST_DIFFERENCES);
             let rows = sqlx::query(part.sql)
                 .bind(&after)
@@ -359,9 +373,8 @@ async fn compare(store: &SqliteStore, comparison: &Comparison) -> Outcome<Check>
                 .bind(wanted)
                 .fetch_all(&store.readers)
                 .await?;
-            if let Some(row) = rows.first() {
-                check.differences += count(row, "total")?;
-            }
+            let different = rows.first().map(|row| count(row, "total")).transpose()?.unwrap_or(0);
+            check.count(count(&window, "rows")?, different);
             let room = (FIRST_DIFFERENCES as usize).saturating_sub(check.first.len());
             for row in rows.iter().take(room) {
                 check.first.push(Difference {

@@ -137,6 +137,20 @@ pub(crate) async fn fence(tx: &mut SqliteConnection, lease: Lease) -> Outcome<Fe
     })
 }
 
+/// Until [`end_quiet`] the triggers of the phase automate queue no notification for what
+/// this transaction writes, as MySQL's sessions ask for with a variable.
+async fn be_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
+    sqlx::query("INSERT INTO reelshift_quiet (reason) VALUES ('worker') ON CONFLICT DO NOTHING")
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn end_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
+    sqlx::query("DELETE FROM reelshift_quiet WHERE reason = 'worker'").execute(tx).await?;
+    Ok(())
+}
+
 async fn backfill_chunk(
     store: &SqliteStore,
     lease: Lease,
@@ -150,8 +164,10 @@ async fn backfill_chunk(
     let ids = needing(&mut tx, bounds, after, limit, filter).await?;
     if !ids.is_empty() {
         let chosen = id_array(&ids);
+        be_quiet(&mut tx).await?;
         sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
         sqlx::query(UPSERT_STATUS).bind(&chosen).execute(&mut *tx).await?;
+        end_quiet(&mut tx).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let last = ids.into_iter().next_back();
@@ -256,6 +272,7 @@ const UPSERT_STATUS: &str = concat!(
 async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) -> Outcome<u64> {
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
+    be_quiet(&mut tx).await?;
     let (mut written, mut bytes) = (0_u32, 0_u64);
     for file in &results.hashed {
         let updated = sqlx::query(
@@ -302,6 +319,7 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     .bind(lease.token)
     .execute(&mut *tx)
     .await?;
+    end_quiet(&mut tx).await?;
     tx.commit().await?;
     Ok(u64::from(written))
 }

@@ -5,28 +5,58 @@
 //! The database's clock is the only clock: no method takes the time of day, only
 //! durations, and every time that is read was set by the server.
 
+pub mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
 pub mod failures;
+pub mod flags;
 pub mod ledger;
+pub mod patience;
+pub mod plans;
+pub mod preflight;
 pub mod report;
+pub mod rollback;
 pub mod schema;
+pub mod status;
 pub mod videos;
 
 use std::sync::Arc;
 
+pub use archive::Archive;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
+pub use flags::Flags;
 pub use ledger::Ledger;
+pub use preflight::Preflight;
 pub use report::Reports;
+pub use rollback::Rollback;
 pub use schema::Schema;
+pub use status::VideoStatuses;
 pub use videos::Videos;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
-pub trait Store: Schema + Ledger + Videos + Failures + Reports + std::fmt::Debug + Send + Sync {}
+pub trait Store:
+    Schema + Preflight + Ledger + Videos + Failures + Flags + VideoStatuses + Reports + Rollback + Archive + std::fmt::Debug + Send + Sync
+{
+}
 
-impl<T: Schema + Ledger + Videos + Failures + Reports + std::fmt::Debug + Send + Sync> Store for T {}
+impl<T> Store for T where
+    T: Schema
+        + Preflight
+        + Ledger
+        + Videos
+        + Failures
+        + Flags
+        + VideoStatuses
+        + Reports
+        + Rollback
+        + Archive
+        + std::fmt::Debug
+        + Send
+        + Sync
+{
+}
 
 /// How the rest of the program holds a store.
 pub type SharedStore = Arc<dyn Store>;

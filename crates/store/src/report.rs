@@ -61,6 +61,20 @@ pub struct Snapshot {
     /// Live workers, and those lost or gone within the last ten minutes.
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,
+    /// The server's load; `None` as the store returns it. Sampling it is decided by the
+    /// flag `performance_monitoring`: see `reelshift-rollout`.
+    pub load: Option<Load>,
+}
+
+/// What the server is doing, as the specification's processlist query counts it. A user
+/// without the PROCESS privilege sees its own connections only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Load {
+    /// Connections that execute a statement, the one that counts them among them.
+    pub active_connections: u64,
+    /// Seconds that these statements have taken so far.
+    pub avg_query_seconds: f64,
+    pub max_query_seconds: f64,
 }
 
 /// The specification's current-state analysis, with what will surprise an operator.
@@ -107,6 +121,19 @@ pub struct StateCount {
     pub becomes: String,
 }
 
+/// What a check of `validate` came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    Ok,
+    /// Something is not as it must be.
+    Difference,
+    /// To be known, but as the specification has it.
+    Warning,
+    /// A later phase is what brings this about.
+    NotYet,
+}
+
 /// The outcome of one check of `validate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -114,12 +141,46 @@ pub struct Check {
     pub name: String,
     /// What was compared, for people.
     pub description: String,
+    pub verdict: CheckVerdict,
+    /// What was seen, where the verdict alone does not say it.
+    pub note: Option<String>,
     /// Rows that were looked at.
     pub rows: u64,
     /// Rows that differ.
     pub differences: u64,
     /// The first ten that differ, in key order: what, expected, found.
     pub first: Vec<Difference>,
+}
+
+impl Check {
+    /// A check that has looked at nothing yet.
+    #[must_use]
+    pub fn new(name: &str, description: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            verdict: CheckVerdict::Ok,
+            note: None,
+            rows: 0,
+            differences: 0,
+            first: Vec::new(),
+        }
+    }
+
+    /// Counts rows that were looked at, and those of them that differ.
+    pub fn count(&mut self, rows: u64, differences: u64) {
+        self.rows += rows;
+        self.differences += differences;
+        if differences > 0 {
+            self.verdict = CheckVerdict::Difference;
+        }
+    }
+
+    /// Whether nothing is wrong: a warning is none, and what is not yet due neither.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.verdict != CheckVerdict::Difference
+    }
 }
 
 /// A row that does not hold what it must.
@@ -141,13 +202,17 @@ pub trait Reports {
     /// counts the ledger of these runs, never the platform's tables.
     async fn snapshot(&self, runs: u32) -> Result<Snapshot>;
 
+    /// The server's load; `None` where the database has no server.
+    async fn load(&self) -> Result<Option<Load>>;
+
     /// The specification's current-state analysis; works before expand.
     async fn inspect(&self) -> Result<Inspection>;
 
     /// Compares every row with what the specification's mappings say, in SQL that shares
     /// nothing with the backfill's statements: integrity (each video has exactly one
-    /// status row), metadata, workflow state, ground truth status, stage, foreign keys,
-    /// enum values, hashes' form. Quarantine by itself is no difference: a row that the
+    /// status row), metadata, workflow state, ground truth status, stage, consistency of
+    /// the two states, foreign keys, enum values, hashes' form; and judges how the server
+    /// would execute the specification's two queries ([`crate::plans`]). Quarantine by itself is no difference: a row that the
     /// backfill set aside differs by what it lacks, and `status` counts the rest.
     async fn validate(&self) -> Result<Vec<Check>>;
 }

@@ -5,13 +5,19 @@
 //! statement succeeded but whose journal entry was not written is recognised by looking
 //! for the object that it creates.
 
+mod undo;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Result, StoreError};
+use crate::patience::{self, Direction, LockHolder, Options};
+use crate::rollback::RollbackState;
+use crate::{Result, StoreError, preflight};
+
+pub use undo::{UndoOutcome, undo, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,6 +29,18 @@ pub enum Object {
     Index { table: String, name: String },
     Trigger(String),
     View(String),
+}
+
+impl Object {
+    /// The existing table that a step changes which creates this; `None` for an object of
+    /// its own.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            Self::Column { table, .. } | Self::ForeignKey { table, .. } | Self::Index { table, .. } => Some(table),
+            Self::Table(_) | Self::Trigger(_) | Self::View(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Object {
@@ -183,8 +201,17 @@ pub trait Schema {
     /// Tries a step's statement once, waiting for no lock of the application's.
     ///
     /// # Errors
-    /// `Locked` when the table was locked.
+    /// `Locked` when the table was locked, `Refused` when the server could do it only by
+    /// copying the table.
     async fn execute_step(&self, step: &Step) -> Result<()>;
+
+    /// As [`Self::execute_step`], but copies the table, under a lock against writers,
+    /// where the server can do it in no other way.
+    async fn execute_step_copying(&self, step: &Step) -> Result<()>;
+
+    /// Who has held, or may have held, for about a second or more, the metadata locks that
+    /// `step` needs; empty where nobody has, or where this user may not see it.
+    async fn lock_holders(&self, step: &Step) -> Result<Vec<LockHolder>>;
 
     /// How long to leave the application alone between two tries of [`Self::execute_step`].
     fn retry_pause(&self) -> Duration;
@@ -231,19 +258,35 @@ pub enum StepOutcome {
     Recognised,
 }
 
-/// How long [`apply`] tries one step before it gives up.
-pub const LOCK_PATIENCE: Duration = Duration::from_mins(10);
+/// As [`apply_with`], with the default options.
+///
+/// # Errors
+/// As [`apply_with`].
+pub async fn apply<Sleep, Slept>(
+    store: &dyn crate::Store,
+    groups: &[StepGroup],
+    report: impl FnMut(&Step, StepOutcome) + Send,
+    sleep: Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    apply_with(store, groups, &Options::default(), report, sleep).await
+}
 
 /// Applies every step of `groups` that the journal does not call done, in order, and
 /// tells `report` of each. `sleep` waits between tries.
 ///
 /// # Errors
-/// `Refused` when another operator holds the migration lock, when a shipped step was
-/// journaled with another text, when an object that a step would create is there already
-/// without ever having been started, or when a lock was not free for [`LOCK_PATIENCE`].
-pub async fn apply<Sleep, Slept>(
+/// `Refused` when a preflight check refuses, when another operator holds the migration
+/// lock, when a shipped step was journaled with another text, when an object that a step
+/// would create is there already without ever having been started, or when a lock was not
+/// free for as long as `options` say.
+pub async fn apply_with<Sleep, Slept>(
     store: &dyn crate::Store,
     groups: &[StepGroup],
+    options: &Options<'_>,
     mut report: impl FnMut(&Step, StepOutcome) + Send,
     sleep: Sleep,
 ) -> Result<()>
@@ -251,9 +294,9 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    store.check_legacy().await?;
+    preflight::require(store).await?;
     let lock = store.lock_migration().await?;
-    let applied = apply_locked(store, groups, &mut report, &sleep).await;
+    let applied = apply_locked(store, groups, options, &mut report, &sleep).await;
     let released = lock.release().await;
     applied.and(released)
 }
@@ -261,6 +304,7 @@ where
 async fn apply_locked<Sleep, Slept>(
     store: &dyn crate::Store,
     groups: &[StepGroup],
+    options: &Options<'_>,
     report: &mut (impl FnMut(&Step, StepOutcome) + Send),
     sleep: &Sleep,
 ) -> Result<()>
@@ -269,6 +313,7 @@ where
     Slept: Future<Output = ()> + Send,
 {
     let mut journal = store.journal().await?;
+    let mut begun = false;
     for step in store.steps().iter().filter(|step| groups.contains(&step.group)) {
         let entry = journal.iter().find(|entry| entry.number == step.number);
         if let Some(entry) = entry.filter(|entry| entry.checksum != step.checksum()) {
@@ -282,15 +327,15 @@ where
             report(step, StepOutcome::AlreadyDone);
             continue;
         }
+        if step.group == StepGroup::Expand && !begun {
+            begin_expand(store, &journal).await?;
+            begun = true;
+        }
         let exists = store.exists(&step.creates).await?;
         // The journal's own table cannot be journaled before it exists.
         let is_journal = step.number == store.steps()[0].number;
         if exists && entry.is_none() && !is_journal {
-            return Err(StoreError::Refused(format!(
-                "step {:04} {} would create {}, which is there already and was not made by \
-                 reelshift: rename or drop it, then apply again",
-                step.number, step.name, step.creates
-            )));
+            return Err(preflight::in_the_way(step, &step.creates.to_string()).into_error());
         }
         let outcome = if exists {
             StepOutcome::Recognised
@@ -298,7 +343,7 @@ where
             if !is_journal {
                 store.journal_started(step).await?;
             }
-            execute(store, step, sleep).await?;
+            patience::execute(store, step, Direction::Up, options, sleep).await?;
             StepOutcome::Applied
         };
         if is_journal {
@@ -313,32 +358,16 @@ where
     Ok(())
 }
 
-async fn execute<Sleep, Slept>(store: &dyn crate::Store, step: &Step, sleep: &Sleep) -> Result<()>
-where
-    Sleep: Fn(Duration) -> Slept + Send + Sync,
-    Slept: Future<Output = ()> + Send,
-{
-    let mut waited = Duration::ZERO;
-    loop {
-        match store.execute_step(step).await {
-            Err(StoreError::Locked { message, .. }) if waited < LOCK_PATIENCE => {
-                tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
-                let pause = store.retry_pause();
-                sleep(pause).await;
-                waited += pause;
-            }
-            Err(StoreError::Locked { message, .. }) => {
-                return Err(StoreError::Refused(format!(
-                    "step {:04} {} did not get its lock within {} minutes ({message}): end the \
-                     transaction that holds it, then apply again",
-                    step.number,
-                    step.name,
-                    LOCK_PATIENCE.as_secs() / 60
-                )));
-            }
-            other => return other,
-        }
+/// Before the first step of expand: what `rollback` must come back to. A rollback that is
+/// under way ends here, since what it has undone is made again.
+async fn begin_expand(store: &dyn crate::Store, journal: &[JournalEntry]) -> Result<()> {
+    let ledger = |entry: &JournalEntry| {
+        store.steps().iter().any(|step| step.number == entry.number && step.group == StepGroup::Ledger)
+    };
+    if journal.iter().all(ledger) {
+        store.record_schema_before().await?;
     }
+    store.move_rollback(RollbackState::Abandoned).await
 }
 
 #[cfg(test)]

@@ -25,13 +25,18 @@ pub(crate) struct Backfill {
 }
 
 impl Backfill {
-    pub(crate) fn new(session: Arc<Session>, recorder: Arc<Recorder>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        recorder: Arc<Recorder>,
+        stop: CancellationToken,
+    ) -> Self {
         Self { session, recorder, stop, sizer: Mutex::default() }
     }
 
     /// Executes one attempt, going on after the batch's checkpoint.
     pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
-        let _doing = self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
+        let _doing =
+            self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
         let mut after = batch.checkpoint.clone().or_else(|| match &batch.bounds {
             Bounds::Range { after, .. } => after.clone(),
             Bounds::Items(_) => None,
@@ -63,7 +68,8 @@ impl Backfill {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
                     self.with_sizer(ChunkSizer::yield_to_application);
-                    let pause = Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
+                    let pause =
+                        Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
                     tokio::time::sleep(pause * tries).await;
                 }
                 Err(error) => return Err(self.failed(batch, &error)),

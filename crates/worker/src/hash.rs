@@ -126,6 +126,10 @@ impl Hash {
                 written_at = Instant::now();
             }
         }
+        if drained {
+            // The attempt ends as drained, not as failed: the file's error has its row still.
+            results.noticed.extend(to_retry.take());
+        }
         self.write(batch, &mut results).await?;
         match to_retry {
             _ if drained => Err(AttemptEnd::Drained),
@@ -136,7 +140,8 @@ impl Hash {
 
     /// Reads one file on the blocking pool.
     async fn read(&self, file: FileToHash) -> Outcome {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed");
+        let slot =
+            Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed");
         let media = Arc::clone(&self.media);
         let interrupted = Arc::clone(&self.interrupted);
         let session = Arc::clone(&self.session);
@@ -183,7 +188,7 @@ impl Hash {
             Err(error) => error,
         };
         let meaning = classify::media(&error);
-        let code = error.code().map(Into::into);
+        let code = error.code();
         let record = self.recorder.failure(batch, Some(&file.id), meaning, &error, code);
         if meaning.remedy == Remedy::Quarantine || last_attempt {
             results.failed.push(FailedItem { video_id: file.id, error: record });
@@ -200,7 +205,8 @@ impl Hash {
         if u64::try_from(said) == Ok(bytes) {
             return None;
         }
-        let message = format!("{}: the row says {said} bytes, the file has {bytes}", file.file_path);
+        let message =
+            format!("{}: the row says {said} bytes, the file has {bytes}", file.file_path);
         Some(self.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
     }
 

@@ -28,8 +28,11 @@ use uuid::Uuid;
 
 use crate::record::Recorder;
 
-/// After SIGTERM, running work has this long to finish or checkpoint.
-pub const DRAIN: Duration = Duration::from_secs(30);
+/// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
+/// process ends within 30 s.
+pub const DRAIN: Duration = Duration::from_secs(25);
+/// Leaving is two statements; a database that does not answer must not keep the process.
+const LEAVE: Duration = Duration::from_secs(5);
 /// Hash batches executed at once: the second keeps the file slots busy while the last
 /// files of the first are read.
 const HASH_BATCHES: usize = 2;
@@ -78,6 +81,7 @@ pub async fn run(
         version: options.version.clone(),
     };
     let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
+    tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let recorder = Arc::new(Recorder::new(&worker));
     let lanes = lanes(&session, &recorder, media.as_ref(), options, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
@@ -113,14 +117,22 @@ pub async fn run(
     };
     stop.cancel();
     drop(fleet);
-    if let Err(error) = upkeep.await {
-        tracing::error!(%error, "the upkeep did not end well");
-    }
-    match Arc::try_unwrap(session) {
-        Ok(session) => session.leave().await?,
-        // A handler cut off by the deadline still holds the session: its fence keeps it
-        // from writing once the leases are gone.
-        Err(session) => store.deregister_worker(session.worker()).await?,
+    let leaving = async {
+        if let Err(error) = upkeep.await {
+            tracing::error!(%error, "the upkeep did not end well");
+        }
+        match Arc::try_unwrap(session) {
+            Ok(session) => session.leave().await,
+            // A handler cut off by the deadline still holds the session: its fence keeps it
+            // from writing once the leases are gone.
+            Err(session) => store.deregister_worker(session.worker()).await,
+        }
+    };
+    match tokio::time::timeout(LEAVE, leaving).await {
+        Ok(left) => left?,
+        Err(_) => tracing::warn!(
+            "the database does not answer: this worker's leases go to others when they time out"
+        ),
     }
     worked
 }
@@ -134,7 +146,8 @@ fn lanes(
     stop: &CancellationToken,
 ) -> Vec<Lane> {
     let concurrency = options.concurrency.max(1);
-    let backfill = Arc::new(backfill::Backfill::new(Arc::clone(session), Arc::clone(recorder), stop.clone()));
+    let backfill =
+        Arc::new(backfill::Backfill::new(Arc::clone(session), Arc::clone(recorder), stop.clone()));
     let backfill: Handler = Arc::new(move |batch| {
         let backfill = Arc::clone(&backfill);
         async move { backfill.attempt(&batch).await }.boxed()

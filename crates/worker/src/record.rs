@@ -52,14 +52,23 @@ impl Recorder {
             error_code: None,
             system_state: self.system_state(batch),
             recovery_strategy: meaning.remedy.as_str().to_owned(),
-            correlation_id: batch.traceparent.as_deref().and_then(trace::trace_id).map(str::to_owned),
+            correlation_id: batch
+                .traceparent
+                .as_deref()
+                .and_then(trace::trace_id)
+                .map(str::to_owned),
             severity: meaning.severity,
             user_impact: meaning.user_impact,
         }
     }
 
     pub(crate) fn panicked(&self, batch: &Claimed, said: &str) -> ErrorRecord {
-        self.message(batch, None, classify::PANIC, format!("the {} handler panicked: {said}", batch.kind))
+        self.message(
+            batch,
+            None,
+            classify::PANIC,
+            format!("the {} handler panicked: {said}", batch.kind),
+        )
     }
 
     fn system_state(&self, batch: &Claimed) -> serde_json::Value {

@@ -25,7 +25,12 @@ pub(crate) struct Duties {
 }
 
 /// Looks after the fleet until `stop` is cancelled, which it does itself when idle.
-pub(crate) async fn run(producer: Producer, store: SharedStore, duties: Duties, stop: CancellationToken) {
+pub(crate) async fn run(
+    producer: Producer,
+    store: SharedStore,
+    duties: Duties,
+    stop: CancellationToken,
+) {
     let mut reminded: Option<Instant> = None;
     while !stop.is_cancelled() {
         match round(&producer, &store, &stop).await {
@@ -36,7 +41,9 @@ pub(crate) async fn run(producer: Producer, store: SharedStore, duties: Duties, 
                 }
                 let remind = reminded.is_none_or(|at| at.elapsed() >= REMIND);
                 if open.hash && !duties.hashes && remind {
-                    tracing::warn!("hash batches wait for a worker with --media-root; this one has none");
+                    tracing::warn!(
+                        "hash batches wait for a worker with --media-root; this one has none"
+                    );
                     reminded = Some(Instant::now());
                 }
             }
@@ -67,10 +74,10 @@ async fn round(producer: &Producer, store: &SharedStore, stop: &CancellationToke
             RunState::Running => store.settle(run.id).await?,
             state => state,
         };
-        if matches!(state, RunState::Planning | RunState::Sweeping) {
-            if let Some(planned) = producer.resume(run.id, stop).await? {
-                tracing::info!(run = %run.id, ?planned, "planned for the fleet");
-            }
+        if matches!(state, RunState::Planning | RunState::Sweeping)
+            && let Some(planned) = producer.resume(run.id, stop).await?
+        {
+            tracing::info!(run = %run.id, ?planned, "planned for the fleet");
         }
     }
     Ok(Open { any: store.has_open_work().await?, hash })

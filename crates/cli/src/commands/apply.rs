@@ -2,12 +2,16 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::schema::{self, StepGroup, StepOutcome};
+use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
 
 use crate::args::{AppliedPhase, ApplyArgs};
 use crate::context::Context;
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Refused, Usage};
+use crate::waiting::WaitingLine;
 
 #[derive(Debug, Serialize)]
 struct Applied {
@@ -19,30 +23,107 @@ struct Applied {
 pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     let groups: &[StepGroup] = match args.phase {
         AppliedPhase::Expand => &[StepGroup::Ledger, StepGroup::Expand],
+        AppliedPhase::Index => &[StepGroup::Index],
+        AppliedPhase::Automate => &[StepGroup::Automate],
     };
-    let store = context.store().await?;
+    let store = match args.phase {
+        AppliedPhase::Expand => context.store().await?,
+        AppliedPhase::Index | AppliedPhase::Automate => context.expanded_store(4).await?,
+    };
+    let (phase, next) = match args.phase {
+        AppliedPhase::Expand => ("expand", "reelshift enqueue backfill"),
+        AppliedPhase::Index => ("index", "reelshift apply automate"),
+        AppliedPhase::Automate => ("automate", "reelshift validate"),
+    };
+    if args.phase != AppliedPhase::Expand {
+        warn_before_backfill(&*store, phase).await?;
+    }
+    allow_copy(context, args, &store).await?;
+    let line = WaitingLine::new(context);
+    let waiting = |waiting: Waiting<'_>| line.show(waiting);
+    let options = Options {
+        patience: args.lock_patience,
+        allow_copy: &args.allow_copy,
+        waiting: &waiting,
+    };
     let mut applied = Vec::new();
     let report = |step: &schema::Step, outcome| {
+        line.clear();
         if !context.json {
             let word = match outcome {
                 StepOutcome::Applied => "applied".green().to_string(),
                 StepOutcome::AlreadyDone => "done before".dimmed().to_string(),
                 StepOutcome::Recognised => "found in place".yellow().to_string(),
             };
-            anstream::println!("{:04} {:<46} {word}", step.number, step.name);
+            crate::look::say!("{:04} {:<46} {word}", step.number, step.name);
         }
         applied.push(Applied { number: step.number, name: step.name.clone(), outcome });
     };
-    schema::apply(&*store, groups, report, tokio::time::sleep).await?;
+    let done = schema::apply_with(&*store, groups, &options, report, tokio::time::sleep).await;
+    line.clear();
+    done?;
+    if args.phase == AppliedPhase::Expand {
+        crate::commands::flags::initialise(&*store).await?;
+    }
     if context.json {
         context.print_json(&applied)?;
         return Ok(Outcome::Done);
     }
     let new = applied.iter().filter(|step| step.outcome != StepOutcome::AlreadyDone).count();
     if new == 0 {
-        anstream::println!("\nexpand was complete: nothing to do");
+        crate::look::say!("\n{phase} was complete: nothing to do");
     } else {
-        anstream::println!("\n{} Next: reelshift enqueue backfill", "expand is complete.".green().bold());
+        crate::look::say!("\n{} Next: {next}", format!("{phase} is complete.").green().bold());
     }
     Ok(Outcome::Done)
+}
+
+/// Asks before any table is copied: `--yes` answers, and without a terminal it must.
+async fn allow_copy(context: &Context, args: &ApplyArgs, store: &SharedStore) -> Result<()> {
+    for table in &args.allow_copy {
+        if !store.steps().iter().any(|step| step.creates.table() == Some(table)) {
+            let sentence = format!("--allow-copy {table}: no step changes a table of that name");
+            return Err(Usage(sentence).into());
+        }
+        if args.yes {
+            continue;
+        }
+        if !context.asks() {
+            return Err(Refused(format!(
+                "--allow-copy {table} keeps writers out of {table} while it is copied: add --yes where \
+                 nobody can be asked"
+            ))
+            .into());
+        }
+        anstream::eprint!(
+            "Where nothing else will do, {table} is copied, and writers wait until that is done. Allow it? [y/N] "
+        );
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Refused(format!("{table} is not to be copied: nothing was changed")).into());
+        }
+    }
+    Ok(())
+}
+
+/// Runs that are looked at for a finished backfill: one before them was long ago.
+const RECENT_RUNS: u32 = 200;
+
+/// Index and automate come after the backfill; they work before it too, but each row that
+/// it writes then costs more.
+async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<()> {
+    let snapshot = store.snapshot(RECENT_RUNS).await?;
+    let backfilled = snapshot
+        .runs
+        .iter()
+        .any(|report| report.run.kind == JobKind::Backfill && report.run.state == RunState::Done);
+    if !backfilled {
+        anstream::eprintln!(
+            "{} no backfill of this database is done, and {phase} makes one slower: the order is \
+             expand, backfill, rollout, index, automate",
+            "note:".yellow().bold(),
+        );
+    }
+    Ok(())
 }

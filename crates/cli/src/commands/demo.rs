@@ -1,5 +1,6 @@
 //! `demo`: a legacy platform made up, migrated by several worker processes, validated.
 
+pub mod application;
 mod files;
 mod platform;
 
@@ -8,19 +9,23 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use comfy_table::{Cell, CellAlignment};
 use indicatif::MultiProgress;
 use owo_colors::OwoColorize;
 use reelshift_plan::JobKind;
+use reelshift_plan::Flag;
 use reelshift_producer::Producer;
-use reelshift_store::report::{RunReport, Snapshot};
-use reelshift_store::schema::{self, StepGroup};
+use reelshift_rollout::FlagRequest;
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::RunPlan;
+use reelshift_store::report::{Check, RunReport, Snapshot};
+use reelshift_store::schema::{self, StepGroup};
 use tokio::process::{Child, Command};
 
+use self::application::{Application, Noticed};
 use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
-use crate::commands::{status, validate};
+use crate::commands::{flags, status, validate};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused};
 use crate::{database, look};
@@ -29,19 +34,29 @@ use crate::{database, look};
 const MARKER: &str = ".reelshift-demo";
 /// Small, so that the two workers have something to share out.
 const BATCH_ROWS: u32 = 100;
+/// How long the application runs with nothing beside it, before and after.
+const ALONE: Duration = Duration::from_secs(2);
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let began = Instant::now();
+    // The database first: one that is refused leaves the last demo as it is.
+    let given = match context.given_url() {
+        Some(url) => Some(platform::Platform::check(url).await?),
+        None => None,
+    };
     let dir = fresh_directory(&args.dir)?;
     let media = dir.join("media");
-    let url = match context.given_url() {
-        Some(url) => url.to_owned(),
-        None => format!("sqlite://{}", dir.join("platform.db").display()),
+    let (platform, url) = match (given, context.given_url()) {
+        (Some(platform), Some(url)) => (platform, url.to_owned()),
+        _ => {
+            let url = format!("sqlite://{}", dir.join("platform.db").display());
+            (platform::Platform::check(&url).await?, url)
+        }
     };
 
     title("1  A legacy platform");
-    let platform = platform::Platform::create(&url).await?;
+    platform.create().await?;
     let spinner = step_bar(u64::from(args.videos), "making videos and their files");
     let videos = files::make(&media, args.videos, u64::from(args.size) * 1024 * 1024, |done| {
         spinner.set_position(done);
@@ -56,13 +71,28 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         media.display()
     ));
 
+    let mut application = Application::start(&url, &dir.join("application.log")).await?;
+    application.stage("before").await?;
+    say(&format!(
+        "its application reads, updates and uploads; {} of it alone",
+        look::duration(ALONE)
+    ));
+    tokio::time::sleep(ALONE).await;
+
+    application.stage("expand").await?;
     title("2  Phase 1, expand: new columns and tables beside the old ones");
     let store = database::open(&url, 4).await?;
     let mut steps = 0_u64;
-    schema::apply(&*store, &[StepGroup::Ledger, StepGroup::Expand], |_, _| steps += 1, tokio::time::sleep)
-        .await?;
+    schema::apply(
+        &*store,
+        &[StepGroup::Ledger, StepGroup::Expand],
+        |_, _| steps += 1,
+        tokio::time::sleep,
+    )
+    .await?;
     say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
 
+    application.stage("backfill").await?;
     title("3  Phase 2, backfill and hash: enqueued as batches");
     for kind in JobKind::ALL {
         let enqueued = Producer::new(store.clone(), who())
@@ -71,24 +101,59 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         say(&format!("{kind}: {}", look::plural(enqueued.added.batches, "batch", "batches")));
     }
 
-    title(&format!("4  {} work", look::plural(args.workers.into(), "worker process", "worker processes")));
+    title(&format!(
+        "4  {} work",
+        look::plural(args.workers.into(), "worker process", "worker processes")
+    ));
     let mut workers = Vec::new();
     for number in 1..=args.workers {
         workers.push(start_worker(&url, &media, &dir.join(format!("worker-{number}.log")))?);
     }
     watch(context, &store, &mut workers).await?;
 
-    title("5  Every row compared with the specification");
+    application.stage(application::NEW_COLUMNS_FROM).await?;
+    title("5  Phase 3, rollout: the application takes up the new columns by feature flag");
+    flags::initialise(&*store).await?;
+    for request in [
+        FlagRequest::Rollout(Flag::EnhancedVideoProcessing, 25),
+        FlagRequest::Enable(Flag::EnhancedVideoProcessing),
+        FlagRequest::Enable(Flag::RealtimeNotifications),
+    ] {
+        flags::change(&*store, request).await?;
+        tokio::time::sleep(ALONE / 4).await;
+    }
+    say("enhanced_video_processing 25 %, then 100 %; realtime_notifications on");
+
+    for (group, stage, what) in [
+        (
+            StepGroup::Index,
+            "index",
+            "6  Phase 4, index: the indexes that the enhanced queries need",
+        ),
+        (StepGroup::Automate, "automate", "7  Phase 5, automate: triggers and notifications"),
+    ] {
+        application.stage(stage).await?;
+        title(what);
+        let mut steps = 0_u64;
+        schema::apply(&*store, &[group], |_, _| steps += 1, tokio::time::sleep).await?;
+        say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
+    }
+    application.stage("after").await?;
+    tokio::time::sleep(ALONE).await;
+    application.stop().await?;
+
+    title("8  Every row compared with the specification");
     let checks = store.validate().await?;
     if !context.json {
         validate::print(&checks);
     }
-    let valid = checks.iter().all(|check| check.differences == 0);
+    let valid = checks.iter().all(Check::is_valid);
 
     let snapshot = store.snapshot(status::RUNS).await?;
+    print_noticed(&application.stages_noticed);
     report(&snapshot, &dir, context.given_url().is_none(), began.elapsed());
     if context.json {
-        context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot }))?;
+        context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
     }
     Ok(if valid { Outcome::Done } else { Outcome::Difference })
 }
@@ -113,7 +178,8 @@ fn fresh_directory(dir: &Path) -> Result<PathBuf> {
             ))
             .into());
         }
-        std::fs::remove_dir_all(dir).with_context(|| format!("cannot replace {}", dir.display()))?;
+        std::fs::remove_dir_all(dir)
+            .with_context(|| format!("cannot replace {}", dir.display()))?;
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     std::fs::write(dir.join(MARKER), "Made by `reelshift demo`, which replaces it.\n")
@@ -125,7 +191,8 @@ fn fresh_directory(dir: &Path) -> Result<PathBuf> {
 /// password, and arguments are seen by everybody.
 fn start_worker(url: &str, media: &Path, log: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let log =
+        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     Command::new(program)
         .args(["work", "--until-idle"])
         .env("DATABASE_URL", url)
@@ -173,7 +240,10 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
         let snapshot = store.snapshot(status::RUNS).await?;
         draw(&snapshot);
         // Where nothing can be drawn, a line now and then says the same.
-        if !context.draws() && !context.json && (!running || said.elapsed() >= Duration::from_secs(2)) {
+        if !context.draws()
+            && !context.json
+            && (!running || said.elapsed() >= Duration::from_secs(2))
+        {
             for report in &snapshot.runs {
                 let (done, total) = status::progress(report);
                 say(&format!("{:<9} {}", report.run.kind, look::percent(done, total)));
@@ -192,6 +262,31 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
     }
 }
 
+/// What the application noticed, stage by stage.
+fn print_noticed(stages: &[Noticed]) {
+    title("What the application noticed");
+    let mut table =
+        look::table(&["during", "queries", "errors", "half within", "99 % within", "longest"]);
+    for stage in stages {
+        let ms =
+            |value: f64| Cell::new(format!("{value:.1} ms")).set_alignment(CellAlignment::Right);
+        table.add_row([
+            Cell::new(&stage.stage),
+            look::number(stage.queries),
+            look::number(stage.errors),
+            ms(stage.p50_ms),
+            ms(stage.p99_ms),
+            ms(stage.longest_ms),
+        ]);
+    }
+    for line in table.lines() {
+        say(&line);
+    }
+    for error in stages.iter().filter_map(|stage| stage.first_error.as_deref()) {
+        say(&format!("its first error: {error}"));
+    }
+}
+
 fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
     title("What came of it");
     for run in &snapshot.runs {
@@ -207,7 +302,10 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
         ));
     }
     if !snapshot.errors.is_empty() {
-        anstream::eprintln!("\n   {}", "What failed, and why (some files are missing or bad on purpose):".bold());
+        anstream::eprintln!(
+            "\n   {}",
+            "What failed, and why (some files are missing or bad on purpose):".bold()
+        );
         for line in group_table(&snapshot.errors).lines() {
             anstream::eprintln!("   {line}");
         }

@@ -48,7 +48,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
             "bytes_added": enqueued.added.bytes,
         }))?;
     } else {
-        anstream::println!("{}", sentence(&enqueued));
+        crate::look::say!("{}", sentence(&enqueued));
     }
     if enqueued.planned == Some(Planned::Stopped) {
         return Err(Refused(format!(
@@ -86,7 +86,9 @@ fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
 fn describe(kind: JobKind, progress: &Progress) -> String {
     let batches = look::plural(progress.batches, "batch", "batches");
     match kind {
-        JobKind::Backfill => format!("{batches}, {}", look::plural(progress.rows, "video", "videos")),
+        JobKind::Backfill => {
+            format!("{batches}, {}", look::plural(progress.rows, "video", "videos"))
+        }
         JobKind::Hash => format!(
             "{batches}, {}, {}",
             look::plural(progress.rows, "file", "files"),
@@ -113,7 +115,12 @@ fn sentence(enqueued: &Enqueued) -> String {
             "resumed:".green().bold(),
             run.id
         ),
-        (None, _) => format!(
+        (None, true) => format!(
+            "{} run {}: another planner is already at work on it. {next}",
+            "enqueued".green().bold(),
+            run.id
+        ),
+        (None, false) => format!(
             "{} run {} is over the same videos and is {} ({}). Follow it: reelshift status",
             "nothing added:".yellow().bold(),
             run.id,

@@ -25,23 +25,31 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if groups.is_empty() {
-        anstream::println!("{}", "no errors".green().bold());
+        crate::look::say!("{}", "no errors".green().bold());
         return Ok(Outcome::Done);
     }
-    anstream::println!("{}", group_table(&groups));
+    crate::look::say!("{}", group_table(&groups));
     if args.batch.is_some() {
         errors.iter().for_each(print_whole);
     } else if !errors.is_empty() {
-        anstream::println!("\nthe newest {}:", errors.len());
-        anstream::println!("{}", entry_table(&errors));
+        crate::look::say!("\nthe newest {}:", errors.len());
+        crate::look::say!("{}", entry_table(&errors));
     }
-    anstream::println!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
+    crate::look::say!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
     Ok(Outcome::Done)
 }
 
 pub fn group_table(groups: &[ErrorGroup]) -> comfy_table::Table {
-    let mut table =
-        look::table(&["type", "stage", "severity", "errors", "recovered", "last", "recovery", "for example"]);
+    let mut table = look::table(&[
+        "type",
+        "stage",
+        "severity",
+        "errors",
+        "recovered",
+        "last",
+        "recovery",
+        "for example",
+    ]);
     for group in groups {
         table.add_row([
             Cell::new(&group.error_type),
@@ -73,26 +81,26 @@ fn entry_table(errors: &[ErrorEntry]) -> comfy_table::Table {
 
 fn print_whole(error: &ErrorEntry) {
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    anstream::println!(
+    crate::look::say!(
         "\n{} {} {}",
         look::time(error.created_at).dimmed(),
         error.error_type.red().bold(),
         error.error_code.as_deref().unwrap_or("")
     );
-    anstream::println!("  video       {}", or_none(&error.video_id));
-    anstream::println!("  severity    {}, user impact {}", error.severity, error.user_impact);
+    crate::look::say!("  video       {}", or_none(&error.video_id));
+    crate::look::say!("  severity    {}, user impact {}", error.severity, error.user_impact);
     let recovered = match error.recovery_successful {
         Some(true) => "recovered",
         Some(false) => "not recovered",
         None => "open",
     };
-    anstream::println!("  recovery    {}, {recovered}", or_none(&error.recovery_strategy));
-    anstream::println!("  trace       {}", or_none(&error.correlation_id));
-    anstream::println!("  attempt before  {}", or_none(&error.parent_error_id));
+    crate::look::say!("  recovery    {}, {recovered}", or_none(&error.recovery_strategy));
+    crate::look::say!("  trace       {}", or_none(&error.correlation_id));
+    crate::look::say!("  attempt before  {}", or_none(&error.parent_error_id));
     for line in error.stack_trace.as_deref().unwrap_or(&error.error_message).lines() {
-        anstream::println!("  | {line}");
+        crate::look::say!("  | {line}");
     }
     if let Some(state) = &error.system_state {
-        anstream::println!("  {}", state.to_string().dimmed());
+        crate::look::say!("  {}", state.to_string().dimmed());
     }
 }

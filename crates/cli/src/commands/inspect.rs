@@ -23,7 +23,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
 fn print(inspection: &Inspection) {
     let day = |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), look::time);
     let size = |size: Option<f64>| size.map_or("-".to_owned(), look::float_bytes);
-    anstream::println!("{}", inspection.server.bold());
+    crate::look::say!("{}", inspection.server.bold());
     let mut facts = look::table(&["what", "value"]);
     facts.add_row(["videos", &look::count(inspection.total_videos)]);
     facts.add_row(["status 'uploaded'", &look::count(inspection.uploaded_count)]);
@@ -32,20 +32,24 @@ fn print(inspection: &Inspection) {
     facts.add_row(["size, all", &size(inspection.total_file_size)]);
     facts.add_row(["earliest upload", &day(inspection.earliest_upload)]);
     facts.add_row(["latest upload", &day(inspection.latest_upload)]);
-    anstream::println!("{facts}\n");
+    crate::look::say!("{facts}\n");
 
-    let mut states = look::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
+    let mut states =
+        look::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for state in &inspection.states {
         states.add_row([
             text(&state.status).into(),
             text(&state.processing_status).into(),
-            state.ground_truth_generated.map_or("NULL".to_owned(), |value| value.to_string()).into(),
+            state
+                .ground_truth_generated
+                .map_or("NULL".to_owned(), |value| value.to_string())
+                .into(),
             look::number(state.count),
             state.becomes.clone().into(),
         ]);
     }
-    anstream::println!("{states}\n");
+    crate::look::say!("{states}\n");
 
     if !inspection.daily.is_empty() {
         let mut daily = look::table(&["day", "uploads", "mean size"]);
@@ -56,7 +60,7 @@ fn print(inspection: &Inspection) {
                 size(day.avg_size).into(),
             ]);
         }
-        anstream::println!("{daily}\n");
+        crate::look::say!("{daily}\n");
     }
 
     let surprises = [
@@ -71,7 +75,11 @@ fn print(inspection: &Inspection) {
         (inspection.without_file_path, "have no file_path: they are not hashed"),
     ];
     for (videos, what) in surprises.into_iter().filter(|(videos, _)| *videos > 0) {
-        anstream::println!("{} {} {what}", "note:".yellow().bold(), look::plural(videos, "video", "videos"));
+        crate::look::say!(
+            "{} {} {what}",
+            "note:".yellow().bold(),
+            look::plural(videos, "video", "videos")
+        );
     }
-    anstream::println!("Next: reelshift apply expand");
+    crate::look::say!("Next: reelshift apply expand");
 }

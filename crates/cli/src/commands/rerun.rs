@@ -24,7 +24,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if rerun.batches == 0 && rerun.items == 0 {
-        anstream::println!("nothing to enqueue again: no failed work matches");
+        crate::look::say!("nothing to enqueue again: no failed work matches");
         return Ok(Outcome::Done);
     }
     let what = format!(
@@ -34,9 +34,9 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         plural(rerun.item_batches, "batch", "batches"),
     );
     if args.dry_run {
-        anstream::println!("would enqueue again: {what}. Nothing was changed");
+        crate::look::say!("would enqueue again: {what}. Nothing was changed");
     } else {
-        anstream::println!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
+        crate::look::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
     }
     Ok(Outcome::Done)
 }

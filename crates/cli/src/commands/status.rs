@@ -14,6 +14,7 @@ use reelshift_store::schema::{JournalEntry, Step, StepGroup};
 
 use crate::args::StatusArgs;
 use crate::commands::errors::group_table;
+use crate::commands::flags;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
@@ -24,6 +25,7 @@ pub const RUNS: u32 = 10;
 pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
     let store = context.store().await?;
     let redraws = args.watch && !context.json && std::io::stdout().is_terminal();
+    let flags = flags::cache(&store);
     loop {
         let journal = store.journal().await?;
         if !expanded(store.steps(), &journal) {
@@ -31,23 +33,21 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
             if context.json {
                 context.print_json(&serde_json::json!({ "expanded": false, "steps": journal }))?;
             } else {
-                anstream::println!("{}", phases(store.steps(), &journal, &[]));
-                anstream::println!("Next: reelshift apply expand");
+                crate::look::say!("{}", phases(store.steps(), &journal, &[]));
+                crate::look::say!("Next: reelshift apply expand");
             }
             return Ok(Outcome::Done);
         }
-        let snapshot = store.snapshot(RUNS).await?;
+        let snapshot = reelshift_rollout::snapshot(&*store, &flags, RUNS).await?;
         if context.json && args.watch {
-            anstream::println!("{}", serde_json::to_string(&snapshot)?);
+            crate::look::say!("{}", serde_json::to_string(&snapshot)?);
         } else if context.json {
             context.print_json(&snapshot)?;
         } else {
-            if redraws {
-                // Home and clear, as `watch` does: the screen shows one snapshot.
-                anstream::print!("\x1b[H\x1b[2J");
-            }
-            anstream::println!("{}", phases(store.steps(), &journal, &snapshot.runs));
-            anstream::print!("{}", render(&snapshot));
+            // Home and clear, as `watch` does: the screen shows one snapshot.
+            let clear = if redraws { "\x1b[H\x1b[2J" } else { "" };
+            crate::look::say!("{clear}{}", phases(store.steps(), &journal, &snapshot.runs));
+            crate::look::say!("{}", render(&snapshot).trim_end());
         }
         if !args.watch {
             return Ok(outcome(&snapshot));
@@ -88,7 +88,9 @@ fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> Strin
     let kind = |kind: JobKind| match runs.iter().find(|run| run.run.kind == kind) {
         None => format!("{kind} {}", "not started".dimmed()),
         Some(run) if run.run.state == RunState::Done => format!("{kind} {}", "ok".green()),
-        Some(run) => format!("{} {}", kind.to_string().to_uppercase().bold(), look::state(run.run.state)),
+        Some(run) => {
+            format!("{} {}", kind.to_string().to_uppercase().bold(), look::state(run.run.state))
+        }
     };
     format!("{expand} > {} > {}", kind(JobKind::Backfill), kind(JobKind::Hash))
 }
@@ -99,6 +101,14 @@ fn render(snapshot: &Snapshot) -> String {
     let live: Vec<&WorkerReport> =
         snapshot.workers.iter().filter(|worker| worker.state == "live").collect();
     push(&mut text, &format!("{}   {} UTC\n", snapshot.server.dimmed(), look::time(snapshot.at)));
+    if let Some(load) = snapshot.load {
+        let connections = look::plural(load.active_connections, "connection", "connections");
+        let line = format!(
+            "{connections} at work   queries {:.1} s on average, {} s at most",
+            load.avg_query_seconds, load.max_query_seconds
+        );
+        push(&mut text, &line);
+    }
     if snapshot.runs.is_empty() {
         push(&mut text, "no runs yet. Next: reelshift enqueue backfill");
     }
@@ -106,7 +116,10 @@ fn render(snapshot: &Snapshot) -> String {
         push(&mut text, &run_lines(run, &live));
     }
     if snapshot.runs.iter().any(|run| run.run.state.is_active()) && live.is_empty() {
-        push(&mut text, &format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()));
+        push(
+            &mut text,
+            &format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()),
+        );
     }
     if !snapshot.workers.is_empty() {
         push(&mut text, &format!("\n{}", worker_table(&snapshot.workers)));
@@ -169,12 +182,16 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     text
 }
 
-/// Done and total in the unit that the run's time goes by: rows, or bytes of files.
+/// Done and total in the unit that the run's time goes by: rows, or bytes of files. What
+/// was planned is an estimate (rows that another sweep counted too, sizes that the rows
+/// claim); what is done when the run is done is the whole.
 pub fn progress(report: &RunReport) -> (u64, u64) {
-    match report.run.kind {
-        JobKind::Backfill => (report.rows_done, report.run.rows_total.max(report.rows_done)),
-        JobKind::Hash => (report.bytes_done, report.run.bytes_total.max(report.bytes_done)),
-    }
+    let (done, planned) = match report.run.kind {
+        JobKind::Backfill => (report.rows_done, report.run.rows_total),
+        JobKind::Hash => (report.bytes_done, report.run.bytes_total),
+    };
+    let complete = matches!(report.run.state, RunState::Sweeping | RunState::Done);
+    (done, if complete { done } else { planned.max(done) })
 }
 
 fn pace(report: &RunReport, live: &[&WorkerReport], left: u64) -> String {
@@ -190,12 +207,14 @@ fn pace(report: &RunReport, live: &[&WorkerReport], left: u64) -> String {
         JobKind::Hash => format!("{}/s", look::float_bytes(rate)),
     };
     let eta = eta::remaining(left, rate).map_or("no estimate yet".to_owned(), look::duration);
-    let elapsed = look::duration(Duration::try_from_secs_f64(report.elapsed_seconds).unwrap_or_default());
+    let elapsed =
+        look::duration(Duration::try_from_secs_f64(report.elapsed_seconds).unwrap_or_default());
     format!("rate {shown}   left {eta}   running for {elapsed}")
 }
 
 fn worker_table(workers: &[WorkerReport]) -> comfy_table::Table {
-    let mut table = look::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
+    let mut table =
+        look::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
     for worker in workers {
         let state = match worker.state.as_str() {
             "live" => worker.state.green().to_string(),
@@ -210,8 +229,16 @@ fn worker_table(workers: &[WorkerReport]) -> comfy_table::Table {
             Cell::new(format!("{}:{}", worker.host, worker.pid)),
             Cell::new(state),
             look::number(worker.leases),
-            Cell::new(if alive { look::float_count(worker.activity.rows_per_second) } else { "-".into() }),
-            Cell::new(if alive { look::float_bytes(worker.activity.bytes_per_second) } else { "-".into() }),
+            Cell::new(if alive {
+                look::float_count(worker.activity.rows_per_second)
+            } else {
+                "-".into()
+            }),
+            Cell::new(if alive {
+                look::float_bytes(worker.activity.bytes_per_second)
+            } else {
+                "-".into()
+            }),
             Cell::new(look::duration(beat)),
             Cell::new(&worker.activity.doing),
         ]);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
-use reelshift_store::report::Check;
+use reelshift_store::report::{Check, CheckVerdict};
 use serde_json::json;
 
 use crate::context::Context;
@@ -21,7 +21,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let valid = checks.iter().all(|check| check.differences == 0);
+    let valid = checks.iter().all(Check::is_valid);
     if context.json {
         context.print_json(&json!({ "valid": valid, "checks": checks }))?;
     } else {
@@ -34,11 +34,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
 pub fn print(checks: &[Check]) {
     let mut table = look::table(&["check", "rows", "verdict", "what was compared"]);
     for check in checks {
-        let verdict = if check.differences == 0 {
-            "ok".green().bold().to_string()
-        } else {
-            look::plural(check.differences, "difference", "differences").red().bold().to_string()
-        };
+        let verdict = verdict(check);
         table.add_row([
             Cell::new(&check.name),
             look::number(check.rows),
@@ -46,7 +42,10 @@ pub fn print(checks: &[Check]) {
             Cell::new(&check.description),
         ]);
     }
-    anstream::println!("{table}");
+    crate::look::say!("{table}");
+    for (name, note) in checks.iter().filter_map(|check| Some((&check.name, check.note.as_ref()?))) {
+        crate::look::say!("{name}: {note}");
+    }
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for check in checks.iter().filter(|check| !check.first.is_empty()) {
         let mut table = look::table(&["video", "column", "must hold", "holds"]);
@@ -58,6 +57,18 @@ pub fn print(checks: &[Check]) {
                 text(&difference.found),
             ]);
         }
-        anstream::println!("\n{}\n{table}", check.name.red().bold());
+        crate::look::say!("\n{}\n{table}", check.name.red().bold());
+    }
+}
+
+fn verdict(check: &Check) -> String {
+    match check.verdict {
+        CheckVerdict::Ok => "ok".green().bold().to_string(),
+        CheckVerdict::NotYet => "not yet".dimmed().to_string(),
+        CheckVerdict::Warning => "warning".yellow().bold().to_string(),
+        CheckVerdict::Difference if check.differences == 0 => "not ok".red().bold().to_string(),
+        CheckVerdict::Difference => {
+            look::plural(check.differences, "difference", "differences").red().bold().to_string()
+        }
     }
 }

@@ -33,7 +33,6 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    tracing::info!(concurrency, media_root = ?options.media_root, "this worker joins the fleet");
     reelshift_worker::run(store.clone(), &options, context.stop.clone()).await?;
     tracing::info!("this worker has left the fleet");
     if !args.until_idle {

@@ -63,12 +63,37 @@ pub async fn expanded(db: &dyn Fixture) -> SharedStore {
     store
 }
 
+/// The steps that create the bridge, in order.
+#[must_use]
+pub fn bridge(store: &SharedStore) -> Vec<Step> {
+    let is_bridge = |step: &&Step| {
+        step.group == StepGroup::Expand && matches!(step.creates, crate::schema::Object::Trigger(_))
+    };
+    store.steps().iter().filter(is_bridge).cloned().collect()
+}
+
+/// Executes a step's statement, as often as its lock takes: the server itself holds one at
+/// times.
+pub async fn execute_step(store: &SharedStore, step: &Step) {
+    steadily(&step.name, async || store.execute_step(step).await).await;
+}
+
+/// Executes a step's statement that undoes it.
+pub async fn undo_step(store: &SharedStore, step: &Step) {
+    execute_step(store, &Step { up: step.down.clone(), ..step.clone() }).await;
+}
+
 /// Drops the bridge's triggers, so that a test can make rows disagree.
-pub async fn without_bridge(db: &dyn Fixture, store: &SharedStore) {
-    for step in store.steps() {
-        if let crate::schema::Object::Trigger(name) = &step.creates {
-            db.execute(&format!("DROP TRIGGER IF EXISTS {name}")).await;
-        }
+pub async fn without_bridge(_db: &dyn Fixture, store: &SharedStore) {
+    for step in bridge(store).iter().rev() {
+        undo_step(store, step).await;
+    }
+}
+
+/// Creates the bridge again after [`without_bridge`].
+pub async fn with_bridge(store: &SharedStore) {
+    for step in bridge(store) {
+        execute_step(store, &step).await;
     }
 }
 

@@ -6,18 +6,25 @@
 //! the store says could hide what it wrote. They wait for states, never for durations.
 
 pub mod arrange;
+pub mod automate;
 pub mod batches;
+pub mod bridge;
 pub mod chunks;
 pub mod claims;
 pub mod failures;
 pub mod fences;
 pub mod files;
 pub mod fixture;
+pub mod flags;
+pub mod index;
 pub mod planning;
+pub mod preflight;
 pub mod reports;
 pub mod rerun;
+pub mod rollback;
 pub mod runs;
 pub mod schema;
+pub mod status;
 pub mod tables;
 pub mod transitions;
 pub mod validate;
@@ -77,6 +84,16 @@ macro_rules! conformance_tests {
                 other_enum_values_are_refused
                 deleting_a_video_deletes_what_hangs_on_it
                 a_status_row_needs_its_video;
+            preflight:
+                the_specifications_table_has_no_refusal
+                looking_changes_nothing
+                every_step_is_shown_with_its_lock
+                what_is_in_the_way_refuses_by_name
+                what_reelshift_made_is_not_in_the_way
+                without_the_table_the_checks_end
+                surprising_rows_are_counted
+                the_size_is_counted
+                a_long_transaction_is_named_as_the_holder;
             runs:
                 a_new_run_is_read_back
                 the_same_videos_are_one_run
@@ -139,6 +156,19 @@ macro_rules! conformance_tests {
                 quarantined_items_are_selected_by_their_error
                 a_dry_run_counts_and_changes_nothing
                 reruns_at_once_enqueue_once;
+            rollback:
+                undoing_brings_the_schema_of_before_back
+                undoing_stops_where_it_is_told
+                a_death_before_any_statement_is_made_up_for
+                a_death_after_any_statement_is_made_up_for
+                an_apply_makes_good_what_was_half_undone
+                undoing_waits_while_the_table_is_held
+                steps_of_another_version_are_not_undone
+                what_others_changed_since_is_named
+                a_rollback_is_recorded
+                pages_are_in_key_order_and_hold_everything
+                a_rollback_and_a_restore_lose_nothing
+                where_a_row_changed_the_legacy_columns_win;
             windows:
                 windows_cover_the_table_in_key_order
                 an_empty_table_has_no_window
@@ -192,6 +222,25 @@ macro_rules! conformance_tests {
                 inspection_of_an_empty_table_has_no_averages
                 inspection_finds_the_specifications_figures
                 inspection_counts_each_combination_of_states;
+            flags:
+                without_their_table_there_are_no_flags
+                initial_values_are_stored_once
+                a_flag_is_set_with_who_and_when
+                a_flag_that_is_not_stored_is_set
+                a_percentage_stays_where_none_is_given
+                several_flags_are_set_together_or_not_at_all
+                the_newest_changes_come_first
+                flags_of_other_versions_are_passed_over
+                a_long_name_is_cut
+                operators_at_once_are_all_recorded;
+            status:
+                the_legacy_row_is_read_before_expand
+                an_unknown_video_has_no_status
+                a_video_without_status_row_has_an_enhanced_status
+                an_enhanced_status_has_what_its_status_row_has
+                a_time_that_is_none_is_read_as_none
+                error_details_are_of_the_newest_error
+                load_is_that_of_a_server;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean
@@ -201,7 +250,33 @@ macro_rules! conformance_tests {
                 a_status_row_without_video_is_found
                 an_error_without_video_is_found
                 a_value_outside_its_enum_is_found
-                the_first_ten_are_named_in_key_order;
+                the_first_ten_are_named_in_key_order
+                inconsistent_states_are_found
+                query_plans_are_not_yet_judged_before_index
+                query_plans_after_index_are_no_difference;
+            automate:
+                every_change_of_state_queues_one_notification
+                every_change_of_the_legacy_columns_queues_one_notification
+                a_state_that_was_null_is_a_change
+                progress_queues_what_the_specification_says
+                the_stored_flag_decides
+                a_session_may_decide_for_itself
+                a_statement_of_many_rows_queues_one_for_each
+                what_the_fleet_writes_queues_nothing;
+            bridge:
+                every_transition_is_that_of_the_table
+                transitions_do_not_depend_on_settings
+                transitions_do_not_depend_on_collations
+                every_insert_is_that_of_the_table
+                an_insert_that_meets_its_row_keeps_it_in_step
+                metadata_follow_until_somebody_else_writes_them
+                deleting_a_video_leaves_nothing
+                a_backfill_under_live_writes_converges;
+            index:
+                the_specifications_indexes_are_there
+                the_view_counts_the_last_day
+                index_and_automate_go_on_where_they_were_stopped
+                index_and_automate_are_undone_by_their_down_statements;
         }
     };
     ($fixture:expr; $($file:ident: $($behaviour:ident)+;)+) => {
@@ -223,17 +298,24 @@ mod tests {
     fn the_macro_names_every_behaviour() {
         let listed = include_str!("mod.rs");
         let files = [
+            ("index", include_str!("index.rs")),
+            ("bridge", include_str!("bridge.rs")),
+            ("automate", include_str!("automate.rs")),
             ("batches", include_str!("batches.rs")),
             ("chunks", include_str!("chunks.rs")),
             ("claims", include_str!("claims.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("files", include_str!("files.rs")),
+            ("flags", include_str!("flags.rs")),
             ("planning", include_str!("planning.rs")),
+            ("preflight", include_str!("preflight.rs")),
             ("reports", include_str!("reports.rs")),
             ("rerun", include_str!("rerun.rs")),
+            ("rollback", include_str!("rollback.rs")),
             ("runs", include_str!("runs.rs")),
             ("schema", include_str!("schema.rs")),
+            ("status", include_str!("status.rs")),
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),

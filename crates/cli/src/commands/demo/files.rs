@@ -35,7 +35,14 @@ const GROUND_TRUTH: [Option<bool>; 3] = [Some(false), Some(true), None];
 const ENDINGS: [&str; 10] =
     [".mp4", ".avi", ".mov", ".mkv", ".MP4", ".AVI", ".MoV", ".MKV", ".webm", ""];
 const NAMES: [&str; 8] = [
-    "holiday", "интервью", "会議の録画", "O'Brien \"uncut\"", "50% off; final", "clip\\raw", "été à la plage", "🎬 trailer",
+    "holiday",
+    "интервью",
+    "会議の録画",
+    "O'Brien \"uncut\"",
+    "50% off; final",
+    "clip\\raw",
+    "été à la plage",
+    "🎬 trailer",
 ];
 
 /// What is wrong with a file on purpose.
@@ -61,7 +68,12 @@ fn fault(index: u32) -> Fault {
 }
 
 /// Makes `count` videos whose files take `bytes` together, below `media`.
-pub fn make(media: &Path, count: u32, bytes: u64, progress: impl Fn(u64)) -> Result<Vec<DemoVideo>> {
+pub fn make(
+    media: &Path,
+    count: u32,
+    bytes: u64,
+    progress: impl Fn(u64),
+) -> Result<Vec<DemoVideo>> {
     // The same demo every time: what one person sees, another can look at too.
     let mut rng = StdRng::seed_from_u64(2_026);
     let sizes = sizes(count, bytes, &mut rng);
@@ -122,7 +134,7 @@ fn video(
     let file_path = match fault {
         _ if pathless => None,
         Fault::OutsidePath => Some("../../../../etc/hostname".to_owned()),
-        _ if index % 3 == 0 => Some(path.display().to_string()),
+        _ if index.is_multiple_of(3) => Some(path.display().to_string()),
         _ => Some(relative),
     };
     let file_size = match index % 500 {
@@ -150,11 +162,13 @@ fn video(
 fn write(path: &Path, size: u64, rng: &mut StdRng, content: &mut [u8]) -> Result<()> {
     let (head, _) = content.split_at_mut(64);
     rng.fill_bytes(head);
-    let mut file = fs::File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut file =
+        fs::File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
     let mut left = size;
     while left > 0 {
         let part = usize::try_from(left).unwrap_or(usize::MAX).min(content.len());
-        file.write_all(&content[..part]).with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(&content[..part])
+            .with_context(|| format!("cannot write {}", path.display()))?;
         left -= part as u64;
     }
     Ok(())

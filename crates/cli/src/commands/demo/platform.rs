@@ -28,6 +28,23 @@ const LEGACY: &str = "CREATE TABLE videos (
 /// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
 const ROWS: usize = 500;
 
+fn is_mysql(url: &str) -> bool {
+    url.starts_with("mysql:") || url.starts_with("mariadb:")
+}
+
+/// Connects as an application does.
+pub async fn connect(url: &str, connections: u32) -> Result<AnyPool> {
+    install_default_drivers();
+    let options: AnyConnectOptions = url.parse().map_err(|_| {
+        Usage("the database URL cannot be read: write mysql://USER@HOST/NAME".to_owned())
+    })?;
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .connect_with(options)
+        .await
+        .context("cannot reach the demo's database")
+}
+
 #[derive(Debug)]
 pub struct Platform {
     pool: AnyPool,
@@ -35,22 +52,14 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Connects, and makes the legacy table.
+    /// Connects to a database that may be the demo's.
     ///
     /// # Errors
     /// `Refused` when the database has a table `videos`: it may be a real one.
-    pub async fn create(url: &str) -> Result<Self> {
-        install_default_drivers();
-        let mysql = url.starts_with("mysql:") || url.starts_with("mariadb:");
-        let url = if mysql { url.to_owned() } else { format!("{url}?mode=rwc") };
-        let options: AnyConnectOptions = url
-            .parse()
-            .map_err(|_| Usage("the database URL cannot be read: write mysql://USER@HOST/NAME".to_owned()))?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await
-            .context("cannot reach the demo's database")?;
+    pub async fn check(url: &str) -> Result<Self> {
+        let mysql = is_mysql(url);
+        let pool =
+            connect(&if mysql { url.to_owned() } else { format!("{url}?mode=rwc") }, 1).await?;
         let tables = if mysql {
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'videos'"
         } else {
@@ -65,12 +74,19 @@ impl Platform {
             )
             .into());
         }
-        sqlx::query(LEGACY).execute(&pool).await.context("cannot make the legacy table")?;
-        if mysql {
-            // Names hold any script, whatever the server's default is.
-            sqlx::query("ALTER TABLE videos CONVERT TO CHARACTER SET utf8mb4").execute(&pool).await?;
-        }
         Ok(Self { pool, mysql })
+    }
+
+    /// Makes the legacy table.
+    pub async fn create(&self) -> Result<()> {
+        sqlx::query(LEGACY).execute(&self.pool).await.context("cannot make the legacy table")?;
+        if self.mysql {
+            // Names hold any script, whatever the server's default is.
+            sqlx::query("ALTER TABLE videos CONVERT TO CHARACTER SET utf8mb4")
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Inserts the videos as the platform's application would have.
@@ -104,7 +120,11 @@ impl Platform {
                         .push_unseparated(created.1);
                 }
             });
-            insert.build().execute(&mut *transaction).await.context("cannot insert the demo's videos")?;
+            insert
+                .build()
+                .execute(&mut *transaction)
+                .await
+                .context("cannot insert the demo's videos")?;
         }
         transaction.commit().await?;
         Ok(())

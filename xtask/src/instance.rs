@@ -1,4 +1,4 @@
-//! A private MariaDB server: own data, own socket, own port, gone afterwards.
+//! A private server, MariaDB or MySQL: own data, own socket, own port, gone afterwards.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::install::Programs;
 use crate::interrupt::{Interrupts, spawn};
-use crate::reaper::{Group, Sandbox};
+use crate::programs::{Programs, option};
+use crate::reaper::{Group, Sandbox, end_of};
+use crate::server::Server;
 
 /// How long a server may take to accept connections; half a second is usual.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,24 +21,28 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries at a port that somebody else may take between our look and the server's.
 const PORT_TRIES: u32 = 5;
 
-/// Lines of the server's log to show when it fails.
-const LOG_LINES: usize = 30;
-
 /// Quick rather than durable: the data is thrown away. Everything else stays at its
 /// default, as it is in production.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 5] = [
     "--bind-address=127.0.0.1",
     "--max-connections=300",
-    "--skip-log-bin",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=0",
     "--innodb-buffer-pool-size=128M",
-    "--performance-schema=OFF",
 ];
 
-/// Variables that would change what the server or its installer does.
-const SERVER_VARIABLES: [&str; 6] =
-    ["MYSQL_HOME", "MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT", "UMASK", "UMASK_DIR"];
+/// Variables that would change what the server or its installer does, or which libraries
+/// it loads.
+const SERVER_VARIABLES: [&str; 8] = [
+    "MYSQL_HOME",
+    "MYSQL_HOST",
+    "MYSQL_TCP_PORT",
+    "MYSQL_UNIX_PORT",
+    "UMASK",
+    "UMASK_DIR",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+];
 
 /// A running server. Stops, and its files go, when this value does.
 pub(crate) struct Instance {
@@ -45,43 +50,52 @@ pub(crate) struct Instance {
     _server: Group,
     sandbox: Sandbox,
     port: u16,
+    version: String,
 }
 
 impl Instance {
-    /// Starts a server, installing MariaDB if need be, and waits until it accepts
+    /// Starts a server, bringing its programs here if need be, and waits until it accepts
     /// connections. Creates `database`, if one is named; `options` go to the server last.
     pub(crate) fn start(
+        server: Server,
         database: Option<&str>,
         options: &[String],
         interrupts: &Interrupts,
     ) -> Result<Self> {
-        let programs = Programs::find_or_install(interrupts)?;
+        let programs = Programs::obtain(server, interrupts)?;
         let mut sandbox = Sandbox::new()?;
         create_system_tables(&programs, &mut sandbox, interrupts)?;
         let init_file = sandbox.path().join("init.sql");
         let sql = database.map(|name| format!("CREATE DATABASE `{name}`;\n")).unwrap_or_default();
         fs::write(&init_file, sql).context("the server's first statements cannot be written")?;
 
-        let log = sandbox.path().join("server.log");
+        let mut log = None;
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
-            let mut command = command(&programs.server, sandbox.path());
-            command.args(OPTIONS).arg(format!("--port={port}"));
+            let mut command = command(&programs.server, &programs, sandbox.path());
+            command.args(OPTIONS).args(programs.options).arg(format!("--port={port}"));
             command.arg(option("--socket", &sandbox.path().join("socket")));
             command.arg(option("--pid-file", &sandbox.path().join("pid")));
             command.arg(option("--init-file", &init_file)).args(options);
-            let mut server = sandbox.spawn(log_to(&mut command, &log)?)?;
-            if let Some(version) = wait_until_it_accepts(&mut server, port, &log, interrupts)? {
-                eprintln!("xtask: MariaDB {version} on 127.0.0.1:{port}");
-                return Ok(Self { _server: server, sandbox, port });
+            let log = log.insert(sandbox.log(&mut command, "server")?);
+            let mut group = sandbox.spawn(&mut command)?;
+            if let Some(version) = wait_until_it_accepts(&mut group, port, log, interrupts)? {
+                eprintln!("xtask: {version} on 127.0.0.1:{port}");
+                return Ok(Self { _server: group, sandbox, port, version });
             }
         }
-        bail!("mariadbd found its port taken {PORT_TRIES} times: {}", end_of(&log));
+        let log = log.as_deref().map(end_of).unwrap_or_default();
+        bail!("the server found its port taken {PORT_TRIES} times: {log}");
     }
 
     /// The server's address, without a database. The user may do everything.
     pub(crate) fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}", self.port)
+    }
+
+    /// The product and the version that the server greets with.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
     }
 
     /// Runs a command to its end beside the server. If this process is killed, the
@@ -106,50 +120,34 @@ fn create_system_tables(
     interrupts: &Interrupts,
 ) -> Result<()> {
     // Servers that share a directory for temporary tables delete each other's.
-    fs::create_dir(sandbox.path().join("tmp")).context("a directory cannot be made")?;
-    let log = sandbox.path().join("install.log");
-    let mut command = command(&programs.install_db, sandbox.path());
-    command.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
-    let mut installer = sandbox.spawn(log_to(&mut command, &log)?)?;
-    let status = loop {
-        if let Some(status) = installer.leader().try_wait()? {
-            break status;
-        }
-        interrupts.pause(Duration::from_millis(20))?;
-    };
-    if !status.success() {
-        bail!("{} failed ({status}): {}", programs.install_db.display(), end_of(&log));
+    for dir in ["data", "tmp"] {
+        fs::create_dir(sandbox.path().join(dir)).context("a directory cannot be made")?;
     }
-    Ok(())
+    let mut command = command(&programs.installer, programs, sandbox.path());
+    command.args(&programs.installer_options);
+    if let Some(sql) = &programs.installer_input {
+        let path = sandbox.path().join("install.sql");
+        fs::write(&path, sql).context("the installer's input cannot be written")?;
+        command.stdin(File::open(path).context("the installer's input cannot be read")?);
+    }
+    sandbox.run_to_end(&mut command, "install", interrupts)
 }
 
 /// What the server and its installer have in common.
-fn command(program: &Path, dir: &Path) -> Command {
-    let mut command = Command::new(program);
-    // Has to come first.
-    command.arg("--no-defaults");
+fn command(words: &[OsString], programs: &Programs, dir: &Path) -> Command {
+    let mut command = Command::new(&words[0]);
+    // `--no-defaults` has to come first.
+    command.args(&words[1..]).arg("--no-defaults");
     if rustix::process::geteuid().is_root() {
         command.arg("--user=root");
     }
-    command.arg(option("--datadir", &dir.join("data")));
+    command.arg(option("--datadir", &dir.join("data"))).args(&programs.places);
     command.arg(option("--tmpdir", &dir.join("tmp"))).env("TMPDIR", dir.join("tmp"));
     for variable in SERVER_VARIABLES {
         command.env_remove(variable);
     }
+    command.stdin(Stdio::null());
     command
-}
-
-fn option(name: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push("=");
-    option.push(path);
-    option
-}
-
-fn log_to<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut Command> {
-    let file = File::create(log).context("a log file cannot be made")?;
-    let copy = file.try_clone().context("a log file cannot be shared")?;
-    Ok(command.stdin(Stdio::null()).stdout(file).stderr(copy))
 }
 
 fn free_port() -> Result<u16> {
@@ -171,7 +169,7 @@ fn wait_until_it_accepts(
             if fs::read_to_string(log)?.contains("Address already in use") {
                 return Ok(None);
             }
-            bail!("mariadbd did not start ({status}): {}", end_of(log));
+            bail!("the server did not start ({status}): {}", end_of(log));
         }
         if let Ok(greeting) = greeting(port)
             && let Some(version) = version(&greeting)
@@ -180,7 +178,7 @@ fn wait_until_it_accepts(
         }
         if Instant::now() > deadline {
             let seconds = START_TIMEOUT.as_secs();
-            bail!("mariadbd accepted no connection for {seconds} s: {}", end_of(log));
+            bail!("the server accepted no connection for {seconds} s: {}", end_of(log));
         }
         interrupts.pause(Duration::from_millis(20))?;
     }
@@ -200,22 +198,18 @@ fn greeting(port: u16) -> io::Result<Vec<u8>> {
     Ok(packet)
 }
 
-/// The version in a greeting of protocol 10, without the prefix that MariaDB 10 puts
-/// before it for old replicas.
+/// The product and version in a greeting of protocol 10, without the prefix that
+/// MariaDB 10 puts before it for old replicas.
 fn version(greeting: &[u8]) -> Option<String> {
     let version = greeting.strip_prefix(&[10])?.split(|&byte| byte == 0).next()?;
     let version = std::str::from_utf8(version).ok()?;
+    if !version.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
     let version = version.strip_prefix("5.5.5-").unwrap_or(version);
-    version.contains("MariaDB").then(|| version.to_owned())
-}
-
-/// The end of a log, for an error that is reported after the log is gone.
-fn end_of(log: &Path) -> String {
-    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let Ok(text) = text else { return "it wrote no log".into() };
-    let lines: Vec<&str> = text.lines().collect();
-    let start = lines.len().saturating_sub(LOG_LINES);
-    format!("its log ends\n{}", lines[start..].join("\n"))
+    let version = version.split(' ').next()?;
+    let product = if version.contains("MariaDB") { "MariaDB" } else { "MySQL" };
+    Some(format!("{product} {}", version.replacen("-MariaDB", "", 1)))
 }
 
 #[cfg(test)]
@@ -223,11 +217,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_read_from_mariadbs_greeting_only() {
-        let cases: [(&[u8], Option<&str>); 5] = [
-            (b"\x0a5.5.5-10.11.14-MariaDB-0+deb12u2\0rest", Some("10.11.14-MariaDB-0+deb12u2")),
-            (b"\x0a11.8.3-MariaDB\0", Some("11.8.3-MariaDB")),
-            (b"\x0a9.7.0\0", None),
+    fn the_version_is_read_from_the_greeting() {
+        let cases: [(&[u8], Option<&str>); 6] = [
+            (b"\x0a5.5.5-10.11.14-MariaDB-0+deb12u2\0rest", Some("MariaDB 10.11.14-0+deb12u2")),
+            (b"\x0a11.8.6-MariaDB-0+deb13u1 from Debian\0", Some("MariaDB 11.8.6-0+deb13u1")),
+            (b"\x0a9.7.0\0", Some("MySQL 9.7.0")),
+            (b"\x0aSSH\0", None),
             (b"\xff\x10\x04Too many connections", None),
             (b"", None),
         ];

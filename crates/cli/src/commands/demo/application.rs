@@ -1,0 +1,239 @@
+//! The demo's application: a process of its own that reads, updates and inserts videos
+//! all the while, and says what it noticed.
+//!
+//! The demo writes the name of each stage on its standard input; with each it begins a new
+//! count and prints the last one as a line of JSON. The end of its input ends it.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use sqlx::AnyPool;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use uuid::Uuid;
+
+use super::platform;
+use crate::args::DEMO_APPLICATION;
+use crate::exit::Outcome;
+
+/// Queries in a second: a busy page, not a load test.
+const PERIOD: Duration = Duration::from_millis(10);
+/// From this stage on the application reads and writes the new columns too.
+pub const NEW_COLUMNS_FROM: &str = "rollout";
+
+/// What the application noticed during one stage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Noticed {
+    pub stage: String,
+    pub queries: u64,
+    pub errors: u64,
+    pub first_error: Option<String>,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub longest_ms: f64,
+}
+
+/// The application's process, held by the demo.
+#[derive(Debug)]
+pub struct Application {
+    child: Child,
+    stages: Option<ChildStdin>,
+    noticed: Lines<BufReader<ChildStdout>>,
+    pub stages_noticed: Vec<Noticed>,
+}
+
+impl Application {
+    /// Starts the process on the platform's database. The URL goes by environment.
+    pub async fn start(url: &str, log: &std::path::Path) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let log = std::fs::File::create(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let mut child = Command::new(program)
+            .arg(DEMO_APPLICATION)
+            .env("DATABASE_URL", url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the demo's application")?;
+        let stages = child.stdin.take();
+        let noticed = child.stdout.take().context("the application has no output")?;
+        Ok(Self {
+            child,
+            stages,
+            noticed: BufReader::new(noticed).lines(),
+            stages_noticed: Vec::new(),
+        })
+    }
+
+    /// Begins a stage; what was noticed during the last one is kept.
+    pub async fn stage(&mut self, name: &str) -> Result<()> {
+        let stages = self.stages.as_mut().context("the application has ended")?;
+        stages
+            .write_all(format!("{name}\n").as_bytes())
+            .await
+            .context("the application has ended")?;
+        self.read().await
+    }
+
+    /// Ends the application.
+    pub async fn stop(&mut self) -> Result<()> {
+        drop(self.stages.take());
+        self.read().await?;
+        let status = self.child.wait().await.context("cannot wait for the application")?;
+        anyhow::ensure!(
+            status.success(),
+            "the demo's application ended with {status}: see its log"
+        );
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let line =
+            self.noticed.next_line().await?.context("the application has ended: see its log")?;
+        let noticed: Noticed =
+            serde_json::from_str(&line).context("the application said nonsense")?;
+        if noticed.queries > 0 {
+            self.stages_noticed.push(noticed);
+        }
+        Ok(())
+    }
+}
+
+/// The application's side: works until its input ends.
+pub async fn run(url: &str) -> Result<Outcome> {
+    let pool = platform::connect(url, 1).await?;
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM videos").fetch_all(&pool).await?;
+    let mut stages = BufReader::new(tokio::io::stdin()).lines();
+    let mut counting = Counting::new("starting")?;
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut due = Instant::now();
+    let mut new_columns = false;
+    loop {
+        tokio::select! {
+            // The stage first: a busy application must still hear it.
+            biased;
+            stage = stages.next_line() => match stage? {
+                Some(stage) => {
+                    new_columns |= stage == NEW_COLUMNS_FROM;
+                    counting.say()?;
+                    counting = Counting::new(&stage)?;
+                }
+                None => {
+                    counting.say()?;
+                    return Ok(Outcome::Done);
+                }
+            },
+            () = tokio::time::sleep_until(due.into()) => {
+                let done = query(&pool, &mut rng, &ids, new_columns).await;
+                counting.count(due.elapsed(), done)?;
+                due += PERIOD;
+            }
+        }
+    }
+}
+
+struct Counting {
+    stage: String,
+    latencies: Histogram<u64>,
+    errors: u64,
+    first_error: Option<String>,
+}
+
+impl Counting {
+    fn new(stage: &str) -> Result<Self> {
+        Ok(Self {
+            stage: stage.to_owned(),
+            latencies: Histogram::new(3)?,
+            errors: 0,
+            first_error: None,
+        })
+    }
+
+    /// From when the query was due: a stall delays those behind it too.
+    fn count(&mut self, latency: Duration, done: sqlx::Result<()>) -> Result<()> {
+        self.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))?;
+        if let Err(error) = done {
+            self.errors += 1;
+            self.first_error.get_or_insert_with(|| error.to_string());
+        }
+        Ok(())
+    }
+
+    fn say(&self) -> Result<()> {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds with three digits")]
+        let ms = |micros: u64| micros as f64 / 1_000.0;
+        let noticed = Noticed {
+            stage: self.stage.clone(),
+            queries: self.latencies.len(),
+            errors: self.errors,
+            first_error: self.first_error.clone(),
+            p50_ms: ms(self.latencies.value_at_quantile(0.5)),
+            p99_ms: ms(self.latencies.value_at_quantile(0.99)),
+            longest_ms: ms(self.latencies.max()),
+        };
+        println!("{}", serde_json::to_string(&noticed)?);
+        Ok(())
+    }
+}
+
+/// One query of the mix: six reads, three updates and one upload in ten.
+async fn query(
+    pool: &AnyPool,
+    rng: &mut StdRng,
+    ids: &[String],
+    new_columns: bool,
+) -> sqlx::Result<()> {
+    let id = ids.choose(rng).map_or("", String::as_str);
+    let state = *["pending", "processing", "completed", "failed"].choose(rng).unwrap_or(&"pending");
+    match rng.random_range(0..10) {
+        0..6 => {
+            let read = if new_columns {
+                "SELECT id, filename, original_filename FROM videos WHERE id = ? AND workflow_state IS NOT NULL"
+            } else {
+                "SELECT id, filename, status FROM videos WHERE id = ?"
+            };
+            sqlx::query(read).bind(id).fetch_optional(pool).await?;
+        }
+        6..9 if new_columns && rng.random() => {
+            let state = *["validating", "processing", "completed", "failed"]
+                .choose(rng)
+                .unwrap_or(&"failed");
+            sqlx::query(
+                "UPDATE videos SET workflow_state = ?, updated_at = CURRENT_TIMESTAMP WHERE id = ?",
+            )
+            .bind(state)
+            .bind(id)
+            .execute(pool)
+            .await?;
+        }
+        6..9 => {
+            sqlx::query(
+                "UPDATE videos SET processing_status = ?, ground_truth_generated = ?, \
+                 updated_at = CURRENT_TIMESTAMP WHERE id = ?",
+            )
+            .bind(state)
+            .bind(i32::from(state == "completed"))
+            .bind(id)
+            .execute(pool)
+            .await?;
+        }
+        _ => {
+            sqlx::query(
+                "INSERT INTO videos (id, filename, file_size, status, project_id, created_at, updated_at) \
+                 VALUES (?, 'upload.mp4', 1000, 'uploaded', 'live', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
+            )
+            .bind(Uuid::from_u128(rng.random()).to_string())
+            .execute(pool)
+            .await?;
+        }
+    }
+    Ok(())
+}

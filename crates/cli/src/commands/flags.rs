@@ -1,0 +1,133 @@
+//! `flags`: Phase 3's switches, stored in the database for every process.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use comfy_table::Cell;
+use owo_colors::OwoColorize;
+use reelshift_plan::Rollout;
+use reelshift_rollout::{FlagCache, FlagRequest, InitialFlags};
+use reelshift_store::flags::{FlagChange, StoredFlag};
+use reelshift_store::{SharedStore, Store};
+use serde_json::json;
+
+use crate::args::{FlagsAction, FlagsArgs};
+use crate::context::{Context, who};
+use crate::exit::Outcome;
+use crate::look;
+
+pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
+    let store = context.expanded_store(2).await?;
+    let request = match args.action {
+        FlagsAction::List { changes } => return list(context, &*store, changes).await,
+        FlagsAction::Enable { flag } => FlagRequest::Enable(flag),
+        FlagsAction::Disable { flag } => FlagRequest::Disable(flag),
+        FlagsAction::Rollout { flag, percent } => FlagRequest::Rollout(flag, percent),
+        FlagsAction::EmergencyDisable => FlagRequest::EmergencyDisable,
+    };
+    let changes = change(&*store, request).await?;
+    if context.json {
+        context.print_json(&json!({ "changes": changes }))?;
+        return Ok(Outcome::Done);
+    }
+    for change in &changes {
+        let before = change.previous.map_or_else(|| "not stored".to_owned(), plain);
+        crate::look::say!("{}: {before} -> {}", change.flag.bold(), coloured(change.rollout));
+    }
+    crate::look::say!("Every process sees it within 2 seconds.");
+    Ok(Outcome::Done)
+}
+
+/// Changes flags on behalf of whoever runs this.
+pub async fn change(store: &dyn Store, request: FlagRequest) -> Result<Vec<FlagChange>> {
+    Ok(reelshift_rollout::change(store, request, environment(), &who()).await?)
+}
+
+/// Stores the flags' initial values where they are not stored yet: at the end of
+/// `apply expand`, which creates their table.
+pub async fn initialise(store: &dyn Store) -> Result<()> {
+    let new = reelshift_rollout::initialise(store, environment(), &who()).await?;
+    if !new.is_empty() {
+        let names: Vec<_> = new.iter().map(|flag| flag.as_str()).collect();
+        tracing::debug!(flags = names.join(", "), "initial values of feature flags are stored");
+    }
+    Ok(())
+}
+
+/// The flags as this process sees them.
+pub fn cache(store: &SharedStore) -> Arc<FlagCache> {
+    Arc::new(FlagCache::new(store.clone(), environment(), who()))
+}
+
+fn environment() -> InitialFlags {
+    InitialFlags::from_variables(|name| std::env::var(name).ok())
+}
+
+async fn list(context: &Context, store: &dyn Store, changes: u32) -> Result<Outcome> {
+    initialise(store).await?;
+    let flags = store.flags().await?.unwrap_or_default();
+    let changes = store.flag_changes(changes).await?;
+    if context.json {
+        context.print_json(&json!({ "flags": flags, "changes": changes }))?;
+        return Ok(Outcome::Done);
+    }
+    crate::look::say!("{}", flag_table(&flags));
+    if !changes.is_empty() {
+        crate::look::say!("\n{}", change_table(&changes));
+    }
+    Ok(Outcome::Done)
+}
+
+fn flag_table(flags: &[StoredFlag]) -> comfy_table::Table {
+    let mut table = look::table(&["flag", "is", "since", "by"]);
+    for stored in flags {
+        table.add_row([
+            Cell::new(stored.flag),
+            Cell::new(coloured(stored.rollout)),
+            Cell::new(look::time(stored.updated_at)),
+            Cell::new(&stored.updated_by),
+        ]);
+    }
+    table
+}
+
+fn change_table(changes: &[FlagChange]) -> comfy_table::Table {
+    let mut table = look::table(&["when", "who", "did", "flag", "before", "after"]);
+    for change in changes {
+        table.add_row([
+            Cell::new(look::time(change.changed_at)),
+            Cell::new(&change.changed_by),
+            Cell::new(change.action),
+            Cell::new(change.flag),
+            Cell::new(change.previous.map_or_else(|| "-".to_owned(), plain)),
+            Cell::new(coloured(change.rollout)),
+        ]);
+    }
+    table
+}
+
+fn plain(rollout: Rollout) -> String {
+    match rollout {
+        Rollout { enabled: false, .. } => "off".to_owned(),
+        Rollout { percent: 0, .. } => "off (0 %)".to_owned(),
+        Rollout { percent: 100, .. } => "on".to_owned(),
+        Rollout { percent, .. } => format!("on for {percent} % of videos"),
+    }
+}
+
+fn coloured(rollout: Rollout) -> String {
+    let text = plain(rollout);
+    if rollout.is_on() { text.green().to_string() } else { text.yellow().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_percent_is_said_to_be_off() {
+        let on = |percent| plain(Rollout { enabled: true, percent });
+        assert_eq!([on(0), on(25), on(100)], ["off (0 %)", "on for 25 % of videos", "on"]);
+        assert_eq!(plain(Rollout { enabled: false, percent: 25 }), "off");
+    }
+}

@@ -1,0 +1,222 @@
+//! `plan`: the preflight checks, and what each phase would do, how, and for how long.
+//! Changes nothing.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use comfy_table::Cell;
+use owo_colors::OwoColorize;
+use reelshift_plan::{Phase, forecast};
+use reelshift_store::SharedStore;
+use reelshift_store::preflight::{Finding, Scope, Statement, TableSize, Verdict};
+use reelshift_store::schema::{JournalEntry, Step, StepGroup};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::{Outcome, Refused};
+use crate::look;
+
+/// The document that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Plan {
+    server: String,
+    /// Whether a finding refuses what would follow.
+    refused: bool,
+    findings: Vec<Finding>,
+    /// Absent where there is no table that could be migrated.
+    #[serde(flatten)]
+    work: Option<Work>,
+}
+
+#[derive(Debug, Serialize)]
+struct Work {
+    table: TableSize,
+    expected: Rates,
+    phases: Vec<PhasePlan>,
+}
+
+/// What the durations are computed from.
+#[derive(Debug, Serialize)]
+struct Rates {
+    backfill_rows_per_second: f64,
+    hash_bytes_per_second: f64,
+    index_entries_per_second: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct PhasePlan {
+    phase: Phase,
+    done: bool,
+    /// What is left of it, with one worker; `None` where it waits for people.
+    duration_seconds: Option<f64>,
+    what: String,
+    /// Those that are left.
+    statements: Vec<PlannedStatement>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedStatement {
+    number: u32,
+    name: String,
+    #[serde(flatten)]
+    statement: Statement,
+}
+
+pub async fn run(context: &Context) -> Result<Outcome> {
+    let store = context.store().await?;
+    let findings = store.preflight(Scope::Plan).await?;
+    let refused = findings.iter().filter(|finding| finding.verdict == Verdict::Refusal).count();
+    // The checks end early where there is no table to look at.
+    let has_table = findings.iter().any(|finding| finding.check == "in_the_way");
+    let work = if has_table { Some(work(&store).await?) } else { None };
+    let plan = Plan { server: store.server().await?, refused: refused > 0, findings, work };
+    if context.json {
+        context.print_json(&plan)?;
+    } else {
+        print(&plan);
+    }
+    if refused > 0 {
+        let checks = look::plural(refused as u64, "check refuses", "checks refuse");
+        return Err(Refused(format!("{checks} the migration: see above, nothing was changed")).into());
+    }
+    Ok(Outcome::Done)
+}
+
+async fn work(store: &SharedStore) -> Result<Work> {
+    let table = store.table_size().await?;
+    let journal = store.journal().await?;
+    let mut phases = Vec::with_capacity(Phase::ALL.len());
+    for phase in Phase::ALL {
+        let steps = pending(store.steps(), &journal, groups(phase));
+        let mut statements = Vec::new();
+        for step in &steps {
+            for statement in store.statements(step).await? {
+                let name = step.name.clone();
+                statements.push(PlannedStatement { number: step.number, name, statement });
+            }
+        }
+        let duration = duration(phase, &table, steps.len());
+        phases.push(PhasePlan {
+            phase,
+            done: !groups(phase).is_empty() && steps.is_empty(),
+            duration_seconds: duration.map(|duration| duration.as_secs_f64()),
+            what: what(phase, &table),
+            statements,
+        });
+    }
+    let expected = Rates {
+        backfill_rows_per_second: forecast::BACKFILL_ROWS_PER_SECOND,
+        hash_bytes_per_second: forecast::HASH_BYTES_PER_SECOND,
+        index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
+    };
+    Ok(Work { table, expected, phases })
+}
+
+/// The schema steps of a phase; backfill and rollout have none.
+const fn groups(phase: Phase) -> &'static [StepGroup] {
+    match phase {
+        Phase::Expand => &[StepGroup::Ledger, StepGroup::Expand],
+        Phase::Backfill | Phase::Rollout => &[],
+        Phase::Index => &[StepGroup::Index],
+        Phase::Automate => &[StepGroup::Automate],
+    }
+}
+
+fn pending<'a>(steps: &'a [Step], journal: &[JournalEntry], groups: &[StepGroup]) -> Vec<&'a Step> {
+    let done = |step: &Step| journal.iter().any(|entry| entry.number == step.number && entry.done);
+    steps.iter().filter(|step| groups.contains(&step.group) && !done(step)).collect()
+}
+
+fn duration(phase: Phase, table: &TableSize, steps: usize) -> Option<Duration> {
+    match phase {
+        Phase::Expand | Phase::Automate => Some(forecast::metadata(steps)),
+        Phase::Backfill => {
+            Some(forecast::backfill(table.rows) + forecast::hash(table.file_bytes.unwrap_or(0)))
+        }
+        Phase::Index if steps == 0 => Some(Duration::ZERO),
+        Phase::Index => Some(forecast::index(table.rows) + forecast::metadata(steps)),
+        Phase::Rollout => None,
+    }
+}
+
+fn what(phase: Phase, table: &TableSize) -> String {
+    match phase {
+        Phase::Expand => "new columns, tables and the bridge; `reelshift apply expand`".to_owned(),
+        Phase::Backfill => {
+            let files = match table.file_bytes {
+                Some(bytes) => format!("{} of files", look::bytes(bytes)),
+                None => "all files (their bytes are not counted in a table this large)".to_owned(),
+            };
+            format!(
+                "{} rows at {} rows/s a worker, {files} at {}/s a processor; `reelshift enqueue`, `reelshift work`",
+                look::count(table.rows),
+                look::float_count(forecast::BACKFILL_ROWS_PER_SECOND),
+                look::float_bytes(forecast::HASH_BYTES_PER_SECOND),
+            )
+        }
+        Phase::Rollout => "the application takes to the new columns; `reelshift flags`".to_owned(),
+        Phase::Index => "indexes and the dashboard view; `reelshift apply index`".to_owned(),
+        Phase::Automate => "triggers and notifications; `reelshift apply automate`".to_owned(),
+    }
+}
+
+fn print(plan: &Plan) {
+    crate::look::say!("{}\n", plan.server.bold());
+    let mut table = look::table(&["check", "verdict", "what was found"]);
+    for finding in &plan.findings {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok".green().bold().to_string(),
+            Verdict::Warning => "warning".yellow().bold().to_string(),
+            Verdict::Refusal => "refusal".red().bold().to_string(),
+        };
+        let says = match &finding.do_what {
+            Some(do_what) => format!("{}\n-> {do_what}", finding.says),
+            None => finding.says.clone(),
+        };
+        table.add_row([Cell::new(&finding.check), Cell::new(verdict), Cell::new(says)]);
+    }
+    crate::look::say!("{table}");
+    let Some(work) = &plan.work else { return };
+    let about = if work.table.exact { "" } else { "about " };
+    let bytes = work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", look::bytes(bytes)));
+    crate::look::say!("\nvideos: {about}{} rows{bytes}", look::count(work.table.rows));
+    for phase in &work.phases {
+        print_phase(phase);
+    }
+}
+
+fn print_phase(phase: &PhasePlan) {
+    let duration = match phase.duration_seconds {
+        _ if phase.done => "done".green().to_string(),
+        None => "as long as you like".to_owned(),
+        Some(seconds) if seconds < 1.0 => "below 1s".to_owned(),
+        Some(seconds) => {
+            format!("about {}", look::duration(Duration::from_secs_f64(seconds)))
+        }
+    };
+    crate::look::say!("\n{}  {duration}\n  {}", phase.phase.as_str().bold(), phase.what);
+    for PlannedStatement { number, name, statement } in &phase.statements {
+        crate::look::say!(
+            "\n  {number:04} {}  algorithm: {}, lock: {}",
+            name.cyan(),
+            statement.algorithm,
+            statement.lock
+        );
+        for line in statement.sql.lines() {
+            crate::look::say!("       {}", line.dimmed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_phase_has_a_duration_but_the_one_of_people() {
+        let table = TableSize { rows: 500_000, exact: true, bytes: None, file_bytes: Some(0) };
+        let durations = Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
+        assert_eq!(durations, [Some(0), Some(25), None, Some(20), Some(0)]);
+        assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,51 @@
+//! `video ID`: the status of one video, as the flags have the application see it.
+
+use anyhow::{Result, bail};
+use owo_colors::OwoColorize;
+use reelshift_rollout::{VideoStatus, VideoStatusReader};
+use serde_json::Value;
+
+use crate::args::VideoArgs;
+use crate::commands::flags;
+use crate::context::Context;
+use crate::exit::Outcome;
+
+pub async fn run(context: &Context, args: &VideoArgs) -> Result<Outcome> {
+    let store = context.expanded_store(2).await?;
+    let reader = VideoStatusReader::new(store.clone(), flags::cache(&store));
+    let Some(status) = reader.read(&args.id).await? else {
+        bail!("there is no video `{}` in this database", args.id);
+    };
+    if context.json {
+        context.print_json(&status)?;
+    } else {
+        print(&status)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(status: &VideoStatus) -> Result<()> {
+    let Value::Object(fields) = serde_json::to_value(status)? else {
+        bail!("a status is not an object");
+    };
+    for (name, value) in fields {
+        print_field("", &name, &value);
+    }
+    Ok(())
+}
+
+fn print_field(indent: &str, name: &str, value: &Value) {
+    let label = format!("{indent}{name:<22}");
+    let label = label.dimmed();
+    match value {
+        Value::Null => crate::look::say!("{label}-"),
+        Value::String(text) => crate::look::say!("{label}{text}"),
+        Value::Object(fields) => {
+            crate::look::say!("{label}");
+            for (name, value) in fields {
+                print_field("  ", name, value);
+            }
+        }
+        other => crate::look::say!("{label}{other}"),
+    }
+}

@@ -1,0 +1,60 @@
+//! How long each phase may take, from figures measured on two cores (`docs/benchmarks.md`).
+//! A forecast is for deciding when to begin; while a phase runs, its own rate counts
+//! ([`crate::eta`]).
+
+use std::time::Duration;
+
+use crate::eta::remaining;
+
+/// Rows that one worker backfills beside an application that keeps writing.
+pub const BACKFILL_ROWS_PER_SECOND: f64 = 20_000.0;
+
+/// Entries of secondary indexes that a server builds in place, several of one table in
+/// one statement.
+pub const INDEX_ENTRIES_PER_SECOND: f64 = 200_000.0;
+
+/// Indexes on `videos`, whose entries are what the phase `index` takes its time for.
+pub const INDEXES_OF_VIDEOS: u64 = 8;
+
+/// Bytes that one processor reads and hashes, without AVX-512 or SHA instructions.
+pub const HASH_BYTES_PER_SECOND: f64 = 330_000_000.0;
+
+/// One change of metadata, without waiting for a lock.
+pub const STEP: Duration = Duration::from_millis(100);
+
+/// One worker over all rows.
+#[must_use]
+pub fn backfill(rows: u64) -> Duration {
+    remaining(rows, BACKFILL_ROWS_PER_SECOND).unwrap_or_default()
+}
+
+/// One processor over all files.
+#[must_use]
+pub fn hash(bytes: u64) -> Duration {
+    remaining(bytes, HASH_BYTES_PER_SECOND).unwrap_or_default()
+}
+
+/// `steps` changes of metadata, whatever the number of rows.
+#[must_use]
+pub fn metadata(steps: usize) -> Duration {
+    STEP * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+/// All indexes on `videos`.
+#[must_use]
+pub fn index(rows: u64) -> Duration {
+    remaining(rows.saturating_mul(INDEXES_OF_VIDEOS), INDEX_ENTRIES_PER_SECOND).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_million_rows_take_less_than_a_minute() {
+        assert_eq!(backfill(500_000), Duration::from_secs(25));
+        assert_eq!(index(500_000), Duration::from_secs(20));
+        assert_eq!(metadata(20), Duration::from_secs(2));
+        assert_eq!(hash(0), Duration::ZERO);
+    }
+}

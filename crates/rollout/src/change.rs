@@ -1,0 +1,83 @@
+//! Changing flags as operators ask for it.
+
+use std::time::Duration;
+
+use reelshift_plan::{Flag, FlagAction};
+use reelshift_store::flags::{FlagChange, FlagSetting};
+use reelshift_store::{Flags, Result, StoreError};
+
+use crate::initial::{InitialFlags, initialise};
+
+/// How often a change that meets somebody's lock is tried. An operator who switches
+/// something off would rather wait than be told to type it again.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagRequest {
+    /// On for every video.
+    Enable(Flag),
+    /// Off; its percentage is kept for the record.
+    Disable(Flag),
+    /// On for this percentage of the videos, 0 to 100; 0 is off.
+    Rollout(Flag, u8),
+    /// Off with everything that changes what the platform's users see, in one transaction.
+    EmergencyDisable,
+}
+
+impl FlagRequest {
+    fn action(self) -> FlagAction {
+        match self {
+            Self::Enable(_) => FlagAction::Enable,
+            Self::Disable(_) => FlagAction::Disable,
+            Self::Rollout(..) => FlagAction::Rollout,
+            Self::EmergencyDisable => FlagAction::EmergencyDisable,
+        }
+    }
+
+    fn settings(self) -> Vec<FlagSetting> {
+        let off = |flag| FlagSetting { flag, enabled: false, percent: None };
+        let on = |flag, percent| FlagSetting { flag, enabled: true, percent: Some(percent) };
+        match self {
+            Self::Enable(flag) => vec![on(flag, 100)],
+            Self::Disable(flag) => vec![off(flag)],
+            Self::Rollout(flag, percent) => vec![on(flag, percent)],
+            Self::EmergencyDisable => Flag::EMERGENCY.map(off).to_vec(),
+        }
+    }
+}
+
+/// Does what `request` asks, in one transaction, recorded as done by `by`. Flags that were
+/// not stored yet are stored before, so that the record says what they were.
+///
+/// # Errors
+/// `Invalid` for a percentage above 100; otherwise as the store.
+pub async fn change(
+    store: &dyn Flags,
+    request: FlagRequest,
+    initial: InitialFlags,
+    by: &str,
+) -> Result<Vec<FlagChange>> {
+    let mut tried = 0;
+    loop {
+        match try_change(store, request, initial, by).await {
+            Err(StoreError::Locked { message, .. }) if tried < TRIES => {
+                tracing::debug!(message, "flags are locked, trying again");
+                tried += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn try_change(
+    store: &dyn Flags,
+    request: FlagRequest,
+    initial: InitialFlags,
+    by: &str,
+) -> Result<Vec<FlagChange>> {
+    initialise(store, initial, by).await?;
+    store.set_flags(request.action(), &request.settings(), by).await
+}

@@ -1,0 +1,216 @@
+//! The feature flags: `reelshift_flags` and their history `reelshift_flag_changes`.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reelshift_plan::{Flag, FlagAction, Rollout};
+use reelshift_store::Result;
+use reelshift_store::flags::{FlagChange, FlagSetting, Flags, StoredFlag, check_settings};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySqlConnection, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::error::{self, Error};
+use crate::runs::cut;
+
+/// The length of `updated_by` and `changed_by`.
+const BY_CHARACTERS: usize = 255;
+
+#[async_trait]
+impl Flags for MySqlStore {
+    async fn flags(&self) -> Result<Option<Vec<StoredFlag>>> {
+        within(SHORT, async {
+            match stored(self).await {
+                Err(error) if error.is_unknown_table() => Ok(None),
+                stored => stored.map(Some),
+            }
+        })
+        .await
+    }
+
+    async fn store_initial_flags(&self, initial: &[(Flag, bool)], by: &str) -> Result<Vec<Flag>> {
+        within(SHORT, store_initial(self, initial, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn set_flags(
+        &self,
+        action: FlagAction,
+        settings: &[FlagSetting],
+        by: &str,
+    ) -> Result<Vec<FlagChange>> {
+        check_settings(settings)?;
+        within(SHORT, set(self, action, settings, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn flag_changes(&self, limit: u32) -> Result<Vec<FlagChange>> {
+        within(SHORT, changes(self, limit)).await
+    }
+}
+
+async fn stored(store: &MySqlStore) -> error::Result<Vec<StoredFlag>> {
+    let rows = sqlx::query(
+        "SELECT name, enabled, rollout_percent, updated_by, updated_at FROM reelshift_flags",
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut flags = Vec::with_capacity(rows.len());
+    for row in &rows {
+        // A flag of a later version.
+        let Ok(flag) = row.try_get::<String, _>("name")?.parse::<Flag>() else { continue };
+        flags.push(StoredFlag {
+            flag,
+            rollout: rollout(row)?,
+            updated_by: row.try_get("updated_by")?,
+            updated_at: row.try_get("updated_at")?,
+        });
+    }
+    flags.sort_by_key(|stored| Flag::ALL.iter().position(|flag| *flag == stored.flag));
+    Ok(flags)
+}
+
+async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<FlagChange>> {
+    let rows = sqlx::query(
+        "SELECT name, action, enabled, rollout_percent, previous_enabled, \
+           previous_rollout_percent, changed_by, changed_at FROM reelshift_flag_changes \
+         ORDER BY seq DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().filter_map(|row| change(row).transpose()).collect()
+}
+
+fn rollout(row: &MySqlRow) -> error::Result<Rollout> {
+    Ok(Rollout { enabled: row.try_get("enabled")?, percent: row.try_get("rollout_percent")? })
+}
+
+async fn store_initial(
+    store: &MySqlStore,
+    initial: &[(Flag, bool)],
+    by: &str,
+) -> error::Result<Vec<Flag>> {
+    let mut new = Vec::new();
+    let mut transaction = store.pool.begin().await?;
+    let at = now(&mut transaction).await?;
+    for (flag, enabled) in in_lock_order(initial, |(flag, _)| *flag) {
+        let rollout = Rollout { enabled: *enabled, percent: 100 };
+        let inserted = sqlx::query(
+            "INSERT INTO reelshift_flags (name, enabled, rollout_percent, updated_by, updated_at) \
+             VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(flag.as_str())
+        .bind(rollout.enabled)
+        .bind(rollout.percent)
+        .bind(by)
+        .bind(at)
+        .execute(&mut *transaction)
+        .await
+        .map_err(Error::from);
+        match inserted {
+            Err(error) if error.is_duplicate_key() => continue,
+            inserted => inserted?,
+        };
+        let action = FlagAction::Initial;
+        let (changed_by, changed_at) = (by.to_owned(), at);
+        let change =
+            FlagChange { flag: *flag, action, rollout, previous: None, changed_by, changed_at };
+        log(&mut transaction, &change).await?;
+        new.push(*flag);
+    }
+    transaction.commit().await?;
+    Ok(new)
+}
+
+async fn set(
+    store: &MySqlStore,
+    action: FlagAction,
+    settings: &[FlagSetting],
+    by: &str,
+) -> error::Result<Vec<FlagChange>> {
+    let mut changes = Vec::with_capacity(settings.len());
+    let mut transaction = store.pool.begin().await?;
+    let at = now(&mut transaction).await?;
+    for setting in in_lock_order(settings, |setting| setting.flag) {
+        let previous = sqlx::query(
+            "SELECT enabled, rollout_percent FROM reelshift_flags WHERE name = ? FOR UPDATE",
+        )
+        .bind(setting.flag.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let previous = previous.as_ref().map(rollout).transpose()?;
+        let kept = previous.map_or(100, |previous| previous.percent);
+        let rollout =
+            Rollout { enabled: setting.enabled, percent: setting.percent.unwrap_or(kept) };
+        sqlx::query(
+            "INSERT INTO reelshift_flags (name, enabled, rollout_percent, updated_by, updated_at) \
+             VALUES (?, ?, ?, ?, ?) \
+             ON DUPLICATE KEY UPDATE enabled = VALUES(enabled), \
+               rollout_percent = VALUES(rollout_percent), updated_by = VALUES(updated_by), \
+               updated_at = VALUES(updated_at)",
+        )
+        .bind(setting.flag.as_str())
+        .bind(rollout.enabled)
+        .bind(rollout.percent)
+        .bind(by)
+        .bind(at)
+        .execute(&mut *transaction)
+        .await?;
+        let (flag, changed_by) = (setting.flag, by.to_owned());
+        let change = FlagChange { flag, action, rollout, previous, changed_by, changed_at: at };
+        log(&mut transaction, &change).await?;
+        changes.push(change);
+    }
+    transaction.commit().await?;
+    changes.sort_by_key(|change| settings.iter().position(|setting| setting.flag == change.flag));
+    Ok(changes)
+}
+
+/// One order for everybody, so that two operators wait for each other and do not deadlock.
+fn in_lock_order<T>(items: &[T], flag: impl Fn(&T) -> Flag) -> Vec<&T> {
+    let mut items: Vec<&T> = items.iter().collect();
+    items.sort_by_key(|item| flag(item).as_str());
+    items
+}
+
+async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
+    Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
+}
+
+async fn log(connection: &mut MySqlConnection, change: &FlagChange) -> error::Result<()> {
+    sqlx::query(
+        "INSERT INTO reelshift_flag_changes (name, action, enabled, rollout_percent, \
+           previous_enabled, previous_rollout_percent, changed_by, changed_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(change.flag.as_str())
+    .bind(change.action.as_str())
+    .bind(change.rollout.enabled)
+    .bind(change.rollout.percent)
+    .bind(change.previous.map(|previous| previous.enabled))
+    .bind(change.previous.map(|previous| previous.percent))
+    .bind(&change.changed_by)
+    .bind(change.changed_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// `None` for a change that a later version made to a flag of its own.
+fn change(row: &MySqlRow) -> error::Result<Option<FlagChange>> {
+    let (flag, action): (String, String) = (row.try_get("name")?, row.try_get("action")?);
+    let (Ok(flag), Ok(action)) = (flag.parse(), action.parse()) else { return Ok(None) };
+    let previous = match row.try_get::<Option<bool>, _>("previous_enabled")? {
+        None => None,
+        Some(enabled) => {
+            Some(Rollout { enabled, percent: row.try_get("previous_rollout_percent")? })
+        }
+    };
+    Ok(Some(FlagChange {
+        flag,
+        action,
+        rollout: rollout(row)?,
+        previous,
+        changed_by: row.try_get("changed_by")?,
+        changed_at: row.try_get("changed_at")?,
+    }))
+}

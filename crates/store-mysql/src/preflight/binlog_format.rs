@@ -1,0 +1,58 @@
+//! The format of the binary log: with STATEMENT, sessions that are READ COMMITTED cannot
+//! write at all (error 1665), and what triggers do is not safe on a replica.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::Finding;
+
+use super::{Look, is_on, variable};
+use crate::error::Result;
+
+pub(super) struct Check;
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "binlog_format"
+    }
+
+    fn refuses(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        let on = variable(at.connection, "global.log_bin").await?;
+        let format = variable(at.connection, "global.binlog_format").await?;
+        Ok(judge(is_on(on.as_deref()), format.as_deref()))
+    }
+}
+
+fn judge(on: bool, format: Option<&str>) -> Finding {
+    match (on, format) {
+        (false, _) => Finding::ok("the binary log is off"),
+        (true, Some("STATEMENT")) => Finding::refusal(
+            "binlog_format is STATEMENT, with which READ COMMITTED sessions cannot write and triggers \
+             are not safe on replicas",
+            "SET GLOBAL binlog_format = 'ROW', and let the application reconnect",
+        ),
+        (true, format) => {
+            Finding::ok(format!("the binary log is on, its format is {}", format.unwrap_or("ROW")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reelshift_store::preflight::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn statements_are_refused_where_they_are_logged() {
+        assert_eq!(judge(true, Some("STATEMENT")).verdict, Verdict::Refusal);
+        for (on, format) in
+            [(false, Some("STATEMENT")), (true, Some("MIXED")), (true, Some("ROW")), (true, None)]
+        {
+            assert_eq!(judge(on, format).verdict, Verdict::Ok, "{on} {format:?}");
+        }
+    }
+}

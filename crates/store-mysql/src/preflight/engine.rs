@@ -1,0 +1,74 @@
+//! The table `videos`: that it is one, and of an engine with transactions.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::Finding;
+use sqlx::Row as _;
+
+use super::Look;
+use crate::error::Result;
+
+pub(super) struct Check;
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn refuses(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        let row = sqlx::query(
+            "SELECT CAST(TABLE_TYPE AS CHAR) AS kind, CAST(ENGINE AS CHAR) AS engine_name \
+             FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
+        )
+        .fetch_optional(&mut *at.connection)
+        .await?;
+        let Some(row) = row else { return Ok(judge(None)) };
+        let (kind, engine): (String, Option<String>) =
+            (row.try_get("kind")?, row.try_get("engine_name")?);
+        Ok(judge(Some((&kind, engine.as_deref()))))
+    }
+}
+
+/// The table's kind and engine.
+fn judge(table: Option<(&str, Option<&str>)>) -> Finding {
+    match table {
+        None => Finding::refusal(
+            "this database has no table `videos`",
+            "check the database in the URL",
+        ),
+        Some(("BASE TABLE", Some("InnoDB"))) => Finding::ok("table videos is of engine InnoDB"),
+        Some(("BASE TABLE", engine)) => Finding::refusal(
+            format!(
+                "the engine of table videos is {}, which has no transactions",
+                engine.unwrap_or("unknown")
+            ),
+            "convert it with ALTER TABLE videos ENGINE=InnoDB",
+        ),
+        Some((kind, _)) => Finding::refusal(
+            format!("videos is a {}, not a table", kind.to_lowercase()),
+            "connect to the database that holds the table",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reelshift_store::preflight::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn only_a_table_of_innodb_will_do() {
+        assert_eq!(judge(Some(("BASE TABLE", Some("InnoDB")))).verdict, Verdict::Ok);
+        for refused in
+            [None, Some(("VIEW", None)), Some(("BASE TABLE", Some("MyISAM"))), Some(("BASE TABLE", None))]
+        {
+            assert_eq!(judge(refused).verdict, Verdict::Refusal, "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Objects that have the name of one that a pending step would create.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::{Finding, in_the_way};
+use reelshift_store::schema::{Object, Schema as _, Step};
+
+use super::Look;
+use crate::error::Result;
+use crate::schema::added_columns;
+
+pub(super) struct Check;
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "in_the_way"
+    }
+
+    fn refuses(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        let mut found = Vec::new();
+        // The journal's own table cannot be journaled before it exists.
+        for step in at.store.steps.iter().skip(1) {
+            for object in created(step) {
+                if at.store.exists(&object).await? {
+                    found.push((step, object));
+                }
+            }
+        }
+        // Read last: what another operator has just made was journaled before.
+        let journal = at.store.journal().await?;
+        found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
+        if let [(step, object), ..] = found.as_slice() {
+            return Ok(in_the_way(step, &object.to_string()));
+        }
+        Ok(judge_triggers(&others(at).await?))
+    }
+}
+
+/// Every object that a step creates, the one that it is recognised by among them.
+fn created(step: &Step) -> Vec<Object> {
+    let mut objects = vec![step.creates.clone()];
+    let more: Vec<Object> = match &step.creates {
+        Object::Column { table, .. } => added_columns(&step.up)
+            .map(|name| Object::Column { table: table.clone(), name: name.to_owned() })
+            .collect(),
+        Object::Index { table, .. } => added_indexes(&step.up)
+            .map(|name| Object::Index { table: table.clone(), name: name.to_owned() })
+            .collect(),
+        _ => Vec::new(),
+    };
+    for object in more {
+        if !objects.contains(&object) {
+            objects.push(object);
+        }
+    }
+    objects
+}
+
+fn added_indexes(statement: &str) -> impl Iterator<Item = &str> {
+    statement
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("ADD INDEX ")?.split(' ').next())
+}
+
+/// Triggers on `videos` that are not reelshift's.
+async fn others(at: &mut Look<'_>) -> Result<Vec<String>> {
+    let triggers: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(TRIGGER_NAME AS CHAR) FROM information_schema.TRIGGERS \
+         WHERE EVENT_OBJECT_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE = 'videos' ORDER BY TRIGGER_NAME",
+    )
+    .fetch_all(&mut *at.connection)
+    .await?;
+    let ours = |name: &String| {
+        at.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
+    };
+    Ok(triggers.into_iter().filter(|name| !ours(name)).collect())
+}
+
+fn judge_triggers(others: &[String]) -> Finding {
+    if others.is_empty() {
+        return Finding::ok("no column, table, index, trigger or view is in the way");
+    }
+    Finding::warning(
+        format!("table videos has triggers already: {}", others.join(", ")),
+        "they stay and run before reelshift's; look whether they write processing_status or \
+         ground_truth_generated",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use reelshift_store::preflight::Verdict;
+
+    use super::*;
+    use crate::schema::shipped_steps;
+
+    #[test]
+    fn every_index_of_a_statement_is_looked_for() {
+        let steps = shipped_steps();
+        let step = steps.iter().find(|step| step.name == "index_videos").expect("it is shipped");
+        let names: Vec<_> = created(step).iter().map(ToString::to_string).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
+        assert!(names.contains(&"index videos.idx_video_hash".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn other_triggers_refuse_nothing() {
+        assert_eq!(judge_triggers(&["theirs".to_owned()]).verdict, Verdict::Warning);
+        assert_eq!(judge_triggers(&[]).verdict, Verdict::Ok);
+    }
+}

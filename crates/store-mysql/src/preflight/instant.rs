@@ -1,0 +1,132 @@
+//! Whether `videos` takes new columns instantly, as its row format, the server's settings
+//! and the changes that it has had before allow.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::Finding;
+use reelshift_store::schema::{Object, Schema as _};
+use sqlx::AssertSqlSafe;
+
+use super::{Look, variable};
+use crate::error::{Error, Result};
+use crate::server::Product;
+
+/// Changes that a table of MySQL takes before it must be rebuilt; 9.1 takes 255.
+const ROW_VERSIONS: i64 = 64;
+
+pub(super) struct Check;
+
+/// What decides.
+#[derive(Debug, Default)]
+struct Seen {
+    row_format: Option<String>,
+    /// MariaDB's `innodb_instant_alter_column_allowed`.
+    allowed: Option<String>,
+    /// MySQL's count of instant changes so far.
+    versions: Option<i64>,
+    has_full_text: bool,
+    mariadb: bool,
+}
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "instant"
+    }
+
+    // The server itself refuses the step, and `--allow-copy` may overrule it.
+    fn refuses(&self) -> bool {
+        false
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        let added = at.store.steps.iter().find(|step| {
+            matches!(&step.creates, Object::Column { table, .. } if table == "videos")
+        });
+        if let Some(step) = added
+            && at.store.exists(&step.creates).await?
+        {
+            return Ok(Finding::ok("the new columns of table videos are there"));
+        }
+        Ok(judge(&see(at).await?))
+    }
+}
+
+async fn see(at: &mut Look<'_>) -> Result<Seen> {
+    let row_format: Option<String> = sqlx::query_scalar(
+        "SELECT UPPER(CAST(ROW_FORMAT AS CHAR)) FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
+    )
+    .fetch_one(&mut *at.connection)
+    .await?;
+    let full_text: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND INDEX_TYPE = 'FULLTEXT'",
+    )
+    .fetch_one(&mut *at.connection)
+    .await?;
+    let mariadb = at.store.server.product == Product::MariaDb;
+    let versions = if mariadb { None } else { row_versions(at).await? };
+    Ok(Seen {
+        row_format,
+        allowed: variable(at.connection, "global.innodb_instant_alter_column_allowed").await?,
+        versions,
+        has_full_text: full_text > 0,
+        mariadb,
+    })
+}
+
+/// `None` where this user may not see it.
+async fn row_versions(at: &mut Look<'_>) -> Result<Option<i64>> {
+    let sql = "SELECT CAST(TOTAL_ROW_VERSIONS AS SIGNED) FROM information_schema.INNODB_TABLES \
+               WHERE NAME = CONCAT(DATABASE(), '/videos')";
+    match sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut *at.connection).await.map_err(Error::from) {
+        Err(error) if error.is_denied() => Ok(None),
+        versions => versions,
+    }
+}
+
+fn judge(seen: &Seen) -> Finding {
+    let copy = "in a quiet hour, apply with --allow-copy videos, which keeps writers out while it lasts";
+    let refused = |why: String, what: &str| {
+        Finding::refusal(format!("table videos takes no new columns instantly: {why}"), what)
+    };
+    if seen.row_format.as_deref() == Some("COMPRESSED") {
+        return refused("its row format is COMPRESSED".to_owned(), copy);
+    }
+    if let Some(allowed) = seen.allowed.as_deref().filter(|allowed| *allowed != "add_drop_reorder") {
+        return refused(
+            format!("innodb_instant_alter_column_allowed is {allowed}"),
+            "SET GLOBAL innodb_instant_alter_column_allowed = 'add_drop_reorder'",
+        );
+    }
+    if seen.has_full_text && !seen.mariadb {
+        return refused("it has a FULLTEXT index".to_owned(), copy);
+    }
+    match seen.versions {
+        Some(versions) if versions >= ROW_VERSIONS - 1 => Finding::warning(
+            format!("table videos has had {versions} instant changes; MySQL before 9.1 takes {ROW_VERSIONS}"),
+            "rebuild it with OPTIMIZE TABLE videos, in place and online, in a quiet hour",
+        ),
+        _ => Finding::ok("table videos takes the new columns instantly"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reelshift_store::preflight::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn what_forbids_instant_columns_is_told() {
+        let verdict = |seen: Seen| judge(&seen).verdict;
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(verdict(Seen { row_format: text("DYNAMIC"), ..Seen::default() }), Verdict::Ok);
+        assert_eq!(verdict(Seen { row_format: text("COMPRESSED"), ..Seen::default() }), Verdict::Refusal);
+        assert_eq!(verdict(Seen { allowed: text("add_last"), ..Seen::default() }), Verdict::Refusal);
+        assert_eq!(verdict(Seen { allowed: text("add_drop_reorder"), ..Seen::default() }), Verdict::Ok);
+        assert_eq!(verdict(Seen { versions: Some(64), ..Seen::default() }), Verdict::Warning);
+        assert_eq!(verdict(Seen { has_full_text: true, ..Seen::default() }), Verdict::Refusal);
+        assert_eq!(verdict(Seen { has_full_text: true, mariadb: true, ..Seen::default() }), Verdict::Ok);
+    }
+}

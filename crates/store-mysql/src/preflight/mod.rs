@@ -1,0 +1,152 @@
+//! What `plan` finds and `apply` refuses on MySQL and MariaDB: one file a check. Each
+//! looks at the server, then judges what it saw in a function without I/O.
+
+mod binlog_format;
+mod column_lists;
+mod columns;
+mod definer;
+mod disk;
+mod engine;
+mod foreign_keys;
+mod grants;
+mod in_the_way;
+mod instant;
+mod key;
+mod privileges;
+mod replicas;
+mod server;
+mod size;
+mod skip_locked;
+mod statement;
+mod surprising_rows;
+mod timestamps;
+mod transactions;
+mod trigger_creation;
+mod updated_at;
+mod writable;
+
+use async_trait::async_trait;
+use reelshift_store::preflight::{Finding, Preflight, Scope, Statement, TableSize, Verdict};
+use reelshift_store::schema::Step;
+use sqlx::{AssertSqlSafe, MySqlConnection};
+
+use crate::connection::MySqlStore;
+use crate::error::{self, Error};
+
+/// What a check may look at.
+struct Look<'a> {
+    store: &'a MySqlStore,
+    connection: &'a mut MySqlConnection,
+}
+
+#[async_trait]
+trait Check: Sync {
+    /// Its name in the output, which never changes.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can refuse an `apply`, and so is made before each.
+    fn refuses(&self) -> bool;
+
+    async fn look(&self, at: &mut Look<'_>) -> error::Result<Finding>;
+}
+
+/// Whether this is a database that reelshift can work on at all: what every command needs.
+const LEGACY: [&dyn Check; 5] =
+    [&server::Check, &writable::Check, &engine::Check, &columns::Check, &key::Check];
+
+/// What only a change of the schema needs to know.
+const CHANGE: [&dyn Check; 16] = [
+    &privileges::Check,
+    &trigger_creation::Check,
+    &definer::Check,
+    &binlog_format::Check,
+    &skip_locked::Check,
+    &timestamps::Check,
+    &updated_at::Check,
+    &instant::Check,
+    &in_the_way::Check,
+    &foreign_keys::Check,
+    &column_lists::Check,
+    &transactions::Check,
+    &replicas::Check,
+    &disk::Check,
+    &size::Check,
+    &surprising_rows::Check,
+];
+
+#[async_trait]
+impl Preflight for MySqlStore {
+    async fn preflight(&self, scope: Scope) -> reelshift_store::Result<Vec<Finding>> {
+        Ok(findings(self, scope).await?)
+    }
+
+    async fn table_size(&self) -> reelshift_store::Result<TableSize> {
+        Ok(size::read(&mut *self.pool.acquire().await.map_err(Error::from)?).await?)
+    }
+
+    async fn statements(&self, step: &Step) -> reelshift_store::Result<Vec<Statement>> {
+        Ok(statement::of(self, step).await?)
+    }
+}
+
+/// The first refusal of those checks that every command needs, as the error.
+pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
+    let mut connection = store.pool.acquire().await?;
+    let mut at = Look { store, connection: &mut connection };
+    for check in LEGACY {
+        let finding = check.look(&mut at).await?;
+        if finding.verdict == Verdict::Refusal {
+            return Err(Error::Store(finding.into_error()));
+        }
+    }
+    Ok(())
+}
+
+async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding>> {
+    let mut connection = store.pool.acquire().await?;
+    let mut at = Look { store, connection: &mut connection };
+    let mut findings = Vec::new();
+    for check in LEGACY {
+        let finding = check.look(&mut at).await?.named(check.name());
+        let refused = finding.verdict == Verdict::Refusal;
+        findings.push(finding);
+        if refused {
+            // What follows would look at a table that is not there, or not ours.
+            return Ok(findings);
+        }
+    }
+    for check in CHANGE.into_iter().filter(|check| scope == Scope::Plan || check.refuses()) {
+        let finding = match check.look(&mut at).await {
+            Err(error) if error.is_denied() => not_seen(error),
+            looked => looked?,
+        };
+        findings.push(finding.named(check.name()));
+    }
+    Ok(findings)
+}
+
+/// A check that this user may not make says so, and refuses nothing.
+fn not_seen(error: Error) -> Finding {
+    Finding::warning(
+        format!("could not be looked at ({})", reelshift_store::StoreError::from(error)),
+        "grant that right to the user of the URL, or look yourself",
+    )
+}
+
+/// A system variable (`global.binlog_format`) as text; `None` where the server has none of
+/// that name.
+async fn variable(connection: &mut MySqlConnection, name: &str) -> error::Result<Option<String>> {
+    let value = sqlx::query_scalar(AssertSqlSafe(format!("SELECT CAST(@@{name} AS CHAR)")))
+        .fetch_one(connection)
+        .await
+        .map_err(Error::from);
+    match value {
+        Err(error) if error.number() == Some(1193) => Ok(None),
+        value => value,
+    }
+}
+
+/// Whether a variable is on. The server says 1 or ON as it likes.
+fn is_on(value: Option<&str>) -> bool {
+    matches!(value, Some("1" | "ON"))
+}

@@ -1,0 +1,76 @@
+//! The rights that the steps need.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::Finding;
+
+use super::Look;
+use super::grants::Grants;
+use crate::error::Result;
+
+/// Without one of these, a step of a phase or a chunk of the backfill fails.
+const NEEDED: [&str; 10] = [
+    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "TRIGGER", "REFERENCES",
+    "CREATE VIEW",
+];
+
+pub(super) struct Check;
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "privileges"
+    }
+
+    fn refuses(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        Ok(judge(&Grants::read(at).await?))
+    }
+}
+
+fn judge(grants: &Grants) -> Finding {
+    let missing = grants.missing(&NEEDED);
+    if !missing.is_empty() {
+        return Finding::refusal(
+            format!("this user lacks {} on this database", missing.join(", ")),
+            format!("GRANT {} to it", missing.join(", ")),
+        );
+    }
+    if !grants.has("PROCESS") {
+        return Finding::warning(
+            "this user lacks PROCESS, so that neither other sessions' transactions nor who holds a lock \
+             can be seen",
+            "GRANT PROCESS ON *.* to it",
+        );
+    }
+    if !grants.has("DROP") {
+        return Finding::warning(
+            "this user lacks DROP, without which nothing can be rolled back",
+            "GRANT DROP to it before it is needed",
+        );
+    }
+    Finding::ok("this user has every right that the steps need")
+}
+
+#[cfg(test)]
+mod tests {
+    use reelshift_store::preflight::Verdict;
+
+    use super::*;
+
+    fn judged(rights: &str) -> Finding {
+        judge(&Grants::parse(&[format!("GRANT {rights} ON *.* TO `app`@`%`")], "db"))
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let all = NEEDED.join(", ");
+        let finding = judged(&all.replace("TRIGGER, ", ""));
+        assert!(finding.verdict == Verdict::Refusal && finding.says.contains("lacks TRIGGER"));
+        assert!(judged(&all).says.contains("PROCESS"));
+        assert!(judged(&format!("{all}, PROCESS")).says.contains("DROP"));
+        assert_eq!(judged(&format!("{all}, PROCESS, DROP")).verdict, Verdict::Ok);
+    }
+}

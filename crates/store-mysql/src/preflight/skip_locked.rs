@@ -1,0 +1,38 @@
+//! SKIP LOCKED, by a statement that reads no row.
+
+use async_trait::async_trait;
+use reelshift_store::preflight::Finding;
+
+use super::Look;
+use crate::error::{Error, Result};
+
+pub(super) struct Check;
+
+#[async_trait]
+impl super::Check for Check {
+    fn name(&self) -> &'static str {
+        "skip_locked"
+    }
+
+    fn refuses(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+        let probed = sqlx::query("SELECT id FROM videos WHERE FALSE FOR UPDATE SKIP LOCKED")
+            .fetch_optional(&mut *at.connection)
+            .await
+            .map_err(Error::from);
+        match probed {
+            // A syntax error.
+            Err(error) if error.number() == Some(1064) => Ok(Finding::refusal(
+                "the server does not know SELECT … FOR UPDATE SKIP LOCKED",
+                "upgrade it to MariaDB 10.6 or MySQL 8.0.29 or later",
+            )),
+            probed => {
+                probed?;
+                Ok(Finding::ok("the server knows SKIP LOCKED (probed)"))
+            }
+        }
+    }
+}

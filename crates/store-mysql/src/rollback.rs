@@ -1,0 +1,263 @@
+//! Going back: the schema as it is and as it was before expand, undoing one step online,
+//! and the record of a rollback.
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::rollback::{Definition, OpenRollback, Rollback, RollbackState};
+use reelshift_store::schema::Step;
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{self, Error, number};
+use crate::row;
+
+/// A column is dropped by metadata where the server can.
+const INSTANT: &str = "ALGORITHM=INSTANT";
+
+/// Where it cannot: the table is rebuilt while the application reads and writes it.
+const INPLACE: &str = "ALGORITHM=INPLACE, LOCK=NONE";
+
+/// A rebuilt table is not to be lost because its last moment met one short transaction.
+const INPLACE_LOCK_WAIT: u32 = 1;
+
+#[async_trait]
+impl Rollback for MySqlStore {
+    async fn schema_now(&self) -> Result<Vec<Definition>> {
+        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        Ok(schema_now(&mut connection).await?)
+    }
+
+    async fn record_schema_before(&self) -> Result<()> {
+        Ok(record_schema_before(self).await?)
+    }
+
+    async fn schema_before(&self) -> Result<Option<Vec<Definition>>> {
+        Ok(schema_before(self).await?)
+    }
+
+    async fn undo_step(&self, step: &Step) -> Result<()> {
+        Ok(undo_step(self, step).await?)
+    }
+
+    async fn journal_undoing(&self, step: &Step) -> Result<()> {
+        sqlx::query("UPDATE reelshift_schema_steps SET finished_at = NULL WHERE number = ?")
+            .bind(step.number)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::from)?;
+        Ok(())
+    }
+
+    async fn journal_undone(&self, step: &Step) -> Result<()> {
+        sqlx::query("DELETE FROM reelshift_schema_steps WHERE number = ?")
+            .bind(step.number)
+            .execute(&self.pool)
+            .await
+            .map_err(Error::from)?;
+        Ok(())
+    }
+
+    async fn open_rollback(&self) -> Result<Option<OpenRollback>> {
+        Ok(open_rollback(self).await?)
+    }
+
+    async fn begin_rollback(&self, id: Uuid, directory: Option<&str>, by: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO reelshift_rollbacks (id, state, directory, started_by) \
+             VALUES (?, 'archiving', ?, LEFT(?, 255))",
+        )
+        .bind(id.to_string())
+        .bind(directory)
+        .bind(by)
+        .execute(&self.pool)
+        .await
+        .map_err(Error::from)?;
+        Ok(())
+    }
+
+    async fn move_rollback(&self, to: RollbackState) -> Result<()> {
+        sqlx::query(
+            "UPDATE reelshift_rollbacks SET state = ?, \
+                finished_at = CASE WHEN ? IN ('done', 'abandoned') THEN NOW(6) END \
+             WHERE finished_at IS NULL",
+        )
+        .bind(to.as_str())
+        .bind(to.as_str())
+        .execute(&self.pool)
+        .await
+        .map_err(Error::from)?;
+        Ok(())
+    }
+}
+
+/// Everything but tables: kind, name and definition of each.
+const LISTS: [&str; 5] = [
+    "SELECT 'view', CAST(TABLE_NAME AS CHAR), CONCAT_WS(' ', VIEW_DEFINITION, CHECK_OPTION, \
+        DEFINER, SECURITY_TYPE) \
+     FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE()",
+    "SELECT 'trigger', CAST(TRIGGER_NAME AS CHAR), CONCAT_WS(' ', ACTION_TIMING, \
+        EVENT_MANIPULATION, EVENT_OBJECT_TABLE, ACTION_STATEMENT, DEFINER) \
+     FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()",
+    "SELECT LOWER(CAST(ROUTINE_TYPE AS CHAR)), CAST(ROUTINE_NAME AS CHAR), \
+        CONCAT_WS(' ', DTD_IDENTIFIER, ROUTINE_DEFINITION, SECURITY_TYPE, DEFINER) \
+     FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()",
+    "SELECT 'event', CAST(EVENT_NAME AS CHAR), CONCAT_WS(' ', EVENT_TYPE, EXECUTE_AT, \
+        INTERVAL_VALUE, INTERVAL_FIELD, STATUS, EVENT_DEFINITION, DEFINER) \
+     FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()",
+    "SELECT 'index', CAST(CONCAT(TABLE_NAME, '.', INDEX_NAME) AS CHAR), \
+        CONCAT(MIN(NON_UNIQUE), ' ', MIN(INDEX_TYPE), ' ', GROUP_CONCAT(CONCAT_WS(' ', \
+            COLUMN_NAME, SUB_PART, COLLATION) ORDER BY SEQ_IN_INDEX)) \
+     FROM information_schema.STATISTICS \
+     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME NOT LIKE 'reelshift\\_%' \
+     GROUP BY TABLE_NAME, INDEX_NAME",
+];
+
+async fn schema_now(connection: &mut MySqlConnection) -> error::Result<Vec<Definition>> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'VIEW' \
+           AND TABLE_NAME NOT LIKE 'reelshift\\_%'",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut all = Vec::new();
+    for name in tables {
+        let show = format!("SHOW CREATE TABLE `{}`", name.replace('`', "``"));
+        let row = sqlx::raw_sql(AssertSqlSafe(show)).fetch_one(&mut *connection).await?;
+        let definition = without_counter(&row.try_get_unchecked::<String, _>(1)?);
+        all.push(Definition { kind: "table".to_owned(), name, definition });
+    }
+    for list in LISTS {
+        // The text protocol: what the server calls the types of these columns varies.
+        for row in sqlx::raw_sql(list).fetch_all(&mut *connection).await? {
+            all.push(Definition {
+                kind: row.try_get_unchecked(0)?,
+                name: row.try_get_unchecked(1)?,
+                definition: row.try_get_unchecked::<Option<String>, _>(2)?.unwrap_or_default(),
+            });
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Without the next AUTO_INCREMENT, which every insert changes.
+fn without_counter(definition: &str) -> String {
+    const COUNTER: &str = " AUTO_INCREMENT=";
+    // The table's options are behind its last line break; no comment of a column is there.
+    let options = definition.rfind("\n)").unwrap_or(definition.len());
+    let Some(at) = definition[options..].find(COUNTER).map(|at| options + at) else {
+        return definition.to_owned();
+    };
+    let rest = definition[at + COUNTER.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{}{rest}", &definition[..at])
+}
+
+async fn record_schema_before(store: &MySqlStore) -> error::Result<()> {
+    let mut transaction = store.pool.begin().await?;
+    let now = schema_now(&mut transaction).await?;
+    sqlx::query("DELETE FROM reelshift_schema_before").execute(&mut *transaction).await?;
+    for thing in now {
+        sqlx::query("INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)")
+            .bind(thing.kind)
+            .bind(thing.name)
+            .bind(thing.definition)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn schema_before(store: &MySqlStore) -> error::Result<Option<Vec<Definition>>> {
+    let rows = sqlx::query("SELECT kind, name, definition FROM reelshift_schema_before")
+        .fetch_all(&store.pool)
+        .await
+        .map_err(Error::from);
+    let rows = match rows {
+        Err(error) if error.is_unknown_table() => return Ok(None),
+        rows => rows?,
+    };
+    let mut before = rows
+        .iter()
+        .map(|row| {
+            Ok(Definition {
+                kind: row.try_get("kind")?,
+                name: row.try_get("name")?,
+                definition: row.try_get("definition")?,
+            })
+        })
+        .collect::<error::Result<Vec<_>>>()?;
+    before.sort();
+    Ok((!before.is_empty()).then_some(before))
+}
+
+async fn undo_step(store: &MySqlStore, step: &Step) -> error::Result<()> {
+    let wait = store.server.ddl_lock_wait();
+    match execute(store, &step.down, INSTANT, wait).await {
+        Err(error) if step.down.contains("{ddl_options}") && not_instant(&error) => {
+            execute(store, &step.down, INPLACE, wait.max(INPLACE_LOCK_WAIT)).await
+        }
+        executed => executed,
+    }
+}
+
+/// The server can do this, but not by metadata alone, or not so often: 64 row versions.
+fn not_instant(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if matches!(number(error), Some(1845 | 1846 | 4092)))
+}
+
+async fn execute(
+    store: &MySqlStore,
+    statement: &str,
+    options: &str,
+    lock_wait: u32,
+) -> error::Result<()> {
+    let mut connection = store.dedicated_connection().await?;
+    let session = format!(
+        "SET SESSION lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = 1"
+    );
+    connection.execute(AssertSqlSafe(session)).await?;
+    let statement = statement.replace("{ddl_options}", options);
+    let executed = connection.execute(AssertSqlSafe(statement)).await;
+    // The statement's outcome counts; the server ends the session by itself.
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the session of a schema step");
+    }
+    executed?;
+    Ok(())
+}
+
+async fn open_rollback(store: &MySqlStore) -> error::Result<Option<OpenRollback>> {
+    let row = sqlx::query(
+        "SELECT id, state = 'undoing' AS undoing, directory, started_by, started_at \
+         FROM reelshift_rollbacks WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1",
+    )
+    .fetch_optional(&store.pool)
+    .await?;
+    row.map(|row| {
+        Ok(OpenRollback {
+            id: row::uuid(&row, "id")?,
+            directory: row.try_get("directory")?,
+            undoing: row.try_get::<i64, _>("undoing")? != 0,
+            started_by: row.try_get("started_by")?,
+            started_at: row.try_get("started_at")?,
+        })
+    })
+    .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_counter;
+
+    #[test]
+    fn only_the_counter_is_left_out() {
+        let shown = |counter: &str| {
+            format!("CREATE TABLE `a` (\n  `b` int(11) COMMENT ' AUTO_INCREMENT=7'\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4")
+        };
+        assert_eq!(without_counter(&shown(" AUTO_INCREMENT=41")), shown(""));
+        assert_eq!(without_counter(&shown("")), shown(""));
+    }
+}

@@ -1,0 +1,191 @@
+//! Going back: the schema as it is and as it was before expand, undoing one step, and the
+//! record of a rollback.
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::rollback::{Definition, OpenRollback, Rollback, RollbackState};
+use reelshift_store::schema::{Object, Schema as _, Step};
+use sqlx::{Connection, Row, SqliteConnection};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::time::{self, now};
+use crate::runs;
+
+#[async_trait]
+impl Rollback for SqliteStore {
+    async fn schema_now(&self) -> Result<Vec<Definition>> {
+        self.named(
+            async {
+                let mut connection = self.readers.acquire().await?;
+                schema_now(&mut connection).await
+            }
+            .await,
+        )
+    }
+
+    async fn record_schema_before(&self) -> Result<()> {
+        self.named(record_schema_before(self).await)
+    }
+
+    async fn schema_before(&self) -> Result<Option<Vec<Definition>>> {
+        self.named(schema_before(self).await)
+    }
+
+    async fn undo_step(&self, step: &Step) -> Result<()> {
+        self.named(undo_step(self, step).await)
+    }
+
+    async fn journal_undoing(&self, step: &Step) -> Result<()> {
+        self.named(
+            execute(
+                self,
+                "UPDATE reelshift_schema_steps SET done = 0, finished_at = NULL WHERE number = ?",
+                step.number,
+            )
+            .await,
+        )
+    }
+
+    async fn journal_undone(&self, step: &Step) -> Result<()> {
+        self.named(
+            execute(self, "DELETE FROM reelshift_schema_steps WHERE number = ?", step.number).await,
+        )
+    }
+
+    async fn open_rollback(&self) -> Result<Option<OpenRollback>> {
+        self.named(open_rollback(self).await)
+    }
+
+    async fn begin_rollback(&self, id: Uuid, directory: Option<&str>, by: &str) -> Result<()> {
+        self.named(begin_rollback(self, id, directory, by).await)
+    }
+
+    async fn move_rollback(&self, to: RollbackState) -> Result<()> {
+        self.named(move_rollback(self, to).await)
+    }
+}
+
+async fn execute(store: &SqliteStore, sql: &'static str, step: u32) -> Outcome<()> {
+    sqlx::query(sql).bind(step).execute(&store.writer).await?;
+    Ok(())
+}
+
+async fn schema_now(connection: &mut SqliteConnection) -> Outcome<Vec<Definition>> {
+    // What SQLite keeps for itself (sqlite_sequence, statistics) has no place in it, but
+    // the indexes that it makes for a key do.
+    let rows = sqlx::query(
+        "SELECT type, CASE type WHEN 'index' THEN tbl_name || '.' || name ELSE name END AS name,
+             COALESCE(sql, '') AS definition
+         FROM sqlite_schema
+         WHERE tbl_name NOT LIKE 'reelshift\\_%' ESCAPE '\\'
+           AND (type <> 'table' OR name NOT LIKE 'sqlite\\_%' ESCAPE '\\')",
+    )
+    .fetch_all(connection)
+    .await?;
+    read(&rows, "type")
+}
+
+fn read(rows: &[sqlx::sqlite::SqliteRow], kind: &str) -> Outcome<Vec<Definition>> {
+    let mut definitions = rows
+        .iter()
+        .map(|row| {
+            Ok(Definition {
+                kind: row.try_get(kind)?,
+                name: row.try_get("name")?,
+                definition: row.try_get("definition")?,
+            })
+        })
+        .collect::<Outcome<Vec<_>>>()?;
+    definitions.sort();
+    Ok(definitions)
+}
+
+async fn record_schema_before(store: &SqliteStore) -> Outcome<()> {
+    let mut tx = store.write().await?;
+    let now = schema_now(&mut tx).await?;
+    sqlx::query("DELETE FROM reelshift_schema_before").execute(&mut *tx).await?;
+    for thing in now {
+        sqlx::query("INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)")
+            .bind(thing.kind)
+            .bind(thing.name)
+            .bind(thing.definition)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn schema_before(store: &SqliteStore) -> Outcome<Option<Vec<Definition>>> {
+    if !store.exists(&Object::Table("reelshift_schema_before".to_owned())).await? {
+        return Ok(None);
+    }
+    let rows = sqlx::query("SELECT kind, name, definition FROM reelshift_schema_before")
+        .fetch_all(&store.readers)
+        .await?;
+    let before = read(&rows, "kind")?;
+    Ok((!before.is_empty()).then_some(before))
+}
+
+async fn undo_step(store: &SqliteStore, step: &Step) -> Outcome<()> {
+    let mut connection = store.impatient().await?;
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(step.down.clone())).execute(&mut *tx).await?;
+    tx.commit().await?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn begin_rollback(
+    store: &SqliteStore,
+    id: Uuid,
+    directory: Option<&str>,
+    by: &str,
+) -> Outcome<()> {
+    sqlx::query(concat!(
+        "INSERT INTO reelshift_rollbacks (id, state, directory, started_by, started_at)
+         VALUES (?, 'archiving', ?, ?, ",
+        now!(),
+        ")"
+    ))
+    .bind(id.to_string())
+    .bind(directory)
+    .bind(by)
+    .execute(&store.writer)
+    .await?;
+    Ok(())
+}
+
+async fn move_rollback(store: &SqliteStore, to: RollbackState) -> Outcome<()> {
+    sqlx::query(concat!(
+        "UPDATE reelshift_rollbacks SET state = ?1,
+             finished_at = CASE WHEN ?1 IN ('done', 'abandoned') THEN ",
+        now!(),
+        " END WHERE finished_at IS NULL"
+    ))
+    .bind(to.as_str())
+    .execute(&store.writer)
+    .await?;
+    Ok(())
+}
+
+async fn open_rollback(store: &SqliteStore) -> Outcome<Option<OpenRollback>> {
+    let row = sqlx::query(
+        "SELECT id, state = 'undoing' AS undoing, directory, started_by, started_at
+         FROM reelshift_rollbacks WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1",
+    )
+    .fetch_optional(&store.readers)
+    .await?;
+    row.map(|row| {
+        Ok(OpenRollback {
+            id: runs::uuid(&row, "id")?,
+            directory: row.try_get("directory")?,
+            undoing: row.try_get("undoing")?,
+            started_by: row.try_get("started_by")?,
+            started_at: time::read(&row, "started_at")?,
+        })
+    })
+    .transpose()
+}

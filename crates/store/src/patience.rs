@@ -1,0 +1,205 @@
+//! Trying a step until its lock is free, without standing in the application's way.
+//!
+//! A statement that waits for a metadata lock makes every new query on the table wait
+//! behind it. So the waiting is done outside that queue: look who holds the lock, and try
+//! only when nobody holds it for long.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::schema::Step;
+use crate::{Result, Store, StoreError};
+
+/// How long one step is tried by default before it is given up.
+pub const LOCK_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Between two looks at who holds the lock. A look takes about a millisecond.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two tries while a long transaction is open of which the server does not say
+/// whether it holds the lock.
+const DOUBTFUL_PAUSE: Duration = Duration::from_millis(500);
+
+/// A session whose transaction holds, or may hold, the metadata lock of a step's table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LockHolder {
+    /// The server's number of the session, as `KILL` takes it.
+    pub thread: u64,
+    pub user: String,
+    pub host: String,
+    /// How long its transaction has been open.
+    pub seconds: f64,
+    /// What it executes, or executed last; `None` where the server does not tell.
+    pub query: Option<String>,
+    /// Whether the server says that it holds this lock. Otherwise its transaction is open
+    /// and nothing shows which tables it has used.
+    pub certain: bool,
+}
+
+impl std::fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { thread, user, host, seconds, .. } = self;
+        write!(f, "session {thread} of {user}@{host}, in a transaction for {seconds:.0} s")?;
+        match &self.query {
+            Some(query) => write!(f, ", query: {query}"),
+            None => write!(f, ", idle, its last query is not known"),
+        }
+    }
+}
+
+/// A step that waits for its lock.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    pub step: &'a Step,
+    /// Empty where nobody holds it for long, or where this user may not see who does.
+    pub holders: &'a [LockHolder],
+    pub waited: Duration,
+}
+
+/// What an operator decides about executing steps.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// How long to try one step.
+    pub patience: Duration,
+    /// Tables that may be copied, under a lock against writers, where the server knows no
+    /// other way.
+    pub allow_copy: &'a [String],
+    /// Told at every look while a step waits.
+    pub waiting: &'a (dyn Fn(Waiting<'_>) + Send + Sync),
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("patience", &self.patience)
+            .field("allow_copy", &self.allow_copy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { patience: LOCK_PATIENCE, allow_copy: &[], waiting: &|_| {} }
+    }
+}
+
+impl Options<'_> {
+    fn may_copy(&self, step: &Step) -> bool {
+        step.creates.table().is_some_and(|table| self.allow_copy.iter().any(|name| name == table))
+    }
+}
+
+/// Which of a step's statements is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Up,
+    Down,
+}
+
+/// Executes `step`, waiting for its lock as long as `options` say. `sleep` waits between
+/// looks.
+///
+/// # Errors
+/// `Refused`, naming who holds the lock, when it was not free in that time.
+pub async fn execute<Sleep, Slept>(
+    store: &dyn Store,
+    step: &Step,
+    direction: Direction,
+    options: &Options<'_>,
+    sleep: &Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    let mut waited = Duration::ZERO;
+    let mut next_try = Duration::ZERO;
+    let mut holders;
+    loop {
+        holders = store.lock_holders(step).await?;
+        if waited >= next_try && !holders.iter().any(|holder| holder.certain) {
+            let began = Instant::now();
+            let tried = match direction {
+                Direction::Down => store.undo_step(step).await,
+                Direction::Up if options.may_copy(step) => store.execute_step_copying(step).await,
+                Direction::Up => store.execute_step(step).await,
+            };
+            let Err(StoreError::Locked { message, .. }) = tried else { return tried };
+            tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
+            waited += began.elapsed();
+            let doubtful = if holders.is_empty() { Duration::ZERO } else { DOUBTFUL_PAUSE };
+            next_try = waited + store.retry_pause().max(doubtful);
+        }
+        if waited >= options.patience {
+            return Err(StoreError::Refused(given_up(step, options.patience, &holders)));
+        }
+        (options.waiting)(Waiting { step, holders: &holders, waited });
+        sleep(LOOK_PAUSE).await;
+        waited += LOOK_PAUSE;
+    }
+}
+
+fn given_up(step: &Step, patience: Duration, holders: &[LockHolder]) -> String {
+    let held = match holders {
+        [] => "nobody was seen to hold it for long: the table is too busy, or this user may not see \
+               others' sessions (PROCESS)"
+            .to_owned(),
+        holders => {
+            let word = if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };
+            let who: Vec<_> = holders.iter().map(ToString::to_string).collect();
+            format!("{word} by {}", who.join("; "))
+        }
+    };
+    format!(
+        "step {:04} {} did not get its lock within {} s ({held}): end the transaction that holds it \
+         (KILL and the session's number), or wait for a quieter time, then run the same command again",
+        step.number,
+        step.name,
+        patience.as_secs()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(certain: bool, query: Option<&str>) -> LockHolder {
+        LockHolder {
+            thread: 7,
+            user: "app".to_owned(),
+            host: "10.0.0.1".to_owned(),
+            seconds: 634.2,
+            query: query.map(str::to_owned),
+            certain,
+        }
+    }
+
+    #[test]
+    fn a_report_names_who_held_it() {
+        let step = Step::read_all([
+            ("0101_expand_a.up.sql", "-- creates: column videos.a\nALTER TABLE videos ..."),
+            ("0101_expand_a.down.sql", "ALTER TABLE videos DROP COLUMN a"),
+        ])
+        .remove(0);
+        let said = given_up(&step, LOCK_PATIENCE, &[holder(true, Some("SELECT 1"))]);
+        let who = "held by session 7 of app@10.0.0.1, in a transaction for 634 s, query: SELECT 1";
+        assert!(said.contains(who) && said.contains("within 600 s"), "{said}");
+        assert!(given_up(&step, LOCK_PATIENCE, &[holder(false, None)]).contains("maybe held by session 7"));
+        assert!(given_up(&step, LOCK_PATIENCE, &[]).contains("PROCESS"));
+    }
+
+    #[test]
+    fn only_a_named_table_may_be_copied() {
+        let steps = Step::read_all([
+            ("0101_expand_a.up.sql", "-- creates: column videos.a\nALTER TABLE videos ..."),
+            ("0101_expand_a.down.sql", "ALTER TABLE videos DROP COLUMN a"),
+            ("0102_expand_t.up.sql", "-- creates: table t\nCREATE TABLE t ..."),
+            ("0102_expand_t.down.sql", "DROP TABLE t"),
+        ]);
+        let named = ["videos".to_owned()];
+        let options = Options { allow_copy: &named, ..Options::default() };
+        assert!(options.may_copy(&steps[0]) && !options.may_copy(&steps[1]));
+        assert!(!Options::default().may_copy(&steps[0]));
+    }
+}

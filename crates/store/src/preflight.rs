@@ -1,0 +1,162 @@
+//! What `plan` finds before anything runs: findings, the statements as this server would
+//! take them, and the size of the table. Nothing here changes the database.
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::schema::Step;
+use crate::{Result, Store, StoreError};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Ok,
+    /// To be known, or to be decided by the operator.
+    Warning,
+    /// `apply` would fail, or hurt the application.
+    Refusal,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check's name, which never changes: `binlog_format`, …
+    pub check: String,
+    pub verdict: Verdict,
+    /// What was found, one sentence without its full stop.
+    pub says: String,
+    pub do_what: Option<String>,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn ok(says: impl Into<String>) -> Self {
+        Self::new(Verdict::Ok, says, None)
+    }
+
+    #[must_use]
+    pub fn warning(says: impl Into<String>, do_what: impl Into<String>) -> Self {
+        Self::new(Verdict::Warning, says, Some(do_what.into()))
+    }
+
+    #[must_use]
+    pub fn refusal(says: impl Into<String>, do_what: impl Into<String>) -> Self {
+        Self::new(Verdict::Refusal, says, Some(do_what.into()))
+    }
+
+    fn new(verdict: Verdict, says: impl Into<String>, do_what: Option<String>) -> Self {
+        Self { check: String::new(), verdict, says: says.into(), do_what }
+    }
+
+    /// With something to do, or to leave alone, though nothing is wrong.
+    #[must_use]
+    pub fn advising(mut self, do_what: impl Into<String>) -> Self {
+        self.do_what = Some(do_what.into());
+        self
+    }
+
+    #[must_use]
+    pub fn named(mut self, check: &str) -> Self {
+        check.clone_into(&mut self.check);
+        self
+    }
+
+    /// The finding as the one sentence of a refusal.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match &self.do_what {
+            Some(do_what) => format!("{}: {do_what}", self.says),
+            None => self.says.clone(),
+        }
+    }
+
+    /// As the error that an operation ends with which this finding refuses.
+    #[must_use]
+    pub fn into_error(self) -> StoreError {
+        StoreError::Refused(self.sentence())
+    }
+}
+
+/// Which checks to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those that can refuse an `apply`, all of them cheap.
+    Apply,
+    /// All, those that read every row included.
+    Plan,
+}
+
+/// The table that is migrated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableSize {
+    pub rows: u64,
+    /// Whether `rows` was counted; otherwise it is the server's estimate.
+    pub exact: bool,
+    /// The table with its indexes; `None` where the database does not tell.
+    pub bytes: Option<u64>,
+    /// All `file_size` together; `None` where the rows were not counted.
+    pub file_bytes: Option<u64>,
+}
+
+/// One statement of a step, as this server would take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Statement {
+    pub sql: String,
+    /// `INSTANT`, `INPLACE`, or what else the server does: `new table`, `metadata only`.
+    pub algorithm: String,
+    /// What it keeps from the application, for people.
+    pub lock: String,
+}
+
+/// What can be known before anything runs.
+#[async_trait]
+pub trait Preflight {
+    /// The findings of every check of `scope`, in a fixed order. After a refusal of the
+    /// table itself, checks that would look at the table are left out.
+    async fn preflight(&self, scope: Scope) -> Result<Vec<Finding>>;
+
+    /// How large `videos` is.
+    async fn table_size(&self) -> Result<TableSize>;
+
+    /// The statements of `step` with everything filled in.
+    async fn statements(&self, step: &Step) -> Result<Vec<Statement>>;
+}
+
+/// Checks that nothing refuses an `apply`.
+///
+/// # Errors
+/// `Refused` with the first refusal.
+pub async fn require(store: &dyn Store) -> Result<()> {
+    let findings = store.preflight(Scope::Apply).await?;
+    match findings.into_iter().find(|finding| finding.verdict == Verdict::Refusal) {
+        Some(refusal) => Err(refusal.into_error()),
+        None => Ok(()),
+    }
+}
+
+/// What `apply` refuses when an object that a step creates is there without ever having
+/// been started.
+#[must_use]
+pub fn in_the_way(step: &Step, object: &str) -> Finding {
+    Finding::refusal(
+        format!(
+            "step {:04} {} would create {object}, which is there already and was not made by reelshift",
+            step.number, step.name
+        ),
+        "rename or drop it, then apply again",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let finding = Finding::refusal("the table is a view", "name another").named("engine");
+        assert_eq!(finding.into_error().to_string(), "the table is a view: name another");
+        assert_eq!(Finding::ok("fine").sentence(), "fine");
+        assert!(Verdict::Refusal > Verdict::Warning);
+    }
+}

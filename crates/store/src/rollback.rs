@@ -1,0 +1,173 @@
+//! Going back: what the schema was before expand, how it differs from that now, undoing
+//! one step, and the record of a rollback.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::Result;
+use crate::schema::Step;
+
+/// One thing of the schema that is not reelshift's own: a table, view, trigger, routine,
+/// event or index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Definition {
+    /// `table`, `view`, `trigger`, `procedure`, `function`, `event`, `index`.
+    pub kind: String,
+    /// An index with its table: `videos.idx_video_hash`.
+    pub name: String,
+    /// As the server shows it, without what changes by itself (the next AUTO_INCREMENT).
+    pub definition: String,
+}
+
+/// How something differs from what it was before expand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Missing,
+    Added,
+    Changed,
+}
+
+/// Something that is not as it was before expand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SchemaDifference {
+    pub kind: String,
+    pub name: String,
+    pub change: Change,
+    pub before: Option<String>,
+    pub now: Option<String>,
+}
+
+/// What differs, in the order of kind and name.
+#[must_use]
+pub fn differences(before: &[Definition], now: &[Definition]) -> Vec<SchemaDifference> {
+    type Sides<'a> = (Option<&'a str>, Option<&'a str>);
+    let mut both: BTreeMap<(&str, &str), Sides<'_>> = BTreeMap::new();
+    for thing in before {
+        both.entry((&thing.kind, &thing.name)).or_default().0 = Some(&thing.definition);
+    }
+    for thing in now {
+        both.entry((&thing.kind, &thing.name)).or_default().1 = Some(&thing.definition);
+    }
+    both.into_iter()
+        .filter(|(_, (before, now))| before != now)
+        .map(|((kind, name), (before, now))| SchemaDifference {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            change: match (before, now) {
+                (None, _) => Change::Added,
+                (_, None) => Change::Missing,
+                _ => Change::Changed,
+            },
+            before: before.map(str::to_owned),
+            now: now.map(str::to_owned),
+        })
+        .collect()
+}
+
+/// How far a rollback has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RollbackState {
+    /// The archive is being written; nothing has been undone.
+    Archiving,
+    /// Steps are being undone: what they held may be gone.
+    Undoing,
+    /// Everything was undone.
+    Done,
+    /// An expand came in between.
+    Abandoned,
+}
+
+impl RollbackState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Archiving => "archiving",
+            Self::Undoing => "undoing",
+            Self::Done => "done",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// A rollback that has begun and is not at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenRollback {
+    /// Also the id of its archive.
+    pub id: Uuid,
+    /// Where its archive is; `None` when what there was is discarded.
+    pub directory: Option<String>,
+    /// Whether the first step has been undone, or is about to be.
+    pub undoing: bool,
+    pub started_by: String,
+    pub started_at: DateTime<Utc>,
+}
+
+/// The way back.
+#[async_trait]
+pub trait Rollback {
+    /// Everything of the schema that is not reelshift's own, in the order of kind and name.
+    async fn schema_now(&self) -> Result<Vec<Definition>>;
+
+    /// Records [`Self::schema_now`] as the schema before expand, in place of an earlier
+    /// record, in one transaction.
+    async fn record_schema_before(&self) -> Result<()>;
+
+    /// The schema as it was recorded before expand; `None` when there is no record.
+    async fn schema_before(&self) -> Result<Option<Vec<Definition>>>;
+
+    /// Tries the statement that undoes `step` once, waiting for no lock of the
+    /// application's, copying no table.
+    ///
+    /// # Errors
+    /// `Locked` when the table was locked.
+    async fn undo_step(&self, step: &Step) -> Result<()>;
+
+    /// Writes that `step` is about to be undone: it is no longer complete.
+    async fn journal_undoing(&self, step: &Step) -> Result<()>;
+
+    /// Removes `step` from the journal.
+    async fn journal_undone(&self, step: &Step) -> Result<()>;
+
+    /// The rollback that is not at its end, if there is one.
+    async fn open_rollback(&self) -> Result<Option<OpenRollback>>;
+
+    /// Records that a rollback begins, by `by`, with its archive in `directory`.
+    async fn begin_rollback(&self, id: Uuid, directory: Option<&str>, by: &str) -> Result<()>;
+
+    /// Moves the open rollback on; does nothing when there is none.
+    async fn move_rollback(&self, to: RollbackState) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named() {
+        let thing = |kind: &str, name: &str, definition: &str| Definition {
+            kind: kind.into(),
+            name: name.into(),
+            definition: definition.into(),
+        };
+        let before = [thing("table", "a", "1"), thing("table", "b", "1"), thing("view", "a", "1")];
+        let now = [thing("table", "a", "2"), thing("view", "a", "1"), thing("view", "c", "1")];
+        let found: Vec<_> = differences(&before, &now)
+            .into_iter()
+            .map(|found| (found.kind, found.name, found.change))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("table".into(), "a".into(), Change::Changed),
+                ("table".into(), "b".into(), Change::Missing),
+                ("view".into(), "c".into(), Change::Added),
+            ]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Undoing steps in reverse order, each journaled before and after.
+//!
+//! A step is first journaled as no longer complete, then undone, then taken out of the
+//! journal. A process that dies between two of these is followed by one that sees in the
+//! schema how far it came; so does an `apply`, which completes the step instead.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{JournalEntry, MigrationLock, Step};
+use crate::patience::{self, Direction, Options};
+use crate::{Result, StoreError};
+
+/// What happened to one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoOutcome {
+    /// Its statement was undone now.
+    Undone,
+    /// Its object was gone though the journal had the step: a process died between the two.
+    FoundUndone,
+}
+
+/// Undoes every journaled step whose number is above `last`, from the highest down, and
+/// tells `report` of each. `sleep` waits between tries. The caller holds the migration lock.
+///
+/// # Errors
+/// `Refused` when the journal has a step that this version does not ship or ships with
+/// another text (nothing is undone then), or when a lock was not free for as long as
+/// `options` say.
+pub async fn undo<Sleep, Slept>(
+    store: &dyn crate::Store,
+    _held: &mut dyn MigrationLock,
+    last: u32,
+    options: &Options<'_>,
+    mut report: impl FnMut(&Step, UndoOutcome) + Send,
+    sleep: Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    for step in undoable(store, last).await? {
+        let outcome = undo_one(store, step, options, &sleep).await?;
+        report(step, outcome);
+    }
+    Ok(())
+}
+
+/// The steps that [`undo`] would undo, in its order.
+///
+/// # Errors
+/// As [`undo`]'s.
+pub async fn undoable(store: &dyn crate::Store, last: u32) -> Result<Vec<&Step>> {
+    let journal = store.journal().await?;
+    let above = journal.iter().rev().filter(|entry| entry.number > last);
+    above.map(|entry| shipped(store.steps(), entry)).collect()
+}
+
+fn shipped<'a>(steps: &'a [Step], entry: &JournalEntry) -> Result<&'a Step> {
+    let step = steps.iter().find(|step| step.number == entry.number);
+    step.filter(|step| step.checksum() == entry.checksum).ok_or_else(|| {
+        StoreError::Refused(format!(
+            "step {:04} {} was made by another version of reelshift: roll back with that version",
+            entry.number, entry.name
+        ))
+    })
+}
+
+async fn undo_one<Sleep, Slept>(
+    store: &dyn crate::Store,
+    step: &Step,
+    options: &Options<'_>,
+    sleep: &Sleep,
+) -> Result<UndoOutcome>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    // The journal's own table goes last, and what it would say goes with it.
+    let is_journal = step.number == store.steps()[0].number;
+    let mut outcome = UndoOutcome::FoundUndone;
+    if store.exists(&step.creates).await? {
+        if !is_journal {
+            store.journal_undoing(step).await?;
+        }
+        match patience::execute(store, step, Direction::Down, options, sleep).await {
+            Ok(()) => outcome = UndoOutcome::Undone,
+            // The statement of a process that was killed may have gone on at the server.
+            Err(_) if !store.exists(&step.creates).await? => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !is_journal {
+        store.journal_undone(step).await?;
+    }
+    Ok(outcome)
+}

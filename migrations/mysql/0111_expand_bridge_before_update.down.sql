@@ -1,0 +1,1 @@
+DROP TRIGGER tr_reelshift_bridge_before_update

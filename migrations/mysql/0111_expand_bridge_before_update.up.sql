@@ -1,0 +1,70 @@
+-- creates: trigger tr_reelshift_bridge_before_update
+CREATE TRIGGER tr_reelshift_bridge_before_update
+BEFORE UPDATE ON videos FOR EACH ROW
+BEGIN
+    -- What the columns say: 1 uploaded, 2 processing, 3 completed, 4 failed, 5 archived,
+    -- 0 nothing. Numbers, since a variable of text has a collation to collide with.
+    DECLARE legacy INT DEFAULT CASE
+        WHEN NEW.ground_truth_generated = TRUE THEN 3
+        WHEN NEW.processing_status = 'pending' THEN 1
+        WHEN NEW.processing_status = 'processing' THEN 2
+        ELSE 4 END;
+    DECLARE state INT DEFAULT CASE
+        WHEN NEW.workflow_state IN ('initializing', 'uploading', 'uploaded', 'validating') THEN 1
+        WHEN NEW.workflow_state = 'processing' THEN 2
+        WHEN NEW.workflow_state = 'completed' THEN 3
+        WHEN NEW.workflow_state = 'failed' THEN 4
+        WHEN NEW.workflow_state = 'archived' THEN 5
+        ELSE 0 END;
+    DECLARE legacy_changed BOOLEAN DEFAULT NOT (NEW.processing_status <=> OLD.processing_status
+        AND NEW.ground_truth_generated <=> OLD.ground_truth_generated);
+    DECLARE state_changed BOOLEAN DEFAULT NOT (NEW.workflow_state <=> OLD.workflow_state);
+    IF state = 5 THEN
+        IF legacy_changed AND NOT state_changed THEN
+            SET NEW.workflow_state = ELT(legacy, 'uploaded', 'processing', 'completed', 'failed');
+        END IF;
+    ELSEIF state <> legacy THEN
+        IF legacy_changed OR NOT state_changed OR state = 0 THEN
+            SET NEW.workflow_state = ELT(legacy, 'uploaded', 'processing', 'completed', 'failed');
+        ELSE
+            SET NEW.processing_status = ELT(state, 'pending', 'processing', 'completed', 'failed');
+            SET NEW.ground_truth_generated = (state = 3);
+        END IF;
+    END IF;
+    -- Metadata follow their legacy column while they hold what it held. Names are compared
+    -- as bytes, since the columns may have different collations.
+    IF NOT (CONVERT(NEW.filename USING utf8mb4) COLLATE utf8mb4_bin
+            <=> CONVERT(OLD.filename USING utf8mb4) COLLATE utf8mb4_bin) THEN
+        IF NEW.original_filename IS NULL
+            OR (CONVERT(NEW.original_filename USING utf8mb4) COLLATE utf8mb4_bin
+                = CONVERT(OLD.filename USING utf8mb4) COLLATE utf8mb4_bin
+                AND CONVERT(OLD.original_filename USING utf8mb4) COLLATE utf8mb4_bin
+                = CONVERT(OLD.filename USING utf8mb4) COLLATE utf8mb4_bin) THEN
+            SET NEW.original_filename = NEW.filename;
+        END IF;
+        IF NEW.file_mime_type IS NULL
+            OR (NEW.file_mime_type <=> OLD.file_mime_type
+                AND NEW.file_mime_type = CASE
+                    WHEN LOWER(OLD.filename) LIKE '%.mp4' THEN 'video/mp4'
+                    WHEN LOWER(OLD.filename) LIKE '%.avi' THEN 'video/avi'
+                    WHEN LOWER(OLD.filename) LIKE '%.mov' THEN 'video/quicktime'
+                    WHEN LOWER(OLD.filename) LIKE '%.mkv' THEN 'video/x-matroska'
+                    ELSE 'video/unknown' END) THEN
+            SET NEW.file_mime_type = CASE
+                WHEN LOWER(NEW.filename) LIKE '%.mp4' THEN 'video/mp4'
+                WHEN LOWER(NEW.filename) LIKE '%.avi' THEN 'video/avi'
+                WHEN LOWER(NEW.filename) LIKE '%.mov' THEN 'video/quicktime'
+                WHEN LOWER(NEW.filename) LIKE '%.mkv' THEN 'video/x-matroska'
+                ELSE 'video/unknown' END;
+        END IF;
+    END IF;
+    IF NOT (CONVERT(NEW.file_path USING utf8mb4) COLLATE utf8mb4_bin
+            <=> CONVERT(OLD.file_path USING utf8mb4) COLLATE utf8mb4_bin)
+        AND (NEW.storage_location IS NULL
+            OR (CONVERT(NEW.storage_location USING utf8mb4) COLLATE utf8mb4_bin
+                = CONVERT(OLD.file_path USING utf8mb4) COLLATE utf8mb4_bin
+                AND CONVERT(OLD.storage_location USING utf8mb4) COLLATE utf8mb4_bin
+                = CONVERT(OLD.file_path USING utf8mb4) COLLATE utf8mb4_bin)) THEN
+        SET NEW.storage_location = NEW.file_path;
+    END IF;
+END

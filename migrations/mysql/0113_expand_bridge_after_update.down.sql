@@ -1,0 +1,1 @@
+DROP TRIGGER tr_reelshift_bridge_after_update

@@ -1,0 +1,57 @@
+-- creates: trigger tr_reelshift_bridge_after_update
+CREATE TRIGGER tr_reelshift_bridge_after_update
+AFTER UPDATE ON videos FOR EACH ROW
+BEGIN
+    -- 1 uploaded, 2 processing, 3 completed, 4 failed.
+    DECLARE legacy INT DEFAULT CASE
+        WHEN NEW.ground_truth_generated = TRUE THEN 3
+        WHEN NEW.processing_status = 'pending' THEN 1
+        WHEN NEW.processing_status = 'processing' THEN 2
+        ELSE 4 END;
+    DECLARE old_legacy INT DEFAULT CASE
+        WHEN OLD.ground_truth_generated = TRUE THEN 3
+        WHEN OLD.processing_status = 'pending' THEN 1
+        WHEN OLD.processing_status = 'processing' THEN 2
+        ELSE 4 END;
+    IF (legacy <> old_legacy OR NOT (NEW.workflow_state <=> OLD.workflow_state))
+        -- The backfill fills in the metadata, and writes the status rows of many videos in
+        -- a statement of its own, which is three times as fast.
+        AND NOT (legacy = old_legacy
+            AND OLD.retention_policy IS NULL AND NEW.retention_policy IS NOT NULL
+            AND OLD.file_mime_type IS NULL AND NEW.file_mime_type IS NOT NULL) THEN
+        -- The stage that follows from a state is no news beside the state itself: while this
+        -- is the statement's own time, tr_processing_status_progress_notification is silent.
+        SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
+        -- An UPDATE locks the one row; the INSERT locks the gap before it, too, if the row is
+        -- there. The backfill writes retention_policy and the status row together, so that
+        -- a row without the former has none, and looking for it would lock a gap for nothing.
+        IF OLD.retention_policy IS NOT NULL
+            AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id) THEN
+            UPDATE video_processing_status
+            SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
+                current_stage = CASE NEW.workflow_state
+                    WHEN 'processing' THEN 'inference'
+                    WHEN 'completed' THEN 'completed'
+                    WHEN 'failed' THEN 'failed'
+                    ELSE current_stage END
+            WHERE video_id = NEW.id;
+        ELSE
+            INSERT INTO video_processing_status
+                (id, video_id, upload_status, ground_truth_status, current_stage, created_at, updated_at)
+            VALUES (
+                UUID(), NEW.id, 'completed',
+                ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
+                ELT(legacy, 'validation', 'ground_truth', 'completed', 'validation'),
+                NEW.created_at, NEW.updated_at
+            )
+            ON DUPLICATE KEY UPDATE
+                ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
+                current_stage = CASE NEW.workflow_state
+                    WHEN 'processing' THEN 'inference'
+                    WHEN 'completed' THEN 'completed'
+                    WHEN 'failed' THEN 'failed'
+                    ELSE current_stage END;
+        END IF;
+        SET @reelshift_following = NULL;
+    END IF;
+END

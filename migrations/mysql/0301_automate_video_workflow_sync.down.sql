@@ -1,0 +1,1 @@
+DROP TRIGGER tr_video_workflow_sync

@@ -1,0 +1,1 @@
+DROP INDEX idx_video_processing_node;

@@ -1,0 +1,2 @@
+-- creates: index videos.idx_video_hash
+CREATE INDEX idx_video_hash ON videos (file_hash);

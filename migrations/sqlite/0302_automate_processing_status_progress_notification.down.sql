@@ -1,0 +1,1 @@
+DROP TRIGGER tr_processing_status_progress_notification;

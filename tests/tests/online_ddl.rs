@@ -1,0 +1,150 @@
+//! A schema change does not make the application wait for a transaction that somebody has
+//! left open: the waiting is the migration's.
+
+use std::time::{Duration, Instant};
+
+use reelshift_tests::{Legacy, Reelshift};
+use sqlx::{Connection, MySqlConnection};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+const VIDEOS: u32 = 2_000;
+const HELD: Duration = Duration::from_secs(20);
+/// The longest that the application may wait for one query.
+const STALL: Duration = Duration::from_millis(1_500);
+
+/// Writes and reads until told to stop; its longest query, and how many there were.
+async fn application(url: String, number: u32, stop: CancellationToken) -> (Duration, u64) {
+    let mut connection = MySqlConnection::connect(&url).await.expect("the application connects");
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM videos ORDER BY id")
+        .fetch_all(&mut connection)
+        .await
+        .expect("the application reads");
+    let (mut longest, mut queries) = (Duration::ZERO, 0_u64);
+    while !stop.is_cancelled() {
+        let id = &ids[(queries as usize * 7 + number as usize * 31) % ids.len()];
+        let began = Instant::now();
+        match queries % 4 {
+            0 => drop(
+                sqlx::query("SELECT filename, processing_status FROM videos WHERE id = ?")
+                    .bind(id)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect("no read of the application fails"),
+            ),
+            1 => drop(
+                sqlx::query("INSERT INTO videos (id, filename) VALUES (UUID(), 'new.mp4')")
+                    .execute(&mut connection)
+                    .await
+                    .expect("no insert of the application fails"),
+            ),
+            _ => drop(
+                sqlx::query("UPDATE videos SET processing_status = ? WHERE id = ?")
+                    .bind(["pending", "processing"][(queries % 3 == 0) as usize])
+                    .bind(id)
+                    .execute(&mut connection)
+                    .await
+                    .expect("no update of the application fails"),
+            ),
+        }
+        longest = longest.max(began.elapsed());
+        queries += 1;
+        sleep(Duration::from_millis(2)).await;
+    }
+    (longest, queries)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() {
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(VIDEOS).await;
+    let dir = tempfile::tempdir().expect("a directory");
+
+    let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
+    let mut held = holder.begin().await.expect("a transaction");
+    sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads videos");
+    let began = Instant::now();
+
+    let stop = CancellationToken::new();
+    let mut threads = JoinSet::new();
+    for number in 0..4 {
+        threads.spawn(application(legacy.url.clone(), number, stop.clone()));
+    }
+    let expand = Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url);
+    let expand = tokio::task::spawn_blocking(move || (expand.run(), Instant::now()));
+
+    sleep(Duration::from_secs(12)).await;
+    let plan = Reelshift::new(dir.path(), &["--json", "plan"]).database(&legacy.url);
+    let plan = tokio::task::spawn_blocking(move || plan.run()).await.expect("plan ends").expect(0).json();
+    let findings = plan["findings"].as_array().expect("findings");
+    let open = findings.iter().find(|finding| finding["check"] == "transactions").expect("the check");
+    assert_eq!(open["verdict"], "warning", "{open}");
+
+    sleep(HELD.saturating_sub(began.elapsed())).await;
+    assert!(!expand.is_finished(), "expand waits for the transaction");
+    let released = Instant::now();
+    held.rollback().await.expect("the transaction ends");
+
+    let (ran, ended) = expand.await.expect("expand ends");
+    let ran = ran.expect(0);
+    assert!(ran.stderr.contains("waiting for the lock of step 0101"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("held by session"), "{}", ran.stderr);
+    // A little longer: what the new triggers cost is the application's too.
+    sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    let (mut longest, mut queries) = (Duration::ZERO, 0);
+    for (slowest, count) in threads.join_all().await {
+        longest = longest.max(slowest);
+        queries += count;
+    }
+    println!(
+        "{queries} queries, the longest {longest:?}; expand ended {:?} after the transaction",
+        ended.saturating_duration_since(released)
+    );
+    assert!(longest < STALL, "the application waited {longest:?}");
+    assert!(queries > 1_000, "the application made {queries} queries only");
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patience_ends_with_a_report_of_who_held_the_lock() {
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(10).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
+    let session: u64 =
+        sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut holder).await.expect("its number");
+    let mut held = holder.begin().await.expect("a transaction");
+    sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads videos");
+    let arguments = ["apply", "expand", "--lock-patience", "3s"];
+    let ran = Reelshift::new(dir.path(), &arguments).database(&legacy.url).run().expect(4);
+    assert!(ran.stderr.contains("did not get its lock within 3 s"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("session {session} of root@")), "{}", ran.stderr);
+    held.rollback().await.expect("the transaction ends");
+    Reelshift::new(dir.path(), &arguments).database(&legacy.url).run().ok();
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_copied_only_where_that_is_allowed() {
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(50).await;
+    legacy.execute("ALTER TABLE videos ROW_FORMAT = COMPRESSED").await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
+
+    let plan = run(&["plan"]).expect(4);
+    assert!(plan.stdout.contains("COMPRESSED"), "{}", plan.stdout);
+    let refused = run(&["apply", "expand"]).expect(4);
+    assert!(refused.stderr.contains("--allow-copy videos"), "{}", refused.stderr);
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'").await, 13);
+
+    let asks = run(&["apply", "expand", "--allow-copy", "videos"]).expect(4);
+    assert!(asks.stderr.contains("--yes"), "{}", asks.stderr);
+    let unknown = run(&["apply", "expand", "--allow-copy", "users", "--yes"]).expect(2);
+    assert!(unknown.stderr.contains("users"), "{}", unknown.stderr);
+    run(&["apply", "expand", "--allow-copy", "videos", "--yes"]).ok();
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM videos WHERE workflow_state = 'uploaded'").await, 50);
+    legacy.drop_database().await;
+}

@@ -1,0 +1,322 @@
+//! Going back and coming back, as an operator does it, while the application writes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use reelshift_tests::{Legacy, Ran, Reelshift, Video};
+use serde_json::Value;
+use sqlx::{AnyPool, Row};
+use tokio::task::JoinHandle;
+
+/// What the archive is for.
+const TABLES: [(&str, &str); 4] = [
+    ("videos", "id"),
+    ("video_processing_status", "video_id"),
+    ("realtime_notification_queue", "id"),
+    ("processing_error_log", "id"),
+];
+
+fn reelshift(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Ran {
+    println!("reelshift {arguments:?}");
+    let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().copied()).collect();
+    Reelshift::new(directory, &arguments).database(&legacy.url).media(directory).run()
+}
+
+fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) -> Value {
+    reelshift(directory, legacy, arguments).expect(code).json()
+}
+
+fn refusal(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> String {
+    let ran = reelshift(directory, legacy, arguments).expect(4);
+    assert_eq!(ran.stdout, "", "a refusal prints no document");
+    ran.stderr
+}
+
+/// Videos that nobody writes (`cold-…`, the first twelve with files) and some that the
+/// application writes all the time.
+async fn platform(directory: &Path, legacy: &Legacy) {
+    let videos: Vec<Video> = (0..300)
+        .map(|n| {
+            let file_path = (n < 12).then(|| {
+                let path = directory.join(format!("clip {n}.mp4"));
+                std::fs::write(&path, vec![7; n * 1_000]).expect("a file is written");
+                path.display().to_string()
+            });
+            Video {
+                id: format!("{}-{n:04}", if n < 250 { "cold" } else { "hot" }),
+                filename: Some(format!("clip {n}.mp4")),
+                file_path,
+                file_size: Some(i64::try_from(n * 1_000).expect("small")),
+                status: Some("uploaded".to_owned()),
+                processing_status: Some(["pending", "processing", "odd"][n % 3].to_owned()),
+                ground_truth: Some(n % 5 == 0),
+            }
+        })
+        .collect();
+    legacy.insert(&videos).await;
+}
+
+/// Expand, backfill, hash, and what the platform writes into the new tables.
+async fn migrate(directory: &Path, legacy: &Legacy) {
+    run(directory, legacy, &["apply", "expand"], 0);
+    run(directory, legacy, &["enqueue", "backfill", "--batch-size", "50"], 0);
+    run(directory, legacy, &["work", "--until-idle"], 0);
+    run(directory, legacy, &["enqueue", "hash"], 0);
+    run(directory, legacy, &["work", "--until-idle"], 0);
+    let hashed = "SELECT COUNT(*) FROM videos WHERE file_hash IS NOT NULL";
+    assert_eq!(legacy.number(hashed).await, 12);
+    for n in 0..30 {
+        legacy
+            .execute(&format!(
+                "INSERT INTO realtime_notification_queue (id, event_type, event_data) VALUES ('cold-n{n}', 'x', '{{}}')"
+            ))
+            .await;
+        legacy
+            .execute(&format!(
+                "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message) \
+                 VALUES ('cold-e{n}', 'cold-00{n:02}', 'hash', 'io', 'it''s bad')"
+            ))
+            .await;
+    }
+    legacy
+        .execute("UPDATE videos SET workflow_state = 'validating', compliance_tags = '[1.50]' WHERE id = 'cold-0001' OR id = 'cold-0003'")
+        .await;
+}
+
+/// Every column of every row that nobody writes.
+async fn dump(legacy: &Legacy) -> Vec<String> {
+    let mut dump = Vec::new();
+    for (table, key) in TABLES {
+        let columns = columns(legacy, table).await;
+        dump.extend(dump_of(legacy, table, key, &columns).await);
+    }
+    dump
+}
+
+async fn dump_of(legacy: &Legacy, table: &str, key: &str, columns: &[String]) -> Vec<String> {
+    let casts: Vec<_> = columns
+        .iter()
+        .map(|column| format!("COALESCE(CAST({column} AS CHAR(500)), '<null>')"))
+        .collect();
+    let sql = format!("SELECT {} FROM {table} WHERE {key} LIKE 'cold-%' ORDER BY {key}", casts.join(", "));
+    let shown = |row: &sqlx::any::AnyRow| {
+        let values: Vec<String> = (0..columns.len()).map(|column| row.get(column)).collect();
+        format!("{table}: {}", values.join("|"))
+    };
+    legacy.rows(&sql).await.iter().map(shown).collect()
+}
+
+/// Shows the first row that differs, not all that do not.
+#[track_caller]
+fn same(now: &[String], before: &[String], what: &str) {
+    assert_eq!(now.len(), before.len(), "{what}");
+    for (now, before) in now.iter().zip(before) {
+        assert_eq!(now, before, "{what}");
+    }
+}
+
+async fn columns(legacy: &Legacy, table: &str) -> Vec<String> {
+    let sql = if legacy.url.starts_with("sqlite") {
+        format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid")
+    } else {
+        format!(
+            "SELECT CAST(COLUMN_NAME AS CHAR(64)) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
+        )
+    };
+    legacy.rows(&sql).await.iter().map(|row| row.get(0)).collect()
+}
+
+/// The application: legacy columns only, one statement at a time.
+struct Application {
+    stop: Arc<AtomicBool>,
+    writes: Arc<AtomicU64>,
+    task: JoinHandle<Vec<String>>,
+}
+
+impl Application {
+    fn start(pool: AnyPool) -> Self {
+        let (stop, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (ends, counted) = (Arc::clone(&stop), Arc::clone(&writes));
+        let task = tokio::spawn(async move {
+            let mut failed = Vec::new();
+            for n in 0_u64.. {
+                if ends.load(Ordering::Relaxed) {
+                    break;
+                }
+                let done = if n.is_multiple_of(10) {
+                    sqlx::query("INSERT INTO videos (id, filename, processing_status, ground_truth_generated) VALUES (?, 'new.mp4', 'pending', 0)")
+                        .bind(format!("hot-new-{n}"))
+                        .execute(&pool)
+                        .await
+                } else {
+                    sqlx::query("UPDATE videos SET processing_status = ?, ground_truth_generated = ? WHERE id = ?")
+                        .bind(["pending", "processing", "odd"][usize::try_from(n % 3).expect("small")])
+                        .bind(i32::from(n.is_multiple_of(7)))
+                        .bind(format!("hot-{:04}", 250 + n % 50))
+                        .execute(&pool)
+                        .await
+                };
+                match done {
+                    Ok(_) => counted.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => {
+                        failed.push(error.to_string());
+                        0
+                    }
+                };
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            failed
+        });
+        Self { stop, writes, task }
+    }
+
+    /// No write may have failed.
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failed = self.task.await.expect("the application ends");
+        assert_eq!(failed, [""; 0]);
+        assert!(self.writes.load(Ordering::Relaxed) > 50, "the application wrote all the while");
+    }
+}
+
+async fn round_trip(directory: &Path, legacy: &Legacy) {
+    platform(directory, legacy).await;
+    let legacy_columns = columns(legacy, "videos").await;
+    let application = Application::start(legacy.pool.clone());
+    migrate(directory, legacy).await;
+    let before = dump(legacy).await;
+    assert_eq!(before.len(), 250 + 250 + 30 + 30);
+    let original = dump_of(legacy, "videos", "id", &legacy_columns).await;
+
+    let report = run(directory, legacy, &["rollback", "--archive", "kept"], 0);
+    assert_eq!(report["differences"], Value::Array(Vec::new()), "{report}");
+    let archived = report["archive"]["manifest"]["tables"][0]["rows"].as_u64();
+    assert!(archived.is_some_and(|rows| rows >= 300), "{report}");
+    same(&dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await, &original, "after the rollback");
+    let again = run(directory, legacy, &["rollback", "--archive", "other"], 0);
+    assert_eq!(again["undone"], Value::Array(Vec::new()), "{again}");
+
+    run(directory, legacy, &["apply", "expand"], 0);
+    let restored = run(directory, legacy, &["restore", "kept"], 0);
+    same(&dump(legacy).await, &before, &restored.to_string());
+    let again = run(directory, legacy, &["restore", "kept"], 0);
+    same(&dump(legacy).await, &before, &again.to_string());
+    run(directory, legacy, &["enqueue", "backfill"], 0);
+    run(directory, legacy, &["work", "--until-idle"], 0);
+    same(&dump(legacy).await, &before, "the backfill had nothing to do with them");
+    application.end().await;
+    run(directory, legacy, &["validate"], 0);
+    // The archive of the first is never overwritten by the second.
+    assert!(refusal(directory, legacy, &["rollback", "--archive", "kept"]).contains("holds an archive"));
+    let last = run(directory, legacy, &["rollback", "--discard", "--purge"], 0);
+    assert_eq!((&last["purged"], &last["differences"]), (&true.into(), &Value::Array(Vec::new())), "{last}");
+    same(&dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await, &original, "after the last");
+    assert_eq!(run(directory, legacy, &["rollback", "--purge"], 0)["undone"], Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_trip_loses_nothing_on_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    round_trip(directory.path(), &Legacy::sqlite(directory.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_trip_loses_nothing_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    round_trip(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+/// Runs `arguments` again and again, killed after a growing time, until it ends by itself.
+fn killed_until_done(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> u32 {
+    for kills in 0.. {
+        let mut child = Reelshift::new(directory, arguments).database(&legacy.url).start();
+        // Short at first, to hit the beginning; the whole takes about a second.
+        std::thread::sleep(Duration::from_millis(u64::from(15 + kills * 13)));
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            assert_eq!(status.code(), Some(0), "after {kills} kills");
+            return kills;
+        }
+        child.kill().expect("it is killed");
+        child.wait().expect("it is dead");
+        assert!(kills < 400, "it never came to its end");
+    }
+    unreachable!("the loop has no end")
+}
+
+async fn killed_all_the_way(directory: &Path, legacy: &Legacy) {
+    platform(directory, legacy).await;
+    migrate(directory, legacy).await;
+    run(directory, legacy, &["apply", "index"], 0);
+    run(directory, legacy, &["apply", "automate"], 0);
+    let before = dump(legacy).await;
+    let kills = killed_until_done(directory, legacy, &["rollback", "--archive", "kept"]);
+    assert!(kills > 3, "killed {kills} times only");
+    let report = run(directory, legacy, &["rollback"], 0);
+    assert_eq!(report["differences"], Value::Array(Vec::new()), "{report}");
+    killed_until_done(directory, legacy, &["apply", "expand"]);
+    killed_until_done(directory, legacy, &["restore", "kept"]);
+    same(&dump(legacy).await, &before, "after all kills");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_rollback_is_completed_on_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    killed_all_the_way(directory.path(), &Legacy::sqlite(directory.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_rollback_is_completed_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    killed_all_the_way(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_lose_something_is_refused() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path();
+    let legacy = Legacy::sqlite(directory).await;
+    platform(directory, &legacy).await;
+    assert_eq!(run(directory, &legacy, &["rollback"], 0)["undone"], Value::Array(Vec::new()));
+    run(directory, &legacy, &["apply", "expand"], 0);
+    assert!(refusal(directory, &legacy, &["rollback"]).contains("--archive DIR"));
+    for arguments in [["--to", "index", "--purge"], ["--archive", "x", "--discard"]] {
+        let arguments: Vec<_> = ["rollback"].into_iter().chain(arguments).collect();
+        assert_eq!(reelshift(directory, &legacy, &arguments).code, Some(2), "{arguments:?}");
+    }
+    std::fs::create_dir(directory.join("full")).expect("a directory");
+    std::fs::write(directory.join("full/notes.txt"), "mine").expect("a file");
+    assert!(refusal(directory, &legacy, &["rollback", "--archive", "full"]).contains("not empty"));
+    run(directory, &legacy, &["enqueue", "backfill"], 0);
+    assert!(refusal(directory, &legacy, &["rollback", "--archive", "kept"]).contains("let it finish"));
+    run(directory, &legacy, &["work", "--until-idle"], 0);
+    assert!(refusal(directory, &legacy, &["restore", "kept"]).contains("no archive"));
+
+    // What the application added since stays, and is named.
+    legacy.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)").await;
+    let ran = reelshift(directory, &legacy, &["rollback", "--archive", "kept", "--purge"]).expect(1);
+    assert!(ran.stderr.contains("table theirs (new since)"), "{}", ran.stderr);
+    assert_eq!(ran.json()["purged"], false);
+    let purged = reelshift(directory, &legacy, &["rollback", "--purge", "--discard"]).expect(1);
+    assert_eq!(purged.json()["purged"], true);
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'reelshift%'").await, 0);
+
+    // Every file is checked before anything is written.
+    run(directory, &legacy, &["apply", "expand"], 0);
+    let file = directory.join("kept/video_processing_status.00001.jsonl.gz");
+    let whole = std::fs::read(&file).expect("the file is read");
+    std::fs::write(&file, &whole[..whole.len() - 1]).expect("the file is cut off");
+    let before = dump(&legacy).await;
+    assert!(refusal(directory, &legacy, &["restore", "kept"]).contains("SHA-256"));
+    std::fs::remove_file(&file).expect("the file is removed");
+    assert!(refusal(directory, &legacy, &["restore", "kept"]).contains("missing"));
+    same(&dump(&legacy).await, &before, "nothing was written");
+    std::fs::write(&file, &whole).expect("the file is whole again");
+    run(directory, &legacy, &["restore", "kept"], 0);
+}
