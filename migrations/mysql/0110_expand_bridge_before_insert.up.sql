@@ -3,19 +3,17 @@ CREATE TRIGGER tr_reelshift_bridge_before_insert
 BEFORE INSERT ON videos FOR EACH ROW
 BEGIN
     -- What the columns say: 1 uploaded, 2 processing, 3 completed, 4 failed, 5 archived,
-    -- 0 nothing. Numbers, since a variable of text has a collation to collide with.
+    -- 0 nothing. Numbers, since a variable of text has a collation to collide with; and the
+    -- state's from its position in the ENUM, since comparing its names takes longer than
+    -- everything else here.
     DECLARE legacy INT DEFAULT CASE
         WHEN NEW.ground_truth_generated = TRUE THEN 3
         WHEN NEW.processing_status = 'pending' THEN 1
         WHEN NEW.processing_status = 'processing' THEN 2
         ELSE 4 END;
-    DECLARE state INT DEFAULT CASE
-        WHEN NEW.workflow_state IN ('initializing', 'uploading', 'uploaded', 'validating') THEN 1
-        WHEN NEW.workflow_state = 'processing' THEN 2
-        WHEN NEW.workflow_state = 'completed' THEN 3
-        WHEN NEW.workflow_state = 'failed' THEN 4
-        WHEN NEW.workflow_state = 'archived' THEN 5
-        ELSE 0 END;
+    DECLARE state INT DEFAULT IF(
+        NEW.workflow_state + 0 > 4, NEW.workflow_state + 0 - 3, SIGN(COALESCE(NEW.workflow_state + 0, 0))
+    );
     IF state = 0 OR NEW.workflow_state = 'uploaded' THEN
         SET NEW.workflow_state = ELT(legacy, 'uploaded', 'processing', 'completed', 'failed');
     ELSEIF state <> 5 AND state <> legacy THEN

@@ -3,22 +3,26 @@ CREATE TRIGGER tr_reelshift_bridge_after_update
 AFTER UPDATE ON videos FOR EACH ROW
 BEGIN
     -- 1 uploaded, 2 processing, 3 completed, 4 failed.
-    DECLARE legacy INT DEFAULT CASE
-        WHEN NEW.ground_truth_generated = TRUE THEN 3
-        WHEN NEW.processing_status = 'pending' THEN 1
-        WHEN NEW.processing_status = 'processing' THEN 2
-        ELSE 4 END;
-    DECLARE old_legacy INT DEFAULT CASE
-        WHEN OLD.ground_truth_generated = TRUE THEN 3
-        WHEN OLD.processing_status = 'pending' THEN 1
-        WHEN OLD.processing_status = 'processing' THEN 2
-        ELSE 4 END;
-    IF (legacy <> old_legacy OR NOT (NEW.workflow_state <=> OLD.workflow_state))
-        -- The backfill fills in the metadata, and writes the status rows of many videos in
-        -- a statement of its own, which is three times as fast.
-        AND NOT (legacy = old_legacy
-            AND OLD.retention_policy IS NULL AND NEW.retention_policy IS NOT NULL
-            AND OLD.file_mime_type IS NULL AND NEW.file_mime_type IS NOT NULL) THEN
+    DECLARE legacy, old_legacy INT;
+    IF NOT (NEW.processing_status <=> OLD.processing_status
+            AND NEW.ground_truth_generated <=> OLD.ground_truth_generated)
+        -- The backfill, which fills in the metadata, writes the status rows of many videos
+        -- in a statement of its own: twice as fast.
+        OR (NOT (NEW.workflow_state <=> OLD.workflow_state)
+            AND NOT (OLD.retention_policy IS NULL AND NEW.retention_policy IS NOT NULL
+                AND OLD.file_mime_type IS NULL AND NEW.file_mime_type IS NOT NULL)) THEN
+        SET legacy = CASE
+            WHEN NEW.ground_truth_generated = TRUE THEN 3
+            WHEN NEW.processing_status = 'pending' THEN 1
+            WHEN NEW.processing_status = 'processing' THEN 2
+            ELSE 4 END;
+        SET old_legacy = CASE
+            WHEN OLD.ground_truth_generated = TRUE THEN 3
+            WHEN OLD.processing_status = 'pending' THEN 1
+            WHEN OLD.processing_status = 'processing' THEN 2
+            ELSE 4 END;
+    END IF;
+    IF legacy <> old_legacy OR (legacy IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state)) THEN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));

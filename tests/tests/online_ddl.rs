@@ -63,7 +63,10 @@ async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() 
 
     let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
     let mut held = holder.begin().await.expect("a transaction");
-    sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads videos");
+    sqlx::query("SELECT COUNT(*) FROM videos")
+        .fetch_one(&mut *held)
+        .await
+        .expect("it reads videos");
     let began = Instant::now();
 
     let stop = CancellationToken::new();
@@ -76,9 +79,11 @@ async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() 
 
     sleep(Duration::from_secs(12)).await;
     let plan = Reelshift::new(dir.path(), &["--json", "plan"]).database(&legacy.url);
-    let plan = tokio::task::spawn_blocking(move || plan.run()).await.expect("plan ends").expect(0).json();
+    let plan =
+        tokio::task::spawn_blocking(move || plan.run()).await.expect("plan ends").expect(0).json();
     let findings = plan["findings"].as_array().expect("findings");
-    let open = findings.iter().find(|finding| finding["check"] == "transactions").expect("the check");
+    let open =
+        findings.iter().find(|finding| finding["check"] == "transactions").expect("the check");
     assert_eq!(open["verdict"], "warning", "{open}");
 
     sleep(HELD.saturating_sub(began.elapsed())).await;
@@ -113,10 +118,15 @@ async fn patience_ends_with_a_report_of_who_held_the_lock() {
     legacy.fill(10).await;
     let dir = tempfile::tempdir().expect("a directory");
     let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
-    let session: u64 =
-        sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut holder).await.expect("its number");
+    let session: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()")
+        .fetch_one(&mut holder)
+        .await
+        .expect("its number");
     let mut held = holder.begin().await.expect("a transaction");
-    sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads videos");
+    sqlx::query("SELECT COUNT(*) FROM videos")
+        .fetch_one(&mut *held)
+        .await
+        .expect("it reads videos");
     let arguments = ["apply", "expand", "--lock-patience", "3s"];
     let ran = Reelshift::new(dir.path(), &arguments).database(&legacy.url).run().expect(4);
     assert!(ran.stderr.contains("did not get its lock within 3 s"), "{}", ran.stderr);
@@ -132,7 +142,8 @@ async fn a_table_is_copied_only_where_that_is_allowed() {
     legacy.fill(50).await;
     legacy.execute("ALTER TABLE videos ROW_FORMAT = COMPRESSED").await;
     let dir = tempfile::tempdir().expect("a directory");
-    let run = |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
+    let run =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
 
     let plan = run(&["plan"]).expect(4);
     assert!(plan.stdout.contains("COMPRESSED"), "{}", plan.stdout);
@@ -145,6 +156,9 @@ async fn a_table_is_copied_only_where_that_is_allowed() {
     let unknown = run(&["apply", "expand", "--allow-copy", "users", "--yes"]).expect(2);
     assert!(unknown.stderr.contains("users"), "{}", unknown.stderr);
     run(&["apply", "expand", "--allow-copy", "videos", "--yes"]).ok();
-    assert_eq!(legacy.number("SELECT COUNT(*) FROM videos WHERE workflow_state = 'uploaded'").await, 50);
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM videos WHERE workflow_state = 'uploaded'").await,
+        50
+    );
     legacy.drop_database().await;
 }

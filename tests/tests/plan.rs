@@ -14,7 +14,10 @@ fn run(directory: &Path, url: &str, arguments: &[&str]) -> Ran {
 
 fn finding<'a>(plan: &'a Value, check: &str) -> &'a Value {
     let findings = plan["findings"].as_array().expect("findings");
-    findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("no {check} in {plan}"))
+    findings
+        .iter()
+        .find(|finding| finding["check"] == check)
+        .unwrap_or_else(|| panic!("no {check} in {plan}"))
 }
 
 /// The statements left in each phase.
@@ -35,12 +38,18 @@ async fn before_and_after_expand() {
     for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
         legacy.fill(30).await;
         let plan = run(dir.path(), &legacy.url, &["--json", "plan"]).expect(0).json();
-        assert_eq!((&plan["refused"], &plan["table"]["rows"]), (&Value::Bool(false), &Value::from(30)));
+        assert_eq!(
+            (&plan["refused"], &plan["table"]["rows"]),
+            (&Value::Bool(false), &Value::from(30))
+        );
         let before = left(&plan);
         assert_eq!(before[1], ("backfill".to_owned(), 0));
         assert!(before[0].1 > 5 && before[3].1 > 0 && before[4].1 > 0, "{before:?}");
         for statement in plan["phases"][0]["statements"].as_array().expect("statements") {
-            assert!(statement["algorithm"].is_string() && statement["lock"].is_string(), "{statement}");
+            assert!(
+                statement["algorithm"].is_string() && statement["lock"].is_string(),
+                "{statement}"
+            );
         }
         let text = run(dir.path(), &legacy.url, &["plan"]).expect(0).stdout;
         assert!(text.contains("expand_videos_columns") && text.contains("rows/s"), "{text}");
@@ -59,9 +68,11 @@ async fn nothing_is_changed() {
     let legacy = Legacy::mariadb().await;
     legacy.fill(30).await;
     let definition = async || legacy.rows("SHOW CREATE TABLE videos").await[0].get::<String, _>(1);
-    let before = (definition().await, legacy.rows("CHECKSUM TABLE videos").await[0].get::<i64, _>(1));
+    let before =
+        (definition().await, legacy.rows("CHECKSUM TABLE videos").await[0].get::<i64, _>(1));
     run(dir.path(), &legacy.url, &["plan"]).ok();
-    let after = (definition().await, legacy.rows("CHECKSUM TABLE videos").await[0].get::<i64, _>(1));
+    let after =
+        (definition().await, legacy.rows("CHECKSUM TABLE videos").await[0].get::<i64, _>(1));
     assert_eq!(after, before);
     assert_eq!(legacy.rows("SHOW TABLES").await.len(), 1);
     legacy.drop_database().await;
@@ -71,10 +82,26 @@ async fn nothing_is_changed() {
 async fn refusals_on_mariadb() {
     let dir = tempfile::tempdir().expect("a directory");
     let cases = [
-        ("CREATE TABLE realtime_notification_queue (theirs INT)", "in_the_way", "realtime_notification_queue"),
-        ("ALTER TABLE videos ADD INDEX idx_video_hash (filename)", "in_the_way", "videos.idx_video_hash"),
-        ("CREATE VIEW v_processing_dashboard_stats AS SELECT 1", "in_the_way", "v_processing_dashboard_stats"),
-        ("CREATE PROCEDURE add_one() INSERT INTO videos VALUES (1)", "column_lists", "procedure add_one"),
+        (
+            "CREATE TABLE realtime_notification_queue (theirs INT)",
+            "in_the_way",
+            "realtime_notification_queue",
+        ),
+        (
+            "ALTER TABLE videos ADD INDEX idx_video_hash (filename)",
+            "in_the_way",
+            "videos.idx_video_hash",
+        ),
+        (
+            "CREATE VIEW v_processing_dashboard_stats AS SELECT 1",
+            "in_the_way",
+            "v_processing_dashboard_stats",
+        ),
+        (
+            "CREATE PROCEDURE add_one() INSERT INTO videos VALUES (1)",
+            "column_lists",
+            "procedure add_one",
+        ),
         ("ALTER TABLE videos ENGINE = MyISAM", "engine", "MyISAM"),
         ("ALTER TABLE videos DROP COLUMN fps", "columns", "fps"),
         ("ALTER TABLE videos DROP PRIMARY KEY, ADD PRIMARY KEY (id, filename)", "key", "filename"),
@@ -86,13 +113,21 @@ async fn refusals_on_mariadb() {
         let found = ran.json();
         let found = finding(&found, check);
         assert_eq!(found["verdict"], "refusal", "{change}: {found}");
-        assert!(found["says"].as_str().is_some_and(|says| says.contains(names)), "{change}: {found}");
+        assert!(
+            found["says"].as_str().is_some_and(|says| says.contains(names)),
+            "{change}: {found}"
+        );
         assert!(found["do_what"].is_string(), "{found}");
         let applied = run(dir.path(), &legacy.url, &["apply", "expand"]).expect(4);
         assert!(applied.stderr.contains(names), "{}", applied.stderr);
-        assert!(!legacy.rows("SHOW TABLES").await.iter().any(|row| {
-            row.get::<String, _>(0).starts_with("reelshift_")
-        }), "nothing was made");
+        assert!(
+            !legacy
+                .rows("SHOW TABLES")
+                .await
+                .iter()
+                .any(|row| { row.get::<String, _>(0).starts_with("reelshift_") }),
+            "nothing was made"
+        );
         legacy.drop_database().await;
     }
 }
@@ -104,12 +139,16 @@ async fn a_user_without_a_right_is_told_which() {
     let (server, database) = legacy.url.rsplit_once('/').expect("a database in the URL");
     let user = format!("u{}", &Uuid::new_v4().simple().to_string()[..12]);
     legacy.execute(&format!("CREATE USER {user}@'%' IDENTIFIED BY 'secret'")).await;
-    let rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, REFERENCES, CREATE VIEW, DROP";
+    let rights =
+        "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, REFERENCES, CREATE VIEW, DROP";
     legacy.execute(&format!("GRANT {rights} ON {database}.* TO {user}@'%'")).await;
     let url = format!("{}/{database}", server.replace("root@", &format!("{user}:secret@")));
     let plan = run(dir.path(), &url, &["--json", "plan"]).expect(4).json();
     let found = finding(&plan, "privileges");
-    assert_eq!((found["verdict"].as_str(), found["says"].as_str().map(|says| says.contains("TRIGGER"))), (Some("refusal"), Some(true)));
+    assert_eq!(
+        (found["verdict"].as_str(), found["says"].as_str().map(|says| says.contains("TRIGGER"))),
+        (Some("refusal"), Some(true))
+    );
     let applied = run(dir.path(), &url, &["apply", "expand"]).expect(4);
     assert!(applied.stderr.contains("lacks TRIGGER"), "{}", applied.stderr);
 
@@ -127,14 +166,20 @@ async fn query_plans_are_judged_after_index() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
         legacy.fill(60).await;
-        for arguments in [&["apply", "expand"][..], &["enqueue", "backfill"], &["work", "--until-idle"]] {
+        for arguments in
+            [&["apply", "expand"][..], &["enqueue", "backfill"], &["work", "--until-idle"]]
+        {
             run(dir.path(), &legacy.url, arguments).ok();
         }
         let verdicts = || {
             let document = run(dir.path(), &legacy.url, &["--json", "validate"]).expect(0).json();
             let checks = document["checks"].as_array().expect("checks").clone();
-            let plans = checks.into_iter().filter(|check| check["name"].as_str().is_some_and(|name| name.starts_with("query_plan")));
-            plans.map(|check| check["verdict"].as_str().expect("a verdict").to_owned()).collect::<Vec<_>>()
+            let plans = checks.into_iter().filter(|check| {
+                check["name"].as_str().is_some_and(|name| name.starts_with("query_plan"))
+            });
+            plans
+                .map(|check| check["verdict"].as_str().expect("a verdict").to_owned())
+                .collect::<Vec<_>>()
         };
         assert_eq!(verdicts(), ["not_yet", "not_yet"]);
         run(dir.path(), &legacy.url, &["apply", "index"]).ok();

@@ -76,7 +76,8 @@ impl Application {
             running.push(tokio::spawn(work(
                 connection,
                 database.to_owned(),
-                StdRng::seed_from_u64(thread),
+                // Other seeds than the legacy table's: its ids are drawn the same way.
+                StdRng::seed_from_u64(1_000 + thread),
                 Arc::clone(&touched),
                 Arc::clone(&seen),
                 Arc::clone(&stop),

@@ -72,7 +72,7 @@ pub async fn run(database: &str, args: &ImpactArgs) -> Result<()> {
 
     eprintln!("the specification's own statements, on a table of its own");
     let name: String = sqlx::query_scalar("SELECT DATABASE()").fetch_one(&pool).await?;
-    pool.execute(AssertSqlSafe(format!("CREATE DATABASE `{name}_specification`"))).await?;
+    pool.execute(AssertSqlSafe(format!("CREATE DATABASE `{name}_specification` CHARACTER SET utf8mb4"))).await?;
     let database = format!("{database}_specification");
     let own = MySqlPool::connect(&database).await?;
     legacy::fill(&own, args.videos, 1).await?;
@@ -147,5 +147,8 @@ fn say(impact: Impact) -> Impact {
         "{}: {} queries, {} failed, p99.9 {:.1} ms, longest {:.1} ms",
         impact.during, impact.queries, impact.failed, impact.p999_ms, impact.longest_ms
     );
+    if let Some(failure) = &impact.first_failure {
+        eprintln!("  the first failure: {failure}");
+    }
     impact
 }

@@ -46,7 +46,8 @@ impl WaitingLine {
             return;
         }
         let Ok(mut said) = self.said.lock() else { return };
-        let due = said.is_none_or(|(step, at)| step != waiting.step.number || waiting.waited >= at + PAUSE);
+        let due = said
+            .is_none_or(|(step, at)| step != waiting.step.number || waiting.waited >= at + PAUSE);
         if due {
             anstream::eprintln!("{}", sentence(waiting));
             *said = Some((waiting.step.number, waiting.waited));
@@ -67,7 +68,8 @@ fn sentence(waiting: Waiting<'_>) -> String {
     let who = match holders {
         [] => "held by short transactions, or by sessions that this user may not see".to_owned(),
         holders => {
-            let word = if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };
+            let word =
+                if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };
             let who: Vec<_> = holders.iter().map(ToString::to_string).collect();
             format!("{word} by {}", who.join("; "))
         }

@@ -17,6 +17,21 @@ macro_rules! mime_type {
              'video/unknown', 'video/mp4', 'video/avi', 'video/quicktime', 'video/x-matroska')"
     };
 }
+
+/// A text's bytes: collations ignore case, and blanks at the end.
+macro_rules! bytes {
+    ($text:expr) => {
+        concat!("CAST(CONVERT(", $text, " USING utf8mb4) AS BINARY)")
+    };
+}
+
+/// Whether two texts differ in any byte.
+macro_rules! differ {
+    ($one:expr, $other:expr) => {
+        concat!("NOT (", bytes!($one), " <=> ", bytes!($other), ")")
+    };
+}
+
 /// One comparison of the rows in a window.
 pub(crate) struct Comparison {
     /// Comparisons of one name are one check, described by the first.
@@ -41,33 +56,103 @@ pub(crate) struct Part {
 const VIDEOS: &str = "videos v FORCE INDEX (PRIMARY)";
 const VIDEOS_WITH_STATUS: &str = "videos v FORCE INDEX (PRIMARY) \
      LEFT JOIN video_processing_status s ON s.video_id = v.id";
+const ERRORS: &str = "processing_error_log s FORCE INDEX (PRIMARY)";
 const STATUS: &str = "video_processing_status s FORCE INDEX (idx_video_processing_status_video_id)";
 
 /// The enum's error value, which a server without strict mode stores for an unknown name,
-/// reads as an empty text.
+/// reads as an empty text. No status is NULL: each has a default.
 macro_rules! enum_part {
     ($column:literal, $names:literal) => {
         Part {
             column: $column,
             expected: concat!("'one of ", $names, "'"),
             found: concat!("s.", $column),
-            differs: concat!("COALESCE(FIND_IN_SET(s.", $column, ", '", $names, "') = 0, FALSE)"),
+            differs: concat!(
+                "s.id IS NOT NULL AND COALESCE(FIND_IN_SET(s.", $column, ", '", $names, "'), 0) = 0"
+            ),
         }
     };
 }
 
-pub(crate) const COMPARISONS: &[Comparison] = &[
+/// What is compared along the keys of which table.
+pub(crate) const WALKS: [(&str, &[Comparison]); 3] = [
+    ("videos", VIDEO_COMPARISONS),
+    ("processing_error_log", ERROR_COMPARISONS),
+    ("realtime_notification_queue", NOTIFICATION_COMPARISONS),
+];
+
+const ERROR_COMPARISONS: &[Comparison] = &[
+    Comparison {
+        name: "foreign_key_validation",
+        description: "",
+        from: ERRORS,
+        id: "s.id",
+        parts: &[Part {
+            column: "processing_error_log.parent_error_id",
+            expected: "'an error'",
+            found: "s.parent_error_id",
+            differs: "s.parent_error_id IS NOT NULL AND NOT EXISTS \
+                      (SELECT 1 FROM processing_error_log p WHERE p.id = s.parent_error_id)",
+        }],
+    },
+    Comparison {
+        name: "enum_values",
+        description: "",
+        from: ERRORS,
+        id: "s.id",
+        parts: &[
+            Part {
+                column: "processing_error_log.severity",
+                expected: "'one of low,medium,high,critical'",
+                found: "s.severity",
+                differs: "COALESCE(FIND_IN_SET(s.severity, 'low,medium,high,critical') = 0, FALSE)",
+            },
+            Part {
+                column: "processing_error_log.user_impact",
+                expected: "'one of none,low,medium,high'",
+                found: "s.user_impact",
+                differs: "COALESCE(FIND_IN_SET(s.user_impact, 'none,low,medium,high') = 0, FALSE)",
+            },
+        ],
+    },
+];
+
+const NOTIFICATION_COMPARISONS: &[Comparison] = &[Comparison {
+    name: "enum_values",
+    description: "",
+    from: "realtime_notification_queue s FORCE INDEX (PRIMARY)",
+    id: "s.id",
+    parts: &[Part {
+        column: "realtime_notification_queue.status",
+        expected: "'one of pending,processing,sent,failed,expired'",
+        found: "s.status",
+        differs: "COALESCE(FIND_IN_SET(s.status, 'pending,processing,sent,failed,expired') = 0, FALSE)",
+    }],
+}];
+
+const VIDEO_COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "data_integrity",
-        description: "each video has exactly one row in video_processing_status",
+        description: "each video has exactly one row in video_processing_status, whose upload_status \
+                      is completed",
         from: VIDEOS,
         id: "v.id",
-        parts: &[Part {
+        parts: &[
+            Part {
             column: "video_processing_status",
             expected: "'1'",
             found: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id)",
             differs: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
-        }],
+        },
+            Part {
+                column: "upload_status",
+                expected: "'completed'",
+                found: "(SELECT MIN(CAST(s.upload_status AS CHAR)) FROM video_processing_status s \
+                         WHERE s.video_id = v.id)",
+                differs: "EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id \
+                          AND NOT (s.upload_status <=> 'completed'))",
+            },
+        ],
     },
     Comparison {
         name: "metadata",
@@ -80,27 +165,25 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
                 column: "original_filename",
                 expected: "v.filename",
                 found: "v.original_filename",
-                differs: "NOT (CONVERT(v.original_filename USING utf8mb4) COLLATE utf8mb4_bin \
-                          <=> CONVERT(v.filename USING utf8mb4) COLLATE utf8mb4_bin)",
+                differs: differ!("v.original_filename", "v.filename"),
             },
             Part {
                 column: "file_mime_type",
                 expected: mime_type!(),
                 found: "v.file_mime_type",
-                differs: concat!("NOT (v.file_mime_type <=> ", mime_type!(), ")"),
+                differs: differ!("v.file_mime_type", mime_type!()),
             },
             Part {
                 column: "storage_location",
                 expected: "v.file_path",
                 found: "v.storage_location",
-                differs: "NOT (CONVERT(v.storage_location USING utf8mb4) COLLATE utf8mb4_bin \
-                          <=> CONVERT(v.file_path USING utf8mb4) COLLATE utf8mb4_bin)",
+                differs: differ!("v.storage_location", "v.file_path"),
             },
             Part {
                 column: "retention_policy",
                 expected: "'standard_90_days'",
                 found: "v.retention_policy",
-                differs: "NOT (v.retention_policy <=> 'standard_90_days')",
+                differs: differ!("v.retention_policy", "'standard_90_days'"),
             },
         ],
     },
@@ -161,10 +244,11 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
             ),
             found: "s.current_stage",
             differs: concat!(
-                "COALESCE(FIND_IN_SET(s.current_stage, ELT(IF(v.workflow_state <=> 'archived', 2, ",
+                "COALESCE(FIND_IN_SET(CAST(CONVERT(s.current_stage USING utf8mb4) AS BINARY), \
+                   CAST(ELT(IF(v.workflow_state <=> 'archived', 2, ",
                 position!(),
                 "), 'validation,failed', 'validation,ground_truth,inference,completed,failed', \
-                   'ground_truth,inference', 'completed')), 0) = 0"
+                   'ground_truth,inference', 'completed') AS BINARY)), 0) = 0"
             ),
         }],
     },
@@ -185,7 +269,8 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         name: "foreign_key_validation",
-        description: "each video_id of video_processing_status and processing_error_log is a video",
+        description: "each video_id of video_processing_status and processing_error_log is a video, each \
+                      parent_error_id an error",
         from: STATUS,
         id: "s.video_id",
         parts: &[Part {
@@ -209,7 +294,7 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         name: "enum_values",
-        description: "workflow_state and the five statuses hold values of their enums",
+        description: "every state, status, severity and impact is a value of its enum",
         from: VIDEOS_WITH_STATUS,
         id: "v.id",
         parts: &[

@@ -50,11 +50,10 @@ pub(crate) async fn answers(connection: &mut MySqlConnection) -> Result<bool, sq
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_is_transient() {
         let silent = std::future::pending::<Result<(), StoreError>>();
-        let error = within(SHORT, silent).await.expect_err("it has an end");
-        assert!(error.is_transient());
-        assert!(error.to_string().contains("did not answer within 5 s"), "{error}");
+        let error = within(Duration::from_millis(1), silent).await.expect_err("it has an end");
+        assert!(error.is_transient() && error.to_string().contains("did not answer"), "{error}");
     }
 }

@@ -20,6 +20,9 @@ impl VideosTable {
                 "this database has no table `videos` with a column id: check the database in the URL",
             )
         })?;
+        if let Some((says, do_what)) = untimely(connection).await? {
+            return Err(refused(format!("{says}: {do_what}")));
+        }
         let collation: Option<String> = sqlx::query_scalar(
             "SELECT CAST(TABLE_COLLATION AS CHAR) FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
@@ -58,6 +61,34 @@ impl VideosTable {
     }
 }
 
+/// Why the table's times cannot be copied, and what to do about it. A status row's times are
+/// TIMESTAMPs, points in time; the server converts any other type to one in the time zone
+/// of whichever session writes, which differs between reelshift and the application.
+pub(crate) async fn untimely(connection: &mut MySqlConnection) -> Result<Option<(String, String)>> {
+    let mut others = Vec::new();
+    for column in ["created_at", "updated_at"] {
+        let declared = column_type(connection, "videos", column).await?;
+        others.extend(declared.filter(|of| !of.starts_with("TIMESTAMP")).map(|of| (column, of)));
+    }
+    Ok(not_timestamps(&others))
+}
+
+fn not_timestamps(others: &[(&str, String)]) -> Option<(String, String)> {
+    if others.is_empty() {
+        return None;
+    }
+    let (are, of): (Vec<_>, Vec<_>) =
+        others.iter().map(|(name, of)| (format!("videos.{name} is {of}"), *name)).unzip();
+    Some((
+        format!("{}, whose time zone is not known", are.join(" and ")),
+        format!(
+            "convert {} to TIMESTAMP, in a session whose time_zone is the one that the application \
+             writes in, then run the same command again",
+            of.join(" and ")
+        ),
+    ))
+}
+
 /// `VARCHAR(36) CHARACTER SET … COLLATE …`, as it would be declared.
 pub(crate) async fn column_type(
     connection: &mut MySqlConnection,
@@ -92,6 +123,13 @@ fn refused(sentence: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_no_known_zone_are_named() {
+        assert_eq!(not_timestamps(&[]), None);
+        let (said, _) = not_timestamps(&[("created_at", "DATETIME(6)".to_owned())]).expect("refused");
+        assert!(said.starts_with("videos.created_at is DATETIME(6), whose time zone"), "{said}");
+    }
 
     #[test]
     fn new_tables_take_any_language() {

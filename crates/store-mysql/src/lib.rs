@@ -35,6 +35,7 @@ mod runs;
 mod schema;
 mod server;
 mod status;
+mod structure;
 mod validate;
 mod videos;
 mod workers;

@@ -37,8 +37,9 @@ pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>
     let database: String =
         sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut connection).await?;
     let name = name(&database);
+    // A second, in which the server notices that a process which held it has been killed.
     let granted: Option<i64> =
-        sqlx::query_scalar("SELECT GET_LOCK(?, 0)").bind(&name).fetch_one(&mut connection).await?;
+        sqlx::query_scalar("SELECT GET_LOCK(?, 1)").bind(&name).fetch_one(&mut connection).await?;
     if granted == Some(1) {
         return Ok(Box::new(HeldLock(connection)));
     }

@@ -160,8 +160,11 @@ fn holder(row: &MySqlRow) -> Result<LockHolder> {
 /// body of a trigger, which locks nothing when it is created.
 fn step_tables(step: &Step) -> Vec<&'static str> {
     let text = step.up.split("FOR EACH ROW").next().unwrap_or_default();
-    let words: Vec<&str> =
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    let words: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"))
+        .flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')))
+        .collect();
     TABLES.into_iter().filter(|table| words.contains(table)).collect()
 }
 

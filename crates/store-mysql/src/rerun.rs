@@ -111,10 +111,10 @@ async fn rerun_failed(
     for seq in &failed {
         sqlx::query(
             "INSERT INTO reelshift_batches (id, run_id, parent_id, priority, max_attempts, after_id, \
-               upto_id, items, rows_total, bytes_total, traceparent, last_error_id, last_error_type) \
+               upto_id, items, rows_total, bytes_total, traceparent, last_error_id) \
              SELECT ?, run_id, id, ?, max_attempts, after_id, upto_id, items, \
                rows_total - LEAST(rows_total, rows_done), bytes_total - LEAST(bytes_total, bytes_done), \
-               traceparent, last_error_id, last_error_type \
+               traceparent, last_error_id \
              FROM reelshift_batches WHERE seq = ?",
         )
         .bind(Uuid::now_v7().to_string())

@@ -1,5 +1,5 @@
-//! What the two status readers read of one video. Times are cast, since an application may
-//! have made `updated_at` a TIMESTAMP or a DATETIME; the session's time zone is UTC.
+//! What the two status readers read of one video. Times are cast to the one type
+//! that the driver reads as UTC, which is the session's time zone.
 
 use async_trait::async_trait;
 use reelshift_store::Result;

@@ -6,52 +6,77 @@
 use reelshift_store::report::{Check, Difference, FIRST_DIFFERENCES};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
-use crate::comparisons::{COMPARISONS, Comparison};
+use crate::comparisons::{Comparison, WALKS};
 use crate::connection::MySqlStore;
+use crate::deadline::{LONG, within};
 use crate::error::Result;
-use crate::{plans, row};
+use crate::{plans, row, structure};
 
-/// Videos in a window: some tens of milliseconds for each check.
+/// Rows in a window: some tens of milliseconds for each check.
 const WINDOW_ROWS: u32 = 5_000;
 
 pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
-    let mut checks: Vec<Check> = Vec::new();
-    for comparison in COMPARISONS {
+    let (structure, readable) = within(LONG, structure::check(store)).await?;
+    if !readable {
+        // The others would fail at the first table or column that is not there.
+        return Ok(vec![structure]);
+    }
+    let mut checks: Vec<Check> = vec![structure];
+    for comparison in WALKS.iter().flat_map(|(_, comparisons)| *comparisons) {
         if checks.iter().all(|check| check.name != comparison.name) {
             checks.push(Check::new(comparison.name, comparison.description));
         }
     }
-    let mut after: Option<String> = None;
-    loop {
-        // A connection a window: nobody else waits for one until the end of the table.
-        let mut connection = store.pool.acquire().await?;
-        let upto = boundary(&mut connection, after.as_deref()).await?;
-        let window = (after.as_deref(), upto.as_deref());
-        for check in &mut checks {
-            for comparison in COMPARISONS {
-                if comparison.name == check.name {
-                    compare(&mut connection, comparison, window, check).await?;
-                }
+    for (table, comparisons) in WALKS {
+        let mut after: Option<String> = None;
+        loop {
+            let upto =
+                within(LONG, window(store, table, comparisons, after.as_deref(), &mut checks)).await?;
+            if upto.is_none() {
+                break;
             }
+            after = upto;
         }
-        if upto.is_none() {
-            break;
-        }
-        after = upto;
     }
-    checks.extend(plans::checks(store).await?);
+    checks.extend(within(LONG, plans::checks(store)).await?);
     Ok(checks)
 }
 
-/// The last id of the next full window; `None` where less is left. The last window is
-/// open, so that it covers rows of other tables that belong to no video.
-async fn boundary(connection: &mut MySqlConnection, after: Option<&str>) -> Result<Option<String>> {
-    let mut query =
-        QueryBuilder::<MySql>::new("SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
-    if let Some(after) = after {
-        query.push(" AND v.id > ").push_bind(after.to_owned());
+/// Compares the next window of `table` and returns its end.
+async fn window(
+    store: &MySqlStore,
+    table: &str,
+    comparisons: &[Comparison],
+    after: Option<&str>,
+    checks: &mut [Check],
+) -> Result<Option<String>> {
+    // A connection a window: nobody else waits for one until the end of the table.
+    let mut connection = store.pool.acquire().await?;
+    let upto = boundary(&mut connection, table, after, WINDOW_ROWS).await?;
+    for check in checks {
+        for comparison in comparisons {
+            if comparison.name == check.name {
+                compare(&mut connection, comparison, (after, upto.as_deref()), check).await?;
+            }
+        }
     }
-    query.push(" ORDER BY v.id LIMIT 1 OFFSET ").push_bind(WINDOW_ROWS - 1);
+    Ok(upto)
+}
+
+/// The last id of the next full window of `rows`; `None` where less is left. The last window is
+/// open, so that it covers rows of other tables that belong to no video.
+pub(crate) async fn boundary(
+    connection: &mut MySqlConnection,
+    table: &str,
+    after: Option<&str>,
+    rows: u32,
+) -> Result<Option<String>> {
+    let mut query = QueryBuilder::<MySql>::new("SELECT t.id FROM ");
+    query.push(table).push(" t FORCE INDEX (PRIMARY) WHERE TRUE");
+    if let Some(after) = after {
+        query.push(" AND t.id > ").push_bind(after.to_owned());
+    }
+    query.push(" ORDER BY t.id LIMIT 1 OFFSET ").push_bind(rows.saturating_sub(1));
     Ok(query.build_query_scalar().fetch_optional(connection).await?)
 }
 

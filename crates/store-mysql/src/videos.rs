@@ -130,7 +130,11 @@ async fn unhashed(
     let mut after = after.map(str::to_owned);
     let mut rows = limit.max(UNHASHED_ROWS);
     loop {
-        let upto = within(LONG, validate::boundary(store, "videos", after.as_deref(), rows)).await?;
+        let upto = within(LONG, async {
+            let mut connection = store.pool.acquire().await?;
+            validate::boundary(&mut connection, "videos", after.as_deref(), rows).await
+        })
+        .await?;
         let mut query = QueryBuilder::<MySql>::new(FILES);
         if let Some(after) = &after {
             query.push(" AND v.id > ").push_bind(after.clone());

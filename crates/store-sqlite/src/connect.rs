@@ -5,10 +5,8 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use reelshift_store::{Result, StoreError};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use rustix::fs::{Access, access};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection, Sqlite, Transaction};
 
 use crate::error::{self, Failure, Outcome};
@@ -16,8 +14,8 @@ use crate::error::{self, Failure, Outcome};
 /// How long a statement waits for another process's transaction. Far longer than any of
 /// ours takes, so that only somebody who forgot to commit is ever reported.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two tries to have the database alone.
-const SWITCH_PAUSE: Duration = Duration::from_millis(10);
+/// Between two tries to open a database that is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait for a connection of the pool: longer than [`BUSY_TIMEOUT`], so that
 /// the clearer of the two errors is the one that is seen.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,10 +51,11 @@ impl SqliteStore {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// A connection on which nothing waits for anybody's lock.
+    /// A connection on which nothing waits for anybody's lock. Opening it does.
     pub(crate) async fn impatient(&self) -> Outcome<SqliteConnection> {
-        Ok(SqliteConnection::connect_with(&self.options.clone().busy_timeout(Duration::ZERO))
-            .await?)
+        let mut connection = SqliteConnection::connect_with(&self.options).await?;
+        sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Names this store's file in an error.
@@ -64,34 +63,44 @@ impl SqliteStore {
         outcome.map_err(|failure| failure.about(&self.file))
     }
 
-    /// Fails when the database cannot be written, as SQLite says it. BEGIN IMMEDIATE is
-    /// no proof: on a read-only file it silently begins to read.
-    pub(crate) async fn probe_write(&self) -> Outcome<()> {
-        let mut connection = self.impatient().await?;
-        let probed = probe(&mut connection).await;
-        connection.close().await?;
-        match probed {
-            // Whoever holds the lock can write, and so can we later.
-            Err(sqlx::Error::Database(error)) if error::primary(error.as_ref()) == Some(error::BUSY) => {
-                Ok(())
-            }
-            other => Ok(other?),
-        }
+    /// Fails when this user cannot write the database. Asks the operating system: a command
+    /// that only reads must not write, not even to try.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        let directory = self.file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        access(&self.file, Access::WRITE_OK)
+            .and_then(|()| access(directory.unwrap_or(Path::new(".")), Access::WRITE_OK))
+            .map_err(|errno| error::read_only(&self.file.display().to_string(), &errno.to_string()))
     }
 }
 
-async fn probe(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql("PRAGMA user_version = 0").execute(&mut *tx).await?;
-    tx.rollback().await
+/// Lets readers and the writer go on beside each other: for every process, and for good.
+/// A file system without shared memory keeps the mode it has, without an error.
+///
+/// Fails at once while anybody is at the database.
+pub(crate) async fn set_wal(connection: &mut SqliteConnection) -> Outcome<()> {
+    sqlx::raw_sql("PRAGMA journal_mode = WAL").execute(connection).await?;
+    Ok(())
+}
+
+/// With a write-ahead log, NORMAL loses no more than the last transactions with the power;
+/// with any other journal it may damage the file.
+async fn set_synchronous(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
+    if mode.eq_ignore_ascii_case("wal") {
+        sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Opens the database at `url`: `sqlite:///absolute/path`, `sqlite://relative/path` or
 /// `sqlite:path`.
 ///
+/// Writes nothing to the file, and leaves its journal mode as it is.
+///
 /// # Errors
-/// `Invalid` when the URL does not name a file that can be a database, `Refused` when the
-/// file is read-only, `Permanent` when it is not a database, `Transient` when it is busy.
+/// `Invalid` when the URL does not name a file that can be a database, `Permanent` when it
+/// is not a database, `Locked` when it stays busy.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> {
     let not_ours = |why: String| {
         StoreError::Invalid(format!(
@@ -107,8 +116,6 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
     check_path(url, &file, options.create)?;
     let parsed = parsed
         .create_if_missing(options.create)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
         .pragma("cache_size", format!("-{CACHE_KIB}"))
@@ -121,6 +128,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_connect(|connection, _| Box::pin(set_synchronous(connection)))
             .connect_lazy_with(parsed.clone())
     };
     let store = SqliteStore {
@@ -130,31 +138,34 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
         file,
         opened: Instant::now(),
     };
-    let usable = match switch_to_wal(&store.options).await {
-        Ok(()) => store.probe_write().await,
-        Err(failure) => Err(failure),
-    };
-    match usable {
+    match first_read(&store.options).await {
         Ok(()) => Ok(store),
         Err(failure) => Err(explain(failure, &store.file)),
     }
 }
 
-/// Opens the database once, which switches it to the write-ahead log for good. For that
-/// SQLite needs it alone for a moment, and does not wait where an application writes.
-async fn switch_to_wal(options: &SqliteConnectOptions) -> Outcome<()> {
+/// Reads the file as a database, outside the pools, which try again even after errors that
+/// stay. While another process recovers or takes in the write-ahead log, SQLite does not
+/// always wait.
+async fn first_read(options: &SqliteConnectOptions) -> Outcome<()> {
     let began = Instant::now();
     loop {
-        match SqliteConnection::connect_with(options).await {
+        match read_once(options).await {
             Err(sqlx::Error::Database(error))
                 if error::primary(error.as_ref()) == Some(error::BUSY)
                     && began.elapsed() < BUSY_TIMEOUT =>
             {
-                tokio::time::sleep(SWITCH_PAUSE).await;
+                tokio::time::sleep(BUSY_PAUSE).await;
             }
-            opened => return Ok(opened?.close().await?),
+            read => return Ok(read?),
         }
     }
+}
+
+async fn read_once(options: &SqliteConnectOptions) -> sqlx::Result<()> {
+    let mut connection = SqliteConnection::connect_with(options).await?;
+    sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_schema").execute(&mut connection).await?;
+    connection.close().await
 }
 
 fn check_path(url: &str, file: &Path, create: bool) -> Result<()> {

@@ -74,6 +74,12 @@ pub(crate) const CANTOPEN: i32 = 14;
 /// `SQLITE_NOTADB`.
 pub(crate) const NOTADB: i32 = 26;
 
+pub(crate) fn read_only(file: &str, said: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "database {file} is read-only: make the file and its directory writable for this user ({said})"
+    ))
+}
+
 fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
     const ERROR: i32 = 1;
     const LOCKED: i32 = 6;
@@ -102,9 +108,7 @@ fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
         Some(NOMEM | INTERRUPT | SCHEMA | CANTOPEN) => {
             transient(format!("database {file}: {said}"))
         }
-        Some(READONLY) => StoreError::Refused(format!(
-            "database {file} is read-only: make the file and its directory writable for this user ({said})"
-        )),
+        Some(READONLY) => read_only(file, said),
         Some(NOTADB) => permanent(format!("{file} is not an SQLite database ({said})")),
         Some(CORRUPT) => {
             permanent(format!("database {file} is damaged: restore it from a backup ({said})"))

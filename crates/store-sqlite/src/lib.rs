@@ -23,6 +23,7 @@ mod rollback;
 mod runs;
 mod schema;
 mod status;
+mod structure;
 mod time;
 mod validate;
 mod videos;

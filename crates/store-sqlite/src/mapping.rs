@@ -79,10 +79,11 @@ macro_rules! needs_backfill {
     };
 }
 
-/// Whether the row has a file to be hashed.
+/// Whether the row has a file to be hashed: a blank path is one. No index on the hash is
+/// taken, which would give all such rows at once.
 macro_rules! needs_hash {
     () => {
-        "(COALESCE(v.file_path, '') <> '' AND v.file_hash IS NULL
+        "(COALESCE(v.file_path, '') COLLATE BINARY <> '' AND +v.file_hash IS NULL
           AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.kind = 'hash' AND q.video_id = v.id))"
     };
 }
@@ -103,13 +104,14 @@ pub(crate) fn push_after(query: &mut QueryBuilder<Sqlite>, after: Option<&str>) 
     query.push(" AND v.id < x''");
 }
 
-/// Adds the filter's conditions, each with AND before it.
+/// Adds the filter's conditions, each with AND before it. They are put so that no index of
+/// the application's serves them: that on the key does, which bounds what is read.
 pub(crate) fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &VideoFilter) {
     if let Some(project) = &filter.project {
-        query.push(" AND v.project_id = ").push_bind(project.clone());
+        query.push(" AND CASE WHEN v.project_id = ").push_bind(project.clone()).push(" THEN 1 END");
     }
     if let Some(status) = &filter.status {
-        query.push(" AND v.status = ").push_bind(status.clone());
+        query.push(" AND CASE WHEN v.status = ").push_bind(status.clone()).push(" THEN 1 END");
     }
     // Applications write `2026-01-02 03:04:05`, with or without fractions, a T or a zone:
     // as text these do not sort as the times do.

@@ -42,7 +42,8 @@ async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
         }
         checked => checked?,
     }
-    findings.push(Finding::ok("table videos has the specification's columns and key").named("table"));
+    findings
+        .push(Finding::ok("table videos has the specification's columns and key").named("table"));
     findings.push(objects(store).await?.named("in_the_way"));
     if scope == Scope::Apply {
         return Ok(findings);
@@ -95,8 +96,11 @@ fn created(step: &Step) -> Vec<Object> {
     let mut objects = vec![step.creates.clone()];
     if let Object::Column { table, .. } = &step.creates {
         let added = format!("ALTER TABLE {table} ADD COLUMN ");
-        let names = step.up.lines().filter_map(|line| line.strip_prefix(&added)?.split([' ', ';']).next());
-        objects.extend(names.map(|name| Object::Column { table: table.clone(), name: name.to_owned() }));
+        let names =
+            step.up.lines().filter_map(|line| line.strip_prefix(&added)?.split([' ', ';']).next());
+        objects.extend(
+            names.map(|name| Object::Column { table: table.clone(), name: name.to_owned() }),
+        );
     }
     objects
 }
@@ -107,8 +111,8 @@ async fn journal_mode(store: &SqliteStore) -> Outcome<Finding> {
         Finding::ok("the journal mode is WAL: readers do not wait for writers")
     } else {
         Finding::warning(
-            format!("the journal mode is {mode}: readers and writers wait for each other"),
-            "let the application set PRAGMA journal_mode = WAL",
+            format!("the journal mode is {mode}, and `apply` makes it WAL for every process"),
+            "make sure that the file is on a local disk, and that backups take the -wal file with it",
         )
     })
 }
@@ -200,9 +204,10 @@ fn statements(step: &Step) -> Vec<Statement> {
     let algorithm = match &step.creates {
         Object::Index { .. } => "index build",
         Object::Table(_) => "new table",
-        Object::Column { .. } | Object::ForeignKey { .. } | Object::Trigger(_) | Object::View(_) => {
-            "metadata only"
-        }
+        Object::Column { .. }
+        | Object::ForeignKey { .. }
+        | Object::Trigger(_)
+        | Object::View(_) => "metadata only",
     };
     vec![Statement {
         sql: sql.to_owned(),

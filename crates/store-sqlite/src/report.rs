@@ -163,7 +163,7 @@ async fn inspect(store: &SqliteStore) -> Outcome<Inspection> {
                         THEN 1 END) AS completed_without,
              COUNT(CASE WHEN v.file_size IS NULL OR CAST(v.file_size AS INTEGER) < 0
                              OR CAST(v.file_size AS INTEGER) = 2147483647 THEN 1 END) AS suspicious,
-             COUNT(CASE WHEN COALESCE(v.file_path, '') = '' THEN 1 END) AS without_path
+             COUNT(CASE WHEN COALESCE(v.file_path, '') COLLATE BINARY = '' THEN 1 END) AS without_path
          FROM videos v",
     )
     .fetch_one(&mut *tx)

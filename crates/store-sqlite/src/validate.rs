@@ -11,7 +11,7 @@ use sqlx::Row;
 use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::count;
-use crate::plans;
+use crate::{plans, structure};
 
 /// Keys of a window: a few milliseconds of reading.
 const WINDOW: i64 = 5_000;
@@ -31,8 +31,8 @@ struct Part {
     sql: &'static str,
 }
 
-/// The last key of the window after `?1`, and its rows. NULL keys come first: `?1` is
-/// NULL for the first window.
+/// The last key of the window after `?1`, and its rows. `?1` is NULL for the first window,
+/// which begins with the empty text: NULL keys lie before it.
 macro_rules! window {
     ($table:literal, $key:literal) => {
         concat!(
@@ -42,7 +42,9 @@ macro_rules! window {
             $table,
             " WHERE ",
             $key,
-            " > COALESCE(?1, '') ORDER BY ",
+            " >= COALESCE(?1, '') AND ",
+            $key,
+            " IS NOT ?1 ORDER BY ",
             $key,
             " LIMIT ?2)"
         )
@@ -55,7 +57,8 @@ macro_rules! differences {
         concat!(
             "SELECT CAST(id AS TEXT) AS id, name, CAST(expected AS TEXT) AS expected,
                  CAST(found AS TEXT) AS found, COUNT(*) OVER () AS total
-             FROM (", $($sql),+, " AND ", $key, " > COALESCE(?1, '') AND ", $key, " <= ?2)
+             FROM (", $($sql),+, " AND ", $key, " >= COALESCE(?1, '') AND ", $key, " IS NOT ?1
+                 AND ", $key, " <= ?2)
              ORDER BY id, name LIMIT ?3"
         )
     };
@@ -88,6 +91,13 @@ macro_rules! ruled {
 /// A column of an enumeration that holds something else.
 macro_rules! outside {
     ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal) => {
+        outside!($table, $alias, $id, $column, $values, "")
+    };
+    // A status with a default; that of the ground truth has a check of its own.
+    ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, NOT NULL) => {
+        outside!($table, $alias, $id, $column, $values, concat!(" OR ", $alias, ".", $column, " IS NULL"))
+    };
+    ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, $or:expr) => {
         concat!(
             "SELECT ",
             $id,
@@ -107,17 +117,14 @@ macro_rules! outside {
             $table,
             " ",
             $alias,
-            " WHERE ",
-            $alias,
-            ".",
-            $column,
-            " IS NOT NULL AND instr(', ",
+            " WHERE instr(', ",
             $values,
             ",', ', ' || ",
             $alias,
             ".",
             $column,
-            " || ',') = 0"
+            " || ',') = 0",
+            $or
         )
     };
 }
@@ -125,15 +132,22 @@ macro_rules! outside {
 const CHECKS: [Comparison; 9] = [
     Comparison {
         name: "data_integrity",
-        description: "each video has exactly one processing status",
+        description: "each video has exactly one processing status, whose upload_status is completed",
         parts: &[Part {
             window: VIDEOS,
             sql: differences!(
-                "v.id",
-                "SELECT v.id AS id, 'video_processing_status rows' AS name, 1 AS expected,
-                     (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) AS found
-                 FROM videos v
-                 WHERE (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
+                "key",
+                "SELECT * FROM (
+                     SELECT v.id AS id, 'video_processing_status rows' AS name, 1 AS expected,
+                         (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) AS found,
+                         v.id AS key
+                     FROM videos v
+                     WHERE (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1
+                     UNION ALL
+                     SELECT v.id, 'upload_status', 'completed', s.upload_status, v.id
+                     FROM videos v JOIN video_processing_status s ON s.video_id = v.id
+                     WHERE s.upload_status IS NOT 'completed')
+                 WHERE 1",
             ),
         }],
     },
@@ -290,16 +304,16 @@ const CHECKS: [Comparison; 9] = [
                     "key",
                     "SELECT * FROM (",
                     outside!("video_processing_status", "s", "s.video_id", "upload_status",
-                        "pending, uploading, completed, failed"),
+                        "pending, uploading, completed, failed", NOT NULL),
                     " UNION ALL ",
                     outside!("video_processing_status", "s", "s.video_id", "validation_status",
-                        "pending, validating, completed, failed"),
+                        "pending, validating, completed, failed", NOT NULL),
                     " UNION ALL ",
                     outside!("video_processing_status", "s", "s.video_id", "extraction_status",
-                        "pending, extracting, completed, failed"),
+                        "pending, extracting, completed, failed", NOT NULL),
                     " UNION ALL ",
                     outside!("video_processing_status", "s", "s.video_id", "inference_status",
-                        "pending, processing, completed, failed"),
+                        "pending, processing, completed, failed", NOT NULL),
                     " UNION ALL ",
                     outside!("video_processing_status", "s", "s.video_id", "ground_truth_status",
                         "pending, generating, completed, failed"),
@@ -347,10 +361,16 @@ const CHECKS: [Comparison; 9] = [
 ];
 
 pub(crate) async fn validate(store: &SqliteStore) -> Outcome<Vec<Check>> {
+    let (structure, readable) = structure::check(store).await?;
+    if !readable {
+        // The others would fail at the first table or column that is not there.
+        return Ok(vec![structure]);
+    }
     let mut checks = Vec::with_capacity(CHECKS.len());
     for comparison in &CHECKS {
         checks.push(compare(store, comparison).await?);
     }
+    checks.push(structure);
     checks.extend(plans::checks(store).await?);
     Ok(checks)
 }

@@ -43,16 +43,7 @@ impl Videos for SqliteStore {
         limit: u32,
         filter: &VideoFilter,
     ) -> Result<Vec<FileToHash>> {
-        let mut query = QueryBuilder::new(concat!(
-            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
-             FROM videos v WHERE ",
-            needs_hash!(),
-            " AND "
-        ));
-        push_after(&mut query, after);
-        push_filter(&mut query, filter);
-        query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
-        self.named(files(self, query).await)
+        self.named(unhashed(self, after, limit, filter).await)
     }
 
     async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
@@ -63,7 +54,10 @@ impl Videos for SqliteStore {
             " AND v.id IN (SELECT value FROM json_each("
         ));
         query.push_bind(id_array(ids)).push(")) ORDER BY v.id");
-        self.named(files(self, query).await)
+        self.named(match self.readers.acquire().await {
+            Ok(mut reader) => files(&mut reader, query).await,
+            Err(error) => Err(error.into()),
+        })
     }
 
     async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
@@ -82,23 +76,67 @@ async fn window(
     rows: u32,
     filter: &VideoFilter,
 ) -> Outcome<Option<Window>> {
-    let mut query = QueryBuilder::new(concat!(
-        "SELECT CAST(MAX(id) AS TEXT), TOTAL(needing) FROM (SELECT v.id AS id, ",
-        needs_backfill!(),
-        " AS needing FROM videos v WHERE "
-    ));
+    let mut reader = store.readers.acquire().await?;
+    let Some(upto) = boundary(&mut reader, after, rows).await? else { return Ok(None) };
+    let mut query =
+        QueryBuilder::new(concat!("SELECT COUNT(*) FROM videos v WHERE ", needs_backfill!(), " AND "));
     push_after(&mut query, after);
+    query.push(" AND v.id <= ").push_bind(upto.clone());
     push_filter(&mut query, filter);
-    query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(")");
-    let (upto, needing): (Option<String>, f64) =
-        query.build_query_as().fetch_one(&store.readers).await?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
-    Ok(upto.map(|upto| Window { upto, needing: needing as u64 }))
+    let needing: i64 = query.build_query_scalar().fetch_one(&mut *reader).await?;
+    Ok(Some(Window { upto, needing: u64::try_from(needing).unwrap_or_default() }))
 }
 
-async fn files(store: &SqliteStore, mut query: QueryBuilder<Sqlite>) -> Outcome<Vec<FileToHash>> {
+/// The last id of the next `rows` videos after `after`, whatever they are.
+async fn boundary(
+    reader: &mut SqliteConnection,
+    after: Option<&str>,
+    rows: u32,
+) -> Outcome<Option<String>> {
+    let mut query =
+        QueryBuilder::new("SELECT CAST(MAX(id) AS TEXT) FROM (SELECT v.id AS id FROM videos v WHERE ");
+    push_after(&mut query, after);
+    query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(")");
+    Ok(query.build_query_scalar().fetch_one(reader).await?)
+}
+
+/// Keys that one statement of [`unhashed`] looks at.
+const UNHASHED_WINDOW: u32 = 10_000;
+
+async fn unhashed(
+    store: &SqliteStore,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Outcome<Vec<FileToHash>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut reader = store.readers.acquire().await?;
+    let mut after = after.map(str::to_owned);
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(upto) = boundary(&mut reader, after.as_deref(), UNHASHED_WINDOW).await? else { break };
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
+             FROM videos v WHERE ",
+            needs_hash!(),
+            " AND "
+        ));
+        push_after(&mut query, after.as_deref());
+        query.push(" AND v.id <= ").push_bind(upto.clone());
+        push_filter(&mut query, filter);
+        query.push(" ORDER BY v.id LIMIT ").push_bind(i64::try_from(limit - found.len()).unwrap_or(-1));
+        found.extend(files(&mut reader, query).await?);
+        after = Some(upto);
+    }
+    Ok(found)
+}
+
+async fn files(
+    reader: &mut SqliteConnection,
+    mut query: QueryBuilder<Sqlite>,
+) -> Outcome<Vec<FileToHash>> {
     let rows: Vec<(String, String, Option<i64>)> =
-        query.build_query_as().fetch_all(&store.readers).await?;
+        query.build_query_as().fetch_all(reader).await?;
     Ok(rows
         .into_iter()
         .map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size })

@@ -43,7 +43,11 @@ impl Fixture for SqliteFixture {
     }
 
     async fn try_execute(&self, sql: &str) -> Result<(), String> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await;
+        let mut connection = self.pool.acquire().await.expect("a connection");
+        // ALTER TABLE looks at the schema as this connection last read it.
+        let read = sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_schema").execute(&mut *connection);
+        read.await.expect("the schema is read");
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
         done.map(drop).map_err(|error| error.to_string())
     }
 

@@ -14,8 +14,12 @@ use crate::{Result, Store, StoreError};
 /// How long one step is tried by default before it is given up.
 pub const LOCK_PATIENCE: Duration = Duration::from_mins(10);
 
-/// Between two looks at who holds the lock. A look takes about a millisecond.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at who holds the lock. InnoDB's list of transactions is a copy that it
+/// renews only where nobody has read it for 100 ms.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often it is asked whether a look or a try is due.
+const TICK: Duration = Duration::from_millis(25);
 
 /// Between two tries while a long transaction is open of which the server does not say
 /// whether it holds the lock.
@@ -114,10 +118,13 @@ where
     Slept: Future<Output = ()> + Send,
 {
     let mut waited = Duration::ZERO;
-    let mut next_try = Duration::ZERO;
-    let mut holders;
+    let (mut next_try, mut next_look) = (Duration::ZERO, Duration::ZERO);
+    let mut holders = Vec::new();
     loop {
-        holders = store.lock_holders(step).await?;
+        if waited >= next_look {
+            holders = store.lock_holders(step).await?;
+            next_look = waited + LOOK_PAUSE;
+        }
         if waited >= next_try && !holders.iter().any(|holder| holder.certain) {
             let began = Instant::now();
             let tried = match direction {
@@ -135,18 +142,21 @@ where
             return Err(StoreError::Refused(given_up(step, options.patience, &holders)));
         }
         (options.waiting)(Waiting { step, holders: &holders, waited });
-        sleep(LOOK_PAUSE).await;
-        waited += LOOK_PAUSE;
+        sleep(TICK).await;
+        waited += TICK;
     }
 }
 
 fn given_up(step: &Step, patience: Duration, holders: &[LockHolder]) -> String {
     let held = match holders {
-        [] => "nobody was seen to hold it for long: the table is too busy, or this user may not see \
+        [] => {
+            "nobody was seen to hold it for long: the table is too busy, or this user may not see \
                others' sessions (PROCESS)"
-            .to_owned(),
+                .to_owned()
+        }
         holders => {
-            let word = if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };
+            let word =
+                if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };
             let who: Vec<_> = holders.iter().map(ToString::to_string).collect();
             format!("{word} by {}", who.join("; "))
         }
@@ -185,7 +195,10 @@ mod tests {
         let said = given_up(&step, LOCK_PATIENCE, &[holder(true, Some("SELECT 1"))]);
         let who = "held by session 7 of app@10.0.0.1, in a transaction for 634 s, query: SELECT 1";
         assert!(said.contains(who) && said.contains("within 600 s"), "{said}");
-        assert!(given_up(&step, LOCK_PATIENCE, &[holder(false, None)]).contains("maybe held by session 7"));
+        assert!(
+            given_up(&step, LOCK_PATIENCE, &[holder(false, None)])
+                .contains("maybe held by session 7")
+        );
         assert!(given_up(&step, LOCK_PATIENCE, &[]).contains("PROCESS"));
     }
 

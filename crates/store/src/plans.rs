@@ -125,7 +125,10 @@ mod tests {
     fn a_sort_is_a_warning_and_a_small_scan_is_ok() {
         assert_eq!(verdict(true, &scan(true, 10)), CheckVerdict::Warning);
         assert_eq!(verdict(true, &QueryPlan { sorts: false, ..scan(true, 10) }), CheckVerdict::Ok);
-        assert_eq!(verdict(true, &QueryPlan { sorts: true, ..QueryPlan::default() }), CheckVerdict::Warning);
+        assert_eq!(
+            verdict(true, &QueryPlan { sorts: true, ..QueryPlan::default() }),
+            CheckVerdict::Warning
+        );
         assert_eq!(verdict(true, &QueryPlan::default()), CheckVerdict::Ok);
     }
 }

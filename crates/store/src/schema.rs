@@ -192,7 +192,8 @@ pub trait Schema {
     /// Whether the schema has `object`.
     async fn exists(&self, object: &Object) -> Result<bool>;
 
-    /// Takes the lock, without waiting.
+    /// Takes the lock, waiting no longer than the server needs to notice that whoever held
+    /// it has been killed.
     ///
     /// # Errors
     /// `Refused`, saying who holds it, when somebody else does.

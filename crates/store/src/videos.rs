@@ -79,9 +79,9 @@ pub struct FileResults {
 /// The rows of `videos` and `video_processing_status`.
 #[async_trait]
 pub trait Videos {
-    /// The window of up to `rows` videos that match `filter` after the id `after`, with
-    /// how many need backfill; `None` at the end of the table. Bounded work: the count
-    /// looks at the window only.
+    /// The window of the next `rows` videos after the id `after`, with how many of them
+    /// match `filter` and need backfill; `None` at the end of the table. Bounded work: the
+    /// filter does not choose the window.
     async fn window(&self, after: Option<&str>, rows: u32, filter: &VideoFilter) -> Result<Option<Window>>;
 
     /// One backfill chunk, in one transaction, in exactly this order: the fence's row; the

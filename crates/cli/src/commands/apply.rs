@@ -41,11 +41,8 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     allow_copy(context, args, &store).await?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
-    let options = Options {
-        patience: args.lock_patience,
-        allow_copy: &args.allow_copy,
-        waiting: &waiting,
-    };
+    let options =
+        Options { patience: args.lock_patience, allow_copy: &args.allow_copy, waiting: &waiting };
     let mut applied = Vec::new();
     let report = |step: &schema::Step, outcome| {
         line.clear();

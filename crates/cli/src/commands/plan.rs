@@ -77,7 +77,9 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     }
     if refused > 0 {
         let checks = look::plural(refused as u64, "check refuses", "checks refuse");
-        return Err(Refused(format!("{checks} the migration: see above, nothing was changed")).into());
+        return Err(
+            Refused(format!("{checks} the migration: see above, nothing was changed")).into()
+        );
     }
     Ok(Outcome::Done)
 }
@@ -178,7 +180,8 @@ fn print(plan: &Plan) {
     crate::look::say!("{table}");
     let Some(work) = &plan.work else { return };
     let about = if work.table.exact { "" } else { "about " };
-    let bytes = work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", look::bytes(bytes)));
+    let bytes =
+        work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", look::bytes(bytes)));
     crate::look::say!("\nvideos: {about}{} rows{bytes}", look::count(work.table.rows));
     for phase in &work.phases {
         print_phase(phase);
@@ -215,7 +218,8 @@ mod tests {
     #[test]
     fn every_phase_has_a_duration_but_the_one_of_people() {
         let table = TableSize { rows: 500_000, exact: true, bytes: None, file_bytes: Some(0) };
-        let durations = Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
+        let durations =
+            Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
         assert_eq!(durations, [Some(0), Some(25), None, Some(20), Some(0)]);
         assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
     }

@@ -49,9 +49,9 @@ impl super::Check for Check {
     }
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let added = at.store.steps.iter().find(|step| {
-            matches!(&step.creates, Object::Column { table, .. } if table == "videos")
-        });
+        let added = at.store.steps.iter().find(
+            |step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"),
+        );
         if let Some(step) = added
             && at.store.exists(&step.creates).await?
         {
@@ -187,7 +187,10 @@ mod tests {
     fn what_was_not_seen_is_said() {
         assert_eq!(judge(&[], true).verdict, Verdict::Ok);
         assert_eq!(judge(&[], false).verdict, Verdict::Warning);
-        let seen = Seen { place: "in procedure p".to_owned(), text: "INSERT INTO videos VALUES (1)".to_owned() };
+        let seen = Seen {
+            place: "in procedure p".to_owned(),
+            text: "INSERT INTO videos VALUES (1)".to_owned(),
+        };
         assert_eq!(judge(&[seen], false).verdict, Verdict::Refusal);
     }
 }

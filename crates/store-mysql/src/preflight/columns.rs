@@ -1,10 +1,11 @@
-//! The specification's thirteen legacy columns.
+//! The specification's thirteen legacy columns, and that its two times are TIMESTAMPs.
 
 use async_trait::async_trait;
-use reelshift_store::preflight::Finding;
+use reelshift_store::preflight::{Finding, Verdict};
 
 use super::Look;
 use crate::error::Result;
+use crate::legacy;
 
 /// The specification's current schema.
 const LEGACY_COLUMNS: [&str; 13] = [
@@ -42,7 +43,14 @@ impl super::Check for Check {
         )
         .fetch_all(&mut *at.connection)
         .await?;
-        Ok(judge(&columns))
+        let finding = judge(&columns);
+        if finding.verdict == Verdict::Refusal {
+            return Ok(finding);
+        }
+        Ok(match legacy::untimely(at.connection).await? {
+            Some((says, do_what)) => Finding::refusal(says, do_what),
+            None => finding,
+        })
     }
 }
 
@@ -69,8 +77,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let columns: Vec<String> =
-            LEGACY_COLUMNS.iter().filter(|name| **name != "fps").map(|name| (*name).to_owned()).collect();
+        let columns: Vec<String> = LEGACY_COLUMNS
+            .iter()
+            .filter(|name| **name != "fps")
+            .map(|name| (*name).to_owned())
+            .collect();
         assert!(judge(&columns).says.contains("lacks fps,"), "{:?}", judge(&columns));
     }
 }

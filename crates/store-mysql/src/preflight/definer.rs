@@ -67,7 +67,9 @@ fn judge(user: &str, ours: &[String], exists: bool) -> Finding {
     }
     if let Some(other) = ours.iter().find(|definer| *definer != user) {
         return Finding::warning(
-            format!("triggers of an earlier step belong to {other}, those of later steps would to {user}"),
+            format!(
+                "triggers of an earlier step belong to {other}, those of later steps would to {user}"
+            ),
             "keep both accounts, or apply with the first one: without its definer a trigger makes every \
              write of the application fail with error 1449",
         );
@@ -87,7 +89,10 @@ mod tests {
     #[test]
     fn the_account_is_named() {
         let finding = judge("migrator@%", &["migrator@%".to_owned()], true);
-        assert!(finding.verdict == Verdict::Ok && finding.sentence().contains("1449"), "{finding:?}");
+        assert!(
+            finding.verdict == Verdict::Ok && finding.sentence().contains("1449"),
+            "{finding:?}"
+        );
         let two = judge("migrator@%", &["root@localhost".to_owned()], true);
         assert!(two.verdict == Verdict::Warning && two.says.contains("root@localhost"));
         assert_eq!(judge("gone@%", &[], false).verdict, Verdict::Warning);

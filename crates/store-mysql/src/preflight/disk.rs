@@ -45,14 +45,18 @@ fn judge(needed: u64, free: Option<u64>, directory: &str) -> Finding {
     let needed = mebibytes(needed);
     match free.map(mebibytes) {
         None => Finding::warning(
-            format!("free space on the server's disk is unknown, as it runs on another machine; about {needed} MiB are needed"),
+            format!(
+                "free space on the server's disk is unknown, as it runs on another machine; about {needed} MiB are needed"
+            ),
             format!("look at the file system of {directory} on the server"),
         ),
         Some(free) if free < needed => Finding::warning(
             format!("{directory} has {free} MiB free, and the migration may need {needed} MiB"),
             "make room first: a full disk stops the application too",
         ),
-        Some(free) => Finding::ok(format!("{directory} has {free} MiB free, about {needed} MiB are needed")),
+        Some(free) => {
+            Finding::ok(format!("{directory} has {free} MiB free, about {needed} MiB are needed"))
+        }
     }
 }
 

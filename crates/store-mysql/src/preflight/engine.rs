@@ -37,10 +37,9 @@ impl super::Check for Check {
 /// The table's kind and engine.
 fn judge(table: Option<(&str, Option<&str>)>) -> Finding {
     match table {
-        None => Finding::refusal(
-            "this database has no table `videos`",
-            "check the database in the URL",
-        ),
+        None => {
+            Finding::refusal("this database has no table `videos`", "check the database in the URL")
+        }
         Some(("BASE TABLE", Some("InnoDB"))) => Finding::ok("table videos is of engine InnoDB"),
         Some(("BASE TABLE", engine)) => Finding::refusal(
             format!(
@@ -65,9 +64,12 @@ mod tests {
     #[test]
     fn only_a_table_of_innodb_will_do() {
         assert_eq!(judge(Some(("BASE TABLE", Some("InnoDB")))).verdict, Verdict::Ok);
-        for refused in
-            [None, Some(("VIEW", None)), Some(("BASE TABLE", Some("MyISAM"))), Some(("BASE TABLE", None))]
-        {
+        for refused in [
+            None,
+            Some(("VIEW", None)),
+            Some(("BASE TABLE", Some("MyISAM"))),
+            Some(("BASE TABLE", None)),
+        ] {
             assert_eq!(judge(refused).verdict, Verdict::Refusal, "{refused:?}");
         }
     }

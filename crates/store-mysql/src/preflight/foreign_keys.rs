@@ -46,12 +46,8 @@ impl super::Check for Check {
         )
         .fetch_all(&mut *at.connection)
         .await?;
-        let keys = keys.into_iter().map(|(name, table_name, column_name, to_table, to_column)| Key {
-            name,
-            table_name,
-            column_name,
-            to_table,
-            to_column,
+        let keys = keys.into_iter().map(|(name, table_name, column_name, to_table, to_column)| {
+            Key { name, table_name, column_name, to_table, to_column }
         });
         Ok(judge(&keys.collect::<Vec<_>>()))
     }
@@ -75,12 +71,18 @@ fn judge(keys: &[Key]) -> Finding {
         .any(|key| key.table_name == "videos" && BRIDGED.contains(&key.column_name.as_str()));
     if bridged {
         return Finding::warning(
-            format!("foreign keys of table videos hold columns that the bridge keeps in step: {}", list.join(", ")),
+            format!(
+                "foreign keys of table videos hold columns that the bridge keeps in step: {}",
+                list.join(", ")
+            ),
             "what such a key cascades fires no trigger: run `reelshift validate` after changing the table \
              that it leads to",
         );
     }
-    Finding::ok(format!("foreign keys from and to table videos: {}; they stay as they are", list.join(", ")))
+    Finding::ok(format!(
+        "foreign keys from and to table videos: {}; they stay as they are",
+        list.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -101,9 +103,14 @@ mod tests {
 
     #[test]
     fn only_a_key_over_bridged_columns_matters() {
-        assert!(judge(&[key("video_processing_status", "video_id", "videos")]).says.starts_with("no "));
+        assert!(
+            judge(&[key("video_processing_status", "video_id", "videos")]).says.starts_with("no ")
+        );
         let project = judge(&[key("videos", "project_id", "projects")]);
-        assert!(project.verdict == Verdict::Ok && project.says.contains("projects.id"), "{project:?}");
+        assert!(
+            project.verdict == Verdict::Ok && project.says.contains("projects.id"),
+            "{project:?}"
+        );
         let bridged = judge(&[key("videos", "processing_status", "statuses")]);
         assert_eq!(bridged.verdict, Verdict::Warning);
     }

@@ -26,7 +26,9 @@ impl Grants {
     pub(super) fn parse(lines: &[String], database: &str) -> Self {
         let mut rights = BTreeSet::new();
         for line in lines {
-            let Some((what, on)) = line.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON ")) else {
+            let Some((what, on)) =
+                line.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON "))
+            else {
                 // A role that was granted; what it grants has lines of its own.
                 continue;
             };
@@ -129,7 +131,8 @@ mod tests {
 
     #[test]
     fn all_privileges_are_all() {
-        let grants = parse(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]);
+        let grants =
+            parse(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]);
         assert_eq!(grants.missing(&["ALTER", "SUPER"]), [""; 0]);
         let grants = parse(&["GRANT ALL PRIVILEGES ON `plat%`.* TO `app`@`%`"]);
         assert!(grants.has("ALTER"));

@@ -39,9 +39,9 @@ impl super::Check for Check {
     }
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let added = at.store.steps.iter().find(|step| {
-            matches!(&step.creates, Object::Column { table, .. } if table == "videos")
-        });
+        let added = at.store.steps.iter().find(
+            |step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"),
+        );
         if let Some(step) = added
             && at.store.exists(&step.creates).await?
         {
@@ -79,21 +79,27 @@ async fn see(at: &mut Look<'_>) -> Result<Seen> {
 async fn row_versions(at: &mut Look<'_>) -> Result<Option<i64>> {
     let sql = "SELECT CAST(TOTAL_ROW_VERSIONS AS SIGNED) FROM information_schema.INNODB_TABLES \
                WHERE NAME = CONCAT(DATABASE(), '/videos')";
-    match sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut *at.connection).await.map_err(Error::from) {
+    match sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_optional(&mut *at.connection)
+        .await
+        .map_err(Error::from)
+    {
         Err(error) if error.is_denied() => Ok(None),
         versions => versions,
     }
 }
 
 fn judge(seen: &Seen) -> Finding {
-    let copy = "in a quiet hour, apply with --allow-copy videos, which keeps writers out while it lasts";
+    let copy =
+        "in a quiet hour, apply with --allow-copy videos, which keeps writers out while it lasts";
     let refused = |why: String, what: &str| {
         Finding::refusal(format!("table videos takes no new columns instantly: {why}"), what)
     };
     if seen.row_format.as_deref() == Some("COMPRESSED") {
         return refused("its row format is COMPRESSED".to_owned(), copy);
     }
-    if let Some(allowed) = seen.allowed.as_deref().filter(|allowed| *allowed != "add_drop_reorder") {
+    if let Some(allowed) = seen.allowed.as_deref().filter(|allowed| *allowed != "add_drop_reorder")
+    {
         return refused(
             format!("innodb_instant_alter_column_allowed is {allowed}"),
             "SET GLOBAL innodb_instant_alter_column_allowed = 'add_drop_reorder'",
@@ -104,7 +110,9 @@ fn judge(seen: &Seen) -> Finding {
     }
     match seen.versions {
         Some(versions) if versions >= ROW_VERSIONS - 1 => Finding::warning(
-            format!("table videos has had {versions} instant changes; MySQL before 9.1 takes {ROW_VERSIONS}"),
+            format!(
+                "table videos has had {versions} instant changes; MySQL before 9.1 takes {ROW_VERSIONS}"
+            ),
             "rebuild it with OPTIMIZE TABLE videos, in place and online, in a quiet hour",
         ),
         _ => Finding::ok("table videos takes the new columns instantly"),
@@ -122,11 +130,23 @@ mod tests {
         let verdict = |seen: Seen| judge(&seen).verdict;
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(verdict(Seen { row_format: text("DYNAMIC"), ..Seen::default() }), Verdict::Ok);
-        assert_eq!(verdict(Seen { row_format: text("COMPRESSED"), ..Seen::default() }), Verdict::Refusal);
-        assert_eq!(verdict(Seen { allowed: text("add_last"), ..Seen::default() }), Verdict::Refusal);
-        assert_eq!(verdict(Seen { allowed: text("add_drop_reorder"), ..Seen::default() }), Verdict::Ok);
+        assert_eq!(
+            verdict(Seen { row_format: text("COMPRESSED"), ..Seen::default() }),
+            Verdict::Refusal
+        );
+        assert_eq!(
+            verdict(Seen { allowed: text("add_last"), ..Seen::default() }),
+            Verdict::Refusal
+        );
+        assert_eq!(
+            verdict(Seen { allowed: text("add_drop_reorder"), ..Seen::default() }),
+            Verdict::Ok
+        );
         assert_eq!(verdict(Seen { versions: Some(64), ..Seen::default() }), Verdict::Warning);
         assert_eq!(verdict(Seen { has_full_text: true, ..Seen::default() }), Verdict::Refusal);
-        assert_eq!(verdict(Seen { has_full_text: true, mariadb: true, ..Seen::default() }), Verdict::Ok);
+        assert_eq!(
+            verdict(Seen { has_full_text: true, mariadb: true, ..Seen::default() }),
+            Verdict::Ok
+        );
     }
 }

@@ -9,7 +9,15 @@ use crate::error::Result;
 
 /// Without one of these, a step of a phase or a chunk of the backfill fails.
 const NEEDED: [&str; 10] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "TRIGGER", "REFERENCES",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "ALTER",
+    "INDEX",
+    "TRIGGER",
+    "REFERENCES",
     "CREATE VIEW",
 ];
 

@@ -32,7 +32,9 @@ impl super::Check for Check {
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
         // Both products renamed these statements; the older name is MariaDB's.
         let (hosts, status, lag) = match at.store.server.product {
-            Product::MariaDb => ("SHOW REPLICA HOSTS", "SHOW ALL REPLICAS STATUS", "Seconds_Behind_Master"),
+            Product::MariaDb => {
+                ("SHOW REPLICA HOSTS", "SHOW ALL REPLICAS STATUS", "Seconds_Behind_Master")
+            }
             Product::MySql => ("SHOW REPLICAS", "SHOW REPLICA STATUS", "Seconds_Behind_Source"),
         };
         let replicas = rows(at.connection, hosts).await?;

@@ -29,6 +29,11 @@ impl super::Check for Check {
                 "the server does not know SELECT … FOR UPDATE SKIP LOCKED",
                 "upgrade it to MariaDB 10.6 or MySQL 8.0.29 or later",
             )),
+            // READ COMMITTED sessions cannot lock for a write that the log could not hold.
+            Err(error) if error.number() == Some(1665) => Ok(Finding::warning(
+                "SKIP LOCKED cannot be probed while binlog_format is STATEMENT",
+                "change binlog_format first",
+            )),
             probed => {
                 probed?;
                 Ok(Finding::ok("the server knows SKIP LOCKED (probed)"))

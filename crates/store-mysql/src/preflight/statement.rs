@@ -30,9 +30,13 @@ fn taken(creates: &Object, sql: &str) -> (String, String) {
     let algorithm = asked("ALGORITHM=");
     let moment = "metadata lock for a moment";
     match (algorithm, creates) {
-        (Some(algorithm), Object::Index { .. }) => {
-            (algorithm, format!("LOCK={}, {moment} at both ends", asked("LOCK=").unwrap_or("DEFAULT".to_owned())))
-        }
+        (Some(algorithm), Object::Index { .. }) => (
+            algorithm,
+            format!(
+                "LOCK={}, {moment} at both ends",
+                asked("LOCK=").unwrap_or("DEFAULT".to_owned())
+            ),
+        ),
         (Some(algorithm), _) => {
             let lock = asked("LOCK=").map_or(String::new(), |lock| format!("LOCK={lock}, "));
             (algorithm, format!("{lock}{moment}"))
@@ -59,7 +63,11 @@ mod tests {
             let (algorithm, lock) = taken(&step.creates, &sql);
             assert!(!sql.starts_with("--") && !lock.is_empty(), "{}", step.name);
             if step.creates.table().is_some() {
-                assert!(["INSTANT", "INPLACE"].contains(&algorithm.as_str()), "{}: {algorithm}", step.name);
+                assert!(
+                    ["INSTANT", "INPLACE"].contains(&algorithm.as_str()),
+                    "{}: {algorithm}",
+                    step.name
+                );
             }
         }
     }

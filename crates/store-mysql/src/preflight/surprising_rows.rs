@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn each_kind_is_counted() {
         assert_eq!(judge(&Counts { rows: 9, ..Counts::default() }).verdict, Verdict::Ok);
-        let finding = judge(&Counts { rows: 9, without_truth: 2, negative: 1, ..Counts::default() });
+        let finding =
+            judge(&Counts { rows: 9, without_truth: 2, negative: 1, ..Counts::default() });
         assert_eq!(finding.verdict, Verdict::Warning);
         assert!(finding.says.contains("2 with processing_status 'completed'"), "{finding:?}");
         assert!(finding.says.contains("0 with a file_size at its column's limit, 1 negative"));

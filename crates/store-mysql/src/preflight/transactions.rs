@@ -92,6 +92,9 @@ mod tests {
             query: None,
         };
         let said = judge(&[open]).says;
-        assert!(said.contains("session 12 of app@10.0.0.1:5 since 2026-01-31 12:00:00 (34 s)"), "{said}");
+        assert!(
+            said.contains("session 12 of app@10.0.0.1:5 since 2026-01-31 12:00:00 (34 s)"),
+            "{said}"
+        );
     }
 }

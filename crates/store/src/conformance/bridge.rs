@@ -489,7 +489,7 @@ pub async fn a_backfill_under_live_writes_converges(db: &dyn Fixture) {
         while !done.load(Ordering::Relaxed) || n < 100 {
             let id = (n * 37) % 600 + 1;
             db.execute(&format!("UPDATE videos SET {} WHERE id = 'v{id:04}'", WRITES[n % 8])).await;
-            if n % 5 == 0 {
+            if n.is_multiple_of(5) {
                 insert(db, &[Video { processing_status: None, ..video(1_000 + n) }]).await;
             }
             n += 1;

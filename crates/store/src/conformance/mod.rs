@@ -151,6 +151,7 @@ macro_rules! conformance_tests {
             rerun:
                 failed_batches_are_enqueued_once
                 a_rerun_that_fails_can_be_rerun
+                the_chain_of_errors_goes_on_through_reruns
                 a_rerun_keeps_to_its_selection
                 quarantined_items_come_back_in_batches_of_the_plans_size
                 quarantined_items_are_selected_by_their_error
@@ -250,6 +251,10 @@ macro_rules! conformance_tests {
                 a_status_row_without_video_is_found
                 an_error_without_video_is_found
                 a_value_outside_its_enum_is_found
+                a_status_that_is_null_is_found
+                an_error_whose_parent_is_gone_is_found
+                odd_errors_and_notifications_are_found
+                what_is_missing_of_the_structure_is_named
                 the_first_ten_are_named_in_key_order
                 inconsistent_states_are_found
                 query_plans_are_not_yet_judged_before_index

@@ -37,7 +37,11 @@ pub async fn looking_changes_nothing(db: &dyn Fixture) {
     findings(&store, Scope::Plan).await;
     for step in store.steps() {
         store.statements(step).await.expect("the step is shown");
-        assert!(!store.exists(&step.creates).await.expect("the schema is read"), "{}", step.creates);
+        assert!(
+            !store.exists(&step.creates).await.expect("the schema is read"),
+            "{}",
+            step.creates
+        );
     }
     assert_eq!((db.contents("videos").await, db.texts(&db.columns_sql("videos")).await), before);
 }
@@ -48,7 +52,8 @@ pub async fn every_step_is_shown_with_its_lock(db: &dyn Fixture) {
         let statements = store.statements(step).await.expect("the step is shown");
         assert!(!statements.is_empty(), "{}", step.name);
         for statement in statements {
-            let empty = [&statement.sql, &statement.algorithm, &statement.lock].map(String::is_empty);
+            let empty =
+                [&statement.sql, &statement.algorithm, &statement.lock].map(String::is_empty);
             assert_eq!(empty, [false; 3], "{statement:?}");
             assert!(!statement.sql.contains("{videos_id_type}"), "{statement:?}");
         }
@@ -126,6 +131,8 @@ pub async fn a_long_transaction_is_named_as_the_holder(db: &dyn Fixture) {
     assert_eq!(store.lock_holders(altering).await.expect("it can be seen"), []);
     let held = db.hold("SELECT COUNT(*) FROM videos").await;
     let holders = eventually("the holder to be seen", async || {
+        // InnoDB's list of transactions is renewed only where nobody reads it for 100 ms.
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
         let holders = store.lock_holders(altering).await.expect("it can be seen");
         (!holders.is_empty()).then_some(holders)
     })
@@ -133,5 +140,9 @@ pub async fn a_long_transaction_is_named_as_the_holder(db: &dyn Fixture) {
     assert_eq!(holders.len(), 1, "{holders:?}");
     assert!(holders[0].thread > 0 && !holders[0].user.is_empty(), "{holders:?}");
     held.release().await;
-    assert_eq!(store.lock_holders(altering).await.expect("it can be seen"), []);
+    eventually("the holder to be gone", async || {
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        store.lock_holders(altering).await.expect("it can be seen").is_empty().then_some(())
+    })
+    .await;
 }

@@ -96,6 +96,31 @@ pub async fn a_rerun_that_fails_can_be_rerun(db: &dyn Fixture) {
     assert_eq!(named, Some(again.id.to_string()));
 }
 
+pub async fn the_chain_of_errors_goes_on_through_reruns(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let run = running(&store, JobKind::Hash, plan(Some("p1")), &[everything()]).await;
+    let worker = worker(&store).await;
+    let mut errors: Vec<String> = Vec::new();
+    for error_type in ["broken", "worse", "worst"] {
+        let batch = claim_one(&store, worker, JobKind::Hash).await;
+        assert_eq!(batch.last_error_id, errors.last().cloned());
+        let error = error(error_type, None, batch.id);
+        store.fail_attempt(batch.lease, false, LONG, &error).await.expect("it fails");
+        let id = error.id.to_string();
+        let parent = db
+            .value("parent_error_id", &format!("FROM processing_error_log WHERE id = '{id}'"))
+            .await;
+        assert_eq!(parent, errors.last().cloned());
+        errors.push(id);
+        assert_eq!(rerun(&store, &RerunSelection::default()).await, batches(1));
+    }
+    let last = claim_one(&store, worker, JobKind::Hash).await;
+    let finished = Finished { lease: last.lease, last_error_id: last.last_error_id };
+    assert_eq!(store.finish(&[finished]).await.expect("it ends"), 1);
+    assert_eq!(db.count("FROM processing_error_log WHERE recovery_successful").await, 3);
+    assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Done);
+}
+
 pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
     let store = expanded(db).await;
     let (first, failed) = failed_run(&store, "p1", "broken").await;

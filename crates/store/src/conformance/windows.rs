@@ -145,7 +145,8 @@ pub async fn windows_keep_to_their_filter(db: &dyn Fixture) {
     let filters = filtered(db).await;
     let store = expanded(db).await;
     for (filter, ids) in filters {
-        let found = windows(&store, 1, &filter).await;
+        let mut found = windows(&store, 1, &filter).await;
+        found.retain(|window| window.needing > 0);
         let needing: Vec<_> = ids.iter().map(|id| (*id, 1)).collect();
         assert_eq!(of(&found), needing, "{filter:?}");
         let whole = windows(&store, 10, &filter).await;
@@ -197,6 +198,7 @@ async fn to_hash(db: &dyn Fixture) -> SharedStore {
     some[0].file_size = Some(-5);
     some[1].file_size = None;
     some[1].file_path = Some(r"C:\clips\it's a 'clip' 🎬 100%.mp4".to_owned());
+    some[2].file_path = Some(" ".to_owned());
     some[3].file_path = None;
     some[4].file_path = Some(String::new());
     insert(db, &some).await;
@@ -225,7 +227,7 @@ pub async fn unhashed_videos_are_those_with_a_path_and_no_hash(db: &dyn Fixture)
     let expected = [
         file("v0001", "/media/clip 1.mp4", Some(-5)),
         file("v0002", r"C:\clips\it's a 'clip' 🎬 100%.mp4", None),
-        file("v0003", "/media/clip 3.mp4", Some(1_000)),
+        file("v0003", " ", Some(1_000)),
         file("v0009", "/media/clip 9.mp4", Some(1_000)),
     ];
     assert_eq!(store.unhashed(None, 100, &all()).await.expect("files"), expected);
