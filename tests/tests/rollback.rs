@@ -100,7 +100,10 @@ async fn dump_of(legacy: &Legacy, table: &str, key: &str, columns: &[String]) ->
         .iter()
         .map(|column| format!("COALESCE(CAST({column} AS CHAR(500)), '<null>')"))
         .collect();
-    let sql = format!("SELECT {} FROM {table} WHERE {key} LIKE 'cold-%' ORDER BY {key}", casts.join(", "));
+    let sql = format!(
+        "SELECT {} FROM {table} WHERE {key} LIKE 'cold-%' ORDER BY {key}",
+        casts.join(", ")
+    );
     let shown = |row: &sqlx::any::AnyRow| {
         let values: Vec<String> = (0..columns.len()).map(|column| row.get(column)).collect();
         format!("{table}: {}", values.join("|"))
@@ -195,7 +198,11 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
     assert_eq!(report["differences"], Value::Array(Vec::new()), "{report}");
     let archived = report["archive"]["manifest"]["tables"][0]["rows"].as_u64();
     assert!(archived.is_some_and(|rows| rows >= 300), "{report}");
-    same(&dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await, &original, "after the rollback");
+    same(
+        &dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await,
+        &original,
+        "after the rollback",
+    );
     let again = run(directory, legacy, &["rollback", "--archive", "other"], 0);
     assert_eq!(again["undone"], Value::Array(Vec::new()), "{again}");
 
@@ -210,11 +217,24 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
     application.end().await;
     run(directory, legacy, &["validate"], 0);
     // The archive of the first is never overwritten by the second.
-    assert!(refusal(directory, legacy, &["rollback", "--archive", "kept"]).contains("holds an archive"));
+    assert!(
+        refusal(directory, legacy, &["rollback", "--archive", "kept"]).contains("holds an archive")
+    );
     let last = run(directory, legacy, &["rollback", "--discard", "--purge"], 0);
-    assert_eq!((&last["purged"], &last["differences"]), (&true.into(), &Value::Array(Vec::new())), "{last}");
-    same(&dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await, &original, "after the last");
-    assert_eq!(run(directory, legacy, &["rollback", "--purge"], 0)["undone"], Value::Array(Vec::new()));
+    assert_eq!(
+        (&last["purged"], &last["differences"]),
+        (&true.into(), &Value::Array(Vec::new())),
+        "{last}"
+    );
+    same(
+        &dump_of(legacy, "videos", "id", &columns(legacy, "videos").await).await,
+        &original,
+        "after the last",
+    );
+    assert_eq!(
+        run(directory, legacy, &["rollback", "--purge"], 0)["undone"],
+        Value::Array(Vec::new())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,18 +318,24 @@ async fn what_would_lose_something_is_refused() {
     std::fs::write(directory.join("full/notes.txt"), "mine").expect("a file");
     assert!(refusal(directory, &legacy, &["rollback", "--archive", "full"]).contains("not empty"));
     run(directory, &legacy, &["enqueue", "backfill"], 0);
-    assert!(refusal(directory, &legacy, &["rollback", "--archive", "kept"]).contains("let it finish"));
+    assert!(
+        refusal(directory, &legacy, &["rollback", "--archive", "kept"]).contains("let it finish")
+    );
     run(directory, &legacy, &["work", "--until-idle"], 0);
     assert!(refusal(directory, &legacy, &["restore", "kept"]).contains("no archive"));
 
     // What the application added since stays, and is named.
     legacy.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)").await;
-    let ran = reelshift(directory, &legacy, &["rollback", "--archive", "kept", "--purge"]).expect(1);
+    let ran =
+        reelshift(directory, &legacy, &["rollback", "--archive", "kept", "--purge"]).expect(1);
     assert!(ran.stderr.contains("table theirs (new since)"), "{}", ran.stderr);
     assert_eq!(ran.json()["purged"], false);
     let purged = reelshift(directory, &legacy, &["rollback", "--purge", "--discard"]).expect(1);
     assert_eq!(purged.json()["purged"], true);
-    assert_eq!(legacy.number("SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'reelshift%'").await, 0);
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'reelshift%'").await,
+        0
+    );
 
     // Every file is checked before anything is written.
     run(directory, &legacy, &["apply", "expand"], 0);

@@ -54,7 +54,8 @@ impl RowWriter {
     }
 
     pub(crate) fn push(&mut self, row: &Row) -> Result<()> {
-        let mut line = serde_json::to_vec(row).map_err(|error| ArchiveError::damaged(&self.path, error))?;
+        let mut line =
+            serde_json::to_vec(row).map_err(|error| ArchiveError::damaged(&self.path, error))?;
         line.push(b'\n');
         self.encoder.write_all(&line).map_err(at(&self.path))?;
         self.rows += 1;
@@ -67,7 +68,12 @@ impl RowWriter {
         let hashing = encoder.finish().map_err(at(&path))?;
         let file = hashing.inner.into_inner().map_err(|error| at(&path)(error.into_error()))?;
         file.sync_all().map_err(at(&path))?;
-        Ok(ArchivedFile { name, rows, bytes: hashing.bytes, sha256: hex::encode(hashing.digest.finish()) })
+        Ok(ArchivedFile {
+            name,
+            rows,
+            bytes: hashing.bytes,
+            sha256: hex::encode(hashing.digest.finish()),
+        })
     }
 }
 
@@ -88,7 +94,10 @@ pub(crate) fn check(path: &Path, expected: &ArchivedFile) -> Result<()> {
     if hex::encode(digest.finish()) == expected.sha256 {
         Ok(())
     } else {
-        Err(ArchiveError::damaged(path, "its SHA-256 is not the manifest's: it was changed or cut off"))
+        Err(ArchiveError::damaged(
+            path,
+            "its SHA-256 is not the manifest's: it was changed or cut off",
+        ))
     }
 }
 
@@ -117,10 +126,13 @@ impl RowReader {
             if read.map_err(|error| ArchiveError::damaged(&self.path, error))? == 0 {
                 break;
             }
-            let row: Row =
-                serde_json::from_slice(&line).map_err(|error| ArchiveError::damaged(&self.path, error))?;
+            let row: Row = serde_json::from_slice(&line)
+                .map_err(|error| ArchiveError::damaged(&self.path, error))?;
             if row.len() != self.columns {
-                return Err(ArchiveError::damaged(&self.path, "a row has another number of values than columns"));
+                return Err(ArchiveError::damaged(
+                    &self.path,
+                    "a row has another number of values than columns",
+                ));
             }
             rows.push(row);
         }

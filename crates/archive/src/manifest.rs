@@ -61,7 +61,15 @@ impl Manifest {
     #[must_use]
     pub fn new(id: Uuid, server: String, created_at: DateTime<Utc>) -> Self {
         let reelshift = env!("CARGO_PKG_VERSION").to_owned();
-        Self { format: FORMAT, id, reelshift, server, created_at, complete: false, tables: Vec::new() }
+        Self {
+            format: FORMAT,
+            id,
+            reelshift,
+            server,
+            created_at,
+            complete: false,
+            tables: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -90,7 +98,8 @@ impl Manifest {
     /// Writes it beside the old one and then in its place: it is never half there.
     pub(crate) fn save(&self, directory: &Path) -> Result<()> {
         let (new, path) = (directory.join(UNFINISHED), directory.join(NAME));
-        let mut text = serde_json::to_vec_pretty(self).map_err(|error| ArchiveError::damaged(&path, error))?;
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|error| ArchiveError::damaged(&path, error))?;
         text.push(b'\n');
         let mut file = File::create(&new).map_err(at(&new))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(at(&new))?;
@@ -137,7 +146,8 @@ pub(crate) fn file_name(table: ArchivedTable, number: usize) -> String {
 
 fn is_file_name(name: &str) -> bool {
     let of_table = |table: ArchivedTable| {
-        let number = name.strip_prefix(table.as_str())?.strip_prefix('.')?.strip_suffix(".jsonl.gz")?;
+        let number =
+            name.strip_prefix(table.as_str())?.strip_prefix('.')?.strip_suffix(".jsonl.gz")?;
         (number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(())
     };
     ArchivedTable::ALL.into_iter().any(|table| of_table(table).is_some())
@@ -184,7 +194,10 @@ impl Archive {
             for listed in &table.files {
                 let path = directory.join(&listed.name);
                 if !is_file_name(&listed.name) {
-                    return Err(ArchiveError::damaged(&path, "an archive has no file of such a name"));
+                    return Err(ArchiveError::damaged(
+                        &path,
+                        "an archive has no file of such a name",
+                    ));
                 }
                 file::check(&path, listed)?;
             }
@@ -201,7 +214,13 @@ mod tests {
     fn only_names_of_an_archive_are_touched() {
         assert!(is_file_name(&file_name(ArchivedTable::Videos, 1)));
         assert!(is_file_name("processing_error_log.123456.jsonl.gz"));
-        for other in ["videos.jsonl.gz", "videos.0000a.jsonl.gz", "../videos.00001.jsonl.gz", "notes.txt", ""] {
+        for other in [
+            "videos.jsonl.gz",
+            "videos.0000a.jsonl.gz",
+            "../videos.00001.jsonl.gz",
+            "notes.txt",
+            "",
+        ] {
             assert!(!is_file_name(other), "{other}");
         }
     }
@@ -221,7 +240,12 @@ mod tests {
             table: ArchivedTable::Videos,
             columns: vec!["id".to_owned()],
             rows: 0,
-            files: vec![ArchivedFile { name: "../x".to_owned(), rows: 0, bytes: 0, sha256: String::new() }],
+            files: vec![ArchivedFile {
+                name: "../x".to_owned(),
+                rows: 0,
+                bytes: 0,
+                sha256: String::new(),
+            }],
         });
         manifest.save(directory.path()).expect("saved");
         let said = Archive::open(directory.path()).expect_err("a file elsewhere").to_string();

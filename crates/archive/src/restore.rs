@@ -51,7 +51,9 @@ impl<'a> Checked<'a> {
         for TableManifest { table, columns, .. } in &archive.manifest.tables {
             let name = table.as_str();
             let now = store.archived_columns(*table).await?.ok_or_else(|| {
-                ArchiveError::Refused(format!("there is no table {name} to restore to: run `reelshift apply expand`"))
+                ArchiveError::Refused(format!(
+                    "there is no table {name} to restore to: run `reelshift apply expand`"
+                ))
             })?;
             if let Some(gone) = columns.iter().find(|column| !now.contains(column)) {
                 return Err(ArchiveError::Refused(format!(
@@ -87,7 +89,8 @@ pub async fn restore(
         let mut rows = 0;
         each_page(archive, table, stop, async |page| {
             restored +=
-                patiently(async || store.restore_rows(table.table, &table.columns, page).await).await?;
+                patiently(async || store.restore_rows(table.table, &table.columns, page).await)
+                    .await?;
             rows += page.len() as u64;
             report(Progress { table: table.table, rows, of: table.rows });
             Ok(())
@@ -130,7 +133,8 @@ async fn each_page(
     mut handle: impl AsyncFnMut(&[Row]) -> Result<()>,
 ) -> Result<()> {
     for file in &table.files {
-        let mut reader = RowReader::open(&archive.0.directory.join(&file.name), table.columns.len())?;
+        let mut reader =
+            RowReader::open(&archive.0.directory.join(&file.name), table.columns.len())?;
         loop {
             if stop.is_cancelled() {
                 return Err(ArchiveError::Stopped);
@@ -146,7 +150,9 @@ async fn each_page(
 }
 
 /// The same call again while the database says that it may succeed later.
-pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T> {
+pub(crate) async fn patiently<T>(
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T> {
     let mut tries = 1;
     loop {
         match call().await {

@@ -102,19 +102,23 @@ async fn write_table(
         }
         let began = Instant::now();
         let (columns, from) = (&written.columns, after.as_deref());
-        let page = patiently(async || store.archive_page(table, columns, from, PAGE_ROWS).await).await?;
+        let page =
+            patiently(async || store.archive_page(table, columns, from, PAGE_ROWS).await).await?;
         let took = began.elapsed();
         let Some(last) = page.last() else { break };
         after = Some(last[0].text().map(str::to_owned).ok_or_else(|| no_text_key(table))?);
         let writer = match &mut file {
             Some(writer) => writer,
-            none => none.insert(RowWriter::create(directory, file_name(table, written.files.len() + 1))?),
+            none => none
+                .insert(RowWriter::create(directory, file_name(table, written.files.len() + 1))?),
         };
         for row in &page {
             writer.push(row)?;
         }
         written.rows += page.len() as u64;
-        if writer.rows >= FILE_ROWS && let Some(full) = file.take() {
+        if writer.rows >= FILE_ROWS
+            && let Some(full) = file.take()
+        {
             written.files.push(full.finish()?);
         }
         report(Progress { table, rows: written.rows, of: about.max(written.rows) });

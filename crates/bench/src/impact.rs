@@ -72,7 +72,10 @@ pub async fn run(database: &str, args: &ImpactArgs) -> Result<()> {
 
     eprintln!("the specification's own statements, on a table of its own");
     let name: String = sqlx::query_scalar("SELECT DATABASE()").fetch_one(&pool).await?;
-    pool.execute(AssertSqlSafe(format!("CREATE DATABASE `{name}_specification` CHARACTER SET utf8mb4"))).await?;
+    pool.execute(AssertSqlSafe(format!(
+        "CREATE DATABASE `{name}_specification` CHARACTER SET utf8mb4"
+    )))
+    .await?;
     let database = format!("{database}_specification");
     let own = MySqlPool::connect(&database).await?;
     legacy::fill(&own, args.videos, 1).await?;

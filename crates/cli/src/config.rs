@@ -42,7 +42,9 @@ impl File {
             Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
         })?;
         if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
-            return Err(Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into());
+            return Err(
+                Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into()
+            );
         }
         Ok(file)
     }

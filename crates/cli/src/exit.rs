@@ -96,7 +96,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(_) => 1,
         None if error.is::<Usage>() => 2,
         None if error.is::<Refused>() => 4,
-        None if matches!(archive, Some(ArchiveError::Refused(_) | ArchiveError::Damaged { .. })) => 4,
+        None if matches!(
+            archive,
+            Some(ArchiveError::Refused(_) | ArchiveError::Damaged { .. })
+        ) =>
+        {
+            4
+        }
         None => 1,
     }
 }

@@ -12,7 +12,8 @@ use reelshift_plan::RunState;
 pub fn line(text: std::fmt::Arguments<'_>) {
     use std::io::{ErrorKind, Write};
     let mut out = anstream::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+    if let Err(error) = out.write_fmt(text).and_then(|()| writeln!(out)).and_then(|()| out.flush())
+    {
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::archive::decide::{CurrentVideo, decide};
-use reelshift_store::archive::{Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns};
+use reelshift_store::archive::{
+    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns,
+};
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
@@ -95,10 +97,8 @@ async fn archived_columns(
 
 /// `CAST(t.a AS CHAR), …`
 fn casts(columns: &[String], alias: &str) -> String {
-    let casts: Vec<_> = columns
-        .iter()
-        .map(|column| format!("CAST({alias}.{} AS CHAR)", quoted(column)))
-        .collect();
+    let casts: Vec<_> =
+        columns.iter().map(|column| format!("CAST({alias}.{} AS CHAR)", quoted(column))).collect();
     casts.join(", ")
 }
 
@@ -107,9 +107,7 @@ fn quoted(column: &str) -> String {
 }
 
 fn values(row: &MySqlRow, count: usize) -> error::Result<Row> {
-    (0..count)
-        .map(|column| Ok(Value::from(row.try_get::<Option<String>, _>(column)?)))
-        .collect()
+    (0..count).map(|column| Ok(Value::from(row.try_get::<Option<String>, _>(column)?))).collect()
 }
 
 async fn archive_page(
@@ -308,7 +306,9 @@ async fn link_errors(store: &MySqlStore, links: &[(String, String)]) -> error::R
     }
     let parents: Vec<_> = links.iter().map(|(_, parent)| parent.clone()).collect();
     let mut tx = store.pool.begin().await?;
-    let mut query = QueryBuilder::new("SELECT CAST(e.id AS CHAR), '' FROM processing_error_log e WHERE e.id IN ");
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(e.id AS CHAR), '' FROM processing_error_log e WHERE e.id IN ",
+    );
     id_list::push(&mut query, &parents);
     let there = pairs(&query.build().fetch_all(&mut *tx).await?)?;
     for (id, parent) in links.iter().filter(|(_, parent)| there.contains_key(parent)) {

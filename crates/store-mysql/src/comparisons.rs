@@ -68,7 +68,11 @@ macro_rules! enum_part {
             expected: concat!("'one of ", $names, "'"),
             found: concat!("s.", $column),
             differs: concat!(
-                "s.id IS NOT NULL AND COALESCE(FIND_IN_SET(s.", $column, ", '", $names, "'), 0) = 0"
+                "s.id IS NOT NULL AND COALESCE(FIND_IN_SET(s.",
+                $column,
+                ", '",
+                $names,
+                "'), 0) = 0"
             ),
         }
     };
@@ -139,11 +143,11 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         id: "v.id",
         parts: &[
             Part {
-            column: "video_processing_status",
-            expected: "'1'",
-            found: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id)",
-            differs: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
-        },
+                column: "video_processing_status",
+                expected: "'1'",
+                found: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id)",
+                differs: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
+            },
             Part {
                 column: "upload_status",
                 expected: "'completed'",

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn times_of_no_known_zone_are_named() {
         assert_eq!(not_timestamps(&[]), None);
-        let (said, _) = not_timestamps(&[("created_at", "DATETIME(6)".to_owned())]).expect("refused");
+        let (said, _) =
+            not_timestamps(&[("created_at", "DATETIME(6)".to_owned())]).expect("refused");
         assert!(said.starts_with("videos.created_at is DATETIME(6), whose time zone"), "{said}");
     }
 

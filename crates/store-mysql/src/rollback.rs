@@ -159,12 +159,14 @@ async fn record_schema_before(store: &MySqlStore) -> error::Result<()> {
     let now = schema_now(&mut transaction).await?;
     sqlx::query("DELETE FROM reelshift_schema_before").execute(&mut *transaction).await?;
     for thing in now {
-        sqlx::query("INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)")
-            .bind(thing.kind)
-            .bind(thing.name)
-            .bind(thing.definition)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)",
+        )
+        .bind(thing.kind)
+        .bind(thing.name)
+        .bind(thing.definition)
+        .execute(&mut *transaction)
+        .await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -215,9 +217,8 @@ async fn execute(
     lock_wait: u32,
 ) -> error::Result<()> {
     let mut connection = store.dedicated_connection().await?;
-    let session = format!(
-        "SET SESSION lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = 1"
-    );
+    let session =
+        format!("SET SESSION lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = 1");
     connection.execute(AssertSqlSafe(session)).await?;
     let statement = statement.replace("{ddl_options}", options);
     let executed = connection.execute(AssertSqlSafe(statement)).await;
@@ -255,7 +256,9 @@ mod tests {
     #[test]
     fn only_the_counter_is_left_out() {
         let shown = |counter: &str| {
-            format!("CREATE TABLE `a` (\n  `b` int(11) COMMENT ' AUTO_INCREMENT=7'\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4")
+            format!(
+                "CREATE TABLE `a` (\n  `b` int(11) COMMENT ' AUTO_INCREMENT=7'\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4"
+            )
         };
         assert_eq!(without_counter(&shown(" AUTO_INCREMENT=41")), shown(""));
         assert_eq!(without_counter(&shown("")), shown(""));

@@ -248,9 +248,7 @@ async fn execute_on(
 
 /// The statement with the one algorithm that always works.
 fn as_copy(statement: &str) -> String {
-    statement
-        .replace("ALGORITHM=INPLACE, LOCK=NONE", COPY)
-        .replace("ALGORITHM=INSTANT", COPY)
+    statement.replace("ALGORITHM=INPLACE, LOCK=NONE", COPY).replace("ALGORITHM=INSTANT", COPY)
 }
 
 /// A step that adds several columns is recognised by its last; any of them may be in the

@@ -31,7 +31,8 @@ pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
         let mut after: Option<String> = None;
         loop {
             let upto =
-                within(LONG, window(store, table, comparisons, after.as_deref(), &mut checks)).await?;
+                within(LONG, window(store, table, comparisons, after.as_deref(), &mut checks))
+                    .await?;
             if upto.is_none() {
                 break;
             }

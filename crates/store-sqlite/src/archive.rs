@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::archive::decide::{CurrentVideo, decide};
-use reelshift_store::archive::{Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns};
+use reelshift_store::archive::{
+    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns,
+};
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, TypeInfo, ValueRef};
@@ -57,12 +59,11 @@ async fn archived_columns(
     table: ArchivedTable,
 ) -> Outcome<Option<Vec<String>>> {
     // Generated columns are not listed.
-    let columns: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM pragma_table_info(?) ORDER BY name <> 'id', cid",
-    )
-    .bind(table.as_str())
-    .fetch_all(&store.readers)
-    .await?;
+    let columns: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM pragma_table_info(?) ORDER BY name <> 'id', cid")
+            .bind(table.as_str())
+            .fetch_all(&store.readers)
+            .await?;
     if table == ArchivedTable::Videos {
         let has_all = NEW_COLUMNS.iter().all(|new| columns.iter().any(|column| column == new));
         return Ok(has_all.then(video_columns));
@@ -166,7 +167,9 @@ async fn restore_rows(
     let silences = store.exists(&Object::Table(QUIET.to_owned())).await?;
     let mut tx = store.write().await?;
     if silences {
-        sqlx::query("INSERT INTO reelshift_quiet (reason) VALUES ('restore')").execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO reelshift_quiet (reason) VALUES ('restore')")
+            .execute(&mut *tx)
+            .await?;
     }
     let restored = match table {
         ArchivedTable::Videos => videos(&mut tx, rows).await?,
@@ -176,7 +179,9 @@ async fn restore_rows(
         }
     };
     if silences {
-        sqlx::query("DELETE FROM reelshift_quiet WHERE reason = 'restore'").execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM reelshift_quiet WHERE reason = 'restore'")
+            .execute(&mut *tx)
+            .await?;
     }
     tx.commit().await?;
     Ok(restored)
@@ -220,7 +225,13 @@ async fn current_videos(
 ) -> Outcome<HashMap<String, CurrentVideo>> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(named_columns(columns, "v."));
-    query.push(concat!(", ", workflow_state!(), ", ", mime_type!(), " FROM videos v WHERE v.id IN "));
+    query.push(concat!(
+        ", ",
+        workflow_state!(),
+        ", ",
+        mime_type!(),
+        " FROM videos v WHERE v.id IN "
+    ));
     push_ids(&mut query, ids);
     let mut current = HashMap::with_capacity(ids.len());
     for row in &query.build().fetch_all(tx).await? {
@@ -234,14 +245,22 @@ async fn current_videos(
     Ok(current)
 }
 
-async fn statuses(tx: &mut SqliteConnection, columns: &[String], rows: &[Row]) -> Outcome<Restored> {
+async fn statuses(
+    tx: &mut SqliteConnection,
+    columns: &[String],
+    rows: &[Row],
+) -> Outcome<Restored> {
     let ids = texts(columns, rows, "video_id");
-    let mut query =
-        QueryBuilder::new(concat!("SELECT v.id, ", ground_truth_status!(), " FROM videos v WHERE v.id IN "));
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT v.id, ",
+        ground_truth_status!(),
+        " FROM videos v WHERE v.id IN "
+    ));
     push_ids(&mut query, &ids);
     let truths = pairs(&mut query, tx).await?;
-    let mut query =
-        QueryBuilder::new("SELECT s.video_id, s.id FROM video_processing_status s WHERE s.video_id IN ");
+    let mut query = QueryBuilder::new(
+        "SELECT s.video_id, s.id FROM video_processing_status s WHERE s.video_id IN ",
+    );
     push_ids(&mut query, &ids);
     let present = pairs(&mut query, tx).await?;
 

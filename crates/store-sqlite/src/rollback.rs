@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::error::Outcome;
-use crate::time::{self, now};
 use crate::runs;
+use crate::time::{self, now};
 
 #[async_trait]
 impl Rollback for SqliteStore {
@@ -107,12 +107,14 @@ async fn record_schema_before(store: &SqliteStore) -> Outcome<()> {
     let now = schema_now(&mut tx).await?;
     sqlx::query("DELETE FROM reelshift_schema_before").execute(&mut *tx).await?;
     for thing in now {
-        sqlx::query("INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)")
-            .bind(thing.kind)
-            .bind(thing.name)
-            .bind(thing.definition)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO reelshift_schema_before (kind, name, definition) VALUES (?, ?, ?)",
+        )
+        .bind(thing.kind)
+        .bind(thing.name)
+        .bind(thing.definition)
+        .execute(&mut *tx)
+        .await?;
     }
     tx.commit().await?;
     Ok(())

@@ -84,7 +84,8 @@ const READ_INDEXES: &str = "SELECT lower(t.name || '.' || CASE l.\"unique\" WHEN
          || ')')
      FROM sqlite_schema t JOIN pragma_index_list(t.name) l WHERE t.type = 'table' AND l.partial = 0";
 
-const READ_FOREIGN_KEYS: &str = "SELECT lower(t.name || '.foreign key (' || f.\"from\" || ') to ' || f.\"table\"
+const READ_FOREIGN_KEYS: &str =
+    "SELECT lower(t.name || '.foreign key (' || f.\"from\" || ') to ' || f.\"table\"
          || ' (' || COALESCE(f.\"to\", 'id') || ')')
      FROM sqlite_schema t JOIN pragma_foreign_key_list(t.name) f WHERE t.type = 'table'";
 

@@ -95,7 +95,14 @@ macro_rules! outside {
     };
     // A status with a default; that of the ground truth has a check of its own.
     ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, NOT NULL) => {
-        outside!($table, $alias, $id, $column, $values, concat!(" OR ", $alias, ".", $column, " IS NULL"))
+        outside!(
+            $table,
+            $alias,
+            $id,
+            $column,
+            $values,
+            concat!(" OR ", $alias, ".", $column, " IS NULL")
+        )
     };
     ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, $or:expr) => {
         concat!(

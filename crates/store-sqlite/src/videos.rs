@@ -78,8 +78,11 @@ async fn window(
 ) -> Outcome<Option<Window>> {
     let mut reader = store.readers.acquire().await?;
     let Some(upto) = boundary(&mut reader, after, rows).await? else { return Ok(None) };
-    let mut query =
-        QueryBuilder::new(concat!("SELECT COUNT(*) FROM videos v WHERE ", needs_backfill!(), " AND "));
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT COUNT(*) FROM videos v WHERE ",
+        needs_backfill!(),
+        " AND "
+    ));
     push_after(&mut query, after);
     query.push(" AND v.id <= ").push_bind(upto.clone());
     push_filter(&mut query, filter);
@@ -93,8 +96,9 @@ async fn boundary(
     after: Option<&str>,
     rows: u32,
 ) -> Outcome<Option<String>> {
-    let mut query =
-        QueryBuilder::new("SELECT CAST(MAX(id) AS TEXT) FROM (SELECT v.id AS id FROM videos v WHERE ");
+    let mut query = QueryBuilder::new(
+        "SELECT CAST(MAX(id) AS TEXT) FROM (SELECT v.id AS id FROM videos v WHERE ",
+    );
     push_after(&mut query, after);
     query.push(" ORDER BY v.id LIMIT ").push_bind(rows).push(")");
     Ok(query.build_query_scalar().fetch_one(reader).await?)
@@ -114,7 +118,9 @@ async fn unhashed(
     let mut after = after.map(str::to_owned);
     let mut found = Vec::new();
     while found.len() < limit {
-        let Some(upto) = boundary(&mut reader, after.as_deref(), UNHASHED_WINDOW).await? else { break };
+        let Some(upto) = boundary(&mut reader, after.as_deref(), UNHASHED_WINDOW).await? else {
+            break;
+        };
         let mut query = QueryBuilder::new(concat!(
             "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
              FROM videos v WHERE ",
@@ -124,7 +130,9 @@ async fn unhashed(
         push_after(&mut query, after.as_deref());
         query.push(" AND v.id <= ").push_bind(upto.clone());
         push_filter(&mut query, filter);
-        query.push(" ORDER BY v.id LIMIT ").push_bind(i64::try_from(limit - found.len()).unwrap_or(-1));
+        query
+            .push(" ORDER BY v.id LIMIT ")
+            .push_bind(i64::try_from(limit - found.len()).unwrap_or(-1));
         found.extend(files(&mut reader, query).await?);
         after = Some(upto);
     }
@@ -135,8 +143,7 @@ async fn files(
     reader: &mut SqliteConnection,
     mut query: QueryBuilder<Sqlite>,
 ) -> Outcome<Vec<FileToHash>> {
-    let rows: Vec<(String, String, Option<i64>)> =
-        query.build_query_as().fetch_all(reader).await?;
+    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(reader).await?;
     Ok(rows
         .into_iter()
         .map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size })

@@ -228,7 +228,12 @@ pub trait Ledger {
 
     /// Takes the right to plan a run in `planning` or `sweeping`: granted when nobody has
     /// it or when its holder has not written for `timeout`. `planner` is who, for people.
-    async fn take_planning(&self, run: Uuid, planner: &str, timeout: Duration) -> Result<Option<PlannerLease>>;
+    async fn take_planning(
+        &self,
+        run: Uuid,
+        planner: &str,
+        timeout: Duration,
+    ) -> Result<Option<PlannerLease>>;
 
     /// Whether somebody holds the right to plan `run` and has written within `timeout`.
     async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool>;
@@ -238,7 +243,12 @@ pub trait Ledger {
     ///
     /// # Errors
     /// `LeaseLost` when the token is no longer the run's; nothing is added.
-    async fn add_batches(&self, lease: &PlannerLease, planned_to: Option<&str>, batches: &[NewBatch]) -> Result<()>;
+    async fn add_batches(
+        &self,
+        lease: &PlannerLease,
+        planned_to: Option<&str>,
+        batches: &[NewBatch],
+    ) -> Result<()>;
 
     /// Ends planning: `planning` becomes `running`; `sweeping` becomes `running` when it
     /// added a batch in this round, else `done`. A run that holds no batch at all is
@@ -272,7 +282,13 @@ pub trait Ledger {
     ///
     /// # Errors
     /// `LeaseLost`: the attempt was another's to end; nothing is written.
-    async fn fail_attempt(&self, lease: Lease, retry: bool, delay: Duration, error: &ErrorRecord) -> Result<BatchState>;
+    async fn fail_attempt(
+        &self,
+        lease: Lease,
+        retry: bool,
+        delay: Duration,
+        error: &ErrorRecord,
+    ) -> Result<BatchState>;
 
     /// Gives leased batches back as they are, to be claimed at once; no attempt counts.
     async fn release(&self, leases: &[Lease]) -> Result<u64>;

@@ -37,7 +37,19 @@ pub use videos::Videos;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
 pub trait Store:
-    Schema + Preflight + Ledger + Videos + Failures + Flags + VideoStatuses + Reports + Rollback + Archive + std::fmt::Debug + Send + Sync
+    Schema
+    + Preflight
+    + Ledger
+    + Videos
+    + Failures
+    + Flags
+    + VideoStatuses
+    + Reports
+    + Rollback
+    + Archive
+    + std::fmt::Debug
+    + Send
+    + Sync
 {
 }
 

@@ -37,7 +37,9 @@ impl Object {
     #[must_use]
     pub fn table(&self) -> Option<&str> {
         match self {
-            Self::Column { table, .. } | Self::ForeignKey { table, .. } | Self::Index { table, .. } => Some(table),
+            Self::Column { table, .. }
+            | Self::ForeignKey { table, .. }
+            | Self::Index { table, .. } => Some(table),
             Self::Table(_) | Self::Trigger(_) | Self::View(_) => None,
         }
     }
@@ -112,7 +114,9 @@ impl Step {
             .filter_map(|(name, up)| Some((name.strip_suffix(".up.sql")?, *up)))
             .map(|(stem, up)| {
                 Self::read(stem, up, files.get(format!("{stem}.down.sql").as_str()).copied())
-                    .unwrap_or_else(|| panic!("migrations/{stem}: bad name, header or no .down.sql"))
+                    .unwrap_or_else(|| {
+                        panic!("migrations/{stem}: bad name, header or no .down.sql")
+                    })
             })
             .collect()
     }
@@ -363,7 +367,10 @@ where
 /// under way ends here, since what it has undone is made again.
 async fn begin_expand(store: &dyn crate::Store, journal: &[JournalEntry]) -> Result<()> {
     let ledger = |entry: &JournalEntry| {
-        store.steps().iter().any(|step| step.number == entry.number && step.group == StepGroup::Ledger)
+        store
+            .steps()
+            .iter()
+            .any(|step| step.number == entry.number && step.group == StepGroup::Ledger)
     };
     if journal.iter().all(ledger) {
         store.record_schema_before().await?;

@@ -82,7 +82,12 @@ pub trait Videos {
     /// The window of the next `rows` videos after the id `after`, with how many of them
     /// match `filter` and need backfill; `None` at the end of the table. Bounded work: the
     /// filter does not choose the window.
-    async fn window(&self, after: Option<&str>, rows: u32, filter: &VideoFilter) -> Result<Option<Window>>;
+    async fn window(
+        &self,
+        after: Option<&str>,
+        rows: u32,
+        filter: &VideoFilter,
+    ) -> Result<Option<Window>>;
 
     /// One backfill chunk, in one transaction, in exactly this order: the fence's row; the
     /// ids of up to `limit` videos in `bounds` after `after` that match `filter` and need
@@ -104,7 +109,12 @@ pub trait Videos {
     /// Up to `limit` videos after the id `after`, in key order, that match `filter`, have
     /// a `file_path` that is not empty and no `file_hash`, and are not in quarantine for
     /// `hash`.
-    async fn unhashed(&self, after: Option<&str>, limit: u32, filter: &VideoFilter) -> Result<Vec<FileToHash>>;
+    async fn unhashed(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<FileToHash>>;
 
     /// Those of `ids` that still have a `file_path` and no `file_hash` and are not in
     /// quarantine for `hash`, in key order.

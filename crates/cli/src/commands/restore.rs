@@ -19,7 +19,11 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let restored = async {
         let checked = Checked::new(&*store, &archive).await?;
         let bar = context.draws().then(|| {
-            look::progress(0, "restoring", "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left")
+            look::progress(
+                0,
+                "restoring",
+                "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
+            )
         });
         let reports = reelshift_archive::restore(&*store, &checked, &context.stop, |progress| {
             if let Some(bar) = &bar {
@@ -47,7 +51,14 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
 }
 
 fn print(reports: &[RestoreReport]) {
-    let mut table = look::table(&["table", "archived", "restored", "there already", "video deleted", "superseded"]);
+    let mut table = look::table(&[
+        "table",
+        "archived",
+        "restored",
+        "there already",
+        "video deleted",
+        "superseded",
+    ]);
     for report in reports {
         let restored = &report.restored;
         table.add_row([
@@ -62,12 +73,18 @@ fn print(reports: &[RestoreReport]) {
     crate::look::say!("{table}");
     let sum = |count: fn(&RestoreReport) -> u64| reports.iter().map(count).sum::<u64>();
     let kept = [
-        (sum(|report| report.restored.kept_states), "whose state no longer agrees with the legacy columns"),
+        (
+            sum(|report| report.restored.kept_states),
+            "whose state no longer agrees with the legacy columns",
+        ),
         (sum(|report| report.restored.kept_hashes), "whose file has changed, not hashed any more"),
         (sum(|report| report.restored.kept_metadata), "whose name or path has changed"),
     ];
     for (count, which) in kept.into_iter().filter(|(count, _)| *count > 0) {
-        crate::look::say!("{} {which}: the legacy columns win", look::plural(count, "video", "videos").yellow());
+        crate::look::say!(
+            "{} {which}: the legacy columns win",
+            look::plural(count, "video", "videos").yellow()
+        );
     }
     crate::look::say!("\n{} Next: reelshift enqueue backfill", "restored.".green().bold());
 }

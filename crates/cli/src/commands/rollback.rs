@@ -155,7 +155,9 @@ fn boundary(steps: &[Step], target: RollbackTarget) -> u32 {
     let group = match target {
         RollbackTarget::Legacy => StepGroup::Ledger,
         // Backfill and rollout have no steps of their own.
-        RollbackTarget::Expand | RollbackTarget::Backfill | RollbackTarget::Rollout => StepGroup::Expand,
+        RollbackTarget::Expand | RollbackTarget::Backfill | RollbackTarget::Rollout => {
+            StepGroup::Expand
+        }
         RollbackTarget::Index => StepGroup::Index,
     };
     steps.iter().filter(|step| step.group <= group).map(|step| step.number).max().unwrap_or(0)
@@ -204,7 +206,9 @@ async fn disable_flags(store: &SharedStore, target: RollbackTarget) -> Result<us
     let stored = store.flags().await?.unwrap_or_default();
     let settings: Vec<FlagSetting> = stored
         .into_iter()
-        .filter(|stored| stored.rollout.is_on() && reelshift_plan::Flag::EMERGENCY.contains(&stored.flag))
+        .filter(|stored| {
+            stored.rollout.is_on() && reelshift_plan::Flag::EMERGENCY.contains(&stored.flag)
+        })
         .map(|stored| FlagSetting { flag: stored.flag, enabled: false, percent: None })
         .collect();
     if !settings.is_empty() {
@@ -224,8 +228,10 @@ fn conclude(context: &Context, args: &RollbackArgs, report: &Report) -> Result<O
     if found.is_empty() {
         return Ok(Outcome::Done);
     }
-    let named: Vec<_> =
-        found.iter().map(|found| format!("{} {} ({})", found.kind, found.name, word(found))).collect();
+    let named: Vec<_> = found
+        .iter()
+        .map(|found| format!("{} {} ({})", found.kind, found.name, word(found)))
+        .collect();
     let kept = if args.purge && !report.purged {
         "; reelshift's own tables were kept, `rollback --purge --discard` drops them all the same"
     } else {

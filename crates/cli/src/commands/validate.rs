@@ -43,7 +43,8 @@ pub fn print(checks: &[Check]) {
         ]);
     }
     crate::look::say!("{table}");
-    for (name, note) in checks.iter().filter_map(|check| Some((&check.name, check.note.as_ref()?))) {
+    for (name, note) in checks.iter().filter_map(|check| Some((&check.name, check.note.as_ref()?)))
+    {
         crate::look::say!("{name}: {note}");
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());

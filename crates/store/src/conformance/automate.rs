@@ -96,7 +96,10 @@ async fn one(db: &dyn Fixture, statement: &str) -> Notification {
     assert_eq!(queued.len(), 1, "{statement}: {queued:?}");
     let one = queued.remove(0);
     assert_eq!(one.room, "video_v0001");
-    assert_eq!(one.rest, [Some("pending"), Some("0"), Some("0"), None].map(|t| t.map(str::to_owned)));
+    assert_eq!(
+        one.rest,
+        [Some("pending"), Some("0"), Some("0"), None].map(|t| t.map(str::to_owned))
+    );
     one
 }
 
@@ -200,7 +203,10 @@ const PROGRESS: [(&str, Option<(&str, &str)>); 15] = [
     ("current_stage = NULL", Some(("stage_changed", "4"))),
     ("current_stage = 'inference', progress_percentage = 50", Some(("stage_changed", "4"))),
     ("error_count = 1", Some(("processing_error", "1"))),
-    ("error_count = 2, current_stage = 'x', progress_percentage = 60", Some(("processing_error", "1"))),
+    (
+        "error_count = 2, current_stage = 'x', progress_percentage = 60",
+        Some(("processing_error", "1")),
+    ),
     ("error_count = 0", None),
     ("progress_percentage = 97", Some(("progress_update", "4"))),
     ("progress_percentage = 100", None),
@@ -296,7 +302,8 @@ pub async fn a_statement_of_many_rows_queues_one_for_each(db: &dyn Fixture) {
 pub async fn what_the_fleet_writes_queues_nothing(db: &dyn Fixture) {
     let mut some = videos(6);
     for (n, video) in some.iter_mut().enumerate() {
-        video.processing_status = [Some("processing"), Some("failed"), None][n % 3].map(str::to_owned);
+        video.processing_status =
+            [Some("processing"), Some("failed"), None][n % 3].map(str::to_owned);
     }
     insert(db, &some).await;
     let store = automated(db, true).await;
@@ -315,7 +322,8 @@ pub async fn what_the_fleet_writes_queues_nothing(db: &dyn Fixture) {
     store.record_files(batch.lease, &results).await.expect("recorded");
     let queued = take(db).await;
     assert!(queued.is_empty(), "{queued:?}");
-    let counted = db.value("error_count", "FROM video_processing_status WHERE video_id = 'v0002'").await;
+    let counted =
+        db.value("error_count", "FROM video_processing_status WHERE video_id = 'v0002'").await;
     assert_eq!(counted.as_deref(), Some("1"));
     one(db, "UPDATE videos SET workflow_state = 'archived' WHERE id = 'v0001'").await;
     if !db.row_locks() {

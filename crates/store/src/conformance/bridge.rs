@@ -220,7 +220,8 @@ const BRIDGED: [&str; 6] = [
 ];
 
 async fn bridged(db: &dyn Fixture) -> Rows {
-    let tables = "FROM videos v LEFT JOIN video_processing_status s ON s.video_id = v.id ORDER BY v.id";
+    let tables =
+        "FROM videos v LEFT JOIN video_processing_status s ON s.video_id = v.id ORDER BY v.id";
     db.rows(&BRIDGED, tables).await
 }
 
@@ -232,9 +233,7 @@ fn expected(t: &Transition, in_two: bool) -> Vec<Option<String>> {
         || after.ground_truth_status() != t.old.ground_truth_status()
         || (in_two && t.new.state != after.state);
     let (status, stage) = match (t.has_status, changed) {
-        (true, true) => {
-            (Some(after.ground_truth_status()), Some(after.next_stage("extraction")))
-        }
+        (true, true) => (Some(after.ground_truth_status()), Some(after.next_stage("extraction"))),
         (true, false) => (Some(t.old.ground_truth_status()), Some("extraction")),
         (false, true) => (Some(after.ground_truth_status()), Some(after.first_stage())),
         (false, false) => (None, None),
@@ -316,7 +315,10 @@ async fn insert_all(db: &dyn Fixture, verb: &str, selected: bool) {
         .collect();
     let rest = "'2026-01-02 03:04:05', '2026-02-03 04:05:06', 'A.MKV', '/a.mkv', 'kept'";
     let source = if selected {
-        rows.iter().map(|row| format!("SELECT {row}, {rest}")).collect::<Vec<_>>().join(" UNION ALL ")
+        rows.iter()
+            .map(|row| format!("SELECT {row}, {rest}"))
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ")
     } else {
         let rows: Vec<_> = rows.iter().map(|row| format!("({row}, {rest})")).collect();
         format!("VALUES {}", rows.join(", "))
@@ -332,7 +334,8 @@ async fn insert_all(db: &dyn Fixture, verb: &str, selected: bool) {
         let after = row.after_insert();
         let mut expected = vec![Some("kept".to_owned())];
         expected.extend(after.texts());
-        expected.extend([after.ground_truth_status(), after.first_stage()].map(|t| Some(t.to_owned())));
+        expected
+            .extend([after.ground_truth_status(), after.first_stage()].map(|t| Some(t.to_owned())));
         assert_eq!(found, expected, "{verb} of {row:?}");
     }
     let mut rest = db
@@ -367,9 +370,13 @@ const INSERT_IGNORE: [&str; 2] = ["INSERT OR IGNORE", "INSERT IGNORE"];
 pub async fn every_insert_is_that_of_the_table(db: &dyn Fixture) {
     expanded(db).await;
     let ignore = INSERT_IGNORE[usize::from(db.row_locks())];
-    for (verb, selected) in
-        [("INSERT", false), ("INSERT", true), (ignore, false), ("REPLACE", false), ("REPLACE", false)]
-    {
+    for (verb, selected) in [
+        ("INSERT", false),
+        ("INSERT", true),
+        (ignore, false),
+        ("REPLACE", false),
+        ("REPLACE", false),
+    ] {
         if verb != "REPLACE" {
             db.execute("DELETE FROM videos").await;
         }
@@ -381,8 +388,12 @@ pub async fn an_insert_that_meets_its_row_keeps_it_in_step(db: &dyn Fixture) {
     let store = expanded(db).await;
     insert(db, &videos(2)).await;
     let ignore = INSERT_IGNORE[usize::from(db.row_locks())];
-    db.execute(&format!("{ignore} INTO videos (id, processing_status) VALUES ('v0001', 'failed')")).await;
-    assert_eq!(db.value("workflow_state", "FROM videos WHERE id = 'v0001'").await.as_deref(), Some("uploaded"));
+    db.execute(&format!("{ignore} INTO videos (id, processing_status) VALUES ('v0001', 'failed')"))
+        .await;
+    assert_eq!(
+        db.value("workflow_state", "FROM videos WHERE id = 'v0001'").await.as_deref(),
+        Some("uploaded")
+    );
     let conflict =
         if db.row_locks() { "ON DUPLICATE KEY UPDATE" } else { "ON CONFLICT (id) DO UPDATE SET" };
     db.execute(&format!(
@@ -390,9 +401,13 @@ pub async fn an_insert_that_meets_its_row_keeps_it_in_step(db: &dyn Fixture) {
          {conflict} processing_status = 'processing', filename = 'y.mov'"
     ))
     .await;
-    let columns = ["v.workflow_state", "s.ground_truth_status", "v.original_filename", "v.file_mime_type"];
+    let columns =
+        ["v.workflow_state", "s.ground_truth_status", "v.original_filename", "v.file_mime_type"];
     let rows = db
-        .rows(&columns, "FROM videos v JOIN video_processing_status s ON s.video_id = v.id ORDER BY v.id")
+        .rows(
+            &columns,
+            "FROM videos v JOIN video_processing_status s ON s.video_id = v.id ORDER BY v.id",
+        )
         .await;
     let expected = [
         ["processing", "generating", "y.mov", "video/quicktime"],
@@ -410,7 +425,8 @@ pub async fn metadata_follow_until_somebody_else_writes_them(db: &dyn Fixture) {
     expanded(db).await;
     insert(db, &[video(1)]).await;
     let metadata = async || {
-        let columns = ["original_filename", "file_mime_type", "storage_location", "retention_policy"];
+        let columns =
+            ["original_filename", "file_mime_type", "storage_location", "retention_policy"];
         let row = db.rows(&columns, "FROM videos").await.remove(0);
         row.into_iter().map(|text| text.unwrap_or_default()).collect::<Vec<_>>().join(" ")
     };
@@ -419,7 +435,10 @@ pub async fn metadata_follow_until_somebody_else_writes_them(db: &dyn Fixture) {
         ("filename = NULL, file_path = '/b'", " video/unknown /b standard_90_days"),
         ("filename = 'c.avi'", "c.avi video/avi /b standard_90_days"),
         ("filename = 'C.avi'", "C.avi video/avi /b standard_90_days"),
-        ("filename = 'd.avi', original_filename = 'first.avi'", "first.avi video/avi /b standard_90_days"),
+        (
+            "filename = 'd.avi', original_filename = 'first.avi'",
+            "first.avi video/avi /b standard_90_days",
+        ),
         ("filename = 'e.mkv'", "first.avi video/x-matroska /b standard_90_days"),
         ("file_mime_type = 'video/x'", "first.avi video/x /b standard_90_days"),
         ("filename = 'f.mp4', file_path = '/f'", "first.avi video/x /f standard_90_days"),

@@ -92,7 +92,8 @@ pub async fn the_view_counts_the_last_day(db: &dyn Fixture) {
 pub async fn index_and_automate_go_on_where_they_were_stopped(db: &dyn Fixture) {
     let store = expanded(db).await;
     for group in [StepGroup::Index, StepGroup::Automate] {
-        let steps: Vec<_> = store.steps().iter().filter(|step| step.group == group).cloned().collect();
+        let steps: Vec<_> =
+            store.steps().iter().filter(|step| step.group == group).cloned().collect();
         for step in &steps {
             store.journal_started(step).await.expect("the start is journaled");
             execute_step(&store, step).await;
@@ -104,8 +105,12 @@ pub async fn index_and_automate_go_on_where_they_were_stopped(db: &dyn Fixture) 
 
 pub async fn index_and_automate_are_undone_by_their_down_statements(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let tables =
-        ["videos", "video_processing_status", "realtime_notification_queue", "processing_error_log"];
+    let tables = [
+        "videos",
+        "video_processing_status",
+        "realtime_notification_queue",
+        "processing_error_log",
+    ];
     let indexes = async || {
         let mut all = Vec::new();
         for table in tables {
@@ -123,7 +128,11 @@ pub async fn index_and_automate_are_undone_by_their_down_statements(db: &dyn Fix
     }
     for step in steps.iter().rev() {
         undo_step(&store, step).await;
-        assert!(!store.exists(&step.creates).await.expect("the schema is read"), "{}", step.creates);
+        assert!(
+            !store.exists(&step.creates).await.expect("the schema is read"),
+            "{}",
+            step.creates
+        );
     }
     assert_eq!(indexes().await, before);
 }

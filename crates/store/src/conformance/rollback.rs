@@ -19,7 +19,9 @@ const ERROR_COLUMNS: &str =
     "(id, video_id, processing_stage, error_type, error_message, parent_error_id, created_at)";
 
 async fn apply_all(store: &SharedStore) {
-    schema::apply(store.as_ref(), &ALL, |_, _| {}, tokio::time::sleep).await.expect("all is applied");
+    schema::apply(store.as_ref(), &ALL, |_, _| {}, tokio::time::sleep)
+        .await
+        .expect("all is applied");
 }
 
 async fn undo(store: &SharedStore, last: u32) -> Result<Vec<UndoOutcome>> {
@@ -62,7 +64,10 @@ pub async fn undoing_brings_the_schema_of_before_back(db: &dyn Fixture) {
     let store = db.store().await;
     let before = now(&store).await;
     let kinds: Vec<&str> = before.iter().map(|thing| thing.kind.as_str()).collect();
-    assert!(["table", "view", "trigger", "index"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    assert!(
+        ["table", "view", "trigger", "index"].iter().all(|kind| kinds.contains(kind)),
+        "{kinds:?}"
+    );
     let rows = db.contents("videos").await;
     apply_all(&store).await;
     assert_eq!(store.schema_before().await.expect("it is recorded").as_ref(), Some(&before));
@@ -77,7 +82,11 @@ pub async fn undoing_brings_the_schema_of_before_back(db: &dyn Fixture) {
     undo(&store, 0).await.expect("everything is undone");
     assert_eq!(differences(&before, &now(&store).await), []);
     for step in store.steps() {
-        assert!(!store.exists(&step.creates).await.expect("the schema is read"), "{}", step.creates);
+        assert!(
+            !store.exists(&step.creates).await.expect("the schema is read"),
+            "{}",
+            step.creates
+        );
     }
     assert_eq!(undo(&store, 0).await.expect("nothing is left"), []);
 }
@@ -103,7 +112,8 @@ pub async fn a_death_before_any_statement_is_made_up_for(db: &dyn Fixture) {
         if step.number > store.steps()[0].number {
             store.journal_undoing(step).await.expect("journaled");
         }
-        let outcomes = undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
+        let outcomes =
+            undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
         assert_eq!(outcomes, [UndoOutcome::Undone], "{}", step.name);
     }
     assert_eq!(now(&store).await, before);
@@ -119,7 +129,8 @@ pub async fn a_death_after_any_statement_is_made_up_for(db: &dyn Fixture) {
             store.journal_undoing(step).await.expect("journaled");
         }
         store.undo_step(step).await.expect("undone");
-        let outcomes = undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
+        let outcomes =
+            undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
         let expected: &[_] = if is_journal { &[] } else { &[UndoOutcome::FoundUndone] };
         assert_eq!(outcomes, expected, "{}", step.name);
     }
@@ -195,7 +206,10 @@ pub async fn a_rollback_is_recorded(db: &dyn Fixture) {
     let id = Uuid::new_v4();
     store.begin_rollback(id, Some("/backup/a b"), "ops@host").await.expect("it begins");
     let open = store.open_rollback().await.expect("it is read").expect("it is open");
-    assert_eq!((open.id, open.directory.as_deref(), open.undoing), (id, Some("/backup/a b"), false));
+    assert_eq!(
+        (open.id, open.directory.as_deref(), open.undoing),
+        (id, Some("/backup/a b"), false)
+    );
     assert_eq!(open.started_by, "ops@host");
     store.move_rollback(RollbackState::Undoing).await.expect("it moves on");
     assert!(store.open_rollback().await.expect("it is read").expect("it is open").undoing);
@@ -214,7 +228,8 @@ async fn archive(store: &SharedStore, limit: u32) -> Archived {
         let mut rows: Vec<Row> = Vec::new();
         loop {
             let after = rows.last().and_then(|row| row[0].text().map(str::to_owned));
-            let page = store.archive_page(table, &columns, after.as_deref(), limit).await.expect("a page");
+            let page =
+                store.archive_page(table, &columns, after.as_deref(), limit).await.expect("a page");
             assert!(page.len() <= limit as usize);
             if page.is_empty() {
                 break;
@@ -267,7 +282,10 @@ async fn fill(db: &dyn Fixture) {
          retention_policy = 'for ever', compliance_tags = '[\"a\"]', updated_at = updated_at WHERE id > 'v0004'",
     )
     .await;
-    db.execute("UPDATE videos SET file_hash = 'abc', updated_at = updated_at WHERE file_path IS NOT NULL").await;
+    db.execute(
+        "UPDATE videos SET file_hash = 'abc', updated_at = updated_at WHERE file_path IS NOT NULL",
+    )
+    .await;
     db.execute("DELETE FROM video_processing_status").await;
     db.execute(
         "INSERT INTO video_processing_status (id, video_id, ground_truth_status, current_stage, progress_percentage, \
@@ -350,23 +368,33 @@ pub async fn where_a_row_changed_the_legacy_columns_win(db: &dyn Fixture) {
     )
     .await;
     let restored = restore(&store, &archived).await;
-    let counts: Vec<_> =
-        restored.iter().map(|sum| (sum.restored + sum.present, sum.deleted, sum.superseded)).collect();
+    let counts: Vec<_> = restored
+        .iter()
+        .map(|sum| (sum.restored + sum.present, sum.deleted, sum.superseded))
+        .collect();
     assert_eq!(counts, [(19, 1, 0), (18, 1, 1), (20, 0, 0), (8, 1, 0)], "{restored:?}");
     let videos = restored[0];
     assert_eq!((videos.kept_states, videos.kept_hashes), (1, 2), "{videos:?}");
-    let column = async |column: &str, id: &str| db.value(column, &format!("FROM videos WHERE id = '{id}'")).await;
+    let column = async |column: &str, id: &str| {
+        db.value(column, &format!("FROM videos WHERE id = '{id}'")).await
+    };
     assert_ne!(column("workflow_state", "v0005").await.as_deref(), Some("validating"));
     assert_eq!(column("ml_model_version", "v0005").await.as_deref(), Some("é 'x'"));
     assert_eq!(column("file_hash", "v0001").await, None);
     assert_eq!(column("file_hash", "v0002").await, None);
     assert_eq!(column("file_hash", "v0003").await.as_deref(), Some("abc"));
     assert_eq!(column("file_path", "v0001").await.as_deref(), Some("/other"));
-    let status = async |id: &str| db.rows(&["id"], &format!("FROM video_processing_status WHERE video_id = '{id}'")).await;
+    let status = async |id: &str| {
+        db.rows(&["id"], &format!("FROM video_processing_status WHERE video_id = '{id}'")).await
+    };
     assert_eq!(status("v0003").await, [[Some("s-v0003".to_owned())]], "the restored row wins");
-    let kept = db.value("last_error_message", "FROM video_processing_status WHERE id = 's-v0006'").await;
+    let kept =
+        db.value("last_error_message", "FROM video_processing_status WHERE id = 's-v0006'").await;
     assert_eq!(kept.as_deref(), Some("newer"), "the same row is left as it is");
-    assert!(!status("v0005").await.contains(&vec![Some("s-v0005".to_owned())]), "it says something else");
+    assert!(
+        !status("v0005").await.contains(&vec![Some("s-v0005".to_owned())]),
+        "it says something else"
+    );
     assert_eq!(db.count("FROM processing_error_log WHERE video_id = 'v0004'").await, 0);
     let orphan = db.value("parent_error_id", "FROM processing_error_log WHERE id = 'e5'").await;
     assert_eq!(orphan, None, "its parent was the deleted video's");

@@ -245,7 +245,8 @@ pub async fn each_corruption_is_found_by_its_check_alone(db: &dyn Fixture) {
         // What makes the two states disagree with the legacy columns can make them disagree
         // with each other too.
         let others = |check: &&Check| {
-            !check.name.contains(word) && check.name != "state_consistency"
+            !check.name.contains(word)
+                && check.name != "state_consistency"
                 && !(check.name == "enum_values" && sql.contains("ground_truth_status = NULL"))
         };
         for check in checks.iter().filter(others) {
@@ -400,7 +401,8 @@ pub async fn inconsistent_states_are_found(db: &dyn Fixture) {
         ("v0003", "failed", "pending"),
         ("v0004", "processing", "failed"),
     ] {
-        db.execute(&format!("UPDATE videos SET workflow_state = '{state}' WHERE id = '{video}'")).await;
+        db.execute(&format!("UPDATE videos SET workflow_state = '{state}' WHERE id = '{video}'"))
+            .await;
         db.execute(&format!(
             "UPDATE video_processing_status SET ground_truth_status = '{truth}' WHERE video_id = '{video}'"
         ))
@@ -432,7 +434,10 @@ pub async fn query_plans_after_index_are_no_difference(db: &dyn Fixture) {
         .await
         .expect("index is applied");
     for (name, verdict) in plans(&store).await {
-        assert!([CheckVerdict::Ok, CheckVerdict::Warning].contains(&verdict), "{name}: {verdict:?}");
+        assert!(
+            [CheckVerdict::Ok, CheckVerdict::Warning].contains(&verdict),
+            "{name}: {verdict:?}"
+        );
     }
     for index in ["idx_video_workflow_state", "idx_video_workflow_updated"] {
         let on = if db.row_locks() { " ON videos" } else { "" };

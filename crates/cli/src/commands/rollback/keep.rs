@@ -57,7 +57,9 @@ fn goes_on(open: &OpenRollback, args: &RollbackArgs) -> Result<()> {
         };
     };
     let elsewhere = || {
-        Refused(format!("the rollback of {began} began with --archive {directory}: go on with that directory"))
+        Refused(format!(
+            "the rollback of {began} began with --archive {directory}: go on with that directory"
+        ))
     };
     let given = args.archive.as_deref().ok_or_else(elsewhere)?;
     match reelshift_archive::prepare(given, Some(open.id)) {
@@ -77,28 +79,37 @@ async fn archive(
     let rollback = match open {
         Some(open) if open.directory.as_deref() == Some(&shown) => open,
         Some(_) if matches!(prepared, Prepared::Ours { .. }) => {
-            return Err(Refused(format!("{shown} was moved while its rollback was under way: name an empty directory"))
-                .into());
+            return Err(Refused(format!(
+                "{shown} was moved while its rollback was under way: name an empty directory"
+            ))
+            .into());
         }
         _ => {
             store.move_rollback(RollbackState::Abandoned).await?;
             store.begin_rollback(Uuid::new_v4(), Some(&shown), &who()).await?;
             store.open_rollback().await?.ok_or_else(|| {
-                Refused("another operator has ended this rollback: see `reelshift status`".to_owned())
+                Refused(
+                    "another operator has ended this rollback: see `reelshift status`".to_owned(),
+                )
             })?
         }
     };
     let bar = context.draws().then(|| {
-        look::progress(0, "archiving", "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left")
+        look::progress(
+            0,
+            "archiving",
+            "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
+        )
     });
-    let manifest = reelshift_archive::write(&**store, directory, &rollback, &context.stop, |progress| {
-        if let Some(bar) = &bar {
-            bar.set_message(progress.table.as_str());
-            bar.set_length(progress.of);
-            bar.set_position(progress.rows);
-        }
-    })
-    .await?;
+    let manifest =
+        reelshift_archive::write(&**store, directory, &rollback, &context.stop, |progress| {
+            if let Some(bar) = &bar {
+                bar.set_message(progress.table.as_str());
+                bar.set_length(progress.of);
+                bar.set_position(progress.rows);
+            }
+        })
+        .await?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
