@@ -81,7 +81,8 @@ impl Legacy {
     }
 
     pub async fn execute(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql.to_owned()))
+        // Raw: some statements cannot be prepared on every server.
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&self.pool)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));

@@ -142,7 +142,12 @@ async fn the_same_plan_twice_adds_nothing() {
     let third = run(dir.path(), &legacy, &["enqueue", "backfill"], 0);
     assert_eq!((&third["batches_added"], &third["run"]["state"]), (&0.into(), &"done".into()));
     // A row that fell out of agreement is found, and only it.
-    legacy.execute("UPDATE videos SET workflow_state = NULL WHERE filename LIKE 'video 7.%'").await;
+    legacy
+        .execute(
+            "DELETE FROM video_processing_status WHERE video_id IN
+             (SELECT id FROM videos WHERE filename LIKE 'video 7.%')",
+        )
+        .await;
     run(dir.path(), &legacy, &["validate"], 3);
     let fourth = run(dir.path(), &legacy, &["enqueue", "backfill"], 0);
     assert_eq!((&fourth["rows_added"], &fourth["batches_added"]), (&1.into(), &1.into()));

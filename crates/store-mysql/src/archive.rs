@@ -82,7 +82,8 @@ async fn archived_columns(
     // Generated columns of the application's are derived anew.
     let columns: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND EXTRA NOT LIKE '%GENERATED%' \
+         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
+         AND COALESCE(GENERATION_EXPRESSION, '') = '' \
          ORDER BY COLUMN_NAME <> 'id', ORDINAL_POSITION",
     )
     .bind(table.as_str())
