@@ -116,11 +116,20 @@ pub fn state(value: RunState) -> String {
     }
 }
 
-/// The style of every progress bar. `what` names the unit; bytes are shown as bytes.
+/// A progress bar in the style of all of them.
 pub fn progress(total: u64, label: &str, template: &str) -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new(total);
+    dress(indicatif::ProgressBar::new(total), label, template)
+}
+
+/// Gives `bar` the style of all of them; `{rate}` in the template is units per second.
+/// A bar of several is added to them first, else it is drawn once by itself.
+pub fn dress(bar: indicatif::ProgressBar, label: &str, template: &str) -> indicatif::ProgressBar {
     let style = indicatif::ProgressStyle::with_template(template)
         .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())
+        .with_key("rate", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            // A bar has nobody to tell that it could not be drawn.
+            write!(out, "{}/s", float_count(state.per_sec())).unwrap_or_default();
+        })
         .progress_chars("=> ");
     bar.set_style(style);
     bar.set_prefix(label.to_owned());

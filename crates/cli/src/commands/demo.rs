@@ -208,16 +208,16 @@ fn start_worker(url: &str, media: &Path, log: &Path) -> Result<Child> {
 /// Draws the runs' progress until every worker has found nothing left to do.
 async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) -> Result<()> {
     let bars = MultiProgress::new();
-    let rows = bars.add(look::progress(
-        0,
+    let rows = look::dress(
+        bars.add(indicatif::ProgressBar::new(0)),
         "backfill",
-        "   {prefix:<9} [{bar:40.cyan}] {human_pos} of {human_len} rows  {per_sec}",
-    ));
-    let bytes = bars.add(look::progress(
-        0,
+        "   {prefix:<9} [{bar:40.cyan}] {human_pos} of {human_len} rows  {rate}",
+    );
+    let bytes = look::dress(
+        bars.add(indicatif::ProgressBar::new(0)),
         "hash",
         "   {prefix:<9} [{bar:40.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
-    ));
+    );
     let draw = |snapshot: &Snapshot| {
         for report in &snapshot.runs {
             let (done, total) = status::progress(report);
@@ -306,7 +306,12 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
             "\n   {}",
             "What failed, and why (some files are missing or bad on purpose):".bold()
         );
-        for line in group_table(&snapshot.errors).lines() {
+        let mut table = group_table(&snapshot.errors);
+        if let Some(width) = table.width() {
+            // The demo's lines are indented.
+            table.set_width(width.saturating_sub(3));
+        }
+        for line in table.lines() {
             anstream::eprintln!("   {line}");
         }
     }

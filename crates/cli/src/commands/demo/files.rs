@@ -139,7 +139,7 @@ fn video(
     };
     let file_size = match index % 500 {
         250 => None,
-        251 => Some(i64::from(i32::MAX)),
+        251 => i64::try_from(size / 2).ok(),
         _ => i64::try_from(size).ok(),
     };
     Ok(DemoVideo {
