@@ -19,6 +19,7 @@ pub mod report;
 pub mod rollback;
 pub mod schema;
 pub mod status;
+pub mod structure;
 pub mod videos;
 
 use std::sync::Arc;
