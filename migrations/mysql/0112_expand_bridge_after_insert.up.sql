@@ -1,6 +1,6 @@
 -- creates: trigger tr_reelshift_bridge_after_insert
 CREATE TRIGGER tr_reelshift_bridge_after_insert
-AFTER INSERT ON videos FOR EACH ROW
+AFTER INSERT ON videos FOR EACH ROW{before_others}
 BEGIN
     -- 1 uploaded, 2 processing, 3 completed, 4 failed.
     DECLARE legacy INT DEFAULT CASE

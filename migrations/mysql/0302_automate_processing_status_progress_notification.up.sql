@@ -10,7 +10,8 @@ BEGIN
         -- A session's own variable goes before the stored flag.
         IF COALESCE(
             @enable_realtime_notifications,
-            (SELECT enabled FROM reelshift_flags WHERE name = 'realtime_notifications'),
+            (SELECT enabled AND CRC32(CONVERT(NEW.video_id USING utf8mb4)) % 100 < rollout_percent
+                FROM reelshift_flags WHERE name = 'realtime_notifications'),
             0
         ) = 1 THEN
             INSERT INTO realtime_notification_queue

@@ -78,6 +78,6 @@ BEGIN
         datetime('now', '+1 hour')
     FROM reelshift_quiet q
     WHERE q.reason = 'sync'
-        AND EXISTS (SELECT 1 FROM reelshift_flags WHERE name = 'realtime_notifications' AND enabled = 1);
+        AND EXISTS (SELECT 1 FROM reelshift_flags WHERE name = 'realtime_notifications' AND enabled = 1 AND rollout_percent > 0);
     DELETE FROM reelshift_quiet WHERE reason = 'sync';
 END;

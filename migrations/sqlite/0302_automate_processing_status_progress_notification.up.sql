@@ -7,7 +7,7 @@ WHEN (
         OR ROUND(COALESCE(NEW.progress_percentage, 0) - COALESCE(OLD.progress_percentage, 0), 2) >= 5
     )
     AND NOT EXISTS (SELECT 1 FROM reelshift_quiet)
-    AND EXISTS (SELECT 1 FROM reelshift_flags WHERE name = 'realtime_notifications' AND enabled = 1)
+    AND EXISTS (SELECT 1 FROM reelshift_flags WHERE name = 'realtime_notifications' AND enabled = 1 AND rollout_percent > 0)
 BEGIN
     INSERT INTO realtime_notification_queue (id, event_type, priority, room_name, event_data, expires_at)
     VALUES (

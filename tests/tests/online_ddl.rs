@@ -162,3 +162,70 @@ async fn a_table_is_copied_only_where_that_is_allowed() {
     );
     legacy.drop_database().await;
 }
+
+/// What an application prepares once and executes for as long as its connection lives.
+const PREPARED: [&str; 5] = [
+    "INSERT INTO videos (id, filename, processing_status) VALUES (?, 'new.mp4', 'pending')",
+    "UPDATE videos SET processing_status = 'processing' WHERE id = ?",
+    "INSERT INTO videos (id, filename) VALUES (?, 'again.mp4') \
+     ON DUPLICATE KEY UPDATE processing_status = 'completed'",
+    "SELECT COUNT(*) FROM videos WHERE id = ?",
+    "DELETE FROM videos WHERE id = ?",
+];
+
+/// The driver prepares each statement at its first use on a connection, and keeps it.
+async fn execute_prepared(connection: &mut MySqlConnection, during: &str) {
+    for statement in PREPARED {
+        sqlx::query(statement).bind("prepared").execute(&mut *connection).await.unwrap_or_else(
+            |error| panic!("a prepared statement fails {during}: {statement}: {error}"),
+        );
+    }
+}
+
+async fn prepared_statements_survive(own_triggers: bool) {
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(50).await;
+    if own_triggers {
+        legacy.execute("CREATE TABLE audit (id INT AUTO_INCREMENT PRIMARY KEY)").await;
+        for event in ["INSERT", "UPDATE", "DELETE"] {
+            legacy
+                .execute(&format!(
+                    "CREATE TRIGGER audit_{event} AFTER {event} ON videos FOR EACH ROW \
+                     INSERT INTO audit () VALUES ()"
+                ))
+                .await;
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut connections = Vec::new();
+    let phases: [&[&str]; 5] = [
+        &["apply", "expand"],
+        &["apply", "index"],
+        &["apply", "automate"],
+        &["rollback", "--to", "rollout"],
+        &["rollback", "--discard", "--purge"],
+    ];
+    for phase in phases {
+        // Statements as old as each phase: some know its triggers, some do not.
+        let mut connection = MySqlConnection::connect(&legacy.url).await.expect("a connection");
+        execute_prepared(&mut connection, "when it is new").await;
+        connections.push(connection);
+        // The server's clock of triggers has steps of 10 ms.
+        sleep(Duration::from_millis(20)).await;
+        Reelshift::new(dir.path(), phase).database(&legacy.url).run().ok();
+        for connection in &mut connections {
+            execute_prepared(connection, &format!("after {phase:?}")).await;
+        }
+    }
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_prepared_before_a_phase_go_on() {
+    prepared_statements_survive(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_prepared_before_a_phase_go_on_beside_triggers_of_the_platform() {
+    prepared_statements_survive(true).await;
+}

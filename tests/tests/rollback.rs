@@ -1,5 +1,7 @@
 //! Going back and coming back, as an operator does it, while the application writes.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -298,6 +300,96 @@ async fn a_killed_rollback_is_completed_on_mariadb() {
     let directory = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::mariadb().await;
     killed_all_the_way(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+/// Runs `arguments` until they end by themselves, each time killed as soon as a step that
+/// was not complete before is reported; the numbers of those steps.
+fn killed_after_each_step(
+    directory: &Path,
+    legacy: &Legacy,
+    arguments: &[&str],
+    killed_after: &mut BTreeSet<String>,
+) {
+    for _ in 0..200 {
+        let mut child = Reelshift::new(directory, arguments).database(&legacy.url).start_reading();
+        let lines = BufReader::new(child.stdout.take().expect("its output is read")).lines();
+        let step = lines.map_while(Result::ok).find(|line| {
+            line.starts_with(|first: char| first.is_ascii_digit()) && !line.ends_with("done before")
+        });
+        let Some(step) = step else {
+            assert_eq!(child.wait().expect("it ends").code(), Some(0), "{arguments:?}");
+            return;
+        };
+        child.kill().expect("it is killed");
+        child.wait().expect("it is dead");
+        killed_after.extend(step.split(' ').next().map(str::to_owned));
+    }
+    panic!("{arguments:?} never came to its end");
+}
+
+/// Kills apply and rollback after each of their steps, going there and back until there is
+/// no step left after which nobody was killed.
+async fn killed_after_every_step(directory: &Path, legacy: &Legacy) {
+    platform(directory, legacy).await;
+    let all: BTreeSet<String> = {
+        run(directory, legacy, &["apply", "expand"], 0);
+        run(directory, legacy, &["apply", "index"], 0);
+        run(directory, legacy, &["apply", "automate"], 0);
+        let steps = legacy.rows("SELECT number + 0 FROM reelshift_schema_steps").await;
+        steps.iter().map(|row| format!("{:04}", row.get::<i64, _>(0))).collect()
+    };
+    let complete = schema(legacy).await;
+    run(directory, legacy, &["rollback", "--discard", "--purge"], 0);
+    let original = schema(legacy).await;
+    let (mut up, mut down) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..5 {
+        for phase in ["expand", "index", "automate"] {
+            killed_after_each_step(directory, legacy, &["apply", phase], &mut up);
+        }
+        assert_eq!(schema(legacy).await, complete, "after kills on the way there");
+        let back = ["rollback", "--discard", "--purge"];
+        killed_after_each_step(directory, legacy, &back, &mut down);
+        assert_eq!(schema(legacy).await, original, "after kills on the way back");
+        if up == all && down == all {
+            return;
+        }
+    }
+    let missed = |seen: &BTreeSet<String>| all.difference(seen).cloned().collect::<Vec<_>>();
+    panic!("never killed after {:?} there and {:?} back", missed(&up), missed(&down));
+}
+
+/// Every object of the schema with its definition.
+async fn schema(legacy: &Legacy) -> Vec<String> {
+    let sql = if legacy.url.starts_with("sqlite") {
+        "SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_schema ORDER BY 1"
+    } else {
+        "SELECT CAST(line AS CHAR(2000)) FROM ( \
+           SELECT CONCAT_WS(' ', 'column', TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, COLUMN_TYPE, \
+             COLUMN_DEFAULT, IS_NULLABLE) AS line \
+           FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
+           UNION ALL SELECT CONCAT_WS(' ', 'index', TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX, COLUMN_NAME, \
+             NON_UNIQUE) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() \
+           UNION ALL SELECT CONCAT_WS(' ', 'trigger', TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, \
+             SHA2(ACTION_STATEMENT, 256)) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
+           UNION ALL SELECT CONCAT_WS(' ', 'key', TABLE_NAME, CONSTRAINT_NAME, CONSTRAINT_TYPE) \
+           FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()) lines \
+         ORDER BY line"
+    };
+    legacy.rows(sql).await.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_any_step_changes_nothing_on_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    killed_after_every_step(directory.path(), &Legacy::sqlite(directory.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_after_any_step_changes_nothing_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    killed_after_every_step(directory.path(), &legacy).await;
     legacy.drop_database().await;
 }
 

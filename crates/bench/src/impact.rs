@@ -16,6 +16,9 @@ use crate::process::Process;
 /// `;;` ends each statement.
 const SPECIFICATION: &str = include_str!("specification.sql");
 
+/// Statements that were prepared before a phase are executed after it, too.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub struct ImpactArgs {
     #[arg(long, default_value_t = 500_000)]
@@ -25,6 +28,9 @@ pub struct ImpactArgs {
     /// Seconds of load with nothing else going on
     #[arg(long, default_value_t = 30)]
     idle: u64,
+    /// Worker processes during the backfill
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,23 +57,29 @@ pub async fn run(database: &str, args: &ImpactArgs) -> Result<()> {
     application.take("warming up")?;
     tokio::time::sleep(Duration::from_secs(args.idle)).await;
     reelshift.push(say(application.take("idle")?));
-    let phases: [(&str, &[&[&str]]); 4] = [
+    let archive = tempfile::tempdir()?;
+    let archive = archive.path().to_string_lossy();
+    let phases: [(&str, &[&[&str]]); 5] = [
         ("expand", &[&["apply", "expand"]]),
         ("backfill", &[&["enqueue", "backfill"], &["work", "--until-idle"]]),
         ("index", &[&["apply", "index"]]),
         ("automate", &[&["apply", "automate"]]),
+        ("rollback", &[&["validate"], &["rollback", "--archive", &archive, "--yes"]]),
     ];
     for (phase, commands) in phases {
         for command in commands {
-            Process::start(database, command)?.finish().await?;
+            let workers = if command[0] == "work" { args.workers } else { 1 };
+            let processes: Result<Vec<_>> =
+                (0..workers).map(|_| Process::start(database, command)).collect();
+            for process in processes? {
+                process.finish().await.with_context(|| format!("reelshift {command:?}"))?;
+            }
         }
+        // What a phase leaves behind is part of it.
+        tokio::time::sleep(AFTERWARDS).await;
         reelshift.push(say(application.take(phase)?));
     }
     application.stop().await?;
-    Process::start(database, &["validate"])?
-        .finish()
-        .await
-        .context("validation found a difference")?;
     let unchanged = untouched_digest(&pool).await? == before;
 
     eprintln!("the specification's own statements, on a table of its own");

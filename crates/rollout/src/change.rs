@@ -22,7 +22,7 @@ pub enum FlagRequest {
     Disable(Flag),
     /// On for this percentage of the videos, 0 to 100; 0 is off.
     Rollout(Flag, u8),
-    /// Off with everything that changes what the platform's users see, in one transaction.
+    /// Off with everything that changes what the platform's users see.
     EmergencyDisable,
 }
 
@@ -48,8 +48,12 @@ impl FlagRequest {
     }
 }
 
-/// Does what `request` asks, in one transaction, recorded as done by `by`. Flags that were
-/// not stored yet are stored before, so that the record says what they were.
+/// Does what `request` asks, recorded as done by `by`. Flags that were not stored yet are
+/// stored before, so that the record says what they were.
+///
+/// The flag that triggers read is changed last, in a transaction of its own: where the
+/// binary log is MIXED, an application's REPEATABLE READ transaction locks that row until
+/// it ends, and what the other flags switch off must not wait for it.
 ///
 /// # Errors
 /// `Invalid` for a percentage above 100; otherwise as the store.
@@ -59,9 +63,25 @@ pub async fn change(
     initial: InitialFlags,
     by: &str,
 ) -> Result<Vec<FlagChange>> {
+    let settings = request.settings();
+    let (of_triggers, of_readers): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|setting| setting.flag == Flag::RealtimeNotifications);
+    patiently(async || initialise(store, initial, by).await).await?;
+    let mut changes = Vec::with_capacity(settings.len());
+    for settings in [of_readers, of_triggers] {
+        if !settings.is_empty() {
+            let change = async || store.set_flags(request.action(), &settings, by).await;
+            changes.extend(patiently(change).await?);
+        }
+    }
+    changes.sort_by_key(|change| settings.iter().position(|setting| setting.flag == change.flag));
+    Ok(changes)
+}
+
+async fn patiently<T>(change: impl AsyncFn() -> Result<T>) -> Result<T> {
     let mut tried = 0;
     loop {
-        match try_change(store, request, initial, by).await {
+        match change().await {
             Err(StoreError::Locked { message, .. }) if tried < TRIES => {
                 tracing::debug!(message, "flags are locked, trying again");
                 tried += 1;
@@ -70,14 +90,4 @@ pub async fn change(
             other => return other,
         }
     }
-}
-
-async fn try_change(
-    store: &dyn Flags,
-    request: FlagRequest,
-    initial: InitialFlags,
-    by: &str,
-) -> Result<Vec<FlagChange>> {
-    initialise(store, initial, by).await?;
-    store.set_flags(request.action(), &request.settings(), by).await
 }

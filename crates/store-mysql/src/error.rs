@@ -55,6 +55,12 @@ impl Error {
         self.number() == Some(1062)
     }
 
+    /// Whether another transaction holds the lock that this statement waited for, or did
+    /// not wait for.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.number(), Some(1205 | 3572))
+    }
+
     /// Whether this user may not do or see that.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.number(), Some(1044 | 1045 | 1142 | 1143 | 1227 | 1370))

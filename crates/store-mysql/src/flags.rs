@@ -1,17 +1,23 @@
 //! The feature flags: `reelshift_flags` and their history `reelshift_flag_changes`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::Result;
 use reelshift_store::flags::{FlagChange, FlagSetting, Flags, StoredFlag, check_settings};
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::error::{self, Error};
 use crate::runs::cut;
+
+/// Looks at a locked flag, this far apart: a second in all, in which short transactions end.
+const LOOKS: u32 = 66;
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
 /// The length of `updated_by` and `changed_by`.
 const BY_CHARACTERS: usize = 255;
@@ -131,13 +137,7 @@ async fn set(
     let mut transaction = store.pool.begin().await?;
     let at = now(&mut transaction).await?;
     for setting in in_lock_order(settings, |setting| setting.flag) {
-        let previous = sqlx::query(
-            "SELECT enabled, rollout_percent FROM reelshift_flags WHERE name = ? FOR UPDATE",
-        )
-        .bind(setting.flag.as_str())
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let previous = previous.as_ref().map(rollout).transpose()?;
+        let previous = lock_flag(&mut transaction, setting.flag).await?;
         let kept = previous.map_or(100, |previous| previous.percent);
         let rollout =
             Rollout { enabled: setting.enabled, percent: setting.percent.unwrap_or(kept) };
@@ -163,6 +163,29 @@ async fn set(
     transaction.commit().await?;
     changes.sort_by_key(|change| settings.iter().position(|setting| setting.flag == change.flag));
     Ok(changes)
+}
+
+/// Locks a flag's row and reads it. Whoever waits for a row makes those wait who come
+/// after, and a trigger may read this one in the middle of an application's write: so it
+/// looks again and again first, and waits only where the row is never free.
+async fn lock_flag(connection: &mut MySqlConnection, flag: Flag) -> error::Result<Option<Rollout>> {
+    let lock = "SELECT enabled, rollout_percent FROM reelshift_flags WHERE name = ? FOR UPDATE";
+    let look = format!("{lock} NOWAIT");
+    for attempt in 0..=LOOKS {
+        let sql = if attempt < LOOKS { look.as_str() } else { lock };
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(flag.as_str())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(Error::from);
+        match row {
+            Err(error) if error.is_locked() && attempt < LOOKS => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            row => return row?.as_ref().map(rollout).transpose(),
+        }
+    }
+    Ok(None)
 }
 
 /// One order for everybody, so that two operators wait for each other and do not deadlock.

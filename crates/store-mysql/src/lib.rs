@@ -36,6 +36,7 @@ mod schema;
 mod server;
 mod status;
 mod structure;
+mod triggers;
 mod validate;
 mod videos;
 mod workers;

@@ -7,10 +7,13 @@ use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::legacy::VideosTable;
 use crate::schema::render;
+use crate::triggers;
 
 pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>> {
-    let videos = VideosTable::read(&mut *store.pool.acquire().await?).await?;
+    let mut connection = store.pool.acquire().await?;
+    let videos = VideosTable::read(&mut connection).await?;
     let sql = render(without_header(&step.up), &videos);
+    let sql = triggers::put_first(&mut connection, &sql).await?;
     let (algorithm, lock) = taken(&step.creates, &sql);
     Ok(vec![Statement { algorithm, lock, sql }])
 }

@@ -268,6 +268,16 @@ pub async fn the_stored_flag_decides(db: &dyn Fixture) {
 
 /// A session's own variable goes before the flag, as the specification has it; SQLite has
 /// no variables.
+pub async fn no_notification_is_queued_at_nought_percent(db: &dyn Fixture) {
+    automated(db, true).await;
+    insert(db, &[video(1)]).await;
+    db.execute("UPDATE reelshift_flags SET rollout_percent = 0").await;
+    none(db, "UPDATE videos SET workflow_state = 'failed'").await;
+    none(db, "UPDATE video_processing_status SET error_count = 1").await;
+    db.execute("UPDATE reelshift_flags SET rollout_percent = 100").await;
+    one(db, "UPDATE videos SET workflow_state = 'completed'").await;
+}
+
 pub async fn a_session_may_decide_for_itself(db: &dyn Fixture) {
     automated(db, false).await;
     insert(db, &[video(1)]).await;

@@ -265,6 +265,7 @@ macro_rules! conformance_tests {
                 a_state_that_was_null_is_a_change
                 progress_queues_what_the_specification_says
                 the_stored_flag_decides
+                no_notification_is_queued_at_nought_percent
                 a_session_may_decide_for_itself
                 a_statement_of_many_rows_queues_one_for_each
                 what_the_fleet_writes_queues_nothing;

@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_workflow_state
+ALTER TABLE videos ADD INDEX idx_video_workflow_state (workflow_state),
+    ALGORITHM=INPLACE, LOCK=NONE

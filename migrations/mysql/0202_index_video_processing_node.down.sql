@@ -1,0 +1,2 @@
+ALTER TABLE videos DROP INDEX idx_video_processing_node,
+    ALGORITHM=INPLACE, LOCK=NONE

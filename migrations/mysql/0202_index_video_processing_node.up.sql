@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_processing_node
+ALTER TABLE videos ADD INDEX idx_video_processing_node (processing_node_id),
+    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_quality
+ALTER TABLE videos ADD INDEX idx_video_quality (video_quality_score),
+    ALGORITHM=INPLACE, LOCK=NONE

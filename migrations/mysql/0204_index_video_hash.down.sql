@@ -1,0 +1,2 @@
+ALTER TABLE videos DROP INDEX idx_video_hash,
+    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_hash
+ALTER TABLE videos ADD INDEX idx_video_hash (file_hash),
+    ALGORITHM=INPLACE, LOCK=NONE

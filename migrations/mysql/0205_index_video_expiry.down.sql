@@ -1,0 +1,2 @@
+ALTER TABLE videos DROP INDEX idx_video_expiry,
+    ALGORITHM=INPLACE, LOCK=NONE

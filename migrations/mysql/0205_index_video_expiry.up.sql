@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_expiry
+ALTER TABLE videos ADD INDEX idx_video_expiry (expiry_date),
+    ALGORITHM=INPLACE, LOCK=NONE

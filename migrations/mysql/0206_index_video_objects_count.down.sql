@@ -1,0 +1,2 @@
+ALTER TABLE videos DROP INDEX idx_video_objects_count,
+    ALGORITHM=INPLACE, LOCK=NONE

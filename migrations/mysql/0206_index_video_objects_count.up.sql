@@ -1,0 +1,3 @@
+-- creates: index videos.idx_video_objects_count
+ALTER TABLE videos ADD INDEX idx_video_objects_count (objects_detected_count),
+    ALGORITHM=INPLACE, LOCK=NONE

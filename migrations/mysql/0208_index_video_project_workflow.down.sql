@@ -1,0 +1,2 @@
+ALTER TABLE videos DROP INDEX idx_video_project_workflow,
+    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,0 +1,3 @@
+-- creates: index video_processing_status.idx_processing_progress
+ALTER TABLE video_processing_status ADD INDEX idx_processing_progress (video_id, progress_percentage),
+    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,0 +1,3 @@
+-- creates: index video_processing_status.idx_processing_errors
+ALTER TABLE video_processing_status ADD INDEX idx_processing_errors (error_count, last_error_timestamp),
+    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,5 +1,0 @@
-ALTER TABLE video_processing_status
-    DROP INDEX idx_processing_progress,
-    DROP INDEX idx_processing_errors,
-    DROP INDEX idx_processing_retry,
-    ALGORITHM=INPLACE, LOCK=NONE

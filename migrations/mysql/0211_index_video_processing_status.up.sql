@@ -1,6 +1,0 @@
--- creates: index video_processing_status.idx_processing_retry
-ALTER TABLE video_processing_status
-    ADD INDEX idx_processing_progress (video_id, progress_percentage),
-    ADD INDEX idx_processing_errors (error_count, last_error_timestamp),
-    ADD INDEX idx_processing_retry (retry_count, max_retries),
-    ALGORITHM=INPLACE, LOCK=NONE
