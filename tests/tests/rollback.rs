@@ -373,7 +373,7 @@ async fn schema(legacy: &Legacy) -> Vec<String> {
            UNION ALL SELECT CONCAT_WS(' ', 'trigger', TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, \
              SHA2(ACTION_STATEMENT, 256)) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
            UNION ALL SELECT CONCAT_WS(' ', 'key', TABLE_NAME, CONSTRAINT_NAME, CONSTRAINT_TYPE) \
-           FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()) lines \
+           FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()) objects \
          ORDER BY line"
     };
     legacy.rows(sql).await.iter().map(|row| row.get(0)).collect()
