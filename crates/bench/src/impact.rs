@@ -64,7 +64,7 @@ pub async fn run(database: &str, args: &ImpactArgs) -> Result<()> {
         ("backfill", &[&["enqueue", "backfill"], &["work", "--until-idle"]]),
         ("index", &[&["apply", "index"]]),
         ("automate", &[&["apply", "automate"]]),
-        ("rollback", &[&["validate"], &["rollback", "--archive", &archive, "--yes"]]),
+        ("rollback", &[&["validate"], &["rollback", "--archive", &archive]]),
     ];
     for (phase, commands) in phases {
         for command in commands {
