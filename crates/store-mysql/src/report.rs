@@ -158,6 +158,8 @@ fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
             bytes_done: row.try_get("bytes_done")?,
             rows_per_second: row.try_get("rows_per_second")?,
             bytes_per_second: row.try_get("bytes_per_second")?,
+            capacity: row.try_get("capacity")?,
+            chunk_seconds: row.try_get("chunk_seconds")?,
         },
     })
 }

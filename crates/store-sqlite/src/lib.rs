@@ -23,6 +23,7 @@ mod rollback;
 mod runs;
 mod schema;
 mod status;
+mod strain;
 mod structure;
 mod time;
 mod validate;

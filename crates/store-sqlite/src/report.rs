@@ -116,7 +116,8 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
         "SELECT id, host, pid, version, state, started_at,
              MAX(0.0, 86400.0 * (julianday('now') - julianday(last_seen_at))) AS seen_seconds_ago,
              (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases,
-             doing, rows_done, bytes_done, rows_per_second, bytes_per_second
+             doing, rows_done, bytes_done, rows_per_second, bytes_per_second, capacity,
+             chunk_seconds
          FROM reelshift_workers w
          WHERE state = 'live' OR last_seen_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-10 minutes')
          ORDER BY started_at, rowid",
@@ -140,6 +141,8 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
                     bytes_done: count(row, "bytes_done")?,
                     rows_per_second: row.try_get("rows_per_second")?,
                     bytes_per_second: row.try_get("bytes_per_second")?,
+                    capacity: row.try_get("capacity")?,
+                    chunk_seconds: row.try_get("chunk_seconds")?,
                 },
             })
         })

@@ -188,6 +188,11 @@ pub struct WorkerActivity {
     /// Recent rates.
     pub rows_per_second: f64,
     pub bytes_per_second: f64,
+    /// Backfill chunks that it would run at once, unthrottled.
+    pub capacity: u32,
+    /// Seconds that its chunks took since the last heartbeat, on average; `None` where it
+    /// ran none.
+    pub chunk_seconds: Option<f64>,
 }
 
 /// Which failed work to enqueue again. Every condition that is given must hold.

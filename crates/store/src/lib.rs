@@ -19,6 +19,7 @@ pub mod report;
 pub mod rollback;
 pub mod schema;
 pub mod status;
+pub mod strain;
 pub mod structure;
 pub mod videos;
 
@@ -34,6 +35,7 @@ pub use report::Reports;
 pub use rollback::Rollback;
 pub use schema::Schema;
 pub use status::VideoStatuses;
+pub use strain::Strained;
 pub use videos::Videos;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
@@ -48,6 +50,7 @@ pub trait Store:
     + Reports
     + Rollback
     + Archive
+    + Strained
     + std::fmt::Debug
     + Send
     + Sync
@@ -65,6 +68,7 @@ impl<T> Store for T where
         + Reports
         + Rollback
         + Archive
+        + Strained
         + std::fmt::Debug
         + Send
         + Sync

@@ -16,7 +16,7 @@ pub enum Signal {
     ReplicaLag,
     /// Row versions that InnoDB keeps for old readers.
     HistoryLength,
-    /// Times a second that a transaction had to wait for a row lock.
+    /// Transactions that wait for a row lock at once.
     LockWaits,
     /// Bytes that are free on the database's disk. The less, the worse.
     FreeDisk,
@@ -51,10 +51,9 @@ impl Signal {
         const GIB: f64 = 1_073_741_824.0;
         match self {
             Self::ChunkTime => write!(f, "{:.0} ms", value * 1_000.0),
-            Self::ThreadsRunning => write!(f, "{value:.1}"),
+            Self::ThreadsRunning | Self::LockWaits => write!(f, "{value:.1}"),
             Self::ReplicaLag => write!(f, "{value:.1} s"),
             Self::HistoryLength => write!(f, "{value:.0}"),
-            Self::LockWaits => write!(f, "{value:.1}/s"),
             Self::FreeDisk => write!(f, "{:.2} GiB", value / GIB),
         }
     }

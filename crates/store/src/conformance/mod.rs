@@ -25,6 +25,7 @@ pub mod rollback;
 pub mod runs;
 pub mod schema;
 pub mod status;
+pub mod strain;
 pub mod tables;
 pub mod transitions;
 pub mod validate;
@@ -242,6 +243,11 @@ macro_rules! conformance_tests {
                 a_time_that_is_none_is_read_as_none
                 error_details_are_of_the_newest_error
                 load_is_that_of_a_server;
+            strain:
+                a_server_tells_its_strain
+                running_statements_are_counted_without_the_one_that_asks
+                waits_for_row_locks_are_counted
+                live_workers_say_what_they_would_do_at_once;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean
@@ -321,6 +327,7 @@ mod tests {
             ("runs", include_str!("runs.rs")),
             ("schema", include_str!("schema.rs")),
             ("status", include_str!("status.rs")),
+            ("strain", include_str!("strain.rs")),
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),
