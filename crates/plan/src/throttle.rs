@@ -86,6 +86,8 @@ pub struct State {
     pub level: Level,
     /// Since when it is at this level; the database's clock.
     pub since: DateTime<Utc>,
+    /// When it was sampled, by the same clock.
+    pub at: DateTime<Utc>,
     /// Chunks that may run at once in the whole fleet, on average; 0 stops it.
     pub chunks: f64,
     /// Chunks that the fleet's workers would run at once.
@@ -166,10 +168,11 @@ impl Throttle {
             Level::Stopped => self.chunks = 0.0,
             Level::Blind => self.chunks = self.chunks.min(MIN_CHUNKS),
             Level::Slowed | Level::Held => {
-                let pressure = reason.map_or(1.0, Reading::pressure);
-                if pressure > 1.0 {
+                if let Some(reason) = reason.filter(|reason| reason.pressure() > 1.0) {
+                    let pressure = reason.pressure();
                     let factor = (1.0 / pressure).clamp(*DECREASE.start(), *DECREASE.end());
-                    self.chunks *= factor.powf(seconds);
+                    let least = reason.signal.least_chunks().min(self.chunks);
+                    self.chunks = (self.chunks * factor.powf(seconds)).max(least);
                 }
                 self.chunks = self.chunks.max(MIN_CHUNKS);
             }
@@ -195,7 +198,7 @@ impl Throttle {
         };
         self.level = Some((level, since));
         let reason = reason.cloned();
-        State { level, since, chunks: self.chunks, capacity, reason, readings, unavailable }
+        State { level, since, at: now, chunks: self.chunks, capacity, reason, readings, unavailable }
     }
 }
 

@@ -1,10 +1,14 @@
 //! What people look at: the snapshot behind `status`, the analysis behind `inspect`, the
 //! checks behind `validate`.
 
+pub mod monitor;
+
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use uuid::Uuid;
+
+pub use monitor::Monitor;
 
 use crate::Result;
 use crate::ledger::{Run, WorkerActivity};
@@ -27,6 +31,10 @@ pub struct RunReport {
     pub batches: BatchCounts,
     pub rows_done: u64,
     pub bytes_done: u64,
+    /// Status rows that its chunks inserted.
+    pub status_rows_created: u64,
+    /// Attempts that failed, and items that were set aside.
+    pub errors: u64,
     /// Items of this run in quarantine.
     pub quarantined: u64,
     /// Failed batches that nobody has enqueued again.
@@ -61,6 +69,7 @@ pub struct Snapshot {
     /// Live workers, and those lost or gone within the last ten minutes.
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,
+    pub monitor: Monitor,
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
     /// flag `performance_monitoring`: see `reelshift-rollout`.
     pub load: Option<Load>,

@@ -42,6 +42,15 @@ impl Signal {
         matches!(self, Self::ReplicaLag | Self::FreeDisk)
     }
 
+    /// How far it slows the fleet down by itself. A chunk that is slow though it runs alone
+    /// does not become faster by rest: half of the time is then left to the application.
+    pub(super) const fn least_chunks(self) -> f64 {
+        match self {
+            Self::ChunkTime => 0.5,
+            _ => super::MIN_CHUNKS,
+        }
+    }
+
     /// Whether less of it is worse.
     const fn falls(self) -> bool {
         matches!(self, Self::FreeDisk)

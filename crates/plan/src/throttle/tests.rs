@@ -71,7 +71,9 @@ proptest! {
                 prop_assert_eq!(state.chunks, 0.0, "a stop ends only when all is clear");
             }
             if worst > 1.0 && before > MIN_CHUNKS {
-                prop_assert!(state.chunks <= (before * 0.9).max(MIN_CHUNKS));
+                let reason = state.reason.as_ref().expect("a reason");
+                let least = reason.signal.least_chunks().min(before);
+                prop_assert!(state.chunks <= (before * 0.9).max(least));
             }
             (before, stopped) = (state.chunks, state.level == Level::Stopped);
         }
@@ -127,6 +129,13 @@ fn no_chunk_is_added_that_would_pass_the_limit() {
     // A large fleet takes what there is room for, not all at once.
     let state = run(&mut Throttle::default(), &[threads(4.5)], 800, 1);
     assert_eq!((at_once(state.chunks), state.level), (4, Level::Held));
+}
+
+#[test]
+fn slow_chunks_alone_leave_half_the_time() {
+    let slow = Reading::new(Signal::ChunkTime, "", 0.2, 0.04);
+    let state = run(&mut Throttle::default(), &[slow], 4, 60);
+    assert_eq!((state.level, state.chunks), (Level::Slowed, 0.5));
 }
 
 #[test]
