@@ -10,6 +10,7 @@ pub mod forecast;
 pub mod phase;
 pub mod rollout;
 pub mod state;
+pub mod tuning;
 
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
@@ -17,3 +18,4 @@ pub use chunk::ChunkSizer;
 pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName};
+pub use tuning::{Knob, Tuning};

@@ -11,12 +11,17 @@ use reelshift_store::ledger::WorkerActivity;
 /// Recent rates follow this half-life: slow enough to read, fast enough to show a stall.
 const HALF_LIFE: Duration = Duration::from_secs(5);
 
+/// What a worker says that has nothing to do.
+pub const WAITING: &str = "waiting for batches";
+
 /// Counters shared by all handlers of one worker process.
 #[derive(Debug)]
 pub struct Activity {
     rows: AtomicU64,
     bytes: AtomicU64,
     doing: Mutex<BTreeMap<i64, String>>,
+    /// What it says while it does nothing.
+    idle: Mutex<&'static str>,
     seen: Mutex<Seen>,
 }
 
@@ -35,6 +40,7 @@ impl Default for Activity {
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             doing: Mutex::default(),
+            idle: Mutex::new(WAITING),
             seen: Mutex::new(Seen {
                 at: Instant::now(),
                 rows: 0,
@@ -61,17 +67,25 @@ impl Activity {
         Doing { activity: self, seq }
     }
 
+    /// What is said from now on while there is nothing to do.
+    pub fn idle(&self, word: &'static str) {
+        *self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = word;
+    }
+
     fn doing(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, String>> {
         self.doing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What the next heartbeat says; `word` describes a worker with nothing to do.
-    pub(crate) fn report(&self, word: &str) -> WorkerActivity {
+    /// What the next heartbeat says.
+    pub(crate) fn report(&self) -> WorkerActivity {
         let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let doing = {
             let doing = self.doing();
             match doing.values().next() {
-                None => word.to_owned(),
+                None => {
+                    let idle = self.idle.lock();
+                    (*idle.unwrap_or_else(std::sync::PoisonError::into_inner)).to_owned()
+                }
                 Some(first) if doing.len() == 1 => first.clone(),
                 Some(first) => format!("{first} and {} more", doing.len() - 1),
             }

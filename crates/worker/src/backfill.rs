@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use reelshift_plan::{Backoff, ChunkSizer};
-use reelshift_queue::{AttemptEnd, Session};
+use reelshift_queue::{AttemptEnd, Pass, Session};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
 
 use crate::classify::{self, Remedy};
+use crate::controls::{Controls, Verdict};
 use crate::record::Recorder;
 
 /// A chunk that met the application's locks is tried this often before its attempt fails.
@@ -19,6 +20,7 @@ const CHUNK_TRIES: u32 = 5;
 pub(crate) struct Backfill {
     session: Arc<Session>,
     recorder: Arc<Recorder>,
+    controls: Controls,
     stop: CancellationToken,
     /// One for the worker, not for the batch: what it learned stays true.
     sizer: Mutex<ChunkSizer>,
@@ -28,13 +30,14 @@ impl Backfill {
     pub(crate) fn new(
         session: Arc<Session>,
         recorder: Arc<Recorder>,
+        controls: Controls,
         stop: CancellationToken,
     ) -> Self {
-        Self { session, recorder, stop, sizer: Mutex::default() }
+        Self { session, recorder, controls, stop, sizer: Mutex::default() }
     }
 
     /// Executes one attempt, going on after the batch's checkpoint.
-    pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
+    pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         let _doing =
             self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
         let mut after = batch.checkpoint.clone().or_else(|| match &batch.bounds {
@@ -43,10 +46,15 @@ impl Backfill {
         });
         let mut tries = 0;
         loop {
-            if self.stop.is_cancelled() {
+            let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
+            if self.stop.is_cancelled() || held || pass.must_leave() {
                 return Err(AttemptEnd::Drained);
             }
-            let limit = self.with_sizer(|sizer| sizer.rows());
+            let target = self.controls.chunk_target();
+            let limit = self.with_sizer(|sizer| {
+                sizer.aim_at(target);
+                sizer.rows()
+            });
             let started = Instant::now();
             let chunk = self
                 .session

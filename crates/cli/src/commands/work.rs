@@ -4,6 +4,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Result;
+use reelshift_plan::tuning::MOST_CONCURRENCY;
 use reelshift_queue::Times;
 use reelshift_worker::WorkerOptions;
 
@@ -19,7 +20,10 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
     // A connection for each chunk that is being written, and some for claiming, ending,
     // beating and upkeep, so that none of these waits for a chunk.
-    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
+    // They are opened as they are needed: what `tune concurrency=…` may ask for costs
+    // nothing until then.
+    let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MOST_CONCURRENCY);
+    let connections = most.saturating_add(5);
     let store = context.expanded_store(connections).await?;
     let options = WorkerOptions {
         concurrency,
