@@ -235,6 +235,11 @@ pub struct WorkArgs {
     #[arg(long, env = "REELSHIFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: Option<u16>,
 
+    /// A replica whose lag stops the fleet, as --database; repeat for more, the same for
+    /// all workers (in the environment separated by commas)
+    #[arg(long = "replica", env = "REELSHIFT_REPLICAS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    pub replicas: Vec<String>,
+
     /// Return when no batch is pending or leased, whoever holds it
     #[arg(long)]
     pub until_idle: bool,

@@ -11,6 +11,7 @@ pub mod phase;
 pub mod rollout;
 pub mod state;
 pub mod throttle;
+pub mod tuning;
 
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
@@ -19,3 +20,4 @@ pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName};
 pub use throttle::Throttle;
+pub use tuning::{Knob, Tuning};

@@ -14,6 +14,9 @@ const HALF_LIFE: Duration = Duration::from_secs(5);
 /// How long a chunk's time is news: a worker may rest for several seconds between two.
 const CHUNKS_STAY: Duration = Duration::from_secs(15);
 
+/// What a worker says that has nothing to do.
+pub const WAITING: &str = "waiting for batches";
+
 /// Counters shared by all handlers of one worker process.
 #[derive(Debug)]
 pub struct Activity {
@@ -22,6 +25,8 @@ pub struct Activity {
     doing: Mutex<BTreeMap<i64, String>>,
     capacity: AtomicU32,
     chunks: Mutex<Chunks>,
+    /// What it says while it does nothing.
+    idle: Mutex<&'static str>,
     seen: Mutex<Seen>,
 }
 
@@ -50,6 +55,7 @@ impl Default for Activity {
             doing: Mutex::default(),
             capacity: AtomicU32::new(0),
             chunks: Mutex::default(),
+            idle: Mutex::new(WAITING),
             seen: Mutex::new(Seen {
                 at: Instant::now(),
                 rows: 0,
@@ -98,17 +104,25 @@ impl Activity {
         Doing { activity: self, seq }
     }
 
+    /// What is said from now on while there is nothing to do.
+    pub fn idle(&self, word: &'static str) {
+        *self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = word;
+    }
+
     fn doing(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, String>> {
         self.doing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What the next heartbeat says; `word` describes a worker with nothing to do.
-    pub(crate) fn report(&self, word: &str) -> WorkerActivity {
+    /// What the next heartbeat says.
+    pub(crate) fn report(&self) -> WorkerActivity {
         let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let doing = {
             let doing = self.doing();
             match doing.values().next() {
-                None => word.to_owned(),
+                None => {
+                    let idle = self.idle.lock();
+                    (*idle.unwrap_or_else(std::sync::PoisonError::into_inner)).to_owned()
+                }
                 Some(first) if doing.len() == 1 => first.clone(),
                 Some(first) => format!("{first} and {} more", doing.len() - 1),
             }

@@ -8,6 +8,8 @@
 mod archive;
 mod claim;
 mod connect;
+mod controls;
+mod duties;
 mod error;
 mod failures;
 mod flags;

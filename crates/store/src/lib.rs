@@ -8,6 +8,8 @@
 pub mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod controls;
+pub mod duties;
 pub mod error;
 pub mod failures;
 pub mod flags;
@@ -26,6 +28,8 @@ pub mod videos;
 use std::sync::Arc;
 
 pub use archive::Archive;
+pub use controls::Controls;
+pub use duties::Duties;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use flags::Flags;
@@ -46,6 +50,8 @@ pub trait Store:
     + Videos
     + Failures
     + Flags
+    + Controls
+    + Duties
     + VideoStatuses
     + Reports
     + Rollback
@@ -64,6 +70,10 @@ impl<T> Store for T where
         + Videos
         + Failures
         + Flags
+        + Controls
+        + Duties
+        + Controls
+        + Duties
         + VideoStatuses
         + Reports
         + Rollback

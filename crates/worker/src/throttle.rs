@@ -18,8 +18,9 @@ mod threads_running;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use reelshift_plan::Tuning;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
-use reelshift_plan::{Throttle as Controller, Tuning};
 use reelshift_store::duties::DutyLease;
 use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
 use reelshift_store::{Result, SharedStore, StoreError};
@@ -119,15 +120,10 @@ impl Sampler {
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
         let mut sampling = Sampling::new(self, before);
         loop {
-            let state = sampling.sample().await;
-            let published = match serde_json::to_value(&state) {
-                Ok(state) => self.store.beat_duty(lease, Some(&state)).await,
-                Err(error) => Err(StoreError::Invalid(error.to_string())),
-            };
-            match published {
-                Ok(()) => sampling.published(state),
+            match self.publish(lease, &mut sampling).await {
+                Ok(()) => {}
                 Err(StoreError::LeaseLost) => return,
-                Err(error) => tracing::warn!(%error, "the throttle's state was not published"),
+                Err(error) => tracing::warn!(%error, "the throttle could not sample and publish"),
             }
             for _ in 0..TICKS {
                 tokio::select! {
@@ -144,10 +140,22 @@ impl Sampler {
     }
 }
 
+impl Sampler {
+    async fn publish(&self, lease: &DutyLease, sampling: &mut Sampling<'_>) -> Result<()> {
+        let state = sampling.sample().await?;
+        let json = serde_json::to_value(&state).map_err(|error| {
+            StoreError::Invalid(format!("the throttle's state is no JSON: {error}"))
+        })?;
+        self.store.beat_duty(lease, Some(&json)).await?;
+        sampling.published(&state);
+        Ok(())
+    }
+}
+
 /// What the holder of the duty remembers from sample to sample.
 struct Sampling<'a> {
     sampler: &'a Sampler,
-    controller: Controller,
+    controller: Throttle,
     threads_running: Smooth,
     lock_waits: Smooth,
     /// The replicas that the sampler before listened to.
@@ -184,21 +192,19 @@ impl<'a> Sampling<'a> {
         }
     }
 
-    async fn sample(&mut self) -> State {
+    /// # Errors
+    /// When the database cannot be asked, and never could: later that is a signal missing.
+    async fn sample(&mut self) -> Result<State> {
         let now = Instant::now();
         let elapsed = self.last.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
         let tuning = self.sampler.controls.tuning();
-        let (heard, at, capacity) = match self.hear(&tuning).await {
-            Ok(heard) => heard,
-            Err(error) => {
-                let limit = tuning.limits.threads_running.map_or(1.0, f64::from);
-                let why = error.to_string();
-                let missing = Reading::missing(Signal::ThreadsRunning, "", limit, why);
-                let (at, capacity) = self
-                    .last
-                    .as_ref()
-                    .map_or((chrono::DateTime::UNIX_EPOCH, 0), |(_, last)| (last.at, last.capacity));
-                (vec![Heard::Reading(missing)], at, capacity)
+        let (heard, at, capacity) = match (self.hear(&tuning).await, &self.last) {
+            (Ok(heard), _) => heard,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some((_, last))) => {
+                let missing =
+                    Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
+                (vec![Heard::Reading(missing)], last.at, last.capacity)
             }
         };
         let (mut readings, mut unavailable) = (Vec::new(), Vec::new());
@@ -211,14 +217,11 @@ impl<'a> Sampling<'a> {
         }
         let state = self.controller.step(readings, unavailable, capacity, elapsed, at);
         self.last = Some((now, state.clone()));
-        state
+        Ok(state)
     }
 
     /// Every signal, the database's time, and the fleet's capacity.
-    async fn hear(
-        &mut self,
-        tuning: &Tuning,
-    ) -> Result<(Vec<Heard>, chrono::DateTime<chrono::Utc>, u32)> {
+    async fn hear(&mut self, tuning: &Tuning) -> Result<(Vec<Heard>, DateTime<Utc>, u32)> {
         let store = &self.sampler.store;
         let mut strain = store.strain().await?;
         let fleet = store.fleet_strain().await?;
@@ -245,8 +248,8 @@ impl<'a> Sampling<'a> {
     }
 
     /// Records what changed, and has this worker go by it at once.
-    fn published(&mut self, state: State) {
-        for why in state.unavailable.iter() {
+    fn published(&mut self, state: &State) {
+        for why in &state.unavailable {
             if self.unavailable_said.insert(why.clone()) {
                 tracing::info!("the throttle goes without {why}");
             }

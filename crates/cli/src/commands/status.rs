@@ -138,7 +138,7 @@ fn push(text: &mut String, line: &str) {
 
 fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     let run = &report.run;
-    let (done, total) = progress(report);
+    let (done, total) = report.progress();
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
     if let Some(reason) = &run.reason {
         text.push_str(&format!(": {reason}"));
@@ -180,18 +180,6 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     }
     text.push('\n');
     text
-}
-
-/// Done and total in the unit that the run's time goes by: rows, or bytes of files. What
-/// was planned is an estimate (rows that another sweep counted too, sizes that the rows
-/// claim); what is done when the run is done is the whole.
-pub fn progress(report: &RunReport) -> (u64, u64) {
-    let (done, planned) = match report.run.kind {
-        JobKind::Backfill => (report.rows_done, report.run.rows_total),
-        JobKind::Hash => (report.bytes_done, report.run.bytes_total),
-    };
-    let complete = matches!(report.run.state, RunState::Sweeping | RunState::Done);
-    (done, if complete { done } else { planned.max(done) })
 }
 
 fn pace(report: &RunReport, live: &[&WorkerReport], left: u64) -> String {

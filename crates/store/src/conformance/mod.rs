@@ -11,6 +11,8 @@ pub mod batches;
 pub mod bridge;
 pub mod chunks;
 pub mod claims;
+pub mod controls;
+pub mod duties;
 pub mod failures;
 pub mod fences;
 pub mod files;
@@ -235,6 +237,22 @@ macro_rules! conformance_tests {
                 flags_of_other_versions_are_passed_over
                 a_long_name_is_cut
                 operators_at_once_are_all_recorded;
+            controls:
+                controls_are_stored_with_who_when_and_why
+                several_controls_are_set_together_in_the_order_given
+                a_control_of_no_value_is_the_default_again
+                the_newest_changes_of_controls_come_first
+                a_worker_sees_the_fleet
+                a_worker_sees_its_rank_among_the_live
+                operators_at_once_change_controls_one_after_the_other;
+            duties:
+                a_duty_has_one_holder
+                many_at_once_one_gets_the_duty
+                a_silent_holder_loses_its_duty_and_says_nothing_more
+                a_holder_that_beats_keeps_its_duty
+                a_released_duty_is_taken_at_once
+                what_a_holder_says_is_read_by_all
+                duties_do_not_know_each_other;
             status:
                 the_legacy_row_is_read_before_expand
                 an_unknown_video_has_no_status
@@ -315,6 +333,8 @@ mod tests {
             ("batches", include_str!("batches.rs")),
             ("chunks", include_str!("chunks.rs")),
             ("claims", include_str!("claims.rs")),
+            ("controls", include_str!("controls.rs")),
+            ("duties", include_str!("duties.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("files", include_str!("files.rs")),
