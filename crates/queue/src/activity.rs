@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn chunk_times_are_averaged_from_report_to_report() {
         let activity = Activity::default();
-        assert_eq!(activity.report("").chunk_seconds, None);
+        assert_eq!(activity.report().chunk_seconds, None);
         activity.add_chunk(Duration::from_millis(20));
         activity.add_chunk(Duration::from_millis(40));
-        let seconds = activity.report("").chunk_seconds.expect("chunks were run");
+        let seconds = activity.report().chunk_seconds.expect("chunks were run");
         assert!((seconds - 0.03).abs() < 1e-9);
-        assert_eq!(activity.report("").chunk_seconds, Some(seconds), "a rest is no news");
+        assert_eq!(activity.report().chunk_seconds, Some(seconds), "a rest is no news");
         activity.add_chunk(Duration::from_millis(10));
-        assert_eq!(activity.report("").chunk_seconds, Some(0.01));
+        assert_eq!(activity.report().chunk_seconds, Some(0.01));
     }
 }

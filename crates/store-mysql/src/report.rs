@@ -2,12 +2,12 @@
 //! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
-use reelshift_store::Result;
+use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
     BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport,
+    WorkerReport, throttle_of,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
@@ -69,9 +69,10 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
             .await?;
     transaction.commit().await?;
     let server = store.server.to_string();
+    let throttle = throttle_of(&workers, &store.duties().await?);
     let monitor =
         Monitor::of(at, &reports, &workers, u64::try_from(notifications).unwrap_or_default());
-    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, load: None })
+    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, throttle, load: None })
 }
 
 /// Besides idle connections, those that no query ever ends are left out: the server's own

@@ -4,12 +4,12 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use reelshift_plan::BatchState;
-use reelshift_store::Result;
+use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
     BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport,
+    WorkerReport, throttle_of,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
@@ -70,8 +70,9 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     tx.commit().await?;
     let at = time::read(&at, "at")?;
     let notifications = u64::try_from(notifications).unwrap_or_default();
+    let throttle = throttle_of(&workers, &store.duties().await?);
     let monitor = Monitor::of(at, &reports, &workers, notifications);
-    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, load: None })
+    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, throttle, load: None })
 }
 
 async fn run_report(

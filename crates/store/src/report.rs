@@ -2,6 +2,7 @@
 //! checks behind `validate`.
 
 pub mod monitor;
+pub mod throttle;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -9,8 +10,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use monitor::Monitor;
+pub use throttle::ThrottleReport;
 
 use crate::Result;
+use crate::duties::Duty;
 use crate::ledger::{Run, WorkerActivity};
 
 /// The batches of a run, counted by state.
@@ -43,6 +46,13 @@ pub struct RunReport {
     pub elapsed_seconds: f64,
 }
 
+/// The brake as the `workers` of a snapshot go by it.
+#[must_use]
+pub fn throttle_of(workers: &[WorkerReport], duties: &[Duty]) -> Option<ThrottleReport> {
+    let live = workers.iter().any(|worker| worker.state == "live");
+    live.then(|| ThrottleReport::of(duties))
+}
+
 /// A worker with what it says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorkerReport {
@@ -70,6 +80,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,
     pub monitor: Monitor,
+    /// The fleet's brake; `None` while there is no worker that would go by it.
+    pub throttle: Option<ThrottleReport>,
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
     /// flag `performance_monitoring`: see `reelshift-rollout`.
     pub load: Option<Load>,

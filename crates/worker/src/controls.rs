@@ -13,6 +13,7 @@ use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
 use reelshift_queue::{Activity, Gate, Session};
 use reelshift_store::controls::FleetView;
+use reelshift_store::report::ThrottleReport;
 use reelshift_store::{Result, SharedStore};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use uuid::Uuid;
 
 use crate::throttle::brake;
 use crate::throttle::byte_rate::ByteRate;
-use crate::throttle::report::Report;
 
 /// Between two looks; jittered, and with its statement below the two seconds in which a
 /// change has to be seen.
@@ -31,7 +31,7 @@ const PERIOD: Duration = Duration::from_millis(900);
 pub(crate) struct Seen {
     pub view: FleetView,
     /// What the throttle published, of the same moment.
-    pub throttle: Report,
+    pub throttle: ThrottleReport,
     /// While the database is away this grows old, and the view stays.
     pub at: Instant,
 }
@@ -82,7 +82,7 @@ impl Gates {
     }
 
     /// The throttle leaves hashing alone but for a stop: it hardly touches the database.
-    fn set(&self, view: &FleetView, throttle: &Report) {
+    fn set(&self, view: &FleetView, throttle: &ThrottleReport) {
         let limit = match view.paused {
             None if throttle.at_once > 0 => {
                 view.tuning.share(self.own(), view.rank, view.live) as usize
@@ -197,7 +197,7 @@ impl Watcher {
 
     fn apply(&self, before: Option<&FleetView>, view: FleetView) -> Seen {
         say(before, &view);
-        let throttle = Report::of(&view.duties);
+        let throttle = ThrottleReport::of(&view.duties);
         self.gates.set(&view, &throttle);
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
         self.activity.idle(match view.paused {

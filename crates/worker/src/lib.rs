@@ -13,7 +13,7 @@ pub mod classify;
 mod controls;
 mod hash;
 mod record;
-pub mod throttle;
+mod throttle;
 mod upkeep;
 
 use std::path::PathBuf;

@@ -11,7 +11,6 @@ mod free_disk;
 mod history_length;
 mod lock_waits;
 mod replica_lag;
-pub mod report;
 mod smooth;
 mod threads_running;
 
@@ -22,6 +21,7 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::Tuning;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_store::duties::DutyLease;
+use reelshift_store::report::throttle::{DUTY, fresh_state};
 use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
 use reelshift_store::{Result, SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -29,15 +29,9 @@ use tokio_util::sync::CancellationToken;
 use crate::controls::Controls;
 use smooth::Smooth;
 
-/// The fleet's duty of sampling, and the name under which its state is published.
-pub const DUTY: &str = "throttle";
-
 /// A sampler silent for this long is succeeded: three beats, and with a look at the
 /// controls a successor is there within five seconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What was published is gone by for this long, then it is as if nothing were.
-pub(crate) const STALE: Duration = Duration::from_secs(10);
 
 /// Between two looks at the threads running, which jump too much to be looked at once a
 /// second.
@@ -103,7 +97,7 @@ impl Sampler {
             if vacant {
                 match self.store.take_duty(DUTY, &self.holder, TIMEOUT).await {
                     Ok(Some(lease)) => {
-                        self.hold(&lease, report::fresh_state(&view.duties), &stop).await;
+                        self.hold(&lease, fresh_state(&view.duties), &stop).await;
                     }
                     Ok(None) => {}
                     Err(error) => tracing::debug!(%error, "could not take the throttle's duty"),

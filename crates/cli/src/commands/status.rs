@@ -1,6 +1,9 @@
 //! `status [--watch]`: progress, rates, what is left, workers, failures; one snapshot
 //! behind the terminal and the JSON.
 
+mod monitor;
+mod throttle;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,6 +12,7 @@ use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_store::report::monitor::rate;
 use reelshift_store::report::{RunReport, Snapshot, WorkerReport};
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
 
@@ -98,8 +102,7 @@ fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> Strin
 /// The snapshot for people.
 fn render(snapshot: &Snapshot) -> String {
     let mut text = String::new();
-    let live: Vec<&WorkerReport> =
-        snapshot.workers.iter().filter(|worker| worker.state == "live").collect();
+    let idle = snapshot.workers.iter().all(|worker| worker.state != "live");
     push(&mut text, &format!("{}   {} UTC\n", snapshot.server.dimmed(), look::time(snapshot.at)));
     if let Some(load) = snapshot.load {
         let connections = look::plural(load.active_connections, "connection", "connections");
@@ -109,13 +112,19 @@ fn render(snapshot: &Snapshot) -> String {
         );
         push(&mut text, &line);
     }
+    if let Some(report) = &snapshot.throttle {
+        push(&mut text, &throttle::line(report));
+    }
+    if !snapshot.runs.is_empty() {
+        push(&mut text, &monitor::line(&snapshot.monitor));
+    }
     if snapshot.runs.is_empty() {
         push(&mut text, "no runs yet. Next: reelshift enqueue backfill");
     }
     for run in &snapshot.runs {
-        push(&mut text, &run_lines(run, &live));
+        push(&mut text, &run_lines(run, &snapshot.workers));
     }
-    if snapshot.runs.iter().any(|run| run.run.state.is_active()) && live.is_empty() {
+    if snapshot.runs.iter().any(|run| run.run.state.is_active()) && idle {
         push(
             &mut text,
             &format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()),
@@ -136,7 +145,7 @@ fn push(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
+fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
     let run = &report.run;
     let (done, total) = report.progress();
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
@@ -157,7 +166,7 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     let line = format!("\n{} {}  {amount}", look::bar(done, total, 24), look::percent(done, total));
     text.push_str(&line);
     if run.state.is_active() {
-        text.push_str(&format!("\n{}", pace(report, live, total.saturating_sub(done))));
+        text.push_str(&format!("\n{}", pace(report, workers, total.saturating_sub(done))));
     }
     let batches = report.batches;
     let counts = [
@@ -182,14 +191,8 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     text
 }
 
-fn pace(report: &RunReport, live: &[&WorkerReport], left: u64) -> String {
-    let rate: f64 = live
-        .iter()
-        .map(|worker| match report.run.kind {
-            JobKind::Backfill => worker.activity.rows_per_second,
-            JobKind::Hash => worker.activity.bytes_per_second,
-        })
-        .sum();
+fn pace(report: &RunReport, workers: &[WorkerReport], left: u64) -> String {
+    let rate = rate(report.run.kind, workers);
     let shown = match report.run.kind {
         JobKind::Backfill => format!("{} rows/s", look::float_count(rate)),
         JobKind::Hash => format!("{}/s", look::float_bytes(rate)),

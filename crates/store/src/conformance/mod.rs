@@ -19,6 +19,7 @@ pub mod files;
 pub mod fixture;
 pub mod flags;
 pub mod index;
+pub mod monitor;
 pub mod planning;
 pub mod preflight;
 pub mod reports;
@@ -261,6 +262,10 @@ macro_rules! conformance_tests {
                 a_time_that_is_none_is_read_as_none
                 error_details_are_of_the_newest_error
                 load_is_that_of_a_server;
+            monitor:
+                the_monitor_has_the_specifications_figures
+                notifications_are_counted_as_far_as_a_look_may_cost
+                a_snapshot_shows_what_the_throttle_published;
             strain:
                 a_server_tells_its_strain
                 running_statements_are_counted_without_the_one_that_asks
@@ -339,6 +344,7 @@ mod tests {
             ("fences", include_str!("fences.rs")),
             ("files", include_str!("files.rs")),
             ("flags", include_str!("flags.rs")),
+            ("monitor", include_str!("monitor.rs")),
             ("planning", include_str!("planning.rs")),
             ("preflight", include_str!("preflight.rs")),
             ("reports", include_str!("reports.rs")),

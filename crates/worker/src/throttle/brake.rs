@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use reelshift_plan::throttle::{MIN_CHUNKS, at_once, rest};
 use reelshift_store::controls::FleetView;
+use reelshift_store::report::ThrottleReport;
+use reelshift_store::report::throttle::STALE;
 use tokio_util::sync::CancellationToken;
 
-use super::STALE;
-use super::report::Report;
 use crate::controls::{Controls, Seen};
 
 /// How many backfill chunks a worker runs at once that was started with `own`: its part of
 /// those that the throttle leaves the fleet, by its rank, and no more than it was tuned to.
-pub(crate) fn chunks_here(view: &FleetView, own: u32, throttle: &Report) -> u32 {
+pub(crate) fn chunks_here(view: &FleetView, own: u32, throttle: &ThrottleReport) -> u32 {
     let fleet = view.tuning.fleet_concurrency.unwrap_or(u32::MAX).min(at_once(throttle.chunks));
     let mut tuning = view.tuning.clone();
     tuning.fleet_concurrency = Some(fleet);

@@ -9,9 +9,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use reelshift_plan::throttle::{Reading, Signal};
+use reelshift_store::report::throttle::DUTY;
 use reelshift_store::strain::Replica;
 
-use super::{DUTY, Heard};
+use super::Heard;
 
 /// A beat is this far from the next, so that a replica whose newest beat is the last one
 /// or the one before is not behind.

@@ -1,15 +1,22 @@
 //! What the throttle published, as workers go by it and people see it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use reelshift_plan::throttle::{Level, MIN_CHUNKS, Reading, State, at_once};
-use reelshift_store::duties::Duty;
 use serde::Serialize;
 
-use super::{DUTY, STALE};
+use crate::duties::Duty;
+
+/// The fleet's duty of sampling, and the name under which its state is published.
+pub const DUTY: &str = "throttle";
+
+/// What was published is gone by for this long, then it is as if nothing were.
+pub const STALE: Duration = Duration::from_secs(10);
 
 /// The brake of the fleet at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct ThrottleReport {
     pub level: Level,
     /// The part of the fleet's capacity that may work, 0 to 1.
     pub share: f64,
@@ -32,7 +39,7 @@ pub struct Report {
     pub unavailable: Vec<String>,
 }
 
-impl Report {
+impl ThrottleReport {
     /// The report that `duties` hold. What is missing, old or unreadable slows the fleet
     /// down to the least.
     #[must_use]
@@ -80,7 +87,8 @@ impl Report {
 }
 
 /// The state in `duties` while it may be gone by.
-pub(super) fn fresh_state(duties: &[Duty]) -> Option<State> {
+#[must_use]
+pub fn fresh_state(duties: &[Duty]) -> Option<State> {
     published(duties).ok().map(|(_, state)| state)
 }
 
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_fresh_is_gone_by() {
-        let report = Report::of(&duty(2.0, Some(state(6.5))));
+        let report = ThrottleReport::of(&duty(2.0, Some(state(6.5))));
         assert_eq!((report.level, report.at_once, report.seconds), (Level::Free, 6, Some(62.0)));
         assert!((report.share - 6.5 / 8.0).abs() < 1e-9);
     }
@@ -136,7 +144,7 @@ mod tests {
             (duty(0.5, Some(json!({ "level": "turbo" }))), "cannot be read"),
             (duty(0.5, Some(state(-1.0))), "makes no sense"),
         ] {
-            let report = Report::of(&duties);
+            let report = ThrottleReport::of(&duties);
             assert_eq!((report.level, report.chunks), (Level::Blind, MIN_CHUNKS));
             assert!(report.reason.expect("a reason").contains(says), "{says}");
         }
