@@ -11,5 +11,7 @@ CREATE TABLE reelshift_workers (
     rows_per_second DOUBLE NOT NULL DEFAULT 0,
     bytes_per_second DOUBLE NOT NULL DEFAULT 0,
     started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-    last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+    last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    -- Every worker counts the live ones every second.
+    INDEX reelshift_workers_state (state)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
