@@ -27,7 +27,7 @@ const BY_CHARACTERS: usize = 255;
 #[async_trait]
 impl Controls for MySqlStore {
     async fn controls(&self) -> Result<Vec<Control>> {
-        within(SHORT, stored(self)).await
+        within(SHORT, async { stored(&mut *self.pool.acquire().await?).await }).await
     }
 
     async fn set_controls(
@@ -63,11 +63,11 @@ impl Controls for MySqlStore {
     }
 }
 
-async fn stored(store: &MySqlStore) -> error::Result<Vec<Control>> {
+pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
     let rows = sqlx::query(
         "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
     )
-    .fetch_all(&store.pool)
+    .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
 }

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
-use crate::{error, failures, row, runs, validate};
+use crate::{controls, error, failures, row, runs, validate};
 
 /// Error rows that a snapshot groups: the newest, so that its cost stays the same.
 const SNAPSHOT_ERRORS: u32 = 10_000;
@@ -57,13 +57,14 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         let elapsed = row.try_get("elapsed")?;
         reports.push(run_report(&mut transaction, runs::read(row)?, elapsed).await?);
     }
+    let controls = controls::stored(&mut transaction).await?;
     let workers = workers(&mut transaction).await?;
     let errors =
         failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
             .await?;
     transaction.commit().await?;
     let server = store.server.to_string();
-    Ok(Snapshot { at, server, runs: reports, workers, errors, load: None })
+    Ok(Snapshot { at, server, controls, runs: reports, workers, errors, load: None })
 }
 
 /// Besides idle connections, those that no query ever ends are left out: the server's own

@@ -26,7 +26,10 @@ const BY: usize = 255;
 #[async_trait]
 impl Controls for SqliteStore {
     async fn controls(&self) -> Result<Vec<Control>> {
-        self.named(stored(self).await)
+        self.named(match self.readers.acquire().await {
+            Ok(mut reader) => stored(&mut reader).await,
+            Err(error) => Err(error.into()),
+        })
     }
 
     async fn set_controls(
@@ -62,11 +65,11 @@ impl Controls for SqliteStore {
     }
 }
 
-async fn stored(store: &SqliteStore) -> Outcome<Vec<Control>> {
+pub(crate) async fn stored(reader: &mut SqliteConnection) -> Outcome<Vec<Control>> {
     let rows = sqlx::query(
         "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
     )
-    .fetch_all(&store.readers)
+    .fetch_all(reader)
     .await?;
     rows.iter()
         .map(|row| {

@@ -59,10 +59,19 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     for row in rows {
         reports.push(run_report(&mut tx, runs::read(&row)?, row.try_get("elapsed")?).await?);
     }
+    let controls = crate::controls::stored(&mut tx).await?;
     let workers = workers(&mut tx).await?;
     let errors = error_groups(&mut tx, &ErrorSelection::default()).await?;
     tx.commit().await?;
-    Ok(Snapshot { at: time::read(&at, "at")?, server, runs: reports, workers, errors, load: None })
+    Ok(Snapshot {
+        at: time::read(&at, "at")?,
+        server,
+        controls,
+        runs: reports,
+        workers,
+        errors,
+        load: None,
+    })
 }
 
 async fn run_report(
