@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::controls::{
-    Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
 };
+use reelshift_store::ledger::Run;
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::failures::{TEXT_BYTES, cut_bytes};
 use crate::runs::cut;
-use crate::{duties, error, row};
+use crate::{duties, error, holds, row};
 
 /// The lengths of the columns, in characters.
 const NAME_CHARACTERS: usize = 64;
@@ -26,7 +27,7 @@ const BY_CHARACTERS: usize = 255;
 #[async_trait]
 impl Controls for MySqlStore {
     async fn controls(&self) -> Result<Vec<Control>> {
-        within(SHORT, stored(self)).await
+        within(SHORT, async { stored(&mut *self.pool.acquire().await?).await }).await
     }
 
     async fn set_controls(
@@ -44,13 +45,29 @@ impl Controls for MySqlStore {
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
         within(SHORT, view(self, worker)).await
     }
+
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
+        within(SHORT, holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
+        within(SHORT, holds::resume_run(self, run, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {
+        within(SHORT, holds::cancel_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
+        within(SHORT, holds::cancel_pending(self, run, limit)).await
+    }
 }
 
-async fn stored(store: &MySqlStore) -> error::Result<Vec<Control>> {
+pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
     let rows = sqlx::query(
         "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
     )
-    .fetch_all(&store.pool)
+    .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
 }

@@ -20,6 +20,7 @@ mod duties;
 mod error;
 mod failures;
 mod flags;
+mod holds;
 mod id_list;
 mod lease;
 mod ledger;

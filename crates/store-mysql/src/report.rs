@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
-use crate::{error, failures, row, runs, validate};
+use crate::{controls, error, failures, row, runs, validate};
 
 /// Error rows that a snapshot groups: the newest, so that its cost stays the same.
 const SNAPSHOT_ERRORS: u32 = 10_000;
@@ -57,6 +57,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         let elapsed = row.try_get("elapsed")?;
         reports.push(run_report(&mut transaction, runs::read(row)?, elapsed).await?);
     }
+    let controls = controls::stored(&mut transaction).await?;
     let workers = workers(&mut transaction).await?;
     let notifications: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM (SELECT 1 FROM realtime_notification_queue LIMIT ?) AS some",
@@ -72,7 +73,17 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     let throttle = throttle_of(&workers, &store.duties().await?);
     let monitor =
         Monitor::of(at, &reports, &workers, u64::try_from(notifications).unwrap_or_default());
-    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, throttle, load: None })
+    Ok(Snapshot {
+        at,
+        server,
+        controls,
+        runs: reports,
+        workers,
+        errors,
+        monitor,
+        throttle,
+        load: None,
+    })
 }
 
 /// Besides idle connections, those that no query ever ends are left out: the server's own

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::controls::{
-    Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
 };
+use reelshift_store::ledger::Run;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::error::{Failure, Outcome};
 use crate::failures::{TEXT, cut, cut_bytes};
 use crate::time::{self, now};
-use crate::{SqliteStore, duties, runs};
+use crate::{SqliteStore, duties, holds, runs};
 
 /// The columns' lengths in MySQL, in characters.
 const NAME: usize = 64;
@@ -25,7 +26,10 @@ const BY: usize = 255;
 #[async_trait]
 impl Controls for SqliteStore {
     async fn controls(&self) -> Result<Vec<Control>> {
-        self.named(stored(self).await)
+        self.named(match self.readers.acquire().await {
+            Ok(mut reader) => stored(&mut reader).await,
+            Err(error) => Err(error.into()),
+        })
     }
 
     async fn set_controls(
@@ -43,13 +47,29 @@ impl Controls for SqliteStore {
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
         self.named(view(self, worker).await)
     }
+
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
+        self.named(holds::pause_run(self, run, reason, cut(by, BY)).await)
+    }
+
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
+        self.named(holds::resume_run(self, run, cut(by, BY)).await)
+    }
+
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {
+        self.named(holds::cancel_run(self, run, reason, cut(by, BY)).await)
+    }
+
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
+        self.named(holds::cancel_pending(self, run, limit).await)
+    }
 }
 
-async fn stored(store: &SqliteStore) -> Outcome<Vec<Control>> {
+pub(crate) async fn stored(reader: &mut SqliteConnection) -> Outcome<Vec<Control>> {
     let rows = sqlx::query(
         "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
     )
-    .fetch_all(&store.readers)
+    .fetch_all(reader)
     .await?;
     rows.iter()
         .map(|row| {

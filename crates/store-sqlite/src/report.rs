@@ -59,6 +59,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     for row in rows {
         reports.push(run_report(&mut tx, runs::read(&row)?, row.try_get("elapsed")?).await?);
     }
+    let controls = crate::controls::stored(&mut tx).await?;
     let workers = workers(&mut tx).await?;
     let notifications: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM (SELECT 1 FROM realtime_notification_queue LIMIT ?)",
@@ -72,7 +73,17 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     let notifications = u64::try_from(notifications).unwrap_or_default();
     let throttle = throttle_of(&workers, &store.duties().await?);
     let monitor = Monitor::of(at, &reports, &workers, notifications);
-    Ok(Snapshot { at, server, runs: reports, workers, errors, monitor, throttle, load: None })
+    Ok(Snapshot {
+        at,
+        server,
+        controls,
+        runs: reports,
+        workers,
+        errors,
+        monitor,
+        throttle,
+        load: None,
+    })
 }
 
 async fn run_report(

@@ -9,8 +9,9 @@ use reelshift_plan::{RunState, Tuning};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::Result;
 use crate::duties::Duty;
+use crate::ledger::Run;
+use crate::{Result, StoreError};
 
 /// The control that pauses the whole fleet; the others are named by
 /// [`Knob`](reelshift_plan::Knob).
@@ -19,6 +20,18 @@ pub const PAUSE: &str = "pause";
 pub const ON: &str = "on";
 /// The name in the history of a change of one run's state.
 pub const RUN: &str = "run";
+
+/// Who pauses a run that mostly fails.
+pub const BREAKER: &str = "circuit breaker";
+
+/// Why a run paused itself.
+#[must_use]
+pub fn breaker_reason(failed: u64, total: u64) -> String {
+    format!(
+        "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove the \
+         cause, then resume (and rerun what failed)"
+    )
+}
 
 /// A row of `reelshift_controls`: what differs from its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +65,14 @@ pub struct ControlChange {
     pub reason: Option<String>,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
+}
+
+/// A run that was cancelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CancelledRun {
+    pub run: Run,
+    /// Batches that workers had leased: they write nothing more.
+    pub leased: u64,
 }
 
 /// What a worker has to know of the fleet, as one statement reads it.
@@ -92,4 +113,40 @@ pub trait Controls {
     /// What `worker` has to know of the fleet: one statement, whose cost does not grow
     /// with batches or with finished runs.
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView>;
+
+    /// Pauses a run that works, or gives one that is paused another reason. Its planner
+    /// loses its right at once; workers see it in [`Self::fleet_view`].
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended.
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
+
+    /// Lets a paused run go on in the state it was in. What failed before does not pause it
+    /// again.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it is not paused.
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
+
+    /// Ends a run for good: its planner and whoever executes a batch of it write nothing
+    /// from now on. Its pending batches are [`Self::cancel_pending`]'s. A run that is
+    /// cancelled already stays so.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun>;
+
+    /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
+    /// none is left.
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
+}
+
+/// What every adapter says when a run cannot be paused, resumed or cancelled.
+#[must_use]
+pub fn refused(run: &Run, verb: &str) -> StoreError {
+    let Run { id, state, .. } = run;
+    StoreError::Refused(match verb {
+        "resume" => format!("run {id} is {state}, not paused: there is nothing to resume"),
+        _ => format!("run {id} is {state}: only a run that has not ended can be {verb}"),
+    })
 }

@@ -13,6 +13,7 @@ pub use monitor::Monitor;
 pub use throttle::ThrottleReport;
 
 use crate::Result;
+use crate::controls::{Control, PAUSE};
 use crate::duties::Duty;
 use crate::ledger::{Run, WorkerActivity};
 
@@ -74,6 +75,9 @@ pub struct WorkerReport {
 pub struct Snapshot {
     pub at: DateTime<Utc>,
     pub server: String,
+    /// What operators set: a pause of the whole fleet, and settings that differ from their
+    /// defaults.
+    pub controls: Vec<Control>,
     /// The newest runs first.
     pub runs: Vec<RunReport>,
     /// Live workers, and those lost or gone within the last ten minutes.
@@ -85,6 +89,14 @@ pub struct Snapshot {
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
     /// flag `performance_monitoring`: see `reelshift-rollout`.
     pub load: Option<Load>,
+}
+
+impl Snapshot {
+    /// The pause of the whole fleet, while it is paused.
+    #[must_use]
+    pub fn pause(&self) -> Option<&Control> {
+        self.controls.iter().find(|control| control.name == PAUSE)
+    }
 }
 
 /// What the server is doing, as the specification's processlist query counts it. A user

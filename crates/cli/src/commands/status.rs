@@ -12,6 +12,7 @@ use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_store::controls::{Control, PAUSE};
 use reelshift_store::report::monitor::rate;
 use reelshift_store::report::{RunReport, Snapshot, WorkerReport};
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
@@ -112,6 +113,9 @@ fn render(snapshot: &Snapshot) -> String {
         );
         push(&mut text, &line);
     }
+    for control in &snapshot.controls {
+        push(&mut text, &control_line(control));
+    }
     if let Some(report) = &snapshot.throttle {
         push(&mut text, &throttle::line(report));
     }
@@ -140,6 +144,17 @@ fn render(snapshot: &Snapshot) -> String {
     text
 }
 
+/// What an operator set, with who, when and why.
+fn control_line(control: &Control) -> String {
+    let what = if control.name == PAUSE {
+        "PAUSED, the whole fleet".yellow().bold().to_string()
+    } else {
+        format!("tuned {}={}", control.name, control.value)
+    };
+    let why = control.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{what}{why} ({}, since {} UTC)", control.changed_by, look::time(control.changed_at))
+}
+
 fn push(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
@@ -151,6 +166,10 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
     if let Some(reason) = &run.reason {
         text.push_str(&format!(": {reason}"));
+    }
+    let held = matches!(run.state, RunState::Paused | RunState::Cancelled);
+    if let (true, Some(by), Some(at)) = (held, &run.decided_by, run.decided_at) {
+        text.push_str(&format!(" ({by}, since {} UTC)", look::time(at)));
     }
     let of = if run.state == RunState::Planning { "of at least" } else { "of" };
     let amount = match run.kind {

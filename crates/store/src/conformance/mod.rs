@@ -18,6 +18,7 @@ pub mod fences;
 pub mod files;
 pub mod fixture;
 pub mod flags;
+pub mod holds;
 pub mod index;
 pub mod monitor;
 pub mod planning;
@@ -246,6 +247,17 @@ macro_rules! conformance_tests {
                 a_worker_sees_the_fleet
                 a_worker_sees_its_rank_among_the_live
                 operators_at_once_change_controls_one_after_the_other;
+            holds:
+                a_paused_run_says_who_and_why_and_is_not_claimed
+                a_paused_run_goes_back_to_the_state_it_was_in
+                a_paused_planner_writes_nothing
+                a_rerun_leaves_its_run_paused
+                a_resumed_run_pauses_only_for_new_failures
+                cancelling_fences_whoever_works
+                a_cancelled_planner_writes_nothing
+                a_cancelled_run_frees_its_videos
+                what_has_ended_is_neither_paused_nor_cancelled
+                claims_and_a_cancellation_at_once_leave_nothing_open;
             duties:
                 a_duty_has_one_holder
                 many_at_once_one_gets_the_duty
@@ -332,6 +344,7 @@ mod tests {
     fn the_macro_names_every_behaviour() {
         let listed = include_str!("mod.rs");
         let files = [
+            ("holds", include_str!("holds.rs")),
             ("index", include_str!("index.rs")),
             ("bridge", include_str!("bridge.rs")),
             ("automate", include_str!("automate.rs")),
