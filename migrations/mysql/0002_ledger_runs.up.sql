@@ -8,6 +8,11 @@ CREATE TABLE reelshift_runs (
     -- The state to go back to, while the run is paused.
     paused_from VARCHAR(16) NULL DEFAULT NULL,
     reason TEXT NULL DEFAULT NULL,
+    -- Who paused, resumed or cancelled it last.
+    decided_by VARCHAR(255) NULL DEFAULT NULL,
+    decided_at TIMESTAMP(6) NULL DEFAULT NULL,
+    -- Failures from before do not pause the run again.
+    resumed_at TIMESTAMP(6) NULL DEFAULT NULL,
     plan MEDIUMTEXT NOT NULL,
     planned_to {videos_id_type} NULL DEFAULT NULL,
     round INT UNSIGNED NOT NULL DEFAULT 0,

@@ -10,6 +10,11 @@ CREATE TABLE reelshift_workers (
     bytes_done BIGINT UNSIGNED NOT NULL DEFAULT 0,
     rows_per_second DOUBLE NOT NULL DEFAULT 0,
     bytes_per_second DOUBLE NOT NULL DEFAULT 0,
+    -- Backfill chunks that it would run at once, and seconds that the latest took.
+    capacity INT UNSIGNED NOT NULL DEFAULT 0,
+    chunk_seconds DOUBLE NULL DEFAULT NULL,
     started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-    last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+    last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    -- Every worker counts the live ones every second.
+    INDEX reelshift_workers_state (state)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

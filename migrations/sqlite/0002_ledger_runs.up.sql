@@ -8,7 +8,14 @@ CREATE TABLE reelshift_runs (
     state TEXT NOT NULL CHECK (
         state IN ('planning', 'running', 'sweeping', 'paused', 'done', 'failed', 'cancelled')
     ),
+    -- The state to go back to, while the run is paused.
+    paused_from TEXT NULL,
     reason TEXT NULL,
+    -- Who paused, resumed or cancelled it last.
+    decided_by TEXT NULL,
+    decided_at TEXT NULL,
+    -- Failures from before do not pause the run again.
+    resumed_at TEXT NULL,
     plan TEXT NOT NULL CHECK (json_valid(plan)),
     planned_to TEXT NULL,
     round INTEGER NOT NULL DEFAULT 0,

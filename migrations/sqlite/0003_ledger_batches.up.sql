@@ -21,6 +21,7 @@ CREATE TABLE reelshift_batches (
     rows_done INTEGER NOT NULL DEFAULT 0,
     bytes_done INTEGER NOT NULL DEFAULT 0,
     rows_quarantined INTEGER NOT NULL DEFAULT 0,
+    status_rows_created INTEGER NOT NULL DEFAULT 0,
     checkpoint TEXT NULL,
     leased_by TEXT NULL,
     lease_token INTEGER NULL,

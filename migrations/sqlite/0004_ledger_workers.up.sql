@@ -10,6 +10,9 @@ CREATE TABLE reelshift_workers (
     bytes_done INTEGER NOT NULL DEFAULT 0,
     rows_per_second REAL NOT NULL DEFAULT 0,
     bytes_per_second REAL NOT NULL DEFAULT 0,
+    -- Backfill chunks that it would run at once, and seconds that the latest took.
+    capacity INTEGER NOT NULL DEFAULT 0,
+    chunk_seconds REAL,
     started_at TEXT NOT NULL,
     last_seen_at TEXT NOT NULL
 );

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reelshift_plan::Flag;
+use reelshift_plan::tuning::Assignment;
 use uuid::Uuid;
 
 use crate::filter::Condition;
@@ -75,6 +76,14 @@ pub enum Command {
     Errors(ErrorsArgs),
     /// Enqueue failed batches and quarantined items again
     Rerun(RerunArgs),
+    /// Pause the whole fleet, or one run; workers keep nothing meanwhile
+    Pause(PauseArgs),
+    /// Let the fleet, or one run, go on
+    Resume(ResumeArgs),
+    /// Show or change settings of the whole fleet while it works
+    Tune(TuneArgs),
+    /// End a run for good: what is done stays, nothing more is
+    Cancel(CancelArgs),
     /// Show or change the feature flags, for every process
     Flags(FlagsArgs),
     /// Show the status of one video, as the feature flags have the application see it
@@ -235,6 +244,11 @@ pub struct WorkArgs {
     #[arg(long, env = "REELSHIFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: Option<u16>,
 
+    /// A replica whose lag stops the fleet, as --database; repeat for more, the same for
+    /// all workers (in the environment separated by commas)
+    #[arg(long = "replica", env = "REELSHIFT_REPLICAS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    pub replicas: Vec<String>,
+
     /// Return when no batch is pending or leased, whoever holds it
     #[arg(long)]
     pub until_idle: bool,
@@ -299,6 +313,51 @@ pub struct RerunArgs {
     /// Show what would be enqueued, change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// This run only [default: the whole fleet]
+    #[arg(long, value_name = "ID")]
+    pub run: Option<Uuid>,
+
+    /// Why, for whoever looks at the status
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// This run only [default: the whole fleet]
+    #[arg(long, value_name = "ID")]
+    pub run: Option<Uuid>,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The run's id
+    pub run: Uuid,
+
+    /// Why, for whoever looks at the status
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// chunk_target=15ms, concurrency=4, fleet_concurrency=32, byte_rate=200MiB,
+    /// replica_lag=5s, threads_running=16, history_list_length=1000000, lock_waits=10,
+    /// free_disk=1GiB; KEY=default takes a setting back; without any, shows all
+    #[arg(value_name = "KEY=VALUE")]
+    pub settings: Vec<Assignment>,
+
+    /// Why, for whoever looks at the settings
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// The newest changes to list below
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub changes: u32,
 }
 
 #[derive(Debug, Args)]

@@ -2,16 +2,20 @@
 //! ended.
 
 pub mod apply;
+pub mod cancel;
 pub mod demo;
 pub mod enqueue;
 pub mod errors;
 pub mod flags;
 pub mod inspect;
+pub mod pause;
 pub mod plan;
 pub mod rerun;
 pub mod restore;
+pub mod resume;
 pub mod rollback;
 pub mod status;
+pub mod tune;
 pub mod validate;
 pub mod video;
 pub mod work;

@@ -22,6 +22,9 @@ pub struct File {
     pub media_root: Option<PathBuf>,
     /// As `work --concurrency`; 1 to 1,024.
     pub concurrency: Option<u16>,
+    /// As `work --replica`: URLs of replicas. Passwords belong in `REELSHIFT_REPLICAS`.
+    #[serde(default)]
+    pub replicas: Vec<String>,
 }
 
 impl File {

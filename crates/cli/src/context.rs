@@ -17,6 +17,7 @@ pub struct Context {
     pub json: bool,
     pub media_root: Option<PathBuf>,
     pub concurrency: Option<u16>,
+    pub replicas: Vec<String>,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
     database: Option<String>,
@@ -29,6 +30,7 @@ impl Context {
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
             concurrency: file.concurrency,
+            replicas: file.replicas,
             stop,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
         })

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use reelshift_store::strain::Replica;
 use reelshift_store::SharedStore;
 
 use crate::exit::Usage;
@@ -41,6 +42,21 @@ pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
         // The URL itself is not repeated: it may hold a password.
         _ => Err(Usage(
             "the database URL must begin with mysql:// (MySQL, MariaDB) or sqlite://".to_owned(),
+        )
+        .into()),
+    }
+}
+
+/// The replica at `url`; it is not connected to yet.
+pub fn replica(url: &str) -> Result<Box<dyn Replica>> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("mysql" | "mariadb") => Ok(reelshift_store_mysql::replica(url)?),
+        Some("sqlite") => {
+            Err(Usage("an SQLite file has no replicas: leave --replica out".to_owned()).into())
+        }
+        _ => Err(Usage(
+            "a replica's URL must begin with mysql:// (MySQL, MariaDB), as the database's"
+                .to_owned(),
         )
         .into()),
     }

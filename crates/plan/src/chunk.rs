@@ -27,6 +27,11 @@ impl ChunkSizer {
         Self { target, rows: Self::START_ROWS }
     }
 
+    /// Aims at another time from now on; the size follows with the next chunks.
+    pub const fn aim_at(&mut self, target: Duration) {
+        self.target = target;
+    }
+
     /// Rows for the next chunk.
     #[must_use]
     pub const fn rows(&self) -> u32 {

@@ -10,6 +10,8 @@ pub mod forecast;
 pub mod phase;
 pub mod rollout;
 pub mod state;
+pub mod throttle;
+pub mod tuning;
 
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
@@ -17,3 +19,5 @@ pub use chunk::ChunkSizer;
 pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName};
+pub use throttle::Throttle;
+pub use tuning::{Knob, Tuning};

@@ -93,8 +93,9 @@ impl BatchState {
     pub const fn successors(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::Leased, Self::Cancelled],
-            // Back to pending: another attempt is due, the worker drained, or it was lost.
-            Self::Leased => &[Self::Done, Self::Pending, Self::Failed],
+            // Back to pending: another attempt is due, the worker drained or was lost, or the
+            // run is paused.
+            Self::Leased => &[Self::Done, Self::Pending, Self::Failed, Self::Cancelled],
             Self::Done | Self::Failed | Self::Cancelled => &[],
         }
     }

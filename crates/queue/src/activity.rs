@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reelshift_plan::eta::Rate;
@@ -11,13 +11,31 @@ use reelshift_store::ledger::WorkerActivity;
 /// Recent rates follow this half-life: slow enough to read, fast enough to show a stall.
 const HALF_LIFE: Duration = Duration::from_secs(5);
 
+/// How long a chunk's time is news: a worker may rest for several seconds between two.
+const CHUNKS_STAY: Duration = Duration::from_secs(15);
+
+/// What a worker says that has nothing to do.
+pub const WAITING: &str = "waiting for batches";
+
 /// Counters shared by all handlers of one worker process.
 #[derive(Debug)]
 pub struct Activity {
     rows: AtomicU64,
     bytes: AtomicU64,
     doing: Mutex<BTreeMap<i64, String>>,
+    capacity: AtomicU32,
+    chunks: Mutex<Chunks>,
+    /// What it says while it does nothing.
+    idle: Mutex<&'static str>,
     seen: Mutex<Seen>,
+}
+
+/// The chunks since the last report, and what was reported.
+#[derive(Debug, Default)]
+struct Chunks {
+    count: u32,
+    time: Duration,
+    last: Option<(Instant, f64)>,
 }
 
 #[derive(Debug)]
@@ -35,6 +53,9 @@ impl Default for Activity {
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             doing: Mutex::default(),
+            capacity: AtomicU32::new(0),
+            chunks: Mutex::default(),
+            idle: Mutex::new(WAITING),
             seen: Mutex::new(Seen {
                 at: Instant::now(),
                 rows: 0,
@@ -55,23 +76,53 @@ impl Activity {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// A backfill chunk took `time`.
+    pub fn add_chunk(&self, time: Duration) {
+        let mut chunks = self.chunks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        chunks.count += 1;
+        chunks.time += time;
+    }
+
+    /// How many backfill chunks this worker would run at once, unthrottled.
+    pub fn set_capacity(&self, chunks: u32) {
+        self.capacity.store(chunks, Ordering::Relaxed);
+    }
+
+    /// Seconds that recent chunks took, on average.
+    fn chunk_seconds(&self) -> Option<f64> {
+        let mut chunks = self.chunks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if chunks.count > 0 {
+            let mean = chunks.time.as_secs_f64() / f64::from(chunks.count);
+            *chunks = Chunks { last: Some((Instant::now(), mean)), ..Chunks::default() };
+        }
+        chunks.last.filter(|(at, _)| at.elapsed() < CHUNKS_STAY).map(|(_, mean)| mean)
+    }
+
     /// Says that the batch `seq` is being worked on; the guard takes it back.
     pub fn begin(&self, seq: i64, what: String) -> impl Drop + '_ {
         self.doing().insert(seq, what);
         Doing { activity: self, seq }
     }
 
+    /// What is said from now on while there is nothing to do.
+    pub fn idle(&self, word: &'static str) {
+        *self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = word;
+    }
+
     fn doing(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, String>> {
         self.doing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What the next heartbeat says; `word` describes a worker with nothing to do.
-    pub(crate) fn report(&self, word: &str) -> WorkerActivity {
+    /// What the next heartbeat says.
+    pub(crate) fn report(&self) -> WorkerActivity {
         let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let doing = {
             let doing = self.doing();
             match doing.values().next() {
-                None => word.to_owned(),
+                None => {
+                    let idle = self.idle.lock();
+                    (*idle.unwrap_or_else(std::sync::PoisonError::into_inner)).to_owned()
+                }
                 Some(first) if doing.len() == 1 => first.clone(),
                 Some(first) => format!("{first} and {} more", doing.len() - 1),
             }
@@ -88,6 +139,8 @@ impl Activity {
             bytes_done: bytes,
             rows_per_second: seen.row_rate.per_second(),
             bytes_per_second: seen.byte_rate.per_second(),
+            capacity: self.capacity.load(Ordering::Relaxed),
+            chunk_seconds: self.chunk_seconds(),
         }
     }
 }
@@ -100,5 +153,23 @@ struct Doing<'a> {
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
         self.activity.doing().remove(&self.seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_times_are_averaged_from_report_to_report() {
+        let activity = Activity::default();
+        assert_eq!(activity.report().chunk_seconds, None);
+        activity.add_chunk(Duration::from_millis(20));
+        activity.add_chunk(Duration::from_millis(40));
+        let seconds = activity.report().chunk_seconds.expect("chunks were run");
+        assert!((seconds - 0.03).abs() < 1e-9);
+        assert_eq!(activity.report().chunk_seconds, Some(seconds), "a rest is no news");
+        activity.add_chunk(Duration::from_millis(10));
+        assert_eq!(activity.report().chunk_seconds, Some(0.01));
     }
 }

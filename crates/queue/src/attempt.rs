@@ -11,8 +11,9 @@ pub enum AttemptEnd {
     /// Somebody else has the batch: drop it, write nothing.
     #[error("the lease was lost")]
     LeaseLost,
-    /// The worker drains: what is committed stays, the rest is claimed by another at once.
-    #[error("the worker drains")]
+    /// The worker drains, the run or the fleet is paused, or less is to be done at once:
+    /// what is committed stays, the rest goes back and no attempt counts.
+    #[error("the batch is given back")]
     Drained,
     /// The attempt failed. With `retry`, another follows after `delay` while attempts are
     /// left.

@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Session;
 use crate::ack::{DescribePanic, LedgerAck, flush};
+use crate::{Gate, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
 /// to keep short batches flowing, too little to hoard long ones that others could take.
@@ -36,7 +36,7 @@ const MOST_AHEAD: usize = 256;
 /// How many batches this backend holds, and how many it may hold.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    concurrency: usize,
+    gate: Arc<Gate>,
     held: AtomicUsize,
     freed: Notify,
     /// Seconds that recent batches took, averaged.
@@ -47,9 +47,9 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    fn new(concurrency: usize) -> Self {
+    fn new(gate: Arc<Gate>) -> Self {
         Self {
-            concurrency,
+            gate,
             held: AtomicUsize::new(0),
             freed: Notify::new(),
             batch_seconds: Mutex::new(None),
@@ -58,6 +58,7 @@ impl Slots {
     }
 
     fn wanted(&self) -> usize {
+        let concurrency = self.gate.limit();
         let seconds = *self.batch_seconds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         #[expect(
             clippy::cast_possible_truncation,
@@ -66,10 +67,10 @@ impl Slots {
             reason = "capped at MOST_AHEAD"
         )]
         let ahead = seconds.map_or(0, |seconds| {
-            let batches = CLAIM_AHEAD.as_secs_f64() * self.concurrency as f64 / seconds.max(1e-6);
+            let batches = CLAIM_AHEAD.as_secs_f64() * concurrency as f64 / seconds.max(1e-6);
             batches.min(self.most_ahead.load(Ordering::Relaxed) as f64) as usize
         });
-        (self.concurrency + ahead).saturating_sub(self.held.load(Ordering::Acquire))
+        (concurrency + ahead).saturating_sub(self.held.load(Ordering::Acquire))
     }
 
     /// Learns how a claim went.
@@ -111,16 +112,16 @@ impl std::fmt::Debug for FleetBackend {
 }
 
 impl FleetBackend {
-    /// Starts claiming batches of `kind` for `concurrency` handlers, until the backend is
-    /// closed or `draining` is cancelled.
+    /// Starts claiming batches of `kind` for as many handlers as `gate` lets in, until the
+    /// backend is closed or `draining` is cancelled.
     pub(crate) fn start(
         session: &Session,
         kind: JobKind,
-        concurrency: usize,
+        gate: Arc<Gate>,
         draining: &CancellationToken,
         describe_panic: DescribePanic,
     ) -> Self {
-        let slots = Arc::new(Slots::new(concurrency));
+        let slots = Arc::new(Slots::new(gate));
         let (claimed_in, claimed) = mpsc::unbounded_channel();
         let (ended, ended_out) = mpsc::unbounded_channel();
         let stop = draining.child_token();
@@ -255,11 +256,14 @@ struct Claimer {
 
 impl Claimer {
     async fn run(self, stop: CancellationToken) {
+        let mut changes = self.slots.gate.changes();
         while !stop.is_cancelled() {
             let wanted = self.slots.wanted();
             if wanted == 0 {
                 tokio::select! {
                     () = self.slots.freed.notified() => {}
+                    // The gate is held by the slots: its changes never end.
+                    _ = changes.changed() => {}
                     () = stop.cancelled() => {}
                 }
                 continue;

@@ -13,18 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ack::DescribePanic;
 use crate::backend::FleetBackend;
-use crate::{AttemptEnd, Session};
+use crate::{AttemptEnd, Gate, Pass, Session};
 
-/// Executes one attempt at a batch. Safe to run twice: whatever it writes is fenced.
+/// Executes one attempt at a batch. Safe to run twice: whatever it writes is fenced. It
+/// ends as drained when [`Pass::must_leave`] says so.
 pub type Handler =
-    Arc<dyn Fn(Arc<Claimed>) -> BoxFuture<'static, Result<(), AttemptEnd>> + Send + Sync>;
+    Arc<dyn Fn(Arc<Claimed>, Pass) -> BoxFuture<'static, Result<(), AttemptEnd>> + Send + Sync>;
+
+/// What apalis may have in hand at once: above any limit of a gate, which is what counts.
+const AT_ONCE: usize = 2_048;
 
 /// The handlers of one job kind.
 #[derive(Clone)]
 pub struct Lane {
     pub kind: JobKind,
-    /// Batches executed at once, at least 1.
-    pub concurrency: usize,
+    /// How many batches are executed at once; with 0, none is claimed.
+    pub gate: Arc<Gate>,
     pub handler: Handler,
 }
 
@@ -32,7 +36,7 @@ impl std::fmt::Debug for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lane")
             .field("kind", &self.kind)
-            .field("concurrency", &self.concurrency)
+            .field("gate", &self.gate)
             .finish_non_exhaustive()
     }
 }
@@ -71,11 +75,11 @@ impl Fleet {
             let describe_panic = Arc::clone(&self.describe_panic);
             let draining = draining.clone();
             monitor = monitor.register(move |restarts| {
-                let concurrency = lane.concurrency.max(1);
+                let gate = Arc::clone(&lane.gate);
                 let backend = FleetBackend::start(
                     &session,
                     lane.kind,
-                    concurrency,
+                    Arc::clone(&gate),
                     &draining,
                     Arc::clone(&describe_panic),
                 );
@@ -84,11 +88,14 @@ impl Fleet {
                 WorkerBuilder::new(format!("{}-{}-{restarts}", session.worker(), lane.kind))
                     .backend(backend)
                     .catch_panic()
-                    .concurrency(concurrency)
+                    .concurrency(AT_ONCE)
                     .build(move |batch: Arc<Claimed>| {
-                        let attempt = handler(batch);
-                        let slots = Arc::clone(&slots);
-                        timed(attempt, move |took| slots.observe(took))
+                        let (gate, slots) = (Arc::clone(&gate), Arc::clone(&slots));
+                        let handler = Arc::clone(&handler);
+                        async move {
+                            let pass = gate.enter().await.ok_or(AttemptEnd::Drained)?;
+                            timed(handler(batch, pass), move |took| slots.observe(took)).await
+                        }
                     })
             });
         }

@@ -5,6 +5,7 @@
 //! - [`session`]: a worker process is registered, beats, reaps the silent, and leaves.
 //! - [`backend`]: claims batches ahead of what can run, and hands them to apalis.
 //! - [`ack`]: writes how attempts ended, many at a time.
+//! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions.md`.
@@ -14,9 +15,11 @@ pub mod activity;
 pub mod attempt;
 pub mod backend;
 pub mod fleet;
+pub mod gate;
 pub mod session;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
 pub use fleet::{Fleet, Handler, Lane};
+pub use gate::{Gate, Pass};
 pub use session::{Session, Times};

@@ -104,7 +104,8 @@ impl Session {
         self.leave.cancel();
         self.tasks.wait().await;
         // One last report, so that the totals of a short run are right.
-        self.store.heartbeat(self.worker, &self.activity.report("left")).await?;
+        self.activity.idle("left");
+        self.store.heartbeat(self.worker, &self.activity.report()).await?;
         self.store.deregister_worker(self.worker).await
     }
 }
@@ -120,7 +121,7 @@ async fn beat(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match store.heartbeat(worker, &activity.report("waiting for batches")).await {
+        match store.heartbeat(worker, &activity.report()).await {
             Ok(true) => {
                 steady.send_if_modified(|since| {
                     since.is_none() && since.replace(Instant::now()).is_none()

@@ -26,8 +26,9 @@ pub(crate) async fn backfill(
     for ids in ids.chunks(id_list::MOST) {
         update_videos(&mut transaction, ids).await?;
     }
+    let mut created = 0;
     for ids in ids.chunks(id_list::MOST) {
-        write_status_rows(&mut transaction, ids).await?;
+        created += write_status_rows(&mut transaction, ids).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let next = if rows < limit { None } else { ids.last().cloned() };
@@ -38,9 +39,10 @@ pub(crate) async fn backfill(
     };
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, \
-           checkpoint = COALESCE(?, checkpoint) WHERE seq = ? AND lease_token = ?",
+           status_rows_created = status_rows_created + ?, checkpoint = COALESCE(?, checkpoint) WHERE seq = ? AND lease_token = ?",
     )
     .bind(rows)
+    .bind(created)
     .bind(passed)
     .bind(lease.seq)
     .bind(lease.token)
@@ -91,8 +93,9 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
     Ok(())
 }
 
-/// Inserts the missing status rows, and corrects those that are there and differ.
-async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+/// Inserts the missing status rows, and corrects those that are there and differ. Returns
+/// how many were inserted.
+async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<u64> {
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
            current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",
@@ -105,7 +108,7 @@ async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> 
     id_list::push(&mut query, ids);
     let inserted = query.build().execute(&mut *connection).await?.rows_affected();
     if inserted == ids.len() as u64 {
-        return Ok(());
+        return Ok(inserted);
     }
     // The joined rows of `videos` are all locked by this transaction already.
     let mut query = QueryBuilder::<MySql>::new(
@@ -117,5 +120,5 @@ async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> 
     query.push(") AND v.id IN ");
     id_list::push(&mut query, ids);
     query.build().execute(connection).await?;
-    Ok(())
+    Ok(inserted)
 }

@@ -66,13 +66,7 @@ impl std::fmt::Debug for MySqlStore {
 /// `Invalid` when the URL is malformed, names no database or an unknown one, or its user
 /// is refused; `Transient` when the server cannot be reached. No message holds a password.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
-    let connect_options = MySqlConnectOptions::from_str(url)
-        .map_err(|_| invalid_url("it is not of the form mysql://USER:PASSWORD@HOST:PORT/DATABASE"))?
-        .pipes_as_concat(false)
-        .disable_statement_logging();
-    if connect_options.get_database().is_none_or(str::is_empty) {
-        return Err(invalid_url("it names no database: append /DATABASE"));
-    }
+    let connect_options = self::options(url)?;
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
     let mut probe = open(&connect_options).await?;
@@ -112,7 +106,24 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
     })
 }
 
+/// How to connect to the server that `url` names.
+pub(crate) fn options(url: &str) -> Result<MySqlConnectOptions, StoreError> {
+    let options = MySqlConnectOptions::from_str(url)
+        .map_err(|_| invalid_url("it is not of the form mysql://USER:PASSWORD@HOST:PORT/DATABASE"))?
+        .pipes_as_concat(false)
+        .disable_statement_logging();
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(invalid_url("it names no database: append /DATABASE"));
+    }
+    Ok(options)
+}
+
 impl MySqlStore {
+    /// The server's name for people.
+    pub(crate) fn host(&self) -> String {
+        server_of(&self.options)
+    }
+
     /// A connection of its own, outside the pool, that may be idle for as long as the
     /// server allows by default.
     pub(crate) async fn dedicated_connection(&self) -> Result<MySqlConnection> {
@@ -197,10 +208,14 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
 
 /// Where a connection leads, without its password.
 fn place(options: &MySqlConnectOptions) -> String {
-    let database = options.get_database().unwrap_or_default();
+    format!("{}/{}", server_of(options), options.get_database().unwrap_or_default())
+}
+
+/// The server that a connection leads to.
+pub(crate) fn server_of(options: &MySqlConnectOptions) -> String {
     match options.get_socket() {
-        Some(socket) => format!("{}/{database}", socket.display()),
-        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
 

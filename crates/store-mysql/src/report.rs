@@ -2,12 +2,12 @@
 //! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
-use reelshift_store::Result;
+use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport, throttle_of,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
-use crate::{error, failures, row, runs, validate};
+use crate::{controls, error, failures, row, runs, validate};
 
 /// Error rows that a snapshot groups: the newest, so that its cost stays the same.
 const SNAPSHOT_ERRORS: u32 = 10_000;
@@ -57,13 +57,33 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         let elapsed = row.try_get("elapsed")?;
         reports.push(run_report(&mut transaction, runs::read(row)?, elapsed).await?);
     }
+    let controls = controls::stored(&mut transaction).await?;
     let workers = workers(&mut transaction).await?;
+    let notifications: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM realtime_notification_queue LIMIT ?) AS some",
+    )
+    .bind(Monitor::MOST_NOTIFICATIONS + 1)
+    .fetch_one(&mut *transaction)
+    .await?;
     let errors =
         failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
             .await?;
     transaction.commit().await?;
     let server = store.server.to_string();
-    Ok(Snapshot { at, server, runs: reports, workers, errors, load: None })
+    let throttle = throttle_of(&workers, &store.duties().await?);
+    let monitor =
+        Monitor::of(at, &reports, &workers, u64::try_from(notifications).unwrap_or_default());
+    Ok(Snapshot {
+        at,
+        server,
+        controls,
+        runs: reports,
+        workers,
+        errors,
+        monitor,
+        throttle,
+        load: None,
+    })
 }
 
 /// Besides idle connections, those that no query ever ends are left out: the server's own
@@ -91,14 +111,16 @@ async fn run_report(
 ) -> error::Result<RunReport> {
     let rows = sqlx::query(
         "SELECT state, COUNT(*) AS batches, CAST(SUM(rows_done) AS SIGNED) AS rows_done, \
-           CAST(SUM(bytes_done) AS SIGNED) AS bytes_done \
+           CAST(SUM(bytes_done) AS SIGNED) AS bytes_done, \
+           CAST(SUM(status_rows_created) AS SIGNED) AS status_rows, \
+           CAST(SUM(attempts + rows_quarantined) AS SIGNED) AS errors \
          FROM reelshift_batches WHERE run_id = ? GROUP BY state",
     )
     .bind(run.id.to_string())
     .fetch_all(&mut *connection)
     .await?;
     let mut batches = BatchCounts::default();
-    let (mut rows_done, mut bytes_done) = (0, 0);
+    let (mut rows_done, mut bytes_done, mut status_rows_created, mut errors) = (0, 0, 0, 0);
     for row in &rows {
         use reelshift_plan::BatchState;
         let count = match row::named(row, "state")? {
@@ -111,6 +133,8 @@ async fn run_report(
         *count = row::count(row, "batches")?;
         rows_done += row::count(row, "rows_done")?;
         bytes_done += row::count(row, "bytes_done")?;
+        status_rows_created += row::count(row, "status_rows")?;
+        errors += row::count(row, "errors")?;
     }
     let quarantined: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM reelshift_quarantine WHERE run_id = ?")
@@ -123,6 +147,8 @@ async fn run_report(
         batches,
         rows_done,
         bytes_done,
+        status_rows_created,
+        errors,
         quarantined: u64::try_from(quarantined).unwrap_or(0),
         failed_open,
         elapsed_seconds,
@@ -158,6 +184,8 @@ fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
             bytes_done: row.try_get("bytes_done")?,
             rows_per_second: row.try_get("rows_per_second")?,
             bytes_per_second: row.try_get("bytes_per_second")?,
+            capacity: row.try_get("capacity")?,
+            chunk_seconds: row.try_get("chunk_seconds")?,
         },
     })
 }

@@ -59,7 +59,7 @@ async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Ve
 async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) -> Result<Rerun> {
     let mut transaction = store.pool.begin().await?;
     let sql = format!(
-        "SELECT {}, paused_from FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' FOR UPDATE",
+        "SELECT {} FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' FOR UPDATE",
         runs::COLUMNS
     );
     let row = sqlx::query(AssertSqlSafe(sql))
@@ -68,7 +68,6 @@ async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) ->
         .await?;
     let Some(row) = row else { return Ok(Rerun::default()) };
     let run = runs::read(&row)?;
-    let paused_from: Option<String> = row.try_get("paused_from")?;
 
     let mut rerun = Rerun::default();
     if !selection.quarantined_only {
@@ -81,7 +80,7 @@ async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) ->
         return Ok(rerun);
     }
     if enqueued > 0 {
-        reopen(&mut transaction, &run, paused_from.as_deref(), enqueued).await?;
+        reopen(&mut transaction, &run, enqueued).await?;
     }
     transaction.commit().await?;
     Ok(rerun)
@@ -205,29 +204,26 @@ fn cut_into_batches(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
         .collect()
 }
 
-/// Opens a run again. Its rows were counted when they were planned first; a sweep in
-/// progress must not end the run before the new batches are done.
-async fn reopen(
-    connection: &mut MySqlConnection,
-    run: &Run,
-    paused_from: Option<&str>,
-    batches: u64,
-) -> Result<()> {
-    let state = match run.state {
-        RunState::Planning | RunState::Sweeping => run.state,
-        RunState::Paused => paused_from
-            .and_then(|state| state.parse().ok())
-            .filter(|state: &RunState| state.is_active())
-            .unwrap_or(RunState::Running),
-        _ => RunState::Running,
-    };
+/// Opens a run again that has ended. Its rows were counted when they were planned first; a
+/// sweep in progress must not end the run before the new batches are done. A paused run
+/// stays so: its new batches wait with the others.
+async fn reopen(connection: &mut MySqlConnection, run: &Run, batches: u64) -> Result<()> {
     sqlx::query(
-        "UPDATE reelshift_runs SET state = ?, paused_from = NULL, reason = NULL, finished_at = NULL, \
-           batches_total = batches_total + ?, round_batches = round_batches + ? WHERE id = ?",
+        "UPDATE reelshift_runs SET batches_total = batches_total + ?, \
+           round_batches = round_batches + ? WHERE id = ?",
     )
-    .bind(state.as_str())
     .bind(batches)
     .bind(batches)
+    .bind(run.id.to_string())
+    .execute(&mut *connection)
+    .await?;
+    if !matches!(run.state, RunState::Done | RunState::Failed) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE reelshift_runs SET state = 'running', reason = NULL, finished_at = NULL \
+         WHERE id = ?",
+    )
     .bind(run.id.to_string())
     .execute(&mut *connection)
     .await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::controls::breaker_reason;
 use reelshift_store::ledger::{Bounds, CreatedRun, NewBatch, NewRun, PlannerLease, Run};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
@@ -11,10 +12,10 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::{lease, row};
+use crate::{holds, lease, row};
 
 /// The columns that [`read`] reads.
-pub(crate) const COLUMNS: &str = "id, kind, state, reason, plan, planned_to, round, batches_total, \
+pub(crate) const COLUMNS: &str = "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, batches_total, \
      rows_total, bytes_total, created_by, traceparent, created_at, finished_at";
 
 pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
@@ -24,6 +25,8 @@ pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
         kind: row::named(row, "kind")?,
         state: row::named(row, "state")?,
         reason: row.try_get("reason")?,
+        decided_by: row.try_get("decided_by")?,
+        decided_at: row.try_get("decided_at")?,
         plan: row::json(&plan, "plan")?,
         planned_to: row.try_get("planned_to")?,
         round: row.try_get("round")?,
@@ -346,7 +349,9 @@ pub(crate) async fn pause_failing(store: &MySqlStore) -> Result<Vec<Run>> {
             &mut connection,
             run.id,
             "state = 'failed' AND NOT EXISTS \
-               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id)",
+               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id) \
+             AND NOT EXISTS (SELECT 1 FROM reelshift_runs u \
+               WHERE u.id = b.run_id AND u.resumed_at >= b.finished_at)",
         )
         .await?;
         if failed == 0 {
@@ -356,22 +361,8 @@ pub(crate) async fn pause_failing(store: &MySqlStore) -> Result<Vec<Run>> {
         if total < FAILING_LEAST || failed * FAILING_SHARE <= total {
             continue;
         }
-        let reason = format!(
-            "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove the \
-             cause, then resume or rerun"
-        );
-        let updated = sqlx::query(
-            "UPDATE reelshift_runs SET paused_from = state, state = 'paused', reason = ?, \
-               planner = NULL, planner_token = NULL, planner_seen_at = NULL \
-             WHERE id = ? AND state IN ('planning', 'running', 'sweeping')",
-        )
-        .bind(&reason)
-        .bind(run.id.to_string())
-        .execute(&mut *connection)
-        .await?;
-        if updated.rows_affected() > 0 {
-            paused.extend(find(&mut connection, run.id).await?);
-        }
+        drop(connection);
+        paused.extend(holds::pause_active(store, run.id, &breaker_reason(failed, total)).await?);
     }
     Ok(paused)
 }

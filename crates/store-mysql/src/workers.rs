@@ -34,13 +34,15 @@ pub(crate) async fn heartbeat(
 ) -> Result<bool> {
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET last_seen_at = NOW(6), doing = ?, rows_done = ?, bytes_done = ?, \
-           rows_per_second = ?, bytes_per_second = ? WHERE id = ? AND state = 'live'",
+           rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ? WHERE id = ? AND state = 'live'",
     )
     .bind(&activity.doing)
     .bind(activity.rows_done)
     .bind(activity.bytes_done)
     .bind(activity.rows_per_second)
     .bind(activity.bytes_per_second)
+    .bind(activity.capacity)
+    .bind(activity.chunk_seconds)
     .bind(worker.to_string())
     .execute(&store.pool)
     .await?;

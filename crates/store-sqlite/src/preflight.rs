@@ -150,7 +150,7 @@ async fn table_size(store: &SqliteStore) -> Outcome<TableSize> {
 }
 
 /// Free bytes where the file is.
-fn free(store: &SqliteStore) -> Option<u64> {
+pub(crate) fn free(store: &SqliteStore) -> Option<u64> {
     let figures = rustix::fs::statvfs(&store.file).ok()?;
     Some(figures.f_bavail * figures.f_frsize)
 }

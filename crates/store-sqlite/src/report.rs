@@ -4,12 +4,12 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use reelshift_plan::BatchState;
-use reelshift_store::Result;
+use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport, throttle_of,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
@@ -59,10 +59,31 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     for row in rows {
         reports.push(run_report(&mut tx, runs::read(&row)?, row.try_get("elapsed")?).await?);
     }
+    let controls = crate::controls::stored(&mut tx).await?;
     let workers = workers(&mut tx).await?;
+    let notifications: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM realtime_notification_queue LIMIT ?)",
+    )
+    .bind(Monitor::MOST_NOTIFICATIONS + 1)
+    .fetch_one(&mut *tx)
+    .await?;
     let errors = error_groups(&mut tx, &ErrorSelection::default()).await?;
     tx.commit().await?;
-    Ok(Snapshot { at: time::read(&at, "at")?, server, runs: reports, workers, errors, load: None })
+    let at = time::read(&at, "at")?;
+    let notifications = u64::try_from(notifications).unwrap_or_default();
+    let throttle = throttle_of(&workers, &store.duties().await?);
+    let monitor = Monitor::of(at, &reports, &workers, notifications);
+    Ok(Snapshot {
+        at,
+        server,
+        controls,
+        runs: reports,
+        workers,
+        errors,
+        monitor,
+        throttle,
+        load: None,
+    })
 }
 
 async fn run_report(
@@ -73,13 +94,16 @@ async fn run_report(
     let id = run.id.to_string();
     let rows = sqlx::query(
         "SELECT state, COUNT(*) AS count, COALESCE(SUM(rows_done), 0) AS rows_done,
-             COALESCE(SUM(bytes_done), 0) AS bytes_done
+             COALESCE(SUM(bytes_done), 0) AS bytes_done,
+             COALESCE(SUM(status_rows_created), 0) AS status_rows,
+             COALESCE(SUM(attempts + rows_quarantined), 0) AS errors
          FROM reelshift_batches WHERE run_id = ? GROUP BY state",
     )
     .bind(&id)
     .fetch_all(&mut *tx)
     .await?;
     let (mut batches, mut rows_done, mut bytes_done) = (BatchCounts::default(), 0, 0);
+    let (mut status_rows_created, mut errors) = (0, 0);
     for row in &rows {
         let counted = match runs::parsed(row, "state")? {
             BatchState::Pending => &mut batches.pending,
@@ -91,6 +115,8 @@ async fn run_report(
         *counted = count(row, "count")?;
         rows_done += count(row, "rows_done")?;
         bytes_done += count(row, "bytes_done")?;
+        status_rows_created += count(row, "status_rows")?;
+        errors += count(row, "errors")?;
     }
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM reelshift_quarantine WHERE run_id = ?1) AS quarantined,
@@ -105,6 +131,8 @@ async fn run_report(
         batches,
         rows_done,
         bytes_done,
+        status_rows_created,
+        errors,
         quarantined: count(&row, "quarantined")?,
         failed_open: count(&row, "failed_open")?,
         elapsed_seconds,
@@ -116,7 +144,8 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
         "SELECT id, host, pid, version, state, started_at,
              MAX(0.0, 86400.0 * (julianday('now') - julianday(last_seen_at))) AS seen_seconds_ago,
              (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases,
-             doing, rows_done, bytes_done, rows_per_second, bytes_per_second
+             doing, rows_done, bytes_done, rows_per_second, bytes_per_second, capacity,
+             chunk_seconds
          FROM reelshift_workers w
          WHERE state = 'live' OR last_seen_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-10 minutes')
          ORDER BY started_at, rowid",
@@ -140,6 +169,8 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
                     bytes_done: count(row, "bytes_done")?,
                     rows_per_second: row.try_get("rows_per_second")?,
                     bytes_per_second: row.try_get("bytes_per_second")?,
+                    capacity: row.try_get("capacity")?,
+                    chunk_seconds: row.try_get("chunk_seconds")?,
                 },
             })
         })

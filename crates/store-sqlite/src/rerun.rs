@@ -233,6 +233,8 @@ mod tests {
             kind,
             state: RunState::Done,
             reason: None,
+            decided_by: None,
+            decided_at: None,
             plan: RunPlan {
                 filter: VideoFilter::default(),
                 batch_rows: 2,

@@ -2,20 +2,21 @@
 
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::controls::{BREAKER, breaker_reason};
 use reelshift_store::ledger::{CreatedRun, NewRun, Run};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::time::{self, now};
+use crate::{SqliteStore, holds};
 
 /// What [`read`] needs.
 macro_rules! run_columns {
     () => {
-        "id, kind, state, reason, plan, planned_to, round, batches_total, rows_total, bytes_total,
+        "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, batches_total, rows_total, bytes_total,
          created_by, traceparent, created_at, finished_at"
     };
 }
@@ -27,6 +28,8 @@ pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
         kind: parsed(row, "kind")?,
         state: parsed(row, "state")?,
         reason: row.try_get("reason")?,
+        decided_by: row.try_get("decided_by")?,
+        decided_at: time::read_optional(row, "decided_at")?,
         plan: {
             let plan: String = row.try_get("plan")?;
             serde_json::from_str(&plan)
@@ -218,6 +221,7 @@ pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
     const FAILING: &str = "SELECT r.id, r.batches_total,
              (SELECT COUNT(*) FROM reelshift_batches b
               WHERE b.run_id = r.id AND b.state = 'failed' AND b.priority = 1
+                AND (r.resumed_at IS NULL OR b.finished_at > r.resumed_at)
                 AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)) AS failed
          FROM reelshift_runs r
          WHERE r.state IN ('planning', 'running', 'sweeping') AND r.batches_total >= 20
@@ -231,18 +235,15 @@ pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
     let failing: Vec<(String, i64, i64)> = sqlx::query_as(FAILING).fetch_all(&mut *tx).await?;
     let mut paused = Vec::new();
     for (id, total, failed) in failing {
-        let row = sqlx::query(concat!(
-            "UPDATE reelshift_runs SET state = 'paused', reason = ?, planner = NULL, planner_token = NULL,
-                 planner_seen_at = NULL
-             WHERE id = ? RETURNING ",
-            run_columns!()
-        ))
-        .bind(format!("{failed} of {total} batches failed, more than a tenth"))
-        .bind(id)
-        .fetch_one(&mut *tx)
-        .await?;
-        paused.push(read(&row)?);
+        let run = existing(&mut tx, id.parse().map_err(|_| foreign_id(&id))?).await?;
+        let count = |count| u64::try_from(count).unwrap_or_default();
+        let reason = breaker_reason(count(failed), count(total));
+        paused.push(holds::pause(&mut tx, &run, Some(&reason), BREAKER).await?);
     }
     tx.commit().await?;
     Ok(paused)
+}
+
+fn foreign_id(id: &str) -> Failure {
+    Failure::foreign_value("reelshift_runs", "id", id)
 }

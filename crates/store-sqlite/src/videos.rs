@@ -207,8 +207,10 @@ async fn backfill_chunk(
     let mut tx = store.write().await?;
     fence(&mut tx, lease).await?;
     let ids = needing(&mut tx, bounds, after, limit, filter).await?;
+    let mut created = 0_i64;
     if !ids.is_empty() {
         let chosen = id_array(&ids);
+        created = sqlx::query_scalar(WITHOUT_STATUS).bind(&chosen).fetch_one(&mut *tx).await?;
         be_quiet(&mut tx).await?;
         sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
         sqlx::query(UPSERT_STATUS).bind(&chosen).execute(&mut *tx).await?;
@@ -223,10 +225,12 @@ async fn backfill_chunk(
         _ => last,
     };
     sqlx::query(
-        "UPDATE reelshift_batches SET rows_done = rows_done + ?, checkpoint = COALESCE(?, checkpoint)
+        "UPDATE reelshift_batches SET rows_done = rows_done + ?,
+             status_rows_created = status_rows_created + ?, checkpoint = COALESCE(?, checkpoint)
          WHERE seq = ? AND lease_token = ?",
     )
     .bind(rows)
+    .bind(created)
     .bind(checkpoint)
     .bind(lease.seq)
     .bind(lease.token)
@@ -290,6 +294,10 @@ macro_rules! milliseconds {
         "printf('%012x', CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))"
     };
 }
+
+/// How many status rows [`UPSERT_STATUS`] is about to insert.
+const WITHOUT_STATUS: &str = "SELECT COUNT(*) FROM json_each(?) AS chosen WHERE NOT EXISTS
+     (SELECT 1 FROM video_processing_status s WHERE s.video_id = chosen.value)";
 
 /// The id is a UUIDv7, as MySQL's UUID() one that rises with time: random ids dirty a
 /// page of the key's index for every row, and cost half as much time again.

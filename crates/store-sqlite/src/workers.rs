@@ -45,13 +45,16 @@ pub(crate) async fn heartbeat(
     sqlx::query(concat!(
         "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",
         now!(),
-        ", doing = ?, rows_done = ?, bytes_done = ?, rows_per_second = ?, bytes_per_second = ? WHERE id = ?"
+        ", doing = ?, rows_done = ?, bytes_done = ?, rows_per_second = ?, bytes_per_second = ?,
+         capacity = ?, chunk_seconds = ? WHERE id = ?"
     ))
     .bind(&activity.doing)
     .bind(stored(activity.rows_done))
     .bind(stored(activity.bytes_done))
     .bind(finite(activity.rows_per_second))
     .bind(finite(activity.bytes_per_second))
+    .bind(activity.capacity)
+    .bind(activity.chunk_seconds)
     .bind(worker.to_string())
     .execute(&mut *tx)
     .await?;

@@ -80,6 +80,9 @@ pub struct Run {
     pub state: RunState,
     /// Why it is in this state, where somebody or something decided so.
     pub reason: Option<String>,
+    /// Who paused, resumed or cancelled it last, and when.
+    pub decided_by: Option<String>,
+    pub decided_at: Option<DateTime<Utc>>,
     pub plan: RunPlan,
     /// The id of the last video that planning has passed.
     pub planned_to: Option<String>,
@@ -188,6 +191,11 @@ pub struct WorkerActivity {
     /// Recent rates.
     pub rows_per_second: f64,
     pub bytes_per_second: f64,
+    /// Backfill chunks that it would run at once, unthrottled.
+    pub capacity: u32,
+    /// Seconds that its chunks took since the last heartbeat, on average; `None` where it
+    /// ran none.
+    pub chunk_seconds: Option<f64>,
 }
 
 /// Which failed work to enqueue again. Every condition that is given must hold.
@@ -311,8 +319,8 @@ pub trait Ledger {
     async fn has_open_work(&self) -> Result<bool>;
 
     /// Pauses the active runs of which more than a tenth of at least 20 batches are
-    /// `failed` (reruns of failed batches and quarantined items do not count), with the
-    /// reason. Returns them.
+    /// `failed` (reruns of failed batches, quarantined items and what failed before the
+    /// run was resumed last do not count), with the reason. Returns them.
     async fn pause_failing(&self) -> Result<Vec<Run>>;
 
     /// Enqueues failed batches again, as new batches with `parent_id`, and quarantined

@@ -8,6 +8,8 @@
 pub mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod controls;
+pub mod duties;
 pub mod error;
 pub mod failures;
 pub mod flags;
@@ -19,12 +21,15 @@ pub mod report;
 pub mod rollback;
 pub mod schema;
 pub mod status;
+pub mod strain;
 pub mod structure;
 pub mod videos;
 
 use std::sync::Arc;
 
 pub use archive::Archive;
+pub use controls::Controls;
+pub use duties::Duties;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use flags::Flags;
@@ -34,6 +39,7 @@ pub use report::Reports;
 pub use rollback::Rollback;
 pub use schema::Schema;
 pub use status::VideoStatuses;
+pub use strain::Strained;
 pub use videos::Videos;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
@@ -44,10 +50,13 @@ pub trait Store:
     + Videos
     + Failures
     + Flags
+    + Controls
+    + Duties
     + VideoStatuses
     + Reports
     + Rollback
     + Archive
+    + Strained
     + std::fmt::Debug
     + Send
     + Sync
@@ -61,10 +70,15 @@ impl<T> Store for T where
         + Videos
         + Failures
         + Flags
+        + Controls
+        + Duties
+        + Controls
+        + Duties
         + VideoStatuses
         + Reports
         + Rollback
         + Archive
+        + Strained
         + std::fmt::Debug
         + Send
         + Sync

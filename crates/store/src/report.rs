@@ -1,12 +1,20 @@
 //! What people look at: the snapshot behind `status`, the analysis behind `inspect`, the
 //! checks behind `validate`.
 
+pub mod monitor;
+pub mod throttle;
+
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use monitor::Monitor;
+pub use throttle::ThrottleReport;
+
 use crate::Result;
+use crate::controls::{Control, PAUSE};
+use crate::duties::Duty;
 use crate::ledger::{Run, WorkerActivity};
 
 /// The batches of a run, counted by state.
@@ -27,12 +35,23 @@ pub struct RunReport {
     pub batches: BatchCounts,
     pub rows_done: u64,
     pub bytes_done: u64,
+    /// Status rows that its chunks inserted.
+    pub status_rows_created: u64,
+    /// Attempts that failed, and items that were set aside.
+    pub errors: u64,
     /// Items of this run in quarantine.
     pub quarantined: u64,
     /// Failed batches that nobody has enqueued again.
     pub failed_open: u64,
     /// From creation to the end, or to now; by the database's clock.
     pub elapsed_seconds: f64,
+}
+
+/// The brake as the `workers` of a snapshot go by it.
+#[must_use]
+pub fn throttle_of(workers: &[WorkerReport], duties: &[Duty]) -> Option<ThrottleReport> {
+    let live = workers.iter().any(|worker| worker.state == "live");
+    live.then(|| ThrottleReport::of(duties))
 }
 
 /// A worker with what it says of itself.
@@ -56,14 +75,28 @@ pub struct WorkerReport {
 pub struct Snapshot {
     pub at: DateTime<Utc>,
     pub server: String,
+    /// What operators set: a pause of the whole fleet, and settings that differ from their
+    /// defaults.
+    pub controls: Vec<Control>,
     /// The newest runs first.
     pub runs: Vec<RunReport>,
     /// Live workers, and those lost or gone within the last ten minutes.
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,
+    pub monitor: Monitor,
+    /// The fleet's brake; `None` while there is no worker that would go by it.
+    pub throttle: Option<ThrottleReport>,
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
     /// flag `performance_monitoring`: see `reelshift-rollout`.
     pub load: Option<Load>,
+}
+
+impl Snapshot {
+    /// The pause of the whole fleet, while it is paused.
+    #[must_use]
+    pub fn pause(&self) -> Option<&Control> {
+        self.controls.iter().find(|control| control.name == PAUSE)
+    }
 }
 
 /// What the server is doing, as the specification's processlist query counts it. A user

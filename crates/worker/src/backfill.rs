@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use reelshift_plan::{Backoff, ChunkSizer};
-use reelshift_queue::{AttemptEnd, Session};
+use reelshift_queue::{AttemptEnd, Pass, Session};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
 
 use crate::classify::{self, Remedy};
+use crate::controls::{Controls, Verdict};
 use crate::record::Recorder;
+use crate::throttle::brake::Brake;
 
 /// A chunk that met the application's locks is tried this often before its attempt fails.
 const CHUNK_TRIES: u32 = 5;
@@ -19,6 +21,8 @@ const CHUNK_TRIES: u32 = 5;
 pub(crate) struct Backfill {
     session: Arc<Session>,
     recorder: Arc<Recorder>,
+    brake: Brake,
+    controls: Controls,
     stop: CancellationToken,
     /// One for the worker, not for the batch: what it learned stays true.
     sizer: Mutex<ChunkSizer>,
@@ -28,13 +32,15 @@ impl Backfill {
     pub(crate) fn new(
         session: Arc<Session>,
         recorder: Arc<Recorder>,
+        controls: Controls,
         stop: CancellationToken,
     ) -> Self {
-        Self { session, recorder, stop, sizer: Mutex::default() }
+        let brake = Brake::new(controls.clone());
+        Self { session, recorder, brake, controls, stop, sizer: Mutex::default() }
     }
 
     /// Executes one attempt, going on after the batch's checkpoint.
-    pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
+    pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         let _doing =
             self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
         let mut after = batch.checkpoint.clone().or_else(|| match &batch.bounds {
@@ -43,10 +49,16 @@ impl Backfill {
         });
         let mut tries = 0;
         loop {
-            if self.stop.is_cancelled() {
+            self.brake.rest(&self.stop).await;
+            let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
+            if self.stop.is_cancelled() || held || pass.must_leave() {
                 return Err(AttemptEnd::Drained);
             }
-            let limit = self.with_sizer(|sizer| sizer.rows());
+            let target = self.controls.chunk_target();
+            let limit = self.with_sizer(|sizer| {
+                sizer.aim_at(target);
+                sizer.rows()
+            });
             let started = Instant::now();
             let chunk = self
                 .session
@@ -56,7 +68,10 @@ impl Backfill {
             match chunk {
                 Ok(chunk) => {
                     tries = 0;
-                    self.with_sizer(|sizer| sizer.observe(chunk.rows, started.elapsed()));
+                    let took = started.elapsed();
+                    self.with_sizer(|sizer| sizer.observe(chunk.rows, took));
+                    self.brake.took(took);
+                    self.session.activity().add_chunk(took);
                     self.session.activity().add_rows(chunk.rows.into());
                     match chunk.next {
                         Some(next) => after = Some(next),

@@ -5,28 +5,28 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{FileHash, MediaError, MediaRoot};
 use reelshift_plan::Backoff;
-use reelshift_queue::{AttemptEnd, Session};
+use reelshift_queue::{AttemptEnd, Pass, Session};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::classify::{self, Remedy};
+use crate::controls::{Controls, Gates, Interrupt};
 use crate::record::Recorder;
 
 /// Results are written when this many are in, or after [`MOST_WAIT`].
 const MOST_RESULTS: usize = 32;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
-/// A drain leaves running files this long to finish; the rest of the drain is for writing.
+/// A drain or a pause leaves running files this long to finish; the rest of a drain is for
+/// writing.
 const FILE_DRAIN: Duration = Duration::from_secs(20);
 /// Passes over a batch whose rows change their `file_path` while the files are read.
 const MOST_PASSES: u32 = 3;
@@ -35,12 +35,9 @@ pub(crate) struct Hash {
     session: Arc<Session>,
     recorder: Arc<Recorder>,
     media: Arc<MediaRoot>,
-    files_at_once: usize,
-    /// Files being read at once, whichever batch they are of.
-    slots: Arc<Semaphore>,
+    controls: Controls,
+    gates: Arc<Gates>,
     stop: CancellationToken,
-    /// Says to the reading threads that the drain is over.
-    interrupted: Arc<AtomicBool>,
 }
 
 /// A file that was read, or was not.
@@ -54,24 +51,15 @@ impl Hash {
         session: Arc<Session>,
         recorder: Arc<Recorder>,
         media: Arc<MediaRoot>,
-        files_at_once: usize,
+        controls: Controls,
+        gates: Arc<Gates>,
         stop: CancellationToken,
     ) -> Self {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        tokio::spawn({
-            let (stop, interrupted) = (stop.clone(), Arc::clone(&interrupted));
-            async move {
-                stop.cancelled().await;
-                tokio::time::sleep(FILE_DRAIN).await;
-                interrupted.store(true, Ordering::Relaxed);
-            }
-        });
-        let slots = Arc::new(Semaphore::new(files_at_once));
-        Self { session, recorder, media, files_at_once, slots, stop, interrupted }
+        Self { session, recorder, media, controls, gates, stop }
     }
 
     /// Executes one attempt.
-    pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
+    pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         let _doing = self.session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
         let Bounds::Items(items) = &batch.bounds else {
             let message = "a hash batch must list its videos".to_owned();
@@ -88,7 +76,7 @@ impl Hash {
             if files.is_empty() {
                 return Ok(());
             }
-            self.pass(batch, files).await?;
+            self.pass(batch, pass, files).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         let error = self.recorder.message(batch, None, classify::PATH_UNSETTLED, message);
@@ -97,7 +85,18 @@ impl Hash {
 
     /// Reads `files` and writes what came of each. Files whose failure may pass make the
     /// attempt fail, after all others are done; at the last attempt they are set aside.
-    async fn pass(&self, batch: &Claimed, files: Vec<FileToHash>) -> Result<(), AttemptEnd> {
+    async fn pass(
+        &self,
+        batch: &Claimed,
+        pass: &Pass,
+        files: Vec<FileToHash>,
+    ) -> Result<(), AttemptEnd> {
+        let interrupt = Arc::new(Interrupt::new(
+            self.controls.clone(),
+            self.stop.clone(),
+            batch.run_id,
+            FILE_DRAIN,
+        ));
         let last_attempt = batch.attempts + 1 >= batch.max_attempts;
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
@@ -106,13 +105,23 @@ impl Hash {
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
         loop {
-            while !self.stop.is_cancelled() && reading.len() < self.files_at_once {
+            while reading.len() < self.gates.files.limit()
+                && !interrupt.begun()
+                && !pass.must_leave()
+            {
                 let Some(file) = waiting.next() else { break };
-                reading.push(self.read(file));
+                reading.push(self.read(file, Arc::clone(&interrupt)));
             }
-            let Some(outcome) = reading.next().await else {
-                drained |= waiting.next().is_some();
-                break;
+            let outcome = match reading.next().await {
+                Some(Some(outcome)) => outcome,
+                Some(None) => {
+                    drained = true;
+                    continue;
+                }
+                None => {
+                    drained |= waiting.next().is_some();
+                    break;
+                }
             };
             match self.sort(batch, outcome, last_attempt, &mut results) {
                 Ok(()) => {}
@@ -138,23 +147,19 @@ impl Hash {
         }
     }
 
-    /// Reads one file on the blocking pool.
-    async fn read(&self, file: FileToHash) -> Outcome {
-        let slot =
-            Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed");
+    /// Reads one file on the blocking pool; `None` when none is to be read now.
+    async fn read(&self, file: FileToHash, interrupt: Arc<Interrupt>) -> Option<Outcome> {
+        let slot = self.gates.files.enter().await?;
         let media = Arc::clone(&self.media);
-        let interrupted = Arc::clone(&self.interrupted);
         let session = Arc::clone(&self.session);
+        let rate = Arc::clone(&self.gates.bytes);
         let path = file.file_path.clone();
         let read = tokio::task::spawn_blocking(move || {
             let _slot = slot;
             media.hash(&path, &mut |bytes| {
                 session.activity().add_bytes(bytes);
-                if interrupted.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                rate.pay(bytes, || interrupt.due());
+                if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         });
         // A panic of the reading thread is the handler's: the attempt fails and says so.
@@ -162,7 +167,7 @@ impl Hash {
             Ok(result) => result,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        Outcome { file, result }
+        Some(Outcome { file, result })
     }
 
     fn sort(

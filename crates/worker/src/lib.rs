@@ -3,13 +3,17 @@
 //!
 //! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
 //! - [`classify`]: what an error means, in one table a source.
+//! - [`controls`]: what operators say to the fleet, and how much is done at once.
 //! - [`record`]: the row of `processing_error_log` for a failure.
+//! - [`throttle`]: what the database's strain leaves to the fleet.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
 mod backfill;
 pub mod classify;
+mod controls;
 mod hash;
 mod record;
+mod throttle;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -22,11 +26,14 @@ use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
+use reelshift_store::strain::Replica;
 use reelshift_store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::controls::{Controls, Gates};
 use crate::record::Recorder;
+use crate::throttle::Sampler;
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
 /// process ends within 30 s.
@@ -38,7 +45,7 @@ const LEAVE: Duration = Duration::from_secs(5);
 const HASH_BATCHES: usize = 2;
 
 /// How a worker works.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WorkerOptions {
     /// Backfill batches, and files being hashed, at once; at least 1.
     pub concurrency: usize,
@@ -47,6 +54,8 @@ pub struct WorkerOptions {
     /// Return when no work is open anywhere in the fleet.
     pub until_idle: bool,
     pub times: Times,
+    /// Servers that follow the database, the same for every worker: their lag stops the fleet.
+    pub replicas: Vec<Box<dyn Replica>>,
     /// Who this is, for people: host and version are recorded with every failure.
     pub host: String,
     pub version: String,
@@ -70,7 +79,7 @@ pub enum WorkerError {
 /// Later trouble with the database is waited out.
 pub async fn run(
     store: SharedStore,
-    options: &WorkerOptions,
+    options: WorkerOptions,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
@@ -83,15 +92,28 @@ pub async fn run(
     let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let recorder = Arc::new(Recorder::new(&worker));
-    let lanes = lanes(&session, &recorder, media.as_ref(), options, &stop);
+    let gates = Arc::new(Gates::new(options.concurrency.max(1)));
+    let leave = CancellationToken::new();
+    let _leaving = leave.clone().drop_guard();
+    let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
+    let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
+    let lanes = lanes(&work, media.as_ref(), &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
 
     let upkeep = tokio::spawn(upkeep::run(
         Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
         Arc::clone(&store),
+        controls.clone(),
         upkeep::Duties { until_idle: options.until_idle, hashes },
         stop.clone(),
     ));
+    let sampler = Sampler {
+        store: Arc::clone(&store),
+        controls: controls.clone(),
+        replicas: options.replicas,
+        holder: format!("{} on {}:{}", worker.id, worker.host, worker.pid),
+    };
+    let sampling = tokio::spawn(sampler.run(stop.clone()));
     let fleet = {
         let recorder = Arc::clone(&recorder);
         Fleet::new(
@@ -121,6 +143,9 @@ pub async fn run(
         if let Err(error) = upkeep.await {
             tracing::error!(%error, "the upkeep did not end well");
         }
+        if let Err(error) = sampling.await {
+            tracing::error!(%error, "the throttle's sampler did not end well");
+        }
         match Arc::try_unwrap(session) {
             Ok(session) => session.leave().await,
             // A handler cut off by the deadline still holds the session: its fence keeps it
@@ -137,35 +162,43 @@ pub async fn run(
     worked
 }
 
+/// What every handler is given.
+struct Work<'a> {
+    session: &'a Arc<Session>,
+    recorder: &'a Arc<Recorder>,
+    controls: &'a Controls,
+    gates: &'a Arc<Gates>,
+}
+
 /// The registration list: every job kind and its handler.
-fn lanes(
-    session: &Arc<Session>,
-    recorder: &Arc<Recorder>,
-    media: Option<&Arc<MediaRoot>>,
-    options: &WorkerOptions,
-    stop: &CancellationToken,
-) -> Vec<Lane> {
-    let concurrency = options.concurrency.max(1);
-    let backfill =
-        Arc::new(backfill::Backfill::new(Arc::clone(session), Arc::clone(recorder), stop.clone()));
-    let backfill: Handler = Arc::new(move |batch| {
+fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationToken) -> Vec<Lane> {
+    let Work { session, recorder, controls, gates } = *work;
+    let backfill = Arc::new(backfill::Backfill::new(
+        Arc::clone(session),
+        Arc::clone(recorder),
+        controls.clone(),
+        stop.clone(),
+    ));
+    let handler: Handler = Arc::new(move |batch, pass| {
         let backfill = Arc::clone(&backfill);
-        async move { backfill.attempt(&batch).await }.boxed()
+        async move { backfill.attempt(&batch, &pass).await }.boxed()
     });
-    let mut lanes = vec![Lane { kind: JobKind::Backfill, concurrency, handler: backfill }];
+    let mut lanes =
+        vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
     if let Some(media) = media {
         let hash = Arc::new(hash::Hash::new(
             Arc::clone(session),
             Arc::clone(recorder),
             Arc::clone(media),
-            concurrency,
+            controls.clone(),
+            Arc::clone(gates),
             stop.clone(),
         ));
-        let handler: Handler = Arc::new(move |batch| {
+        let handler: Handler = Arc::new(move |batch, pass| {
             let hash = Arc::clone(&hash);
-            async move { hash.attempt(&batch).await }.boxed()
+            async move { hash.attempt(&batch, &pass).await }.boxed()
         });
-        lanes.push(Lane { kind: JobKind::Hash, concurrency: HASH_BATCHES, handler });
+        lanes.push(Lane { kind: JobKind::Hash, gate: Arc::clone(&gates.hash), handler });
     }
     lanes
 }

@@ -2,13 +2,17 @@
 //! settled, backfills are swept, plans whose producer died are finished, runs that mostly
 //! fail are paused; and an `until_idle` worker notices that nothing is left.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use reelshift_plan::{JobKind, RunState};
-use reelshift_producer::Producer;
+use reelshift_producer::{Planned, Producer};
 use reelshift_store::{Result, SharedStore};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::controls::Controls;
 
 /// How often a worker looks after the runs; jittered, so that a fleet does not do it in step.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -28,12 +32,13 @@ pub(crate) struct Duties {
 pub(crate) async fn run(
     producer: Producer,
     store: SharedStore,
+    controls: Controls,
     duties: Duties,
     stop: CancellationToken,
 ) {
     let mut reminded: Option<Instant> = None;
     while !stop.is_cancelled() {
-        match round(&producer, &store, &stop).await {
+        match round(&producer, &store, &controls, &stop).await {
             Ok(open) => {
                 if duties.until_idle && !open.any {
                     stop.cancel();
@@ -63,7 +68,12 @@ struct Open {
     hash: bool,
 }
 
-async fn round(producer: &Producer, store: &SharedStore, stop: &CancellationToken) -> Result<Open> {
+async fn round(
+    producer: &Producer,
+    store: &SharedStore,
+    controls: &Controls,
+    stop: &CancellationToken,
+) -> Result<Open> {
     for run in store.pause_failing().await? {
         tracing::error!(run = %run.id, reason = run.reason, "the run paused itself");
     }
@@ -75,10 +85,29 @@ async fn round(producer: &Producer, store: &SharedStore, stop: &CancellationToke
             state => state,
         };
         if matches!(state, RunState::Planning | RunState::Sweeping)
-            && let Some(planned) = producer.resume(run.id, stop).await?
+            && !controls.paused()
+            && let Some(planned) = plan(producer, controls, run.id, stop).await?
         {
             tracing::info!(run = %run.id, ?planned, "planned for the fleet");
         }
     }
     Ok(Open { any: store.has_open_work().await?, hash })
+}
+
+/// Plans for the fleet until the fleet is paused.
+async fn plan(
+    producer: &Producer,
+    controls: &Controls,
+    run: Uuid,
+    stop: &CancellationToken,
+) -> Result<Option<Planned>> {
+    let stop = stop.child_token();
+    let mut planning = pin!(producer.resume(run, &stop));
+    tokio::select! {
+        planned = &mut planning => planned,
+        () = controls.until_paused() => {
+            stop.cancel();
+            planning.await
+        }
+    }
 }

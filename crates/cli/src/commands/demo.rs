@@ -220,7 +220,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
     );
     let draw = |snapshot: &Snapshot| {
         for report in &snapshot.runs {
-            let (done, total) = status::progress(report);
+            let (done, total) = report.progress();
             let bar = if report.run.kind == JobKind::Backfill { &rows } else { &bytes };
             bar.set_length(total);
             bar.set_position(done);
@@ -245,7 +245,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
             && (!running || said.elapsed() >= Duration::from_secs(2))
         {
             for report in &snapshot.runs {
-                let (done, total) = status::progress(report);
+                let (done, total) = report.progress();
                 say(&format!("{:<9} {}", report.run.kind, look::percent(done, total)));
             }
             said = Instant::now();
@@ -331,7 +331,7 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn run_sentence(report: &RunReport) -> String {
     let seconds = report.elapsed_seconds.max(0.001);
-    let (done, _) = status::progress(report);
+    let (done, _) = report.progress();
     let rate = done as f64 / seconds;
     match report.run.kind {
         JobKind::Backfill => format!(

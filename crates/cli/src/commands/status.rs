@@ -1,6 +1,9 @@
 //! `status [--watch]`: progress, rates, what is left, workers, failures; one snapshot
 //! behind the terminal and the JSON.
 
+mod monitor;
+mod throttle;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,6 +12,8 @@ use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_store::controls::{Control, PAUSE};
+use reelshift_store::report::monitor::rate;
 use reelshift_store::report::{RunReport, Snapshot, WorkerReport};
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
 
@@ -98,8 +103,7 @@ fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> Strin
 /// The snapshot for people.
 fn render(snapshot: &Snapshot) -> String {
     let mut text = String::new();
-    let live: Vec<&WorkerReport> =
-        snapshot.workers.iter().filter(|worker| worker.state == "live").collect();
+    let idle = snapshot.workers.iter().all(|worker| worker.state != "live");
     push(&mut text, &format!("{}   {} UTC\n", snapshot.server.dimmed(), look::time(snapshot.at)));
     if let Some(load) = snapshot.load {
         let connections = look::plural(load.active_connections, "connection", "connections");
@@ -109,13 +113,22 @@ fn render(snapshot: &Snapshot) -> String {
         );
         push(&mut text, &line);
     }
+    for control in &snapshot.controls {
+        push(&mut text, &control_line(control));
+    }
+    if let Some(report) = &snapshot.throttle {
+        push(&mut text, &throttle::line(report));
+    }
+    if !snapshot.runs.is_empty() {
+        push(&mut text, &monitor::line(&snapshot.monitor));
+    }
     if snapshot.runs.is_empty() {
         push(&mut text, "no runs yet. Next: reelshift enqueue backfill");
     }
     for run in &snapshot.runs {
-        push(&mut text, &run_lines(run, &live));
+        push(&mut text, &run_lines(run, &snapshot.workers));
     }
-    if snapshot.runs.iter().any(|run| run.run.state.is_active()) && live.is_empty() {
+    if snapshot.runs.iter().any(|run| run.run.state.is_active()) && idle {
         push(
             &mut text,
             &format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()),
@@ -131,17 +144,32 @@ fn render(snapshot: &Snapshot) -> String {
     text
 }
 
+/// What an operator set, with who, when and why.
+fn control_line(control: &Control) -> String {
+    let what = if control.name == PAUSE {
+        "PAUSED, the whole fleet".yellow().bold().to_string()
+    } else {
+        format!("tuned {}={}", control.name, control.value)
+    };
+    let why = control.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{what}{why} ({}, since {} UTC)", control.changed_by, look::time(control.changed_at))
+}
+
 fn push(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }
 
-fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
+fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
     let run = &report.run;
-    let (done, total) = progress(report);
+    let (done, total) = report.progress();
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
     if let Some(reason) = &run.reason {
         text.push_str(&format!(": {reason}"));
+    }
+    let held = matches!(run.state, RunState::Paused | RunState::Cancelled);
+    if let (true, Some(by), Some(at)) = (held, &run.decided_by, run.decided_at) {
+        text.push_str(&format!(" ({by}, since {} UTC)", look::time(at)));
     }
     let of = if run.state == RunState::Planning { "of at least" } else { "of" };
     let amount = match run.kind {
@@ -157,7 +185,7 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     let line = format!("\n{} {}  {amount}", look::bar(done, total, 24), look::percent(done, total));
     text.push_str(&line);
     if run.state.is_active() {
-        text.push_str(&format!("\n{}", pace(report, live, total.saturating_sub(done))));
+        text.push_str(&format!("\n{}", pace(report, workers, total.saturating_sub(done))));
     }
     let batches = report.batches;
     let counts = [
@@ -182,26 +210,8 @@ fn run_lines(report: &RunReport, live: &[&WorkerReport]) -> String {
     text
 }
 
-/// Done and total in the unit that the run's time goes by: rows, or bytes of files. What
-/// was planned is an estimate (rows that another sweep counted too, sizes that the rows
-/// claim); what is done when the run is done is the whole.
-pub fn progress(report: &RunReport) -> (u64, u64) {
-    let (done, planned) = match report.run.kind {
-        JobKind::Backfill => (report.rows_done, report.run.rows_total),
-        JobKind::Hash => (report.bytes_done, report.run.bytes_total),
-    };
-    let complete = matches!(report.run.state, RunState::Sweeping | RunState::Done);
-    (done, if complete { done } else { planned.max(done) })
-}
-
-fn pace(report: &RunReport, live: &[&WorkerReport], left: u64) -> String {
-    let rate: f64 = live
-        .iter()
-        .map(|worker| match report.run.kind {
-            JobKind::Backfill => worker.activity.rows_per_second,
-            JobKind::Hash => worker.activity.bytes_per_second,
-        })
-        .sum();
+fn pace(report: &RunReport, workers: &[WorkerReport], left: u64) -> String {
+    let rate = rate(report.run.kind, workers);
     let shown = match report.run.kind {
         JobKind::Backfill => format!("{} rows/s", look::float_count(rate)),
         JobKind::Hash => format!("{}/s", look::float_bytes(rate)),

@@ -4,12 +4,15 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Result;
+use reelshift_plan::tuning::MOST_CONCURRENCY;
 use reelshift_queue::Times;
+use reelshift_store::strain::Replica;
 use reelshift_worker::WorkerOptions;
 
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
+use crate::database;
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
@@ -19,7 +22,10 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
     // A connection for each chunk that is being written, and some for claiming, ending,
     // beating and upkeep, so that none of these waits for a chunk.
-    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
+    // They are opened as they are needed: what `tune concurrency=…` may ask for costs
+    // nothing until then.
+    let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MOST_CONCURRENCY);
+    let connections = most.saturating_add(5);
     let store = context.expanded_store(connections).await?;
     let options = WorkerOptions {
         concurrency,
@@ -30,10 +36,11 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
             heartbeat: (args.lease_timeout / 4).min(Duration::from_secs(2)),
             ..Times::default()
         },
+        replicas: replicas(context, args)?,
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    reelshift_worker::run(store.clone(), &options, context.stop.clone()).await?;
+    reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
     tracing::info!("this worker has left the fleet");
     if !args.until_idle {
         return Ok(Outcome::Done);
@@ -43,4 +50,10 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         context.print_json(&snapshot)?;
     }
     Ok(status::outcome(&snapshot))
+}
+
+/// The replicas of options and environment, else those of the file.
+fn replicas(context: &Context, args: &WorkArgs) -> Result<Vec<Box<dyn Replica>>> {
+    let given = if args.replicas.is_empty() { &context.replicas } else { &args.replicas };
+    given.iter().map(|url| database::replica(url)).collect()
 }

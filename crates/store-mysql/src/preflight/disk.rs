@@ -29,10 +29,15 @@ impl super::Check for Check {
         let rows = size::estimate(at.connection).await?.0;
         let directory = variable(at.connection, "global.datadir").await?.unwrap_or_default();
         let host = variable(at.connection, "global.hostname").await?.unwrap_or_default();
-        let here = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let free = if here.trim() == host { free(Path::new(&directory)) } else { None };
+        let free = free_here(&host, Path::new(&directory));
         Ok(judge(rows * BYTES_PER_VIDEO, free, &directory))
     }
+}
+
+/// Free bytes for the file system of `directory` on the machine `host`, if this is it.
+pub(crate) fn free_here(host: &str, directory: &Path) -> Option<u64> {
+    let here = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if here.trim() == host { free(directory) } else { None }
 }
 
 /// Free bytes for the file system of `directory`, as far as this process sees it.

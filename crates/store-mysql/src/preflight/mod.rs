@@ -5,7 +5,7 @@ mod binlog_format;
 mod column_lists;
 mod columns;
 mod definer;
-mod disk;
+pub(crate) mod disk;
 mod engine;
 mod foreign_keys;
 mod grants;

@@ -11,12 +11,16 @@ pub mod batches;
 pub mod bridge;
 pub mod chunks;
 pub mod claims;
+pub mod controls;
+pub mod duties;
 pub mod failures;
 pub mod fences;
 pub mod files;
 pub mod fixture;
 pub mod flags;
+pub mod holds;
 pub mod index;
+pub mod monitor;
 pub mod planning;
 pub mod preflight;
 pub mod reports;
@@ -25,6 +29,7 @@ pub mod rollback;
 pub mod runs;
 pub mod schema;
 pub mod status;
+pub mod strain;
 pub mod tables;
 pub mod transitions;
 pub mod validate;
@@ -234,6 +239,33 @@ macro_rules! conformance_tests {
                 flags_of_other_versions_are_passed_over
                 a_long_name_is_cut
                 operators_at_once_are_all_recorded;
+            controls:
+                controls_are_stored_with_who_when_and_why
+                several_controls_are_set_together_in_the_order_given
+                a_control_of_no_value_is_the_default_again
+                the_newest_changes_of_controls_come_first
+                a_worker_sees_the_fleet
+                a_worker_sees_its_rank_among_the_live
+                operators_at_once_change_controls_one_after_the_other;
+            holds:
+                a_paused_run_says_who_and_why_and_is_not_claimed
+                a_paused_run_goes_back_to_the_state_it_was_in
+                a_paused_planner_writes_nothing
+                a_rerun_leaves_its_run_paused
+                a_resumed_run_pauses_only_for_new_failures
+                cancelling_fences_whoever_works
+                a_cancelled_planner_writes_nothing
+                a_cancelled_run_frees_its_videos
+                what_has_ended_is_neither_paused_nor_cancelled
+                claims_and_a_cancellation_at_once_leave_nothing_open;
+            duties:
+                a_duty_has_one_holder
+                many_at_once_one_gets_the_duty
+                a_silent_holder_loses_its_duty_and_says_nothing_more
+                a_holder_that_beats_keeps_its_duty
+                a_released_duty_is_taken_at_once
+                what_a_holder_says_is_read_by_all
+                duties_do_not_know_each_other;
             status:
                 the_legacy_row_is_read_before_expand
                 an_unknown_video_has_no_status
@@ -242,6 +274,15 @@ macro_rules! conformance_tests {
                 a_time_that_is_none_is_read_as_none
                 error_details_are_of_the_newest_error
                 load_is_that_of_a_server;
+            monitor:
+                the_monitor_has_the_specifications_figures
+                notifications_are_counted_as_far_as_a_look_may_cost
+                a_snapshot_shows_what_the_throttle_published;
+            strain:
+                a_server_tells_its_strain
+                running_statements_are_counted_without_the_one_that_asks
+                waits_for_row_locks_are_counted
+                live_workers_say_what_they_would_do_at_once;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean
@@ -304,16 +345,20 @@ mod tests {
     fn the_macro_names_every_behaviour() {
         let listed = include_str!("mod.rs");
         let files = [
+            ("holds", include_str!("holds.rs")),
             ("index", include_str!("index.rs")),
             ("bridge", include_str!("bridge.rs")),
             ("automate", include_str!("automate.rs")),
             ("batches", include_str!("batches.rs")),
             ("chunks", include_str!("chunks.rs")),
             ("claims", include_str!("claims.rs")),
+            ("controls", include_str!("controls.rs")),
+            ("duties", include_str!("duties.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("files", include_str!("files.rs")),
             ("flags", include_str!("flags.rs")),
+            ("monitor", include_str!("monitor.rs")),
             ("planning", include_str!("planning.rs")),
             ("preflight", include_str!("preflight.rs")),
             ("reports", include_str!("reports.rs")),
@@ -322,6 +367,7 @@ mod tests {
             ("runs", include_str!("runs.rs")),
             ("schema", include_str!("schema.rs")),
             ("status", include_str!("status.rs")),
+            ("strain", include_str!("strain.rs")),
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),

@@ -34,7 +34,8 @@ async fn bring_to(
         }
     }
     if state == BatchState::Cancelled {
-        db.execute("UPDATE reelshift_batches SET state = 'cancelled'").await;
+        store.cancel_run(claimed.run_id, None, "ops").await.expect("the run is cancelled");
+        assert_eq!(store.cancel_pending(claimed.run_id, 10).await.expect("asked"), 1);
     }
     assert_eq!(batch_states(db).await, [state.as_str()]);
     claimed
@@ -61,8 +62,11 @@ async fn attempt(store: &SharedStore, worker: Uuid, batch: &Claimed, next: Batch
             assert_eq!(store.release(&[batch.lease]).await.expect("asked"), 0);
             store.deregister_worker(worker).await.expect("the worker leaves");
         }
-        // No function of this port cancels a batch.
-        BatchState::Cancelled => {}
+        BatchState::Cancelled => {
+            let cancelled = store.cancel_run(batch.run_id, None, "ops").await.expect("asked");
+            assert_eq!(cancelled.leased, 0);
+            assert_eq!(store.cancel_pending(batch.run_id, 10).await.expect("asked"), 0);
+        }
     }
 }
 
@@ -86,7 +90,7 @@ pub async fn forbidden_transitions_change_nothing(db: &dyn Fixture) {
 
 pub async fn allowed_transitions_happen(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for last in [BatchState::Pending, BatchState::Leased, BatchState::Done, BatchState::Failed] {
+    for last in BatchState::ALL {
         db.execute("DELETE FROM reelshift_batches").await;
         db.execute("DELETE FROM reelshift_runs").await;
         running_batches(&store, JobKind::Hash, 1).await;

@@ -28,6 +28,8 @@ fn activity(doing: &str) -> WorkerActivity {
         bytes_done: 7_000_000_000_000,
         rows_per_second: 1_234.5,
         bytes_per_second: 2.5e9,
+        capacity: 4,
+        chunk_seconds: Some(0.018),
     }
 }
 

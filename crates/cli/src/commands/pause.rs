@@ -1,0 +1,40 @@
+//! `pause`: the whole fleet, or one run.
+
+use anyhow::Result;
+use owo_colors::OwoColorize;
+use reelshift_store::controls::{ControlSetting, ON, PAUSE};
+use serde_json::json;
+
+use crate::args::PauseArgs;
+use crate::context::{Context, who};
+use crate::exit::Outcome;
+
+pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
+    let store = context.expanded_store(2).await?;
+    let (document, what, next) = match args.run {
+        Some(run) => {
+            let run = store.pause_run(run, args.reason.as_deref(), &who()).await?;
+            let next = format!("reelshift resume --run {}", run.id);
+            (json!({ "run": run }), format!("run {}", run.id), next)
+        }
+        None => {
+            let setting = ControlSetting {
+                name: PAUSE.to_owned(),
+                value: Some(ON.to_owned()),
+                reason: args.reason.clone(),
+            };
+            let changes = store.set_controls(&[setting], &who()).await?;
+            (json!({ "changes": changes }), "the fleet".to_owned(), "reelshift resume".to_owned())
+        }
+    };
+    if context.json {
+        context.print_json(&document)?;
+        return Ok(Outcome::Done);
+    }
+    crate::look::say!(
+        "{} {what}. Within 2 seconds every worker ends its chunk, gives its batches back and \
+         claims none; a file being hashed may take 20 s. Next: {next}",
+        "paused:".yellow().bold()
+    );
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,57 @@
+//! `resume`: the whole fleet, or one run, after a pause.
+
+use anyhow::Result;
+use owo_colors::OwoColorize;
+use reelshift_plan::RunState;
+use reelshift_store::SharedStore;
+use reelshift_store::controls::{ControlSetting, PAUSE};
+use serde_json::json;
+
+use crate::args::ResumeArgs;
+use crate::commands::status;
+use crate::context::{Context, who};
+use crate::exit::Outcome;
+
+pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
+    let store = context.expanded_store(2).await?;
+    let Some(run) = args.run else { return fleet(context, &store).await };
+    let run = store.resume_run(run, &who()).await?;
+    let paused = store.controls().await?.iter().any(|control| control.name == PAUSE);
+    if context.json {
+        context.print_json(&json!({ "run": run, "fleet_paused": paused }))?;
+        return Ok(Outcome::Done);
+    }
+    crate::look::say!("{} run {} is {} again", "resumed:".green().bold(), run.id, run.state);
+    if paused {
+        crate::look::say!("The whole fleet is paused. Next: reelshift resume");
+    }
+    Ok(Outcome::Done)
+}
+
+async fn fleet(context: &Context, store: &SharedStore) -> Result<Outcome> {
+    let setting = ControlSetting { name: PAUSE.to_owned(), value: None, reason: None };
+    let changes = store.set_controls(&[setting], &who()).await?;
+    if context.json {
+        context.print_json(&json!({ "changes": changes }))?;
+        return Ok(Outcome::Done);
+    }
+    if changes.iter().any(|change| change.previous.is_some()) {
+        crate::look::say!(
+            "{} the fleet. Every worker goes on within 2 seconds",
+            "resumed:".green().bold()
+        );
+    } else {
+        crate::look::say!("the fleet was not paused");
+    }
+    for report in store.snapshot(status::RUNS).await?.runs {
+        if report.run.state == RunState::Paused {
+            crate::look::say!(
+                "{} run {} is paused by itself. Next: reelshift resume --run {}",
+                report.run.kind,
+                report.run.id,
+                report.run.id
+            );
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,47 @@
+//! The line of the specification's monitor.
+
+use std::time::Duration;
+
+use reelshift_store::report::Monitor;
+
+use crate::look;
+
+/// `migrated 12,345 videos   status rows 12,300   errors 3 (0.02 %)   notifications 17   left 2m 4s`
+pub(super) fn line(monitor: &Monitor) -> String {
+    let left = monitor.estimated_completion_seconds;
+    let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let left = left.map_or_else(String::new, |left| format!("   left {}", look::duration(left)));
+    let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
+    format!(
+        "migrated {}   status rows {}   errors {} ({:.2} %)   notifications {}{more}{left}",
+        look::plural(monitor.videos_migrated, "video", "videos"),
+        look::count(monitor.processing_status_created),
+        look::count(monitor.errors_encountered),
+        monitor.error_rate * 100.0,
+        look::count(monitor.notifications_queued),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_the_specification_asks_for() {
+        let monitor = Monitor {
+            elapsed_seconds: 9.0,
+            videos_migrated: 12_345,
+            errors_encountered: 3,
+            processing_status_created: 12_300,
+            notifications_queued: 10_000,
+            notifications_queued_or_more: true,
+            error_rate: 3.0 / 12_345.0,
+            estimated_completion_seconds: Some(124.4),
+        };
+        assert_eq!(
+            line(&monitor),
+            "migrated 12,345 videos   status rows 12,300   errors 3 (0.02 %)   \
+             notifications 10,000 and more   left 2m 4s"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! `tune`: settings of the whole fleet, shown or changed while it works.
+
+use anyhow::Result;
+use comfy_table::Cell;
+use owo_colors::OwoColorize;
+use reelshift_plan::tuning::{Assignment, Knob, Tuning};
+use reelshift_store::SharedStore;
+use reelshift_store::controls::{Control, ControlChange, ControlSetting, PAUSE, RUN};
+use serde_json::json;
+
+use crate::args::TuneArgs;
+use crate::context::{Context, who};
+use crate::exit::{Outcome, Usage};
+use crate::look;
+
+pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
+    check_once(&args.settings)?;
+    let store = context.expanded_store(2).await?;
+    if args.settings.is_empty() {
+        return show(context, &store, args.changes).await;
+    }
+    let settings: Vec<ControlSetting> = args
+        .settings
+        .iter()
+        .map(|assignment| ControlSetting {
+            name: assignment.knob.to_string(),
+            value: assignment.value.clone(),
+            reason: args.reason.clone(),
+        })
+        .collect();
+    let changes = store.set_controls(&settings, &who()).await?;
+    if context.json {
+        context.print_json(&json!({ "changes": changes }))?;
+        return Ok(Outcome::Done);
+    }
+    for change in &changes {
+        crate::look::say!(
+            "{}: {} -> {}",
+            change.name.bold(),
+            said(&change.name, change.previous.as_deref()),
+            said(&change.name, change.value.as_deref()).green()
+        );
+    }
+    crate::look::say!("Every worker goes by it within 2 seconds.");
+    Ok(Outcome::Done)
+}
+
+fn check_once(settings: &[Assignment]) -> Result<(), Usage> {
+    for (index, one) in settings.iter().enumerate() {
+        if settings[..index].iter().any(|other| other.knob == one.knob) {
+            return Err(Usage(format!("{} is given twice: give it once", one.knob)));
+        }
+    }
+    Ok(())
+}
+
+async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Outcome> {
+    let stored = store.controls().await?;
+    let changes = store.control_changes(changes).await?;
+    let tuning = Tuning::of_stored(
+        stored.iter().map(|control| (control.name.as_str(), control.value.as_str())),
+    );
+    let by_name = |knob: Knob| stored.iter().find(|control| control.name == knob.as_str());
+    if context.json {
+        let settings: Vec<_> = Knob::ALL
+            .into_iter()
+            .map(|knob| {
+                json!({
+                    "name": knob.as_str(), "value": tuning.show(knob),
+                    "default": Tuning::default().show(knob), "stored": by_name(knob),
+                })
+            })
+            .collect();
+        context.print_json(&json!({ "settings": settings, "changes": changes }))?;
+        return Ok(Outcome::Done);
+    }
+    crate::look::say!("{}", setting_table(&tuning, by_name));
+    if !changes.is_empty() {
+        crate::look::say!("\n{}", change_table(&changes));
+    }
+    crate::look::say!("\nChange one: reelshift tune KEY=VALUE; back to its default: KEY=default");
+    Ok(Outcome::Done)
+}
+
+fn setting_table<'a>(
+    tuning: &Tuning,
+    by_name: impl Fn(Knob) -> Option<&'a Control>,
+) -> comfy_table::Table {
+    let mut table = look::table(&["setting", "is", "since", "by", "meaning"]);
+    for knob in Knob::ALL {
+        let (value, since, by) = match by_name(knob) {
+            Some(control) => (
+                tuning.show(knob).green().to_string(),
+                look::time(control.changed_at),
+                control.changed_by.clone(),
+            ),
+            None => (format!("{} (default)", tuning.show(knob)), "-".into(), "-".into()),
+        };
+        table.add_row([
+            Cell::new(knob),
+            Cell::new(value),
+            Cell::new(since),
+            Cell::new(by),
+            Cell::new(knob.meaning()),
+        ]);
+    }
+    table
+}
+
+fn change_table(changes: &[ControlChange]) -> comfy_table::Table {
+    let mut table = look::table(&["when", "who", "what", "before", "after", "why"]);
+    for change in changes {
+        let what = match change.run {
+            Some(run) => format!("{} {run}", change.name),
+            None => change.name.clone(),
+        };
+        table.add_row([
+            look::time(change.changed_at),
+            change.changed_by.clone(),
+            what,
+            said(&change.name, change.previous.as_deref()),
+            said(&change.name, change.value.as_deref()),
+            change.reason.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table
+}
+
+/// A value in the history; none is the default, which for a pause is that there is none.
+fn said(name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => value.to_owned(),
+        None if name == PAUSE => "off".to_owned(),
+        None if name == RUN => "-".to_owned(),
+        None => "default".to_owned(),
+    }
+}

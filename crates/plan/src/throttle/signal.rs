@@ -1,0 +1,149 @@
+//! What the brake listens to, and what was read of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A sign of strain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Seconds that the fleet's recent chunks took: what an application's write can wait for.
+    ChunkTime,
+    /// Statements that the server executes at once, ours among them.
+    ThreadsRunning,
+    /// Seconds that a replica is behind.
+    ReplicaLag,
+    /// Row versions that InnoDB keeps for old readers.
+    HistoryLength,
+    /// Transactions that wait for a row lock at once.
+    LockWaits,
+    /// Bytes that are free on the database's disk. The less, the worse.
+    FreeDisk,
+}
+
+impl Signal {
+    /// What people call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ChunkTime => "chunk time",
+            Self::ThreadsRunning => "threads running",
+            Self::ReplicaLag => "replica lag",
+            Self::HistoryLength => "history list",
+            Self::LockWaits => "row lock waits",
+            Self::FreeDisk => "free disk",
+        }
+    }
+
+    /// Whether going on could do lasting harm: above its limit nothing starts.
+    #[must_use]
+    pub const fn is_safety(self) -> bool {
+        matches!(self, Self::ReplicaLag | Self::FreeDisk)
+    }
+
+    /// How far it slows the fleet down by itself. A chunk that is slow though it runs alone
+    /// does not become faster by rest: half of the time is then left to the application.
+    pub(super) const fn least_chunks(self) -> f64 {
+        match self {
+            Self::ChunkTime => 0.5,
+            _ => super::MIN_CHUNKS,
+        }
+    }
+
+    /// Whether less of it is worse.
+    const fn falls(self) -> bool {
+        matches!(self, Self::FreeDisk)
+    }
+
+    fn write(self, f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
+        const GIB: f64 = 1_073_741_824.0;
+        match self {
+            Self::ChunkTime => write!(f, "{:.0} ms", value * 1_000.0),
+            Self::ThreadsRunning | Self::LockWaits => write!(f, "{value:.1}"),
+            Self::ReplicaLag => write!(f, "{value:.1} s"),
+            Self::HistoryLength => write!(f, "{value:.0}"),
+            Self::FreeDisk => write!(f, "{:.2} GiB", value / GIB),
+        }
+    }
+}
+
+/// A signal as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    pub signal: Signal,
+    /// Where: `db-2:3306`, or a path; empty where it is the fleet itself.
+    pub host: String,
+    /// In the signal's unit; `None` where it should be there and is not.
+    pub value: Option<f64>,
+    /// In the same unit; positive.
+    pub limit: f64,
+    /// Why there is no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Reading {
+    /// A value; one that is no number is a signal that is missing.
+    #[must_use]
+    pub fn new(signal: Signal, host: &str, value: f64, limit: f64) -> Self {
+        if value.is_finite() {
+            Self { signal, host: host.to_owned(), value: Some(value), limit, missing: None }
+        } else {
+            Self::missing(signal, host, limit, "it is not a number".to_owned())
+        }
+    }
+
+    /// A signal that should be there and is not, because of `why`.
+    #[must_use]
+    pub fn missing(signal: Signal, host: &str, limit: f64, why: String) -> Self {
+        Self { signal, host: host.to_owned(), value: None, limit, missing: Some(why) }
+    }
+
+    /// The value in proportion to its limit: above 1 it is beyond, whichever way it goes.
+    #[must_use]
+    pub fn pressure(&self) -> f64 {
+        match self.value {
+            None => f64::INFINITY,
+            Some(free) if self.signal.falls() => self.limit / free.max(f64::MIN_POSITIVE),
+            Some(value) => value / self.limit.max(f64::MIN_POSITIVE),
+        }
+    }
+
+    /// How many more chunks at a time keep within the limit, as far as that is known: each
+    /// is one more thread running.
+    pub(super) fn room(&self) -> f64 {
+        match (self.signal, self.value) {
+            (Signal::ThreadsRunning, Some(value)) => (self.limit - value).max(0.0),
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+/// `replica lag 7.1 s > 5.0 s on db-2:3306`
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.signal.name())?;
+        match self.value {
+            Some(value) => {
+                f.write_str(" ")?;
+                self.signal.write(f, value)?;
+                let sign = match (self.pressure() > 1.0, self.signal.falls()) {
+                    (true, false) => ">",
+                    (true, true) => "<",
+                    (false, _) => "of",
+                };
+                write!(f, " {sign} ")?;
+                self.signal.write(f, self.limit)?;
+            }
+            None => f.write_str(" unknown")?,
+        }
+        if !self.host.is_empty() {
+            write!(f, " on {}", self.host)?;
+        }
+        match &self.missing {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
+        }
+    }
+}

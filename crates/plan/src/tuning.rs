@@ -1,0 +1,327 @@
+//! What an operator may tune while the fleet works: typed settings with a default each,
+//! read from and shown as `KEY=VALUE`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::chunk::ChunkSizer;
+use crate::state::{UnknownName, named};
+
+/// One setting. The name is stored; it never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Knob {
+    ChunkTarget,
+    Concurrency,
+    FleetConcurrency,
+    ByteRate,
+    ReplicaLag,
+    ThreadsRunning,
+    HistoryListLength,
+    LockWaits,
+    FreeDisk,
+}
+
+impl Knob {
+    pub const ALL: [Self; 9] = [
+        Self::ChunkTarget,
+        Self::Concurrency,
+        Self::FleetConcurrency,
+        Self::ByteRate,
+        Self::ReplicaLag,
+        Self::ThreadsRunning,
+        Self::HistoryListLength,
+        Self::LockWaits,
+        Self::FreeDisk,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ChunkTarget => "chunk_target",
+            Self::Concurrency => "concurrency",
+            Self::FleetConcurrency => "fleet_concurrency",
+            Self::ByteRate => "byte_rate",
+            Self::ReplicaLag => "replica_lag",
+            Self::ThreadsRunning => "threads_running",
+            Self::HistoryListLength => "history_list_length",
+            Self::LockWaits => "lock_waits",
+            Self::FreeDisk => "free_disk",
+        }
+    }
+
+    /// What it does, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ChunkTarget => "the time that one chunk of a backfill aims at",
+            Self::Concurrency => "backfill batches, and files being hashed, at once in each worker",
+            Self::FleetConcurrency => "the same for the whole fleet",
+            Self::ByteRate => "bytes that the whole fleet reads from files in a second",
+            Self::ReplicaLag => "the fleet stops above this lag of a replica",
+            Self::ThreadsRunning => {
+                "the fleet slows down above this many statements at once in the server"
+            }
+            Self::HistoryListLength => "the fleet slows down above this length of InnoDB's history",
+            Self::LockWaits => "the fleet slows down above this many waits for row locks at once",
+            Self::FreeDisk => "the fleet stops below this much free disk",
+        }
+    }
+
+    /// What it accepts, for people.
+    #[must_use]
+    pub const fn expected(self) -> &'static str {
+        match self {
+            Self::ChunkTarget => "a time from 1ms to 1s",
+            Self::Concurrency => "a number from 1 to 256",
+            Self::FleetConcurrency => "a number from 1 to 100000",
+            Self::ByteRate => "bytes in a second, from 64KiB, as 100MiB",
+            Self::ReplicaLag => "a time from 100ms to 1h",
+            Self::ThreadsRunning | Self::LockWaits => "a number from 1 to 100000",
+            Self::HistoryListLength => "a number from 1000 to 1000000000",
+            Self::FreeDisk => "bytes up to 1PiB, as 10GiB",
+        }
+    }
+}
+
+named!(Knob, "setting");
+
+/// Why a `KEY=VALUE` is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TuningError {
+    #[error("`{0}` is not of the form KEY=VALUE")]
+    Form(String),
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    #[error("{knob}=`{value}`: expected {}", knob.expected())]
+    Value { knob: Knob, value: String },
+}
+
+/// One `KEY=VALUE`, checked. `KEY=` and `KEY=default` mean the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    pub knob: Knob,
+    /// As it was written; `None` is the default.
+    pub value: Option<String>,
+}
+
+impl FromStr for Assignment {
+    type Err = TuningError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| TuningError::Form(text.to_owned()))?;
+        let knob = key.trim().parse()?;
+        let value = Some(value.trim()).filter(|value| !["", "default"].contains(value));
+        if let Some(value) = value {
+            Tuning::default().set(knob, value)?;
+        }
+        Ok(Self { knob, value: value.map(str::to_owned) })
+    }
+}
+
+/// All settings, as a worker goes by them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// Default 20 ms ([`ChunkSizer::TARGET`]): what an application write can wait for.
+    pub chunk_target: Duration,
+    /// Of each kind of work in each worker. By default what the worker was started with.
+    pub concurrency: Option<u32>,
+    /// Of each kind of work in the whole fleet. By default the workers' sum.
+    pub fleet_concurrency: Option<u32>,
+    /// Bytes in a second, by the whole fleet. By default as fast as can be.
+    pub byte_rate: Option<u64>,
+    pub limits: Limits,
+}
+
+/// Where the throttle begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Default 5 s: a reader of a replica notices not much more than that.
+    pub replica_lag: Duration,
+    /// By default what suits the server, as far as that can be seen.
+    pub threads_running: Option<u32>,
+    /// Default 1,000,000: beyond it every read of a hot row walks long chains of versions.
+    pub history_list_length: u64,
+    /// Default 10 at once: short waits are usual, a queue of them is not.
+    pub lock_waits: u32,
+    /// Bytes. Default 1 GiB: what is left for the application to go on with.
+    pub free_disk: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            replica_lag: Duration::from_secs(5),
+            threads_running: None,
+            history_list_length: 1_000_000,
+            lock_waits: 10,
+            free_disk: bytesize::GIB,
+        }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            chunk_target: ChunkSizer::TARGET,
+            concurrency: None,
+            fleet_concurrency: None,
+            byte_rate: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Tuning {
+    /// The settings with what is stored. A name or a value of another version is passed
+    /// over: its default holds.
+    #[must_use]
+    pub fn of_stored<'a>(stored: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut tuning = Self::default();
+        for (name, value) in stored {
+            if let Ok(knob) = name.parse() {
+                tuning.set(knob, value).unwrap_or_default();
+            }
+        }
+        tuning
+    }
+
+    /// Sets one, as written.
+    ///
+    /// # Errors
+    /// `Value` when it cannot be read or is out of range; nothing is set then.
+    pub fn set(&mut self, knob: Knob, value: &str) -> Result<(), TuningError> {
+        let wrong = || TuningError::Value { knob, value: value.to_owned() };
+        let time = |least, most| {
+            let time = humantime::parse_duration(value).ok();
+            time.filter(|time| (least..=most).contains(time)).ok_or_else(wrong)
+        };
+        let number = |least: u64, most: u64| {
+            let number = value.replace(['_', ','], "").parse().ok();
+            number.filter(|number| (least..=most).contains(number)).ok_or_else(wrong)
+        };
+        let small = |most: u32| number(1, most.into()).map(|n| u32::try_from(n).unwrap_or(most));
+        let bytes = |least: u64| {
+            let size = value.trim_end_matches("/s").parse::<ByteSize>().ok();
+            let size = size.map(|size| size.as_u64());
+            size.filter(|size| (least..=bytesize::PIB).contains(size)).ok_or_else(wrong)
+        };
+        match knob {
+            Knob::ChunkTarget => {
+                self.chunk_target = time(Duration::from_millis(1), Duration::from_secs(1))?;
+            }
+            Knob::Concurrency => self.concurrency = Some(small(MOST_CONCURRENCY)?),
+            Knob::FleetConcurrency => self.fleet_concurrency = Some(small(100_000)?),
+            Knob::ByteRate => self.byte_rate = Some(bytes(64 * bytesize::KIB)?),
+            Knob::ReplicaLag => {
+                self.limits.replica_lag =
+                    time(Duration::from_millis(100), Duration::from_hours(1))?;
+            }
+            Knob::ThreadsRunning => self.limits.threads_running = Some(small(100_000)?),
+            Knob::HistoryListLength => {
+                self.limits.history_list_length = number(1_000, 1_000_000_000)?;
+            }
+            Knob::LockWaits => self.limits.lock_waits = small(100_000)?,
+            Knob::FreeDisk => self.limits.free_disk = bytes(0)?,
+        }
+        Ok(())
+    }
+
+    /// The value of one, for people.
+    #[must_use]
+    pub fn show(&self, knob: Knob) -> String {
+        let or = |value: Option<u32>, word: &str| {
+            value.map_or_else(|| word.to_owned(), |value| value.to_string())
+        };
+        let size = |bytes| ByteSize::b(bytes).to_string();
+        match knob {
+            Knob::ChunkTarget => humantime::format_duration(self.chunk_target).to_string(),
+            Knob::Concurrency => or(self.concurrency, "as started"),
+            Knob::FleetConcurrency => or(self.fleet_concurrency, "unlimited"),
+            Knob::ByteRate => {
+                self.byte_rate.map_or("unlimited".to_owned(), |rate| format!("{}/s", size(rate)))
+            }
+            Knob::ReplicaLag => humantime::format_duration(self.limits.replica_lag).to_string(),
+            Knob::ThreadsRunning => or(self.limits.threads_running, "automatic"),
+            Knob::HistoryListLength => self.limits.history_list_length.to_string(),
+            Knob::LockWaits => self.limits.lock_waits.to_string(),
+            Knob::FreeDisk => size(self.limits.free_disk),
+        }
+    }
+
+    /// How much a worker may do at once that was started with `own` and is the `rank`th
+    /// (from 0) of `live` workers: its share of the fleet's, without anybody counting.
+    #[must_use]
+    pub fn share(&self, own: u32, rank: u32, live: u32) -> u32 {
+        let own = self.concurrency.unwrap_or(own);
+        let Some(fleet) = self.fleet_concurrency else { return own };
+        let live = live.max(1);
+        own.min(fleet / live + u32::from(rank < fleet % live))
+    }
+}
+
+/// The most that [`Knob::Concurrency`] accepts: a worker keeps this many connections in
+/// reserve for it.
+pub const MOST_CONCURRENCY: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_is_read_back() {
+        let written = ["15ms", "3", "7", "100MiB/s", "2s", "12", "5000", "4", "20GiB"];
+        let mut tuning = Tuning::default();
+        for (knob, value) in Knob::ALL.into_iter().zip(written) {
+            let text = format!("{knob}={value}");
+            let assignment: Assignment = text.parse().expect("an assignment");
+            assert_eq!(assignment, Assignment { knob, value: Some(value.to_owned()) });
+            tuning.set(knob, value).expect("a value");
+        }
+        let stored = Knob::ALL.map(Knob::as_str).into_iter().zip(written);
+        assert_eq!(Tuning::of_stored(stored), tuning);
+        assert_eq!(tuning.show(Knob::ByteRate), "100.0 MiB/s");
+        assert_eq!(tuning.show(Knob::ChunkTarget), "15ms");
+        assert_eq!(Tuning::default().show(Knob::ThreadsRunning), "automatic");
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_one_sentence() {
+        for (text, says) in [
+            ("chunk_target", "KEY=VALUE"),
+            ("warp=9", "expected one of chunk_target"),
+            ("chunk_target=0ms", "from 1ms to 1s"),
+            ("chunk_target=20", "from 1ms to 1s"),
+            ("concurrency=0", "from 1 to 256"),
+            ("concurrency=-1", "from 1 to 256"),
+            ("byte_rate=1", "from 64KiB"),
+            ("free_disk=lots", "10GiB"),
+        ] {
+            let refused = text.parse::<Assignment>().expect_err(text).to_string();
+            assert!(refused.contains(says) && !refused.contains('\n'), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_the_default_and_other_versions_are_passed_over() {
+        for text in ["lock_waits=", "lock_waits=default"] {
+            assert_eq!(text.parse::<Assignment>().expect("the default").value, None);
+        }
+        let odd = [("lock_waits", "some"), ("warp", "9"), ("pause", "on")];
+        assert_eq!(Tuning::of_stored(odd), Tuning::default());
+    }
+
+    proptest! {
+        #[test]
+        fn shares_add_up_to_the_fleets(fleet in 1u32..5_000, live in 1u32..300) {
+            let tuning = Tuning { fleet_concurrency: Some(fleet), ..Tuning::default() };
+            let sum: u32 = (0..live).map(|rank| tuning.share(100_000, rank, live)).sum();
+            prop_assert_eq!(sum, fleet);
+            prop_assert!((0..live).all(|rank| tuning.share(3, rank, live) <= 3));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Controls of the fleet: `reelshift_controls`, their history
+//! `reelshift_control_changes`, and what every worker reads once a second.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reelshift_plan::{RunState, Tuning};
+use reelshift_store::Result;
+use reelshift_store::controls::{
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+};
+use reelshift_store::ledger::Run;
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySqlConnection, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::failures::{TEXT_BYTES, cut_bytes};
+use crate::runs::cut;
+use crate::{duties, error, holds, row};
+
+/// The lengths of the columns, in characters.
+const NAME_CHARACTERS: usize = 64;
+const VALUE_CHARACTERS: usize = 255;
+const BY_CHARACTERS: usize = 255;
+
+#[async_trait]
+impl Controls for MySqlStore {
+    async fn controls(&self) -> Result<Vec<Control>> {
+        within(SHORT, async { stored(&mut *self.pool.acquire().await?).await }).await
+    }
+
+    async fn set_controls(
+        &self,
+        settings: &[ControlSetting],
+        by: &str,
+    ) -> Result<Vec<ControlChange>> {
+        within(SHORT, set(self, settings, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn control_changes(&self, limit: u32) -> Result<Vec<ControlChange>> {
+        within(SHORT, changes(self, limit)).await
+    }
+
+    async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
+        within(SHORT, view(self, worker)).await
+    }
+
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
+        within(SHORT, holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
+        within(SHORT, holds::resume_run(self, run, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {
+        within(SHORT, holds::cancel_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+    }
+
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
+        within(SHORT, holds::cancel_pending(self, run, limit)).await
+    }
+}
+
+pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
+    let rows = sqlx::query(
+        "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &MySqlRow) -> error::Result<Control> {
+    Ok(Control {
+        name: row.try_get("name")?,
+        value: row.try_get("value")?,
+        reason: row.try_get("reason")?,
+        changed_by: row.try_get("changed_by")?,
+        changed_at: row.try_get("changed_at")?,
+    })
+}
+
+async fn set(
+    store: &MySqlStore,
+    settings: &[ControlSetting],
+    by: &str,
+) -> error::Result<Vec<ControlChange>> {
+    // One order for everybody, so that two operators wait for each other and do not
+    // deadlock.
+    let mut ordered: Vec<&ControlSetting> = settings.iter().collect();
+    ordered.sort_by_key(|setting| &setting.name);
+    let mut changes = Vec::with_capacity(settings.len());
+    let mut transaction = store.pool.begin().await?;
+    let at = now(&mut transaction).await?;
+    for setting in ordered {
+        let name = cut(&setting.name, NAME_CHARACTERS);
+        let value = setting.value.as_deref().map(|value| cut(value, VALUE_CHARACTERS));
+        let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES));
+        let previous: Option<String> =
+            sqlx::query_scalar("SELECT value FROM reelshift_controls WHERE name = ? FOR UPDATE")
+                .bind(name)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let written = match value {
+            Some(value) => sqlx::query(
+                "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at) \
+                 VALUES (?, ?, ?, ?, ?) \
+                 ON DUPLICATE KEY UPDATE value = VALUES(value), reason = VALUES(reason), \
+                   changed_by = VALUES(changed_by), changed_at = VALUES(changed_at)",
+            )
+            .bind(name)
+            .bind(value)
+            .bind(reason)
+            .bind(by)
+            .bind(at),
+            None => sqlx::query("DELETE FROM reelshift_controls WHERE name = ?").bind(name),
+        };
+        written.execute(&mut *transaction).await?;
+        let change = ControlChange {
+            name: name.to_owned(),
+            run: None,
+            previous,
+            value: value.map(str::to_owned),
+            reason: reason.map(str::to_owned),
+            changed_by: by.to_owned(),
+            changed_at: at,
+        };
+        log(&mut transaction, &change).await?;
+        changes.push(change);
+    }
+    transaction.commit().await?;
+    changes.sort_by_key(|change| settings.iter().position(|setting| setting.name == change.name));
+    Ok(changes)
+}
+
+pub(crate) async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
+    Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
+}
+
+/// Writes one change into the history.
+pub(crate) async fn log(
+    connection: &mut MySqlConnection,
+    change: &ControlChange,
+) -> error::Result<()> {
+    sqlx::query(
+        "INSERT INTO reelshift_control_changes (name, run_id, previous, value, reason, changed_by, \
+           changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&change.name)
+    .bind(change.run.map(|run| run.to_string()))
+    .bind(&change.previous)
+    .bind(&change.value)
+    .bind(&change.reason)
+    .bind(cut(&change.changed_by, BY_CHARACTERS))
+    .bind(change.changed_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlChange>> {
+    let rows = sqlx::query(
+        "SELECT name, run_id, previous, value, reason, changed_by, changed_at \
+         FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
+    )
+    .bind(limit)
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let run: Option<String> = row.try_get("run_id")?;
+            let run = run.map(|run| run.parse()).transpose();
+            Ok(ControlChange {
+                name: row.try_get("name")?,
+                run: run.map_err(|why| error::Error::unreadable("run", why))?,
+                previous: row.try_get("previous")?,
+                value: row.try_get("value")?,
+                reason: row.try_get("reason")?,
+                changed_by: row.try_get("changed_by")?,
+                changed_at: row.try_get("changed_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The kinds of rows in one result, since every worker asks every second. `number` is an
+/// age in seconds or a count.
+const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who, \
+       changed_at AS at, 0e0 AS number FROM reelshift_controls \
+     UNION ALL SELECT 'run', id, state, NULL, NULL, NULL, 0e0 FROM reelshift_runs \
+       WHERE state = 'paused' \
+         OR (state = 'cancelled' AND finished_at > NOW(6) - INTERVAL 1 MINUTE) \
+     UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, \
+       TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) / 1e6 FROM reelshift_duties \
+     UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
+       FROM reelshift_workers WHERE state = 'live' \
+     UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
+       FROM reelshift_workers WHERE state = 'live' AND id < ?";
+
+async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
+    let rows = sqlx::query(VIEW).bind(worker.to_string()).fetch_all(&store.pool).await?;
+    let mut view = FleetView::default();
+    let mut controls = Vec::new();
+    for row in &rows {
+        let number: f64 = row.try_get("number")?;
+        match row.try_get::<String, _>("kind")?.as_str() {
+            "control" => controls.push(Control {
+                name: row.try_get("name")?,
+                value: row.try_get("value")?,
+                reason: row.try_get("text")?,
+                changed_by: row.try_get("who")?,
+                changed_at: row.try_get("at")?,
+            }),
+            "run" => {
+                view.held.insert(row::uuid(row, "name")?, row::named::<RunState>(row, "value")?);
+            }
+            "duty" => view.duties.push(duties::read(row, number)?),
+            "live" => view.live = count(number),
+            _ => view.rank = count(number),
+        }
+    }
+    view.duties.sort_by(|one, other| one.name.cmp(&other.name));
+    view.tuning = Tuning::of_stored(
+        controls.iter().map(|control| (control.name.as_str(), control.value.as_str())),
+    );
+    view.paused = controls.into_iter().find(|control| control.name == PAUSE);
+    Ok(view)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+fn count(number: f64) -> u32 {
+    number as u32
+}

@@ -1,0 +1,191 @@
+//! Pausing, resuming and cancelling one run: each in one transaction that begins with the
+//! run's row and ends with a row of the history.
+
+use reelshift_plan::RunState;
+use reelshift_store::StoreError;
+use reelshift_store::controls::{BREAKER, CancelledRun, ControlChange, RUN, refused};
+use reelshift_store::ledger::Run;
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::failures::{TEXT_BYTES, cut_bytes};
+use crate::{controls, id_list, runs};
+
+/// The run, its row locked.
+async fn lock(connection: &mut MySqlConnection, id: Uuid) -> Result<Run> {
+    let sql = format!("SELECT {} FROM reelshift_runs WHERE id = ? FOR UPDATE", runs::COLUMNS);
+    let row =
+        sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(connection).await?;
+    let row =
+        row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {id}"))))?;
+    runs::read(&row)
+}
+
+/// Ends a transaction: writes the history, commits, and reads the run as it is now.
+async fn decided(
+    mut transaction: sqlx::Transaction<'static, MySql>,
+    before: &Run,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<Run> {
+    let run = runs::find(&mut transaction, before.id)
+        .await?
+        .ok_or_else(|| Error::unreadable("run", "it vanished while its row was locked"))?;
+    let change = ControlChange {
+        name: RUN.to_owned(),
+        run: Some(run.id),
+        previous: Some(before.state.to_string()),
+        value: Some(run.state.to_string()),
+        reason: reason.map(str::to_owned),
+        changed_by: by.to_owned(),
+        changed_at: controls::now(&mut transaction).await?,
+    };
+    controls::log(&mut transaction, &change).await?;
+    transaction.commit().await?;
+    Ok(run)
+}
+
+pub(crate) async fn pause_run(
+    store: &MySqlStore,
+    run: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<Run> {
+    let transaction = store.pool.begin().await?;
+    let (transaction, run) = locked(transaction, run).await?;
+    if !run.state.is_active() && run.state != RunState::Paused {
+        return Err(Error::Store(refused(&run, "paused")));
+    }
+    pause(transaction, &run, reason, by).await
+}
+
+/// Pauses a run because it mostly fails, if it still works.
+pub(crate) async fn pause_active(
+    store: &MySqlStore,
+    run: Uuid,
+    reason: &str,
+) -> Result<Option<Run>> {
+    let transaction = store.pool.begin().await?;
+    let (transaction, run) = locked(transaction, run).await?;
+    if !run.state.is_active() {
+        return Ok(None);
+    }
+    Ok(Some(pause(transaction, &run, Some(reason), BREAKER).await?))
+}
+
+async fn locked(
+    mut transaction: sqlx::Transaction<'static, MySql>,
+    run: Uuid,
+) -> Result<(sqlx::Transaction<'static, MySql>, Run)> {
+    let run = lock(&mut transaction, run).await?;
+    Ok((transaction, run))
+}
+
+async fn pause(
+    mut transaction: sqlx::Transaction<'static, MySql>,
+    run: &Run,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<Run> {
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
+    // Assignments are made from left to right.
+    sqlx::query(
+        "UPDATE reelshift_runs SET \
+           paused_from = CASE WHEN state = 'paused' THEN paused_from ELSE state END, \
+           state = 'paused', reason = ?, decided_by = ?, decided_at = NOW(6), planner = NULL, \
+           planner_token = NULL, planner_seen_at = NULL WHERE id = ?",
+    )
+    .bind(reason)
+    .bind(by)
+    .bind(run.id.to_string())
+    .execute(&mut *transaction)
+    .await?;
+    decided(transaction, run, reason, by).await
+}
+
+pub(crate) async fn resume_run(store: &MySqlStore, run: Uuid, by: &str) -> Result<Run> {
+    let transaction = store.pool.begin().await?;
+    let (mut transaction, run) = locked(transaction, run).await?;
+    if run.state != RunState::Paused {
+        return Err(Error::Store(refused(&run, "resume")));
+    }
+    sqlx::query(
+        "UPDATE reelshift_runs SET state = COALESCE(paused_from, 'running'), paused_from = NULL, \
+           reason = NULL, decided_by = ?, decided_at = NOW(6), resumed_at = NOW(6) WHERE id = ?",
+    )
+    .bind(by)
+    .bind(run.id.to_string())
+    .execute(&mut *transaction)
+    .await?;
+    decided(transaction, &run, None, by).await
+}
+
+pub(crate) async fn cancel_run(
+    store: &MySqlStore,
+    run: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<CancelledRun> {
+    let transaction = store.pool.begin().await?;
+    let (mut transaction, run) = locked(transaction, run).await?;
+    if matches!(run.state, RunState::Done | RunState::Failed) {
+        return Err(Error::Store(refused(&run, "cancelled")));
+    }
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
+    if run.state != RunState::Cancelled {
+        sqlx::query(
+            "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL, \
+               reason = ?, decided_by = ?, decided_at = NOW(6), finished_at = NOW(6), \
+               planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?",
+        )
+        .bind(reason)
+        .bind(by)
+        .bind(run.id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    // By primary key, in order, as everything that ends a lease: a chunk in flight holds
+    // its batch's row, and is waited for.
+    let leased: Vec<i64> = sqlx::query_scalar(
+        "SELECT seq FROM reelshift_batches WHERE run_id = ? AND state = 'leased' ORDER BY seq",
+    )
+    .bind(run.id.to_string())
+    .fetch_all(&mut *transaction)
+    .await?;
+    let mut fenced = 0;
+    for seqs in leased.chunks(id_list::MOST) {
+        fenced += cancel(&mut transaction, seqs, "state = 'leased'").await?;
+    }
+    let run = decided(transaction, &run, reason, by).await?;
+    Ok(CancelledRun { run, leased: fenced })
+}
+
+/// Also what a claim leased that had begun before the run was cancelled.
+pub(crate) async fn cancel_pending(store: &MySqlStore, run: Uuid, limit: u32) -> Result<u64> {
+    let mut connection = store.pool.acquire().await?;
+    let open: Vec<i64> = sqlx::query_scalar(
+        "SELECT b.seq FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id \
+         WHERE r.id = ? AND r.state = 'cancelled' AND b.state IN ('pending', 'leased') LIMIT ?",
+    )
+    .bind(run.to_string())
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut cancelled = 0;
+    for seqs in open.chunks(id_list::MOST) {
+        cancelled += cancel(&mut connection, seqs, "state IN ('pending', 'leased')").await?;
+    }
+    Ok(cancelled)
+}
+
+async fn cancel(connection: &mut MySqlConnection, seqs: &[i64], so: &str) -> Result<u64> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE reelshift_batches SET state = 'cancelled', finished_at = NOW(6), leased_by = NULL, \
+         lease_token = NULL WHERE ",
+    );
+    query.push(so).push(" AND seq IN ");
+    id_list::push(&mut query, seqs);
+    Ok(query.build().execute(connection).await?.rows_affected())
+}

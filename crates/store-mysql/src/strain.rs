@@ -1,0 +1,198 @@
+//! What the server says of its strain, by statements that every account may execute unless
+//! said otherwise.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::strain::{Figure, FleetStrain, Strain, Strained};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::error::{self, Error};
+use crate::preflight::disk;
+use crate::row;
+use crate::server::Product;
+
+#[async_trait]
+impl Strained for MySqlStore {
+    async fn strain(&self) -> Result<Strain> {
+        within(SHORT, strain(self)).await
+    }
+
+    async fn threads_running(&self) -> Result<Figure> {
+        within(SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            threads_running(&mut connection).await
+        })
+        .await
+    }
+
+    async fn fleet_strain(&self) -> Result<FleetStrain> {
+        within(SHORT, fleet(self)).await
+    }
+}
+
+async fn strain(store: &MySqlStore) -> error::Result<Strain> {
+    let connection = &mut *store.pool.acquire().await?;
+    let row = sqlx::query("SELECT NOW(6) AS at, @@datadir AS datadir, @@hostname AS hostname")
+        .fetch_one(&mut *connection)
+        .await?;
+    let (datadir, hostname): (String, String) =
+        (row.try_get("datadir")?, row.try_get("hostname")?);
+    Ok(Strain {
+        at: row.try_get("at")?,
+        host: store.host(),
+        processors: processors(connection, store.server.product).await?,
+        threads_running: threads_running(connection).await?,
+        history_length: history_length(connection, store.server.product).await?,
+        lock_waits: status(connection, "Innodb_row_lock_current_waits").await?,
+        free_disk: free_disk(connection, &datadir, &hostname).await?,
+        disk: datadir,
+    })
+}
+
+/// One status variable. The server works out those that are named alike, not all.
+async fn status(connection: &mut MySqlConnection, name: &'static str) -> error::Result<Figure> {
+    // It takes no placeholder.
+    let sql = format!("SHOW GLOBAL STATUS LIKE '{name}'");
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(connection).await?;
+    let value = match row {
+        Some(row) => row.try_get_unchecked::<String, _>(1)?.parse().ok(),
+        None => None,
+    };
+    Ok(value.map_or_else(
+        || Figure::NotGiven(format!("this server has no status variable {name}")),
+        Figure::Is,
+    ))
+}
+
+async fn threads_running(connection: &mut MySqlConnection) -> error::Result<Figure> {
+    Ok(match status(connection, "Threads_running").await? {
+        // The one that asks is running too.
+        Figure::Is(running) => Figure::Is((running - 1.0).max(0.0)),
+        not_given => not_given,
+    })
+}
+
+/// Neither product says it outright. MariaDB's thread pool, used or not, is by default as
+/// large as the machine; MySQL has a resource group of all processors.
+async fn processors(
+    connection: &mut MySqlConnection,
+    product: Product,
+) -> error::Result<Option<u32>> {
+    let sql = match product {
+        Product::MariaDb => "SELECT CAST(@@thread_pool_size AS CHAR)",
+        Product::MySql => {
+            "SELECT CAST(VCPU_IDS AS CHAR) FROM information_schema.RESOURCE_GROUPS \
+             WHERE RESOURCE_GROUP_NAME = 'USR_default'"
+        }
+    };
+    let said: Result<Option<String>, Error> =
+        sqlx::query_scalar(sql).fetch_optional(connection).await.map_err(Error::from);
+    Ok(match (said, product) {
+        (Ok(Some(said)), Product::MariaDb) => said.parse().ok().filter(|size| *size > 0),
+        (Ok(Some(said)), Product::MySql) => count_ids(&said),
+        (Ok(None), _) => None,
+        // Builds without a thread pool or resource groups, and accounts that may not look.
+        (Err(error), _) if error.number().is_some() => None,
+        (Err(error), _) => return Err(error),
+    })
+}
+
+/// How many processors `0-3,6` are.
+fn count_ids(ids: &str) -> Option<u32> {
+    ids.split(',')
+        .map(|range| {
+            let (first, last) = range.trim().split_once('-').unwrap_or((range, range));
+            let (first, last) =
+                (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+            last.checked_sub(first)?.checked_add(1)
+        })
+        .sum()
+}
+
+async fn history_length(
+    connection: &mut MySqlConnection,
+    product: Product,
+) -> error::Result<Figure> {
+    if product == Product::MariaDb {
+        return status(connection, "Innodb_history_list_length").await;
+    }
+    let count: Result<Option<i64>, Error> = sqlx::query_scalar(
+        "SELECT CAST(`COUNT` AS SIGNED) FROM information_schema.INNODB_METRICS \
+         WHERE NAME = 'trx_rseg_history_len'",
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(Error::from);
+    match count {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        Ok(Some(count)) => Ok(Figure::Is(count as f64)),
+        Ok(None) => Ok(Figure::NotGiven("this server does not count it".to_owned())),
+        Err(error) if error.is_denied() => {
+            Ok(Figure::NotGiven("the account may not read it: grant PROCESS".to_owned()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As this process sees the server's disk, or as MariaDB's plugin DISKS does.
+async fn free_disk(
+    connection: &mut MySqlConnection,
+    datadir: &str,
+    hostname: &str,
+) -> error::Result<Figure> {
+    #[expect(clippy::cast_precision_loss, reason = "a byte more or less does not matter")]
+    if let Some(free) = disk::free_here(hostname, Path::new(datadir)) {
+        return Ok(Figure::Is(free as f64));
+    }
+    // The mount point with the longest path that leads to the data is the one it is on.
+    let kibibytes: Result<Option<i64>, Error> = sqlx::query_scalar(
+        "SELECT CAST(Available AS SIGNED) FROM information_schema.DISKS \
+         WHERE LEFT(CONCAT(?, '/'), CHAR_LENGTH(Path)) = Path ORDER BY CHAR_LENGTH(Path) DESC LIMIT 1",
+    )
+    .bind(datadir.trim_end_matches('/'))
+    .fetch_optional(connection)
+    .await
+    .map_err(Error::from);
+    match kibibytes {
+        #[expect(clippy::cast_precision_loss, reason = "a KiB more or less does not matter")]
+        Ok(Some(kibibytes)) => Ok(Figure::Is(kibibytes as f64 * 1024.0)),
+        Err(error) if error.number().is_none() => Err(error),
+        _ => Ok(Figure::NotGiven(
+            "the server is on another machine: MariaDB shows it with its plugin DISKS to an \
+             account with FILE; else watch it yourself"
+                .to_owned(),
+        )),
+    }
+}
+
+async fn fleet(store: &MySqlStore) -> error::Result<FleetStrain> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS workers, CAST(COALESCE(SUM(capacity), 0) AS SIGNED) AS capacity, \
+           AVG(chunk_seconds) AS chunk_seconds FROM reelshift_workers WHERE state = 'live'",
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    let saturated = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(FleetStrain {
+        workers: saturated(row::count(&row, "workers")?),
+        capacity: saturated(row::count(&row, "capacity")?),
+        chunk_seconds: row.try_get("chunk_seconds")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count_ids;
+
+    #[test]
+    fn processors_are_counted() {
+        assert_eq!(count_ids("0-3"), Some(4));
+        assert_eq!(count_ids("0-3,6, 8-9"), Some(7));
+        assert_eq!(count_ids("0"), Some(1));
+        assert_eq!((count_ids(""), count_ids("3-1")), (None, None));
+    }
+}

@@ -1,0 +1,153 @@
+//! Pausing, resuming and cancelling one run: each in one transaction that ends with a row
+//! of the history.
+
+use reelshift_plan::RunState;
+use reelshift_store::controls::{CancelledRun, ControlChange, RUN, refused};
+use reelshift_store::ledger::Run;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::error::Outcome;
+use crate::failures::{TEXT, cut_bytes};
+use crate::time::now;
+use crate::{SqliteStore, controls, runs};
+
+/// Writes the history, and reads the run as it is now.
+async fn decided(
+    tx: &mut SqliteConnection,
+    before: &Run,
+    reason: Option<&str>,
+    by: &str,
+) -> Outcome<Run> {
+    let run = runs::existing(tx, before.id).await?;
+    let change = ControlChange {
+        name: RUN.to_owned(),
+        run: Some(run.id),
+        previous: Some(before.state.to_string()),
+        value: Some(run.state.to_string()),
+        reason: reason.map(str::to_owned),
+        changed_by: by.to_owned(),
+        changed_at: controls::now(tx).await?,
+    };
+    controls::log(tx, &change).await?;
+    Ok(run)
+}
+
+pub(crate) async fn pause_run(
+    store: &SqliteStore,
+    run: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Outcome<Run> {
+    let mut tx = store.write().await?;
+    let run = runs::existing(&mut tx, run).await?;
+    if !run.state.is_active() && run.state != RunState::Paused {
+        return Err(refused(&run, "paused").into());
+    }
+    let run = pause(&mut tx, &run, reason, by).await?;
+    tx.commit().await?;
+    Ok(run)
+}
+
+/// Pauses a run that works or is paused.
+pub(crate) async fn pause(
+    tx: &mut SqliteConnection,
+    run: &Run,
+    reason: Option<&str>,
+    by: &str,
+) -> Outcome<Run> {
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT));
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET
+             paused_from = CASE WHEN state = 'paused' THEN paused_from ELSE state END,
+             state = 'paused', reason = ?, decided_by = ?, decided_at = ",
+        now!(),
+        ", planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?"
+    ))
+    .bind(reason)
+    .bind(by)
+    .bind(run.id.to_string())
+    .execute(&mut *tx)
+    .await?;
+    decided(tx, run, reason, by).await
+}
+
+pub(crate) async fn resume_run(store: &SqliteStore, run: Uuid, by: &str) -> Outcome<Run> {
+    let mut tx = store.write().await?;
+    let run = runs::existing(&mut tx, run).await?;
+    if run.state != RunState::Paused {
+        return Err(refused(&run, "resume").into());
+    }
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET state = COALESCE(paused_from, 'running'), paused_from = NULL,
+             reason = NULL, decided_by = ?, decided_at = ",
+        now!(),
+        ", resumed_at = ",
+        now!(),
+        " WHERE id = ?"
+    ))
+    .bind(by)
+    .bind(run.id.to_string())
+    .execute(&mut *tx)
+    .await?;
+    let run = decided(&mut tx, &run, None, by).await?;
+    tx.commit().await?;
+    Ok(run)
+}
+
+pub(crate) async fn cancel_run(
+    store: &SqliteStore,
+    run: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Outcome<CancelledRun> {
+    let mut tx = store.write().await?;
+    let run = runs::existing(&mut tx, run).await?;
+    if matches!(run.state, RunState::Done | RunState::Failed) {
+        return Err(refused(&run, "cancelled").into());
+    }
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT));
+    if run.state != RunState::Cancelled {
+        sqlx::query(concat!(
+            "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL,
+                 reason = ?, decided_by = ?, decided_at = ",
+            now!(),
+            ", finished_at = ",
+            now!(),
+            ", planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?"
+        ))
+        .bind(reason)
+        .bind(by)
+        .bind(run.id.to_string())
+        .execute(&mut *tx)
+        .await?;
+    }
+    let leased = sqlx::query(concat!(
+        "UPDATE reelshift_batches SET state = 'cancelled', leased_by = NULL, lease_token = NULL,
+             finished_at = ",
+        now!(),
+        " WHERE run_id = ? AND state = 'leased'"
+    ))
+    .bind(run.id.to_string())
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    let run = decided(&mut tx, &run, reason, by).await?;
+    tx.commit().await?;
+    Ok(CancelledRun { run, leased })
+}
+
+pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -> Outcome<u64> {
+    Ok(sqlx::query(concat!(
+        "UPDATE reelshift_batches SET state = 'cancelled', finished_at = ",
+        now!(),
+        " WHERE state = 'pending' AND seq IN (
+             SELECT b.seq FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
+             WHERE r.id = ? AND r.state = 'cancelled' AND b.state = 'pending' LIMIT ?)"
+    ))
+    .bind(run.to_string())
+    .bind(limit)
+    .execute(&store.writer)
+    .await?
+    .rows_affected())
+}

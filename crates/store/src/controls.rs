@@ -1,0 +1,152 @@
+//! What operators tell the whole fleet while it works: settings, pauses, and the history
+//! of both. Every worker reads [`FleetView`] once a second.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reelshift_plan::{RunState, Tuning};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::duties::Duty;
+use crate::ledger::Run;
+use crate::{Result, StoreError};
+
+/// The control that pauses the whole fleet; the others are named by
+/// [`Knob`](reelshift_plan::Knob).
+pub const PAUSE: &str = "pause";
+/// The value of [`PAUSE`] while it is stored.
+pub const ON: &str = "on";
+/// The name in the history of a change of one run's state.
+pub const RUN: &str = "run";
+
+/// Who pauses a run that mostly fails.
+pub const BREAKER: &str = "circuit breaker";
+
+/// Why a run paused itself.
+#[must_use]
+pub fn breaker_reason(failed: u64, total: u64) -> String {
+    format!(
+        "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove the \
+         cause, then resume (and rerun what failed)"
+    )
+}
+
+/// A row of `reelshift_controls`: what differs from its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Control {
+    pub name: String,
+    pub value: String,
+    pub reason: Option<String>,
+    pub changed_by: String,
+    pub changed_at: DateTime<Utc>,
+}
+
+/// What a control is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlSetting {
+    pub name: String,
+    /// `None` is the default: the row is deleted.
+    pub value: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// A row of `reelshift_control_changes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ControlChange {
+    /// As in [`Control`], or [`RUN`].
+    pub name: String,
+    /// The run whose state changed.
+    pub run: Option<Uuid>,
+    /// `None` is the default.
+    pub previous: Option<String>,
+    pub value: Option<String>,
+    pub reason: Option<String>,
+    pub changed_by: String,
+    pub changed_at: DateTime<Utc>,
+}
+
+/// A run that was cancelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CancelledRun {
+    pub run: Run,
+    /// Batches that workers had leased: they write nothing more.
+    pub leased: u64,
+}
+
+/// What a worker has to know of the fleet, as one statement reads it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FleetView {
+    pub tuning: Tuning,
+    /// The control [`PAUSE`], while the whole fleet is paused.
+    pub paused: Option<Control>,
+    /// Runs that are `paused`, and those `cancelled` within the last minute: whoever
+    /// executes a batch of them stops. A run that is not named goes on.
+    pub held: HashMap<Uuid, RunState>,
+    /// Live workers, this one included.
+    pub live: u32,
+    /// Live workers whose id is smaller than this one's.
+    pub rank: u32,
+    /// All duties, with what their holders say.
+    pub duties: Vec<Duty>,
+}
+
+/// Settings and pauses. `by` and names are cut to their columns.
+#[async_trait]
+pub trait Controls {
+    /// The stored controls by name: only what differs from its default.
+    async fn controls(&self) -> Result<Vec<Control>>;
+
+    /// Stores controls and writes their history, in one transaction. A control that has
+    /// the value already is written all the same: that somebody asked for it is worth
+    /// knowing. Returns the changes in the order of `settings`, which names each once.
+    async fn set_controls(
+        &self,
+        settings: &[ControlSetting],
+        by: &str,
+    ) -> Result<Vec<ControlChange>>;
+
+    /// The newest `limit` changes, newest first.
+    async fn control_changes(&self, limit: u32) -> Result<Vec<ControlChange>>;
+
+    /// What `worker` has to know of the fleet: one statement, whose cost does not grow
+    /// with batches or with finished runs.
+    async fn fleet_view(&self, worker: Uuid) -> Result<FleetView>;
+
+    /// Pauses a run that works, or gives one that is paused another reason. Its planner
+    /// loses its right at once; workers see it in [`Self::fleet_view`].
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended.
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
+
+    /// Lets a paused run go on in the state it was in. What failed before does not pause it
+    /// again.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it is not paused.
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
+
+    /// Ends a run for good: its planner and whoever executes a batch of it write nothing
+    /// from now on. Its pending batches are [`Self::cancel_pending`]'s. A run that is
+    /// cancelled already stays so.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun>;
+
+    /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
+    /// none is left.
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
+}
+
+/// What every adapter says when a run cannot be paused, resumed or cancelled.
+#[must_use]
+pub fn refused(run: &Run, verb: &str) -> StoreError {
+    let Run { id, state, .. } = run;
+    StoreError::Refused(match verb {
+        "resume" => format!("run {id} is {state}, not paused: there is nothing to resume"),
+        _ => format!("run {id} is {state}: only a run that has not ended can be {verb}"),
+    })
+}

@@ -1,0 +1,88 @@
+//! What a database says of its strain, for the throttle: read by one worker of the fleet
+//! about once a second, so every read is one or two cheap statements.
+//!
+//! What the figures mean, and what follows from them, is `reelshift_plan::throttle`'s.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::Result;
+
+/// A figure, or why this database or account does not give it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Figure {
+    Is(f64),
+    /// One sentence for people: why, and what would make it seen.
+    NotGiven(String),
+}
+
+impl Figure {
+    /// The figure, where there is one.
+    #[must_use]
+    pub const fn value(&self) -> Option<f64> {
+        match self {
+            Self::Is(value) => Some(*value),
+            Self::NotGiven(_) => None,
+        }
+    }
+}
+
+/// What a database says of its strain at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strain {
+    /// The database's clock.
+    pub at: DateTime<Utc>,
+    /// Which server or file, for people.
+    pub host: String,
+    /// Processors of the server's machine, where it says so.
+    pub processors: Option<u32>,
+    /// Statements being executed, without the one that asks.
+    pub threads_running: Figure,
+    /// Row versions that InnoDB keeps for old readers.
+    pub history_length: Figure,
+    /// Transactions that wait for a row lock.
+    pub lock_waits: Figure,
+    /// Bytes that are free on the database's disk, and where that is.
+    pub free_disk: Figure,
+    pub disk: String,
+}
+
+/// What the live workers say of themselves with their heartbeats.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FleetStrain {
+    /// Live workers.
+    pub workers: u32,
+    /// Backfill chunks that they would run at once.
+    pub capacity: u32,
+    /// Seconds that a chunk took of late, on average over the workers that ran any.
+    pub chunk_seconds: Option<f64>,
+}
+
+/// A database that can be asked for its strain.
+#[async_trait]
+pub trait Strained {
+    /// Everything that it says.
+    async fn strain(&self) -> Result<Strain>;
+
+    /// [`Strain::threads_running`] alone, to be asked for several times a second: it jumps.
+    async fn threads_running(&self) -> Result<Figure>;
+
+    /// The fleet's own part.
+    async fn fleet_strain(&self) -> Result<FleetStrain>;
+}
+
+/// A server that follows the database. It is connected to when it is first asked, and again
+/// after every failure.
+#[async_trait]
+pub trait Replica: std::fmt::Debug + Send + Sync {
+    /// Its name for people, without any password.
+    fn host(&self) -> &str;
+
+    /// When the holder of the fleet's duty `duty` last beat, as far as this replica has
+    /// followed: the primary's clock, carried here by replication. `None` where nobody
+    /// had it yet.
+    ///
+    /// # Errors
+    /// When it cannot be reached, does not answer within two seconds, or has no such table.
+    async fn beat_at(&self, duty: &str) -> Result<Option<DateTime<Utc>>>;
+}

@@ -1,0 +1,264 @@
+//! What the fleet's operators say, as this worker knows it: read once a second, so that
+//! every worker goes by a change within two.
+//!
+//! Here the limits of the gates are set. A paused fleet is a limit of 0: nothing is
+//! claimed, what runs leaves at its next step and its batches go back, and only the
+//! heartbeat goes on.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use reelshift_plan::{RunState, Tuning};
+use reelshift_queue::activity::WAITING;
+use reelshift_queue::{Activity, Gate, Session};
+use reelshift_store::controls::FleetView;
+use reelshift_store::report::ThrottleReport;
+use reelshift_store::{Result, SharedStore};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::throttle::brake;
+use crate::throttle::byte_rate::ByteRate;
+
+/// Between two looks; jittered, and with its statement below the two seconds in which a
+/// change has to be seen.
+const PERIOD: Duration = Duration::from_millis(900);
+
+/// The fleet as this worker saw it last.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub view: FleetView,
+    /// What the throttle published, of the same moment.
+    pub throttle: ThrottleReport,
+    /// While the database is away this grows old, and the view stays.
+    pub at: Instant,
+}
+
+/// Reads the controls and hands them on.
+#[derive(Debug, Clone)]
+pub(crate) struct Controls {
+    seen: watch::Receiver<Seen>,
+    look_now: Arc<Notify>,
+}
+
+/// Whether an attempt goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoOn,
+    /// Stop in good order and give the batch back.
+    GiveBack,
+    /// The batch is nobody's any more: stop at once.
+    Drop,
+}
+
+/// The gates of this worker, and what it was started with.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    /// As `--concurrency` says.
+    pub own: usize,
+    pub backfill: Arc<Gate>,
+    pub hash: Arc<Gate>,
+    /// Files being hashed at once, whichever batch they are of.
+    pub files: Arc<Gate>,
+    /// Bytes in a second that are read from files.
+    pub bytes: Arc<ByteRate>,
+}
+
+impl Gates {
+    pub(crate) fn new(own: usize) -> Self {
+        Self {
+            own,
+            backfill: Gate::new(0),
+            hash: Gate::new(0),
+            files: Gate::new(0),
+            bytes: Arc::default(),
+        }
+    }
+
+    fn own(&self) -> u32 {
+        u32::try_from(self.own).unwrap_or(u32::MAX)
+    }
+
+    /// The throttle leaves hashing alone but for a stop: it hardly touches the database.
+    fn set(&self, view: &FleetView, throttle: &ThrottleReport) {
+        let limit = match view.paused {
+            None if throttle.at_once > 0 => {
+                view.tuning.share(self.own(), view.rank, view.live) as usize
+            }
+            _ => 0,
+        };
+        let chunks = brake::chunks_here(view, self.own(), throttle) as usize;
+        self.bytes.set(view.tuning.byte_rate, view.live);
+        self.backfill.set_limit(limit.min(chunks));
+        self.files.set_limit(limit);
+        self.hash.set_limit(limit.min(crate::HASH_BATCHES));
+    }
+}
+
+impl Controls {
+    /// Reads the controls once, which must succeed, and from then on until `leave` is
+    /// cancelled.
+    pub(crate) async fn watch(
+        session: &Session,
+        gates: Arc<Gates>,
+        leave: CancellationToken,
+    ) -> Result<Self> {
+        let look_now = Arc::new(Notify::new());
+        let watcher = Watcher {
+            look_now: Arc::clone(&look_now),
+            store: Arc::clone(session.store()),
+            worker: session.worker(),
+            activity: Arc::clone(session.activity()),
+            gates,
+        };
+        let view = watcher.store.fleet_view(watcher.worker).await?;
+        let first = watcher.apply(None, view);
+        let (sender, seen) = watch::channel(first);
+        tokio::spawn(leave.run_until_cancelled_owned(watcher.look(sender)));
+        Ok(Self { seen, look_now })
+    }
+
+    /// What was seen last, and whatever comes.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
+    }
+
+    /// Whether the whole fleet is paused.
+    pub(crate) fn paused(&self) -> bool {
+        self.seen.borrow().view.paused.is_some()
+    }
+
+    /// Returns when the whole fleet is paused.
+    pub(crate) async fn until_paused(&self) {
+        let mut seen = self.seen();
+        if seen.wait_for(|seen| seen.view.paused.is_some()).await.is_err() {
+            // The worker leaves: nothing is heard any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Has the controls read again at once: what is published has changed.
+    pub(crate) fn look_now(&self) {
+        self.look_now.notify_one();
+    }
+
+    /// The settings.
+    pub(crate) fn tuning(&self) -> Tuning {
+        self.seen.borrow().view.tuning.clone()
+    }
+
+    /// The time that a chunk aims at.
+    pub(crate) fn chunk_target(&self) -> Duration {
+        self.seen.borrow().view.tuning.chunk_target
+    }
+
+    /// Whether an attempt at a batch of `run` goes on.
+    pub(crate) fn verdict(&self, run: Uuid) -> Verdict {
+        let seen = self.seen.borrow();
+        match seen.view.held.get(&run) {
+            Some(RunState::Cancelled) => Verdict::Drop,
+            Some(_) => Verdict::GiveBack,
+            None if seen.view.paused.is_some() => Verdict::GiveBack,
+            None => Verdict::GoOn,
+        }
+    }
+}
+
+struct Watcher {
+    store: SharedStore,
+    worker: Uuid,
+    activity: Arc<Activity>,
+    gates: Arc<Gates>,
+    look_now: Arc<Notify>,
+}
+
+impl Watcher {
+    async fn look(self, sender: watch::Sender<Seen>) {
+        loop {
+            let pause = PERIOD.mul_f64(rand::rng().random_range(0.8..1.1));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.look_now.notified() => {}
+            }
+            match self.store.fleet_view(self.worker).await {
+                Ok(view) => {
+                    let seen = self.apply(Some(&sender.borrow().view), view);
+                    sender.send_replace(seen);
+                }
+                Err(error) => {
+                    let age = sender.borrow().at.elapsed();
+                    tracing::warn!(%error, ?age, "could not read the fleet's controls, going by the last ones");
+                }
+            }
+        }
+    }
+
+    fn apply(&self, before: Option<&FleetView>, view: FleetView) -> Seen {
+        say(before, &view);
+        let throttle = ThrottleReport::of(&view.duties);
+        self.gates.set(&view, &throttle);
+        self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
+        self.activity.idle(match view.paused {
+            Some(_) => "paused",
+            None if throttle.at_once == 0 => "stopped by the throttle",
+            None if self.gates.files.limit() == 0 => "beyond the fleet's concurrency",
+            None if self.gates.backfill.limit() == 0 => "held back by the throttle",
+            None => WAITING,
+        });
+        Seen { view, throttle, at: Instant::now() }
+    }
+}
+
+/// Logs what changed.
+fn say(before: Option<&FleetView>, now: &FleetView) {
+    let paused = before.and_then(|before| before.paused.as_ref());
+    match (&now.paused, paused) {
+        (Some(pause), None) => {
+            let reason = pause.reason.as_deref().unwrap_or("no reason given");
+            tracing::warn!(by = pause.changed_by, reason, "the fleet is paused");
+        }
+        (None, Some(_)) => tracing::info!("the fleet is resumed"),
+        _ => {}
+    }
+    if before.is_some_and(|before| before.tuning != now.tuning) {
+        tracing::info!(tuning = ?now.tuning, "the fleet is tuned");
+    }
+}
+
+/// Tells the threads that read the files of one attempt when to stop: at once where the
+/// batch is nobody's any more, else when the drain is over.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    controls: Controls,
+    stop: CancellationToken,
+    run: Uuid,
+    drain: Duration,
+    since: OnceLock<Instant>,
+}
+
+impl Interrupt {
+    pub(crate) const fn new(
+        controls: Controls,
+        stop: CancellationToken,
+        run: Uuid,
+        drain: Duration,
+    ) -> Self {
+        Self { controls, stop, run, drain, since: OnceLock::new() }
+    }
+
+    /// Whether nothing new is begun.
+    pub(crate) fn begun(&self) -> bool {
+        self.stop.is_cancelled() || self.controls.verdict(self.run) != Verdict::GoOn
+    }
+
+    /// Whether what is under way ends now.
+    pub(crate) fn due(&self) -> bool {
+        match self.controls.verdict(self.run) {
+            Verdict::Drop => true,
+            Verdict::GoOn if !self.stop.is_cancelled() => false,
+            _ => self.since.get_or_init(Instant::now).elapsed() >= self.drain,
+        }
+    }
+}

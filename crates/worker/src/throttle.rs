@@ -1,0 +1,271 @@
+//! The throttle: one worker of the fleet samples the database's signals and publishes what
+//! the brake came to; every worker reads that with its controls and goes by it.
+//!
+//! The controller itself is `reelshift_plan::throttle`. Here are the signals, one a file,
+//! the duty of sampling them, and in [`brake`] what a worker makes of what is published.
+
+pub(crate) mod brake;
+pub(crate) mod byte_rate;
+mod chunk_time;
+mod free_disk;
+mod history_length;
+mod lock_waits;
+mod replica_lag;
+mod smooth;
+mod threads_running;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use reelshift_plan::Tuning;
+use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
+use reelshift_store::duties::DutyLease;
+use reelshift_store::report::throttle::{DUTY, fresh_state};
+use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
+use reelshift_store::{Result, SharedStore, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::controls::Controls;
+use smooth::Smooth;
+
+/// A sampler silent for this long is succeeded: three beats, and with a look at the
+/// controls a successor is there within five seconds.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two looks at the threads running, which jump too much to be looked at once a
+/// second.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Looks between two samples of everything: one a second.
+const TICKS: u32 = 4;
+
+/// What came of one signal.
+#[derive(Debug)]
+enum Heard {
+    Reading(Reading),
+    /// The database does not give it, and that is known.
+    Unavailable(String),
+    /// There is nothing to be heard now, and nothing missing.
+    Nothing,
+}
+
+impl Heard {
+    fn unavailable(signal: Signal, why: &str) -> Self {
+        Self::Unavailable(format!("{}: {why}", signal.name()))
+    }
+}
+
+/// What the signals are read from.
+struct Look<'a> {
+    strain: &'a Strain,
+    /// Averaged over the last seconds.
+    threads_running: &'a Figure,
+    fleet: &'a FleetStrain,
+    tuning: &'a Tuning,
+}
+
+impl Look<'_> {
+    fn figure(&self, signal: Signal, figure: &Figure, limit: f64) -> Heard {
+        match figure {
+            Figure::Is(value) => {
+                Heard::Reading(Reading::new(signal, &self.strain.host, *value, limit))
+            }
+            Figure::NotGiven(why) => Heard::unavailable(signal, why),
+        }
+    }
+}
+
+/// A worker's readiness to sample for the fleet.
+pub(crate) struct Sampler {
+    pub store: SharedStore,
+    pub controls: Controls,
+    pub replicas: Vec<Box<dyn Replica>>,
+    /// Who this is, for people.
+    pub holder: String,
+}
+
+impl Sampler {
+    /// Samples whenever nobody else does, until `stop` is cancelled.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut seen = self.controls.seen();
+        loop {
+            let view = seen.borrow_and_update().view.clone();
+            let vacant = view.duties.iter().find(|duty| duty.name == DUTY).is_none_or(|duty| {
+                duty.holder.is_none() || duty.silent_seconds >= TIMEOUT.as_secs_f64()
+            });
+            if vacant {
+                match self.store.take_duty(DUTY, &self.holder, TIMEOUT).await {
+                    Ok(Some(lease)) => {
+                        self.hold(&lease, fresh_state(&view.duties), &stop).await;
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%error, "could not take the throttle's duty"),
+                }
+            }
+            tokio::select! {
+                changed = seen.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Samples and publishes until the duty is another's or `stop` is cancelled.
+    async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
+        let mut sampling = Sampling::new(self, before);
+        loop {
+            match self.publish(lease, &mut sampling).await {
+                Ok(()) => {}
+                Err(StoreError::LeaseLost) => return,
+                Err(error) => tracing::warn!(%error, "the throttle could not sample and publish"),
+            }
+            for _ in 0..TICKS {
+                tokio::select! {
+                    () = tokio::time::sleep(TICK) => sampling.tick().await,
+                    () = stop.cancelled() => {
+                        if let Err(error) = self.store.release_duty(lease).await {
+                            tracing::debug!(%error, "the throttle's duty was not given back");
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Sampler {
+    async fn publish(&self, lease: &DutyLease, sampling: &mut Sampling<'_>) -> Result<()> {
+        let state = sampling.sample().await?;
+        let json = serde_json::to_value(&state).map_err(|error| {
+            StoreError::Invalid(format!("the throttle's state is no JSON: {error}"))
+        })?;
+        self.store.beat_duty(lease, Some(&json)).await?;
+        sampling.published(&state);
+        Ok(())
+    }
+}
+
+/// What the holder of the duty remembers from sample to sample.
+struct Sampling<'a> {
+    sampler: &'a Sampler,
+    controller: Throttle,
+    threads_running: Smooth,
+    lock_waits: Smooth,
+    /// The replicas that the sampler before listened to.
+    known_replicas: Vec<String>,
+    /// The last sample, and when.
+    last: Option<(Instant, State)>,
+    said: Option<(Level, Option<(Signal, String)>)>,
+    unavailable_said: HashSet<String>,
+}
+
+impl<'a> Sampling<'a> {
+    fn new(sampler: &'a Sampler, before: Option<State>) -> Self {
+        let known = before.iter().flat_map(|state| &state.readings);
+        Self {
+            sampler,
+            controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
+            threads_running: Smooth::default(),
+            lock_waits: Smooth::default(),
+            known_replicas: known
+                .filter(|reading| reading.signal == Signal::ReplicaLag)
+                .map(|reading| reading.host.clone())
+                .collect(),
+            last: None,
+            said: None,
+            unavailable_said: HashSet::new(),
+        }
+    }
+
+    /// Looks at what jumps.
+    async fn tick(&mut self) {
+        // A failure shows in the next sample, which says why.
+        if let Ok(Figure::Is(running)) = self.sampler.store.threads_running().await {
+            self.threads_running.observe(running, Instant::now());
+        }
+    }
+
+    /// # Errors
+    /// When the database cannot be asked, and never could: later that is a signal missing.
+    async fn sample(&mut self) -> Result<State> {
+        let now = Instant::now();
+        let elapsed = self.last.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
+        let tuning = self.sampler.controls.tuning();
+        let (heard, at, capacity) = match (self.hear(&tuning).await, &self.last) {
+            (Ok(heard), _) => heard,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some((_, last))) => {
+                let missing =
+                    Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
+                (vec![Heard::Reading(missing)], last.at, last.capacity)
+            }
+        };
+        let (mut readings, mut unavailable) = (Vec::new(), Vec::new());
+        for heard in heard {
+            match heard {
+                Heard::Reading(reading) => readings.push(reading),
+                Heard::Unavailable(why) => unavailable.push(why),
+                Heard::Nothing => {}
+            }
+        }
+        let state = self.controller.step(readings, unavailable, capacity, elapsed, at);
+        self.last = Some((now, state.clone()));
+        Ok(state)
+    }
+
+    /// Every signal, the database's time, and the fleet's capacity.
+    async fn hear(&mut self, tuning: &Tuning) -> Result<(Vec<Heard>, DateTime<Utc>, u32)> {
+        let store = &self.sampler.store;
+        let mut strain = store.strain().await?;
+        let fleet = store.fleet_strain().await?;
+        let now = Instant::now();
+        strain.lock_waits = self.lock_waits.of(strain.lock_waits, now);
+        let threads_running = self.threads_running.of(strain.threads_running.clone(), now);
+        let look =
+            Look { strain: &strain, threads_running: &threads_running, fleet: &fleet, tuning };
+        let mut heard = replica_lag::hear(
+            &self.sampler.replicas,
+            &self.known_replicas,
+            strain.at,
+            tuning.limits.replica_lag,
+        )
+        .await;
+        heard.extend([
+            chunk_time::hear(&look),
+            threads_running::hear(&look),
+            history_length::hear(&look),
+            lock_waits::hear(&look),
+            free_disk::hear(&look),
+        ]);
+        Ok((heard, strain.at, fleet.capacity))
+    }
+
+    /// Records what changed, and has this worker go by it at once.
+    fn published(&mut self, state: &State) {
+        for why in &state.unavailable {
+            if self.unavailable_said.insert(why.clone()) {
+                tracing::info!("the throttle goes without {why}");
+            }
+        }
+        let throttled = state.level.is_throttled();
+        let reason = state.reason.as_ref().filter(|_| throttled);
+        let now = (
+            if throttled { state.level } else { Level::Free },
+            reason.map(|reason| (reason.signal, reason.host.clone())),
+        );
+        let first = self.said.is_none();
+        if self.said.as_ref() != Some(&now) {
+            let share = state.share();
+            match reason {
+                Some(reason) => {
+                    tracing::warn!(level = state.level.as_str(), share, %reason, "the fleet is throttled");
+                }
+                None if first => tracing::info!(share, "this worker samples for the throttle"),
+                None => tracing::info!(share, "the fleet is no longer throttled"),
+            }
+            self.said = Some(now);
+            self.sampler.controls.look_now();
+        }
+    }
+}

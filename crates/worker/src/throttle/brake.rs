@@ -1,0 +1,66 @@
+//! What this worker makes of the throttle: how many chunks it runs at once, and how long
+//! it rests between two.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reelshift_plan::throttle::{MIN_CHUNKS, at_once, rest};
+use reelshift_store::controls::FleetView;
+use reelshift_store::report::ThrottleReport;
+use reelshift_store::report::throttle::STALE;
+use tokio_util::sync::CancellationToken;
+
+use crate::controls::{Controls, Seen};
+
+/// How many backfill chunks a worker runs at once that was started with `own`: its part of
+/// those that the throttle leaves the fleet, by its rank, and no more than it was tuned to.
+pub(crate) fn chunks_here(view: &FleetView, own: u32, throttle: &ThrottleReport) -> u32 {
+    let fleet = view.tuning.fleet_concurrency.unwrap_or(u32::MAX).min(at_once(throttle.chunks));
+    let mut tuning = view.tuning.clone();
+    tuning.fleet_concurrency = Some(fleet);
+    tuning.share(own, view.rank, view.live)
+}
+
+/// Holds chunks back.
+pub(crate) struct Brake {
+    controls: Controls,
+    /// When the last chunk ended, and how long it took. Where the fleet rests it runs one
+    /// chunk at a time, so there is but one last chunk.
+    last: Mutex<Option<(Instant, Duration)>>,
+}
+
+impl Brake {
+    pub(crate) fn new(controls: Controls) -> Self {
+        Self { controls, last: Mutex::new(None) }
+    }
+
+    /// A chunk took `time`.
+    pub(crate) fn took(&self, time: Duration) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), time));
+    }
+
+    /// Waits until the next chunk may start; or until `stop` is cancelled, or none may
+    /// start at all, which the gate then says.
+    pub(crate) async fn rest(&self, stop: &CancellationToken) {
+        let mut seen = self.controls.seen();
+        loop {
+            let chunks = chunks_of(&seen.borrow_and_update());
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((ended, took)) = last else { return };
+            let left = rest(chunks, took).unwrap_or_default().saturating_sub(ended.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                changed = seen.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+fn chunks_of(seen: &Seen) -> f64 {
+    // While the controls cannot be read, what was read last grows old here too.
+    if seen.at.elapsed() > STALE { MIN_CHUNKS } else { seen.throttle.chunks }
+}

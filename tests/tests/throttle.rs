@@ -1,0 +1,192 @@
+//! The throttle, with real workers on a real server: it stops, slows down and speeds up
+//! again, and says why.
+
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use reelshift_tests::{Legacy, Reelshift, oracle, wait};
+use serde_json::Value;
+
+fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) -> Value {
+    let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().copied()).collect();
+    Reelshift::new(directory, &arguments).database(&legacy.url).run().expect(code).json()
+}
+
+fn throttle(directory: &Path, legacy: &Legacy) -> Value {
+    let ran = Reelshift::new(directory, &["--json", "status"]).database(&legacy.url).run();
+    ran.json()["throttle"].clone()
+}
+
+/// What `status` says to people.
+fn status(directory: &Path, legacy: &Legacy) -> String {
+    Reelshift::new(directory, &["status"]).database(&legacy.url).run().stdout
+}
+
+fn tune(directory: &Path, legacy: &Legacy, setting: &str) {
+    run(directory, legacy, &["tune", setting], 0);
+}
+
+fn worker(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Child {
+    let arguments: Vec<&str> =
+        ["work", "--until-idle"].into_iter().chain(arguments.iter().copied()).collect();
+    Reelshift::new(directory, &arguments).database(&legacy.url).start()
+}
+
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not come about in a minute");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn until_level(directory: &Path, legacy: &Legacy, level: &str) -> Value {
+    until(&format!("the level {level}"), async || {
+        let throttle = throttle(directory, legacy);
+        (throttle["level"] == level).then_some(throttle)
+    })
+    .await
+}
+
+async fn rows_done(legacy: &Legacy) -> i64 {
+    legacy.number("SELECT CAST(COALESCE(SUM(rows_done), 0) AS SIGNED) FROM reelshift_batches").await
+}
+
+async fn prepared(directory: &Path, legacy: &Legacy, videos: u32) {
+    legacy.fill(videos).await;
+    run(directory, legacy, &["apply", "expand"], 0);
+    run(directory, legacy, &["enqueue", "backfill", "--batch-size", "50"], 0);
+}
+
+/// Waits until the throttle was sampled `more` times again.
+async fn samples(directory: &Path, legacy: &Legacy, more: u32) {
+    let mut last = Value::Null;
+    for _ in 0..=more {
+        last = until("a sample", async || {
+            let since = throttle(directory, legacy)["seconds"].clone();
+            (since != last).then_some(since)
+        })
+        .await;
+    }
+}
+
+async fn stops_and_goes_on(directory: &Path, legacy: &Legacy) {
+    prepared(directory, legacy, 2_000).await;
+    // No disk has that much room.
+    tune(directory, legacy, "free_disk=1PiB");
+    let mut workers: Vec<Child> = (0..2).map(|_| worker(directory, legacy, &[])).collect();
+    let stopped = until_level(directory, legacy, "stopped").await;
+    assert_eq!((&stopped["share"], &stopped["at_once"]), (&0.0.into(), &0.into()), "{stopped}");
+    let reason = stopped["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("free disk ") && reason.contains(" < "), "{reason}");
+    let said = status(directory, legacy);
+    assert!(said.contains("THROTTLED since") && said.contains("no chunk runs"), "{said}");
+    until("the return of every batch", async || {
+        let leased = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'";
+        (legacy.number(leased).await == 0).then_some(())
+    })
+    .await;
+    let done = rows_done(legacy).await;
+    assert!(done < 2_000, "the workers were through before they were stopped");
+    samples(directory, legacy, 2).await;
+    assert_eq!(rows_done(legacy).await, done, "nothing is done meanwhile");
+
+    tune(directory, legacy, "free_disk=default");
+    for worker in &mut workers {
+        assert_eq!(wait(worker, Duration::from_mins(2)), Some(0));
+    }
+    assert_eq!(oracle::check_every_row(legacy).await, 2_000);
+    // A batch given back is no failed attempt.
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE attempts > 0").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_fleet_on_mariadb() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    stops_and_goes_on(dir.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_fleet_on_sqlite() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    stops_and_goes_on(dir.path(), &legacy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_slows_the_fleet_down() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    prepared(dir.path(), &legacy, 20_000).await;
+    tune(dir.path(), &legacy, "threads_running=1");
+    // An application that keeps three threads busy.
+    let busy: Vec<_> = (0..3)
+        .map(|_| {
+            let pool = legacy.pool.clone();
+            tokio::spawn(async move {
+                sqlx::raw_sql("SELECT SLEEP(600)").execute(&pool).await.map(drop)
+            })
+        })
+        .collect();
+    let mut worker = worker(dir.path(), &legacy, &["--concurrency", "2"]);
+    let slowed = until("the least", async || {
+        let throttle = throttle(dir.path(), &legacy);
+        (throttle["level"] == "slowed" && throttle["chunks"] == 0.05).then_some(throttle)
+    })
+    .await;
+    let reason = slowed["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("threads running ") && reason.contains(" > 1.0 on "), "{reason}");
+    assert!(status(dir.path(), &legacy).contains("one chunk at a time, 5 % of the time"));
+    let done = rows_done(&legacy).await;
+    assert!(done < 20_000, "the worker was through before it was slowed down");
+    until("slow progress", async || (rows_done(&legacy).await > done).then_some(())).await;
+
+    // With the limit far away the worker gets its share back, and is through.
+    tune(dir.path(), &legacy, "threads_running=1000");
+    assert_eq!(wait(&mut worker, Duration::from_mins(2)), Some(0));
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    for session in legacy
+        .rows("SELECT CAST(ID AS SIGNED) FROM information_schema.PROCESSLIST WHERE INFO = 'SELECT SLEEP(600)'")
+        .await
+    {
+        let id: i64 = sqlx::Row::get(&session, 0);
+        legacy.execute(&format!("KILL {id}")).await;
+    }
+    assert_eq!(oracle::check_every_row(&legacy).await, 20_000);
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_be_asked_slows_the_fleet_down() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    prepared(dir.path(), &legacy, 20_000).await;
+    let replica = ["--replica", "mysql://root@127.0.0.1:1/platform"];
+    let mut blind = worker(dir.path(), &legacy, &replica);
+    let seen = until_level(dir.path(), &legacy, "blind").await;
+    let reason = seen["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("replica lag unknown on 127.0.0.1:1: "), "{reason}");
+    assert!(seen["chunks"].as_f64().is_some_and(|chunks| chunks <= 0.05), "{seen}");
+    let done = rows_done(&legacy).await;
+    until("slow progress", async || (rows_done(&legacy).await > done).then_some(())).await;
+
+    // A successor that was not given the replica does not forget it.
+    blind.kill().expect("it dies");
+    blind.wait().expect("it is dead");
+    let mut successor = worker(dir.path(), &legacy, &[]);
+    until("the successor's words", async || {
+        let throttle = throttle(dir.path(), &legacy);
+        let reason = throttle["reason"].as_str().unwrap_or_default();
+        reason.contains("other workers were given this replica").then_some(())
+    })
+    .await;
+    successor.kill().expect("it dies");
+    successor.wait().expect("it is dead");
+    legacy.drop_database().await;
+}
