@@ -49,7 +49,7 @@ impl MySqlFixture {
 impl Fixture for MySqlFixture {
     async fn store(&self) -> SharedStore {
         Arc::new(
-            connect(&self.url, ConnectOptions { max_connections: 4 })
+            connect(&self.url, ConnectOptions { max_connections: 4, ..ConnectOptions::default() })
                 .await
                 .expect("the adapter connects"),
         )

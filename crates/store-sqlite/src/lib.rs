@@ -7,6 +7,7 @@
 
 mod archive;
 mod claim;
+mod codes;
 mod connect;
 mod error;
 mod failures;
@@ -17,6 +18,7 @@ mod mapping;
 mod planning;
 mod plans;
 mod preflight;
+mod quarantine;
 mod report;
 mod rerun;
 mod rollback;

@@ -95,7 +95,7 @@ async fn run_report(
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM reelshift_quarantine WHERE run_id = ?1) AS quarantined,
              (SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ?1 AND b.state = 'failed'
-              AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)) AS failed_open",
+              AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)) AS failed_open",
     )
     .bind(&id)
     .fetch_one(tx)

@@ -25,7 +25,7 @@ pub mod videos;
 use std::sync::Arc;
 
 pub use archive::Archive;
-pub use error::{Result, StoreError};
+pub use error::{Result, Rule, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use flags::Flags;
 pub use ledger::Ledger;
