@@ -19,6 +19,8 @@ pub struct Context {
     pub concurrency: Option<u16>,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
+    /// Whether a database elsewhere may be spoken to without TLS.
+    pub allow_plaintext: bool,
     database: Option<String>,
 }
 
@@ -30,6 +32,7 @@ impl Context {
             media_root: global.media_root.clone().or(file.media_root),
             concurrency: file.concurrency,
             stop,
+            allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
         })
     }
@@ -45,7 +48,8 @@ impl Context {
     }
 
     pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
-        database::open(&database::url(self.given_url())?, connections).await
+        let url = database::url(self.given_url())?;
+        database::open(&url, connections, self.allow_plaintext).await
     }
 
     /// Opens a database on which expand is complete.

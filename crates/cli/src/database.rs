@@ -25,10 +25,13 @@ pub fn url(given: Option<&str>) -> Result<String> {
 }
 
 /// Opens the store at `url`, with up to `connections` connections.
-pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
+pub async fn open(url: &str, connections: u32, allow_plaintext: bool) -> Result<SharedStore> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => {
-            let options = reelshift_store_mysql::ConnectOptions { max_connections: connections };
+            let options = reelshift_store_mysql::ConnectOptions {
+                max_connections: connections,
+                allow_plaintext,
+            };
             Ok(Arc::new(reelshift_store_mysql::connect(url, options).await?))
         }
         Some("sqlite") => {

@@ -5,6 +5,7 @@
 //! - [`session`]: a worker process is registered, beats, reaps the silent, and leaves.
 //! - [`backend`]: claims batches ahead of what can run, and hands them to apalis.
 //! - [`ack`]: writes how attempts ended, many at a time.
+//! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions.md`.
@@ -13,10 +14,14 @@ pub mod ack;
 pub mod activity;
 pub mod attempt;
 pub mod backend;
+pub mod fatal;
 pub mod fleet;
+pub mod outbox;
 pub mod session;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
+pub use fatal::Fatal;
 pub use fleet::{Fleet, Handler, Lane};
+pub use outbox::Outbox;
 pub use session::{Session, Times};

@@ -104,6 +104,13 @@ impl Fixture for MySqlFixture {
         )
     }
 
+    fn refusing(&self, name: &str, event: &str, condition: &str) -> String {
+        format!(
+            "CREATE TRIGGER {name} BEFORE {event} FOR EACH ROW BEGIN IF {condition} THEN \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused by them'; END IF; END"
+        )
+    }
+
     fn quoted(&self, text: &str) -> String {
         format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
     }

@@ -1,46 +1,42 @@
 //! Backfill: a key range in chunks, each committed with its checkpoint.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use reelshift_plan::{Backoff, ChunkSizer};
-use reelshift_queue::{AttemptEnd, Session};
+use reelshift_plan::ChunkSizer;
+use reelshift_queue::AttemptEnd;
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
 
-use crate::classify::{self, Remedy};
-use crate::record::Recorder;
+use crate::bisect::Bisect;
+use crate::ending::{Endings, blames_an_item};
 
 /// A chunk that met the application's locks is tried this often before its attempt fails.
 const CHUNK_TRIES: u32 = 5;
 
 pub(crate) struct Backfill {
-    session: Arc<Session>,
-    recorder: Arc<Recorder>,
+    endings: Endings,
     stop: CancellationToken,
     /// One for the worker, not for the batch: what it learned stays true.
     sizer: Mutex<ChunkSizer>,
 }
 
 impl Backfill {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        recorder: Arc<Recorder>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { session, recorder, stop, sizer: Mutex::default() }
+    pub(crate) fn new(endings: Endings, stop: CancellationToken) -> Self {
+        Self { endings, stop, sizer: Mutex::default() }
     }
 
     /// Executes one attempt, going on after the batch's checkpoint.
     pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
-        let _doing =
-            self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
+        let session = &self.endings.session;
+        let _doing = session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
         let mut after = batch.checkpoint.clone().or_else(|| match &batch.bounds {
             Bounds::Range { after, .. } => after.clone(),
             Bounds::Items(_) => None,
         });
+        let mut bisect = Bisect::new(&self.endings, &self.stop, batch);
         let mut tries = 0;
         loop {
             if self.stop.is_cancelled() {
@@ -48,8 +44,7 @@ impl Backfill {
             }
             let limit = self.with_sizer(|sizer| sizer.rows());
             let started = Instant::now();
-            let chunk = self
-                .session
+            let chunk = session
                 .store()
                 .backfill_chunk(batch.lease, &batch.bounds, after.as_deref(), limit, &batch.filter)
                 .await;
@@ -57,13 +52,12 @@ impl Backfill {
                 Ok(chunk) => {
                     tries = 0;
                     self.with_sizer(|sizer| sizer.observe(chunk.rows, started.elapsed()));
-                    self.session.activity().add_rows(chunk.rows.into());
+                    session.activity().add_rows(chunk.rows.into());
                     match chunk.next {
                         Some(next) => after = Some(next),
                         None => return Ok(()),
                     }
                 }
-                Err(StoreError::LeaseLost) => return Err(AttemptEnd::LeaseLost),
                 Err(error @ StoreError::Locked { .. }) if tries < CHUNK_TRIES => {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
@@ -72,18 +66,15 @@ impl Backfill {
                         Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
                     tokio::time::sleep(pause * tries).await;
                 }
-                Err(error) => return Err(self.failed(batch, &error)),
+                Err(error) if blames_an_item(batch, &error) => {
+                    match bisect.next(after.as_deref(), limit).await? {
+                        Some(next) => after = Some(next),
+                        // No row is left to blame: it was something else.
+                        None => return Err(self.endings.database(batch, &error)),
+                    }
+                }
+                Err(error) => return Err(self.endings.database(batch, &error)),
             }
-        }
-    }
-
-    fn failed(&self, batch: &Claimed, error: &StoreError) -> AttemptEnd {
-        let meaning = classify::store(error);
-        let code = error.code().map(str::to_owned);
-        AttemptEnd::Failed {
-            retry: meaning.remedy == Remedy::Retry || batch.attempts == 0,
-            delay: Backoff::default().delay(batch.attempts + 1, &mut rand::rng()),
-            error: Box::new(self.recorder.failure(batch, None, meaning, error, code)),
         }
     }
 

@@ -2,14 +2,18 @@
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
 //! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
-//! - [`classify`]: what an error means, in one table a source.
+//! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
+//!   makes of it; [`bisect`]: finding the one row that refuses.
 //! - [`record`]: the row of `processing_error_log` for a failure.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
 mod backfill;
+mod bisect;
 pub mod classify;
+mod ending;
 mod hash;
 mod record;
+mod redact;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -26,6 +30,7 @@ use reelshift_store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::ending::Endings;
 use crate::record::Recorder;
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
@@ -63,16 +68,25 @@ pub enum WorkerError {
     Fleet(String),
 }
 
+/// What a worker leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Failures that did not get into the error log, since the database was away for too
+    /// long.
+    pub unrecorded: u64,
+}
+
 /// Works until `stop` is cancelled or, with `until_idle`, until no work is open.
 ///
 /// # Errors
-/// When the media root cannot be opened or the database refuses the worker at its start.
-/// Later trouble with the database is waited out.
+/// When the media root cannot be opened, or when the database refuses the worker, at its
+/// start or later, in a way that a person has to mend. Other trouble with the database is
+/// waited out.
 pub async fn run(
     store: SharedStore,
     options: &WorkerOptions,
     stop: CancellationToken,
-) -> Result<(), WorkerError> {
+) -> Result<Left, WorkerError> {
     let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
     let worker = NewWorker {
         id: Uuid::now_v7(),
@@ -86,10 +100,18 @@ pub async fn run(
     let lanes = lanes(&session, &recorder, media.as_ref(), options, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
 
+    let (outbox, fatal) = (Arc::clone(session.outbox()), Arc::clone(session.fatal()));
+    tokio::spawn({
+        let (fatal, stop) = (Arc::clone(&fatal), stop.clone());
+        async move {
+            fatal.happened().await;
+            stop.cancel();
+        }
+    });
     let upkeep = tokio::spawn(upkeep::run(
         Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
         Arc::clone(&store),
-        upkeep::Duties { until_idle: options.until_idle, hashes },
+        upkeep::Duties { until_idle: options.until_idle, hashes, fatal: Arc::clone(&fatal) },
         stop.clone(),
     ));
     let fleet = {
@@ -128,13 +150,21 @@ pub async fn run(
             Err(session) => store.deregister_worker(session.worker()).await,
         }
     };
-    match tokio::time::timeout(LEAVE, leaving).await {
+    let left = tokio::time::timeout(LEAVE, leaving).await;
+    let unrecorded = outbox.unwritten();
+    if unrecorded > 0 {
+        tracing::error!(unrecorded, "failures are not in the error log: the database was away");
+    }
+    if let Some(error) = fatal.error() {
+        return Err(WorkerError::Store(error.clone()));
+    }
+    match left {
         Ok(left) => left?,
         Err(_) => tracing::warn!(
             "the database does not answer: this worker's leases go to others when they time out"
         ),
     }
-    worked
+    worked.map(|()| Left { unrecorded })
 }
 
 /// The registration list: every job kind and its handler.
@@ -146,8 +176,8 @@ fn lanes(
     stop: &CancellationToken,
 ) -> Vec<Lane> {
     let concurrency = options.concurrency.max(1);
-    let backfill =
-        Arc::new(backfill::Backfill::new(Arc::clone(session), Arc::clone(recorder), stop.clone()));
+    let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
+    let backfill = Arc::new(backfill::Backfill::new(endings.clone(), stop.clone()));
     let backfill: Handler = Arc::new(move |batch| {
         let backfill = Arc::clone(&backfill);
         async move { backfill.attempt(&batch).await }.boxed()
@@ -155,8 +185,7 @@ fn lanes(
     let mut lanes = vec![Lane { kind: JobKind::Backfill, concurrency, handler: backfill }];
     if let Some(media) = media {
         let hash = Arc::new(hash::Hash::new(
-            Arc::clone(session),
-            Arc::clone(recorder),
+            endings,
             Arc::clone(media),
             concurrency,
             stop.clone(),
