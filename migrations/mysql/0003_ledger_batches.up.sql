@@ -5,6 +5,8 @@ CREATE TABLE reelshift_batches (
     id CHAR(36) NOT NULL,
     run_id CHAR(36) NOT NULL,
     parent_id CHAR(36) NULL DEFAULT NULL,
+    -- Items that the parent set aside, not the parent itself once more.
+    of_items BOOLEAN NOT NULL DEFAULT FALSE,
     state VARCHAR(16) NOT NULL DEFAULT 'pending',
     -- 0 for reruns, which go first; 1 for all others.
     priority TINYINT NOT NULL DEFAULT 1,

@@ -4,6 +4,8 @@ CREATE TABLE reelshift_batches (
     id TEXT NOT NULL UNIQUE,
     run_id TEXT NOT NULL,
     parent_id TEXT NULL,
+    -- Items that the parent set aside, not the parent itself once more.
+    of_items INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT 'pending' CHECK (
         state IN ('pending', 'leased', 'done', 'failed', 'cancelled')
     ),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use reelshift_plan::Flag;
 use reelshift_plan::tuning::Assignment;
+use reelshift_plan::{Flag, JobKind};
+use reelshift_store::ledger::Since;
 use uuid::Uuid;
 
 use crate::filter::Condition;
@@ -28,6 +29,10 @@ pub struct Global {
     /// ./reelshift.db if that file exists]
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database: Option<String>,
+
+    /// Speak to a database server elsewhere without TLS, where its URL or the server has it so
+    #[arg(long, global = true, env = "REELSHIFT_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_plaintext: bool,
 
     /// The directory below which the video files are
     #[arg(long, global = true, env = "REELSHIFT_MEDIA_ROOT", value_name = "PATH")]
@@ -246,7 +251,13 @@ pub struct WorkArgs {
 
     /// A replica whose lag stops the fleet, as --database; repeat for more, the same for
     /// all workers (in the environment separated by commas)
-    #[arg(long = "replica", env = "REELSHIFT_REPLICAS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    #[arg(
+        long = "replica",
+        env = "REELSHIFT_REPLICAS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
     pub replicas: Vec<String>,
 
     /// Return when no batch is pending or leased, whoever holds it
@@ -305,6 +316,14 @@ pub struct RerunArgs {
     /// Work that failed with this error type only
     #[arg(long = "type", value_name = "TYPE")]
     pub error_type: Option<String>,
+
+    /// Work of this kind only: backfill or hash
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Option<JobKind>,
+
+    /// Work that failed since then only: 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = crate::filter::since)]
+    pub since: Option<Since>,
 
     /// Quarantined items only
     #[arg(long)]

@@ -18,6 +18,9 @@ const DEFAULT_FILE: &str = "reelshift.toml";
 pub struct File {
     /// As `--database`.
     pub database: Option<String>,
+    /// As `--allow-plaintext`.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// As `--media-root`.
     pub media_root: Option<PathBuf>,
     /// As `work --concurrency`; 1 to 1,024.

@@ -20,6 +20,8 @@ pub struct Context {
     pub replicas: Vec<String>,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
+    /// Whether a database elsewhere may be spoken to without TLS.
+    pub allow_plaintext: bool,
     database: Option<String>,
 }
 
@@ -32,6 +34,7 @@ impl Context {
             concurrency: file.concurrency,
             replicas: file.replicas,
             stop,
+            allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
         })
     }
@@ -47,7 +50,8 @@ impl Context {
     }
 
     pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
-        database::open(&database::url(self.given_url())?, connections).await
+        let url = database::url(self.given_url())?;
+        database::open(&url, connections, self.allow_plaintext).await
     }
 
     /// Opens a database on which expand is complete.

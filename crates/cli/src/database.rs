@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use reelshift_store::strain::Replica;
 use reelshift_store::SharedStore;
+use reelshift_store::strain::Replica;
 
 use crate::exit::Usage;
 
@@ -26,10 +26,13 @@ pub fn url(given: Option<&str>) -> Result<String> {
 }
 
 /// Opens the store at `url`, with up to `connections` connections.
-pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
+pub async fn open(url: &str, connections: u32, allow_plaintext: bool) -> Result<SharedStore> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => {
-            let options = reelshift_store_mysql::ConnectOptions { max_connections: connections };
+            let options = reelshift_store_mysql::ConnectOptions {
+                max_connections: connections,
+                allow_plaintext,
+            };
             Ok(Arc::new(reelshift_store_mysql::connect(url, options).await?))
         }
         Some("sqlite") => {
@@ -48,9 +51,9 @@ pub async fn open(url: &str, connections: u32) -> Result<SharedStore> {
 }
 
 /// The replica at `url`; it is not connected to yet.
-pub fn replica(url: &str) -> Result<Box<dyn Replica>> {
+pub fn replica(url: &str, allow_plaintext: bool) -> Result<Box<dyn Replica>> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("mysql" | "mariadb") => Ok(reelshift_store_mysql::replica(url)?),
+        Some("mysql" | "mariadb") => Ok(reelshift_store_mysql::replica(url, allow_plaintext)?),
         Some("sqlite") => {
             Err(Usage("an SQLite file has no replicas: leave --replica out".to_owned()).into())
         }

@@ -91,7 +91,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         _ => None,
     });
     match store {
-        Some(StoreError::Refused(_)) => 4,
+        Some(StoreError::Refused(_) | StoreError::Unusable { .. }) => 4,
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
         None if error.is::<Usage>() => 2,

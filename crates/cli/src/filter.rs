@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use reelshift_store::ledger::VideoFilter;
+use reelshift_store::ledger::{Since, VideoFilter};
 
 /// One condition of `--where`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,18 @@ impl FromStr for Condition {
             )),
         }
     }
+}
+
+/// A moment: so long ago, or a time.
+///
+/// # Errors
+/// What was expected instead.
+pub fn since(text: &str) -> Result<Since, String> {
+    time(text).map(Since::At).or_else(|_| {
+        humantime::parse_duration(text).map(Since::Ago).map_err(|_| {
+            format!("`{text}` is no time: write 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z")
+        })
+    })
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
@@ -81,6 +93,13 @@ mod tests {
         );
         assert!("1=1; DROP TABLE videos".parse::<Condition>().is_err());
         assert!("created-before=yesterday".parse::<Condition>().is_err());
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_so_long_ago() {
+        assert_eq!(since("2h"), Ok(Since::Ago(std::time::Duration::from_hours(2))));
+        assert!(matches!(since("2026-01-31"), Ok(Since::At(_))));
+        assert!(since("lately").is_err());
     }
 
     #[test]

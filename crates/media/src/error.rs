@@ -10,6 +10,8 @@ use rustix::io::Errno;
 pub enum Class {
     /// Trying again can help.
     Transient,
+    /// Nobody knows; `EIO` is a bad sector or a cable.
+    Unknown,
     /// This file will fail again; the rest of the batch is not affected.
     PermanentForItem,
 }
@@ -114,18 +116,39 @@ impl MediaError {
 
     /// Whether trying again can help.
     #[must_use]
-    pub const fn class(&self) -> Class {
+    pub fn class(&self) -> Class {
         match self {
-            Self::BadRoot { .. }
-            | Self::Changed { .. }
-            | Self::Io { .. }
-            | Self::Interrupted { .. } => Class::Transient,
+            Self::BadRoot { .. } | Self::Changed { .. } | Self::Interrupted { .. } => {
+                Class::Transient
+            }
+            Self::Io { source, .. } if errno(source).is_some_and(passes) => Class::Transient,
+            Self::Io { .. } => Class::Unknown,
             Self::Missing { .. }
             | Self::NotReadable { .. }
             | Self::OutsideRoot { .. }
             | Self::NotRegular { .. } => Class::PermanentForItem,
         }
     }
+}
+
+/// Whether an errno is that of a storage that is away, or of a machine that is short of
+/// something.
+fn passes(errno: Errno) -> bool {
+    [
+        Errno::AGAIN,
+        Errno::CONNRESET,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::INTR,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::NOTCONN,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+    ]
+    .contains(&errno)
 }
 
 fn errno(error: &io::Error) -> Option<Errno> {
@@ -169,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_errno_has_its_kind_code_and_class() {
-        use Class::{PermanentForItem, Transient};
+        use Class::{PermanentForItem, Transient, Unknown};
         let cases = [
             (Errno::NOENT, "file_missing", "ENOENT", PermanentForItem),
             (Errno::NOTDIR, "file_missing", "ENOTDIR", PermanentForItem),
@@ -177,7 +200,11 @@ mod tests {
             (Errno::LOOP, "file_missing", "ELOOP", PermanentForItem),
             (Errno::ACCESS, "file_unreadable", "EACCES", PermanentForItem),
             (Errno::PERM, "file_unreadable", "EPERM", PermanentForItem),
-            (Errno::IO, "file_io_error", "EIO", Transient),
+            (Errno::IO, "file_io_error", "EIO", Unknown),
+            (Errno::OVERFLOW, "file_io_error", "EOVERFLOW", Unknown),
+            (Errno::TIMEDOUT, "file_io_error", "ETIMEDOUT", Transient),
+            (Errno::NOTCONN, "file_io_error", "ENOTCONN", Transient),
+            (Errno::NOMEM, "file_io_error", "ENOMEM", Transient),
             (Errno::STALE, "file_io_error", "ESTALE", Transient),
             (Errno::MFILE, "file_io_error", "EMFILE", Transient),
         ];

@@ -4,6 +4,7 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
@@ -13,8 +14,8 @@ use reelshift_store::ledger::{Claimed, Finished, Lease};
 use reelshift_store::{ErrorRecord, SharedStore, StoreError};
 use tokio::sync::mpsc;
 
-use crate::AttemptEnd;
 use crate::backend::Slots;
+use crate::{AttemptEnd, Fatal, Outbox};
 
 /// Builds the error row for a handler that panicked: `(batch, what it said)`.
 pub type DescribePanic = Arc<dyn Fn(&Claimed, &str) -> ErrorRecord + Send + Sync>;
@@ -46,6 +47,7 @@ pub(crate) enum Ended {
 pub struct LedgerAck {
     pub(crate) ended: mpsc::UnboundedSender<Ended>,
     pub(crate) describe_panic: DescribePanic,
+    pub(crate) outbox: Arc<Outbox>,
 }
 
 impl std::fmt::Debug for LedgerAck {
@@ -82,79 +84,96 @@ impl Acknowledge<()> for LedgerAck {
                 }
                 None => Ended::Failed {
                     lease,
-                    retry: true,
+                    // A fault that shows twice will show again.
+                    retry: batch.attempts == 0,
                     delay: Duration::ZERO,
                     error: Box::new((self.describe_panic)(batch, &error.to_string())),
                 },
             },
         };
+        if matches!(ended, Ended::Failed { .. }) {
+            self.outbox.end_begun();
+        }
         ready(self.ended.send(ended).map_err(|_| Closed))
     }
 }
 
-/// Writes ends until the channel is closed and empty.
-pub(crate) async fn flush(
-    store: SharedStore,
-    mut ended: mpsc::UnboundedReceiver<Ended>,
-    slots: Arc<Slots>,
-) {
-    let mut gathered = Vec::with_capacity(MOST);
-    while ended.recv_many(&mut gathered, MOST).await > 0 {
-        let count = gathered.len();
-        let mut finished = Vec::new();
-        let mut returned = Vec::new();
-        for end in gathered.drain(..) {
-            match end {
-                Ended::Done(done) => finished.push(done),
-                Ended::Returned(lease) => returned.push(lease),
-                Ended::Failed { lease, retry, delay, error } => {
-                    persist("failed attempt", || fail(&store, lease, retry, delay, &error)).await;
+/// Writes ends.
+pub(crate) struct Flusher {
+    pub(crate) store: SharedStore,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) fatal: Arc<Fatal>,
+}
+
+impl Flusher {
+    /// Writes ends until the channel is closed and empty.
+    pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>, slots: Arc<Slots>) {
+        let mut gathered = Vec::with_capacity(MOST);
+        while ended.recv_many(&mut gathered, MOST).await > 0 {
+            let count = gathered.len();
+            let mut finished = Vec::new();
+            let mut returned = Vec::new();
+            for end in gathered.drain(..) {
+                match end {
+                    Ended::Done(done) => finished.push(done),
+                    Ended::Returned(lease) => returned.push(lease),
+                    Ended::Failed { lease, retry, delay, error } => {
+                        self.fail(lease, retry, delay, *error).await;
+                    }
+                    Ended::Lost => {}
                 }
-                Ended::Lost => {}
             }
-        }
-        if !finished.is_empty() {
-            persist("finished batches", || async { store.finish(&finished).await.map(drop) }).await;
-        }
-        if !returned.is_empty() {
-            persist("returned batches", || async { store.release(&returned).await.map(drop) })
-                .await;
-        }
-        slots.free(count);
-    }
-}
-
-/// Ends a failed attempt. Where the lease was lost the attempt goes on elsewhere: it did
-/// not fail, and has no error row.
-async fn fail(
-    store: &SharedStore,
-    lease: Lease,
-    retry: bool,
-    delay: Duration,
-    error: &ErrorRecord,
-) -> reelshift_store::Result<()> {
-    match store.fail_attempt(lease, retry, delay, error).await {
-        Err(StoreError::LeaseLost) => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-async fn persist<Fut>(what: &str, mut write: impl FnMut() -> Fut)
-where
-    Fut: Future<Output = reelshift_store::Result<()>>,
-{
-    loop {
-        match write().await {
-            Ok(()) => return,
-            Err(error) if error.is_transient() => {
-                tracing::warn!(what, %error, "could not be written yet, trying again");
-                tokio::time::sleep(RETRY).await;
+            if !finished.is_empty() {
+                let finish = || async { self.store.finish(&finished).await.map(drop) };
+                self.persist("finished batches", finish).await;
             }
-            // Something in the database forbids it, a trigger of somebody else's perhaps.
-            // How an attempt ended is not thrown away: it is said until it is mended.
-            Err(error) => {
-                tracing::error!(what, %error, "the database refuses it, trying again");
-                tokio::time::sleep(REFUSED).await;
+            if !returned.is_empty() {
+                let release = || async { self.store.release(&returned).await.map(drop) };
+                self.persist("returned batches", release).await;
+            }
+            slots.free(count);
+        }
+    }
+
+    /// Ends a failed attempt. Where the lease was lost meanwhile, its batch goes on
+    /// elsewhere; that it failed here is written all the same, by itself.
+    async fn fail(&self, lease: Lease, retry: bool, delay: Duration, error: ErrorRecord) {
+        let by_itself = AtomicBool::new(false);
+        let fail = || async {
+            match self.store.fail_attempt(lease, retry, delay, &error).await {
+                Err(StoreError::LeaseLost) => {
+                    by_itself.store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                other => other.map(drop),
+            }
+        };
+        let written = self.persist("failed attempt", fail).await;
+        if !written || by_itself.load(Ordering::Relaxed) {
+            self.outbox.put(error);
+        }
+        self.outbox.end_written();
+    }
+
+    /// Writes, and again until it is written; `false` where this worker has to end first.
+    async fn persist<Fut>(&self, what: &str, mut write: impl FnMut() -> Fut) -> bool
+    where
+        Fut: Future<Output = reelshift_store::Result<()>>,
+    {
+        loop {
+            match write().await {
+                Ok(()) => return true,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(what, %error, "could not be written yet, trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) if self.fatal.ends(&error) => return false,
+                // Something in the database forbids it, a trigger of somebody else's perhaps.
+                // How an attempt ended is not thrown away: it is said until it is mended.
+                Err(error) => {
+                    tracing::error!(what, %error, "the database refuses it, trying again");
+                    tokio::time::sleep(REFUSED).await;
+                }
             }
         }
     }

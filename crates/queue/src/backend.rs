@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::ack::{DescribePanic, LedgerAck, flush};
-use crate::{Gate, Session};
+use crate::ack::{DescribePanic, Flusher, LedgerAck};
+use crate::{Fatal, Gate, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
 /// to keep short batches flowing, too little to hoard long ones that others could take.
@@ -132,13 +132,19 @@ impl FleetBackend {
             poll: session.times().poll,
             slots: Arc::clone(&slots),
             out: claimed_in,
+            fatal: Arc::clone(session.fatal()),
         };
         let claiming = tokio::spawn(claimer.run(stop.clone()));
-        let flushing =
-            tokio::spawn(flush(Arc::clone(session.store()), ended_out, Arc::clone(&slots)));
+        let outbox = Arc::clone(session.outbox());
+        let flusher = Flusher {
+            store: Arc::clone(session.store()),
+            outbox: Arc::clone(&outbox),
+            fatal: Arc::clone(session.fatal()),
+        };
+        let flushing = tokio::spawn(flusher.run(ended_out, Arc::clone(&slots)));
         Self {
             claimed,
-            ack: LedgerAck { ended, describe_panic },
+            ack: LedgerAck { ended, describe_panic, outbox },
             stop,
             slots,
             closing: None,
@@ -252,6 +258,7 @@ struct Claimer {
     poll: Duration,
     slots: Arc<Slots>,
     out: mpsc::UnboundedSender<Claimed>,
+    fatal: Arc<Fatal>,
 }
 
 impl Claimer {
@@ -282,6 +289,7 @@ impl Claimer {
                     continue;
                 }
                 Ok(_) => self.slots.claimed(0),
+                Err(error) if self.fatal.ends(&error) => return,
                 Err(error) => {
                     tracing::warn!(%error, kind = %self.kind, "could not claim batches, trying again");
                 }

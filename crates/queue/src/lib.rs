@@ -6,6 +6,7 @@
 //! - [`backend`]: claims batches ahead of what can run, and hands them to apalis.
 //! - [`ack`]: writes how attempts ended, many at a time.
 //! - [`gate`]: how many batches run at once, under a limit that may change.
+//! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions.md`.
@@ -14,12 +15,16 @@ pub mod ack;
 pub mod activity;
 pub mod attempt;
 pub mod backend;
+pub mod fatal;
 pub mod fleet;
 pub mod gate;
+pub mod outbox;
 pub mod session;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
+pub use fatal::Fatal;
 pub use fleet::{Fleet, Handler, Lane};
 pub use gate::{Gate, Pass};
+pub use outbox::Outbox;
 pub use session::{Session, Times};

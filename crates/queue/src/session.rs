@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::Activity;
+use crate::{Activity, Fatal, Outbox};
 
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Session {
     worker: Uuid,
     times: Times,
     activity: Arc<Activity>,
+    outbox: Arc<Outbox>,
+    fatal: Arc<Fatal>,
     leave: CancellationToken,
     tasks: TaskTracker,
 }
@@ -57,6 +59,8 @@ impl Session {
             worker: worker.id,
             times,
             activity: Arc::default(),
+            outbox: Arc::default(),
+            fatal: Arc::default(),
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -69,7 +73,15 @@ impl Session {
             times,
             Arc::clone(&session.activity),
             steady,
+            Arc::clone(&session.fatal),
         )));
+        let (outbox, store) = (Arc::clone(&session.outbox), Arc::clone(&session.store));
+        session.tasks.spawn(
+            session
+                .leave
+                .clone()
+                .run_until_cancelled_owned(async move { outbox.run(&store).await }),
+        );
         session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(reap(
             Arc::clone(&session.store),
             times,
@@ -99,10 +111,24 @@ impl Session {
         &self.activity
     }
 
-    /// Stops the heartbeat and leaves the fleet: no lease is left behind.
+    /// Error rows that wait for the database.
+    #[must_use]
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Where an error that ends the worker is told.
+    #[must_use]
+    pub fn fatal(&self) -> &Arc<Fatal> {
+        &self.fatal
+    }
+
+    /// Writes the error rows that wait, stops the heartbeat and leaves the fleet: no lease
+    /// is left behind.
     pub async fn leave(self) -> Result<()> {
         self.leave.cancel();
         self.tasks.wait().await;
+        self.outbox.flush(&self.store).await;
         // One last report, so that the totals of a short run are right.
         self.activity.idle("left");
         self.store.heartbeat(self.worker, &self.activity.report()).await?;
@@ -116,6 +142,7 @@ async fn beat(
     times: Times,
     activity: Arc<Activity>,
     steady: tokio::sync::watch::Sender<Option<Instant>>,
+    fatal: Arc<Fatal>,
 ) {
     let mut ticks = interval(times.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,8 +159,10 @@ async fn beat(
                 steady.send_replace(Some(Instant::now()));
             }
             Err(error) => {
-                tracing::warn!(%worker, %error, "the heartbeat was not written");
                 steady.send_replace(None);
+                if !fatal.ends(&error) {
+                    tracing::warn!(%worker, %error, "the heartbeat was not written");
+                }
             }
         }
     }

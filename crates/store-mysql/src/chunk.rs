@@ -2,6 +2,7 @@
 //!
 //! Its order is that of the bridge's triggers: `videos` before `video_processing_status`.
 
+use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
 use reelshift_store::videos::Chunk;
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
@@ -10,7 +11,7 @@ use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::mapping::{ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL};
 use crate::videos::push_filter;
-use crate::{id_list, lease};
+use crate::{failures, id_list, lease};
 
 pub(crate) async fn backfill(
     store: &MySqlStore,
@@ -29,6 +30,9 @@ pub(crate) async fn backfill(
     let mut created = 0;
     for ids in ids.chunks(id_list::MOST) {
         created += write_status_rows(&mut transaction, ids).await?;
+        if matches!(bounds, Bounds::Items(_)) {
+            failures::mark_items_recovered(&mut transaction, JobKind::Backfill, ids).await?;
+        }
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let next = if rows < limit { None } else { ids.last().cloned() };
@@ -60,6 +64,36 @@ async fn lock_needing(
     limit: u32,
     filter: &VideoFilter,
 ) -> Result<Vec<String>> {
+    match needing(bounds, after, limit, filter) {
+        Some(mut query) => {
+            query.push(" FOR UPDATE SKIP LOCKED");
+            Ok(query.build_query_scalar().fetch_all(connection).await?)
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The ids that [`lock_needing`] would lock, the application's too.
+pub(crate) async fn rows(
+    store: &MySqlStore,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Result<Vec<String>> {
+    match needing(bounds, after, limit, filter) {
+        Some(mut query) => Ok(query.build_query_scalar().fetch_all(&store.pool).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The next rows of `bounds` that need backfill; `None` where the bounds hold none.
+fn needing(
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Option<QueryBuilder<MySql>> {
     let mut query =
         QueryBuilder::<MySql>::new("SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE ");
     match bounds {
@@ -69,7 +103,7 @@ async fn lock_needing(
                 query.push(" AND v.id > ").push_bind(after.clone());
             }
         }
-        Bounds::Items(items) if items.is_empty() => return Ok(Vec::new()),
+        Bounds::Items(items) if items.is_empty() => return None,
         Bounds::Items(items) => {
             query.push("v.id IN ");
             id_list::push(&mut query, items);
@@ -81,8 +115,7 @@ async fn lock_needing(
     push_filter(&mut query, filter);
     query.push(" AND ").push(NEEDS_BACKFILL);
     query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
-    query.push(" FOR UPDATE SKIP LOCKED");
-    Ok(query.build_query_scalar().fetch_all(connection).await?)
+    Some(query)
 }
 
 async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
@@ -95,7 +128,10 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
 
 /// Inserts the missing status rows, and corrects those that are there and differ. Returns
 /// how many were inserted.
-async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<u64> {
+pub(crate) async fn write_status_rows(
+    connection: &mut MySqlConnection,
+    ids: &[String],
+) -> Result<u64> {
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
            current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",

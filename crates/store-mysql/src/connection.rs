@@ -1,6 +1,5 @@
 //! Opening the store: the pool, its sessions, and connections for one purpose.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::deadline;
 use crate::error::{Error, Result, number};
 use crate::schema::shipped_steps;
 use crate::server::Server;
+use crate::tls;
 
 /// How long a connection may take to be made, or to become free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,11 +31,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct ConnectOptions {
     /// Connections that this process opens at most, besides one for a schema change.
     pub max_connections: u32,
+    /// Speaks to a server elsewhere without TLS where the URL does not ask for it, or asks
+    /// for none.
+    pub allow_plaintext: bool,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { max_connections: 8 }
+        Self { max_connections: 8, allow_plaintext: false }
     }
 }
 
@@ -60,13 +63,15 @@ impl std::fmt::Debug for MySqlStore {
     }
 }
 
-/// Opens the database that `url` names: `mysql://USER:PASSWORD@HOST:PORT/DATABASE`.
+/// Opens the database that `url` names: `mysql://USER:PASSWORD@HOST:PORT/DATABASE`, with
+/// `?ssl-mode=` and `ssl-ca=` as [`tls`] reads them.
 ///
 /// # Errors
 /// `Invalid` when the URL is malformed, names no database or an unknown one, or its user
-/// is refused; `Transient` when the server cannot be reached. No message holds a password.
+/// is refused; `Refused` when it leads elsewhere without TLS; `Transient` when the server
+/// cannot be reached. No message holds a password.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
-    let connect_options = self::options(url)?;
+    let connect_options = self::options(url, options.allow_plaintext)?;
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
     let mut probe = open(&connect_options).await?;
@@ -107,11 +112,9 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
 }
 
 /// How to connect to the server that `url` names.
-pub(crate) fn options(url: &str) -> Result<MySqlConnectOptions, StoreError> {
-    let options = MySqlConnectOptions::from_str(url)
-        .map_err(|_| invalid_url("it is not of the form mysql://USER:PASSWORD@HOST:PORT/DATABASE"))?
-        .pipes_as_concat(false)
-        .disable_statement_logging();
+pub(crate) fn options(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
+    let options =
+        tls::secured(url, allow_plaintext)?.pipes_as_concat(false).disable_statement_logging();
     if options.get_database().is_none_or(str::is_empty) {
         return Err(invalid_url("it names no database: append /DATABASE"));
     }
@@ -188,12 +191,7 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
                 "{place} cannot be reached ({io}): check that the server runs, and host and port"
             ),
         },
-        (_, sqlx::Error::Tls(tls)) => StoreError::Permanent {
-            code: None,
-            message: format!(
-                "{place}: no TLS connection ({tls}): check ssl-mode and ssl-ca in the URL"
-            ),
-        },
+        (_, sqlx::Error::Tls(why)) => tls::refused(&place, why.as_ref()),
         _ => match StoreError::from(Error::from(error)) {
             StoreError::Transient { code, message } => {
                 StoreError::Transient { code, message: format!("{place}: {message}") }
@@ -207,7 +205,7 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
 }
 
 /// Where a connection leads, without its password.
-fn place(options: &MySqlConnectOptions) -> String {
+pub(crate) fn place(options: &MySqlConnectOptions) -> String {
     format!("{}/{}", server_of(options), options.get_database().unwrap_or_default())
 }
 
@@ -219,12 +217,14 @@ pub(crate) fn server_of(options: &MySqlConnectOptions) -> String {
     }
 }
 
-fn invalid_url(why: &str) -> StoreError {
+pub(crate) fn invalid_url(why: &str) -> StoreError {
     StoreError::Invalid(format!("the database URL cannot be used: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
     use super::*;
 
     #[test]

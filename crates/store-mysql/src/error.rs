@@ -1,7 +1,9 @@
 //! What the server and the driver report, by what the caller can do about it.
 
-use reelshift_store::StoreError;
+use reelshift_store::{Rule, StoreError};
 use sqlx::mysql::MySqlDatabaseError;
+
+use crate::codes::{self, Meaning};
 
 /// The result of everything inside this crate.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,57 +84,12 @@ pub(crate) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(database.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
-/// Whether the server undid the work, or is away, and the same statement may succeed
-/// later. Numbers are of the MySQL and MariaDB error references.
-fn is_transient(number: u16, sqlstate: &str) -> bool {
-    // Connection exceptions (a Galera node that is not ready among them).
-    sqlstate.starts_with("08")
-        || matches!(
-            number,
-            1021 // disk full
-                | 1037 | 1041 // out of memory
-                | 1040 | 1203 | 1226 // too many connections
-                | 1053 | 1077 | 1079 // shutting down
-                | 1114 // the table (its tablespace) is full
-                | 1290 | 1792 | 1836 // read-only: demoted by a failover
-                | 1317 | 1927 | 1969 | 3024 // interrupted, killed, out of time
-                | 1412 | 1615 // the definition changed meanwhile
-                | 1637 // too many transactions
-                | 3101 // rolled back by group replication
-        )
-}
-
-/// Whether another transaction stood in the way.
-fn is_locked(number: u16, sqlstate: &str) -> bool {
-    // SQLSTATE class 40: rolled back, by a deadlock (1213) above all.
-    sqlstate.starts_with("40")
-        || matches!(
-            number,
-            1020 // the row changed since it was read (innodb_snapshot_isolation)
-                | 1205 | 1206 | 3572 // lock wait timeout, lock table full, NOWAIT
-        )
-}
-
 fn classify(error: &sqlx::Error) -> StoreError {
     let transient = |code, message| StoreError::Transient { code, message };
     match error {
         sqlx::Error::Database(database) => {
             let number = number(error).unwrap_or_default();
-            let sqlstate = database.code().unwrap_or_default();
-            let message = database.message().to_owned();
-            let code = Some(format!("{sqlstate}/{number}"));
-            // "Got error 28 from storage engine": ENOSPC, whatever statement met it.
-            let engine_full = matches!(number, 3 | 1026 | 1030)
-                && (message.contains("error 28") || message.contains("rrcode: 28"));
-            if matches!(number, 1021 | 1114) || engine_full {
-                transient(code, format!("the database server has no room left: {message}"))
-            } else if is_locked(number, &sqlstate) {
-                StoreError::Locked { code, message }
-            } else if is_transient(number, &sqlstate) {
-                transient(code, message)
-            } else {
-                StoreError::Permanent { code, message }
-            }
+            of_server(number, &database.code().unwrap_or_default(), database.message())
         }
         sqlx::Error::Io(io) => transient(
             io.raw_os_error().map(|errno| format!("errno {errno}")),
@@ -154,23 +111,51 @@ fn classify(error: &sqlx::Error) -> StoreError {
     }
 }
 
+/// The error of the port, with what to do where a person has to.
+fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
+    let code = Some(format!("{sqlstate}/{number}"));
+    let message = said.to_owned();
+    let refused = |rule, code, message| StoreError::RowRefused { rule, code, message };
+    match codes::meaning(number, sqlstate, said) {
+        Meaning::Locked => StoreError::Locked { code, message },
+        Meaning::Away => StoreError::Transient { code, message },
+        Meaning::Full => {
+            let message = format!("the database server has no room left: {said}");
+            StoreError::Transient { code, message }
+        }
+        Meaning::Trigger => refused(Rule::Trigger, code, message),
+        Meaning::Constraint => refused(Rule::Constraint, code, message),
+        Meaning::Value => refused(Rule::Value, code, message),
+        Meaning::Denied => StoreError::Unusable {
+            code,
+            message: format!("{said}: give this account the rights in docs/privileges.md"),
+        },
+        Meaning::Gone => StoreError::Unusable {
+            code,
+            message: format!(
+                "{said}: the migration was rolled back, or never applied to this database; \
+                 `reelshift plan` shows what is missing"
+            ),
+        },
+        Meaning::Broken => StoreError::Unusable {
+            code,
+            message: format!("{said}: mend this in the database, then start again"),
+        },
+        Meaning::Unknown => StoreError::Permanent { code, message },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn victims_are_retried_and_bad_data_is_not() {
-        for (number, sqlstate) in [(1213, "40001"), (1205, "HY000"), (1020, "HY000")] {
-            assert!(is_locked(number, sqlstate), "{number}");
-        }
-        for (number, sqlstate) in [(1047, "08S01"), (3101, "HY000"), (1290, "HY000")] {
-            assert!(is_transient(number, sqlstate), "{number}");
-        }
-        for (number, sqlstate) in
-            [(1062, "23000"), (1406, "22001"), (1644, "45000"), (1146, "42S02"), (1064, "42000")]
-        {
-            assert!(!is_transient(number, sqlstate) && !is_locked(number, sqlstate), "{number}");
-        }
+    fn what_a_person_must_mend_is_fatal() {
+        let denied =
+            of_server(1142, "42000", "DELETE command denied to user 'a'@'h' for table 'videos'");
+        assert!(denied.is_fatal() && denied.to_string().contains("privileges.md"), "{denied}");
+        assert!(!of_server(1644, "45000", "no").is_fatal());
+        assert!(!of_server(1105, "HY000", "no").is_fatal());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `processing_error_log`: writing its rows, marking what recovered, reading them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
+use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
 use sqlx::mysql::MySqlRow;
@@ -31,7 +32,7 @@ impl Failures for MySqlStore {
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
         within(SHORT, async {
             let mut transaction = self.pool.begin().await?;
-            insert(&mut transaction, errors, None).await?;
+            insert(&mut transaction, errors, Parent::OfVideo).await?;
             transaction.commit().await.map_err(Error::from)
         })
         .await
@@ -55,15 +56,26 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
+/// Which earlier row a new one follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parent<'a> {
+    /// That of the batch's attempt before.
+    OfBatch(Option<&'a str>),
+    /// The video's last one of the same stage that nothing made good.
+    OfVideo,
+}
+
 /// Writes rows; those written before are left as they are, so that a write whose outcome
-/// was not seen can be repeated. A video or a parent that is gone is written as NULL.
+/// was not seen can be repeated. A video or a parent that is gone is written as NULL; the
+/// parents are marked: what followed them failed. Returns the videos that are there, whose
+/// rows stay locked against a deletion.
 pub(crate) async fn insert(
     connection: &mut MySqlConnection,
     errors: &[ErrorRecord],
-    parent: Option<&str>,
-) -> error::Result<()> {
-    let parent = match parent {
-        Some(parent) => {
+    parent: Parent<'_>,
+) -> error::Result<HashSet<String>> {
+    let of_batch = match parent {
+        Parent::OfBatch(Some(parent)) => {
             sqlx::query_scalar::<_, String>(
                 "SELECT id FROM processing_error_log WHERE id = ? LOCK IN SHARE MODE",
             )
@@ -71,10 +83,19 @@ pub(crate) async fn insert(
             .fetch_optional(&mut *connection)
             .await?
         }
-        None => None,
+        Parent::OfBatch(None) | Parent::OfVideo => None,
     };
+    let mut all_present = HashSet::new();
     for errors in errors.chunks(ROWS_PER_INSERT) {
         let present = lock_present(connection, errors).await?;
+        let earlier = match parent {
+            Parent::OfVideo => open_errors(connection, errors, &present).await?,
+            Parent::OfBatch(_) => HashMap::new(),
+        };
+        let parent_of = |error: &ErrorRecord| {
+            let of_video = error.video_id.as_ref().and_then(|video| earlier.get(video)).cloned();
+            of_video.or_else(|| of_batch.clone())
+        };
         let mut query = QueryBuilder::<MySql>::new(
             "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, \
                error_message, error_code, stack_trace, system_state, recovery_strategy, \
@@ -100,14 +121,53 @@ pub(crate) async fn insert(
                 .push_bind(error.system_state.to_string())
                 .push_bind(cut(&error.recovery_strategy, STRATEGY_CHARACTERS).to_owned())
                 .push_bind(correlation)
-                .push_bind(parent.clone())
+                .push_bind(parent_of(error))
                 .push_bind(error.severity.as_str())
                 .push_bind(error.user_impact.as_str());
         });
         query.push(" ON DUPLICATE KEY UPDATE id = processing_error_log.id");
         query.build().persistent(errors.len() == 1).execute(&mut *connection).await?;
+        let mut parents: Vec<String> = errors.iter().filter_map(parent_of).collect();
+        parents.sort_unstable();
+        mark_not_recovered(connection, &parents).await?;
+        all_present.extend(present);
     }
-    Ok(())
+    Ok(all_present)
+}
+
+/// The last error of each video in the stage of its new one that nothing made good.
+async fn open_errors(
+    connection: &mut MySqlConnection,
+    errors: &[ErrorRecord],
+    present: &HashSet<String>,
+) -> error::Result<HashMap<String, String>> {
+    let stages: HashSet<&str> =
+        errors.iter().map(|error| error.processing_stage.as_str()).collect();
+    let mut found = HashMap::new();
+    for stage in stages {
+        let videos: Vec<String> = errors
+            .iter()
+            .filter(|error| error.processing_stage == stage)
+            .filter_map(|error| error.video_id.clone().filter(|id| present.contains(id)))
+            .collect();
+        if videos.is_empty() {
+            continue;
+        }
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT video_id, MAX(id) AS id FROM processing_error_log \
+             WHERE NOT (recovery_successful <=> TRUE) AND processing_stage = ",
+        );
+        query.push_bind(cut(stage, STAGE_CHARACTERS).to_owned()).push(" AND video_id IN ");
+        id_list::push(&mut query, &videos);
+        query.push(" GROUP BY video_id");
+        for row in query.build().fetch_all(&mut *connection).await? {
+            found.insert(row.try_get("video_id")?, row.try_get("id")?);
+        }
+    }
+    // Written before, and now once more: a row is not its own parent.
+    let own: HashSet<String> = errors.iter().map(|error| error.id.to_string()).collect();
+    found.retain(|_, id: &mut String| !own.contains(id));
+    Ok(found)
 }
 
 /// Which of the videos are there, locked against a deletion: a foreign key check would
@@ -132,15 +192,17 @@ const RECOVERED: &str = "UPDATE processing_error_log SET recovery_attempted = TR
      recovery_successful = TRUE, recovery_timestamp = NOW() \
      WHERE NOT (recovery_successful <=> TRUE) AND ";
 
-/// A later attempt was made.
-pub(crate) async fn mark_attempted(
-    connection: &mut MySqlConnection,
-    id: &str,
-) -> error::Result<()> {
-    sqlx::query("UPDATE processing_error_log SET recovery_attempted = TRUE WHERE id = ?")
-        .bind(id)
-        .execute(connection)
-        .await?;
+/// What followed these errors was no success.
+async fn mark_not_recovered(connection: &mut MySqlConnection, ids: &[String]) -> error::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE processing_error_log SET recovery_attempted = TRUE, recovery_successful = FALSE \
+         WHERE NOT (recovery_successful <=> TRUE) AND id IN ",
+    );
+    id_list::push(&mut query, ids);
+    query.build().execute(connection).await?;
     Ok(())
 }
 
@@ -169,13 +231,14 @@ pub(crate) async fn mark_chain_recovered(
     Ok(())
 }
 
-/// The files of these videos were hashed after all.
+/// The work of `kind` on these videos was done after all.
 pub(crate) async fn mark_items_recovered(
     connection: &mut MySqlConnection,
+    kind: JobKind,
     video_ids: &[String],
 ) -> error::Result<()> {
     let mut query = QueryBuilder::<MySql>::new(RECOVERED);
-    query.push("processing_stage = 'hash' AND video_id IN ");
+    query.push("processing_stage = ").push_bind(kind.as_str()).push(" AND video_id IN ");
     id_list::push(&mut query, video_ids);
     query.build().execute(connection).await?;
     Ok(())

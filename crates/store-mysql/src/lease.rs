@@ -142,10 +142,8 @@ pub(crate) async fn fail_attempt(
     let next =
         if retry && attempts + 1 < max_attempts { BatchState::Pending } else { BatchState::Failed };
 
-    failures::insert(&mut transaction, std::slice::from_ref(error), parent.as_deref()).await?;
-    if let Some(parent) = &parent {
-        failures::mark_attempted(&mut transaction, parent).await?;
-    }
+    let parent = failures::Parent::OfBatch(parent.as_deref());
+    failures::insert(&mut transaction, std::slice::from_ref(error), parent).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET attempts = attempts + 1, leased_by = NULL, lease_token = NULL, \
            leased_at = NULL, last_error_id = ?, last_error_type = ?, state = ?, \

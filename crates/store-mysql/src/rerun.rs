@@ -5,7 +5,7 @@
 
 use reelshift_plan::{FileBatcher, JobKind, RunState};
 use reelshift_store::StoreError;
-use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run};
+use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
@@ -52,8 +52,21 @@ async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Ve
     if let Some(run) = selection.run {
         query.push(" AND r.id = ").push_bind(run.to_string());
     }
+    if let Some(kind) = selection.stage {
+        query.push(" AND r.kind = ").push_bind(kind.as_str());
+    }
     query.push(" ORDER BY r.created_at, r.id");
     query.build().fetch_all(&store.pool).await?.iter().map(|run| row::uuid(run, "id")).collect()
+}
+
+fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Since) {
+    query.push(" AND ").push(column).push(" >= ");
+    match since {
+        Since::At(at) => query.push_bind(at),
+        Since::Ago(ago) => {
+            query.push("NOW(6) - INTERVAL ").push_bind(runs::microseconds(ago)).push(" MICROSECOND")
+        }
+    };
 }
 
 async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) -> Result<Rerun> {
@@ -97,13 +110,17 @@ async fn rerun_failed(
         QueryBuilder::<MySql>::new("SELECT f.seq FROM reelshift_batches f WHERE f.run_id = ");
     query.push_bind(run.id.to_string()).push(
         " AND f.state = 'failed' \
-          AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id)",
+          AND NOT EXISTS (SELECT 1 FROM reelshift_batches r \
+                          WHERE r.parent_id = f.id AND NOT r.of_items)",
     );
     if let Some(batch) = selection.batch {
         query.push(" AND f.id = ").push_bind(batch.to_string());
     }
     if let Some(error_type) = &selection.error_type {
         query.push(" AND f.last_error_type = ").push_bind(error_type.clone());
+    }
+    if let Some(since) = selection.since {
+        push_since(&mut query, "f.finished_at", since);
     }
     query.push(" ORDER BY f.seq");
     let failed: Vec<i64> = query.build_query_scalar().fetch_all(&mut *connection).await?;
@@ -129,18 +146,17 @@ async fn rerun_failed(
 struct Item {
     video_id: String,
     bytes: u64,
-    traceparent: Option<String>,
 }
 
-/// Takes items out of quarantine and makes batches of those whose video is still there.
-/// Returns the numbers of items and of batches.
+/// Takes items out of quarantine and makes batches of those whose video is still there,
+/// each of items that one batch had set aside. Returns the numbers of items and of batches.
 async fn rerun_items(
     connection: &mut MySqlConnection,
     run: &Run,
     selection: &RerunSelection,
 ) -> Result<(u64, u64)> {
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT q.video_id, v.id IS NOT NULL AS present, \
+        "SELECT q.video_id, q.batch_id, v.id IS NOT NULL AS present, \
            CAST(GREATEST(COALESCE(v.file_size, 0), 0) AS SIGNED) AS bytes, b.traceparent \
          FROM reelshift_quarantine q LEFT JOIN videos v ON v.id = q.video_id \
          LEFT JOIN reelshift_batches b ON b.id = q.batch_id WHERE q.run_id = ",
@@ -152,17 +168,28 @@ async fn rerun_items(
     if let Some(error_type) = &selection.error_type {
         query.push(" AND q.error_type = ").push_bind(error_type.clone());
     }
-    query.push(" ORDER BY q.video_id");
+    if let Some(since) = selection.since {
+        push_since(&mut query, "q.created_at", since);
+    }
+    query.push(" ORDER BY q.batch_id, q.video_id");
     let rows = query.build().fetch_all(&mut *connection).await?;
 
     let mut quarantined: Vec<String> = Vec::new();
-    let mut items = Vec::new();
+    let mut origins: Vec<(Origin, Vec<Item>)> = Vec::new();
     for row in &rows {
         let video_id: String = row.try_get("video_id")?;
         quarantined.push(video_id.clone());
-        if row.try_get::<bool, _>("present")? {
-            let bytes = row::count(row, "bytes")?;
-            items.push(Item { video_id, bytes, traceparent: row.try_get("traceparent")? });
+        if !row.try_get::<bool, _>("present")? {
+            continue;
+        }
+        let batch: String = row.try_get("batch_id")?;
+        let item = Item { video_id, bytes: row::count(row, "bytes")? };
+        match origins.last_mut() {
+            Some((origin, items)) if origin.batch == batch => items.push(item),
+            _ => {
+                let traceparent = row.try_get("traceparent")?;
+                origins.push((Origin { batch, traceparent }, vec![item]));
+            }
         }
     }
     for ids in quarantined.chunks(id_list::MOST) {
@@ -172,16 +199,29 @@ async fn rerun_items(
         id_list::push(&mut query, ids);
         query.build().execute(&mut *connection).await?;
     }
-    let count = items.len() as u64;
-    let batches: Vec<NewBatch> = cut_into_batches(run, items);
-    for batches in batches.chunks(64) {
-        runs::insert_batches(connection, run, batches, PRIORITY_RERUN).await?;
+    let (mut items_again, mut batches_again) = (0, 0);
+    for (origin, items) in origins {
+        items_again += items.len() as u64;
+        let batches = cut_into_batches(run, &origin, items);
+        batches_again += batches.len() as u64;
+        for batches in batches.chunks(BATCHES_PER_INSERT) {
+            runs::insert_batches(connection, run, batches, Some(&origin.batch)).await?;
+        }
     }
-    Ok((count, batches.len() as u64))
+    Ok((items_again, batches_again))
+}
+
+/// Each holds the ids of its items: the statement stays below the packet limit.
+const BATCHES_PER_INSERT: usize = 64;
+
+/// The batch that had set items aside.
+struct Origin {
+    batch: String,
+    traceparent: Option<String>,
 }
 
 /// Batches of the plan's size, as a planner would cut them.
-fn cut_into_batches(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
+fn cut_into_batches(run: &Run, origin: &Origin, items: Vec<Item>) -> Vec<NewBatch> {
     let mut batcher = match run.kind {
         JobKind::Backfill => FileBatcher::new(u64::MAX, run.plan.batch_rows as usize),
         JobKind::Hash => FileBatcher::new(run.plan.batch_bytes, run.plan.batch_files as usize),
@@ -197,8 +237,7 @@ fn cut_into_batches(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
             id: Uuid::now_v7(),
             rows_total: batch.files.len() as u64,
             bytes_total: batch.bytes,
-            // Of the batch that set its first item aside.
-            traceparent: batch.files.first().and_then(|item| item.traceparent.clone()),
+            traceparent: origin.traceparent.clone(),
             bounds: Bounds::Items(batch.files.into_iter().map(|item| item.video_id).collect()),
         })
         .collect()

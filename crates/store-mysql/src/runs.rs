@@ -176,7 +176,7 @@ pub(crate) async fn add_batches(
         return Err(Error::Store(StoreError::LeaseLost));
     }
     for batches in batches.chunks(INSERT_BATCHES) {
-        insert_batches(&mut transaction, &lease.run, batches, PRIORITY_PLANNED).await?;
+        insert_batches(&mut transaction, &lease.run, batches, None).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -187,15 +187,17 @@ pub(crate) const PRIORITY_PLANNED: i8 = 1;
 /// Failed work enqueued again goes first.
 pub(crate) const PRIORITY_RERUN: i8 = 0;
 
+/// Adds batches, planned or of the items that the batch `items_of` had set aside.
 pub(crate) async fn insert_batches(
     connection: &mut MySqlConnection,
     run: &Run,
     batches: &[NewBatch],
-    priority: i8,
+    items_of: Option<&str>,
 ) -> Result<()> {
+    let priority = if items_of.is_some() { PRIORITY_RERUN } else { PRIORITY_PLANNED };
     let mut query = QueryBuilder::<MySql>::new(
-        "INSERT INTO reelshift_batches (id, run_id, priority, max_attempts, after_id, upto_id, items, \
-           rows_total, bytes_total, traceparent) ",
+        "INSERT INTO reelshift_batches (id, run_id, parent_id, of_items, priority, max_attempts, \
+           after_id, upto_id, items, rows_total, bytes_total, traceparent) ",
     );
     let mut unreadable = None;
     query.push_values(batches, |mut values, batch| {
@@ -212,6 +214,8 @@ pub(crate) async fn insert_batches(
         values
             .push_bind(batch.id.to_string())
             .push_bind(run.id.to_string())
+            .push_bind(items_of.map(str::to_owned))
+            .push_bind(items_of.is_some())
             .push_bind(priority)
             .push_bind(run.plan.max_attempts)
             .push_bind(after.map(str::to_owned))
@@ -328,7 +332,7 @@ pub(crate) async fn failed_without_rerun(
 ) -> Result<u64> {
     let failed: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM reelshift_batches f WHERE f.run_id = ? AND f.state = 'failed' \
-           AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id)",
+           AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id AND NOT r.of_items)",
     )
     .bind(run.to_string())
     .fetch_one(connection)
@@ -349,7 +353,7 @@ pub(crate) async fn pause_failing(store: &MySqlStore) -> Result<Vec<Run>> {
             &mut connection,
             run.id,
             "state = 'failed' AND NOT EXISTS \
-               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id) \
+               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items) \
              AND NOT EXISTS (SELECT 1 FROM reelshift_runs u \
                WHERE u.id = b.run_id AND u.resumed_at >= b.finished_at)",
         )

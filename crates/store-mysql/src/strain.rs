@@ -39,8 +39,7 @@ async fn strain(store: &MySqlStore) -> error::Result<Strain> {
     let row = sqlx::query("SELECT NOW(6) AS at, @@datadir AS datadir, @@hostname AS hostname")
         .fetch_one(&mut *connection)
         .await?;
-    let (datadir, hostname): (String, String) =
-        (row.try_get("datadir")?, row.try_get("hostname")?);
+    let (datadir, hostname): (String, String) = (row.try_get("datadir")?, row.try_get("hostname")?);
     Ok(Strain {
         at: row.try_get("at")?,
         host: store.host(),

@@ -1,6 +1,7 @@
 //! The platform's rows: windows for planning, files to hash, and what became of them.
 
 use async_trait::async_trait;
+use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
 use reelshift_store::videos::{
@@ -11,11 +12,8 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
-use crate::failures::{self, ERROR_TYPE_CHARACTERS, TEXT_BYTES};
-use crate::lease::Fence;
 use crate::mapping::NEEDS_BACKFILL;
-use crate::runs::cut;
-use crate::{chunk, error, id_list, lease, row, validate};
+use crate::{chunk, error, failures, id_list, lease, quarantine, row, validate};
 
 #[async_trait]
 impl Videos for MySqlStore {
@@ -37,6 +35,20 @@ impl Videos for MySqlStore {
         filter: &VideoFilter,
     ) -> Result<Chunk> {
         within(SHORT, chunk::backfill(self, lease, bounds, after, limit, filter)).await
+    }
+
+    async fn rows_to_backfill(
+        &self,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<String>> {
+        within(SHORT, chunk::rows(self, bounds, after, limit, filter)).await
+    }
+
+    async fn set_aside(&self, lease: Lease, items: &[FailedItem]) -> Result<u64> {
+        within(SHORT, quarantine::set_aside(self, lease, items)).await
     }
 
     async fn unhashed(
@@ -188,19 +200,14 @@ async fn record_files(
         if !held.is_empty() {
             write_hashes(&mut transaction, &held).await?;
             let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
-            failures::mark_items_recovered(&mut transaction, &ids).await?;
+            failures::mark_items_recovered(&mut transaction, JobKind::Hash, &ids).await?;
         }
         written += held.len() as u64;
         bytes += held.iter().map(|file| file.bytes).sum::<u64>();
     }
     // After the hashes: the notices of this call are not failures that it recovers.
-    let errors: Vec<_> =
-        results.failed.iter().map(|item| &item.error).chain(&results.noticed).cloned().collect();
-    failures::insert(&mut transaction, &errors, None).await?;
-    let mut quarantined = 0;
-    for item in &results.failed {
-        quarantined += set_aside(&mut transaction, &fence, item).await?;
-    }
+    failures::insert(&mut transaction, &results.noticed, failures::Parent::OfVideo).await?;
+    let quarantined = quarantine::write(&mut transaction, &fence, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
            rows_quarantined = rows_quarantined + ? WHERE seq = ? AND lease_token = ?",
@@ -261,47 +268,4 @@ async fn write_hashes(
     id_list::push(&mut query, &ids);
     query.build().execute(connection).await?;
     Ok(())
-}
-
-/// Quarantines an item, unless its video is gone; returns how many that were.
-async fn set_aside(
-    connection: &mut MySqlConnection,
-    fence: &Fence,
-    item: &FailedItem,
-) -> error::Result<u64> {
-    let present: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM videos WHERE id = ?")
-        .bind(&item.video_id)
-        .fetch_one(&mut *connection)
-        .await?;
-    if present == 0 {
-        return Ok(0);
-    }
-    let error_id = item.error.id.to_string();
-    let error_type = cut(&item.error.error_type, ERROR_TYPE_CHARACTERS);
-    sqlx::query(
-        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type) \
-         SELECT r.kind, ?, r.id, ?, ?, ? FROM reelshift_runs r WHERE r.id = ? \
-         ON DUPLICATE KEY UPDATE run_id = ?, batch_id = ?, error_id = ?, error_type = ?, \
-           created_at = NOW(6)",
-    )
-    .bind(&item.video_id)
-    .bind(&fence.batch_id)
-    .bind(&error_id)
-    .bind(error_type)
-    .bind(&fence.run_id)
-    .bind(&fence.run_id)
-    .bind(&fence.batch_id)
-    .bind(&error_id)
-    .bind(error_type)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \
-           last_error_message = ?, last_error_timestamp = NOW() WHERE video_id = ?",
-    )
-    .bind(failures::cut_bytes(&item.error.error_message, TEXT_BYTES))
-    .bind(&item.video_id)
-    .execute(connection)
-    .await?;
-    Ok(1)
 }

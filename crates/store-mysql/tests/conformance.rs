@@ -49,7 +49,7 @@ impl MySqlFixture {
 impl Fixture for MySqlFixture {
     async fn store(&self) -> SharedStore {
         Arc::new(
-            connect(&self.url, ConnectOptions { max_connections: 4 })
+            connect(&self.url, ConnectOptions { max_connections: 4, ..ConnectOptions::default() })
                 .await
                 .expect("the adapter connects"),
         )
@@ -101,6 +101,13 @@ impl Fixture for MySqlFixture {
             "SELECT CAST(INDEX_NAME AS CHAR), CAST(1 - MIN(NON_UNIQUE) AS CHAR), \
              CAST(GROUP_CONCAT(COLUMN_NAME ORDER BY SEQ_IN_INDEX) AS CHAR) FROM information_schema.STATISTICS \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}' GROUP BY INDEX_NAME"
+        )
+    }
+
+    fn refusing(&self, name: &str, event: &str, condition: &str) -> String {
+        format!(
+            "CREATE TRIGGER {name} BEFORE {event} FOR EACH ROW BEGIN IF {condition} THEN \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused by them'; END IF; END"
         )
     }
 

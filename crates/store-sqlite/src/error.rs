@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use reelshift_store::StoreError;
+use reelshift_store::{Rule, StoreError};
 use sqlx::error::DatabaseError;
+
+use crate::codes::{self, Meaning};
 
 /// What goes wrong inside the adapter, before it is told which file it is about.
 #[derive(Debug)]
@@ -67,12 +69,18 @@ pub(crate) fn primary(error: &dyn DatabaseError) -> Option<i32> {
 
 /// `SQLITE_BUSY`.
 pub(crate) const BUSY: i32 = 5;
-/// `SQLITE_READONLY`.
-pub(crate) const READONLY: i32 = 8;
 /// `SQLITE_CANTOPEN`.
 pub(crate) const CANTOPEN: i32 = 14;
-/// `SQLITE_NOTADB`.
-pub(crate) const NOTADB: i32 = 26;
+
+/// Whether the database refuses a row, or says nothing that would tell why.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse().ok());
+    let means = code.map(codes::meaning);
+    matches!(
+        means,
+        Some(Meaning::Trigger | Meaning::Constraint | Meaning::Value | Meaning::Unknown)
+    )
+}
 
 pub(crate) fn read_only(file: &str, said: &str) -> StoreError {
     StoreError::Refused(format!(
@@ -81,47 +89,48 @@ pub(crate) fn read_only(file: &str, said: &str) -> StoreError {
 }
 
 fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
-    const ERROR: i32 = 1;
-    const LOCKED: i32 = 6;
-    const NOMEM: i32 = 7;
-    const INTERRUPT: i32 = 9;
-    const IOERR: i32 = 10;
-    const CORRUPT: i32 = 11;
-    const FULL: i32 = 13;
-    const PROTOCOL: i32 = 15;
-    const SCHEMA: i32 = 17;
-
     let code = error.code().map(std::borrow::Cow::into_owned);
     let said = error.message();
     let transient = |message: String| StoreError::Transient { code: code.clone(), message };
-    let permanent = |message: String| StoreError::Permanent { code: code.clone(), message };
-    match primary(error) {
-        Some(BUSY | LOCKED | PROTOCOL) => StoreError::Locked {
+    let unusable = |message: String| StoreError::Unusable { code: code.clone(), message };
+    let refused = |rule| StoreError::RowRefused {
+        rule,
+        code: code.clone(),
+        message: format!("database {file}: {said}"),
+    };
+    let unknown = || StoreError::Permanent {
+        code: code.clone(),
+        message: format!("database {file}: {said}"),
+    };
+    let number = code.as_deref().and_then(|code| code.parse().ok()).unwrap_or_default();
+    match codes::meaning(number) {
+        Meaning::Locked => StoreError::Locked {
             code,
             message: format!("database {file} is busy: another process is writing to it ({said})"),
         },
-        Some(FULL) => transient(format!("the disk is full: database {file} cannot grow ({said})")),
-        Some(IOERR) => transient(format!(
+        Meaning::Full => {
+            transient(format!("the disk is full: database {file} cannot grow ({said})"))
+        }
+        Meaning::Disk => transient(format!(
             "the disk that holds database {file} failed or is full ({said}, code {})",
             code.as_deref().unwrap_or_default()
         )),
-        Some(NOMEM | INTERRUPT | SCHEMA | CANTOPEN) => {
-            transient(format!("database {file}: {said}"))
+        Meaning::Away => transient(format!("database {file}: {said}")),
+        Meaning::Trigger => refused(Rule::Trigger),
+        Meaning::Constraint => refused(Rule::Constraint),
+        Meaning::Value => refused(Rule::Value),
+        Meaning::ReadOnly => read_only(file, said),
+        Meaning::Denied => unusable(format!("database {file} may not be used ({said})")),
+        Meaning::NotADatabase => unusable(format!("{file} is not an SQLite database ({said})")),
+        Meaning::Broken => {
+            unusable(format!("database {file} is damaged: restore it from a backup ({said})"))
         }
-        Some(READONLY) => read_only(file, said),
-        Some(NOTADB) => permanent(format!("{file} is not an SQLite database ({said})")),
-        Some(CORRUPT) => {
-            permanent(format!("database {file} is damaged: restore it from a backup ({said})"))
-        }
-        Some(ERROR) => missing(said).map_or_else(
-            || permanent(format!("database {file}: {said}")),
-            |what| {
-                StoreError::Refused(format!(
-                    "database {file} has no {what}: run `reelshift apply expand` first"
-                ))
-            },
-        ),
-        _ => permanent(format!("database {file}: {said}")),
+        Meaning::Statement => missing(said).map_or_else(unknown, |what| {
+            StoreError::Refused(format!(
+                "database {file} has no {what}: run `reelshift apply expand` first"
+            ))
+        }),
+        Meaning::Unknown => unknown(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `processing_error_log`: writing its rows and reading them.
 
 use async_trait::async_trait;
+use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
 use sqlx::sqlite::SqliteRow;
@@ -9,6 +10,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
 use crate::time::parse;
+use crate::videos::id_array;
 
 /// The columns' lengths, in characters. SQLite enforces none; a row must fit everywhere.
 const STAGE: usize = 50;
@@ -47,13 +49,28 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
+/// Which earlier row a new one follows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parent<'a> {
+    /// That of the batch's attempt before.
+    OfBatch(Option<&'a str>),
+    /// The video's last one of the same stage that nothing made good.
+    OfVideo,
+}
+
 /// Writes one row. A video or a parent that is gone is written as NULL, and a row that a
-/// broken connection left unacknowledged may be written again.
+/// broken connection left unacknowledged may be written again. The parent is marked: what
+/// followed it failed.
 pub(crate) async fn insert_error(
     tx: &mut SqliteConnection,
     error: &ErrorRecord,
-    parent: Option<&str>,
+    parent: Parent<'_>,
 ) -> Outcome<()> {
+    let parent = match (parent, &error.video_id) {
+        (Parent::OfBatch(parent), _) => parent.map(str::to_owned),
+        (Parent::OfVideo, Some(video)) => open_error(tx, error, video).await?,
+        (Parent::OfVideo, None) => None,
+    };
     sqlx::query(
         "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message,
              error_code, stack_trace, system_state, recovery_strategy, recovery_attempted, correlation_id,
@@ -72,9 +89,54 @@ pub(crate) async fn insert_error(
     .bind(error.system_state.to_string())
     .bind(cut(&error.recovery_strategy, STRATEGY))
     .bind(error.correlation_id.as_deref().map(|id| cut(id, CORRELATION)))
-    .bind(parent)
+    .bind(&parent)
     .bind(error.severity.as_str())
     .bind(error.user_impact.as_str())
+    .execute(&mut *tx)
+    .await?;
+    if let Some(parent) = parent {
+        sqlx::query(
+            "UPDATE processing_error_log SET recovery_attempted = 1, recovery_successful = 0
+             WHERE id = ? AND recovery_successful IS NOT 1",
+        )
+        .bind(parent)
+        .execute(tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The last error of `video` in the stage of the new one that nothing made good.
+async fn open_error(
+    tx: &mut SqliteConnection,
+    error: &ErrorRecord,
+    video: &str,
+) -> Outcome<Option<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT MAX(id) FROM processing_error_log
+         WHERE video_id = ? AND processing_stage = ? AND recovery_successful IS NOT 1 AND id <> ?",
+    )
+    .bind(video)
+    .bind(cut(&error.processing_stage, STAGE))
+    .bind(error.id.to_string())
+    .fetch_one(tx)
+    .await?)
+}
+
+/// Says of the failures of `kind` on these videos that the work was done after all.
+pub(crate) async fn mark_items_recovered(
+    tx: &mut SqliteConnection,
+    kind: JobKind,
+    videos: &[String],
+) -> Outcome<()> {
+    sqlx::query(
+        "UPDATE processing_error_log
+         SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
+         WHERE video_id IN (SELECT value FROM json_each(?)) AND processing_stage = ?
+           AND recovery_successful IS NOT 1",
+    )
+    .bind(id_array(videos))
+    .bind(kind.as_str())
     .execute(tx)
     .await?;
     Ok(())
@@ -105,7 +167,7 @@ async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> Outcome<(
     }
     let mut tx = store.write().await?;
     for error in errors {
-        insert_error(&mut tx, error, None).await?;
+        insert_error(&mut tx, error, Parent::OfVideo).await?;
     }
     Ok(tx.commit().await?)
 }

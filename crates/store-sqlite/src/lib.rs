@@ -7,6 +7,7 @@
 
 mod archive;
 mod claim;
+mod codes;
 mod connect;
 mod controls;
 mod duties;
@@ -20,6 +21,7 @@ mod mapping;
 mod planning;
 mod plans;
 mod preflight;
+mod quarantine;
 mod report;
 mod rerun;
 mod rollback;

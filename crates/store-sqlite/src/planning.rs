@@ -94,8 +94,10 @@ pub(crate) enum Origin<'a> {
         id: &'a str,
         last_error_id: Option<&'a str>,
     },
-    /// Items that were in quarantine.
-    Quarantine,
+    /// Items that the batch of this id had set aside.
+    Quarantine {
+        of: &'a str,
+    },
 }
 
 /// Adds one batch, due at once.
@@ -110,15 +112,16 @@ pub(crate) async fn insert(
         Bounds::Range { after, upto } => (after.as_deref(), Some(upto.as_str()), None),
         Bounds::Items(ids) => (None, None, Some(id_array(ids))),
     };
-    let (priority, parent, last_error) = match origin {
+    let (priority, parent, last_error) = match &origin {
         Origin::Planned => (1, None, None),
-        Origin::Failed { id, last_error_id } => (0, Some(id), last_error_id),
-        Origin::Quarantine => (0, None, None),
+        Origin::Failed { id, last_error_id } => (0, Some(*id), *last_error_id),
+        Origin::Quarantine { of } => (0, Some(*of), None),
     };
+    let of_items = matches!(origin, Origin::Quarantine { .. });
     sqlx::query(concat!(
-        "INSERT INTO reelshift_batches (id, run_id, parent_id, state, priority, run_at, max_attempts, after_id,
+        "INSERT INTO reelshift_batches (id, run_id, parent_id, of_items, state, priority, run_at, max_attempts, after_id,
              upto_id, items, rows_total, bytes_total, traceparent, last_error_id, created_at)
-         VALUES (?, ?, ?, 'pending', ?, ",
+         VALUES (?, ?, ?, ?, 'pending', ?, ",
         now!(),
         ", ?, ?, ?, ?, ?, ?, ?, ?, ",
         now!(),
@@ -127,6 +130,7 @@ pub(crate) async fn insert(
     .bind(batch.id.to_string())
     .bind(run)
     .bind(parent)
+    .bind(of_items)
     .bind(priority)
     .bind(max_attempts)
     .bind(after)

@@ -4,13 +4,13 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use reelshift_plan::BatchState;
-use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport, throttle_of,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
+    StateCount, WorkerReport, throttle_of,
 };
+use reelshift_store::{Duties as _, Result};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 
@@ -121,7 +121,7 @@ async fn run_report(
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM reelshift_quarantine WHERE run_id = ?1) AS quarantined,
              (SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ?1 AND b.state = 'failed'
-              AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)) AS failed_open",
+              AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)) AS failed_open",
     )
     .bind(&id)
     .fetch_one(tx)

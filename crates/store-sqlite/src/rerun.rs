@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use reelshift_plan::batching::FileBatcher;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
-use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run};
+use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use crate::SqliteStore;
 use crate::claim::bounds;
 use crate::error::Outcome;
 use crate::failures::count;
 use crate::planning::{Origin, insert};
-use crate::runs;
+use crate::{SqliteStore, runs, time};
 
 pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Outcome<Rerun> {
     let mut tx = store.write().await?;
@@ -29,17 +28,19 @@ pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Ou
             rerun.batches += 1;
         }
     }
-    for (run, items) in quarantined(&mut tx, selection).await? {
-        let run = runs::existing(&mut tx, run).await?;
-        let batches = batches_of(&run, items);
+    for (origin, items) in quarantined(&mut tx, selection).await? {
+        let run = runs::existing(&mut tx, origin.run).await?;
+        release(&mut tx, run.kind, &items).await?;
+        let batches = batches_of(&run, &origin, items);
         for batch in &batches {
-            insert(&mut tx, &run.id.to_string(), Origin::Quarantine, run.plan.max_attempts, batch)
-                .await?;
-            release(&mut tx, run.kind, &batch.bounds).await?;
+            let of = Origin::Quarantine { of: &origin.batch };
+            insert(&mut tx, &run.id.to_string(), of, run.plan.max_attempts, batch).await?;
             rerun.items += batch.rows_total;
         }
         rerun.item_batches += batches.len() as u64;
-        *added.entry(run.id).or_default() += batches.len() as u64;
+        if !batches.is_empty() {
+            *added.entry(run.id).or_default() += batches.len() as u64;
+        }
     }
     for (run, batches) in added {
         reopen(&mut tx, run, batches).await?;
@@ -76,6 +77,7 @@ fn push_selection(
     selection: &RerunSelection,
     batch: &str,
     error_type: &str,
+    failed_at: &str,
 ) {
     if let Some(run) = selection.run {
         query.push(" AND r.id = ").push_bind(run.to_string());
@@ -85,6 +87,19 @@ fn push_selection(
     }
     if let Some(kind) = &selection.error_type {
         query.push(format_args!(" AND {error_type} = ")).push_bind(kind.clone());
+    }
+    if let Some(stage) = selection.stage {
+        query.push(" AND r.kind = ").push_bind(stage.as_str());
+    }
+    match selection.since {
+        Some(Since::At(at)) => {
+            query.push(format_args!(" AND {failed_at} >= ")).push_bind(time::text(at));
+        }
+        Some(Since::Ago(ago)) => {
+            query.push(format_args!(" AND {failed_at} >= strftime('%Y-%m-%d %H:%M:%f', 'now', "));
+            query.push_bind(time::ago(ago)).push(")");
+        }
+        None => {}
     }
 }
 
@@ -98,9 +113,9 @@ async fn failed_batches(
          FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
          LEFT JOIN processing_error_log e ON e.id = b.last_error_id
          WHERE b.state = 'failed' AND r.state <> 'cancelled'
-           AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)",
+           AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)",
     );
-    push_selection(&mut query, selection, "b.id", "e.error_type");
+    push_selection(&mut query, selection, "b.id", "e.error_type", "b.finished_at");
     query.push(" ORDER BY b.seq");
     Ok(query.build().fetch_all(tx).await?)
 }
@@ -121,78 +136,91 @@ async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Outcome<Uuid> {
     runs::uuid(row, "run_id")
 }
 
-/// An item in quarantine whose video is still there.
+/// An item in quarantine.
 struct Item {
     video: String,
     bytes: u64,
-    /// Of the batch that set it aside.
+    /// Whether its video is still there.
+    present: bool,
+}
+
+/// The batch that had set items aside.
+struct SetAside {
+    run: Uuid,
+    batch: String,
     traceparent: Option<String>,
 }
 
-/// The selected items by run, each run's in key order.
+/// The selected items by the batch that had set them aside, each one's in key order.
 async fn quarantined(
     tx: &mut SqliteConnection,
     selection: &RerunSelection,
-) -> Outcome<BTreeMap<Uuid, Vec<Item>>> {
+) -> Outcome<Vec<(SetAside, Vec<Item>)>> {
     let mut query = QueryBuilder::new(
-        "SELECT q.run_id, CAST(v.id AS TEXT) AS video, MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes,
-             b.traceparent
-         FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id JOIN videos v ON v.id = q.video_id
-         LEFT JOIN reelshift_batches b ON b.id = q.batch_id
+        "SELECT q.run_id, q.batch_id, CAST(q.video_id AS TEXT) AS video, v.id IS NOT NULL AS present,
+             MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes, b.traceparent
+         FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id
+         LEFT JOIN videos v ON v.id = q.video_id LEFT JOIN reelshift_batches b ON b.id = q.batch_id
          WHERE r.state <> 'cancelled'",
     );
-    push_selection(&mut query, selection, "q.batch_id", "q.error_type");
-    query.push(" ORDER BY v.id");
-    let mut items: BTreeMap<Uuid, Vec<Item>> = BTreeMap::new();
+    push_selection(&mut query, selection, "q.batch_id", "q.error_type", "q.created_at");
+    query.push(" ORDER BY q.run_id, q.batch_id, q.video_id");
+    let mut origins: Vec<(SetAside, Vec<Item>)> = Vec::new();
     for row in query.build().fetch_all(tx).await? {
         let item = Item {
             video: row.try_get("video")?,
             bytes: count(&row, "bytes")?,
-            traceparent: row.try_get("traceparent")?,
+            present: row.try_get("present")?,
         };
-        items.entry(runs::uuid(&row, "run_id")?).or_default().push(item);
+        let batch: String = row.try_get("batch_id")?;
+        match origins.last_mut() {
+            Some((origin, items)) if origin.batch == batch => items.push(item),
+            _ => {
+                let run = runs::uuid(&row, "run_id")?;
+                let traceparent = row.try_get("traceparent")?;
+                origins.push((SetAside { run, batch, traceparent }, vec![item]));
+            }
+        }
     }
-    Ok(items)
+    Ok(origins)
 }
 
-/// Cuts items into batches of the plan's size. A batch goes on with the trace of its
-/// first item's batch.
-fn batches_of(run: &Run, items: Vec<Item>) -> Vec<NewBatch> {
+/// Cuts the items that are still there into batches of the plan's size.
+fn batches_of(run: &Run, origin: &SetAside, items: Vec<Item>) -> Vec<NewBatch> {
     let (max_bytes, max_files) = match run.kind {
         JobKind::Backfill => (u64::MAX, run.plan.batch_rows),
         JobKind::Hash => (run.plan.batch_bytes, run.plan.batch_files),
     };
     let mut batcher = FileBatcher::new(max_bytes, usize::try_from(max_files).unwrap_or(usize::MAX));
     let mut batches = Vec::new();
-    for item in items {
+    for item in items.into_iter().filter(|item| item.present) {
         let bytes = if run.kind == JobKind::Hash { item.bytes } else { 0 };
         batches.extend(batcher.push(item, bytes));
     }
     batches.extend(batcher.finish());
     batches
         .into_iter()
-        .map(|mut batch| NewBatch {
+        .map(|batch| NewBatch {
             id: Uuid::now_v7(),
             rows_total: batch.files.len() as u64,
             bytes_total: batch.bytes,
-            traceparent: batch.files.first_mut().and_then(|item| item.traceparent.take()),
+            traceparent: origin.traceparent.clone(),
             bounds: Bounds::Items(batch.files.into_iter().map(|item| item.video).collect()),
         })
         .collect()
 }
 
-/// Takes a batch's items out of quarantine.
-async fn release(tx: &mut SqliteConnection, kind: JobKind, bounds: &Bounds) -> Outcome<()> {
-    if let Bounds::Items(ids) = bounds {
-        sqlx::query(
-            "DELETE FROM reelshift_quarantine
-             WHERE kind = ? AND video_id IN (SELECT value FROM json_each(?))",
-        )
-        .bind(kind.as_str())
-        .bind(crate::videos::id_array(ids))
-        .execute(tx)
-        .await?;
-    }
+/// Takes items out of quarantine.
+async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Outcome<()> {
+    let ids: Vec<String> = items.iter().map(|item| item.video.clone()).collect();
+    sqlx::query(
+        "DELETE FROM reelshift_quarantine
+         WHERE kind = ? AND video_id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(kind.as_str())
+    .bind(crate::videos::id_array(&ids))
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -256,25 +284,26 @@ mod tests {
 
     fn items() -> Vec<Item> {
         ["a", "b", "c"]
-            .map(|video| Item {
-                video: video.to_owned(),
-                bytes: 60,
-                traceparent: Some(video.to_uppercase()),
-            })
+            .map(|video| Item { video: video.to_owned(), bytes: 60, present: video != "c" })
             .into()
+    }
+
+    fn origin() -> SetAside {
+        let traceparent = Some("trace".to_owned());
+        SetAside { run: Uuid::nil(), batch: String::new(), traceparent }
     }
 
     #[test]
     fn items_are_cut_by_rows_for_a_backfill() {
-        let batches = batches_of(&run(JobKind::Backfill), items());
-        assert_eq!(batches.iter().map(|batch| batch.rows_total).collect::<Vec<_>>(), [2, 1]);
+        let batches = batches_of(&run(JobKind::Backfill), &origin(), items());
+        assert_eq!(batches.iter().map(|batch| batch.rows_total).collect::<Vec<_>>(), [2]);
         assert_eq!(batches[0].bounds, Bounds::Items(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!((batches[0].bytes_total, batches[1].traceparent.as_deref()), (0, Some("C")));
+        assert_eq!((batches[0].bytes_total, batches[0].traceparent.as_deref()), (0, Some("trace")));
     }
 
     #[test]
     fn items_are_cut_by_bytes_for_hashing() {
-        let batches = batches_of(&run(JobKind::Hash), items());
-        assert_eq!(batches.iter().map(|batch| batch.bytes_total).collect::<Vec<_>>(), [60, 60, 60]);
+        let batches = batches_of(&run(JobKind::Hash), &origin(), items());
+        assert_eq!(batches.iter().map(|batch| batch.bytes_total).collect::<Vec<_>>(), [60, 60]);
     }
 }

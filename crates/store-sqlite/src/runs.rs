@@ -158,7 +158,7 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
     let run = existing(&mut tx, id).await?;
     let failed: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ? AND b.state = 'failed'
-         AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id)",
+         AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items)",
     )
     .bind(id.to_string())
     .fetch_one(&mut *tx)
@@ -222,7 +222,7 @@ pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
              (SELECT COUNT(*) FROM reelshift_batches b
               WHERE b.run_id = r.id AND b.state = 'failed' AND b.priority = 1
                 AND (r.resumed_at IS NULL OR b.finished_at > r.resumed_at)
-                AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id)) AS failed
+                AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)) AS failed
          FROM reelshift_runs r
          WHERE r.state IN ('planning', 'running', 'sweeping') AND r.batches_total >= 20
            AND failed * 10 > r.batches_total

@@ -1,19 +1,19 @@
 //! The platform's rows: windows for planning, backfill chunks, files and their hashes.
 
 use async_trait::async_trait;
+use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
-use reelshift_store::videos::{Chunk, FileResults, FileToHash, Videos, Window};
+use reelshift_store::videos::{Chunk, FailedItem, FileResults, FileToHash, Videos, Window};
 use reelshift_store::{Result, StoreError};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::SqliteStore;
 use crate::error::Outcome;
-use crate::failures::insert_error;
+use crate::failures::{Parent, insert_error, mark_items_recovered};
 use crate::mapping::{
     agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after,
     push_filter, workflow_state,
 };
-use crate::time::now;
+use crate::{SqliteStore, quarantine};
 
 #[async_trait]
 impl Videos for SqliteStore {
@@ -35,6 +35,23 @@ impl Videos for SqliteStore {
         filter: &VideoFilter,
     ) -> Result<Chunk> {
         self.named(backfill_chunk(self, lease, bounds, after, limit, filter).await)
+    }
+
+    async fn rows_to_backfill(
+        &self,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<String>> {
+        self.named(match self.readers.acquire().await {
+            Ok(mut reader) => needing(&mut reader, bounds, after, limit, filter).await,
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    async fn set_aside(&self, lease: Lease, items: &[FailedItem]) -> Result<u64> {
+        self.named(quarantine::set_aside(self, lease, items).await)
     }
 
     async fn unhashed(
@@ -184,14 +201,14 @@ pub(crate) async fn fence(tx: &mut SqliteConnection, lease: Lease) -> Outcome<Fe
 
 /// Until [`end_quiet`] the triggers of the phase automate queue no notification for what
 /// this transaction writes, as MySQL's sessions ask for with a variable.
-async fn be_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
+pub(crate) async fn be_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
     sqlx::query("INSERT INTO reelshift_quiet (reason) VALUES ('worker') ON CONFLICT DO NOTHING")
         .execute(tx)
         .await?;
     Ok(())
 }
 
-async fn end_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
+pub(crate) async fn end_quiet(tx: &mut SqliteConnection) -> Outcome<()> {
     sqlx::query("DELETE FROM reelshift_quiet WHERE reason = 'worker'").execute(tx).await?;
     Ok(())
 }
@@ -213,7 +230,10 @@ async fn backfill_chunk(
         created = sqlx::query_scalar(WITHOUT_STATUS).bind(&chosen).fetch_one(&mut *tx).await?;
         be_quiet(&mut tx).await?;
         sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
-        sqlx::query(UPSERT_STATUS).bind(&chosen).execute(&mut *tx).await?;
+        write_status_rows(&mut tx, &ids).await?;
+        if matches!(bounds, Bounds::Items(_)) {
+            mark_items_recovered(&mut tx, JobKind::Backfill, &ids).await?;
+        }
         end_quiet(&mut tx).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -238,6 +258,12 @@ async fn backfill_chunk(
     .await?;
     tx.commit().await?;
     Ok(Chunk { next, rows })
+}
+
+/// Inserts the missing status rows, and corrects those that are there and differ.
+pub(crate) async fn write_status_rows(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
+    sqlx::query(UPSERT_STATUS).bind(id_array(ids)).execute(tx).await?;
+    Ok(())
 }
 
 async fn needing(
@@ -343,23 +369,12 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
         written += 1;
         bytes = bytes.saturating_add(file.bytes);
         // Before this call's own notices are written: those are not of a failure.
-        sqlx::query(
-            "UPDATE processing_error_log
-             SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
-             WHERE video_id = ? AND processing_stage = 'hash' AND recovery_successful IS NOT 1",
-        )
-        .bind(&file.id)
-        .execute(&mut *tx)
-        .await?;
-    }
-    let mut quarantined = 0;
-    for item in &results.failed {
-        insert_error(&mut tx, &item.error, None).await?;
-        quarantined += set_aside(&mut tx, &batch, &item.video_id, &item.error).await?;
+        mark_items_recovered(&mut tx, JobKind::Hash, std::slice::from_ref(&file.id)).await?;
     }
     for notice in &results.noticed {
-        insert_error(&mut tx, notice, None).await?;
+        insert_error(&mut tx, notice, Parent::OfVideo).await?;
     }
+    let quarantined = quarantine::write(&mut tx, &batch, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?,
              rows_quarantined = rows_quarantined + ?
@@ -375,39 +390,4 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     end_quiet(&mut tx).await?;
     tx.commit().await?;
     Ok(u64::from(written))
-}
-
-/// Quarantines an item, unless its video is gone; returns how many that were.
-async fn set_aside(
-    tx: &mut SqliteConnection,
-    batch: &Fenced,
-    video_id: &str,
-    error: &reelshift_store::ErrorRecord,
-) -> Outcome<i64> {
-    let added = sqlx::query(concat!(
-        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type, created_at)
-         SELECT ?, v.id, ?, ?, ?, ?, ",
-        now!(),
-        " FROM videos v WHERE v.id = ?
-         ON CONFLICT (kind, video_id) DO UPDATE SET run_id = excluded.run_id, batch_id = excluded.batch_id,
-             error_id = excluded.error_id, error_type = excluded.error_type, created_at = excluded.created_at"
-    ))
-    .bind(&batch.kind)
-    .bind(&batch.run_id)
-    .bind(&batch.id)
-    .bind(error.id.to_string())
-    .bind(crate::failures::cut(&error.error_type, crate::failures::ERROR_TYPE))
-    .bind(video_id)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1,
-             last_error_message = ?, last_error_timestamp = CURRENT_TIMESTAMP
-         WHERE video_id = ?",
-    )
-    .bind(crate::failures::cut_bytes(&error.error_message, crate::failures::TEXT))
-    .bind(video_id)
-    .execute(&mut *tx)
-    .await?;
-    Ok(i64::from(added.rows_affected() > 0))
 }

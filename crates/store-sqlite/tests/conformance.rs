@@ -94,6 +94,13 @@ impl Fixture for SqliteFixture {
         )
     }
 
+    fn refusing(&self, name: &str, event: &str, condition: &str) -> String {
+        format!(
+            "CREATE TRIGGER {name} BEFORE {event} WHEN {condition} \
+             BEGIN SELECT RAISE(ABORT, 'refused by them'); END"
+        )
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

@@ -3,8 +3,19 @@
 /// The result of every store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// Which of its rules a database holds against a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A trigger signals (SQLSTATE class 45, `RAISE`).
+    Trigger,
+    /// A key, a foreign key, NOT NULL or CHECK.
+    Constraint,
+    /// A value that its column cannot hold.
+    Value,
+}
+
 /// An error of the database, by what the caller can do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another transaction holds what this needs, or this one was chosen as the victim of
     /// a deadlock. Nothing was written; the same call may succeed in a moment.
@@ -20,9 +31,20 @@ pub enum StoreError {
         message: String,
     },
 
-    /// The database refuses this statement and will refuse it again.
+    /// The database refuses a row for what is in it, and will refuse it again. Other rows
+    /// of the same statement may be written without it.
+    #[error("{message}")]
+    RowRefused { rule: Rule, code: Option<String>, message: String },
+
+    /// The database refuses this statement; nobody has said yet whether a row is to blame,
+    /// and whether it will refuse it again.
     #[error("{message}")]
     Permanent { code: Option<String>, message: String },
+
+    /// Nothing that this process does can succeed here before a person has mended the
+    /// database or this account's rights. Exit code 4.
+    #[error("{message}")]
+    Unusable { code: Option<String>, message: String },
 
     /// The lease was lost: another worker has the batch, or the planner's right went to
     /// somebody else. Nothing was written. Drop the work.
@@ -46,13 +68,21 @@ impl StoreError {
         matches!(self, Self::Locked { .. } | Self::Transient { .. })
     }
 
+    /// Whether no call can succeed before a person has acted: a worker that meets this ends.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Self::Unusable { .. } | Self::Refused(_) | Self::Invalid(_))
+    }
+
     /// The server's code, where it gave one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Locked { code, .. }
             | Self::Transient { code, .. }
-            | Self::Permanent { code, .. } => code.as_deref(),
+            | Self::RowRefused { code, .. }
+            | Self::Permanent { code, .. }
+            | Self::Unusable { code, .. } => code.as_deref(),
             Self::LeaseLost | Self::Refused(_) | Self::Invalid(_) => None,
         }
     }

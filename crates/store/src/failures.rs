@@ -128,7 +128,10 @@ pub struct ErrorSelection {
 /// What failed and why.
 #[async_trait]
 pub trait Failures {
-    /// Writes error rows.
+    /// Writes error rows that stand for themselves, in one transaction. Rows written before
+    /// are left as they are, so that a write without an answer can be repeated. One that
+    /// names a video has as its parent the video's last error of the same stage that
+    /// nothing made good.
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()>;
 
     /// Errors grouped by stage and type, largest group first.

@@ -198,6 +198,14 @@ pub struct WorkerActivity {
     pub chunk_seconds: Option<f64>,
 }
 
+/// A moment, by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    At(DateTime<Utc>),
+}
+
 /// Which failed work to enqueue again. Every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RerunSelection {
@@ -205,6 +213,10 @@ pub struct RerunSelection {
     pub batch: Option<Uuid>,
     /// `processing_error_log.error_type` of the batch's last error or the item's error.
     pub error_type: Option<String>,
+    /// Runs of this kind, which is the error log's `processing_stage`.
+    pub stage: Option<JobKind>,
+    /// Work that failed since then.
+    pub since: Option<Since>,
     /// Only quarantined items; otherwise failed batches and quarantined items.
     pub quarantined_only: bool,
     /// Count only, change nothing.
@@ -286,7 +298,8 @@ pub trait Ledger {
     /// Ends an attempt that failed, in one transaction: writes `error` (its
     /// `parent_error_id` is the batch's last error), counts the attempt, and makes the
     /// batch `pending` again after `delay`, or `failed` when `retry` is false or its
-    /// attempts are used up. Returns the new state.
+    /// attempts are used up. The batch's last error is marked as not recovered. Returns the
+    /// new state.
     ///
     /// # Errors
     /// `LeaseLost`: the attempt was another's to end; nothing is written.
@@ -323,8 +336,9 @@ pub trait Ledger {
     /// run was resumed last do not count), with the reason. Returns them.
     async fn pause_failing(&self) -> Result<Vec<Run>>;
 
-    /// Enqueues failed batches again, as new batches with `parent_id`, and quarantined
-    /// items, as batches of up to the plan's size whose bounds are items; opens their runs
-    /// again. A failed batch that was rerun already is not selected.
+    /// Enqueues failed batches again, as new batches, and quarantined items, as batches of
+    /// up to the plan's size whose bounds are items of one batch; opens their runs again.
+    /// The new batches name the batch that they come from as `parent_id`, and keep its
+    /// trace. A failed batch that was rerun already is not selected.
     async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun>;
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub use archive::Archive;
 pub use controls::Controls;
 pub use duties::Duties;
-pub use error::{Result, StoreError};
+pub use error::{Result, Rule, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use flags::Flags;
 pub use ledger::Ledger;

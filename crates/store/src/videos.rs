@@ -93,7 +93,8 @@ pub trait Videos {
     /// ids of up to `limit` videos in `bounds` after `after` that match `filter` and need
     /// backfill, locked, those that others hold skipped; their UPDATE, every value derived
     /// from the row's own columns, `created_at` and `updated_at` as they are; their status
-    /// rows, inserted or brought into agreement; the batch's counts and checkpoint.
+    /// rows, inserted or brought into agreement; the batch's counts and checkpoint. Where the
+    /// bounds are items, their earlier failures are marked as recovered.
     ///
     /// # Errors
     /// `LeaseLost` when the token is no longer the batch's; nothing is written.
@@ -105,6 +106,27 @@ pub trait Videos {
         limit: u32,
         filter: &VideoFilter,
     ) -> Result<Chunk>;
+
+    /// The ids of the next up to `limit` videos that [`Self::backfill_chunk`] would take, in
+    /// key order; nothing is locked.
+    async fn rows_to_backfill(
+        &self,
+        bounds: &Bounds,
+        after: Option<&str>,
+        limit: u32,
+        filter: &VideoFilter,
+    ) -> Result<Vec<String>>;
+
+    /// Sets items of a batch aside, in one transaction: the fence's row; their error rows,
+    /// each with the item's last error that nothing made good as its parent; quarantine;
+    /// the error columns of their status rows, which are inserted where there is none (a
+    /// status row that cannot be written is left out, and said); the batch's count. The
+    /// rows of `videos` are not written. Returns how many are in quarantine now: a video
+    /// that is gone is logged only.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's; nothing is written.
+    async fn set_aside(&self, lease: Lease, items: &[FailedItem]) -> Result<u64>;
 
     /// Up to `limit` videos after the id `after`, in key order, that match `filter`, have
     /// a `file_path` that is not empty and no `file_hash`, and are not in quarantine for
@@ -122,9 +144,7 @@ pub trait Videos {
 
     /// Writes the outcome of some files in one transaction: the fence's row; `file_hash`
     /// and `updated_at` of each hashed video whose `file_path` is still the one that was
-    /// read; error rows, quarantine, and the error columns of the failed items' status
-    /// rows (`error_count` counted up, `last_error_message`, `last_error_timestamp`); the
-    /// batch's counts. A video deleted meanwhile is logged with NULL `video_id`. Hashing a
+    /// read; what failed set aside, as by [`Self::set_aside`]; the batch's counts. A video deleted meanwhile is logged with NULL `video_id`. Hashing a
     /// file again after a failure marks the failure's error row as recovered. Returns how
     /// many hashes were written.
     ///

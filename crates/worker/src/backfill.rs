@@ -1,26 +1,25 @@
 //! Backfill: a key range in chunks, each committed with its checkpoint.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use reelshift_plan::{Backoff, ChunkSizer};
-use reelshift_queue::{AttemptEnd, Pass, Session};
+use reelshift_plan::ChunkSizer;
+use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
 
-use crate::classify::{self, Remedy};
+use crate::bisect::Bisect;
 use crate::controls::{Controls, Verdict};
-use crate::record::Recorder;
+use crate::ending::{Endings, blames_an_item};
 use crate::throttle::brake::Brake;
 
 /// A chunk that met the application's locks is tried this often before its attempt fails.
 const CHUNK_TRIES: u32 = 5;
 
 pub(crate) struct Backfill {
-    session: Arc<Session>,
-    recorder: Arc<Recorder>,
+    endings: Endings,
     brake: Brake,
     controls: Controls,
     stop: CancellationToken,
@@ -29,24 +28,20 @@ pub(crate) struct Backfill {
 }
 
 impl Backfill {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        recorder: Arc<Recorder>,
-        controls: Controls,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(endings: Endings, controls: Controls, stop: CancellationToken) -> Self {
         let brake = Brake::new(controls.clone());
-        Self { session, recorder, brake, controls, stop, sizer: Mutex::default() }
+        Self { endings, brake, controls, stop, sizer: Mutex::default() }
     }
 
     /// Executes one attempt, going on after the batch's checkpoint.
     pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
-        let _doing =
-            self.session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
+        let session = &self.endings.session;
+        let _doing = session.activity().begin(batch.lease.seq, format!("backfill {}", batch.id));
         let mut after = batch.checkpoint.clone().or_else(|| match &batch.bounds {
             Bounds::Range { after, .. } => after.clone(),
             Bounds::Items(_) => None,
         });
+        let mut bisect = Bisect::new(&self.endings, &self.stop, batch);
         let mut tries = 0;
         loop {
             self.brake.rest(&self.stop).await;
@@ -60,8 +55,7 @@ impl Backfill {
                 sizer.rows()
             });
             let started = Instant::now();
-            let chunk = self
-                .session
+            let chunk = session
                 .store()
                 .backfill_chunk(batch.lease, &batch.bounds, after.as_deref(), limit, &batch.filter)
                 .await;
@@ -71,14 +65,13 @@ impl Backfill {
                     let took = started.elapsed();
                     self.with_sizer(|sizer| sizer.observe(chunk.rows, took));
                     self.brake.took(took);
-                    self.session.activity().add_chunk(took);
-                    self.session.activity().add_rows(chunk.rows.into());
+                    session.activity().add_chunk(took);
+                    session.activity().add_rows(chunk.rows.into());
                     match chunk.next {
                         Some(next) => after = Some(next),
                         None => return Ok(()),
                     }
                 }
-                Err(StoreError::LeaseLost) => return Err(AttemptEnd::LeaseLost),
                 Err(error @ StoreError::Locked { .. }) if tries < CHUNK_TRIES => {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
@@ -87,18 +80,15 @@ impl Backfill {
                         Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
                     tokio::time::sleep(pause * tries).await;
                 }
-                Err(error) => return Err(self.failed(batch, &error)),
+                Err(error) if blames_an_item(batch, &error) => {
+                    match bisect.next(after.as_deref(), limit).await? {
+                        Some(next) => after = Some(next),
+                        // No row is left to blame: it was something else.
+                        None => return Err(self.endings.database(batch, &error)),
+                    }
+                }
+                Err(error) => return Err(self.endings.database(batch, &error)),
             }
-        }
-    }
-
-    fn failed(&self, batch: &Claimed, error: &StoreError) -> AttemptEnd {
-        let meaning = classify::store(error);
-        let code = error.code().map(str::to_owned);
-        AttemptEnd::Failed {
-            retry: meaning.remedy == Remedy::Retry || batch.attempts == 0,
-            delay: Backoff::default().delay(batch.attempts + 1, &mut rand::rng()),
-            error: Box::new(self.recorder.failure(batch, None, meaning, error, code)),
         }
     }
 

@@ -1,18 +1,26 @@
-//! What an error means: whether another attempt can help, what it is called in
-//! `processing_error_log`, and how bad it is for whom. One table a source.
+//! What an error means: what is done about it, what it is called in
+//! `processing_error_log`, and how bad it is for whom. One table a source: [`store`],
+//! [`media`], and the constants for what handlers meet. `docs/failures.md` shows them.
 
 use reelshift_media::{Class, MediaError};
-use reelshift_store::{Severity, StoreError, UserImpact};
+use reelshift_store::{Rule, Severity, StoreError, UserImpact};
 
 /// What is done about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Try again later, as often as the batch may.
+    /// Transient: again later, as often as the batch may.
     Retry,
-    /// Try once more: it is not known whether that helps.
+    /// Unknown: once more; then the item is found and set aside, as by [`Self::Bisect`],
+    /// or the batch fails where there is no one item to blame.
     RetryOnce,
-    /// Another attempt at this file cannot help: set it aside, do the rest.
+    /// Permanent for one item of several: the batch is halved until it is found.
+    Bisect,
+    /// Permanent for this item: it is set aside, and the rest is done.
     Quarantine,
+    /// Permanent for the batch: it fails, until somebody has mended the cause and reruns it.
+    FailBatch,
+    /// Fatal for the worker: it ends, and its batches go back.
+    EndWorker,
     /// Nothing: it is written down, and the work went on.
     Accept,
 }
@@ -24,7 +32,10 @@ impl Remedy {
         match self {
             Self::Retry => "retry_with_backoff",
             Self::RetryOnce => "retry_once",
+            Self::Bisect => "bisect",
             Self::Quarantine => "quarantine",
+            Self::FailBatch => "rerun_when_mended",
+            Self::EndWorker => "end_worker",
             Self::Accept => "accept",
         }
     }
@@ -40,7 +51,7 @@ pub struct Meaning {
     pub user_impact: UserImpact,
 }
 
-const fn meaning(
+const fn row(
     error_type: &'static str,
     remedy: Remedy,
     severity: Severity,
@@ -49,60 +60,179 @@ const fn meaning(
     Meaning { error_type, remedy, severity, user_impact }
 }
 
-/// Errors of the database. The application's users see nothing of these: the rows stay as
-/// they are until a later attempt.
+use Remedy::{Accept, Bisect, EndWorker, FailBatch, Quarantine, Retry, RetryOnce};
+use Severity::{Critical, High, Low, Medium};
+
+const DEADLOCK: Meaning = row("database_deadlock", Retry, Low, UserImpact::None);
+const LOCK_TIMEOUT: Meaning = row("database_lock_timeout", Retry, Low, UserImpact::None);
+const UNAVAILABLE: Meaning = row("database_unavailable", Retry, Medium, UserImpact::None);
+const TRIGGER: Meaning = row("database_trigger_refused", Bisect, High, UserImpact::Low);
+const CONSTRAINT: Meaning = row("database_constraint", Bisect, High, UserImpact::Low);
+const VALUE: Meaning = row("database_value_refused", Bisect, High, UserImpact::Low);
+const REJECTED: Meaning = row("database_rejected", RetryOnce, High, UserImpact::Low);
+const UNUSABLE: Meaning = row("database_unusable", EndWorker, Critical, UserImpact::Low);
+const NOT_READY: Meaning = row("database_not_ready", EndWorker, High, UserImpact::None);
+/// Nothing is written for it: whoever has the lease now does the work.
+const LEASE_LOST: Meaning = row("lease_lost", Retry, Low, UserImpact::None);
+
+/// Errors of the database. The application's users see nothing of the transient ones: the
+/// rows stay as they are until a later attempt. Which code of which server is which error
+/// is said in the adapters' `codes`.
 #[must_use]
 pub fn store(error: &StoreError) -> Meaning {
-    use Remedy::{Retry, RetryOnce};
-    let code = error.code().unwrap_or_default();
-    let is = |number: &str| code.ends_with(number);
     match error {
-        StoreError::Locked { .. } if is("1213") => {
-            meaning("database_deadlock", Retry, Severity::Low, UserImpact::None)
-        }
-        StoreError::Locked { .. } => {
-            meaning("database_lock_timeout", Retry, Severity::Low, UserImpact::None)
-        }
-        StoreError::Transient { .. } => {
-            meaning("database_unavailable", Retry, Severity::Medium, UserImpact::None)
-        }
-        StoreError::Permanent { .. } if code.starts_with("45000") => {
-            meaning("database_trigger_refused", RetryOnce, Severity::High, UserImpact::Low)
-        }
-        StoreError::Permanent { .. } if code.starts_with("23") => {
-            meaning("database_constraint", RetryOnce, Severity::High, UserImpact::Low)
-        }
-        StoreError::Permanent { .. } | StoreError::Refused(_) | StoreError::Invalid(_) => {
-            meaning("database_rejected", RetryOnce, Severity::High, UserImpact::Low)
-        }
-        StoreError::LeaseLost => meaning("lease_lost", Retry, Severity::Low, UserImpact::None),
+        StoreError::Locked { code, .. } if code.as_deref().is_some_and(is_deadlock) => DEADLOCK,
+        StoreError::Locked { .. } => LOCK_TIMEOUT,
+        StoreError::Transient { .. } => UNAVAILABLE,
+        StoreError::RowRefused { rule: Rule::Trigger, .. } => TRIGGER,
+        StoreError::RowRefused { rule: Rule::Constraint, .. } => CONSTRAINT,
+        StoreError::RowRefused { rule: Rule::Value, .. } => VALUE,
+        StoreError::Permanent { .. } => REJECTED,
+        StoreError::Unusable { .. } => UNUSABLE,
+        StoreError::Refused(_) | StoreError::Invalid(_) => NOT_READY,
+        StoreError::LeaseLost => LEASE_LOST,
     }
 }
 
+fn is_deadlock(code: &str) -> bool {
+    code.starts_with("40001")
+}
+
+const MISSING: Meaning = row("file_missing", Quarantine, High, UserImpact::High);
+const UNREADABLE: Meaning = row("file_unreadable", Quarantine, High, UserImpact::Medium);
+const OUTSIDE_ROOT: Meaning = row("file_outside_root", Quarantine, Critical, UserImpact::Low);
+const NOT_REGULAR: Meaning = row("file_not_regular", Quarantine, High, UserImpact::Medium);
+const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
+const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
+const STORAGE_AWAY: Meaning = row("storage_unavailable", Retry, Medium, UserImpact::None);
+const BAD_ROOT: Meaning = row("media_root_unusable", EndWorker, Critical, UserImpact::None);
+const INTERRUPTED: Meaning = row("interrupted", Retry, Low, UserImpact::None);
+
 /// Errors of a file. A file that is missing or damaged is one that a user cannot watch.
+/// Which errno is which error is said in `reelshift-media`.
 #[must_use]
 pub fn media(error: &MediaError) -> Meaning {
-    let (severity, user_impact) = match error.error_type() {
-        "file_missing" => (Severity::High, UserImpact::High),
-        "file_outside_root" => (Severity::Critical, UserImpact::Low),
-        "file_changed" => (Severity::Low, UserImpact::None),
-        _ => (Severity::High, UserImpact::Medium),
-    };
-    let remedy = match error.class() {
-        Class::Transient => Remedy::Retry,
-        Class::PermanentForItem => Remedy::Quarantine,
-    };
-    meaning(error.error_type(), remedy, severity, user_impact)
+    match error {
+        MediaError::Missing { .. } => MISSING,
+        MediaError::NotReadable { .. } => UNREADABLE,
+        MediaError::OutsideRoot { .. } => OUTSIDE_ROOT,
+        MediaError::NotRegular { .. } => NOT_REGULAR,
+        MediaError::Changed { .. } => CHANGED,
+        MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
+        MediaError::Io { .. } => IO_ERROR,
+        MediaError::BadRoot { .. } => BAD_ROOT,
+        MediaError::Interrupted { .. } => INTERRUPTED,
+    }
 }
 
 /// A handler that panicked: a fault of ours, or data that nobody thought of.
-pub const PANIC: Meaning =
-    meaning("handler_panicked", Remedy::RetryOnce, Severity::Critical, UserImpact::Low);
+pub const PANIC: Meaning = row("handler_panicked", RetryOnce, Critical, UserImpact::Low);
 
 /// A row that says another size than its file has; the file is hashed all the same.
-pub const SIZE_MISMATCH: Meaning =
-    meaning("file_size_mismatch", Remedy::Accept, Severity::Low, UserImpact::None);
+pub const SIZE_MISMATCH: Meaning = row("file_size_mismatch", Accept, Low, UserImpact::None);
 
 /// The row's `file_path` changed each time it was read.
-pub const PATH_UNSETTLED: Meaning =
-    meaning("file_path_unsettled", Remedy::Retry, Severity::Low, UserImpact::None);
+pub const PATH_UNSETTLED: Meaning = row("file_path_unsettled", Retry, Low, UserImpact::None);
+
+/// A batch whose bounds its kind of job cannot have.
+pub const BOUNDS_UNFIT: Meaning = row("batch_bounds_unfit", FailBatch, Critical, UserImpact::Low);
+
+/// More rows of a batch were refused than written: the cause is not with the rows.
+pub const MOSTLY_REFUSED: Meaning = row("batch_mostly_refused", FailBatch, High, UserImpact::Low);
+
+/// All there is, by source.
+pub const ALL: [(&str, &[Meaning]); 3] = [
+    (
+        "Database",
+        &[
+            DEADLOCK,
+            LOCK_TIMEOUT,
+            UNAVAILABLE,
+            TRIGGER,
+            CONSTRAINT,
+            VALUE,
+            REJECTED,
+            UNUSABLE,
+            NOT_READY,
+        ],
+    ),
+    (
+        "Files",
+        &[
+            MISSING,
+            UNREADABLE,
+            OUTSIDE_ROOT,
+            NOT_REGULAR,
+            CHANGED,
+            IO_ERROR,
+            STORAGE_AWAY,
+            BAD_ROOT,
+        ],
+    ),
+    ("Handlers", &[PANIC, SIZE_MISMATCH, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/failures.md` has every meaning, in its source's table and in this order.
+    #[test]
+    fn the_document_shows_every_meaning() {
+        let document = include_str!("../../../docs/failures.md");
+        for (source, meanings) in ALL {
+            let section = document
+                .split(&format!("### {source}\n"))
+                .nth(1)
+                .and_then(|rest| rest.split("\n#").next())
+                .unwrap_or_else(|| panic!("docs/failures.md has no section {source}"));
+            let shown: Vec<String> = section
+                .lines()
+                .filter(|line| line.starts_with("| `"))
+                .map(|line| {
+                    line.split('|').skip(1).take(4).map(str::trim).collect::<Vec<_>>().join(" ")
+                })
+                .collect();
+            let expected: Vec<String> = meanings
+                .iter()
+                .map(|meaning| {
+                    format!(
+                        "`{}` {} {} {}",
+                        meaning.error_type,
+                        meaning.remedy.as_str(),
+                        meaning.severity.as_str(),
+                        meaning.user_impact.as_str()
+                    )
+                })
+                .collect();
+            assert_eq!(shown, expected, "docs/failures.md, {source}");
+        }
+    }
+
+    #[test]
+    fn what_a_store_says_is_what_is_done() {
+        let code = |code: &str| Some(code.to_owned());
+        let message = String::new;
+        let cases = [
+            (StoreError::Locked { code: code("40001/1213"), message: message() }, DEADLOCK),
+            (StoreError::Locked { code: code("HY000/1205"), message: message() }, LOCK_TIMEOUT),
+            (StoreError::Transient { code: None, message: message() }, UNAVAILABLE),
+            (
+                StoreError::RowRefused { rule: Rule::Trigger, code: None, message: message() },
+                TRIGGER,
+            ),
+            (StoreError::RowRefused { rule: Rule::Value, code: None, message: message() }, VALUE),
+            (StoreError::Permanent { code: None, message: message() }, REJECTED),
+            (StoreError::Unusable { code: None, message: message() }, UNUSABLE),
+            (StoreError::Refused(message()), NOT_READY),
+        ];
+        for (error, meaning) in cases {
+            assert_eq!(store(&error), meaning, "{error:?}");
+            assert_eq!(
+                meaning.remedy == EndWorker,
+                error.is_fatal(),
+                "what ends a worker is what the store calls fatal: {error:?}"
+            );
+        }
+    }
+}

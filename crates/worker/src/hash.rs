@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{FileHash, MediaError, MediaRoot};
-use reelshift_plan::Backoff;
-use reelshift_queue::{AttemptEnd, Pass, Session};
+use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::classify::{self, Remedy};
+use crate::bisect::{Halves, failed_item};
+use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
-use crate::record::Recorder;
+use crate::ending::{Endings, blames_an_item};
 
 /// Results are written when this many are in, or after [`MOST_WAIT`].
 const MOST_RESULTS: usize = 32;
@@ -32,8 +32,7 @@ const FILE_DRAIN: Duration = Duration::from_secs(20);
 const MOST_PASSES: u32 = 3;
 
 pub(crate) struct Hash {
-    session: Arc<Session>,
-    recorder: Arc<Recorder>,
+    endings: Endings,
     media: Arc<MediaRoot>,
     controls: Controls,
     gates: Arc<Gates>,
@@ -48,39 +47,43 @@ struct Outcome {
 
 impl Hash {
     pub(crate) fn new(
-        session: Arc<Session>,
-        recorder: Arc<Recorder>,
+        endings: Endings,
         media: Arc<MediaRoot>,
         controls: Controls,
         gates: Arc<Gates>,
         stop: CancellationToken,
     ) -> Self {
-        Self { session, recorder, media, controls, gates, stop }
+        Self { endings, media, controls, gates, stop }
     }
 
     /// Executes one attempt.
     pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
-        let _doing = self.session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
+        let session = &self.endings.session;
+        let _doing = session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
         let Bounds::Items(items) = &batch.bounds else {
             let message = "a hash batch must list its videos".to_owned();
-            let error = self.recorder.message(batch, None, classify::PANIC, message);
-            return Err(failed(batch, false, error));
+            return Err(self.ends(batch, classify::BOUNDS_UNFIT, message));
         };
         for _ in 0..MOST_PASSES {
             let files = self
+                .endings
                 .session
                 .store()
                 .files_to_hash(items)
                 .await
-                .map_err(|error| self.database_failed(batch, &error))?;
+                .map_err(|error| self.endings.database(batch, &error))?;
             if files.is_empty() {
                 return Ok(());
             }
             self.pass(batch, pass, files).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
-        let error = self.recorder.message(batch, None, classify::PATH_UNSETTLED, message);
-        Err(failed(batch, true, error))
+        Err(self.ends(batch, classify::PATH_UNSETTLED, message))
+    }
+
+    fn ends(&self, batch: &Claimed, meaning: Meaning, message: String) -> AttemptEnd {
+        let record = self.endings.recorder.message(batch, None, meaning, message);
+        self.endings.failed(batch, meaning.remedy, record)
     }
 
     /// Reads `files` and writes what came of each. Files whose failure may pass make the
@@ -142,7 +145,7 @@ impl Hash {
         self.write(batch, &mut results).await?;
         match to_retry {
             _ if drained => Err(AttemptEnd::Drained),
-            Some(error) => Err(failed(batch, true, error)),
+            Some(error) => Err(self.endings.failed(batch, Remedy::Retry, error)),
             None => Ok(()),
         }
     }
@@ -151,7 +154,7 @@ impl Hash {
     async fn read(&self, file: FileToHash, interrupt: Arc<Interrupt>) -> Option<Outcome> {
         let slot = self.gates.files.enter().await?;
         let media = Arc::clone(&self.media);
-        let session = Arc::clone(&self.session);
+        let session = Arc::clone(&self.endings.session);
         let rate = Arc::clone(&self.gates.bytes);
         let path = file.file_path.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -194,8 +197,13 @@ impl Hash {
         };
         let meaning = classify::media(&error);
         let code = error.code();
-        let record = self.recorder.failure(batch, Some(&file.id), meaning, &error, code);
-        if meaning.remedy == Remedy::Quarantine || last_attempt {
+        let record = self.endings.recorder.failure(batch, Some(&file.id), meaning, &error, code);
+        let set_aside = match meaning.remedy {
+            Remedy::Quarantine => true,
+            Remedy::RetryOnce => batch.attempts > 0,
+            _ => false,
+        };
+        if set_aside || last_attempt {
             results.failed.push(FailedItem { video_id: file.id, error: record });
             Ok(())
         } else {
@@ -212,7 +220,7 @@ impl Hash {
         }
         let message =
             format!("{}: the row says {said} bytes, the file has {bytes}", file.file_path);
-        Some(self.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
+        Some(self.endings.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
     }
 
     async fn write(&self, batch: &Claimed, results: &mut FileResults) -> Result<(), AttemptEnd> {
@@ -220,23 +228,38 @@ impl Hash {
             return Ok(());
         }
         let results = std::mem::take(results);
-        match self.session.store().record_files(batch.lease, &results).await {
-            Ok(written) => {
-                self.session.activity().add_rows(written);
-                Ok(())
-            }
-            Err(error) => Err(self.database_failed(batch, &error)),
+        match self.record(batch, &results).await {
+            Err(error) if blames_an_item(batch, &error) => self.write_apart(batch, results).await,
+            written => written.map_err(|error| self.endings.database(batch, &error)),
         }
     }
 
-    fn database_failed(&self, batch: &Claimed, error: &StoreError) -> AttemptEnd {
-        if matches!(error, StoreError::LeaseLost) {
-            return AttemptEnd::LeaseLost;
+    async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
+        let written = self.endings.session.store().record_files(batch.lease, results).await?;
+        self.endings.session.activity().add_rows(written);
+        Ok(())
+    }
+
+    /// The same where the row of some video refuses its hash: that video is set aside.
+    async fn write_apart(&self, batch: &Claimed, results: FileResults) -> Result<(), AttemptEnd> {
+        let FileResults { hashed, failed, noticed } = results;
+        let ended = |error| self.endings.database(batch, &error);
+        let mut halves = Halves::of(&hashed);
+        while let Some(files) = halves.next() {
+            let some = FileResults { hashed: files.to_vec(), ..FileResults::default() };
+            let error = match self.record(batch, &some).await {
+                Ok(()) => continue,
+                Err(error) if blames_an_item(batch, &error) => error,
+                Err(error) => return Err(ended(error)),
+            };
+            if let Some(file) = halves.split(files) {
+                let item = failed_item(&self.endings, batch, &file.id, &error);
+                let store = self.endings.session.store();
+                store.set_aside(batch.lease, &[item]).await.map_err(ended)?;
+            }
         }
-        let meaning = classify::store(error);
-        let code = error.code().map(str::to_owned);
-        let record = self.recorder.failure(batch, None, meaning, error, code);
-        failed(batch, meaning.remedy == Remedy::Retry || batch.attempts == 0, record)
+        let rest = FileResults { hashed: Vec::new(), failed, noticed };
+        self.record(batch, &rest).await.map_err(ended)
     }
 }
 
@@ -248,9 +271,4 @@ enum Unfinished {
 
 fn results_len(results: &FileResults) -> usize {
     results.hashed.len() + results.failed.len() + results.noticed.len()
-}
-
-fn failed(batch: &Claimed, retry: bool, error: ErrorRecord) -> AttemptEnd {
-    let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
-    AttemptEnd::Failed { retry, delay, error: Box::new(error) }
 }

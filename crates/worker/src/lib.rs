@@ -2,17 +2,21 @@
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
 //! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
-//! - [`classify`]: what an error means, in one table a source.
+//! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
+//!   makes of it; [`bisect`]: finding the one row that refuses.
 //! - [`controls`]: what operators say to the fleet, and how much is done at once.
 //! - [`record`]: the row of `processing_error_log` for a failure.
 //! - [`throttle`]: what the database's strain leaves to the fleet.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
 mod backfill;
+mod bisect;
 pub mod classify;
 mod controls;
+mod ending;
 mod hash;
 mod record;
+mod redact;
 mod throttle;
 mod upkeep;
 
@@ -32,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::controls::{Controls, Gates};
+use crate::ending::Endings;
 use crate::record::Recorder;
 use crate::throttle::Sampler;
 
@@ -72,16 +77,25 @@ pub enum WorkerError {
     Fleet(String),
 }
 
+/// What a worker leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Failures that did not get into the error log, since the database was away for too
+    /// long.
+    pub unrecorded: u64,
+}
+
 /// Works until `stop` is cancelled or, with `until_idle`, until no work is open.
 ///
 /// # Errors
-/// When the media root cannot be opened or the database refuses the worker at its start.
-/// Later trouble with the database is waited out.
+/// When the media root cannot be opened, or when the database refuses the worker, at its
+/// start or later, in a way that a person has to mend. Other trouble with the database is
+/// waited out.
 pub async fn run(
     store: SharedStore,
     options: WorkerOptions,
     stop: CancellationToken,
-) -> Result<(), WorkerError> {
+) -> Result<Left, WorkerError> {
     let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
     let worker = NewWorker {
         id: Uuid::now_v7(),
@@ -100,11 +114,19 @@ pub async fn run(
     let lanes = lanes(&work, media.as_ref(), &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
 
+    let (outbox, fatal) = (Arc::clone(session.outbox()), Arc::clone(session.fatal()));
+    tokio::spawn({
+        let (fatal, stop) = (Arc::clone(&fatal), stop.clone());
+        async move {
+            fatal.happened().await;
+            stop.cancel();
+        }
+    });
     let upkeep = tokio::spawn(upkeep::run(
         Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
         Arc::clone(&store),
         controls.clone(),
-        upkeep::Duties { until_idle: options.until_idle, hashes },
+        upkeep::Duties { until_idle: options.until_idle, hashes, fatal: Arc::clone(&fatal) },
         stop.clone(),
     ));
     let sampler = Sampler {
@@ -153,13 +175,21 @@ pub async fn run(
             Err(session) => store.deregister_worker(session.worker()).await,
         }
     };
-    match tokio::time::timeout(LEAVE, leaving).await {
+    let left = tokio::time::timeout(LEAVE, leaving).await;
+    let unrecorded = outbox.unwritten();
+    if unrecorded > 0 {
+        tracing::error!(unrecorded, "failures are not in the error log: the database was away");
+    }
+    if let Some(error) = fatal.error() {
+        return Err(WorkerError::Store(error.clone()));
+    }
+    match left {
         Ok(left) => left?,
         Err(_) => tracing::warn!(
             "the database does not answer: this worker's leases go to others when they time out"
         ),
     }
-    worked
+    worked.map(|()| Left { unrecorded })
 }
 
 /// What every handler is given.
@@ -173,12 +203,9 @@ struct Work<'a> {
 /// The registration list: every job kind and its handler.
 fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationToken) -> Vec<Lane> {
     let Work { session, recorder, controls, gates } = *work;
-    let backfill = Arc::new(backfill::Backfill::new(
-        Arc::clone(session),
-        Arc::clone(recorder),
-        controls.clone(),
-        stop.clone(),
-    ));
+    let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
+    let backfill =
+        Arc::new(backfill::Backfill::new(endings.clone(), controls.clone(), stop.clone()));
     let handler: Handler = Arc::new(move |batch, pass| {
         let backfill = Arc::clone(&backfill);
         async move { backfill.attempt(&batch, &pass).await }.boxed()
@@ -187,8 +214,7 @@ fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationTok
         vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
     if let Some(media) = media {
         let hash = Arc::new(hash::Hash::new(
-            Arc::clone(session),
-            Arc::clone(recorder),
+            endings,
             Arc::clone(media),
             controls.clone(),
             Arc::clone(gates),

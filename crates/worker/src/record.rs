@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::classify::{self, Meaning};
+use crate::redact::redact;
 
 /// Writes failures down with what is known of this worker.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Recorder {
         code: Option<String>,
     ) -> ErrorRecord {
         let record = self.message(batch, video_id, meaning, error.to_string());
-        ErrorRecord { error_code: code, stack_trace: Some(chain(error)), ..record }
+        ErrorRecord { error_code: code, stack_trace: Some(redact(&chain(error))), ..record }
     }
 
     /// The same where there is only a sentence, not an error.
@@ -42,6 +43,7 @@ impl Recorder {
         meaning: Meaning,
         message: String,
     ) -> ErrorRecord {
+        let message = redact(&message);
         ErrorRecord {
             id: Uuid::now_v7(),
             video_id: video_id.map(str::to_owned),

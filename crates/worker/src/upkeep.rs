@@ -3,11 +3,13 @@
 //! fail are paused; and an `until_idle` worker notices that nothing is left.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Planned, Producer};
+use reelshift_queue::Fatal;
 use reelshift_store::{Result, SharedStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -20,12 +22,14 @@ const PERIOD: Duration = Duration::from_millis(500);
 const REMIND: Duration = Duration::from_secs(30);
 
 /// What this worker looks after.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Duties {
     /// Cancel the work once nothing is open.
     pub until_idle: bool,
     /// Whether this worker takes hash batches.
     pub hashes: bool,
+    /// Where an error that ends the worker is told.
+    pub fatal: Arc<Fatal>,
 }
 
 /// Looks after the fleet until `stop` is cancelled, which it does itself when idle.
@@ -52,6 +56,7 @@ pub(crate) async fn run(
                     reminded = Some(Instant::now());
                 }
             }
+            Err(error) if duties.fatal.ends(&error) => return,
             Err(error) => tracing::warn!(%error, "could not look after the runs, trying again"),
         }
         let pause = PERIOD.mul_f64(rand::rng().random_range(0.5..1.5));

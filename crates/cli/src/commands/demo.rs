@@ -81,7 +81,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     application.stage("expand").await?;
     title("2  Phase 1, expand: new columns and tables beside the old ones");
-    let store = database::open(&url, 4).await?;
+    let store = database::open(&url, 4, context.allow_plaintext).await?;
     let mut steps = 0_u64;
     schema::apply(
         &*store,
@@ -107,7 +107,8 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     ));
     let mut workers = Vec::new();
     for number in 1..=args.workers {
-        workers.push(start_worker(&url, &media, &dir.join(format!("worker-{number}.log")))?);
+        let log = dir.join(format!("worker-{number}.log"));
+        workers.push(start_worker(context, &url, &media, &log)?);
     }
     watch(context, &store, &mut workers).await?;
 
@@ -189,7 +190,7 @@ fn fresh_directory(dir: &Path) -> Result<PathBuf> {
 
 /// The same binary as a worker of its own. The URL goes by environment: it may hold a
 /// password, and arguments are seen by everybody.
-fn start_worker(url: &str, media: &Path, log: &Path) -> Result<Child> {
+fn start_worker(context: &Context, url: &str, media: &Path, log: &Path) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let log =
         std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -197,6 +198,7 @@ fn start_worker(url: &str, media: &Path, log: &Path) -> Result<Child> {
         .args(["work", "--until-idle"])
         .env("DATABASE_URL", url)
         .env("REELSHIFT_MEDIA_ROOT", media)
+        .env("REELSHIFT_ALLOW_PLAINTEXT", context.allow_plaintext.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

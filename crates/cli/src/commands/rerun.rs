@@ -1,13 +1,21 @@
 //! `rerun`: failed batches and quarantined items again.
 
 use anyhow::Result;
+use comfy_table::Cell;
 use owo_colors::OwoColorize;
-use reelshift_store::ledger::RerunSelection;
+use reelshift_plan::JobKind;
+use reelshift_store::SharedStore;
+use reelshift_store::ledger::{Rerun, RerunSelection};
+use serde::Serialize;
+use uuid::Uuid;
 
 use crate::args::RerunArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::look::plural;
+use crate::look::{self, plural};
+
+/// The newest runs that a dry run shows one by one; the sum is over all.
+const RUNS: u32 = 100;
 
 pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
     let store = context.expanded_store(4).await?;
@@ -15,12 +23,25 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         run: args.run,
         batch: args.batch,
         error_type: args.error_type.clone(),
+        stage: args.stage,
+        since: args.since,
         quarantined_only: args.quarantined,
         dry_run: args.dry_run,
     };
     let rerun = store.rerun(&selection).await?;
+    let runs = if args.dry_run { by_run(&store, &selection).await? } else { Vec::new() };
     if context.json {
-        context.print_json(&rerun)?;
+        let document = if args.dry_run {
+            serde_json::json!({
+                "batches": rerun.batches,
+                "items": rerun.items,
+                "item_batches": rerun.item_batches,
+                "runs": runs,
+            })
+        } else {
+            serde_json::json!(rerun)
+        };
+        context.print_json(&document)?;
         return Ok(Outcome::Done);
     }
     if rerun.batches == 0 && rerun.items == 0 {
@@ -34,9 +55,52 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         plural(rerun.item_batches, "batch", "batches"),
     );
     if args.dry_run {
+        crate::look::say!("{}", table(&runs));
         crate::look::say!("would enqueue again: {what}. Nothing was changed");
     } else {
         crate::look::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
     }
     Ok(Outcome::Done)
+}
+
+/// What a rerun would enqueue of one run.
+#[derive(Debug, Serialize)]
+struct OfRun {
+    run: Uuid,
+    kind: JobKind,
+    #[serde(flatten)]
+    rerun: Rerun,
+}
+
+/// The dry run once more for each run, to show them apart.
+async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<OfRun>> {
+    let mut runs = Vec::new();
+    for report in store.snapshot(RUNS).await?.runs {
+        let (run, kind) = (report.run.id, report.run.kind);
+        let other = selection.run.is_some_and(|id| id != run);
+        if other || (report.quarantined == 0 && report.failed_open == 0) {
+            continue;
+        }
+        let of_run = RerunSelection { run: Some(run), ..selection.clone() };
+        let rerun = store.rerun(&of_run).await?;
+        if rerun != Rerun::default() {
+            runs.push(OfRun { run, kind, rerun });
+        }
+    }
+    Ok(runs)
+}
+
+fn table(runs: &[OfRun]) -> comfy_table::Table {
+    let mut table =
+        look::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
+    for of_run in runs {
+        table.add_row([
+            Cell::new(of_run.run),
+            Cell::new(of_run.kind),
+            look::number(of_run.rerun.batches),
+            look::number(of_run.rerun.items),
+            look::number(of_run.rerun.item_batches),
+        ]);
+    }
+    table
 }

@@ -13,7 +13,8 @@ use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
 use crate::database;
-use crate::exit::Outcome;
+use crate::exit::{Failed, Outcome};
+use crate::look::plural;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let concurrency = args
@@ -40,8 +41,16 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
+    let left = reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
     tracing::info!("this worker has left the fleet");
+    if left.unrecorded > 0 {
+        return Err(Failed(format!(
+            "{} did not get into the error log, since the database was away: their batches go on \
+             elsewhere",
+            plural(left.unrecorded, "failure", "failures")
+        ))
+        .into());
+    }
     if !args.until_idle {
         return Ok(Outcome::Done);
     }
@@ -55,5 +64,5 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
 /// The replicas of options and environment, else those of the file.
 fn replicas(context: &Context, args: &WorkArgs) -> Result<Vec<Box<dyn Replica>>> {
     let given = if args.replicas.is_empty() { &context.replicas } else { &args.replicas };
-    given.iter().map(|url| database::replica(url)).collect()
+    given.iter().map(|url| database::replica(url, context.allow_plaintext)).collect()
 }

@@ -57,6 +57,8 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
     };
     let recorded = store.record_files(lease, &results).await;
     assert!(matches!(recorded, Err(StoreError::LeaseLost)), "{recorded:?}");
+    let aside = store.set_aside(lease, &results.failed).await;
+    assert!(matches!(aside, Err(StoreError::LeaseLost)), "{aside:?}");
     assert_eq!(database(db).await, before);
 }
 

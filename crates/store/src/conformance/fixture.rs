@@ -40,6 +40,10 @@ pub trait Fixture: Send + Sync {
     /// A query for name, `1` or `0` (unique) and columns (`a,b`) of `table`'s indexes.
     fn indexes_sql(&self, table: &str) -> String;
 
+    /// `CREATE TRIGGER name` that fails an event (`UPDATE ON videos`) of the rows for which
+    /// `condition` holds, saying that it is `refused by them`.
+    fn refusing(&self, name: &str, event: &str, condition: &str) -> String;
+
     /// `text` as a literal.
     fn quoted(&self, text: &str) -> String {
         format!("'{}'", text.replace('\'', "''"))

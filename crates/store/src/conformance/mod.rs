@@ -23,6 +23,7 @@ pub mod index;
 pub mod monitor;
 pub mod planning;
 pub mod preflight;
+pub mod quarantine;
 pub mod reports;
 pub mod rerun;
 pub mod rollback;
@@ -158,6 +159,7 @@ macro_rules! conformance_tests {
                 a_rerun_that_fails_can_be_rerun
                 the_chain_of_errors_goes_on_through_reruns
                 a_rerun_keeps_to_its_selection
+                a_rerun_keeps_to_its_stage_and_its_time
                 quarantined_items_come_back_in_batches_of_the_plans_size
                 quarantined_items_are_selected_by_their_error
                 a_dry_run_counts_and_changes_nothing
@@ -212,6 +214,16 @@ macro_rules! conformance_tests {
                 a_video_deleted_meanwhile_is_logged_without_its_id
                 hashing_after_a_failure_marks_it_as_recovered
                 the_same_item_can_fail_again;
+            quarantine:
+                the_rows_of_a_chunk_can_be_looked_at
+                what_refuses_a_row_is_told
+                a_row_is_set_aside_without_being_touched
+                a_status_row_that_refuses_too_is_left_out
+                a_video_that_is_gone_is_only_logged
+                a_row_that_is_done_after_all_has_recovered
+                a_row_that_fails_again_names_its_failure_before
+                a_refused_hash_names_its_rule
+                items_go_on_from_the_batch_that_set_them_aside;
             failures:
                 an_error_is_read_back_whole
                 many_errors_are_written_at_once
@@ -361,6 +373,7 @@ mod tests {
             ("monitor", include_str!("monitor.rs")),
             ("planning", include_str!("planning.rs")),
             ("preflight", include_str!("preflight.rs")),
+            ("quarantine", include_str!("quarantine.rs")),
             ("reports", include_str!("reports.rs")),
             ("rerun", include_str!("rerun.rs")),
             ("rollback", include_str!("rollback.rs")),

@@ -1,5 +1,8 @@
 //! Failed work enqueued again.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use reelshift_plan::{JobKind, RunState};
 use uuid::Uuid;
 
@@ -8,7 +11,7 @@ use super::arrange::{
     LONG, batch_states, claim_one, claimed, error, everything, expanded, insert, items, plan,
     run_state, running, videos, worker,
 };
-use crate::ledger::{Bounds, Claimed, Finished, Rerun, RerunSelection};
+use crate::ledger::{Bounds, Claimed, Finished, Rerun, RerunSelection, Since};
 use crate::videos::{FailedItem, FileResults};
 use crate::{SharedStore, StoreError};
 
@@ -158,6 +161,31 @@ pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
     let missing = RerunSelection { error_type: Some("missing".to_owned()), ..all() };
     assert_eq!(rerun(&store, &missing).await, batches(2));
     assert_eq!(run_state(&store, second).await, RunState::Running);
+}
+
+pub async fn a_rerun_keeps_to_its_stage_and_its_time(db: &dyn Fixture) {
+    insert(db, &videos(4)).await;
+    let store = expanded(db).await;
+    quarantined(db, &store, 2).await;
+    failed_run(&store, "p1", "broken").await;
+    let all = RerunSelection::default;
+    let now = store.snapshot(1).await.expect("a snapshot").at;
+    let hour = TimeDelta::hours(1);
+    let none = [
+        RerunSelection { stage: Some(JobKind::Backfill), ..all() },
+        RerunSelection { since: Some(Since::At(now + hour)), ..all() },
+    ];
+    for selection in none {
+        assert_eq!(rerun(&store, &selection).await, Rerun::default(), "{selection:?}");
+    }
+    for since in [Since::At(now - hour), Since::Ago(LONG)] {
+        let stage = Some(JobKind::Hash);
+        let selection = RerunSelection { stage, since: Some(since), dry_run: true, ..all() };
+        let expected = Rerun { batches: 2, items: 2, item_batches: 1 };
+        assert_eq!(rerun(&store, &selection).await, expected, "{selection:?}");
+    }
+    let lately = RerunSelection { since: Some(Since::Ago(Duration::ZERO)), ..all() };
+    assert_eq!(rerun(&store, &lately).await, Rerun::default(), "all failed before this moment");
 }
 
 /// A hash run over `count` videos, each of which is quarantined; its batch is done.

@@ -1,0 +1,140 @@
+//! Setting items aside: what a batch cannot do is written down, and the batch goes on.
+//!
+//! Nothing here writes `videos`: the row may be one that refuses to be written.
+
+use std::collections::HashSet;
+
+use reelshift_store::StoreError;
+use reelshift_store::ledger::Lease;
+use reelshift_store::videos::FailedItem;
+use sqlx::{Acquire as _, MySql, MySqlConnection, QueryBuilder};
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::failures::{self, ERROR_TYPE_CHARACTERS, Parent, TEXT_BYTES};
+use crate::lease::{self, Fence};
+use crate::runs::cut;
+use crate::{chunk, id_list};
+
+/// Items in one statement, each with a message of up to 64 KiB.
+const ITEMS_PER_STATEMENT: usize = 64;
+
+pub(crate) async fn set_aside(
+    store: &MySqlStore,
+    lease: Lease,
+    items: &[FailedItem],
+) -> Result<u64> {
+    let mut transaction = store.pool.begin().await?;
+    let fence = lease::fence(&mut transaction, lease).await?;
+    let quarantined = write(&mut transaction, &fence, items).await?;
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ? \
+         WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(quarantined)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(quarantined)
+}
+
+/// Logs `items` and quarantines those whose video is there; returns how many.
+pub(crate) async fn write(
+    connection: &mut MySqlConnection,
+    fence: &Fence,
+    items: &[FailedItem],
+) -> Result<u64> {
+    let mut quarantined = 0;
+    for items in items.chunks(ITEMS_PER_STATEMENT) {
+        let errors: Vec<_> = items.iter().map(|item| item.error.clone()).collect();
+        let present = failures::insert(connection, &errors, Parent::OfVideo).await?;
+        let items: Vec<&FailedItem> =
+            items.iter().filter(|item| present.contains(&item.video_id)).collect();
+        if items.is_empty() {
+            continue;
+        }
+        insert(connection, fence, &items).await?;
+        count_errors(connection, &items).await?;
+        quarantined += items.len() as u64;
+    }
+    Ok(quarantined)
+}
+
+async fn insert(
+    connection: &mut MySqlConnection,
+    fence: &Fence,
+    items: &[&FailedItem],
+) -> Result<()> {
+    // A read that locks nothing: all workers of a run share its row.
+    let kind: String = sqlx::query_scalar("SELECT kind FROM reelshift_runs WHERE id = ?")
+        .bind(&fence.run_id)
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut query = QueryBuilder::<MySql>::new(
+        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type) ",
+    );
+    query.push_values(items, |mut values, item| {
+        values
+            .push_bind(kind.clone())
+            .push_bind(item.video_id.clone())
+            .push_bind(fence.run_id.clone())
+            .push_bind(fence.batch_id.clone())
+            .push_bind(item.error.id.to_string())
+            .push_bind(cut(&item.error.error_type, ERROR_TYPE_CHARACTERS).to_owned());
+    });
+    query.push(
+        " ON DUPLICATE KEY UPDATE run_id = VALUES(run_id), batch_id = VALUES(batch_id), \
+           error_id = VALUES(error_id), error_type = VALUES(error_type), created_at = NOW(6)",
+    );
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// The error columns of the status rows. A trigger of somebody else's may refuse these as
+/// well: then the item is set aside without them.
+async fn count_errors(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<()> {
+    let mut savepoint = connection.begin().await?;
+    match write_counts(&mut savepoint, items).await {
+        Ok(()) => Ok(savepoint.commit().await?),
+        Err(error) => match StoreError::from(error) {
+            refused @ (StoreError::RowRefused { .. } | StoreError::Permanent { .. }) => {
+                tracing::warn!(
+                    %refused, items = items.len(),
+                    "the error columns of video_processing_status could not be written"
+                );
+                Ok(savepoint.rollback().await?)
+            }
+            error => Err(Error::Store(error)),
+        },
+    }
+}
+
+async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<()> {
+    let mut ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
+    let with_row: HashSet<String> = {
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT video_id FROM video_processing_status WHERE video_id IN ",
+        );
+        id_list::push(&mut query, &ids);
+        query.build_query_scalar().fetch_all(&mut *connection).await?.into_iter().collect()
+    };
+    ids.retain(|id| !with_row.contains(id));
+    if !ids.is_empty() {
+        chunk::write_status_rows(connection, &ids).await?;
+    }
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \
+           last_error_timestamp = NOW(), last_error_message = CASE video_id",
+    );
+    for item in id_list::padded(items) {
+        query.push(" WHEN ").push_bind(item.video_id.clone()).push(" THEN ");
+        query.push_bind(failures::cut_bytes(&item.error.error_message, TEXT_BYTES).to_owned());
+    }
+    query.push(" END WHERE video_id IN ");
+    let ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
+    id_list::push(&mut query, &ids);
+    query.build().execute(connection).await?;
+    Ok(())
+}

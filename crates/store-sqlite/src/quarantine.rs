@@ -1,0 +1,112 @@
+//! Setting items aside: what a batch cannot do is written down, and the batch goes on.
+//!
+//! Nothing here writes `videos`: the row may be one that refuses to be written.
+
+use reelshift_store::ledger::Lease;
+use reelshift_store::videos::FailedItem;
+use sqlx::{Acquire as _, SqliteConnection};
+
+use crate::error::{Failure, Outcome};
+use crate::failures::{ERROR_TYPE, Parent, TEXT, cut, cut_bytes, insert_error};
+use crate::time::now;
+use crate::videos::{Fenced, be_quiet, end_quiet, fence, write_status_rows};
+use crate::{SqliteStore, error};
+
+pub(crate) async fn set_aside(
+    store: &SqliteStore,
+    lease: Lease,
+    items: &[FailedItem],
+) -> Outcome<u64> {
+    let mut tx = store.write().await?;
+    let batch = fence(&mut tx, lease).await?;
+    be_quiet(&mut tx).await?;
+    let quarantined = write(&mut tx, &batch, items).await?;
+    end_quiet(&mut tx).await?;
+    sqlx::query(
+        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?
+         WHERE seq = ? AND lease_token = ?",
+    )
+    .bind(quarantined)
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(u64::try_from(quarantined).unwrap_or_default())
+}
+
+/// Logs `items` and quarantines those whose video is there; returns how many.
+pub(crate) async fn write(
+    tx: &mut SqliteConnection,
+    batch: &Fenced,
+    items: &[FailedItem],
+) -> Outcome<i64> {
+    let mut quarantined = 0;
+    for item in items {
+        insert_error(tx, &item.error, Parent::OfVideo).await?;
+        if insert(tx, batch, item).await? {
+            count_error(tx, item).await?;
+            quarantined += 1;
+        }
+    }
+    Ok(quarantined)
+}
+
+async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) -> Outcome<bool> {
+    let added = sqlx::query(concat!(
+        "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type, created_at)
+         SELECT ?, v.id, ?, ?, ?, ?, ",
+        now!(),
+        " FROM videos v WHERE v.id = ?
+         ON CONFLICT (kind, video_id) DO UPDATE SET run_id = excluded.run_id, batch_id = excluded.batch_id,
+             error_id = excluded.error_id, error_type = excluded.error_type, created_at = excluded.created_at"
+    ))
+    .bind(&batch.kind)
+    .bind(&batch.run_id)
+    .bind(&batch.id)
+    .bind(item.error.id.to_string())
+    .bind(cut(&item.error.error_type, ERROR_TYPE))
+    .bind(&item.video_id)
+    .execute(tx)
+    .await?;
+    Ok(added.rows_affected() > 0)
+}
+
+/// The error columns of the status row. A trigger of somebody else's may refuse these as
+/// well: then the item is set aside without them.
+async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<()> {
+    let mut savepoint = tx.begin().await?;
+    match write_count(&mut savepoint, item).await {
+        Ok(()) => Ok(savepoint.commit().await?),
+        Err(Failure::Sqlx(refused)) if error::is_refusal(&refused) => {
+            tracing::warn!(
+                %refused, video = item.video_id,
+                "the error columns of video_processing_status could not be written"
+            );
+            Ok(savepoint.rollback().await?)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<()> {
+    let there: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = ?)",
+    )
+    .bind(&item.video_id)
+    .fetch_one(&mut *tx)
+    .await?;
+    if !there {
+        write_status_rows(tx, std::slice::from_ref(&item.video_id)).await?;
+    }
+    sqlx::query(
+        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1,
+             last_error_message = ?, last_error_timestamp = CURRENT_TIMESTAMP
+         WHERE video_id = ?",
+    )
+    .bind(cut_bytes(&item.error.error_message, TEXT))
+    .bind(&item.video_id)
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Finding the one row that makes a chunk fail, within the lease: the rows are halved, and
+//! each half is a chunk of its own, until the row stands alone and is set aside.
+//!
+//! A crash in the middle loses nothing: every half that succeeded is committed with its
+//! checkpoint, and a row in quarantine is not taken up again.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use reelshift_queue::AttemptEnd;
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Bounds, Claimed};
+use reelshift_store::videos::FailedItem;
+use tokio_util::sync::CancellationToken;
+
+use crate::classify::{self, Meaning, Remedy};
+use crate::ending::{Endings, blames_an_item};
+
+/// Rows that are halved at once: with more, most halves are good and written in vain.
+const AT_ONCE: u32 = 256;
+/// A half that met the application's locks, or a row that failed for nobody knows what, is
+/// tried this often.
+const TRIES: u32 = 5;
+/// From here on a batch fails if more of its rows are refused than written.
+const MOST_REFUSED: u64 = 100;
+
+/// What is left to be tried, in order.
+#[derive(Debug)]
+pub(crate) struct Halves<'a, T>(Vec<&'a [T]>);
+
+impl<'a, T> Halves<'a, T> {
+    pub(crate) fn of(items: &'a [T]) -> Self {
+        Self(if items.is_empty() { Vec::new() } else { vec![items] })
+    }
+
+    pub(crate) fn next(&mut self) -> Option<&'a [T]> {
+        self.0.pop()
+    }
+
+    /// `items` failed: its halves are next. The item itself where there is but one.
+    pub(crate) fn split(&mut self, items: &'a [T]) -> Option<&'a T> {
+        if let [item] = items {
+            return Some(item);
+        }
+        let (first, second) = items.split_at(items.len() / 2);
+        self.0.extend([second, first]);
+        None
+    }
+}
+
+/// The bisecting of one attempt.
+pub(crate) struct Bisect<'a> {
+    endings: &'a Endings,
+    stop: &'a CancellationToken,
+    batch: &'a Claimed,
+    written: u64,
+    refused: u64,
+}
+
+impl<'a> Bisect<'a> {
+    pub(crate) fn new(
+        endings: &'a Endings,
+        stop: &'a CancellationToken,
+        batch: &'a Claimed,
+    ) -> Self {
+        Self { endings, stop, batch, written: 0, refused: 0 }
+    }
+
+    /// Does up to `limit` of the rows that follow `after`, without those that refuse.
+    /// Returns how far it came; `None` where no row needs anything.
+    pub(crate) async fn next(
+        &mut self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<String>, AttemptEnd> {
+        let (store, batch) = (self.endings.session.store(), self.batch);
+        let ids = store
+            .rows_to_backfill(&batch.bounds, after, limit.min(AT_ONCE), &batch.filter)
+            .await
+            .map_err(|error| self.endings.database(batch, &error))?;
+        let mut halves = Halves::of(&ids);
+        while let Some(rows) = halves.next() {
+            if self.stop.is_cancelled() {
+                return Err(AttemptEnd::Drained);
+            }
+            let error = match self.chunk(rows).await {
+                Ok(written) => {
+                    self.written += u64::from(written);
+                    self.endings.session.activity().add_rows(written.into());
+                    continue;
+                }
+                Err(error) if blames_an_item(batch, &error) => error,
+                Err(error) => return Err(self.endings.database(batch, &error)),
+            };
+            if let Some(id) = halves.split(rows) {
+                self.set_aside(id, &error).await?;
+            }
+        }
+        Ok(ids.last().cloned())
+    }
+
+    async fn chunk(&self, rows: &[String]) -> Result<u32, StoreError> {
+        let bounds = Bounds::Items(rows.to_vec());
+        let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let mut tries = 1;
+        loop {
+            let (store, batch) = (self.endings.session.store(), self.batch);
+            match store.backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter).await {
+                Ok(chunk) => return Ok(chunk.rows),
+                Err(error) if tries < self.tries(rows, &error) => {
+                    let pause =
+                        Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
+                    tokio::time::sleep(pause * tries).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How often a chunk of `rows` is tried that fails with `error`.
+    fn tries(&self, rows: &[String], error: &StoreError) -> u32 {
+        match classify::store(error).remedy {
+            Remedy::Retry if matches!(error, StoreError::Locked { .. }) => TRIES,
+            // Not known to be the row's fault: not before it has happened to it alone, twice.
+            Remedy::RetryOnce if rows.len() == 1 => 2,
+            _ => 1,
+        }
+    }
+
+    async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
+        let Endings { session, recorder } = self.endings;
+        let item = failed_item(self.endings, self.batch, id, error);
+        tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
+        session
+            .store()
+            .set_aside(self.batch.lease, &[item])
+            .await
+            .map_err(|error| self.endings.database(self.batch, &error))?;
+        self.refused += 1;
+        if self.refused >= MOST_REFUSED && self.refused > self.written {
+            let message = format!(
+                "{} rows of this batch were refused and {} written, the last with: {error}",
+                self.refused, self.written
+            );
+            let meaning = classify::MOSTLY_REFUSED;
+            let record = recorder.message(self.batch, None, meaning, message);
+            return Err(self.endings.failed(self.batch, meaning.remedy, record));
+        }
+        Ok(())
+    }
+}
+
+/// An item that the database refuses.
+pub(crate) fn failed_item(
+    endings: &Endings,
+    batch: &Claimed,
+    id: &str,
+    error: &StoreError,
+) -> FailedItem {
+    // The item was found: what is done about it now is to set it aside.
+    let meaning = Meaning { remedy: Remedy::Quarantine, ..classify::store(error) };
+    let code = error.code().map(str::to_owned);
+    let error = endings.recorder.failure(batch, Some(id), meaning, error, code);
+    FailedItem { video_id: id.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Halves `count` items of which some are bad; returns the good ones in the order in
+    /// which they were written, the bad ones, and how many tries it took.
+    fn halve(count: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
+        let items: Vec<usize> = (0..count).collect();
+        let (mut good, mut found, mut tries) = (Vec::new(), Vec::new(), 0);
+        let mut halves = Halves::of(&items);
+        while let Some(some) = halves.next() {
+            tries += 1;
+            if some.iter().any(|item| bad.contains(item)) {
+                found.extend(halves.split(some));
+            } else {
+                good.extend(some);
+            }
+        }
+        (good, found, tries)
+    }
+
+    #[test]
+    fn exactly_the_bad_ones_are_found_in_order() {
+        for bad in [vec![], vec![0], vec![99], vec![17, 18, 64], (0..100).collect()] {
+            let (good, found, _) = halve(100, &bad);
+            assert_eq!(found, bad);
+            assert_eq!(good, (0..100).filter(|item| !bad.contains(item)).collect::<Vec<_>>());
+        }
+        assert_eq!(halve(0, &[]), (vec![], vec![], 0));
+    }
+
+    #[test]
+    fn one_bad_of_many_takes_few_tries() {
+        let (_, _, tries) = halve(256, &[100]);
+        assert!(tries <= 17, "{tries}");
+    }
+}

@@ -1,0 +1,62 @@
+//! How an attempt ends for an error, by what the error means.
+
+use std::sync::Arc;
+
+use reelshift_plan::Backoff;
+use reelshift_queue::{AttemptEnd, Session};
+use reelshift_store::ledger::Claimed;
+use reelshift_store::{ErrorRecord, StoreError};
+
+use crate::classify::{self, Remedy};
+use crate::record::Recorder;
+
+/// What handlers end their attempts with.
+#[derive(Debug, Clone)]
+pub(crate) struct Endings {
+    pub(crate) session: Arc<Session>,
+    pub(crate) recorder: Arc<Recorder>,
+}
+
+impl Endings {
+    /// The attempt ends for an error of the database.
+    pub(crate) fn database(&self, batch: &Claimed, error: &StoreError) -> AttemptEnd {
+        if matches!(error, StoreError::LeaseLost) {
+            return AttemptEnd::LeaseLost;
+        }
+        let meaning = classify::store(error);
+        let code = error.code().map(str::to_owned);
+        let record = self.recorder.failure(batch, None, meaning, error, code);
+        if self.session.fatal().ends(error) {
+            // The batch did nothing wrong: it goes back as it is.
+            self.session.outbox().put(record);
+            return AttemptEnd::Drained;
+        }
+        self.failed(batch, meaning.remedy, record)
+    }
+
+    /// The attempt ends with `record`, and another follows if `remedy` says so.
+    pub(crate) fn failed(
+        &self,
+        batch: &Claimed,
+        remedy: Remedy,
+        record: ErrorRecord,
+    ) -> AttemptEnd {
+        let retry = match remedy {
+            Remedy::Retry => true,
+            Remedy::RetryOnce | Remedy::Bisect => batch.attempts == 0,
+            Remedy::Quarantine | Remedy::FailBatch | Remedy::EndWorker | Remedy::Accept => false,
+        };
+        let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
+        AttemptEnd::Failed { retry, delay, error: Box::new(record) }
+    }
+}
+
+/// Whether `error` is one for which a single item is looked for: a permanent one, or an
+/// unknown one that an attempt has failed for before.
+pub(crate) fn blames_an_item(batch: &Claimed, error: &StoreError) -> bool {
+    match classify::store(error).remedy {
+        Remedy::Bisect => true,
+        Remedy::RetryOnce => batch.attempts > 0,
+        _ => false,
+    }
+}
