@@ -14,6 +14,7 @@ mod duties;
 mod error;
 mod failures;
 mod flags;
+mod history;
 mod holds;
 mod leases;
 mod ledger;
