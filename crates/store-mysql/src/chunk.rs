@@ -30,9 +30,9 @@ pub(crate) async fn backfill(
     let mut created = 0;
     for ids in ids.chunks(id_list::MOST) {
         created += write_status_rows(&mut transaction, ids).await?;
-        if matches!(bounds, Bounds::Items(_)) {
-            failures::mark_items_recovered(&mut transaction, JobKind::Backfill, ids).await?;
-        }
+    }
+    if let Bounds::Items(items) = bounds {
+        mark_done(&mut transaction, items).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let next = if rows < limit { None } else { ids.last().cloned() };
@@ -116,6 +116,24 @@ fn needing(
     query.push(" AND ").push(NEEDS_BACKFILL);
     query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
     Some(query)
+}
+
+/// Items may have failed before. Whoever did them, this chunk or one over a range that came
+/// first, they have recovered.
+async fn mark_done(connection: &mut MySqlConnection, items: &[String]) -> Result<()> {
+    for items in items.chunks(id_list::MOST) {
+        let mut query = QueryBuilder::<MySql>::new("SELECT v.id FROM videos v WHERE NOT (");
+        query.push(NEEDS_BACKFILL).push(
+            ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
+                WHERE q.kind = 'backfill' AND q.video_id = v.id) AND v.id IN ",
+        );
+        id_list::push(&mut query, items);
+        let done: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
+        if !done.is_empty() {
+            failures::mark_items_recovered(connection, JobKind::Backfill, &done).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {

@@ -231,10 +231,10 @@ async fn backfill_chunk(
         be_quiet(&mut tx).await?;
         sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
         write_status_rows(&mut tx, &ids).await?;
-        if matches!(bounds, Bounds::Items(_)) {
-            mark_items_recovered(&mut tx, JobKind::Backfill, &ids).await?;
-        }
         end_quiet(&mut tx).await?;
+    }
+    if let Bounds::Items(items) = bounds {
+        mark_done(&mut tx, items).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let last = ids.into_iter().next_back();
@@ -264,6 +264,22 @@ async fn backfill_chunk(
 pub(crate) async fn write_status_rows(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
     sqlx::query(UPSERT_STATUS).bind(id_array(ids)).execute(tx).await?;
     Ok(())
+}
+
+/// Items may have failed before. Whoever did them, this chunk or one over a range that came
+/// first, they have recovered.
+async fn mark_done(tx: &mut SqliteConnection, items: &[String]) -> Outcome<()> {
+    let done: Vec<String> = sqlx::query_scalar(concat!(
+        "SELECT CAST(v.id AS TEXT) FROM videos v WHERE NOT (",
+        needs_backfill!(),
+        ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q
+                           WHERE q.kind = 'backfill' AND q.video_id = v.id)
+           AND v.id IN (SELECT value FROM json_each(?))"
+    ))
+    .bind(id_array(items))
+    .fetch_all(&mut *tx)
+    .await?;
+    if done.is_empty() { Ok(()) } else { mark_items_recovered(tx, JobKind::Backfill, &done).await }
 }
 
 async fn needing(

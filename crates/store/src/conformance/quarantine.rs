@@ -66,9 +66,9 @@ pub async fn what_refuses_a_row_is_told(db: &dyn Fixture) {
     assert!(trigger.to_string().contains("refused by them"), "{trigger}");
     assert_eq!(found(db).await.len(), 0, "the chunk is undone as a whole");
     db.execute(&format!("DROP TRIGGER {THEIRS}")).await;
-    db.execute("CREATE UNIQUE INDEX theirs ON videos (storage_location)").await;
-    db.execute("UPDATE videos SET file_path = 'the same', storage_location = NULL").await;
-    db.execute("UPDATE videos SET storage_location = NULL").await;
+    db.execute("UPDATE videos SET filename = 'the same'").await;
+    db.execute("UPDATE videos SET original_filename = NULL").await;
+    db.execute("CREATE UNIQUE INDEX theirs ON videos (original_filename)").await;
     let constraint = chunk(&store, &batch, &batch.bounds).await.expect_err("it is refused");
     assert!(
         matches!(constraint, StoreError::RowRefused { rule: Rule::Constraint, .. }),
