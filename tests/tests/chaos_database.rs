@@ -51,11 +51,11 @@ async fn deadlocks_provoked() {
         .legacy
         .execute("UPDATE videos SET processing_status = 'failed', ground_truth_generated = FALSE WHERE project_id = 'touched'")
         .await;
-    let ids = scene.touched().await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
-    let url = scene.account("provoker", "%").await;
-    let provokers: Vec<Deadlocks> =
-        (0..3).map(|seed| Deadlocks::provoke(url.clone(), ids.clone(), seed)).collect();
+    let mut provokers = Vec::new();
+    for seed in 0..3 {
+        provokers.push(Deadlocks::provoke(&mut scene, seed).await);
+    }
     for _ in 0..2 {
         scene.start_worker().await;
     }
@@ -79,16 +79,16 @@ async fn a_worker_cut_off_by_its_network() {
     };
     let mut scene = Scene::set(Place::Own, 5_000, 14).await;
     scene.enqueue(&["backfill", "--batch-size", "400"]);
-    let host = format!("{}.1", namespace.gateway().trim_end_matches(".1"));
     let cut_off = scene
         .start_worker_with(&namespace.address(), |url, reelshift| {
-            reelshift.under(&namespace.words()).database(&url.replace("127.0.0.1", &host))
+            reelshift
+                .under(&namespace.words())
+                .database(&url.replace("127.0.0.1", &namespace.gateway()))
         })
         .await;
     scene.start_worker().await;
     until("a worker at work in its namespace", async || scene.leases_of(cut_off).await > 0).await;
     namespace.cut();
-    // Cut off between two of its batches it would hold nothing; it claims ahead.
     faults::is_lost(&scene, cut_off).await;
     namespace.heal();
     let pid = scene.workers[cut_off].pid();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use reelshift_tests::chaos::{chunks, proof, skipped};
-use reelshift_tests::{Legacy, Reelshift, oracle, until, wait};
+use reelshift_tests::chaos::{chunks, proof, skipped, worker::Worker};
+use reelshift_tests::{Legacy, Reelshift, oracle, until};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -70,30 +70,24 @@ async fn a_full_disk_is_waited_out() {
     chunks::install_sqlite(&legacy).await;
     run(&["enqueue", "backfill", "--batch-size", "100", "--max-attempts", "50"]);
 
-    let logs: Vec<PathBuf> = (0..2).map(|n| dir.path().join(format!("worker{n}.log"))).collect();
-    let mut workers: Vec<_> = logs
-        .iter()
-        .map(|log| {
-            reelshift(dir.path(), &legacy, &["work", "--until-idle", "--concurrency", "1"])
-                .start_logging(log)
-        })
-        .collect();
+    let arguments = ["work", "--until-idle", "--concurrency", "1"];
+    let mut workers: Vec<Worker> = ["one.log", "two.log"]
+        .map(|log| Worker::start(reelshift(dir.path(), &legacy, &arguments), dir.path().join(log)))
+        .into();
     let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
     until("the first batches", async || legacy.number(done).await > 0).await;
     let ballast = disk.fill();
-    let full = |log: &PathBuf| {
-        std::fs::read_to_string(log).expect("a log").to_lowercase().contains("full")
+    let notices = |worker: &Worker| {
+        std::fs::read_to_string(worker.log()).expect("a log").contains("disk is full")
     };
-    until("a worker that notices", async || logs.iter().any(full)).await;
+    until("a worker that notices", async || workers.iter().any(notices)).await;
     // Longer than a lease lasts.
     sleep(Duration::from_secs(9)).await;
     assert!(legacy.number(done).await < 60, "the disk filled up too late for this test");
     std::fs::remove_file(ballast).expect("the ballast goes");
 
     for worker in &mut workers {
-        let code = block_in_place(|| wait(worker, Duration::from_mins(1)));
-        let said: Vec<_> = logs.iter().map(std::fs::read_to_string).collect();
-        assert_eq!(code, Some(0), "{said:?}");
+        block_in_place(|| worker.ends(Duration::from_mins(1)));
     }
     assert_eq!(oracle::check_every_row(&legacy).await, 6_000);
     let summary = chunks::check(&legacy).await;

@@ -79,8 +79,7 @@ async fn fault(scene: &mut Scene, rng: &mut StdRng) -> &'static str {
             "a restarted server"
         }
         _ => {
-            let url = scene.account("provoker", "%").await;
-            let deadlocks = Deadlocks::provoke(url, scene.touched().await, rng.random());
+            let deadlocks = Deadlocks::provoke(scene, rng.random()).await;
             sleep(Duration::from_millis(rng.random_range(500..2_000))).await;
             deadlocks.end().await;
             "deadlocks"

@@ -27,6 +27,8 @@ pub struct Seen {
     pub writes: u64,
     /// Statements that were cut off by a fault, and connections that could not be made.
     pub outages: u64,
+    /// Statements that were the victim of a deadlock.
+    pub deadlocks: u64,
     /// Statements that the database refused, which no fault explains.
     pub refused: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Application {
         for thread in self.threads.join_all().await {
             seen.writes += thread.writes;
             seen.outages += thread.outages;
+            seen.deadlocks += thread.deadlocks;
             seen.refused.extend(thread.refused);
         }
         seen
@@ -95,6 +98,7 @@ async fn work(
                 connection = Some(open);
             }
             Ok(Err(error)) if is_outage(&error) => seen.outages += 1,
+            Ok(Err(error)) if is_deadlock(&error) => seen.deadlocks += 1,
             Ok(Err(error)) => seen.refused.push(error.to_string()),
             Err(_) => seen.refused.push(format!("no answer within {PATIENCE:?}")),
         }
@@ -165,4 +169,10 @@ pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }
+}
+
+/// Whether the server chose this statement to end a deadlock.
+pub(crate) fn is_deadlock(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code().map(String::from));
+    code.as_deref() == Some("40001")
 }

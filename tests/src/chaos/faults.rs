@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::chaos::Scene;
-use crate::chaos::application::is_outage;
+use crate::chaos::application::{is_deadlock, is_outage};
 use crate::until;
 
 /// `kill -9` of a worker; another takes its place.
@@ -98,9 +98,10 @@ pub struct Deadlocks {
 }
 
 impl Deadlocks {
-    /// Begins to provoke them among the videos `ids`.
-    #[must_use]
-    pub fn provoke(url: String, ids: Vec<String>, seed: u64) -> Self {
+    /// Begins to provoke them among the videos that the application touches.
+    pub async fn provoke(scene: &mut Scene, seed: u64) -> Self {
+        scene.deadlocks = true;
+        let (url, ids) = (scene.account("provoker", "%").await, scene.touched().await);
         let stop = CancellationToken::new();
         let task = tokio::spawn(provoke(url, ids, StdRng::seed_from_u64(seed), stop.clone()));
         Self { stop, task }
@@ -125,12 +126,7 @@ async fn provoke(url: String, ids: Vec<String>, mut rng: StdRng, stop: Cancellat
             match backwards(&mut connection, &some.join("','")).await {
                 Ok(()) => {}
                 Err(error) if is_outage(&error) => break,
-                Err(error) => {
-                    let deadlock = error.as_database_error().is_some_and(|error| {
-                        matches!(error.code().as_deref(), Some("40001" | "HY000"))
-                    });
-                    assert!(deadlock, "{error}");
-                }
+                Err(error) => assert!(is_deadlock(&error), "{error}"),
             }
         }
     }

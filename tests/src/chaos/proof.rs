@@ -19,6 +19,7 @@ pub async fn check(scene: &Scene, application: &Seen) -> Summary {
     assert!(scene.is_still().await, "legacy columns changed that the application left alone");
     assert!(application.writes > 0, "the application wrote nothing: {application:?}");
     assert!(application.refused.is_empty(), "{application:?}");
+    assert!(scene.deadlocks || application.deadlocks == 0, "{application:?}");
     let summary = chunks::check(legacy).await;
     check_errors(legacy, &summary).await;
     check_ends(legacy).await;

@@ -14,7 +14,7 @@ use crate::chaos::chunks::{self, Summary};
 use crate::chaos::proof;
 use crate::chaos::server::Server;
 use crate::chaos::worker::Worker;
-use crate::{Legacy, Reelshift, until_within};
+use crate::{Legacy, Reelshift, until, until_within};
 
 /// What a worker's write of one video takes: a chunk of the smallest size lasts an eighth
 /// of a second, so that most faults meet one under way.
@@ -50,6 +50,8 @@ pub struct Scene {
     accounts: String,
     started: u32,
     still: String,
+    /// Somebody provokes deadlocks, whose victim may be the application.
+    pub(crate) deadlocks: bool,
     directory: TempDir,
 }
 
@@ -83,6 +85,7 @@ impl Scene {
             max_attempts: "20",
             accounts: format!("c{}_", &Uuid::new_v4().simple().to_string()[..10]),
             started: 0,
+            deadlocks: false,
             still: digest(&legacy).await,
             directory: tempfile::tempdir().expect("a directory"),
             url: legacy.url.clone(),
@@ -160,7 +163,15 @@ impl Scene {
         let reelshift = Reelshift::new(self.directory(), &arguments);
         let reelshift = dress(&url, reelshift).media(&self.media()).env("REELSHIFT_LOG", "info");
         let log = self.directory().join(format!("{name}.log"));
-        self.workers.push(Worker::start(reelshift, log));
+        let mut worker = Worker::start(reelshift, log);
+        // A worker that cannot reach its database when it starts ends, as a supervisor wants.
+        let pid = worker.pid();
+        until("a worker in the fleet", async || {
+            worker.still_runs();
+            !self.worker_state(pid).await.is_empty()
+        })
+        .await;
+        self.workers.push(worker);
         self.workers.len() - 1
     }
 

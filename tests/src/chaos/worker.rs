@@ -19,7 +19,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(reelshift: Reelshift, log: PathBuf) -> Self {
+    /// Starts it; what it says goes to `log`, and to the test's output if that fails.
+    #[must_use]
+    pub fn start(reelshift: Reelshift, log: PathBuf) -> Self {
         Self { child: reelshift.start_logging(&log), log }
     }
 
@@ -55,10 +57,15 @@ impl Worker {
         self.signal(Signal::CONT);
     }
 
+    /// It must end well by itself within `limit`.
+    pub fn ends(&mut self, limit: Duration) {
+        assert_eq!(wait(&mut self.child, limit), Some(0), "a worker ends well");
+    }
+
     /// SIGTERM; it must drain and end well.
     pub fn leave(&mut self) {
         self.signal(Signal::TERM);
-        assert_eq!(wait(&mut self.child, LEAVES), Some(0), "a worker ends well");
+        self.ends(LEAVES);
     }
 
     fn signal(&self, signal: Signal) {
