@@ -17,7 +17,7 @@ const FAULTS: u32 = 8;
 async fn round(seed: u64) {
     eprintln!("random faults with seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut scene = Scene::set(Place::Own, 5_000, seed).await;
+    let mut scene = Scene::set(Place::Own, 8_000, seed).await;
     let files = Files::make(&scene.legacy, &scene.media(), 200, 1 << 20).await;
     let mut producer = scene.start_producer(&["backfill", "--batch-size", "50"]);
     if rng.random() {
@@ -56,7 +56,7 @@ async fn round(seed: u64) {
 }
 
 async fn fault(scene: &mut Scene, rng: &mut StdRng) -> &'static str {
-    match rng.random_range(0..10) {
+    match rng.random_range(0..11) {
         0..=2 => {
             faults::kill_worker(scene, rng).await;
             "a killed worker"
@@ -66,15 +66,20 @@ async fn fault(scene: &mut Scene, rng: &mut StdRng) -> &'static str {
             "a frozen worker"
         }
         5 => {
+            let index = rng.random_range(0..scene.workers.len());
+            faults::give_up(scene, index).await;
+            "a worker given up at work"
+        }
+        6 => {
             let span = Duration::from_millis(rng.random_range(100..1_500));
             faults::kill_connections(scene, span).await;
             "killed connections"
         }
-        6 => {
+        7 => {
             faults::kill_server(scene, Duration::from_millis(rng.random_range(0..5_000))).await;
             "a killed server"
         }
-        7 => {
+        8 => {
             faults::restart_server(scene).await;
             "a restarted server"
         }

@@ -56,6 +56,23 @@ async fn a_zombie_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_given_up_while_they_work() {
+    let mut scene = Scene::set(Place::Shared, 12_000, 5).await;
+    scene.enqueue(&["backfill", "--batch-size", "400"]);
+    for _ in 0..3 {
+        scene.start_worker().await;
+    }
+    // Nobody reaps before it has been in touch for as long as a lease lasts.
+    sleep(Duration::from_secs(3)).await;
+    for worker in [0, 1, 2, 0] {
+        faults::give_up(&scene, worker).await;
+    }
+    let outcome = scene.finish().await;
+    assert!(outcome.chunks.returned >= 4, "{:?}", outcome.chunks);
+    outcome.clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn planners_killed_while_they_enqueue() {
     let mut scene = Scene::set(Place::Shared, 3_000, 3).await;
     let planned = "SELECT COUNT(*) FROM reelshift_batches";

@@ -55,6 +55,33 @@ pub async fn freeze_worker(scene: &Scene, rng: &mut StdRng) {
     scene.workers[index].thaw();
 }
 
+/// The fleet gives a worker up that is alive and at work, as where its heartbeats alone do
+/// not come through: it goes on under leases that are others' by now.
+pub async fn give_up(scene: &Scene, index: usize) {
+    let pid = scene.workers[index].pid();
+    until("a worker that is given up at work", async || {
+        if scene.leases_of(index).await == 0 {
+            return false;
+        }
+        // Again and again: its heartbeats do come through. Not without a pause: reaping passes
+        // by a worker whose row is locked.
+        let silent = format!(
+            "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
+             WHERE pid = {pid} AND state = 'live'"
+        );
+        for _ in 0..50 {
+            scene.legacy.execute(&silent).await;
+            sleep(Duration::from_millis(50)).await;
+            if scene.worker_state(pid).await == "lost" {
+                return true;
+            }
+        }
+        // With its work done it is nothing to give up.
+        scene.is_done().await
+    })
+    .await;
+}
+
 /// Kills every connection of the fleet and the application, again and again; how many.
 pub async fn kill_connections(scene: &Scene, span: Duration) -> u64 {
     let began = Instant::now();
