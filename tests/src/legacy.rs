@@ -62,6 +62,17 @@ impl Legacy {
         let server = std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
             "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
         );
+        Self::empty_on(server).await
+    }
+
+    /// A database with the legacy table, on the server at this URL.
+    pub async fn on(server: String) -> Self {
+        let legacy = Self::empty_on(server).await;
+        legacy.execute(&format!("{TABLE} DEFAULT CHARSET = utf8mb4")).await;
+        legacy
+    }
+
+    async fn empty_on(server: String) -> Self {
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         let root = Self::connect(&server, &server, None).await;
         root.execute(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;

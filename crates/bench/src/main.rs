@@ -2,10 +2,16 @@
 //! the command of this program that produced it.
 
 mod application;
+mod claims;
+mod contention;
+mod dispatch;
+mod empty;
 mod fleet;
 mod impact;
 mod legacy;
+mod memory;
 mod process;
+mod recovery;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +30,15 @@ struct Cli {
 enum Command {
     /// Backfill by several worker processes: rows/s, memory, and recovery from `kill -9`
     Fleet(fleet::FleetArgs),
+    /// From `kill -9` of a worker to the next attempt at each of its batches, over many kills
+    Recovery(recovery::RecoveryArgs),
+    /// Batches/s with a handler that does nothing, against other queues on the same server
+    Dispatch(dispatch::DispatchArgs),
+    /// Deadlocks among many workers and two producers
+    Contention(contention::ContentionArgs),
+    /// A worker whose handler does nothing, which `dispatch` starts
+    #[command(name = empty::COMMAND, hide = true)]
+    Empty,
     /// What an application notices of each phase, against the specification's own statements
     AppImpact(impact::ImpactArgs),
 }
@@ -33,6 +48,10 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
         Command::Fleet(args) => fleet::run(&cli.database, &args).await,
+        Command::Recovery(args) => recovery::run(&cli.database, &args).await,
+        Command::Dispatch(args) => dispatch::run(&cli.database, &args).await,
+        Command::Contention(args) => contention::run(&cli.database, &args).await,
+        Command::Empty => empty::work(&cli.database).await,
         Command::AppImpact(args) => impact::run(&cli.database, &args).await,
     }
 }

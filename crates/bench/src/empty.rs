@@ -1,0 +1,132 @@
+//! Our side of `dispatch`: the product's own queue, with a handler that does nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use futures::FutureExt;
+use reelshift_plan::JobKind;
+use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
+use reelshift_store::SharedStore;
+use reelshift_store::ledger::{
+    Bounds, Claimed, CreatedRun, NewBatch, NewRun, NewWorker, Run, RunPlan, VideoFilter,
+};
+use reelshift_store::{ErrorRecord, Severity, UserImpact};
+use reelshift_store_mysql::{ConnectOptions, connect};
+use sqlx::MySqlPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const COMMAND: &str = "empty-worker";
+
+/// As `reelshift work` has by default on this many processors.
+const CONCURRENCY: usize = 2;
+/// Batches in one call, as the producer has.
+const BATCHES: u64 = 200;
+
+pub async fn open(database: &str) -> Result<SharedStore> {
+    let options = ConnectOptions { max_connections: 7 };
+    Ok(Arc::new(connect(database, options).await?))
+}
+
+pub fn new_worker() -> NewWorker {
+    let id = Uuid::now_v7();
+    NewWorker { id, host: "bench".into(), pid: std::process::id(), version: "0".into() }
+}
+
+/// Works until killed.
+pub async fn work(database: &str) -> Result<()> {
+    let session = Session::join(open(database).await?, &new_worker(), Times::default()).await?;
+    let handler: Handler = Arc::new(|_| async { Ok(()) }.boxed());
+    let lane = Lane { kind: JobKind::Backfill, concurrency: CONCURRENCY, handler };
+    let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));
+    fleet.run(vec![lane], CancellationToken::new()).await?;
+    Ok(())
+}
+
+fn panicked(said: &str) -> ErrorRecord {
+    ErrorRecord {
+        id: Uuid::now_v7(),
+        video_id: None,
+        processing_stage: "backfill".into(),
+        error_type: "handler_panicked".into(),
+        error_message: said.into(),
+        error_code: None,
+        stack_trace: None,
+        system_state: serde_json::Value::Null,
+        recovery_strategy: "retry_once".into(),
+        correlation_id: None,
+        severity: Severity::Critical,
+        user_impact: UserImpact::None,
+    }
+}
+
+/// An empty ledger with a run of `pending` batches and as many that are done as `finished`
+/// says; how many batches a second were enqueued.
+pub async fn prepare(database: &str, pending: u64, finished: u64) -> Result<f64> {
+    let pool = MySqlPool::connect(database).await?;
+    for table in ["reelshift_batches", "reelshift_runs", "reelshift_workers"] {
+        // Not `DELETE`: what it leaves behind would be purged during the measurement.
+        sqlx::query(sqlx::AssertSqlSafe(format!("TRUNCATE TABLE {table}"))).execute(&pool).await?;
+    }
+    let store = open(database).await?;
+    let run = new_run(&store).await?;
+    let Some(lease) = store
+        .take_planning(run.id, "bench", reelshift_queue::Times::default().lease_timeout)
+        .await?
+    else {
+        bail!("another plans the run of this benchmark");
+    };
+    sqlx::query(
+        "INSERT INTO reelshift_batches (id, run_id, state, max_attempts, upto_id, rows_total, \
+           traceparent, finished_at) \
+         SELECT UUID(), ?, 'done', 5, UUID(), 2000, NULL, NOW(6) FROM seq_1_to_10000000 LIMIT ?",
+    )
+    .bind(run.id.to_string())
+    .bind(finished)
+    .execute(&pool)
+    .await?;
+    let began = Instant::now();
+    let mut added = 0;
+    while added < pending {
+        let batches: Vec<NewBatch> =
+            (0..BATCHES.min(pending - added)).map(|_| new_batch()).collect();
+        store.add_batches(&lease, None, &batches).await?;
+        added += batches.len() as u64;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = pending as f64 / began.elapsed().as_secs_f64();
+    store.finish_planning(&lease).await?;
+    Ok(rate)
+}
+
+async fn new_run(store: &SharedStore) -> Result<Run> {
+    let plan = RunPlan {
+        filter: VideoFilter::default(),
+        batch_rows: 2_000,
+        batch_bytes: 1 << 30,
+        batch_files: 64,
+        max_attempts: 5,
+    };
+    let new = NewRun {
+        id: Uuid::now_v7(),
+        kind: JobKind::Backfill,
+        plan,
+        created_by: "bench".into(),
+        traceparent: None,
+    };
+    match store.create_run(&new).await? {
+        CreatedRun::New(run) => Ok(run),
+        CreatedRun::Existing(run) => bail!("run {} is active: use an empty database", run.id),
+    }
+}
+
+fn new_batch() -> NewBatch {
+    NewBatch {
+        id: Uuid::now_v7(),
+        bounds: Bounds::Range { after: None, upto: Uuid::new_v4().to_string() },
+        rows_total: 2_000,
+        bytes_total: 0,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    }
+}
