@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use futures::FutureExt;
 use reelshift_plan::JobKind;
-use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
+use reelshift_queue::{Fleet, Gate, Handler, Lane, Session, Times};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::{
     Bounds, Claimed, CreatedRun, NewBatch, NewRun, NewWorker, Run, RunPlan, VideoFilter,
@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 2;
 const BATCHES: u64 = 200;
 
 pub async fn open(database: &str) -> Result<SharedStore> {
-    let options = ConnectOptions { max_connections: 7 };
+    let options = ConnectOptions { max_connections: 7, allow_plaintext: true };
     Ok(Arc::new(connect(database, options).await?))
 }
 
@@ -37,8 +37,8 @@ pub fn new_worker() -> NewWorker {
 /// Works until killed.
 pub async fn work(database: &str) -> Result<()> {
     let session = Session::join(open(database).await?, &new_worker(), Times::default()).await?;
-    let handler: Handler = Arc::new(|_| async { Ok(()) }.boxed());
-    let lane = Lane { kind: JobKind::Backfill, concurrency: CONCURRENCY, handler };
+    let handler: Handler = Arc::new(|_, _| async { Ok(()) }.boxed());
+    let lane = Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), handler };
     let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));
     fleet.run(vec![lane], CancellationToken::new()).await?;
     Ok(())
