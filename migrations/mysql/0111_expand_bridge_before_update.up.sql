@@ -64,4 +64,11 @@ BEGIN
                 = CONVERT(OLD.file_path USING utf8mb4) COLLATE utf8mb4_bin)) THEN
         SET NEW.storage_location = NEW.file_path;
     END IF;
+    -- A hash is that of the file that was read: with another path or size it is another's.
+    IF NEW.file_hash IS NOT NULL AND NEW.file_hash <=> OLD.file_hash
+        AND NOT (NEW.file_size <=> OLD.file_size
+            AND CONVERT(NEW.file_path USING utf8mb4) COLLATE utf8mb4_bin
+                <=> CONVERT(OLD.file_path USING utf8mb4) COLLATE utf8mb4_bin) THEN
+        SET NEW.file_hash = NULL;
+    END IF;
 END

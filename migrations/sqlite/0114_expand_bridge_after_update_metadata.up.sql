@@ -1,8 +1,10 @@
 -- creates: trigger tr_reelshift_bridge_after_update_metadata
--- Metadata follow their legacy column while they hold what it held.
+-- Metadata follow their legacy column while they hold what it held. A hash is that of the
+-- file that was read: with another path or size it is another's.
 CREATE TRIGGER tr_reelshift_bridge_after_update_metadata
 AFTER UPDATE ON videos FOR EACH ROW
 WHEN NEW.filename IS NOT OLD.filename OR NEW.file_path IS NOT OLD.file_path
+    OR NEW.file_size IS NOT OLD.file_size
 BEGIN
     UPDATE videos SET original_filename = NEW.filename
     WHERE id = NEW.id AND NEW.filename IS NOT OLD.filename
@@ -26,4 +28,7 @@ BEGIN
     WHERE id = NEW.id AND NEW.file_path IS NOT OLD.file_path
         AND (NEW.storage_location IS NULL
             OR (NEW.storage_location = OLD.file_path AND OLD.storage_location = OLD.file_path));
+    UPDATE videos SET file_hash = NULL
+    WHERE id = NEW.id AND NEW.file_hash IS NOT NULL AND NEW.file_hash IS OLD.file_hash
+        AND (NEW.file_path IS NOT OLD.file_path OR NEW.file_size IS NOT OLD.file_size);
 END;

@@ -84,6 +84,8 @@ pub enum Command {
     Tune(TuneArgs),
     /// End a run for good: what is done stays, nothing more is
     Cancel(CancelArgs),
+    /// Remove runs that ended long ago, with their batches
+    Prune(PruneArgs),
     /// Show or change the feature flags, for every process
     Flags(FlagsArgs),
     /// Show the status of one video, as the feature flags have the application see it
@@ -212,6 +214,23 @@ pub struct EnqueueCommon {
     /// Attempts that a batch gets before it is failed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
+
+    /// Go on: enqueue new and changed videos as they come. One watcher of a kind acts, any
+    /// others stand by
+    #[arg(long)]
+    pub watch: bool,
+
+    /// With --watch: from one look to the next
+    #[arg(long, requires = "watch", default_value = "1min", value_name = "TIME", value_parser = interval)]
+    pub every: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_secs(1)..=Duration::from_hours(24)).contains(&every) {
+        return Err("must be from 1s to 1day".to_owned());
+    }
+    Ok(every)
 }
 
 #[derive(Debug, Args)]
@@ -358,6 +377,26 @@ pub struct TuneArgs {
     /// The newest changes to list below
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub changes: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Runs that ended longer ago than this: 30days, 12h, …
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub older_than: Duration,
+
+    /// Show what would be removed, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 3_600;
+    let age = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_mins(1)..=Duration::from_secs(36_500 * DAY)).contains(&age) {
+        return Err("must be from 1min to 100years".to_owned());
+    }
+    Ok(age)
 }
 
 #[derive(Debug, Args)]

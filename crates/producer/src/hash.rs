@@ -2,7 +2,7 @@
 
 use reelshift_plan::FileBatcher;
 use reelshift_plan::batching::FileBatch;
-use reelshift_store::ledger::{Bounds, Run};
+use reelshift_store::ledger::{Bounds, Run, RunPlan};
 use reelshift_store::{Result, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -54,4 +54,9 @@ async fn add<F: FnMut(&Progress) + Send>(
     let rows = batch.files.len() as u64;
     sink.add(Bounds::Items(batch.files), rows, batch.bytes);
     sink.reach(&position).await
+}
+
+/// Whether any file needs its hash.
+pub(crate) async fn needed(store: &dyn Store, plan: &RunPlan) -> Result<bool> {
+    Ok(!store.unhashed(None, 1, &plan.filter).await?.is_empty())
 }

@@ -8,6 +8,7 @@ mod backfill;
 mod hash;
 mod sink;
 pub mod trace;
+pub mod watch;
 
 use std::time::Duration;
 

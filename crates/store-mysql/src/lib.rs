@@ -20,6 +20,7 @@ mod duties;
 mod error;
 mod failures;
 mod flags;
+mod history;
 mod holds;
 mod id_list;
 mod lease;

@@ -101,10 +101,22 @@ async fn window(
 }
 
 /// CHAR_LENGTH, since a path of blanks equals the empty text in most collations.
-const FILES: &str = "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size \
-     FROM videos v FORCE INDEX (PRIMARY) WHERE v.file_hash IS NULL AND CHAR_LENGTH(v.file_path) > 0 \
-       AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
-                       WHERE q.kind = 'hash' AND q.video_id = v.id)";
+macro_rules! files {
+    ($index:literal) => {
+        concat!(
+            "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size FROM videos v \
+             FORCE INDEX (",
+            $index,
+            ") WHERE v.file_hash IS NULL AND CHAR_LENGTH(v.file_path) > 0 \
+               AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
+                               WHERE q.kind = 'hash' AND q.video_id = v.id)"
+        )
+    };
+}
+
+const FILES: &str = files!("PRIMARY");
+/// By the specification's index, whose entries without a hash are in key order.
+const FILES_BY_HASH: &str = files!("idx_video_hash");
 
 fn read_file(row: &MySqlRow) -> error::Result<FileToHash> {
     Ok(FileToHash {
@@ -120,7 +132,8 @@ const UNHASHED_ROWS: u32 = 4_000;
 const UNHASHED_ROWS_MOST: u32 = 64_000;
 
 /// Those of the first window of the key range that has any: each statement's work has a
-/// bound, however few rows match the filter.
+/// bound, however few rows match the filter. After `index` a window is one of rows without
+/// a hash, so that a look at a table that is hashed costs next to nothing.
 async fn unhashed(
     store: &MySqlStore,
     after: Option<&str>,
@@ -129,13 +142,18 @@ async fn unhashed(
 ) -> error::Result<Vec<FileToHash>> {
     let mut after = after.map(str::to_owned);
     let mut rows = limit.max(UNHASHED_ROWS);
+    let indexed = within(SHORT, has_hash_index(store)).await?;
     loop {
         let upto = within(LONG, async {
             let mut connection = store.pool.acquire().await?;
-            validate::boundary(&mut connection, "videos", after.as_deref(), rows).await
+            if indexed {
+                unhashed_boundary(&mut connection, after.as_deref(), rows).await
+            } else {
+                validate::boundary(&mut connection, "videos", after.as_deref(), rows).await
+            }
         })
         .await?;
-        let mut query = QueryBuilder::<MySql>::new(FILES);
+        let mut query = QueryBuilder::<MySql>::new(if indexed { FILES_BY_HASH } else { FILES });
         if let Some(after) = &after {
             query.push(" AND v.id > ").push_bind(after.clone());
         }
@@ -154,6 +172,34 @@ async fn unhashed(
         after = upto;
         rows = rows.saturating_mul(4).min(limit.max(UNHASHED_ROWS_MOST));
     }
+}
+
+async fn has_hash_index(store: &MySqlStore) -> error::Result<bool> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() \
+           AND TABLE_NAME = 'videos' AND INDEX_NAME = 'idx_video_hash' AND SEQ_IN_INDEX = 1 \
+           AND COLUMN_NAME = 'file_hash'",
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    Ok(found > 0)
+}
+
+/// The id behind which the next `rows` videos without a hash end; `None` when there are
+/// fewer.
+async fn unhashed_boundary(
+    connection: &mut MySqlConnection,
+    after: Option<&str>,
+    rows: u32,
+) -> error::Result<Option<String>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT v.id FROM videos v FORCE INDEX (idx_video_hash) WHERE v.file_hash IS NULL",
+    );
+    if let Some(after) = after {
+        query.push(" AND v.id > ").push_bind(after.to_owned());
+    }
+    query.push(" ORDER BY v.id LIMIT 1 OFFSET ").push_bind(rows.saturating_sub(1));
+    Ok(query.build_query_scalar().fetch_optional(connection).await?)
 }
 
 /// Ids come in key order from the ledger, so lists of them follow each other.

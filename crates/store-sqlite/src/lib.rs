@@ -13,6 +13,7 @@ mod duties;
 mod error;
 mod failures;
 mod flags;
+mod history;
 mod holds;
 mod leases;
 mod ledger;

@@ -13,6 +13,7 @@ pub mod duties;
 pub mod error;
 pub mod failures;
 pub mod flags;
+pub mod history;
 pub mod ledger;
 pub mod patience;
 pub mod plans;
@@ -33,6 +34,7 @@ pub use duties::Duties;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use flags::Flags;
+pub use history::History;
 pub use ledger::Ledger;
 pub use preflight::Preflight;
 pub use report::Reports;
@@ -52,6 +54,7 @@ pub trait Store:
     + Flags
     + Controls
     + Duties
+    + History
     + VideoStatuses
     + Reports
     + Rollback
@@ -72,6 +75,7 @@ impl<T> Store for T where
         + Flags
         + Controls
         + Duties
+        + History
         + Controls
         + Duties
         + VideoStatuses

@@ -1,9 +1,12 @@
 //! `enqueue backfill` and `enqueue hash`: plan a run and write its batches.
 
+mod watch;
+
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Enqueued, Planned, Producer, Progress};
+use reelshift_store::controls::PAUSE;
 use reelshift_store::ledger::RunPlan;
 use serde_json::json;
 
@@ -17,14 +20,17 @@ use crate::look;
 const BATCH_ROWS: u32 = 2_000;
 
 pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
-    let (kind, plan) = match &args.kind {
-        EnqueueKind::Backfill(args) => (JobKind::Backfill, backfill_plan(args)?),
-        EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?),
+    let (kind, plan, common) = match &args.kind {
+        EnqueueKind::Backfill(args) => (JobKind::Backfill, backfill_plan(args)?, &args.common),
+        EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?, &args.common),
     };
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
         reelshift_media::MediaRoot::open(root)?;
     }
     let store = context.expanded_store(4).await?;
+    if common.watch {
+        return watch::run(context, store, kind, plan, common.every).await;
+    }
     let bar = context.draws().then(|| {
         let bar = look::progress(0, "planning", "{prefix} {spinner} {msg} in {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
@@ -35,7 +41,8 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
             bar.set_message(describe(kind, progress));
         }
     };
-    let enqueued = Producer::new(store, who()).enqueue(kind, plan, &context.stop, report).await?;
+    let enqueued =
+        Producer::new(store.clone(), who()).enqueue(kind, plan, &context.stop, report).await?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -49,6 +56,9 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         }))?;
     } else {
         crate::look::say!("{}", sentence(&enqueued));
+        if store.controls().await?.iter().any(|control| control.name == PAUSE) {
+            crate::look::say!("The fleet is paused: nothing is done before reelshift resume");
+        }
     }
     if enqueued.planned == Some(Planned::Stopped) {
         return Err(Refused(format!(
@@ -109,6 +119,16 @@ fn sentence(enqueued: &Enqueued) -> String {
         (Some(Planned::Complete(RunState::Done)), true) if enqueued.added.batches == 0 => {
             format!("nothing to do: no video needs {} (run {})", run.kind, run.id)
         }
+        (Some(Planned::TakenOver), _)
+            if matches!(run.state, RunState::Paused | RunState::Cancelled) =>
+        {
+            format!(
+                "{} run {} was {} while it was planned; {added} until then",
+                "stopped:".yellow().bold(),
+                run.id,
+                run.state
+            )
+        }
         (Some(_), true) => format!("{} {added}, run {}. {next}", "enqueued".green().bold(), run.id),
         (Some(_), false) => format!(
             "{} run {} had lost its planner: went on where it stopped and added {added}. {next}",
@@ -118,6 +138,12 @@ fn sentence(enqueued: &Enqueued) -> String {
         (None, true) => format!(
             "{} run {}: another planner is already at work on it. {next}",
             "enqueued".green().bold(),
+            run.id
+        ),
+        (None, false) if run.state == RunState::Paused => format!(
+            "{} run {} is over the same videos and is paused. Next: reelshift resume --run {}",
+            "nothing added:".yellow().bold(),
+            run.id,
             run.id
         ),
         (None, false) => format!(

@@ -456,6 +456,26 @@ pub async fn metadata_follow_until_somebody_else_writes_them(db: &dyn Fixture) {
     }
 }
 
+pub async fn a_hash_goes_with_the_path_and_the_size_it_was_read_by(db: &dyn Fixture) {
+    expanded(db).await;
+    insert(db, &[video(1)]).await;
+    for (set, stays) in [
+        ("file_hash = 'h1'", true),
+        ("processing_status = 'processing', filename = 'renamed.mov'", true),
+        ("file_path = file_path, file_size = file_size", true),
+        ("file_path = '/MEDIA/clip 1.mp4'", false),
+        ("file_hash = 'h1', file_path = '/b'", true),
+        ("file_size = NULL", false),
+        ("file_hash = 'h1', file_size = 7", true),
+        ("file_size = 8, ground_truth_generated = 1", false),
+    ] {
+        let before = db.value("file_hash", "FROM videos").await;
+        db.execute(&format!("UPDATE videos SET {set}")).await;
+        let hash = db.value("file_hash", "FROM videos").await;
+        assert_eq!(hash.as_deref(), stays.then_some("h1"), "after {set}, from {before:?}");
+    }
+}
+
 pub async fn deleting_a_video_leaves_nothing(db: &dyn Fixture) {
     expanded(db).await;
     insert(db, &videos(3)).await;

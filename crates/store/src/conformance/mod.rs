@@ -18,6 +18,7 @@ pub mod fences;
 pub mod files;
 pub mod fixture;
 pub mod flags;
+pub mod history;
 pub mod holds;
 pub mod index;
 pub mod monitor;
@@ -247,6 +248,12 @@ macro_rules! conformance_tests {
                 a_worker_sees_the_fleet
                 a_worker_sees_its_rank_among_the_live
                 operators_at_once_change_controls_one_after_the_other;
+            history:
+                what_ended_long_ago_is_removed_in_small_steps
+                what_is_recent_or_open_stays
+                a_run_with_items_in_quarantine_stays
+                resolved_quarantine_goes
+                the_audit_stays;
             holds:
                 a_paused_run_says_who_and_why_and_is_not_claimed
                 a_paused_run_goes_back_to_the_state_it_was_in
@@ -316,6 +323,7 @@ macro_rules! conformance_tests {
                 every_insert_is_that_of_the_table
                 an_insert_that_meets_its_row_keeps_it_in_step
                 metadata_follow_until_somebody_else_writes_them
+                a_hash_goes_with_the_path_and_the_size_it_was_read_by
                 deleting_a_video_leaves_nothing
                 a_backfill_under_live_writes_converges;
             index:
@@ -344,6 +352,7 @@ mod tests {
     fn the_macro_names_every_behaviour() {
         let listed = include_str!("mod.rs");
         let files = [
+            ("history", include_str!("history.rs")),
             ("holds", include_str!("holds.rs")),
             ("index", include_str!("index.rs")),
             ("bridge", include_str!("bridge.rs")),

@@ -1,0 +1,170 @@
+//! Removing what has ended, a few rows a transaction: `prune`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::history::{History, Prunable, Pruned};
+use sqlx::SqliteConnection;
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::failures::count;
+use crate::time::ago;
+
+/// A run that ended long enough ago. `?1` is the age.
+macro_rules! ended {
+    () => {
+        "r.state IN ('done', 'failed', 'cancelled')
+         AND r.finished_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?1)"
+    };
+}
+
+/// An entry of the quarantine that is of no use any more.
+macro_rules! resolved {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = q.video_id
+             AND NOT (q.kind = 'hash' AND v.file_hash IS NOT NULL))"
+    };
+}
+
+/// A run that ended, and to which nothing refers that somebody may still need.
+macro_rules! removable {
+    () => {
+        concat!(
+            ended!(),
+            " AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id AND NOT ",
+            resolved!(),
+            ")"
+        )
+    };
+}
+
+/// A worker that is gone for long.
+macro_rules! gone {
+    () => {
+        "w.state IN ('left', 'lost')
+         AND w.last_seen_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?1)
+         AND NOT EXISTS (SELECT 1 FROM reelshift_batches l WHERE l.leased_by = w.id)"
+    };
+}
+
+#[async_trait]
+impl History for SqliteStore {
+    async fn prunable(&self, older_than: Duration) -> Result<Prunable> {
+        self.named(prunable(self, &ago(older_than)).await)
+    }
+
+    async fn prune(&self, older_than: Duration, limit: u32) -> Result<Pruned> {
+        self.named(prune(self, &ago(older_than), limit).await)
+    }
+}
+
+async fn prunable(store: &SqliteStore, age: &str) -> Outcome<Prunable> {
+    let row = sqlx::query(concat!(
+        "SELECT (SELECT COUNT(*) FROM reelshift_runs r WHERE ",
+        removable!(),
+        ") AS runs, (SELECT COUNT(*) FROM reelshift_runs r WHERE ",
+        ended!(),
+        ") AS ended, (SELECT COUNT(*) FROM reelshift_runs r
+             JOIN reelshift_batches b ON b.run_id = r.id WHERE ",
+        removable!(),
+        ") AS batches, (SELECT COUNT(*) FROM reelshift_runs r
+             JOIN reelshift_quarantine q ON q.run_id = r.id WHERE ",
+        ended!(),
+        " AND ",
+        resolved!(),
+        ") AS quarantined, (SELECT COUNT(*) FROM reelshift_workers w WHERE ",
+        gone!(),
+        ") AS workers"
+    ))
+    .bind(age)
+    .fetch_one(&store.readers)
+    .await?;
+    let runs = count(&row, "runs")?;
+    Ok(Prunable {
+        removable: Pruned {
+            runs,
+            batches: count(&row, "batches")?,
+            quarantined: count(&row, "quarantined")?,
+            workers: count(&row, "workers")?,
+        },
+        kept_for_quarantine: count(&row, "ended")?.saturating_sub(runs),
+    })
+}
+
+async fn prune(store: &SqliteStore, age: &str, limit: u32) -> Outcome<Pruned> {
+    let mut tx = store.write().await?;
+    let mut pruned =
+        Pruned { quarantined: resolve(&mut tx, age, limit).await?, ..Pruned::default() };
+    if pruned.is_empty() {
+        let run: Option<String> = sqlx::query_scalar(concat!(
+            "SELECT r.id FROM reelshift_runs r WHERE ",
+            removable!(),
+            " ORDER BY r.finished_at, r.rowid LIMIT 1"
+        ))
+        .bind(age)
+        .fetch_optional(&mut *tx)
+        .await?;
+        match run {
+            Some(run) => pruned = prune_run(&mut tx, &run, limit).await?,
+            None => pruned.workers = prune_workers(&mut tx, age, limit).await?,
+        }
+    }
+    tx.commit().await?;
+    Ok(pruned)
+}
+
+/// Removes entries of the quarantine that are resolved, of runs that ended.
+async fn resolve(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u64> {
+    Ok(sqlx::query(concat!(
+        "DELETE FROM reelshift_quarantine WHERE (kind, video_id) IN (
+             SELECT q.kind, q.video_id FROM reelshift_runs r
+             JOIN reelshift_quarantine q ON q.run_id = r.id WHERE ",
+        ended!(),
+        " AND ",
+        resolved!(),
+        " LIMIT ?2)"
+    ))
+    .bind(age)
+    .bind(limit)
+    .execute(tx)
+    .await?
+    .rows_affected())
+}
+
+/// Removes batches of one run, or the run when none is left.
+async fn prune_run(tx: &mut SqliteConnection, run: &str, limit: u32) -> Outcome<Pruned> {
+    let batches = sqlx::query(
+        "DELETE FROM reelshift_batches
+         WHERE seq IN (SELECT seq FROM reelshift_batches WHERE run_id = ? LIMIT ?)",
+    )
+    .bind(run)
+    .bind(limit)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if batches > 0 {
+        return Ok(Pruned { batches, ..Pruned::default() });
+    }
+    let runs = sqlx::query("DELETE FROM reelshift_runs WHERE id = ?")
+        .bind(run)
+        .execute(tx)
+        .await?
+        .rows_affected();
+    Ok(Pruned { runs, ..Pruned::default() })
+}
+
+async fn prune_workers(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u64> {
+    Ok(sqlx::query(concat!(
+        "DELETE FROM reelshift_workers WHERE id IN (
+             SELECT w.id FROM reelshift_workers w WHERE ",
+        gone!(),
+        " LIMIT ?2)"
+    ))
+    .bind(age)
+    .bind(limit)
+    .execute(tx)
+    .await?
+    .rows_affected())
+}
