@@ -182,6 +182,31 @@ async fn a_busy_server_slows_the_fleet_down() {
     legacy.drop_database().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn hashing_keeps_to_the_byte_rate() {
+    const FILE: usize = 2 << 20;
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(3).await;
+    for name in ["a", "b", "c"] {
+        std::fs::write(dir.path().join(name), vec![7; FILE]).expect("a file");
+        let one = "SELECT id FROM videos WHERE file_path IS NULL LIMIT 1";
+        let size = format!("file_path = '{name}', file_size = {FILE}");
+        legacy.execute(&format!("UPDATE videos SET {size} WHERE id = ({one})")).await;
+    }
+    run(dir.path(), &legacy, &["apply", "expand"], 0);
+    run(dir.path(), &legacy, &["enqueue", "hash"], 0);
+    tune(dir.path(), &legacy, "byte_rate=2MiB");
+    let began = Instant::now();
+    let media = dir.path().to_string_lossy().into_owned();
+    let mut worker = worker(dir.path(), &legacy, &["--media-root", &media]);
+    assert_eq!(wait(&mut worker, Duration::from_mins(1)), Some(0));
+    // 6 MiB, of which a quarter of a second's are free.
+    assert!(began.elapsed() >= Duration::from_millis(2_700), "{:?}", began.elapsed());
+    let hashed = "SELECT COUNT(*) FROM videos WHERE LENGTH(file_hash) = 64";
+    assert_eq!(legacy.number(hashed).await, 3);
+}
+
 /// The replica is another database of the same server, and replication the copying of the
 /// one row that matters.
 #[tokio::test(flavor = "multi_thread")]

@@ -265,7 +265,13 @@ pub struct WorkArgs {
 
     /// A replica whose lag stops the fleet, as --database; repeat for more, the same for
     /// all workers (in the environment separated by commas)
-    #[arg(long = "replica", env = "REELSHIFT_REPLICAS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    #[arg(
+        long = "replica",
+        env = "REELSHIFT_REPLICAS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
     pub replicas: Vec<String>,
 
     /// Return when no batch is pending or leased, whoever holds it

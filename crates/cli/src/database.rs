@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use reelshift_store::strain::Replica;
 use reelshift_store::SharedStore;
+use reelshift_store::strain::Replica;
 
 use crate::exit::Usage;
 

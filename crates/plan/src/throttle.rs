@@ -216,7 +216,16 @@ impl Throttle {
         };
         self.level = Some((level, since));
         let reason = reason.cloned();
-        State { level, since, at: now, chunks: self.chunks, capacity, reason, readings, unavailable }
+        State {
+            level,
+            since,
+            at: now,
+            chunks: self.chunks,
+            capacity,
+            reason,
+            readings,
+            unavailable,
+        }
     }
 }
 

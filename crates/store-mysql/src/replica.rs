@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reelshift_store::strain::Replica;
 use reelshift_store::Result;
+use reelshift_store::strain::Replica;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions as _, MySqlConnection};
 use tokio::sync::Mutex;
@@ -36,11 +36,7 @@ struct MySqlReplica {
 /// `Invalid` when the URL is malformed or names no database. Nothing is connected to yet.
 pub fn replica(url: &str) -> Result<Box<dyn Replica>> {
     let options = options(url)?;
-    Ok(Box::new(MySqlReplica {
-        host: server_of(&options),
-        options,
-        connection: Mutex::new(None),
-    }))
+    Ok(Box::new(MySqlReplica { host: server_of(&options), options, connection: Mutex::new(None) }))
 }
 
 #[async_trait]

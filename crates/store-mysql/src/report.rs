@@ -2,13 +2,13 @@
 //! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
-use reelshift_store::{Duties as _, Result};
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
-    WorkerReport, throttle_of,
+    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
+    StateCount, WorkerReport, throttle_of,
 };
+use reelshift_store::{Duties as _, Result};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 

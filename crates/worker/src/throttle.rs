@@ -196,8 +196,7 @@ impl<'a> Sampling<'a> {
             (Ok(heard), _) => heard,
             (Err(error), None) => return Err(error),
             (Err(error), Some((_, last))) => {
-                let missing =
-                    Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
+                let missing = Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
                 (vec![Heard::Reading(missing)], last.at, last.capacity)
             }
         };

@@ -117,7 +117,9 @@ mod tests {
         let said: Vec<_> = lags.iter().map(ToString::to_string).collect();
         assert!(lags.iter().all(|lag| lag.value.is_none()));
         assert_eq!(said[0], "replica lag unknown on a: refused");
-        assert!(said[1].contains("has arrived there yet") && said[2].contains("on c: other workers"));
+        assert!(
+            said[1].contains("has arrived there yet") && said[2].contains("on c: other workers")
+        );
     }
 
     #[tokio::test]

@@ -13,10 +13,14 @@ const LEAST: u32 = 2;
 /// The limit is what was tuned, else the server's processors; where it does not tell them,
 /// this machine's, since a database is seldom on a smaller one than its workers.
 pub(super) fn hear(look: &Look<'_>) -> Heard {
-    let processors = look.strain.processors.or_else(|| {
-        available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok())
-    });
-    let limit =
-        look.tuning.limits.threads_running.unwrap_or_else(|| processors.unwrap_or(LEAST).max(LEAST));
+    let processors = look
+        .strain
+        .processors
+        .or_else(|| available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()));
+    let limit = look
+        .tuning
+        .limits
+        .threads_running
+        .unwrap_or_else(|| processors.unwrap_or(LEAST).max(LEAST));
     look.figure(Signal::ThreadsRunning, look.threads_running, f64::from(limit))
 }

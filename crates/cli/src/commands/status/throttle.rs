@@ -29,7 +29,10 @@ pub(super) fn line(report: &ThrottleReport) -> String {
         _ => word.yellow().bold().to_string(),
     };
     let sampled = report.sampled_seconds_ago.map_or_else(String::new, |ago| {
-        format!("   sampled {} ago", look::duration(Duration::try_from_secs_f64(ago).unwrap_or_default()))
+        format!(
+            "   sampled {} ago",
+            look::duration(Duration::try_from_secs_f64(ago).unwrap_or_default())
+        )
     });
     format!("{word}   {reason}   {amount}{sampled}")
 }
