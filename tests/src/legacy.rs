@@ -100,6 +100,8 @@ impl Legacy {
     }
 
     pub async fn insert(&self, videos: &[Video]) {
+        // One transaction: one flush to the disk, not one a row.
+        let mut transaction = self.pool.begin().await.expect("a transaction");
         for video in videos {
             sqlx::query(
                 "INSERT INTO videos (id, filename, file_path, file_size, status, processing_status, \
@@ -113,10 +115,11 @@ impl Legacy {
             .bind(video.status.as_deref())
             .bind(video.processing_status.as_deref())
             .bind(video.ground_truth.map(i32::from))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
             .expect("a legacy row is inserted");
         }
+        transaction.commit().await.expect("the rows are committed");
     }
 
     /// `count` videos of mixed states, without files.
