@@ -38,7 +38,8 @@ async fn a_row_is_refused(legacy: &Legacy, directory: &Path, trigger: &str) {
     assert_eq!(worked["runs"][0]["quarantined"], 1);
     assert_eq!(worked["runs"][0]["rows_done"], 3_999);
 
-    let aside = "SELECT COUNT(*) FROM reelshift_quarantine q JOIN videos v ON v.id = q.video_id WHERE";
+    let aside =
+        "SELECT COUNT(*) FROM reelshift_quarantine q JOIN videos v ON v.id = q.video_id WHERE";
     assert_eq!(legacy.number(&format!("{aside} {refused}")).await, 1, "exactly that one");
     let left = "SELECT COUNT(*) FROM videos WHERE workflow_state IS NULL OR file_mime_type IS NULL";
     assert_eq!(legacy.number(left).await, 1, "everything else is done");
@@ -51,15 +52,22 @@ async fn a_row_is_refused(legacy: &Legacy, directory: &Path, trigger: &str) {
     let counted = "SELECT COUNT(*) FROM video_processing_status WHERE error_count = 1";
     assert_eq!(legacy.number(counted).await, 1);
     let errors = run(directory, legacy, &["errors"], 0).stdout;
-    assert!(errors.contains("database_trigger_refused") && errors.contains("not this one"), "{errors}");
-    assert_eq!(run(directory, legacy, &["--json", "status"], 5).json()["runs"][0]["quarantined"], 1);
+    assert!(
+        errors.contains("database_trigger_refused") && errors.contains("not this one"),
+        "{errors}"
+    );
+    assert_eq!(
+        run(directory, legacy, &["--json", "status"], 5).json()["runs"][0]["quarantined"],
+        1
+    );
     let differs = run(directory, legacy, &["--json", "validate"], 3).json();
     assert_eq!(differs["valid"], false);
 
     legacy.execute("DROP TRIGGER theirs").await;
     let dry = run(directory, legacy, &["--json", "rerun", "--quarantined", "--dry-run"], 0).json();
     assert_eq!((&dry["items"], &dry["runs"][0]["items"]), (&1.into(), &1.into()));
-    run(directory, legacy, &["rerun", "--quarantined", "--stage", "backfill", "--since", "1h"], 0).ok();
+    run(directory, legacy, &["rerun", "--quarantined", "--stage", "backfill", "--since", "1h"], 0)
+        .ok();
     let again = run(directory, legacy, &["rerun", "--quarantined"], 0).stdout;
     assert!(again.contains("nothing to enqueue again"), "{again}");
     run(directory, legacy, &["work", "--until-idle"], 0).ok();
@@ -99,7 +107,9 @@ async fn where_every_row_is_refused_the_batch_fails() {
     legacy.fill(300).await;
     run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
     legacy
-        .execute("CREATE TRIGGER theirs BEFORE UPDATE ON videos BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
         .await;
     run(dir.path(), &legacy, &["enqueue", "backfill"], 0).ok();
     let _ = run(dir.path(), &legacy, &["work", "--until-idle"], 5);

@@ -37,7 +37,10 @@ impl Account {
     }
 
     fn run(&self, directory: &Path, arguments: &[&str]) -> Ran {
-        Reelshift::new(directory, arguments).database(&self.url).media(&directory.join("media")).run()
+        Reelshift::new(directory, arguments)
+            .database(&self.url)
+            .media(&directory.join("media"))
+            .run()
     }
 
     async fn drop(self, legacy: &Legacy) {
@@ -89,7 +92,11 @@ async fn the_documented_rights_are_enough() {
     migrates(&["apply", "automate"], 0).ok();
     works(&["validate"], 0).ok();
     // The triggers act with the migrating account's rights, whoever writes.
-    legacy.execute("UPDATE videos SET processing_status = 'completed' WHERE filename LIKE 'video 2.%'").await;
+    legacy
+        .execute(
+            "UPDATE videos SET processing_status = 'completed' WHERE filename LIKE 'video 2.%'",
+        )
+        .await;
 
     let refused = works(&["apply", "index"], 4);
     assert!(refused.stderr.contains("lacks"), "{}", refused.stderr);
@@ -118,7 +125,11 @@ async fn a_worker_whose_rights_are_taken_away_ends() {
 
     let ended = worker.run(path, &["work", "--until-idle"]).expect(4);
     let said = ended.stderr.lines().last().unwrap_or_default();
-    assert!(said.starts_with("error:") && said.contains("UPDATE command denied"), "{}", ended.stderr);
+    assert!(
+        said.starts_with("error:") && said.contains("UPDATE command denied"),
+        "{}",
+        ended.stderr
+    );
     assert!(said.contains("docs/privileges.md"), "{said}");
     let open = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'pending' AND attempts = 0 \
                 AND leased_by IS NULL";

@@ -84,7 +84,8 @@ impl Server {
 
     /// `inspect`, which comes to the missing table once the connection stands.
     fn inspect(&self, host: &str, options: &str, arguments: &[&str]) -> Ran {
-        let arguments: Vec<&str> = ["inspect"].into_iter().chain(arguments.iter().copied()).collect();
+        let arguments: Vec<&str> =
+            ["inspect"].into_iter().chain(arguments.iter().copied()).collect();
         let url = format!("mysql://far:hunter2@{host}:{}/platform{options}", self.port);
         let ran = Reelshift::new(self.directory.path(), &arguments).database(&url).run();
         let said = format!("{}{}", ran.stdout, ran.stderr);

@@ -107,11 +107,7 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     /// Writes ends until the channel is closed and empty.
-    pub(crate) async fn run(
-        self,
-        mut ended: mpsc::UnboundedReceiver<Ended>,
-        slots: Arc<Slots>,
-    ) {
+    pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>, slots: Arc<Slots>) {
         let mut gathered = Vec::with_capacity(MOST);
         while ended.recv_many(&mut gathered, MOST).await > 0 {
             let count = gathered.len();

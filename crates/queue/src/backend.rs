@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Fatal, Session};
 use crate::ack::{DescribePanic, Flusher, LedgerAck};
+use crate::{Fatal, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
 /// to keep short batches flowing, too little to hoard long ones that others could take.

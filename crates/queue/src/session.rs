@@ -77,7 +77,10 @@ impl Session {
         )));
         let (outbox, store) = (Arc::clone(&session.outbox), Arc::clone(&session.store));
         session.tasks.spawn(
-            session.leave.clone().run_until_cancelled_owned(async move { outbox.run(&store).await }),
+            session
+                .leave
+                .clone()
+                .run_until_cancelled_owned(async move { outbox.run(&store).await }),
         );
         session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(reap(
             Arc::clone(&session.store),

@@ -143,7 +143,10 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
 }
 
 /// Inserts the missing status rows, and corrects those that are there and differ.
-pub(crate) async fn write_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+pub(crate) async fn write_status_rows(
+    connection: &mut MySqlConnection,
+    ids: &[String],
+) -> Result<()> {
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
            current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_a_person_must_mend_is_fatal() {
-        let denied = of_server(1142, "42000", "DELETE command denied to user 'a'@'h' for table 'videos'");
+        let denied =
+            of_server(1142, "42000", "DELETE command denied to user 'a'@'h' for table 'videos'");
         assert!(denied.is_fatal() && denied.to_string().contains("privileges.md"), "{denied}");
         assert!(!of_server(1644, "45000", "no").is_fatal());
         assert!(!of_server(1105, "HY000", "no").is_fatal());

@@ -63,10 +63,9 @@ fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Sinc
     query.push(" AND ").push(column).push(" >= ");
     match since {
         Since::At(at) => query.push_bind(at),
-        Since::Ago(ago) => query
-            .push("NOW(6) - INTERVAL ")
-            .push_bind(runs::microseconds(ago))
-            .push(" MICROSECOND"),
+        Since::Ago(ago) => {
+            query.push("NOW(6) - INTERVAL ").push_bind(runs::microseconds(ago)).push(" MICROSECOND")
+        }
     };
 }
 

@@ -112,7 +112,8 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(mode(url, false).unwrap(), expected, "{url}");
         }
-        for url in ["mysql://u:secret@db/v?ssl-mode=disabled", "mysql://u:secret@db/v?sslmode=preferred"]
+        for url in
+            ["mysql://u:secret@db/v?ssl-mode=disabled", "mysql://u:secret@db/v?sslmode=preferred"]
         {
             let refused = mode(url, false).unwrap_err();
             assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");

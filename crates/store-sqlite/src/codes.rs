@@ -36,26 +36,26 @@ pub(crate) enum Meaning {
 
 /// By primary result code, and by extended code where that says more.
 const CODES: &[(i32, Meaning)] = &[
-    (1, Meaning::Statement), // SQLITE_ERROR
-    (3, Denied),             // SQLITE_PERM
-    (5, Locked),             // SQLITE_BUSY
-    (6, Locked),             // SQLITE_LOCKED
-    (7, Meaning::Away),      // SQLITE_NOMEM
-    (8, ReadOnly),           // SQLITE_READONLY
-    (9, Meaning::Away),      // SQLITE_INTERRUPT
-    (10, Disk),              // SQLITE_IOERR
-    (11, Broken),            // SQLITE_CORRUPT
-    (13, Full),              // SQLITE_FULL
-    (14, Meaning::Away),     // SQLITE_CANTOPEN
-    (15, Locked),            // SQLITE_PROTOCOL: the write-ahead log's locks
-    (17, Meaning::Away),     // SQLITE_SCHEMA
-    (18, Value),             // SQLITE_TOOBIG
-    (19, Constraint),        // SQLITE_CONSTRAINT
-    (20, Value),             // SQLITE_MISMATCH
-    (23, Denied),            // SQLITE_AUTH
-    (26, NotADatabase),      // SQLITE_NOTADB
+    (1, Meaning::Statement),  // SQLITE_ERROR
+    (3, Denied),              // SQLITE_PERM
+    (5, Locked),              // SQLITE_BUSY
+    (6, Locked),              // SQLITE_LOCKED
+    (7, Meaning::Away),       // SQLITE_NOMEM
+    (8, ReadOnly),            // SQLITE_READONLY
+    (9, Meaning::Away),       // SQLITE_INTERRUPT
+    (10, Disk),               // SQLITE_IOERR
+    (11, Broken),             // SQLITE_CORRUPT
+    (13, Full),               // SQLITE_FULL
+    (14, Meaning::Away),      // SQLITE_CANTOPEN
+    (15, Locked),             // SQLITE_PROTOCOL: the write-ahead log's locks
+    (17, Meaning::Away),      // SQLITE_SCHEMA
+    (18, Value),              // SQLITE_TOOBIG
+    (19, Constraint),         // SQLITE_CONSTRAINT
+    (20, Value),              // SQLITE_MISMATCH
+    (23, Denied),             // SQLITE_AUTH
+    (26, NotADatabase),       // SQLITE_NOTADB
     (1811, Meaning::Trigger), // SQLITE_CONSTRAINT_TRIGGER: RAISE
-    (3091, Value),           // SQLITE_CONSTRAINT_DATATYPE: a STRICT table
+    (3091, Value),            // SQLITE_CONSTRAINT_DATATYPE: a STRICT table
 ];
 
 /// What a result code, extended or not, means.

@@ -281,7 +281,9 @@ mod tests {
     }
 
     fn items() -> Vec<Item> {
-        ["a", "b", "c"].map(|video| Item { video: video.to_owned(), bytes: 60, present: video != "c" }).into()
+        ["a", "b", "c"]
+            .map(|video| Item { video: video.to_owned(), bytes: 60, present: video != "c" })
+            .into()
     }
 
     fn origin() -> SetAside {

@@ -235,7 +235,8 @@ pub trait Schema {
 /// `Refused`, saying what to type.
 pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
     let journal = store.journal().await?;
-    let known = |entry: &&JournalEntry| store.steps().iter().any(|step| step.number == entry.number);
+    let known =
+        |entry: &&JournalEntry| store.steps().iter().any(|step| step.number == entry.number);
     if let Some(entry) = journal.iter().find(|entry| !known(entry)) {
         return Err(StoreError::Refused(format!(
             "this database has step {:04} {}, which this version of reelshift does not know: a newer \

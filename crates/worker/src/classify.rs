@@ -189,7 +189,9 @@ mod tests {
             let shown: Vec<String> = section
                 .lines()
                 .filter(|line| line.starts_with("| `") && !line.starts_with("| `error_type`"))
-                .map(|line| line.split('|').skip(1).take(4).map(str::trim).collect::<Vec<_>>().join(" "))
+                .map(|line| {
+                    line.split('|').skip(1).take(4).map(str::trim).collect::<Vec<_>>().join(" ")
+                })
                 .collect();
             let expected: Vec<String> = meanings
                 .iter()

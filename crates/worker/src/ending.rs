@@ -35,7 +35,12 @@ impl Endings {
     }
 
     /// The attempt ends with `record`, and another follows if `remedy` says so.
-    pub(crate) fn failed(&self, batch: &Claimed, remedy: Remedy, record: ErrorRecord) -> AttemptEnd {
+    pub(crate) fn failed(
+        &self,
+        batch: &Claimed,
+        remedy: Remedy,
+        record: ErrorRecord,
+    ) -> AttemptEnd {
         let retry = match remedy {
             Remedy::Retry => true,
             Remedy::RetryOnce | Remedy::Bisect => batch.attempts == 0,

@@ -22,8 +22,9 @@ use crate::bisect::{Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::ending::{Endings, blames_an_item};
 
-/// Results are written when this many are in, or after [`MOST_WAIT`].
-const MOST_RESULTS: usize = 32;
+/// Results are written when this many are in, or after [`MOST_WAIT`]: as many as a batch of
+/// small files has, since a write costs as much as hashing some of these.
+const MOST_RESULTS: usize = 64;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
 /// A drain leaves running files this long to finish; the rest of the drain is for writing.
@@ -70,7 +71,8 @@ impl Hash {
 
     /// Executes one attempt.
     pub(crate) async fn attempt(&self, batch: &Claimed) -> Result<(), AttemptEnd> {
-        let _doing = self.endings.session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
+        let _doing =
+            self.endings.session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
         let Bounds::Items(items) = &batch.bounds else {
             let message = "a hash batch must list its videos".to_owned();
             return Err(self.ends(batch, classify::BOUNDS_UNFIT, message));

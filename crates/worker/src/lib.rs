@@ -184,12 +184,7 @@ fn lanes(
     });
     let mut lanes = vec![Lane { kind: JobKind::Backfill, concurrency, handler: backfill }];
     if let Some(media) = media {
-        let hash = Arc::new(hash::Hash::new(
-            endings,
-            Arc::clone(media),
-            concurrency,
-            stop.clone(),
-        ));
+        let hash = Arc::new(hash::Hash::new(endings, Arc::clone(media), concurrency, stop.clone()));
         let handler: Handler = Arc::new(move |batch| {
             let hash = Arc::clone(&hash);
             async move { hash.attempt(&batch).await }.boxed()

@@ -29,7 +29,10 @@ mod tests {
     fn the_users_part_of_a_url_is_hidden() {
         let cases = [
             ("no URL at all: a@b", "no URL at all: a@b"),
-            ("cannot reach mysql://app:se/cr@et@db:3306/x, sorry", "cannot reach mysql://***@db:3306/x, sorry"),
+            (
+                "cannot reach mysql://app:se/cr@et@db:3306/x, sorry",
+                "cannot reach mysql://***@db:3306/x, sorry",
+            ),
             ("s3://KEY:SECRET@bucket and http://h/p", "s3://***@bucket and http://h/p"),
             ("'mysql://a:b@c' \"mysql://d:e@f\"", "'mysql://***@c' \"mysql://***@f\""),
             ("sqlite://plain.db", "sqlite://plain.db"),

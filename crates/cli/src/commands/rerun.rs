@@ -91,7 +91,8 @@ async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<O
 }
 
 fn table(runs: &[OfRun]) -> comfy_table::Table {
-    let mut table = look::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
+    let mut table =
+        look::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
     for of_run in runs {
         table.add_row([
             Cell::new(of_run.run),

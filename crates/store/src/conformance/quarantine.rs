@@ -79,7 +79,8 @@ pub async fn what_refuses_a_row_is_told(db: &dyn Fixture) {
 pub async fn a_row_is_set_aside_without_being_touched(db: &dyn Fixture) {
     let (store, batch) = backfilling(db, 4).await;
     refuse(db, "v0002").await;
-    let row = async || db.rows(&["workflow_state", "updated_at"], "FROM videos WHERE id = 'v0002'").await;
+    let row =
+        async || db.rows(&["workflow_state", "updated_at"], "FROM videos WHERE id = 'v0002'").await;
     let before = row().await;
     let item = refused("v0002", &batch);
     let aside = store.set_aside(batch.lease, std::slice::from_ref(&item)).await;
@@ -100,7 +101,11 @@ pub async fn a_row_is_set_aside_without_being_touched(db: &dyn Fixture) {
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     assert_eq!(store.settle(batch.run_id).await.expect("settles"), RunState::Sweeping);
     assert_eq!(
-        store.window(None, 100, &VideoFilter::default()).await.expect("a window").map(|w| w.needing),
+        store
+            .window(None, 100, &VideoFilter::default())
+            .await
+            .expect("a window")
+            .map(|w| w.needing),
         Some(0),
         "the sweep passes it over"
     );
@@ -213,8 +218,9 @@ pub async fn items_go_on_from_the_batch_that_set_them_aside(db: &dyn Fixture) {
     assert_eq!((rerun.items, rerun.item_batches), (2, 2), "one batch for each origin");
     for origin in &origins {
         let again = claim_one(&store, worker, JobKind::Backfill).await;
-        let parent =
-            db.value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", again.id)).await;
+        let parent = db
+            .value("parent_id", &format!("FROM reelshift_batches WHERE id = '{}'", again.id))
+            .await;
         assert_eq!(parent, Some(origin.id.to_string()));
         assert_eq!(again.traceparent, origin.traceparent, "the trace goes on");
     }
