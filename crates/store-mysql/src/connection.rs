@@ -185,6 +185,10 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
         (Some(1049), _) => StoreError::Invalid(format!(
             "{place}: the server has no such database: check the name after the last / of the URL"
         )),
+        // How a handshake ends that does not find what it checks.
+        (_, sqlx::Error::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
+            tls::refused(&place, io)
+        }
         (_, sqlx::Error::Io(io)) => StoreError::Transient {
             code: io.raw_os_error().map(|errno| format!("errno {errno}")),
             message: format!(

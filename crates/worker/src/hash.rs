@@ -21,8 +21,9 @@ use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
 
-/// Results are written when this many are in, or after [`MOST_WAIT`].
-const MOST_RESULTS: usize = 32;
+/// Results are written when this many are in, or after [`MOST_WAIT`]: as many as a batch of
+/// small files has, since a write costs as much as hashing some of these.
+const MOST_RESULTS: usize = 64;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
 /// A drain or a pause leaves running files this long to finish; the rest of a drain is for
