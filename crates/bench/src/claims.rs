@@ -12,7 +12,7 @@ use crate::empty;
 
 /// Batches that one of our claims takes: as many as the peer that takes several.
 const BATCHES: u32 = 10;
-const TIMES: u32 = 500;
+const TIMES: u32 = 200;
 
 /// Latencies of claims.
 #[derive(Debug, Clone, Serialize)]

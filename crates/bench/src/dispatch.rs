@@ -29,7 +29,7 @@ pub struct DispatchArgs {
     /// Finished batches to compare an empty ledger with
     #[arg(long, default_value_t = 1_000_000)]
     finished: u64,
-    /// Rounds of that comparison; the median counts
+    /// Rounds of that comparison, none for no comparison; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// The program of crates/bench/peers
@@ -68,16 +68,17 @@ pub async fn run(database: &str, args: &DispatchArgs) -> Result<()> {
 
     let mut lines = Vec::new();
     for processes in [1, 4] {
-        empty::prepare(database, args.jobs, 0).await?;
+        empty::enqueue(database, &empty::clear(database, 0).await?, args.jobs).await?;
         let claim = claims::ours(database).await?;
-        let enqueued = empty::prepare(database, args.jobs, 0).await?;
+        let run = empty::clear(database, 0).await?;
+        let enqueued = empty::enqueue(database, &run, args.jobs).await?;
         eprintln!("enqueued at {enqueued:.0} batches/s");
         lines.push(measure(database, &pool, "reelshift", processes, &ours, Some(claim)).await?);
     }
     if let Some(program) = &args.peers {
         peers(database, &pool, program, args.jobs, &mut lines).await?;
     }
-    for processes in [1, 4] {
+    for processes in [1, 4].into_iter().filter(|_| args.rounds > 0) {
         history(database, &pool, args, processes, &ours, &mut lines).await?;
     }
     println!("| Queue | Processes | Jobs/s | Claim p50 ms | Claim p99 ms |");
@@ -122,7 +123,7 @@ async fn peers(
     Ok(())
 }
 
-/// The same number of jobs with and without finished batches before them, in turn.
+/// The same number of jobs without and with finished batches of the same run.
 async fn history(
     database: &str,
     pool: &MySqlPool,
@@ -131,28 +132,27 @@ async fn history(
     ours: &Contender<'_>,
     lines: &mut Vec<Line>,
 ) -> Result<()> {
-    let mut rates = [Vec::new(), Vec::new()];
-    let mut claims = [None, None];
-    for round in 0..args.rounds {
-        for (which, finished) in [0, args.finished].into_iter().enumerate() {
-            empty::prepare(database, args.own_jobs, finished).await?;
+    let mut without = None;
+    for finished in [0, args.finished] {
+        let run = empty::clear(database, finished).await?;
+        let mut rates = Vec::new();
+        for _ in 0..args.rounds {
+            empty::enqueue(database, &run, args.own_jobs).await?;
             let line = measure(database, pool, "reelshift", processes, ours, None).await?;
-            rates[which].push(line.jobs_per_second);
-            if round + 1 == args.rounds && processes == 1 {
-                empty::prepare(database, args.own_jobs, finished).await?;
-                claims[which] = Some(claims::ours(database).await?);
-            }
+            rates.push(line.jobs_per_second);
         }
-    }
-    let [without, with] = rates.map(median);
-    for ((name, rate), claim) in [
-        ("reelshift, nothing finished".to_owned(), without),
-        (format!("reelshift, {} finished: {:.2} of that", args.finished, with / without), with),
-    ]
-    .into_iter()
-    .zip(claims)
-    {
-        lines.push(Line { name, processes, jobs_per_second: rate, claim });
+        empty::enqueue(database, &run, args.own_jobs).await?;
+        let claim = Some(claims::ours(database).await?);
+        let jobs_per_second = median(rates);
+        let name = match without {
+            None => "reelshift, nothing finished at first".to_owned(),
+            Some(without) => {
+                let ratio = jobs_per_second / without;
+                format!("reelshift, {finished} finished: {ratio:.2} of that")
+            }
+        };
+        without = Some(jobs_per_second);
+        lines.push(Line { name, processes, jobs_per_second, claim });
     }
     Ok(())
 }

@@ -61,41 +61,48 @@ fn panicked(said: &str) -> ErrorRecord {
     }
 }
 
-/// An empty ledger with a run of `pending` batches and as many that are done as `finished`
-/// says; how many batches a second were enqueued.
-pub async fn prepare(database: &str, pending: u64, finished: u64) -> Result<f64> {
+/// An empty ledger but for a run with as many finished batches as `finished` says.
+pub async fn clear(database: &str, finished: u64) -> Result<Run> {
     let pool = MySqlPool::connect(database).await?;
     for table in ["reelshift_batches", "reelshift_runs", "reelshift_workers"] {
         // Not `DELETE`: what it leaves behind would be purged during the measurement.
         sqlx::query(sqlx::AssertSqlSafe(format!("TRUNCATE TABLE {table}"))).execute(&pool).await?;
     }
-    let store = open(database).await?;
-    let run = new_run(&store).await?;
-    let Some(lease) = store
-        .take_planning(run.id, "bench", reelshift_queue::Times::default().lease_timeout)
-        .await?
-    else {
-        bail!("another plans the run of this benchmark");
-    };
+    let run = new_run(&open(database).await?).await?;
     sqlx::query(
         "INSERT INTO reelshift_batches (id, run_id, state, max_attempts, upto_id, rows_total, \
-           traceparent, finished_at) \
-         SELECT UUID(), ?, 'done', 5, UUID(), 2000, NULL, NOW(6) FROM seq_1_to_10000000 LIMIT ?",
+           finished_at) \
+         SELECT UUID(), ?, 'done', 5, UUID(), 2000, NOW(6) FROM seq_1_to_10000000 LIMIT ?",
     )
     .bind(run.id.to_string())
     .bind(finished)
     .execute(&pool)
     .await?;
+    Ok(run)
+}
+
+/// Enqueues batches of `run`; how many a second.
+pub async fn enqueue(database: &str, run: &Run, batches: u64) -> Result<f64> {
+    let pool = MySqlPool::connect(database).await?;
+    // A run that was planned before is planned further: its finished batches stay with it.
+    sqlx::query("UPDATE reelshift_runs SET state = 'planning', planner_token = NULL WHERE id = ?")
+        .bind(run.id.to_string())
+        .execute(&pool)
+        .await?;
+    let store = open(database).await?;
+    let timeout = Times::default().lease_timeout;
+    let Some(lease) = store.take_planning(run.id, "bench", timeout).await? else {
+        bail!("another plans the run of this benchmark");
+    };
     let began = Instant::now();
     let mut added = 0;
-    while added < pending {
-        let batches: Vec<NewBatch> =
-            (0..BATCHES.min(pending - added)).map(|_| new_batch()).collect();
-        store.add_batches(&lease, None, &batches).await?;
-        added += batches.len() as u64;
+    while added < batches {
+        let new: Vec<NewBatch> = (0..BATCHES.min(batches - added)).map(|_| new_batch()).collect();
+        store.add_batches(&lease, None, &new).await?;
+        added += new.len() as u64;
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = pending as f64 / began.elapsed().as_secs_f64();
+    let rate = batches as f64 / began.elapsed().as_secs_f64();
     store.finish_planning(&lease).await?;
     Ok(rate)
 }

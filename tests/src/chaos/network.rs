@@ -1,19 +1,28 @@
 //! A network namespace, joined to this one by a cable that can be pulled (Linux, root).
 
-use std::process::{Command, Output};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 /// Why there is no namespace.
-const NEEDED: &str = "a network namespace needs Linux, root and the program `ip`";
+const NEEDED: &str = "a network namespace needs Linux, root, and the programs ip and nsenter";
 
-/// A namespace with one address of its own; removed when this value goes.
+/// How long it lasts if nobody ends it: longer than any test.
+const LASTS: &str = "300";
+
+/// A namespace with one address of its own. It is that of a process, so that nothing of it
+/// is left when the test is killed.
 #[derive(Debug)]
 pub struct Namespace {
-    name: String,
+    process: Child,
+    /// The option by which `nsenter` finds it.
+    option: String,
     outside: String,
-    /// The first three numbers of its network's addresses.
-    network: String,
+    gateway: Ipv4Addr,
+    address: Ipv4Addr,
 }
 
 impl Namespace {
@@ -25,46 +34,66 @@ impl Namespace {
         if !rustix::process::geteuid().is_root() {
             return Err(NEEDED.to_owned());
         }
+        let process = Command::new("unshare")
+            .args(["--net", "sleep", LASTS])
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{NEEDED}: {error}"))?;
         let random = Uuid::new_v4();
-        let [a, b, ..] = *random.as_bytes();
-        let name = format!("rs{}", &random.simple().to_string()[..8]);
         // Two random numbers: tests run beside each other.
-        let namespace =
-            Self { outside: format!("{name}o"), network: format!("10.{}.{b}", 128 | a), name };
-        let (name, outside, network) = (&namespace.name, &namespace.outside, &namespace.network);
-        for arguments in [
-            format!("netns add {name}"),
-            format!("link add {outside} type veth peer name inside netns {name}"),
-            format!("addr add {network}.1/24 dev {outside}"),
-            format!("-n {name} addr add {network}.2/24 dev inside"),
-            format!("-n {name} link set inside up"),
-            format!("link set {outside} up"),
-        ] {
-            let output = ip(&arguments).map_err(|error| format!("{NEEDED}: {error}"))?;
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                return Err(format!("{NEEDED}: ip {arguments}: {}", said.trim()));
-            }
-        }
+        let [a, b, ..] = *random.as_bytes();
+        let at = |last| Ipv4Addr::new(10, 128 | a, b, last);
+        let namespace = Self {
+            option: format!("--net=/proc/{}/ns/net", process.id()),
+            outside: format!("rs{}", &random.simple().to_string()[..10]),
+            gateway: at(1),
+            address: at(2),
+            process,
+        };
+        namespace.is_apart()?;
+        let Self { outside, gateway, address, process, .. } = &namespace;
+        run(
+            "ip",
+            &format!("link add {outside} type veth peer name inside netns {}", process.id()),
+        )?;
+        run("ip", &format!("addr add {gateway}/24 dev {outside}"))?;
+        run("ip", &format!("link set {outside} up"))?;
+        let inside = &namespace.option;
+        run("nsenter", &format!("{inside} ip addr add {address}/24 dev inside"))?;
+        run("nsenter", &format!("{inside} ip link set inside up"))?;
         Ok(namespace)
+    }
+
+    /// Waits until the process has left ours.
+    fn is_apart(&self) -> Result<(), String> {
+        let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        let ours: Option<PathBuf> = of("self");
+        let began = Instant::now();
+        while of(&self.process.id().to_string()) == ours {
+            if began.elapsed() > Duration::from_secs(5) {
+                return Err(format!("{NEEDED}: unshare --net does nothing"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The words that run a program in it.
     #[must_use]
-    pub fn words(&self) -> [&str; 4] {
-        ["ip", "netns", "exec", &self.name]
+    pub fn words(&self) -> [&str; 2] {
+        ["nsenter", &self.option]
     }
 
     /// This machine's address as seen from inside.
     #[must_use]
     pub fn gateway(&self) -> String {
-        format!("{}.1", self.network)
+        self.gateway.to_string()
     }
 
     /// The address of whatever runs inside.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("{}.2", self.network)
+        self.address.to_string()
     }
 
     /// Pulls the cable: what is sent is lost, and nobody is told.
@@ -78,18 +107,26 @@ impl Namespace {
     }
 
     fn link(&self, state: &str) {
-        let output = ip(&format!("link set {} {state}", self.outside)).expect("ip runs");
-        assert!(output.status.success(), "{output:?}");
+        run("ip", &format!("link set {} {state}", self.outside)).expect("the cable moves");
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The pair of links goes with the namespace, or was never made.
-        ip(&format!("netns delete {}", self.name)).ok();
+        // The namespace goes with its last process, and the pair of links with it.
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 
-fn ip(arguments: &str) -> std::io::Result<Output> {
-    Command::new("ip").args(arguments.split(' ')).output()
+fn run(program: &str, arguments: &str) -> Result<(), String> {
+    let output: Output = Command::new(program)
+        .args(arguments.split(' '))
+        .output()
+        .map_err(|error| format!("{NEEDED}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{NEEDED}: {program} {arguments}: {}", said.trim()))
 }

@@ -26,7 +26,8 @@ pub async fn prepare(pool: &MySqlPool, jobs: u64) -> Result<()> {
     let mut storage = MysqlStorage::<Nothing>::new(pool.clone());
     storage.push(Nothing { number: 0 }).await?;
     sqlx::query(
-        "INSERT INTO jobs SELECT job, UUID(), job_type, status, attempts, max_attempts, run_at, \
+        // Ids are ULIDs; another would end its stream of jobs.
+        "INSERT INTO jobs SELECT job, CONCAT(LEFT(id, 10), LPAD(seq, 16, '0')), job_type, status, attempts, max_attempts, run_at, \
          last_error, lock_at, lock_by, done_at, priority FROM jobs JOIN seq_1_to_10000000 LIMIT ?",
     )
     .bind(jobs.saturating_sub(1))
@@ -80,7 +81,8 @@ pub async fn claim(pool: &MySqlPool, times: u32) -> Result<()> {
         }
         query.execute(&mut *transaction).await?;
         transaction.commit().await?;
-        let select = format!("SELECT * FROM jobs WHERE id IN ({marks}) ORDER BY priority DESC, run_at ASC");
+        let select =
+            format!("SELECT * FROM jobs WHERE id IN ({marks}) ORDER BY priority DESC, run_at ASC");
         let mut query = sqlx::query(&select);
         for id in &ids {
             query = query.bind(id);
