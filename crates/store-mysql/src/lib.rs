@@ -17,6 +17,7 @@ mod contact;
 mod deadline;
 mod error;
 mod failures;
+mod file_checkpoints;
 mod flags;
 mod id_list;
 mod lease;

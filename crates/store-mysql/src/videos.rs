@@ -15,7 +15,7 @@ use crate::failures::{self, ERROR_TYPE_CHARACTERS, TEXT_BYTES};
 use crate::lease::Fence;
 use crate::mapping::NEEDS_BACKFILL;
 use crate::runs::cut;
-use crate::{chunk, error, id_list, lease, row, validate};
+use crate::{chunk, error, file_checkpoints, id_list, lease, row, validate};
 
 #[async_trait]
 impl Videos for MySqlStore {
@@ -184,7 +184,7 @@ async fn record_files(
     let fence = lease::fence(&mut transaction, lease).await?;
     let (mut written, mut bytes) = (0, 0);
     for files in results.hashed.chunks(HASHES_PER_UPDATE) {
-        let held = holding_paths(&mut transaction, files).await?;
+        let held = unchanged(&mut transaction, files).await?;
         if !held.is_empty() {
             write_hashes(&mut transaction, &held).await?;
             let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
@@ -197,6 +197,9 @@ async fn record_files(
     let errors: Vec<_> =
         results.failed.iter().map(|item| &item.error).chain(&results.noticed).cloned().collect();
     failures::insert(&mut transaction, &errors, None).await?;
+    let hashed = results.hashed.iter().map(|file| &file.id);
+    let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
+    file_checkpoints::forget(&mut transaction, &ended).await?;
     let mut quarantined = 0;
     for item in &results.failed {
         quarantined += set_aside(&mut transaction, &fence, item).await?;
@@ -216,28 +219,32 @@ async fn record_files(
     Ok(written)
 }
 
-/// Those of `files` whose row still holds the path that was read, byte by byte: the
-/// column's collation may ignore case and trailing spaces. The rows stay locked.
-async fn holding_paths<'a>(
+/// Those of `files` whose row still holds the path and the size that were read, the path
+/// byte by byte: the column's collation may ignore case and trailing spaces. The rows stay
+/// locked until their hashes are written.
+async fn unchanged<'a>(
     connection: &mut MySqlConnection,
     files: &'a [HashedFile],
 ) -> error::Result<Vec<&'a HashedFile>> {
     let ids: Vec<String> = files.iter().map(|file| file.id.clone()).collect();
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT v.id, v.file_path FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
+        "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
     );
     id_list::push(&mut query, &ids);
     query.push(" ORDER BY v.id FOR UPDATE");
-    let mut paths = std::collections::HashMap::new();
+    let mut rows = std::collections::HashMap::new();
     for row in query.build().fetch_all(connection).await? {
         let id: String = row.try_get("id")?;
         let path: Option<String> = row.try_get("file_path")?;
-        paths.insert(id, path);
+        let size: Option<i64> = row.try_get("file_size")?;
+        rows.insert(id, (path, size));
     }
     Ok(files
         .iter()
         .filter(|file| {
-            paths.get(&file.id).is_some_and(|path| path.as_ref() == Some(&file.file_path))
+            rows.get(&file.id).is_some_and(|(path, size)| {
+                path.as_ref() == Some(&file.file_path) && *size == file.file_size
+            })
         })
         .collect())
 }

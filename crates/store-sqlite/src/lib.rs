@@ -10,6 +10,7 @@ mod claim;
 mod connect;
 mod error;
 mod failures;
+mod file_checkpoints;
 mod flags;
 mod leases;
 mod ledger;

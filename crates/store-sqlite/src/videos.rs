@@ -9,6 +9,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::insert_error;
+use crate::file_checkpoints;
 use crate::mapping::{
     agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after,
     push_filter, workflow_state,
@@ -322,11 +323,12 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     for file in &results.hashed {
         let updated = sqlx::query(
             "UPDATE videos SET file_hash = ?, updated_at = CURRENT_TIMESTAMP
-             WHERE id = ? AND CAST(file_path AS TEXT) = ?",
+             WHERE id = ? AND CAST(file_path AS TEXT) = ? AND CAST(file_size AS INTEGER) IS ?",
         )
         .bind(&file.sha256)
         .bind(&file.id)
         .bind(&file.file_path)
+        .bind(file.file_size)
         .execute(&mut *tx)
         .await?;
         if updated.rows_affected() == 0 {
@@ -344,6 +346,9 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
         .execute(&mut *tx)
         .await?;
     }
+    let hashed = results.hashed.iter().map(|file| file.id.clone());
+    let failed = results.failed.iter().map(|item| item.video_id.clone());
+    file_checkpoints::forget(&mut tx, &hashed.chain(failed).collect::<Vec<_>>()).await?;
     let mut quarantined = 0;
     for item in &results.failed {
         insert_error(&mut tx, &item.error, None).await?;

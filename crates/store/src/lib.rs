@@ -10,6 +10,7 @@ pub mod archive;
 pub mod conformance;
 pub mod error;
 pub mod failures;
+pub mod file_checkpoints;
 pub mod flags;
 pub mod ledger;
 pub mod patience;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 pub use archive::Archive;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
+pub use file_checkpoints::FileCheckpoints;
 pub use flags::Flags;
 pub use ledger::Ledger;
 pub use preflight::Preflight;
@@ -42,6 +44,7 @@ pub trait Store:
     + Preflight
     + Ledger
     + Videos
+    + FileCheckpoints
     + Failures
     + Flags
     + VideoStatuses
@@ -59,6 +62,7 @@ impl<T> Store for T where
         + Preflight
         + Ledger
         + Videos
+        + FileCheckpoints
         + Failures
         + Flags
         + VideoStatuses

@@ -13,6 +13,7 @@ pub mod chunks;
 pub mod claims;
 pub mod failures;
 pub mod fences;
+pub mod file_checkpoints;
 pub mod files;
 pub mod fixture;
 pub mod flags;
@@ -200,6 +201,7 @@ macro_rules! conformance_tests {
                 a_hash_changes_nothing_else_but_updated_at
                 a_hash_of_another_path_is_not_written
                 a_path_that_differs_in_case_or_spaces_is_another
+                a_hash_of_a_file_of_another_size_is_not_written
                 odd_paths_are_compared_as_they_are
                 a_failed_item_is_logged_set_aside_and_counted
                 a_batch_with_failed_items_is_done
@@ -207,6 +209,12 @@ macro_rules! conformance_tests {
                 a_video_deleted_meanwhile_is_logged_without_its_id
                 hashing_after_a_failure_marks_it_as_recovered
                 the_same_item_can_fail_again;
+            file_checkpoints:
+                a_file_checkpoint_is_read_back_whole
+                a_later_file_checkpoint_takes_the_place
+                an_outcome_removes_the_file_checkpoint
+                file_checkpoints_are_forgotten
+                only_a_lease_writes_file_checkpoints;
             failures:
                 an_error_is_read_back_whole
                 many_errors_are_written_at_once
@@ -311,6 +319,7 @@ mod tests {
             ("claims", include_str!("claims.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
+            ("file_checkpoints", include_str!("file_checkpoints.rs")),
             ("files", include_str!("files.rs")),
             ("flags", include_str!("flags.rs")),
             ("planning", include_str!("planning.rs")),
