@@ -20,6 +20,13 @@ pub struct Checkpoint {
     pub(crate) state: State,
 }
 
+impl Checkpoint {
+    /// Where to go on in a file of this version: 0 where it is another.
+    pub(crate) fn offset_in(resume: Option<&Self>, version: &FileVersion) -> u64 {
+        resume.filter(|resume| resume.version == *version).map_or(0, |resume| resume.offset)
+    }
+}
+
 /// The first byte of the serialised form. Another layout gets another number, and a
 /// worker starts over from a number that it does not know.
 const LAYOUT: u8 = 1;

@@ -131,7 +131,12 @@ impl Shared {
             if number < working {
                 for job in self.take(FILES_A_THREAD - gang.len(), working) {
                     let observer = Counted { observer: job.observer, hashed: &self.hashed };
-                    gang.add(job.file_path, job.open, job.resume, observer);
+                    gang.add(Job {
+                        file_path: job.file_path,
+                        open: job.open,
+                        resume: job.resume,
+                        observer,
+                    });
                 }
             }
             match gang.step() {

@@ -5,8 +5,9 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, FileVersion};
 use crate::error::MediaError;
+use crate::job::Job;
 use crate::sha256::{Backend, INITIAL, State, Work, finished, pad};
 use crate::source::{Read, Source};
 
@@ -68,6 +69,10 @@ struct Stream<O> {
     source: Box<dyn Source>,
     observer: O,
     file_path: String,
+    /// A checkpoint to go on from, until the source has begun.
+    resume: Option<Checkpoint>,
+    /// None until the source has begun.
+    version: Option<FileVersion>,
     state: State,
     buffer: Buffer,
     resumed_at: u64,
@@ -149,39 +154,28 @@ impl<O: Observer> Gang<O> {
         std::mem::take(&mut self.reading)
     }
 
-    /// Opens a file and takes it in. Goes on from `resume` if it is of the file's present
-    /// content.
-    pub(crate) fn add(
-        &mut self,
-        file_path: String,
-        open: impl FnOnce() -> Result<Box<dyn Source>, MediaError>,
-        resume: Option<Checkpoint>,
-        mut observer: O,
-    ) {
+    /// Opens a file and takes it in.
+    pub(crate) fn add(&mut self, job: Job<O>) {
+        let Job { file_path, open, resume, mut observer } = job;
         let started = Instant::now();
-        let opened = open();
+        let opened = open(resume.as_ref());
         self.reading += started.elapsed();
-        let mut source = match opened {
+        let source = match opened {
             Ok(source) => source,
             Err(error) => return observer.done(Err(error)),
         };
-        let (mut state, mut offset) = (INITIAL, 0);
-        if let Some(checkpoint) = resume
-            && checkpoint.version == source.version()
-        {
-            (state, offset) = (checkpoint.state, checkpoint.offset);
-            source.skip_to(offset);
-        }
         self.streams.push(Stream {
             source,
             observer,
             file_path,
-            state,
+            resume,
+            version: None,
+            state: INITIAL,
             buffer: self.buffers.pop().unwrap_or_else(Buffer::new),
-            resumed_at: offset,
-            read: offset,
-            hashed: offset,
-            told: offset,
+            resumed_at: 0,
+            read: 0,
+            hashed: 0,
+            told: 0,
             ended: false,
             checkpoint_at: started.checked_add(self.checkpoint_every),
         });
@@ -238,8 +232,30 @@ impl<O: Observer> Gang<O> {
 type Go = ControlFlow<Result<FileHash, MediaError>>;
 
 impl<O: Observer> Stream<O> {
+    /// Learns what the source is and where it begins; false while that is not known.
+    fn begin(&mut self) -> Result<bool, MediaError> {
+        if self.version.is_some() {
+            return Ok(true);
+        }
+        let Some(begun) = self.source.begin(self.resume.as_ref())? else { return Ok(false) };
+        let resume = self.resume.take();
+        if let Some(checkpoint) = resume.filter(|_| begun.offset > 0) {
+            self.state = checkpoint.state;
+        }
+        for count in [&mut self.resumed_at, &mut self.read, &mut self.hashed, &mut self.told] {
+            *count = begun.offset;
+        }
+        self.version = Some(begun.version);
+        Ok(true)
+    }
+
     /// Reads until there is a block to hash, or the source has no more for now.
     fn fill(&mut self) -> Go {
+        match self.begin() {
+            Ok(true) => {}
+            Ok(false) => return ControlFlow::Continue(()),
+            Err(error) => return ControlFlow::Break(Err(error)),
+        }
         while !self.ended && self.buffer.blocks().is_empty() {
             self.buffer.make_room();
             let end = self.buffer.end;
@@ -297,9 +313,12 @@ impl<O: Observer> Stream<O> {
 
     /// Once the padding is in the buffer the file is as good as done.
     fn checkpoint(&mut self) {
-        if !self.ended && self.hashed > self.resumed_at {
+        if let Some(version) = &self.version
+            && !self.ended
+            && self.hashed > self.resumed_at
+        {
             self.observer.checkpoint(Checkpoint {
-                version: self.source.version(),
+                version: version.clone(),
                 offset: self.hashed,
                 state: self.state,
             });

@@ -10,7 +10,7 @@ use crate::gang::Observer;
 use crate::local::{LocalFile, Snapshot};
 use crate::source::Source;
 
-type Open = Box<dyn FnOnce() -> Result<Box<dyn Source>, MediaError> + Send>;
+type Open = Box<dyn FnOnce(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send>;
 
 /// A file to be hashed. It is opened by the thread that hashes it.
 pub struct Job<O> {
@@ -25,7 +25,7 @@ impl<O: Observer> Job<O> {
         file_path: &str,
         resume: Option<Checkpoint>,
         observer: O,
-        open: impl FnOnce() -> Result<Box<dyn Source>, MediaError> + Send + 'static,
+        open: impl FnOnce(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send + 'static,
     ) -> Self {
         Self { file_path: file_path.to_owned(), open: Box::new(open), resume, observer }
     }
@@ -34,7 +34,7 @@ impl<O: Observer> Job<O> {
     pub fn plain(path: &Path, observer: O) -> Self {
         let file_path = path.to_string_lossy().into_owned();
         let path: Arc<Path> = path.into();
-        Self::new(&file_path.clone(), None, observer, move || {
+        Self::new(&file_path.clone(), None, observer, move |_| {
             let failed = |source| MediaError::from_io(&file_path, source);
             let file = File::open(&path).map_err(failed)?;
             let before = file.metadata().and_then(|found| Snapshot::of(&found)).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Opening and SHA-256 hashing video files below a media root.
+//! Opening and SHA-256 hashing video files below a media root, on disk or in an object store.
 //!
 //! A `file_path` comes from the database and is untrusted: whatever it says, and
 //! whatever symlinks lie on the way, only regular files below the root are opened, and
@@ -11,6 +11,7 @@
 //! This crate knows nothing of the database or of batches: it turns a path into a
 //! [`FileHash`] or into a [`MediaError`] that says whether trying again can help.
 
+mod bucket;
 mod cache;
 mod checkpoint;
 mod directory;
@@ -20,7 +21,9 @@ mod gang;
 mod job;
 mod local;
 mod location;
+mod object;
 mod pace;
+mod remote;
 mod root;
 pub mod sha256;
 mod source;
@@ -30,4 +33,5 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Class, MediaError};
 pub use gang::{FileHash, Observer};
 pub use job::Job;
+pub use remote::RemoteError;
 pub use root::MediaRoot;

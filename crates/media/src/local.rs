@@ -6,11 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cache::Cache;
-use crate::checkpoint::FileVersion;
+use crate::checkpoint::{Checkpoint, FileVersion};
 use crate::directory::Place;
 use crate::error::MediaError;
 
-use crate::source::{Read, Source};
+use crate::source::{Begun, Read, Source};
 
 /// What tells that a file changed: a write to it moves its modification time, or else
 /// its size.
@@ -68,13 +68,12 @@ impl LocalFile {
 }
 
 impl Source for LocalFile {
-    fn version(&self) -> FileVersion {
-        FileVersion { size: self.before.len, mark: self.before.nanoseconds().to_string() }
-    }
-
-    fn skip_to(&mut self, offset: u64) {
-        self.offset = offset;
-        self.cache.skip_to(offset);
+    fn begin(&mut self, resume: Option<&Checkpoint>) -> Result<Option<Begun>, MediaError> {
+        let mark = self.before.nanoseconds().to_string();
+        let version = FileVersion { size: self.before.len, mark };
+        self.offset = Checkpoint::offset_in(resume, &version);
+        self.cache.skip_to(self.offset);
+        Ok(Some(Begun { version, offset: self.offset }))
     }
 
     /// Never reads beyond the size that the file had when it was opened, so that one that

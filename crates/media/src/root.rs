@@ -1,20 +1,28 @@
-//! Where video files are.
+//! Where video files are: a directory, or a bucket.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bucket::Bucket;
 use crate::checkpoint::Checkpoint;
 use crate::directory::Directory;
 use crate::error::MediaError;
 use crate::gang::{FileHash, Gang, Observer, Step};
 use crate::job::Job;
 use crate::sha256::Backend;
+use crate::source::Source;
 
 /// Where video files are. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct MediaRoot(Arc<Directory>);
+pub struct MediaRoot(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    Directory(Arc<Directory>),
+    Bucket(Arc<Bucket>),
+}
 
 impl MediaRoot {
     /// Opens a directory as media root.
@@ -23,7 +31,24 @@ impl MediaRoot {
     /// [`MediaError::BadRoot`] if it does not exist, is not a directory, or cannot be
     /// opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MediaError> {
-        Ok(Self(Arc::new(Directory::open(path.as_ref(), None)?)))
+        Ok(Self(Place::Directory(Arc::new(Directory::open(path.as_ref(), None)?))))
+    }
+
+    /// Opens a directory, or `s3://BUCKET/PREFIX`, as media root. `prefix` is what absolute
+    /// paths of the database begin with where the platform sees the root under another
+    /// name. Objects are fetched by the runtime that this is called in.
+    ///
+    /// # Errors
+    /// [`MediaError::BadRoot`] as by [`Self::open`], or if the bucket cannot be listed or
+    /// has no object below the prefix.
+    pub async fn at(location: &Path, prefix: Option<&Path>) -> Result<Self, MediaError> {
+        match location.to_str().filter(|text| text.starts_with("s3://")) {
+            Some(url) => {
+                let prefix = prefix.and_then(Path::to_str);
+                Ok(Self(Place::Bucket(Arc::new(Bucket::connect(url, prefix).await?))))
+            }
+            None => Ok(Self(Place::Directory(Arc::new(Directory::open(location, prefix)?)))),
+        }
     }
 
     /// The file that `file_path` names, to be hashed: relative to the root, or absolute
@@ -34,26 +59,28 @@ impl MediaRoot {
         resume: Option<Checkpoint>,
         observer: O,
     ) -> Job<O> {
-        let directory = Arc::clone(&self.0);
-        let path = file_path.to_owned();
-        Job::new(file_path, resume, observer, move || Ok(Box::new(directory.source(path)?)))
+        let (place, path) = (self.0.clone(), file_path.to_owned());
+        Job::new(file_path, resume, observer, move |resume| {
+            Ok(match place {
+                Place::Directory(directory) => Box::new(directory.source(path)?) as Box<dyn Source>,
+                Place::Bucket(bucket) => Box::new(bucket.source(path, resume)?),
+            })
+        })
     }
 
     /// Hashes one file on this thread. `progress` is told how many bytes more were hashed
     /// and can stop the work.
     ///
     /// # Errors
-    /// Every variant of [`MediaError`] but `BadRoot`. A file that changes while it is
-    /// read has no hash.
+    /// Every variant of [`MediaError`]. A file that changes while it is read has no hash.
     pub fn hash(
         &self,
         file_path: &str,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<FileHash, MediaError> {
         let mut result = None;
-        let job = self.job(file_path, None, Alone { progress, result: &mut result });
         let mut gang = Gang::new(Backend::fastest(), Duration::MAX);
-        gang.add(job.file_path, job.open, job.resume, job.observer);
+        gang.add(self.job(file_path, None, Alone { progress, result: &mut result }));
         loop {
             match gang.step() {
                 Step::Worked => {}

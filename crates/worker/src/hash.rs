@@ -1,7 +1,10 @@
 //! Hash: the files of a batch, several at once, results written as they come.
 //!
-//! There is no checkpoint but the rows themselves: an attempt takes up whichever of the
-//! batch's videos have no hash yet.
+//! The batch has no checkpoint but the rows themselves: an attempt takes up whichever of
+//! its videos have no hash yet. A large file has one of its own, from which any worker
+//! goes on.
+
+mod reader;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,15 +13,19 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reelshift_media::{FileHash, MediaError, MediaRoot};
+use reelshift_media::{Checkpoint, FileHash, MediaError};
 use reelshift_plan::Backoff;
 use reelshift_queue::{AttemptEnd, Session};
+use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::reader::{Checkpoints, Left};
+pub use self::reader::HashOptions;
+pub(crate) use self::reader::Reader;
 use crate::classify::{self, Remedy};
 use crate::record::Recorder;
 
@@ -34,7 +41,7 @@ const MOST_PASSES: u32 = 3;
 pub(crate) struct Hash {
     session: Arc<Session>,
     recorder: Arc<Recorder>,
-    media: Arc<MediaRoot>,
+    reader: Reader,
     files_at_once: usize,
     /// Files being read at once, whichever batch they are of.
     slots: Arc<Semaphore>,
@@ -53,8 +60,7 @@ impl Hash {
     pub(crate) fn new(
         session: Arc<Session>,
         recorder: Arc<Recorder>,
-        media: Arc<MediaRoot>,
-        files_at_once: usize,
+        reader: Reader,
         stop: CancellationToken,
     ) -> Self {
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -66,8 +72,9 @@ impl Hash {
                 interrupted.store(true, Ordering::Relaxed);
             }
         });
+        let files_at_once = reader.files_at_once();
         let slots = Arc::new(Semaphore::new(files_at_once));
-        Self { session, recorder, media, files_at_once, slots, stop, interrupted }
+        Self { session, recorder, reader, files_at_once, slots, stop, interrupted }
     }
 
     /// Executes one attempt.
@@ -88,7 +95,8 @@ impl Hash {
             if files.is_empty() {
                 return Ok(());
             }
-            self.pass(batch, files).await?;
+            let left = self.left(batch, items, &files).await?;
+            self.pass(batch, files, left).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         let error = self.recorder.message(batch, None, classify::PATH_UNSETTLED, message);
@@ -97,7 +105,13 @@ impl Hash {
 
     /// Reads `files` and writes what came of each. Files whose failure may pass make the
     /// attempt fail, after all others are done; at the last attempt they are set aside.
-    async fn pass(&self, batch: &Claimed, files: Vec<FileToHash>) -> Result<(), AttemptEnd> {
+    async fn pass(
+        &self,
+        batch: &Claimed,
+        files: Vec<FileToHash>,
+        mut left: Left,
+    ) -> Result<(), AttemptEnd> {
+        let (checkpoints, mut to_save) = mpsc::unbounded_channel();
         let last_attempt = batch.attempts + 1 >= batch.max_attempts;
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
@@ -108,9 +122,19 @@ impl Hash {
         loop {
             while !self.stop.is_cancelled() && reading.len() < self.files_at_once {
                 let Some(file) = waiting.next() else { break };
-                reading.push(self.read(file));
+                let resume = left.take(&file);
+                reading.push(self.read(file, resume, checkpoints.clone()));
             }
-            let Some(outcome) = reading.next().await else {
+            // Checkpoints first: none is written after its file's outcome.
+            let next = tokio::select! {
+                biased;
+                Some(checkpoint) = to_save.recv() => {
+                    self.save(batch, &checkpoint).await?;
+                    continue;
+                }
+                next = reading.next() => next,
+            };
+            let Some(outcome) = next else {
                 drained |= waiting.next().is_some();
                 break;
             };
@@ -138,30 +162,58 @@ impl Hash {
         }
     }
 
-    /// Reads one file on the blocking pool.
-    async fn read(&self, file: FileToHash) -> Outcome {
+    /// The checkpoints that earlier attempts have left. Those of videos that need no hash
+    /// any more are removed.
+    async fn left(
+        &self,
+        batch: &Claimed,
+        items: &[String],
+        files: &[FileToHash],
+    ) -> Result<Left, AttemptEnd> {
+        let store = self.session.store();
+        let failed = |error: StoreError| self.database_failed(batch, &error);
+        let left = Left::new(store.file_checkpoints(items).await.map_err(failed)?);
+        let useless = left.without(files);
+        if !useless.is_empty() {
+            store.forget_file_checkpoints(batch.lease, &useless).await.map_err(failed)?;
+        }
+        Ok(left)
+    }
+
+    /// Writes down how far a file has come. Where that fails the file is read on: another
+    /// checkpoint follows, and its hash is what matters.
+    async fn save(&self, batch: &Claimed, checkpoint: &FileCheckpoint) -> Result<(), AttemptEnd> {
+        match self.session.store().save_file_checkpoint(batch.lease, checkpoint).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::LeaseLost) => Err(AttemptEnd::LeaseLost),
+            Err(error) => {
+                tracing::warn!(batch = %batch.id, %error, "could not write a file's checkpoint");
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads one file on the hashing threads.
+    async fn read(
+        &self,
+        file: FileToHash,
+        resume: Option<Checkpoint>,
+        checkpoints: Checkpoints,
+    ) -> Outcome {
         let slot =
             Arc::clone(&self.slots).acquire_owned().await.expect("the slots are never closed");
-        let media = Arc::clone(&self.media);
         let interrupted = Arc::clone(&self.interrupted);
         let session = Arc::clone(&self.session);
-        let path = file.file_path.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            media.hash(&path, &mut |bytes| {
-                session.activity().add_bytes(bytes);
-                if interrupted.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-        });
-        // A panic of the reading thread is the handler's: the attempt fails and says so.
-        let result = match read.await {
-            Ok(result) => result,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        let progress = move |bytes| {
+            let _slot = &slot;
+            session.activity().add_bytes(bytes);
+            if interrupted.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
+        let result = self.reader.hash(&file, resume, checkpoints, progress).await;
         Outcome { file, result }
     }
 
@@ -179,6 +231,7 @@ impl Hash {
                 results.hashed.push(HashedFile {
                     id: file.id,
                     file_path: file.file_path,
+                    file_size: file.file_size,
                     sha256: hash.to_hex(),
                     bytes: hash.bytes,
                 });

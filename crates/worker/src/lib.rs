@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use reelshift_media::MediaRoot;
+use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
@@ -26,6 +27,8 @@ use reelshift_store::{SharedStore, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use crate::hash::HashOptions;
+use crate::hash::Reader;
 use crate::record::Recorder;
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
@@ -33,8 +36,8 @@ use crate::record::Recorder;
 pub const DRAIN: Duration = Duration::from_secs(25);
 /// Leaving is two statements; a database that does not answer must not keep the process.
 const LEAVE: Duration = Duration::from_secs(5);
-/// Hash batches executed at once: the second keeps the file slots busy while the last
-/// files of the first are read.
+/// Hash batches executed at once, at least: the second keeps the hashing threads busy
+/// while the last files of the first are read.
 const HASH_BATCHES: usize = 2;
 
 /// How a worker works.
@@ -44,6 +47,9 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Where the files are; without it the worker takes no hash batches.
     pub media_root: Option<PathBuf>,
+    /// What the absolute paths of the database begin with in place of the media root.
+    pub media_prefix: Option<PathBuf>,
+    pub hashing: HashOptions,
     /// Return when no work is open anywhere in the fleet.
     pub until_idle: bool,
     pub times: Times,
@@ -59,6 +65,10 @@ pub enum WorkerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Media(#[from] reelshift_media::MediaError),
+    #[error(transparent)]
+    Backend(#[from] WrongHash),
+    #[error("the hashing threads cannot be started: {0}")]
+    Threads(std::io::Error),
     #[error("the fleet stopped: {0}")]
     Fleet(String),
 }
@@ -73,7 +83,7 @@ pub async fn run(
     options: &WorkerOptions,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
+    let reader = reader(options).await?;
     let worker = NewWorker {
         id: Uuid::now_v7(),
         host: options.host.clone(),
@@ -83,7 +93,7 @@ pub async fn run(
     let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let recorder = Arc::new(Recorder::new(&worker));
-    let lanes = lanes(&session, &recorder, media.as_ref(), options, &stop);
+    let lanes = lanes(&session, &recorder, reader, options, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
 
     let upkeep = tokio::spawn(upkeep::run(
@@ -137,11 +147,21 @@ pub async fn run(
     worked
 }
 
+/// What hashes files, where this worker is to; proved before anything is written.
+async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> {
+    let Some(root) = &options.media_root else { return Ok(None) };
+    let media = MediaRoot::at(root, options.media_prefix.as_deref()).await?;
+    options.hashing.backend.self_test()?;
+    tracing::info!(backend = options.hashing.backend.name(), "this worker hashes");
+    let reader = Reader::start(media, options.concurrency.max(1), options.hashing);
+    reader.map(Some).map_err(WorkerError::Threads)
+}
+
 /// The registration list: every job kind and its handler.
 fn lanes(
     session: &Arc<Session>,
     recorder: &Arc<Recorder>,
-    media: Option<&Arc<MediaRoot>>,
+    reader: Option<Reader>,
     options: &WorkerOptions,
     stop: &CancellationToken,
 ) -> Vec<Lane> {
@@ -153,19 +173,20 @@ fn lanes(
         async move { backfill.attempt(&batch).await }.boxed()
     });
     let mut lanes = vec![Lane { kind: JobKind::Backfill, concurrency, handler: backfill }];
-    if let Some(media) = media {
+    if let Some(reader) = reader {
+        // Batches of files of 1 GiB have one each: as many as run side by side.
+        let batches = HASH_BATCHES.max(concurrency * options.hashing.backend.lanes());
         let hash = Arc::new(hash::Hash::new(
             Arc::clone(session),
             Arc::clone(recorder),
-            Arc::clone(media),
-            concurrency,
+            reader,
             stop.clone(),
         ));
         let handler: Handler = Arc::new(move |batch| {
             let hash = Arc::clone(&hash);
             async move { hash.attempt(&batch).await }.boxed()
         });
-        lanes.push(Lane { kind: JobKind::Hash, concurrency: HASH_BATCHES, handler });
+        lanes.push(Lane { kind: JobKind::Hash, concurrency: batches, handler });
     }
     lanes
 }
