@@ -3,9 +3,11 @@
 
 pub mod apply;
 pub mod demo;
+pub mod duplicates;
 pub mod enqueue;
 pub mod errors;
 pub mod flags;
+pub mod hash;
 pub mod inspect;
 pub mod plan;
 pub mod rerun;

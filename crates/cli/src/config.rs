@@ -20,6 +20,8 @@ pub struct File {
     pub database: Option<String>,
     /// As `--media-root`.
     pub media_root: Option<PathBuf>,
+    /// As `--media-prefix`.
+    pub media_prefix: Option<PathBuf>,
     /// As `work --concurrency`; 1 to 1,024.
     pub concurrency: Option<u16>,
 }

@@ -16,6 +16,7 @@ use crate::database;
 pub struct Context {
     pub json: bool,
     pub media_root: Option<PathBuf>,
+    pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
@@ -28,6 +29,7 @@ impl Context {
         Ok(Self {
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
+            media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             stop,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),

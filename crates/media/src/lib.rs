@@ -27,6 +27,7 @@ mod remote;
 mod root;
 pub mod sha256;
 mod source;
+mod stream;
 
 pub use checkpoint::{Checkpoint, FileVersion};
 pub use engine::{Engine, EngineOptions};
@@ -35,3 +36,4 @@ pub use gang::{FileHash, Observer};
 pub use job::Job;
 pub use remote::RemoteError;
 pub use root::MediaRoot;
+pub use stream::hash_stream;

@@ -15,6 +15,7 @@ mod comparisons;
 mod connection;
 mod contact;
 mod deadline;
+mod duplicates;
 mod error;
 mod failures;
 mod file_checkpoints;

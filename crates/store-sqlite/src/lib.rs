@@ -8,6 +8,7 @@
 mod archive;
 mod claim;
 mod connect;
+mod duplicates;
 mod error;
 mod failures;
 mod file_checkpoints;

@@ -8,6 +8,7 @@
 pub mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod duplicates;
 pub mod error;
 pub mod failures;
 pub mod file_checkpoints;
@@ -26,6 +27,7 @@ pub mod videos;
 use std::sync::Arc;
 
 pub use archive::Archive;
+pub use duplicates::Duplicates;
 pub use error::{Result, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
 pub use file_checkpoints::FileCheckpoints;
@@ -45,6 +47,7 @@ pub trait Store:
     + Ledger
     + Videos
     + FileCheckpoints
+    + Duplicates
     + Failures
     + Flags
     + VideoStatuses
@@ -63,6 +66,7 @@ impl<T> Store for T where
         + Ledger
         + Videos
         + FileCheckpoints
+        + Duplicates
         + Failures
         + Flags
         + VideoStatuses

@@ -23,9 +23,9 @@ use reelshift_store::{ErrorRecord, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::reader::{Checkpoints, Left};
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
+use self::reader::{Checkpoints, Left};
 use crate::classify::{self, Remedy};
 use crate::record::Recorder;
 

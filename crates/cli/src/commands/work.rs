@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use reelshift_queue::Times;
-use reelshift_worker::WorkerOptions;
+use reelshift_worker::{HashOptions, WorkerOptions};
 
 use crate::args::WorkArgs;
 use crate::commands::status;
@@ -13,6 +13,8 @@ use crate::context::{Context, host};
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
+    let hashing =
+        HashOptions { backend: args.backend.choose()?, checkpoint_every: args.checkpoint_every };
     let concurrency = args
         .concurrency
         .or(context.concurrency)
@@ -24,6 +26,8 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let options = WorkerOptions {
         concurrency,
         media_root: context.media_root.clone(),
+        media_prefix: context.media_prefix.clone(),
+        hashing,
         until_idle: args.until_idle,
         times: Times {
             lease_timeout: args.lease_timeout,

@@ -11,6 +11,7 @@ pub mod batches;
 pub mod bridge;
 pub mod chunks;
 pub mod claims;
+pub mod duplicates;
 pub mod failures;
 pub mod fences;
 pub mod file_checkpoints;
@@ -209,6 +210,10 @@ macro_rules! conformance_tests {
                 a_video_deleted_meanwhile_is_logged_without_its_id
                 hashing_after_a_failure_marks_it_as_recovered
                 the_same_item_can_fail_again;
+            duplicates:
+                equal_files_are_found_with_what_they_cost
+                duplicates_come_in_pages
+                of_many_equal_files_the_first_are_named;
             file_checkpoints:
                 a_file_checkpoint_is_read_back_whole
                 a_later_file_checkpoint_takes_the_place
@@ -317,6 +322,7 @@ mod tests {
             ("batches", include_str!("batches.rs")),
             ("chunks", include_str!("chunks.rs")),
             ("claims", include_str!("claims.rs")),
+            ("duplicates", include_str!("duplicates.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("file_checkpoints", include_str!("file_checkpoints.rs")),

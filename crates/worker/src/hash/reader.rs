@@ -13,6 +13,10 @@ use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::videos::FileToHash;
 use tokio::sync::{mpsc, oneshot};
 
+/// Threads for each one that a fast disk would keep busy, at most: as many files more are
+/// read at once.
+const THREADS_FOR_A_SLOW_DISK: usize = 4;
+
 /// Reads and hashes files.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -32,8 +36,8 @@ pub struct HashOptions {
 pub(super) type Checkpoints = mpsc::UnboundedSender<FileCheckpoint>;
 
 impl Reader {
-    /// `concurrency` threads at most, and no more than there are processors as long as these
-    /// have enough to do.
+    /// `concurrency` threads, but no more than there are processors; and more while it is the
+    /// disk that they wait for.
     pub(crate) fn start(
         media: MediaRoot,
         concurrency: usize,
@@ -43,7 +47,7 @@ impl Reader {
         let engine = Engine::start(EngineOptions {
             backend: options.backend,
             threads: concurrency.min(processors),
-            most_threads: concurrency,
+            most_threads: concurrency * THREADS_FOR_A_SLOW_DISK,
             checkpoint_every: options.checkpoint_every,
         })?;
         Ok(Self { media, engine })
