@@ -72,6 +72,8 @@ impl Reelshift {
             "REELSHIFT_CONFIG",
             "REELSHIFT_LOG",
             "REELSHIFT_CONCURRENCY",
+            "REELSHIFT_HASH_BACKEND",
+            "REELSHIFT_MEDIA_PREFIX",
         ] {
             command.env_remove(name);
         }

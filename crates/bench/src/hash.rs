@@ -28,7 +28,7 @@ pub struct HashArgs {
     #[arg(long, default_value_t = 100_000)]
     small_files: u32,
 
-    /// Also hash the mixed files through an object store into which a copy was put (`aws s3 cp`):
+    /// Also hash the mixed files through an object store, into which they are put:
     /// s3://BUCKET/PREFIX with the AWS_* variables
     #[arg(long, value_name = "URL")]
     s3: Option<String>,

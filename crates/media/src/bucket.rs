@@ -45,21 +45,30 @@ impl Bucket {
     /// paths of the database begin with. Called within a tokio runtime, which does the
     /// reading.
     pub(crate) async fn connect(url: &str, prefix: Option<&str>) -> Result<Self, MediaError> {
-        let bad = |source| MediaError::BadRoot { path: PathBuf::from(url), source };
-        let (bucket, below) = split(url).ok_or_else(|| {
-            bad(io::Error::new(io::ErrorKind::InvalidInput, "it names no bucket"))
+        let (bucket, _) = split(url).ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it names no bucket");
+            MediaError::BadRoot { path: PathBuf::from(url), source }
         })?;
+        Self::over(builder(bucket), url, prefix).await
+    }
+
+    /// The same with a client of the caller's.
+    pub(crate) async fn over(
+        client: AmazonS3Builder,
+        url: &str,
+        prefix: Option<&str>,
+    ) -> Result<Self, MediaError> {
         // Whatever else in this process speaks TLS may have chosen one already.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let store = builder(bucket).build().map_err(|error| bad(io::Error::other(error)))?;
-        let below = below.trim_matches('/');
-        let trimmed = url.trim_end_matches('/').to_owned();
+        let bad = |source| MediaError::BadRoot { path: PathBuf::from(url), source };
+        let store = client.build().map_err(|error| bad(io::Error::other(error)))?;
+        let url = url.trim_end_matches('/').to_owned();
         let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
         let bucket = Self {
             store,
-            prefix: below.to_owned(),
-            names: [Some(trimmed.clone()), named].into_iter().flatten().collect(),
-            url: trimmed,
+            prefix: split(&url).map_or("", |(_, below)| below).to_owned(),
+            names: [Some(url.clone()), named].into_iter().flatten().collect(),
+            url,
             runtime: Handle::current(),
         };
         bucket.look().await?;

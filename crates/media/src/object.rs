@@ -22,6 +22,9 @@ use crate::error::MediaError;
 use crate::remote;
 use crate::source::{Begun, Read, Source};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of one request: large enough that asking costs nothing beside the transfer.
 const RANGE: u64 = 8 << 20;
 /// Requests of an object that are under way at once: the next one's answer begins while
@@ -117,27 +120,36 @@ struct Fetch {
     reader: Thread,
 }
 
-/// The object was not wanted any more.
-struct Gone;
+/// Why a fetch ended early.
+enum Ended {
+    Failed(MediaError),
+    /// The object is not wanted any more.
+    Unwanted,
+}
+
+impl From<MediaError> for Ended {
+    fn from(error: MediaError) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl Fetch {
     async fn run(self) {
-        if let Err(Ok(error)) = self.all().await.map_err(|error| error.map_err(|Gone| ())) {
+        if let Err(Ended::Failed(error)) = self.all().await {
             self.send(Err(error)).await.ok();
         }
     }
 
-    async fn send(&self, piece: Result<Piece, MediaError>) -> Result<(), Gone> {
-        let sent = self.pieces.send(piece).await.map_err(|_| Gone);
+    async fn send(&self, piece: Result<Piece, MediaError>) -> Result<(), Ended> {
+        let sent = self.pieces.send(piece).await.map_err(|_| Ended::Unwanted);
         self.reader.unpark();
         sent
     }
 
-    /// The error to tell, or that nobody listens.
-    async fn all(&self) -> Result<(), Result<MediaError, Gone>> {
-        let (version, etag, offset, first) = self.first().await.map_err(Ok)?;
+    async fn all(&self) -> Result<(), Ended> {
+        let (version, etag, offset, first) = self.first().await?;
         let size = version.size;
-        self.send(Ok(Piece::Begun(Begun { version, offset }))).await.map_err(Err)?;
+        self.send(Ok(Piece::Begun(Begun { version, offset }))).await?;
         let mut fetched = offset;
         let ranges: VecDeque<Range<u64>> = {
             let start = first.as_ref().map_or(offset, |first| first.range.end);
@@ -149,20 +161,20 @@ impl Fetch {
             .buffered(RANGES_AT_ONCE);
         let mut answers = std::pin::pin!(futures::stream::iter(first.map(Ok)).chain(more));
         while let Some(answer) = answers.next().await {
-            let mut body = answer.map_err(Ok)?.into_stream();
+            let mut body = answer?.into_stream();
             while let Some(bytes) = body.next().await {
-                let bytes = bytes.map_err(|error| Ok(self.error(&error)))?;
+                let bytes = bytes.map_err(|error| self.error(&error))?;
                 fetched += bytes.len() as u64;
                 if !bytes.is_empty() {
-                    self.send(Ok(Piece::Bytes(bytes))).await.map_err(Err)?;
+                    self.send(Ok(Piece::Bytes(bytes))).await?;
                 }
             }
         }
         if fetched != size {
             let how = format!("it ended after {fetched} of {size} bytes");
-            return Err(Ok(MediaError::Changed { path: self.file_path.clone(), how }));
+            return Err(MediaError::Changed { path: self.file_path.clone(), how }.into());
         }
-        self.send(Ok(Piece::End)).await.map_err(Err)
+        self.send(Ok(Piece::End)).await
     }
 
     /// What the object is, where to begin, and the first answer where that told it.

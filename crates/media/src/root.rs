@@ -51,6 +51,11 @@ impl MediaRoot {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(bucket: Bucket) -> Self {
+        Self(Place::Bucket(Arc::new(bucket)))
+    }
+
     /// The file that `file_path` names, to be hashed: relative to the root, or absolute
     /// and below it. Goes on from `resume` if that is of the file's present content.
     pub fn job<O: Observer>(

@@ -227,6 +227,14 @@ impl Hash {
         let Outcome { file, result } = outcome;
         let error = match result {
             Ok(hash) => {
+                if hash.resumed_at > 0 {
+                    tracing::info!(
+                        video = file.id,
+                        from = hash.resumed_at,
+                        bytes = hash.bytes,
+                        "went on from a checkpoint of another attempt"
+                    );
+                }
                 results.noticed.extend(self.size_mismatch(batch, &file, hash.bytes));
                 results.hashed.push(HashedFile {
                     id: file.id,

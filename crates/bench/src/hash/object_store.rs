@@ -1,5 +1,5 @@
-//! The same files from a directory and from an object store, through the engine in this
-//! process.
+//! The same files from a directory and from an object store into which they are put,
+//! through the engine in this process.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,14 +7,22 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
     Checkpoint, Engine, EngineOptions, FileHash, MediaError, MediaRoot, Observer,
 };
 
 /// Hashes the files `0` to `count` of the directory, and those of the same names below
-/// `url`, where somebody has put them.
+/// `url`.
 pub async fn compare(directory: &Path, url: &str, count: usize) -> Result<()> {
+    let store = AmazonS3Builder::from_env().with_url(url).with_allow_http(true).build()?;
+    let prefix = url.splitn(4, '/').nth(3).unwrap_or_default();
+    for n in 0..count {
+        let content = std::fs::read(directory.join(n.to_string()))?;
+        store.put(&format!("{prefix}/{n}").into(), content.into()).await?;
+    }
     println!("\nthe same from an object store");
     let places = [
         ("directory", MediaRoot::open(directory)?),
