@@ -174,6 +174,8 @@ fn forget_settings(command: &mut Command) {
         "REELSHIFT_CONFIG",
         "REELSHIFT_LOG",
         "REELSHIFT_CONCURRENCY",
+        "REELSHIFT_HASH_BACKEND",
+        "REELSHIFT_MEDIA_PREFIX",
     ] {
         command.env_remove(name);
     }

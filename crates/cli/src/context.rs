@@ -16,6 +16,7 @@ use crate::database;
 pub struct Context {
     pub json: bool,
     pub media_root: Option<PathBuf>,
+    pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
     /// Cancelled by SIGINT and SIGTERM.
@@ -31,6 +32,7 @@ impl Context {
         Ok(Self {
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
+            media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             replicas: file.replicas,
             stop,

@@ -209,7 +209,9 @@ mod tests {
         .await;
         let url = format!("{}/{database}", server.trim_end_matches('/'));
         let open = async |max_connections| {
-            connect(&url, ConnectOptions { max_connections, allow_plaintext: false }).await.expect("it opens")
+            connect(&url, ConnectOptions { max_connections, allow_plaintext: false })
+                .await
+                .expect("it opens")
         };
         let wide: SharedStore = Arc::new(open(4).await);
         try_expand(&wide).await.expect("expand is applied");

@@ -58,6 +58,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Gates {
     /// As `--concurrency` says.
     pub own: usize,
+    /// Files that the hashing threads take at once for `own`; several for each of them.
+    pub own_files: usize,
     pub backfill: Arc<Gate>,
     pub hash: Arc<Gate>,
     /// Files being hashed at once, whichever batch they are of.
@@ -67,9 +69,10 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    pub(crate) fn new(own: usize) -> Self {
+    pub(crate) fn new(own: usize, own_files: usize) -> Self {
         Self {
             own,
+            own_files,
             backfill: Gate::new(0),
             hash: Gate::new(0),
             files: Gate::new(0),
@@ -92,8 +95,10 @@ impl Gates {
         let chunks = brake::chunks_here(view, self.own(), throttle) as usize;
         self.bytes.set(view.tuning.byte_rate, view.live);
         self.backfill.set_limit(limit.min(chunks));
-        self.files.set_limit(limit);
-        self.hash.set_limit(limit.min(crate::HASH_BATCHES));
+        let files = (limit * self.own_files).div_ceil(self.own);
+        self.files.set_limit(files);
+        // Batches of files of 1 GiB have one each: as many as files.
+        self.hash.set_limit(if files > 0 { files.max(crate::HASH_BATCHES) } else { 0 });
     }
 }
 
