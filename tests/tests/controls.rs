@@ -165,6 +165,31 @@ async fn a_cancelled_run_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_a_cancelled_run_is_not_read_to_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(1).await;
+    legacy.execute("UPDATE videos SET file_path = 'endless.mp4'").await;
+    document(dir.path(), &legacy, &["apply", "expand"], 0);
+    let media = dir.path().join("media");
+    std::fs::create_dir(&media).expect("a media root");
+    // A hole: it takes minutes to be hashed, and no space.
+    let endless = std::fs::File::create(media.join("endless.mp4")).expect("a file");
+    endless.set_len(1 << 40).expect("a large file");
+    let run = document(dir.path(), &legacy, &["enqueue", "hash"], 0)["run"]["id"].clone();
+    let worker = Reelshift::new(dir.path(), &["work"]).database(&legacy.url).media(&media);
+    let _worker = Worker(worker.start());
+    let read = "SELECT COUNT(*) FROM reelshift_workers WHERE bytes_done > 0";
+    until(&legacy, read, |bytes| bytes > 0).await;
+    document(dir.path(), &legacy, &["cancel", run.as_str().expect("an id")], 0);
+    let idle = "SELECT COUNT(*) FROM reelshift_workers WHERE doing = 'waiting for batches'";
+    let took = until(&legacy, idle, |idle| idle == 1).await;
+    // Seen within 2 s, and told with the next heartbeat.
+    assert!(took < SEEN * 2 + Duration::from_millis(500), "it still read after {took:?}");
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM processing_error_log").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_fleets_concurrency_is_tuned_while_it_works() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in databases(dir.path()).await {
