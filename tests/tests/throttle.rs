@@ -63,12 +63,13 @@ async fn prepared(directory: &Path, legacy: &Legacy, videos: u32) {
 }
 
 /// Waits until the throttle was sampled `more` times again.
-async fn samples(directory: &Path, legacy: &Legacy, more: u32) {
-    let mut last = Value::Null;
+async fn samples(legacy: &Legacy, more: u32) {
+    let beat = "SELECT CAST(beat_at AS CHAR) FROM reelshift_duties WHERE name = 'throttle'";
+    let mut last = String::new();
     for _ in 0..=more {
         last = until("a sample", async || {
-            let since = throttle(directory, legacy)["seconds"].clone();
-            (since != last).then_some(since)
+            let at: String = sqlx::Row::get(&legacy.rows(beat).await[0], 0);
+            (at != last).then_some(at)
         })
         .await;
     }
@@ -92,7 +93,7 @@ async fn stops_and_goes_on(directory: &Path, legacy: &Legacy) {
     .await;
     let done = rows_done(legacy).await;
     assert!(done < 2_000, "the workers were through before they were stopped");
-    samples(directory, legacy, 2).await;
+    samples(legacy, 2).await;
     assert_eq!(rows_done(legacy).await, done, "nothing is done meanwhile");
 
     tune(directory, legacy, "free_disk=default");
