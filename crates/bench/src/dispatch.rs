@@ -20,11 +20,11 @@ const BEGINS: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
 pub struct DispatchArgs {
-    /// Jobs of each contender
+    /// Jobs of each contender; none leaves the contest out
     #[arg(long, default_value_t = 20_000)]
     jobs: u64,
     /// Jobs of each round of the comparison with finished batches
-    #[arg(long, default_value_t = 60_000)]
+    #[arg(long, default_value_t = 20_000)]
     own_jobs: u64,
     /// Finished batches to compare an empty ledger with
     #[arg(long, default_value_t = 1_000_000)]
@@ -32,6 +32,9 @@ pub struct DispatchArgs {
     /// Rounds of that comparison, none for no comparison; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Processes of each contender, in turn
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4])]
+    processes: Vec<usize>,
     /// The program of crates/bench/peers
     #[arg(long, value_name = "PROGRAM")]
     peers: Option<PathBuf>,
@@ -63,11 +66,13 @@ pub async fn run(database: &str, args: &DispatchArgs) -> Result<()> {
     let ours = Contender {
         program: &this,
         work: &[empty::COMMAND],
-        left: "SELECT COUNT(*) FROM reelshift_batches WHERE state IN ('pending', 'leased')",
+        // By the claim index: looking must not cost more with more that is finished.
+        left: "SELECT COUNT(*) FROM reelshift_batches \
+               WHERE run_id = (SELECT id FROM reelshift_runs) AND state IN ('pending', 'leased')",
     };
 
     let mut lines = Vec::new();
-    for processes in [1, 4] {
+    for &processes in args.processes.iter().filter(|_| args.jobs > 0) {
         empty::enqueue(database, &empty::clear(database, 0).await?, args.jobs).await?;
         let claim = claims::ours(database).await?;
         let run = empty::clear(database, 0).await?;
@@ -76,9 +81,9 @@ pub async fn run(database: &str, args: &DispatchArgs) -> Result<()> {
         lines.push(measure(database, &pool, "reelshift", processes, &ours, Some(claim)).await?);
     }
     if let Some(program) = &args.peers {
-        peers(database, &pool, program, args.jobs, &mut lines).await?;
+        peers(database, &pool, program, args, &mut lines).await?;
     }
-    for processes in [1, 4].into_iter().filter(|_| args.rounds > 0) {
+    for &processes in args.processes.iter().filter(|_| args.rounds > 0) {
         history(database, &pool, args, processes, &ours, &mut lines).await?;
     }
     println!("| Queue | Processes | Jobs/s | Claim p50 ms | Claim p99 ms |");
@@ -98,7 +103,7 @@ async fn peers(
     database: &str,
     pool: &MySqlPool,
     program: &Path,
-    jobs: u64,
+    args: &DispatchArgs,
     lines: &mut Vec<Line>,
 ) -> Result<()> {
     let apalis = "SELECT COUNT(*) FROM jobs WHERE status IN ('Pending', 'Running')";
@@ -108,12 +113,12 @@ async fn peers(
         ("fang 0.11", "fang", "SELECT COUNT(*) FROM fang_tasks"),
     ] {
         let prepare = async || {
-            let count = jobs.to_string();
+            let count = args.jobs.to_string();
             Process::start_program(program, database, &[peer, "prepare", &count])?.finish().await
         };
         prepare().await?;
         let claim = claims::peers(program, database, peer).await?;
-        for processes in [1, 4] {
+        for &processes in &args.processes {
             prepare().await?;
             let contender = Contender { program, work: &[peer, "work"], left };
             let claim = Some(claim.clone());
@@ -138,6 +143,7 @@ async fn history(
         let mut rates = Vec::new();
         for _ in 0..args.rounds {
             empty::enqueue(database, &run, args.own_jobs).await?;
+            empty::settle(database).await?;
             let line = measure(database, pool, "reelshift", processes, ours, None).await?;
             rates.push(line.jobs_per_second);
         }

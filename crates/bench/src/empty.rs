@@ -1,7 +1,7 @@
 //! Our side of `dispatch`: the product's own queue, with a handler that does nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures::FutureExt;
@@ -23,6 +23,8 @@ pub const COMMAND: &str = "empty-worker";
 const CONCURRENCY: usize = 2;
 /// Batches in one call, as the producer has.
 const BATCHES: u64 = 200;
+/// The longest that a server may take to write its pages.
+const SETTLES: Duration = Duration::from_mins(1);
 
 pub async fn open(database: &str) -> Result<SharedStore> {
     let options = ConnectOptions { max_connections: 7, allow_plaintext: true };
@@ -79,6 +81,29 @@ pub async fn clear(database: &str, finished: u64) -> Result<Run> {
     .execute(&pool)
     .await?;
     Ok(run)
+}
+
+/// Waits until the server has written what was put in: how fast it is afterwards is then
+/// not how busy it still is with that.
+pub async fn settle(database: &str) -> Result<()> {
+    let pool = MySqlPool::connect(database).await?;
+    let usual: String =
+        sqlx::query_scalar("SELECT CAST(@@GLOBAL.innodb_max_dirty_pages_pct AS CHAR)")
+            .fetch_one(&pool)
+            .await?;
+    sqlx::raw_sql("SET GLOBAL innodb_max_dirty_pages_pct = 0").execute(&pool).await?;
+    let dirty = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status
+                 WHERE variable_name = 'Innodb_buffer_pool_pages_dirty'";
+    let began = Instant::now();
+    while sqlx::query_scalar::<_, i64>(dirty).fetch_one(&pool).await? > 100 {
+        if began.elapsed() > SETTLES {
+            bail!("the server has not written its pages within {SETTLES:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let back = format!("SET GLOBAL innodb_max_dirty_pages_pct = {usual}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(back)).execute(&pool).await?;
+    Ok(())
 }
 
 /// Enqueues batches of `run`; how many a second.
