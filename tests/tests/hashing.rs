@@ -119,7 +119,9 @@ async fn every_file(legacy: Legacy, dir: &Path) {
         assert_eq!(hashes[&video.id], Some(sha256sum(&path)), "{}", path.display());
     }
     let rows = legacy
-        .rows("SELECT video_id, error_type FROM processing_error_log WHERE processing_stage = 'hash'")
+        .rows(
+            "SELECT video_id, error_type FROM processing_error_log WHERE processing_stage = 'hash'",
+        )
         .await;
     let errors: HashMap<String, String> =
         rows.iter().map(|row| (row.get("video_id"), row.get("error_type"))).collect();
