@@ -79,11 +79,17 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
         checkpoint_every: Duration::MAX,
     })?;
     let (tell, told) = channel();
+    let (input, files): (Vec<usize>, Vec<usize>) =
+        largest_first(paths).into_iter().partition(|&number| paths[number] == "-");
     engine.submit(
-        largest_first(paths).into_iter().map(|number| {
+        files.into_iter().map(|number| {
             Job::plain(Path::new(&paths[number]), Place { number, tell: tell.clone() })
         }),
     );
+    for number in input {
+        let error = MediaError::NotRegular { path: "-".to_owned(), kind: "standard input" };
+        tell.send((number, Err(error)))?;
+    }
     drop(tell);
     // In the order of the command line, each as soon as those before it are there.
     let mut early = BTreeMap::new();
