@@ -36,9 +36,9 @@ pub struct HashArgs {
 
 /// What hides the SHA extensions from OpenSSL: bit 29 of the feature word that tells.
 const WITHOUT_SHA_NI: &str = "OPENSSL_ia32cap=:~0x20000000";
-/// Sizes of the mixed files go from this to the next, evenly by order of magnitude.
-const SMALLEST: f64 = 4_096.0;
-const LARGEST: f64 = (256 << 20) as f64;
+/// Sizes of the mixed files go from this to the next in even steps.
+const SMALLEST: u64 = 4 << 10;
+const LARGEST: u64 = 256 << 20;
 
 pub async fn run(args: &HashArgs) -> Result<()> {
     fs::create_dir(&args.dir).with_context(|| format!("{} must be new", args.dir.display()))?;
@@ -97,9 +97,8 @@ async fn mixed(dir: &Path, hash: &str, args: &HashArgs) -> Result<()> {
     fs::create_dir(&root)?;
     let mut files = Vec::new();
     for n in 0..64 {
-        let size = SMALLEST * (LARGEST / SMALLEST).powf(f64::from(n) / 63.0);
         let file = root.join(n.to_string());
-        write(&file, size as u64)?;
+        write(&file, SMALLEST + (LARGEST - SMALLEST) * n / 63)?;
         files.push(file);
     }
     let (bytes, list) = list(dir, "mixed.list", &files)?;

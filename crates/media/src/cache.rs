@@ -18,6 +18,10 @@ const AHEAD: u64 = 4 << 20;
 /// The kernel is asked for so many bytes at a time, and to forget as many.
 const STRIDE: u64 = 1 << 20;
 
+/// A file up to this size is looked at in one place: the kernel fetches or forgets it as a
+/// whole.
+const SMALL: u64 = 64 << 10;
+
 /// How a file lies in the page cache, and what was said about it.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -43,7 +47,9 @@ enum Found {
 impl Cache {
     pub(crate) fn of(file: &File, len: u64) -> Self {
         let found = if len == 0 { Found::Everything } else { look(file, len) };
-        let mut cache = Self { len, found, ahead: 0, dropped: 0 };
+        // Looking at a small file has made the kernel fetch it.
+        let ahead = if len <= SMALL { len } else { 0 };
+        let mut cache = Self { len, found, ahead, dropped: 0 };
         // Long before the first read, which is after a turn of all other files.
         cache.before_read(file, 0);
         cache
@@ -100,8 +106,7 @@ fn advise(_: &File, _: u64, _: u64, _: Advice) {}
 fn look(file: &File, len: u64) -> Found {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    // A file of a page or so is looked at in one place.
-    let places = if len <= 1 << 16 { 1 } else { 4 };
+    let places = if len <= SMALL { 1 } else { 4 };
     let mut cached = 0;
     for place in 0..places {
         let offset = (len - 1) / 3 * place;

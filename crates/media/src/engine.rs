@@ -98,11 +98,15 @@ impl Engine {
         self.threads.len() * FILES_A_THREAD
     }
 
-    /// Has a file hashed; what comes of it is told to its observer.
-    pub fn submit<O: Observer + Send + 'static>(&self, job: Job<O>) {
-        let Job { file_path, open, resume, observer } = job;
-        let observer: AnyObserver = Box::new(observer);
-        lock(&self.shared.queue).push_back(Job { file_path, open, resume, observer });
+    /// Has files hashed, in this order as far as there is room; what comes of each is told
+    /// to its observer. Large files first keep all lanes busy to the end.
+    pub fn submit<O: Observer + Send + 'static>(&self, jobs: impl IntoIterator<Item = Job<O>>) {
+        let jobs = jobs.into_iter().map(|Job { file_path, open, resume, observer }| {
+            let observer: AnyObserver = Box::new(observer);
+            Job { file_path, open, resume, observer }
+        });
+        let jobs: Vec<_> = jobs.collect();
+        lock(&self.shared.queue).extend(jobs);
         self.shared.wake_all();
     }
 }

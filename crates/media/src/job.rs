@@ -1,8 +1,11 @@
 //! A file to be hashed, not opened yet.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::MediaError;
@@ -30,14 +33,22 @@ impl<O: Observer> Job<O> {
         Self { file_path: file_path.to_owned(), open: Box::new(open), resume, observer }
     }
 
-    /// A regular file that was named by hand, anywhere. Symlinks are followed.
+    /// A regular file that was named by hand, anywhere. Symlinks are followed. What is no
+    /// regular file is [`MediaError::NotRegular`].
     pub fn plain(path: &Path, observer: O) -> Self {
         let file_path = path.to_string_lossy().into_owned();
         let path: Arc<Path> = path.into();
         Self::new(&file_path.clone(), None, observer, move |_| {
             let failed = |source| MediaError::from_io(&file_path, source);
-            let file = File::open(&path).map_err(failed)?;
-            let before = file.metadata().and_then(|found| Snapshot::of(&found)).map_err(failed)?;
+            // Opening never waits for the other end of a pipe.
+            let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+            let file = File::options().read(true).custom_flags(nonblocking).open(&path);
+            let file = file.map_err(failed)?;
+            let found = file.metadata().map_err(failed)?;
+            if !found.is_file() {
+                return Err(MediaError::NotRegular { path: file_path, kind: "no regular file" });
+            }
+            let before = Snapshot::of(&found).map_err(failed)?;
             Ok(Box::new(LocalFile::new(file, file_path, None, before)))
         })
     }

@@ -108,7 +108,7 @@ fn files_of_all_sizes_are_hashed_by_every_backend() {
         for threads in [1, 3] {
             let engine = engine(backend, threads, NEVER);
             for i in 0..sizes.len() {
-                engine.submit(fixture.job(&i.to_string(), None));
+                engine.submit([fixture.job(&i.to_string(), None)]);
             }
             for _ in &sizes {
                 let (path, result) = fixture.done();
@@ -126,7 +126,7 @@ fn a_bad_file_does_not_disturb_the_others() {
     let expected = fixture.write("good", 2 << 20);
     let engine = engine(Backend::fastest(), 1, NEVER);
     for path in ["missing", "good", "../outside", "good", "."] {
-        engine.submit(fixture.job(path, None));
+        engine.submit([fixture.job(path, None)]);
     }
     let mut failed = Vec::new();
     for _ in 0..5 {
@@ -141,7 +141,7 @@ fn a_bad_file_does_not_disturb_the_others() {
 
 /// Stops a file after some MiB and returns its last checkpoint.
 fn interrupted(fixture: &Fixture, engine: &Engine, path: &str) -> Checkpoint {
-    engine.submit(fixture.root.job(path, None, fixture.teller(path, 3 << 20)));
+    engine.submit([fixture.root.job(path, None, fixture.teller(path, 3 << 20))]);
     let mut last = None;
     loop {
         match fixture.told.recv_timeout(Duration::from_secs(60)).unwrap() {
@@ -163,7 +163,7 @@ fn a_file_goes_on_from_its_checkpoint() {
         // Another processor may have other instructions.
         for backend in Backend::all() {
             let engine = engine(backend, 1, second);
-            engine.submit(fixture.job("big", Some(checkpoint.clone())));
+            engine.submit([fixture.job("big", Some(checkpoint.clone()))]);
             let hash = fixture.done().1.unwrap();
             assert_eq!(hash.to_hex(), expected);
             assert_eq!(hash.resumed_at, checkpoint.offset);
@@ -190,7 +190,7 @@ fn a_file_that_is_not_the_same_starts_over() {
     ];
     for change in changes {
         let expected = change();
-        engine.submit(fixture.job("big", Some(checkpoint.clone())));
+        engine.submit([fixture.job("big", Some(checkpoint.clone()))]);
         let hash = fixture.done().1.unwrap();
         assert_eq!((hash.to_hex(), hash.resumed_at), (expected, 0));
     }
@@ -202,7 +202,7 @@ fn an_engine_that_is_dropped_finishes_what_it_has() {
     let engine = engine(Backend::fastest(), 2, NEVER);
     for i in 0..100 {
         fixture.write(&i.to_string(), 100_000);
-        engine.submit(fixture.job(&i.to_string(), None));
+        engine.submit([fixture.job(&i.to_string(), None)]);
     }
     drop(engine);
     assert_eq!(fixture.told.try_iter().count(), 100);

@@ -113,6 +113,9 @@ impl Hash {
         ));
         let (checkpoints, mut to_save) = mpsc::unbounded_channel();
         let last_attempt = batch.attempts + 1 >= batch.max_attempts;
+        // The largest first: otherwise the last one is read with nothing beside it.
+        let mut files = files;
+        files.sort_by_key(|file| std::cmp::Reverse(file.file_size));
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
         let mut results = FileResults::default();

@@ -66,9 +66,8 @@ fn hash(root: &MediaRoot, count: usize) -> Result<Vec<FileHash>> {
         checkpoint_every: Duration::MAX,
     })?;
     let (sender, receiver) = channel();
-    for n in 0..count {
-        engine.submit(root.job(&n.to_string(), None, Place(n, sender.clone())));
-    }
+    let job = |n: usize| root.job(&n.to_string(), None, Place(n, sender.clone()));
+    engine.submit((0..count).rev().map(job));
     drop(sender);
     let mut found: Vec<_> = receiver.into_iter().collect();
     found.sort_by_key(|(n, _)| *n);

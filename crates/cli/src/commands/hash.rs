@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &HashArgs) -> Result<Outcome> {
 }
 
 /// The place of a path on the command line, and what came of it.
-type Hashed = (usize, Result<FileHash, String>);
+type Hashed = (usize, Result<FileHash, MediaError>);
 
 struct Place {
     number: usize,
@@ -50,14 +50,17 @@ impl Observer for Place {
     fn checkpoint(&mut self, _: Checkpoint) {}
 
     fn done(&mut self, result: Result<FileHash, MediaError>) {
-        let result = result.map_err(|error| match error {
-            MediaError::Missing { source, .. }
-            | MediaError::NotReadable { source, .. }
-            | MediaError::Io { source, .. } => said(&source),
-            error => error.to_string(),
-        });
         // The printing end has gone only if standard output has.
         self.tell.send((self.number, result)).ok();
+    }
+}
+
+fn told_plainly(error: MediaError) -> String {
+    match error {
+        MediaError::Missing { source, .. }
+        | MediaError::NotReadable { source, .. }
+        | MediaError::Io { source, .. } => said(&source),
+        error => error.to_string(),
     }
 }
 
@@ -76,21 +79,29 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
         checkpoint_every: Duration::MAX,
     })?;
     let (tell, told) = channel();
-    for (number, path) in paths.iter().enumerate() {
-        let place = Place { number, tell: tell.clone() };
-        match not_regular(&backend, path) {
-            Some(result) => tell.send((number, result))?,
-            None => engine.submit(Job::plain(Path::new(path), place)),
-        }
+    let (input, files): (Vec<usize>, Vec<usize>) =
+        largest_first(paths).into_iter().partition(|&number| paths[number] == "-");
+    engine.submit(
+        files.into_iter().map(|number| {
+            Job::plain(Path::new(&paths[number]), Place { number, tell: tell.clone() })
+        }),
+    );
+    for number in input {
+        let error = MediaError::NotRegular { path: "-".to_owned(), kind: "standard input" };
+        tell.send((number, Err(error)))?;
     }
     drop(tell);
     // In the order of the command line, each as soon as those before it are there.
     let mut early = BTreeMap::new();
-    let mut out = Output { json, documents: Vec::new(), failed: false };
+    let mut out = Output { json, documents: Vec::new(), failed: false, lines: Vec::new() };
     let mut next = 0;
     for (number, result) in told {
         early.insert(number, result);
         while let Some(result) = early.remove(&next) {
+            let result = match result {
+                Err(MediaError::NotRegular { .. }) => stream(&backend, &paths[next]),
+                result => result.map_err(told_plainly),
+            };
             out.print(&paths[next], result)?;
             next += 1;
         }
@@ -98,21 +109,34 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
     out.finish()
 }
 
-/// Hashes what is no regular file, here and now; `None` if it is one, or cannot be looked at.
-fn not_regular(backend: &Backend, path: &OsString) -> Option<Result<FileHash, String>> {
-    if path == "-" {
-        return Some(hash_stream(backend, std::io::stdin().lock()).map_err(|error| said(&error)));
+/// Files of which the sizes are looked at: of more, the last one is a small part of all.
+const FILES_TO_SORT: usize = 4_096;
+
+/// The order to hash in: a large file that comes last is read with nothing beside it.
+fn largest_first(paths: &[OsString]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    if paths.len() <= FILES_TO_SORT {
+        let size = |&n: &usize| std::fs::metadata(&paths[n]).map_or(0, |found| found.len());
+        order.sort_by_cached_key(|n| std::cmp::Reverse(size(n)));
     }
-    let found = std::fs::metadata(path).ok()?;
-    if found.is_file() {
-        return None;
+    order
+}
+
+/// Hashes what is no regular file, when its turn to be printed has come.
+fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
+    if path == "-" {
+        return hash_stream(backend, std::io::stdin().lock()).map_err(|error| said(&error));
     }
     let opened = std::fs::File::open(path).and_then(|file| hash_stream(backend, file));
-    Some(opened.map_err(|error| said(&error)))
+    opened.map_err(|error| said(&error))
 }
+
+/// Lines are written when so many bytes of them are there, and when nothing is left to print.
+const LINES: usize = 32 << 10;
 
 struct Output {
     json: bool,
+    lines: Vec<u8>,
     documents: Vec<serde_json::Value>,
     failed: bool,
 }
@@ -132,9 +156,11 @@ impl Output {
         }
         match result {
             Ok(hash) => {
-                let mut line = line(&hash.to_hex(), path.as_bytes());
-                line.push(b'\n');
-                crate::look::raw(&line);
+                self.lines.extend(line(&hash.to_hex(), path.as_bytes()));
+                self.lines.push(b'\n');
+                if self.lines.len() >= LINES {
+                    crate::look::raw(&std::mem::take(&mut self.lines));
+                }
             }
             Err(error) => {
                 self.failed = true;
@@ -145,6 +171,7 @@ impl Output {
     }
 
     fn finish(self) -> Result<Outcome> {
+        crate::look::raw(&self.lines);
         if self.json {
             crate::look::say!("{}", serde_json::to_string_pretty(&self.documents)?);
         }

@@ -193,7 +193,7 @@ impl Fixture {
         most: u64,
     ) -> (Result<FileHash, MediaError>, Option<Checkpoint>) {
         let (tell, told) = channel();
-        self.engine.submit(self.root.job(key, resume, Teller(tell, most)));
+        self.engine.submit([self.root.job(key, resume, Teller(tell, most))]);
         let wait = move || {
             let mut last = None;
             loop {

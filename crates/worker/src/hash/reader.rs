@@ -70,7 +70,7 @@ impl Reader {
     ) -> Result<FileHash, MediaError> {
         let (done, result) = oneshot::channel();
         let teller = Teller { file: file.clone(), checkpoints, progress, done: Some(done) };
-        self.engine.submit(self.media.job(&file.file_path, resume, teller));
+        self.engine.submit([self.media.job(&file.file_path, resume, teller)]);
         result.await.expect("a hashing thread tells what came of each file")
     }
 }
