@@ -5,13 +5,18 @@ use super::arrange::{expanded, insert, videos};
 use crate::SharedStore;
 use crate::duplicates::{Duplicate, FIRST_VIDEOS};
 
-/// Videos 1 to `count`, each with the hash that `digit` gives its number.
+/// Videos 1 to `count`, changed by the statements `first`, then each with the hash that
+/// `digit` gives its number: a hash goes when its file's path or size changes.
 async fn hashed(
     db: &dyn Fixture,
     count: usize,
+    first: &[&str],
     digit: impl Fn(usize) -> &'static str,
 ) -> SharedStore {
     insert(db, &videos(count)).await;
+    for statement in first {
+        db.execute(statement).await;
+    }
     let store = expanded(db).await;
     for n in 1..=count {
         let hash = digit(n).repeat(64);
@@ -27,11 +32,13 @@ fn ids(duplicate: &Duplicate) -> Vec<&str> {
 
 pub async fn equal_files_are_found_with_what_they_cost(db: &dyn Fixture) {
     let digits = ["b", "a", "b", "c", "b", "a", "", ""];
-    let store = hashed(db, digits.len(), |n| digits[n - 1]).await;
     // One file under two videos, and paths that differ in case only.
-    db.execute("UPDATE videos SET file_path = '/media/B.mp4' WHERE id = 'v0001'").await;
-    db.execute("UPDATE videos SET file_path = '/media/b.mp4' WHERE id IN ('v0003', 'v0005')").await;
-    db.execute("UPDATE videos SET file_size = NULL WHERE id IN ('v0002', 'v0006')").await;
+    let first = [
+        "UPDATE videos SET file_path = '/media/B.mp4' WHERE id = 'v0001'",
+        "UPDATE videos SET file_path = '/media/b.mp4' WHERE id IN ('v0003', 'v0005')",
+        "UPDATE videos SET file_size = NULL WHERE id IN ('v0002', 'v0006')",
+    ];
+    let store = hashed(db, digits.len(), &first, |n| digits[n - 1]).await;
     let found = store.duplicates(None, 10).await.expect("duplicates");
     assert_eq!(found.len(), 2);
     assert_eq!(
@@ -46,7 +53,7 @@ pub async fn equal_files_are_found_with_what_they_cost(db: &dyn Fixture) {
 
 pub async fn duplicates_come_in_pages(db: &dyn Fixture) {
     let digits = ["a", "b", "c", "d"];
-    let store = hashed(db, 8, |n| digits[n % 4]).await;
+    let store = hashed(db, 8, &[], |n| digits[n % 4]).await;
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = store.duplicates(after.as_deref(), 3).await.expect("duplicates");
@@ -58,7 +65,7 @@ pub async fn duplicates_come_in_pages(db: &dyn Fixture) {
 }
 
 pub async fn of_many_equal_files_the_first_are_named(db: &dyn Fixture) {
-    let store = hashed(db, 25, |_| "e").await;
+    let store = hashed(db, 25, &[], |_| "e").await;
     let found = store.duplicates(None, 10).await.expect("duplicates");
     assert_eq!((found.len(), found[0].videos, found[0].files), (1, 25, 25));
     assert_eq!(found[0].first.len(), FIRST_VIDEOS as usize);
