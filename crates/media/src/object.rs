@@ -25,8 +25,10 @@ use crate::source::{Begun, Read, Source};
 #[cfg(test)]
 mod tests;
 
-/// Bytes of one request: large enough that asking costs nothing beside the transfer.
-const RANGE: u64 = 8 << 20;
+/// Bytes of one request: large enough that asking costs little beside the transfer (a tenth
+/// at 80 MB/s and 20 ms), small enough that a broken one costs little. They are never in
+/// memory as a whole.
+const RANGE: u64 = 16 << 20;
 /// Requests of an object that are under way at once: the next one's answer begins while
 /// this one's is read.
 const RANGES_AT_ONCE: usize = 2;

@@ -22,7 +22,7 @@ use crate::root::MediaRoot;
 use crate::sha256::Backend;
 
 /// Several ranges and a bit.
-const LEN: usize = (19 << 20) + 5;
+const LEN: usize = (35 << 20) + 5;
 
 fn content(key: &str) -> Vec<u8> {
     let len = if key == "empty" {
@@ -265,7 +265,7 @@ async fn an_object_that_is_replaced_meanwhile_has_no_hash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_goes_on_from_its_checkpoint_if_it_is_the_same() {
     let fixture = Fixture::new().await;
-    let (stopped, checkpoint) = fixture.hash("resumed", None, 10 << 20).await;
+    let (stopped, checkpoint) = fixture.hash("resumed", None, 20 << 20).await;
     assert!(matches!(stopped, Err(MediaError::Interrupted { .. })), "{stopped:?}");
     let checkpoint = checkpoint.expect("a checkpoint");
     let hash = fixture.is_hashed("resumed", Some(checkpoint.clone())).await;
