@@ -67,6 +67,8 @@ async fn a_full_disk_is_waited_out() {
         block_in_place(|| reelshift(dir.path(), &legacy, arguments).run()).ok();
     };
     run(&["apply", "expand"]);
+    // The disk is to be full, not spared.
+    run(&["tune", "throttle=off"]);
     chunks::install_sqlite(&legacy).await;
     run(&["enqueue", "backfill", "--batch-size", "100", "--max-attempts", "50"]);
 

@@ -26,6 +26,10 @@ use crate::throttle::byte_rate::ByteRate;
 /// change has to be seen.
 const PERIOD: Duration = Duration::from_millis(900);
 
+/// A worker that has just joined waits this long for a database that went away meanwhile,
+/// as one does that is at work.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+
 /// The fleet as this worker saw it last.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -103,8 +107,8 @@ impl Gates {
 }
 
 impl Controls {
-    /// Reads the controls once, which must succeed, and from then on until `leave` is
-    /// cancelled.
+    /// Reads the controls once, waiting for a database that is away, and from then on until
+    /// `leave` is cancelled.
     pub(crate) async fn watch(
         session: &Session,
         gates: Arc<Gates>,
@@ -118,7 +122,16 @@ impl Controls {
             activity: Arc::clone(session.activity()),
             gates,
         };
-        let view = watcher.store.fleet_view(watcher.worker).await?;
+        let first = Instant::now();
+        let view = loop {
+            match watcher.store.fleet_view(watcher.worker).await {
+                Err(error) if error.is_transient() && first.elapsed() < FIRST_LOOK => {
+                    tracing::warn!(%error, "could not read the fleet's controls, trying again");
+                    tokio::time::sleep(PERIOD).await;
+                }
+                view => break view?,
+            }
+        };
         let first = watcher.apply(None, view);
         let (sender, seen) = watch::channel(first);
         tokio::spawn(leave.run_until_cancelled_owned(watcher.look(sender)));
@@ -202,7 +215,7 @@ impl Watcher {
 
     fn apply(&self, before: Option<&FleetView>, view: FleetView) -> Seen {
         say(before, &view);
-        let throttle = ThrottleReport::of(&view.duties);
+        let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
         self.activity.idle(match view.paused {

@@ -92,6 +92,8 @@ impl Scene {
             legacy,
         };
         scene.run(&["apply", "expand"]);
+        // Faults are to meet many workers at work, on a machine that is busy with tests.
+        scene.run(&["tune", "throttle=off"]);
         chunks::install(&scene.legacy, &format!("{}w", scene.accounts), DELAY).await;
         scene.begin_application(seed).await
     }

@@ -38,7 +38,8 @@ impl Worker {
     /// It must not have ended by itself.
     pub fn still_runs(&mut self) {
         let ended = self.child.try_wait().expect("a child can be waited for");
-        assert_eq!(ended, None, "a worker ended by itself");
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        assert_eq!(ended, None, "a worker ended by itself: {said}");
     }
 
     /// SIGKILL.
