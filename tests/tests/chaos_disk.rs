@@ -77,6 +77,9 @@ async fn a_full_disk_is_waited_out() {
         .map(|log| Worker::start(reelshift(dir.path(), &legacy, &arguments), dir.path().join(log)))
         .into();
     let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
+    // A worker that cannot join ends: the full disk is to meet both at work.
+    let joined = "SELECT COUNT(*) FROM reelshift_workers";
+    until("both workers", async || legacy.number(joined).await == 2).await;
     until("the first batches", async || legacy.number(done).await > 0).await;
     let ballast = disk.fill();
     let notices = |worker: &Worker| {

@@ -60,7 +60,12 @@ impl Worker {
 
     /// It must end well by itself within `limit`.
     pub fn ends(&mut self, limit: Duration) {
-        assert_eq!(wait(&mut self.child, limit), Some(0), "a worker ends well");
+        assert_eq!(
+            wait(&mut self.child, limit),
+            Some(0),
+            "a worker ends well: {}",
+            std::fs::read_to_string(&self.log).unwrap_or_default()
+        );
     }
 
     /// SIGTERM; it must drain and end well.
