@@ -42,7 +42,8 @@ fuzz_target!(|input: Input| {
         let mut streams: Vec<Stream> = Vec::new();
         let mut rounds = input.rounds.iter();
         loop {
-            let (join, portion) = rounds.next().copied().unwrap_or((64, 255));
+            let round = rounds.next().copied();
+            let (join, portion) = round.unwrap_or((64, 255));
             streams.extend(waiting.by_ref().take(join.into()));
             let mut work: Vec<Work<'_>> = streams
                 .iter()
@@ -53,8 +54,7 @@ fuzz_target!(|input: Input| {
                 })
                 .collect();
             let given: Vec<usize> = work.iter().map(|work| work.blocks.len()).collect();
-            let all = waiting.len() == 0 && join == 64 && given.iter().all(|&blocks| blocks == 0);
-            if all {
+            if round.is_none() && given.iter().all(|&blocks| blocks == 0) {
                 break;
             }
             backend.compress(&mut work);
