@@ -11,10 +11,11 @@ use crate::job::Job;
 use crate::sha256::{Backend, INITIAL, State, Work, finished, pad};
 use crate::source::{Read, Source};
 
-/// Bytes of a file that are read and then hashed at a time. With twenty files the buffers
-/// fit into a core's second-level cache (0.5 to 2 MiB), so that hashing finds there what
-/// reading has left; smaller ones cost a system call more often.
-const BUFFER: usize = 32 << 10;
+/// Bytes of a file that are read and then hashed at a time. Twenty such buffers are about
+/// what a core's second-level cache holds (1 to 2 MiB), so that hashing finds most of them
+/// there. Half of it costs a system call more often (4.4 GB/s of reading instead of 5.4),
+/// twice as much was no faster.
+const BUFFER: usize = 64 << 10;
 /// Progress is told after this many bytes, and at the end: often enough to stop a slow
 /// read within moments.
 const TOLD_EVERY: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Seconds after which a command is not run again.
-const LONG: f64 = 6.0;
+const LONG: f64 = 4.0;
 
 /// What a command took, in seconds.
 #[derive(Debug, Clone, Copy)]
