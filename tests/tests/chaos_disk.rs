@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 /// Room for the database at its end, and little more.
-const SIZE: &str = "size=32m";
+const SIZE: &str = "size=96m";
 
 /// A small file system in memory, gone with this value.
 struct Disk(PathBuf);
@@ -62,25 +62,22 @@ async fn a_full_disk_is_waited_out() {
         Err(why) => return skipped(&why),
     };
     let legacy = Legacy::sqlite(&disk.0).await;
-    legacy.fill(9_000).await;
+    legacy.fill(20_000).await;
     let run = |arguments: &[&str]| {
         block_in_place(|| reelshift(dir.path(), &legacy, arguments).run()).ok();
     };
     run(&["apply", "expand"]);
     chunks::install_sqlite(&legacy).await;
-    run(&["enqueue", "backfill", "--batch-size", "100", "--max-attempts", "50"]);
 
-    let arguments = ["work", "--until-idle", "--concurrency", "1"];
+    let arguments = ["work", "--concurrency", "1"];
     let mut workers: Vec<Worker> = ["one.log", "two.log"]
         .map(|log| Worker::start(reelshift(dir.path(), &legacy, &arguments), dir.path().join(log)))
         .into();
-    let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
     // A worker that finds the disk full when it starts ends, as a supervisor wants.
     let live = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'";
-    until("two workers and the first batches", async || {
-        legacy.number(live).await == 2 && legacy.number(done).await > 0
-    })
-    .await;
+    until("two workers", async || legacy.number(live).await == 2).await;
+    run(&["enqueue", "backfill", "--batch-size", "100", "--max-attempts", "50"]);
+    let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
     let ballast = disk.fill();
     let notices = |worker: &Worker| {
         std::fs::read_to_string(worker.log()).expect("a log").contains("disk is full")
@@ -88,13 +85,15 @@ async fn a_full_disk_is_waited_out() {
     until("a worker that notices", async || workers.iter().any(notices)).await;
     // Longer than a lease lasts.
     sleep(Duration::from_secs(9)).await;
-    assert!(legacy.number(done).await < 90, "the disk filled up too late for this test");
+    assert!(legacy.number(done).await < 200, "the disk filled up too late for this test");
     std::fs::remove_file(ballast).expect("the ballast goes");
 
+    let open = "SELECT COUNT(*) FROM reelshift_runs WHERE state <> 'done'";
+    until("the end of the run", async || legacy.number(open).await == 0).await;
     for worker in &mut workers {
-        block_in_place(|| worker.ends(Duration::from_mins(1)));
+        block_in_place(|| worker.leave());
     }
-    assert_eq!(oracle::check_every_row(&legacy).await, 9_000);
+    assert_eq!(oracle::check_every_row(&legacy).await, 20_000);
     let summary = chunks::check(&legacy).await;
     proof::check_errors(&legacy, &summary).await;
     proof::check_ends(&legacy).await;

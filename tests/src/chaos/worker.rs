@@ -57,15 +57,10 @@ impl Worker {
         self.signal(Signal::CONT);
     }
 
-    /// It must end well by itself within `limit`.
-    pub fn ends(&mut self, limit: Duration) {
-        assert_eq!(wait(&mut self.child, limit), Some(0), "a worker ends well");
-    }
-
     /// SIGTERM; it must drain and end well.
     pub fn leave(&mut self) {
         self.signal(Signal::TERM);
-        self.ends(LEAVES);
+        assert_eq!(wait(&mut self.child, LEAVES), Some(0), "a worker ends well");
     }
 
     fn signal(&self, signal: Signal) {
