@@ -128,7 +128,8 @@ async fn peers(
     Ok(())
 }
 
-/// The same number of jobs without and with finished batches of the same run.
+/// The same number of jobs without and with finished batches of the same run, in turn: each
+/// in a database of its own, so that both see the machine as busy.
 async fn history(
     database: &str,
     pool: &MySqlPool,
@@ -137,28 +138,32 @@ async fn history(
     ours: &Contender<'_>,
     lines: &mut Vec<Line>,
 ) -> Result<()> {
-    let mut without = None;
-    for finished in [0, args.finished] {
-        let run = empty::clear(database, finished).await?;
-        let mut rates = Vec::new();
-        for _ in 0..args.rounds {
-            empty::enqueue(database, &run, args.own_jobs).await?;
+    let long = format!("{database}_history{processes}");
+    let name = long.rsplit_once('/').map_or("", |(_, name)| name);
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE `{name}`"))).execute(pool).await?;
+    let long_pool = MySqlPool::connect(&long).await?;
+    crate::legacy::fill(&long_pool, 1, 1).await?;
+    Process::start(&long, &["apply", "expand"])?.finish().await?;
+    let ledgers = [
+        (database, pool, empty::clear(database, 0).await?),
+        (&long, &long_pool, empty::clear(&long, args.finished).await?),
+    ];
+    let mut rates = [Vec::new(), Vec::new()];
+    for _ in 0..args.rounds {
+        for ((database, pool, run), rates) in ledgers.iter().zip(&mut rates) {
+            empty::enqueue(database, run, args.own_jobs).await?;
             empty::settle(database).await?;
             let line = measure(database, pool, "reelshift", processes, ours, None).await?;
             rates.push(line.jobs_per_second);
         }
-        empty::enqueue(database, &run, args.own_jobs).await?;
+    }
+    let [without, with] = rates.map(median);
+    let compared = format!("reelshift, {} finished: {:.2} of that", args.finished, with / without);
+    let names = ["reelshift, nothing finished at first".to_owned(), compared];
+    for (((database, _, run), name), rate) in ledgers.iter().zip(names).zip([without, with]) {
+        empty::enqueue(database, run, args.own_jobs).await?;
         let claim = Some(claims::ours(database).await?);
-        let jobs_per_second = median(rates);
-        let name = match without {
-            None => "reelshift, nothing finished at first".to_owned(),
-            Some(without) => {
-                let ratio = jobs_per_second / without;
-                format!("reelshift, {finished} finished: {ratio:.2} of that")
-            }
-        };
-        without = Some(jobs_per_second);
-        lines.push(Line { name, processes, jobs_per_second, claim });
+        lines.push(Line { name, processes, jobs_per_second: rate, claim });
     }
     Ok(())
 }
