@@ -189,9 +189,15 @@ async fn lock_present(
     Ok(present.into_iter().collect())
 }
 
-const RECOVERED: &str = "UPDATE processing_error_log SET recovery_attempted = TRUE, \
-     recovery_successful = TRUE, recovery_timestamp = NOW() \
-     WHERE NOT (recovery_successful <=> TRUE) AND ";
+/// By an index always: a scan, which the optimizer prefers for a small table, would wait for
+/// the rows that other transactions write.
+fn recovered(index: &str) -> QueryBuilder<MySql> {
+    QueryBuilder::new(format!(
+        "UPDATE processing_error_log FORCE INDEX ({index}) SET recovery_attempted = TRUE, \
+           recovery_successful = TRUE, recovery_timestamp = NOW() \
+         WHERE NOT (recovery_successful <=> TRUE) AND "
+    ))
+}
 
 /// What followed these errors was no success.
 async fn mark_not_recovered(connection: &mut MySqlConnection, ids: &[String]) -> error::Result<()> {
@@ -199,7 +205,8 @@ async fn mark_not_recovered(connection: &mut MySqlConnection, ids: &[String]) ->
         return Ok(());
     }
     let mut query = QueryBuilder::<MySql>::new(
-        "UPDATE processing_error_log SET recovery_attempted = TRUE, recovery_successful = FALSE \
+        "UPDATE processing_error_log FORCE INDEX (PRIMARY) \
+         SET recovery_attempted = TRUE, recovery_successful = FALSE \
          WHERE NOT (recovery_successful <=> TRUE) AND id IN ",
     );
     id_list::push(&mut query, ids);
@@ -224,7 +231,7 @@ pub(crate) async fn mark_chain_recovered(
         next = parent.flatten();
     }
     for ids in chain.chunks(id_list::MOST) {
-        let mut query = QueryBuilder::<MySql>::new(RECOVERED);
+        let mut query = recovered("PRIMARY");
         query.push("id IN ");
         id_list::push(&mut query, ids);
         query.build().execute(&mut *connection).await?;
@@ -238,7 +245,7 @@ pub(crate) async fn mark_items_recovered(
     kind: JobKind,
     video_ids: &[String],
 ) -> error::Result<()> {
-    let mut query = QueryBuilder::<MySql>::new(RECOVERED);
+    let mut query = recovered("idx_error_video_stage");
     query.push("processing_stage = ").push_bind(kind.as_str()).push(" AND video_id IN ");
     id_list::push(&mut query, video_ids);
     query.build().execute(connection).await?;

@@ -74,14 +74,16 @@ async fn save(store: &MySqlStore, lease: Lease, checkpoint: &FileCheckpoint) -> 
     Ok(())
 }
 
-/// Removes checkpoints within a transaction that holds its fence.
+/// Removes checkpoints within a transaction that holds its fence. By the primary key: a scan,
+/// which the optimizer prefers for a small table, would wait for the rows of other batches.
 pub(crate) async fn forget(
     connection: &mut MySqlConnection,
     video_ids: &[&String],
 ) -> error::Result<()> {
     for ids in video_ids.chunks(id_list::MOST) {
-        let mut query =
-            QueryBuilder::<MySql>::new("DELETE FROM reelshift_file_checkpoints WHERE video_id IN ");
+        let mut query = QueryBuilder::<MySql>::new(
+            "DELETE c FROM reelshift_file_checkpoints c FORCE INDEX (PRIMARY) WHERE c.video_id IN ",
+        );
         id_list::push(&mut query, &ids.iter().map(|id| id.as_str()).collect::<Vec<_>>());
         query.build().execute(&mut *connection).await?;
     }

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::hash::intake::Intake;
 use crate::throttle::brake;
 use crate::throttle::byte_rate::ByteRate;
 
@@ -65,7 +66,7 @@ pub(crate) struct Gates {
     /// Files that the hashing threads take at once for `own`; several for each of them.
     pub own_files: usize,
     pub backfill: Arc<Gate>,
-    pub hash: Arc<Gate>,
+    pub hash: Intake,
     /// Files being hashed at once, whichever batch they are of.
     pub files: Arc<Gate>,
     /// Bytes in a second that are read from files.
@@ -78,7 +79,7 @@ impl Gates {
             own,
             own_files,
             backfill: Gate::new(0),
-            hash: Gate::new(0),
+            hash: Intake::new(Gate::new(0)),
             files: Gate::new(0),
             bytes: Arc::default(),
         }
@@ -101,8 +102,7 @@ impl Gates {
         self.backfill.set_limit(limit.min(chunks));
         let files = (limit * self.own_files).div_ceil(self.own);
         self.files.set_limit(files);
-        // Batches of files of 1 GiB have one each: as many as files.
-        self.hash.set_limit(if files > 0 { files.max(crate::HASH_BATCHES) } else { 0 });
+        self.hash.set_at_once(files);
     }
 }
 

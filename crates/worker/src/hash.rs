@@ -4,6 +4,7 @@
 //! its videos have no hash yet. A large file has one of its own, from which any worker
 //! goes on.
 
+pub(crate) mod intake;
 mod reader;
 
 use std::ops::ControlFlow;
@@ -18,9 +19,10 @@ use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use self::intake::InHand;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
@@ -39,12 +41,17 @@ const MOST_WAIT: Duration = Duration::from_millis(500);
 const FILE_DRAIN: Duration = Duration::from_secs(20);
 /// Passes over a batch whose rows change their `file_path` while the files are read.
 const MOST_PASSES: u32 = 3;
+/// Batches that talk to the database at once: one is answered while another asks. The
+/// application's statements need the server more than ours do.
+const TURNS: usize = 2;
 
 pub(crate) struct Hash {
     endings: Endings,
     reader: Reader,
     controls: Controls,
     gates: Arc<Gates>,
+    /// For the database: however many batches are in hand, few of them talk to it at once.
+    turns: Semaphore,
     stop: CancellationToken,
 }
 
@@ -62,7 +69,7 @@ impl Hash {
         gates: Arc<Gates>,
         stop: CancellationToken,
     ) -> Self {
-        Self { endings, reader, controls, gates, stop }
+        Self { endings, reader, controls, gates, turns: Semaphore::new(TURNS), stop }
     }
 
     /// Executes one attempt.
@@ -73,19 +80,23 @@ impl Hash {
             let message = "a hash batch must list its videos".to_owned();
             return Err(self.ends(batch, classify::BOUNDS_UNFIT, message));
         };
+        let mut in_hand = self.gates.hash.begin();
         for _ in 0..MOST_PASSES {
-            let files = self
-                .endings
-                .session
-                .store()
-                .files_to_hash(items)
-                .await
-                .map_err(|error| self.endings.database(batch, &error))?;
-            if files.is_empty() {
-                return Ok(());
-            }
-            let left = self.left(batch, items, &files).await?;
-            self.pass(batch, pass, files, left).await?;
+            let (files, left) = {
+                let _turn = self.turns.acquire().await;
+                let files = session
+                    .store()
+                    .files_to_hash(items)
+                    .await
+                    .map_err(|error| self.endings.database(batch, &error))?;
+                if files.is_empty() {
+                    return Ok(());
+                }
+                let left = self.left(batch, items, &files).await?;
+                (files, left)
+            };
+            in_hand.files(files.len());
+            self.pass(batch, pass, &mut in_hand, files, left).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         Err(self.ends(batch, classify::PATH_UNSETTLED, message))
@@ -102,6 +113,7 @@ impl Hash {
         &self,
         batch: &Claimed,
         pass: &Pass,
+        in_hand: &mut InHand<'_>,
         files: Vec<FileToHash>,
         mut left: Left,
     ) -> Result<(), AttemptEnd> {
@@ -152,6 +164,7 @@ impl Hash {
                     break;
                 }
             };
+            in_hand.done();
             match self.sort(batch, outcome, last_attempt, &mut results) {
                 Ok(()) => {}
                 Err(Unfinished::Interrupted) => drained = true,
@@ -197,6 +210,7 @@ impl Hash {
     /// Writes down how far a file has come. Where that fails the file is read on: another
     /// checkpoint follows, and its hash is what matters.
     async fn save(&self, batch: &Claimed, checkpoint: &FileCheckpoint) -> Result<(), AttemptEnd> {
+        let _turn = self.turns.acquire().await;
         let store = self.endings.session.store();
         match store.save_file_checkpoint(batch.lease, checkpoint).await {
             Ok(()) => Ok(()),
@@ -293,6 +307,7 @@ impl Hash {
             return Ok(());
         }
         let results = std::mem::take(results);
+        let _turn = self.turns.acquire().await;
         match self.record(batch, &results).await {
             Err(error) if blames_an_item(batch, &error) => self.write_apart(batch, results).await,
             written => written.map_err(|error| self.endings.database(batch, &error)),

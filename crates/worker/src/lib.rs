@@ -48,9 +48,6 @@ use crate::throttle::Sampler;
 pub const DRAIN: Duration = Duration::from_secs(25);
 /// Leaving is two statements; a database that does not answer must not keep the process.
 const LEAVE: Duration = Duration::from_secs(5);
-/// Hash batches executed at once, at least: the second keeps the hashing threads busy
-/// while the last files of the first are read.
-const HASH_BATCHES: usize = 2;
 
 /// How a worker works.
 #[derive(Debug)]
@@ -245,7 +242,7 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
             let hash = Arc::clone(&hash);
             async move { hash.attempt(&batch, &pass).await }.boxed()
         });
-        lanes.push(Lane { kind: JobKind::Hash, gate: Arc::clone(&gates.hash), handler });
+        lanes.push(Lane { kind: JobKind::Hash, gate: gates.hash.gate(), handler });
     }
     lanes
 }
