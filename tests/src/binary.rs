@@ -72,8 +72,14 @@ impl Reelshift {
             "REELSHIFT_CONFIG",
             "REELSHIFT_LOG",
             "REELSHIFT_CONCURRENCY",
+            "REELSHIFT_HEALTH",
         ] {
             command.env_remove(name);
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("OTEL_")) {
+                command.env_remove(name);
+            }
         }
         Self { command }
     }

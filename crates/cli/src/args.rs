@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -278,6 +279,10 @@ pub struct WorkArgs {
         value_delimiter = ','
     )]
     pub replicas: Vec<String>,
+
+    /// Answer /livez, /readyz and /metrics there
+    #[arg(long, env = "REELSHIFT_HEALTH", value_name = "ADDRESS:PORT")]
+    pub health: Option<SocketAddr>,
 
     /// Return when no batch is pending or leased, whoever holds it
     #[arg(long)]

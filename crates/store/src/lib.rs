@@ -25,6 +25,7 @@ pub mod status;
 pub mod strain;
 pub mod structure;
 pub mod videos;
+pub mod vitals;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use schema::Schema;
 pub use status::VideoStatuses;
 pub use strain::Strained;
 pub use videos::Videos;
+pub use vitals::Vitals;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
 pub trait Store:
@@ -60,6 +62,7 @@ pub trait Store:
     + Rollback
     + Archive
     + Strained
+    + Vitals
     + std::fmt::Debug
     + Send
     + Sync
@@ -83,6 +86,7 @@ impl<T> Store for T where
         + Rollback
         + Archive
         + Strained
+        + Vitals
         + std::fmt::Debug
         + Send
         + Sync

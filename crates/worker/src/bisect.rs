@@ -11,10 +11,14 @@ use reelshift_queue::AttemptEnd;
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::FailedItem;
+use reelshift_telemetry::failure::noticed;
+use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
+use crate::attempt;
 use crate::classify::{self, Meaning, Remedy};
-use crate::ending::{Endings, blames_an_item};
+use crate::ending::{Endings, blames_an_item, chunk_span};
 
 /// Rows that are halved at once: with more, most halves are good and written in vain.
 const AT_ONCE: u32 = 256;
@@ -86,7 +90,7 @@ impl<'a> Bisect<'a> {
             let error = match self.chunk(rows).await {
                 Ok(written) => {
                     self.written += u64::from(written);
-                    self.endings.session.activity().add_rows(written.into());
+                    self.endings.session.activity().add_rows(self.batch.kind, written.into());
                     continue;
                 }
                 Err(error) if blames_an_item(batch, &error) => error,
@@ -105,7 +109,13 @@ impl<'a> Bisect<'a> {
         let mut tries = 1;
         loop {
             let (store, batch) = (self.endings.session.store(), self.batch);
-            match store.backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter).await {
+            let span = chunk_span(limit);
+            let chunk = store
+                .backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter)
+                .instrument(span.clone())
+                .await;
+            self.endings.chunk_ended(&span, batch, &chunk);
+            match chunk {
                 Ok(chunk) => return Ok(chunk.rows),
                 Err(error) if tries < self.tries(rows, &error) => {
                     let pause =
@@ -131,6 +141,7 @@ impl<'a> Bisect<'a> {
     async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
         let Endings { session, recorder } = self.endings;
         let item = failed_item(self.endings, self.batch, id, error);
+        set_aside(self.batch, &item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
         session
             .store()
@@ -149,6 +160,12 @@ impl<'a> Bisect<'a> {
         }
         Ok(())
     }
+}
+
+/// Says on the attempt's span, and in the metrics, that `item` is set aside.
+pub(crate) fn set_aside(batch: &Claimed, item: &FailedItem) {
+    noticed(&Span::current(), attempt::failure(&item.error));
+    metrics::quarantined(batch.kind.as_str(), &item.error.error_type);
 }
 
 /// An item that the database refuses.

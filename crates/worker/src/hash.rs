@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{FileHash, MediaError, MediaRoot};
+use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
+use reelshift_telemetry::failure::{Failure, failed};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use tracing::field::Empty;
 
-use crate::bisect::{Halves, failed_item};
+use crate::bisect::{self, Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
@@ -157,19 +161,39 @@ impl Hash {
         let session = Arc::clone(&self.endings.session);
         let rate = Arc::clone(&self.gates.bytes);
         let path = file.file_path.clone();
+        let span = tracing::debug_span!(
+            "hash file",
+            reelshift.video.id = file.id,
+            file.size = file.file_size,
+            reelshift.bytes = Empty,
+        );
         let read = tokio::task::spawn_blocking(move || {
             let _slot = slot;
             media.hash(&path, &mut |bytes| {
-                session.activity().add_bytes(bytes);
+                session.activity().add_bytes(JobKind::Hash, bytes);
                 rate.pay(bytes, || interrupt.due());
                 if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         });
         // A panic of the reading thread is the handler's: the attempt fails and says so.
-        let result = match read.await {
+        let result = match read.instrument(span.clone()).await {
             Ok(result) => result,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
+        match &result {
+            Ok(hash) => {
+                span.record("reelshift.bytes", hash.bytes);
+            }
+            Err(MediaError::Interrupted { .. }) => {}
+            Err(error) => failed(
+                &span,
+                Failure {
+                    error_type: classify::media(error).error_type,
+                    message: &error.to_string(),
+                    stack_trace: None,
+                },
+            ),
+        }
         Some(Outcome { file, result })
     }
 
@@ -204,7 +228,9 @@ impl Hash {
             _ => false,
         };
         if set_aside || last_attempt {
-            results.failed.push(FailedItem { video_id: file.id, error: record });
+            let item = FailedItem { video_id: file.id, error: record };
+            bisect::set_aside(batch, &item);
+            results.failed.push(item);
             Ok(())
         } else {
             Err(Unfinished::Retry(Box::new(record)))
@@ -236,7 +262,7 @@ impl Hash {
 
     async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
         let written = self.endings.session.store().record_files(batch.lease, results).await?;
-        self.endings.session.activity().add_rows(written);
+        self.endings.session.activity().add_rows(JobKind::Hash, written);
         Ok(())
     }
 
@@ -254,6 +280,7 @@ impl Hash {
             };
             if let Some(file) = halves.split(files) {
                 let item = failed_item(&self.endings, batch, &file.id, &error);
+                bisect::set_aside(batch, &item);
                 let store = self.endings.session.store();
                 store.set_aside(batch.lease, &[item]).await.map_err(ended)?;
             }

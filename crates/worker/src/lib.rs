@@ -2,6 +2,7 @@
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
 //! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
+//! - [`attempt`]: what every attempt has in common: its span and its metrics.
 //! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
 //!   makes of it; [`bisect`]: finding the one row that refuses.
 //! - [`controls`]: what operators say to the fleet, and how much is done at once.
@@ -9,6 +10,7 @@
 //! - [`throttle`]: what the database's strain leaves to the fleet.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
+mod attempt;
 mod backfill;
 mod bisect;
 pub mod classify;
@@ -28,13 +30,16 @@ use futures::FutureExt;
 use reelshift_media::MediaRoot;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
-use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
+use reelshift_queue::{Fleet, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
 use reelshift_store::strain::Replica;
+use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
+use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::attempt::observed;
 use crate::controls::{Controls, Gates};
 use crate::ending::Endings;
 use crate::record::Recorder;
@@ -52,6 +57,10 @@ const HASH_BATCHES: usize = 2;
 /// How a worker works.
 #[derive(Debug)]
 pub struct WorkerOptions {
+    /// This worker; unique to this start of the process.
+    pub id: Uuid,
+    /// Shows whether the worker lives and is ready.
+    pub pulse: Arc<Pulse>,
     /// Backfill batches, and files being hashed, at once; at least 1.
     pub concurrency: usize,
     /// Where the files are; without it the worker takes no hash batches.
@@ -98,12 +107,19 @@ pub async fn run(
 ) -> Result<Left, WorkerError> {
     let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
     let worker = NewWorker {
-        id: Uuid::now_v7(),
+        id: options.id,
         host: options.host.clone(),
         pid: std::process::id(),
         version: options.version.clone(),
     };
-    let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
+    let session = Arc::new({
+        let pulse = Arc::clone(&options.pulse);
+        Session::join(Arc::clone(&store), &worker, options.times, pulse).await?
+    });
+    metrics::observe_connections({
+        let store = Arc::clone(&store);
+        move || store.pools().into_iter().map(connections).collect()
+    });
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let recorder = Arc::new(Recorder::new(&worker));
     let gates = Arc::new(Gates::new(options.concurrency.max(1)));
@@ -144,9 +160,10 @@ pub async fn run(
         )
     };
     let deadline = {
-        let stop = stop.clone();
+        let (stop, pulse) = (stop.clone(), Arc::clone(&options.pulse));
         async move {
             stop.cancelled().await;
+            pulse.leave();
             tokio::time::sleep(DRAIN).await;
         }
     };
@@ -192,6 +209,11 @@ pub async fn run(
     worked.map(|()| Left { unrecorded })
 }
 
+fn connections(pool: PoolState) -> metrics::Connections {
+    let PoolState { name, open, idle, max } = pool;
+    metrics::Connections { name, used: open.saturating_sub(idle), idle, max }
+}
+
 /// What every handler is given.
 struct Work<'a> {
     session: &'a Arc<Session>,
@@ -203,12 +225,13 @@ struct Work<'a> {
 /// The registration list: every job kind and its handler.
 fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationToken) -> Vec<Lane> {
     let Work { session, recorder, controls, gates } = *work;
+    let worker = session.worker();
     let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
     let backfill =
         Arc::new(backfill::Backfill::new(endings.clone(), controls.clone(), stop.clone()));
     let handler: Handler = Arc::new(move |batch, pass| {
         let backfill = Arc::clone(&backfill);
-        async move { backfill.attempt(&batch, &pass).await }.boxed()
+        async move { observed(worker, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
     });
     let mut lanes =
         vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
@@ -222,7 +245,7 @@ fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationTok
         ));
         let handler: Handler = Arc::new(move |batch, pass| {
             let hash = Arc::clone(&hash);
-            async move { hash.attempt(&batch, &pass).await }.boxed()
+            async move { observed(worker, &batch, hash.attempt(&batch, &pass)).await }.boxed()
         });
         lanes.push(Lane { kind: JobKind::Hash, gate: Arc::clone(&gates.hash), handler });
     }

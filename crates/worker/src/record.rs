@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use reelshift_producer::trace;
 use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::{Bounds, Claimed, NewWorker};
+use reelshift_telemetry::context;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -57,7 +57,7 @@ impl Recorder {
             correlation_id: batch
                 .traceparent
                 .as_deref()
-                .and_then(trace::trace_id)
+                .and_then(context::trace_id)
                 .map(str::to_owned),
             severity: meaning.severity,
             user_impact: meaning.user_impact,
