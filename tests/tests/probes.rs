@@ -66,6 +66,8 @@ async fn metrics_are_read_in_prometheus_text() {
             .any(|line| line.starts_with("reelshift_rows_total{") && line.ends_with(" 500"))
     });
     assert!(ready(address));
+    let asked = Reelshift::new(dir.path(), &["probe", &address.to_string(), "readyz"]).run();
+    assert_eq!(asked.expect(0).stdout, "ok\n");
     let text = metrics();
     for series in [
         r#"reelshift_batches_total{"#,
@@ -91,6 +93,8 @@ async fn metrics_are_read_in_prometheus_text() {
     assert_eq!(get(address, "/elsewhere").map(|(status, _)| status), Some(404));
     signal(&worker, "-TERM");
     assert_eq!(wait(&mut worker, Duration::from_secs(40)), Some(0));
+    let asked = Reelshift::new(dir.path(), &["probe", &address.to_string()]).run().expect(1);
+    assert!(asked.stderr.contains("cannot be asked"), "{}", asked.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

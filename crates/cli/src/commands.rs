@@ -10,6 +10,7 @@ pub mod flags;
 pub mod inspect;
 pub mod pause;
 pub mod plan;
+pub mod probe;
 pub mod prune;
 pub mod rerun;
 pub mod restore;

@@ -81,6 +81,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Restore(args) => commands::restore::run(context, &args).await,
         Command::Enqueue(args) => commands::enqueue::run(context, &args).await,
         Command::Work(args) => commands::work::run(context, &args).await,
+        Command::Probe(args) => commands::probe::run(&args).await,
         Command::Status(args) => commands::status::run(context, &args).await,
         Command::Errors(args) => commands::errors::run(context, &args).await,
         Command::Rerun(args) => commands::rerun::run(context, &args).await,

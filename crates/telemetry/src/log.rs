@@ -33,7 +33,8 @@ where
     };
     let filter = EnvFilter::try_from_env("REELSHIFT_LOG").unwrap_or_else(|_| default.into());
     // Spans are the traces': where none are exported, none are made.
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
+    let filter = filter.and(events);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         let lines = WithIds { inner: Format::default().with_target(false), last: Mutex::default() };

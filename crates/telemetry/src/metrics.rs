@@ -96,7 +96,7 @@ fn instruments() -> &'static Instruments {
                 .build(),
             throttled: meter
                 .u64_gauge("reelshift.throttle.active")
-                .with_unit("1")
+                .with_unit("{signal}")
                 .with_description("1 for the signal that holds the fleet back, else 0")
                 .build(),
         }
