@@ -11,10 +11,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The help of a command, without its line breaks: a variable may stand after one.
 fn help(words: &[&str]) -> String {
     let dir = tempfile::tempdir().expect("a directory");
     let words: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
-    Reelshift::new(dir.path(), &words).run().expect(0).stdout
+    let help = Reelshift::new(dir.path(), &words).run().expect(0).stdout;
+    help.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The commands of our own image: those in flow style that do not begin with an option.
@@ -42,10 +44,7 @@ fn commands_and_their_options_exist() {
             words.iter().take(if nested { 2 } else { 1 }).map(String::as_str).collect();
         let help = help(&command);
         for option in words.iter().filter(|word| word.starts_with("--")) {
-            assert!(
-                help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
-                "{command:?} has no {option}:\n{help}"
-            );
+            assert!(help.contains(&format!("{option} ")), "{command:?} has no {option}:\n{help}");
         }
     }
 }
