@@ -5,7 +5,7 @@ BEGIN
     -- 1 uploaded, 2 processing, 3 completed, 4 failed.
     DECLARE legacy, old_legacy INT;
     -- Never true. MariaDB does not see that a trigger was added behind another: a statement
-    -- prepared before lacks the tables that the new one needs, and fails with error 1146
+    -- prepared before has not opened the tables of the new one, and fails with error 1146
     -- until it is prepared again. So this one names those of tr_video_workflow_sync.
     IF FALSE THEN
         INSERT INTO realtime_notification_queue (id, event_type, event_data)

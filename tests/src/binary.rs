@@ -1,6 +1,7 @@
 //! The `reelshift` binary, run in a directory of its own with nothing of the caller's
 //! environment that it would read.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -66,21 +67,22 @@ impl Reelshift {
         assert!(path.is_file(), "{} is not built: run `cargo xtask test`", path.display());
         let mut command = Command::new(path);
         command.args(arguments).current_dir(directory).stdin(Stdio::null());
-        for name in [
-            "DATABASE_URL",
-            "REELSHIFT_MEDIA_ROOT",
-            "REELSHIFT_CONFIG",
-            "REELSHIFT_LOG",
-            "REELSHIFT_CONCURRENCY",
-            "REELSHIFT_HEALTH",
-        ] {
-            command.env_remove(name);
+        forget_settings(&mut command);
+        Self { command }
+    }
+
+    /// Runs the binary by another program: `words`, then the binary and its arguments. Call
+    /// it before anything else is set.
+    #[must_use]
+    pub fn under(self, words: &[&str]) -> Self {
+        let Some((program, arguments)) = words.split_first() else { return self };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.command.get_program()).args(self.command.get_args());
+        command.stdin(Stdio::null());
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
         }
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("OTEL_")) {
-                command.env_remove(name);
-            }
-        }
+        forget_settings(&mut command);
         Self { command }
     }
 
@@ -146,11 +148,42 @@ impl Reelshift {
         child.expect("the binary starts")
     }
 
+    /// Starts and goes on; what it says is appended to `log`.
+    ///
+    /// # Panics
+    /// When the log cannot be written.
+    #[must_use]
+    pub fn start_logging(mut self, log: &Path) -> Child {
+        let file = File::options().create(true).append(true).open(log).expect("a log file");
+        let child = self.command.stdout(Stdio::null()).stderr(file).spawn();
+        child.expect("the binary starts")
+    }
+
     /// Starts and goes on; what it says is dropped.
     #[must_use]
     pub fn start(mut self) -> Child {
         let child = self.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         child.expect("the binary starts")
+    }
+}
+
+fn forget_settings(command: &mut Command) {
+    for name in [
+        "DATABASE_URL",
+        "REELSHIFT_MEDIA_ROOT",
+        "REELSHIFT_CONFIG",
+        "REELSHIFT_LOG",
+        "REELSHIFT_CONCURRENCY",
+        "REELSHIFT_HASH_BACKEND",
+        "REELSHIFT_MEDIA_PREFIX",
+        "REELSHIFT_HEALTH",
+    ] {
+        command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("OTEL_")) {
+            command.env_remove(name);
+        }
     }
 }
 

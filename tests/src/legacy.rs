@@ -62,6 +62,17 @@ impl Legacy {
         let server = std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
             "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
         );
+        Self::empty_on(server).await
+    }
+
+    /// A database with the legacy table, on the server at this URL.
+    pub async fn on(server: String) -> Self {
+        let legacy = Self::empty_on(server).await;
+        legacy.execute(&format!("{TABLE} DEFAULT CHARSET = utf8mb4")).await;
+        legacy
+    }
+
+    async fn empty_on(server: String) -> Self {
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         let root = Self::connect(&server, &server, None).await;
         root.execute(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
@@ -100,6 +111,8 @@ impl Legacy {
     }
 
     pub async fn insert(&self, videos: &[Video]) {
+        // One transaction: one flush to the disk, not one a row.
+        let mut transaction = self.pool.begin().await.expect("a transaction");
         for video in videos {
             sqlx::query(
                 "INSERT INTO videos (id, filename, file_path, file_size, status, processing_status, \
@@ -113,10 +126,11 @@ impl Legacy {
             .bind(video.status.as_deref())
             .bind(video.processing_status.as_deref())
             .bind(video.ground_truth.map(i32::from))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
             .expect("a legacy row is inserted");
         }
+        transaction.commit().await.expect("the rows are committed");
     }
 
     /// `count` videos of mixed states, without files.

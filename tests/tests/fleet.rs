@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reelshift_tests::{Legacy, Reelshift, oracle, wait};
+use reelshift_tests::{Legacy, Reelshift, oracle, until, wait};
 
 fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) -> serde_json::Value {
     let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().copied()).collect();
@@ -19,17 +19,6 @@ fn worker(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Child {
 fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([name, &child.id().to_string()]).status();
     assert!(status.expect("kill runs").success());
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let began = Instant::now();
-    while !holds().await {
-        assert!(
-            began.elapsed() < Duration::from_mins(1),
-            "{what} did not come about within a minute"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

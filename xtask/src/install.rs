@@ -55,6 +55,14 @@ pub(crate) const DEBOOTSTRAP: Wanted = Wanted {
                that they are in PATH, and run this again",
 };
 
+/// What gives a process a clock of its own.
+pub(crate) const FAKETIME: Wanted = Wanted {
+    name: "faketime",
+    programs: &["faketime"],
+    packages: &[("apt-get", &["faketime"]), ("dnf", &["libfaketime"]), ("apk", &["libfaketime"])],
+    yourself: "install libfaketime so that faketime is in PATH",
+};
+
 /// Where each program of `wanted` is. Fails, saying what to do, if one is missing and
 /// cannot be installed.
 pub(crate) fn find_or_install(

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ pub(crate) struct Instance {
     sandbox: Sandbox,
     port: u16,
     version: String,
+    /// What starts another server of this kind, but for the places of its files and its port.
+    words: Vec<OsString>,
 }
 
 impl Instance {
@@ -65,6 +67,8 @@ impl Instance {
         let programs = Programs::obtain(server, interrupts)?;
         let mut sandbox = Sandbox::new()?;
         create_system_tables(&programs, &mut sandbox, interrupts)?;
+        copy_directory(&sandbox.path().join("data"), &sandbox.path().join("pristine"))
+            .context("the new server's data cannot be copied")?;
         let init_file = sandbox.path().join("init.sql");
         let sql = database.map(|name| format!("CREATE DATABASE `{name}`;\n")).unwrap_or_default();
         fs::write(&init_file, sql).context("the server's first statements cannot be written")?;
@@ -72,7 +76,8 @@ impl Instance {
         let mut log = None;
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
-            let mut command = command(&programs.server, &programs, sandbox.path());
+            let words = words(&programs.server, &programs);
+            let mut command = command(&words, sandbox.path());
             command.args(OPTIONS).args(programs.options).arg(format!("--port={port}"));
             command.arg(option("--socket", &sandbox.path().join("socket")));
             command.arg(option("--pid-file", &sandbox.path().join("pid")));
@@ -81,7 +86,9 @@ impl Instance {
             let mut group = sandbox.spawn(&mut command)?;
             if let Some(version) = wait_until_it_accepts(&mut group, port, log, interrupts)? {
                 eprintln!("xtask: {version} on 127.0.0.1:{port}");
-                return Ok(Self { _server: group, sandbox, port, version });
+                let options = OPTIONS.iter().chain(programs.options).map(OsString::from);
+                let words = words.into_iter().chain(options).collect();
+                return Ok(Self { _server: group, sandbox, port, version, words });
             }
         }
         let log = log.as_deref().map(end_of).unwrap_or_default();
@@ -96,6 +103,17 @@ impl Instance {
     /// The product and the version that the server greets with.
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The words that start another server of this kind, a line each; the places of its
+    /// files and its port are to be added.
+    pub(crate) fn command_lines(&self) -> OsString {
+        self.words.join("\n".as_ref())
+    }
+
+    /// A data directory as the server finds it at its first start, to be copied.
+    pub(crate) fn pristine_data(&self) -> PathBuf {
+        self.sandbox.path().join("pristine")
     }
 
     /// Runs a command to its end beside the server. If this process is killed, the
@@ -123,7 +141,7 @@ fn create_system_tables(
     for dir in ["data", "tmp"] {
         fs::create_dir(sandbox.path().join(dir)).context("a directory cannot be made")?;
     }
-    let mut command = command(&programs.installer, programs, sandbox.path());
+    let mut command = command(&words(&programs.installer, programs), sandbox.path());
     command.args(&programs.installer_options);
     if let Some(sql) = &programs.installer_input {
         let path = sandbox.path().join("install.sql");
@@ -133,21 +151,40 @@ fn create_system_tables(
     sandbox.run_to_end(&mut command, "install", interrupts)
 }
 
-/// What the server and its installer have in common.
-fn command(words: &[OsString], programs: &Programs, dir: &Path) -> Command {
-    let mut command = Command::new(&words[0]);
+/// What the server and its installer have in common, but for the places of their data.
+fn words(program: &[OsString], programs: &Programs) -> Vec<OsString> {
     // `--no-defaults` has to come first.
-    command.args(&words[1..]).arg("--no-defaults");
+    let mut words = [program, &["--no-defaults".into()]].concat();
     if rustix::process::geteuid().is_root() {
-        command.arg("--user=root");
+        words.push("--user=root".into());
     }
-    command.arg(option("--datadir", &dir.join("data"))).args(&programs.places);
+    words.extend_from_slice(&programs.places);
+    words
+}
+
+fn command(words: &[OsString], dir: &Path) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(option("--datadir", &dir.join("data")));
     command.arg(option("--tmpdir", &dir.join("tmp"))).env("TMPDIR", dir.join("tmp"));
     for variable in SERVER_VARIABLES {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());
     command
+}
+
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &copy)?;
+        } else {
+            fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
 }
 
 fn free_port() -> Result<u16> {

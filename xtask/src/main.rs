@@ -1,8 +1,9 @@
 //! Tasks of this workspace, run as `cargo xtask TASK`.
 //!
-//! Both tasks start servers of their own, installing what is missing first, and leave
+//! The tasks start servers of their own, installing what is missing first, and leave
 //! neither process nor data behind, however they end.
 
+mod chaos;
 mod debian;
 mod install;
 mod instance;
@@ -53,6 +54,21 @@ enum Task {
         args: Vec<String>,
     },
 
+    /// Let random faults happen to a fleet, again and again, and prove each time that
+    /// nothing was lost and nothing done twice
+    ///
+    /// Each round prints its seed; with `--seed` it comes again, as far as chance on this
+    /// machine allows. Ends at the first round whose proof fails.
+    Chaos {
+        /// How long to go on; the round under way is finished
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+
+        /// The seed of the first round; by default one drawn by chance
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+
     /// Run a command beside a private MariaDB server, for benchmarks and trying things
     ///
     /// The command finds the server in REELSHIFT_TEST_MYSQL_URL, and an empty database
@@ -81,6 +97,7 @@ fn run(task: Task) -> Result<u8> {
     let interrupts = Interrupts::listen()?;
     match task {
         Task::Test { servers, args } => test::run(&Server::chosen(&servers), &args, &interrupts),
+        Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
         Task::Mariadb { server_option, command } => {
             let mut instance =
                 Instance::start(Server::Default, Some(DATABASE), &server_option, &interrupts)?;

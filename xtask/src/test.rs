@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::exit_code;
+use crate::install::{FAKETIME, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
 use crate::receiver;
@@ -18,6 +19,15 @@ pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
 
 /// Names the server to the tests, for their messages.
 const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
+
+/// What starts another server of the same kind, a word a line, and a data directory for it
+/// to begin with: for tests that stop or kill their server.
+const COMMAND_VARIABLE: &str = "REELSHIFT_TEST_SERVER_COMMAND";
+const DATA_VARIABLE: &str = "REELSHIFT_TEST_SERVER_DATA";
+
+/// Builds the binary with the same features as the tests, so that nothing is compiled twice.
+pub(crate) const BUILD: [&str; 5] =
+    ["build", "--workspace", "--all-features", "--bin", "reelshift"];
 
 /// The packages whose tests need a server.
 const NEED_A_SERVER: [&str; 2] = ["reelshift-store-mysql", "reelshift-tests"];
@@ -33,14 +43,13 @@ struct Outcome {
 /// Builds the binary, then runs the tests on each server; returns the first exit code
 /// that is not 0.
 pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) -> Result<u8> {
-    // Without a server: an error of the compiler comes at once. The same features as in
-    // the tests, so that nothing is compiled twice.
-    let build = ["build", "--workspace", "--all-features", "--bin", "reelshift"];
-    let built = interrupts.run(cargo().args(build))?;
+    // Without a server: an error of the compiler comes at once.
+    let built = interrupts.run(cargo().args(BUILD))?;
     if !built.success() {
         return Ok(exit_code(built));
     }
 
+    install_optional(interrupts)?;
     let receiver = match receiver::find_or_install(interrupts) {
         Ok(program) => Some(program),
         Err(error) if error.is::<Stopped>() => return Err(error),
@@ -76,10 +85,10 @@ fn test_on(
     let server = outcome.server;
     let mut instance = Instance::start(server, None, &[], interrupts)?;
     outcome.version = Some(instance.version().to_owned());
-    let url = instance.url();
     for words in commands {
         let mut cargo = cargo();
-        cargo.args(words).env(URL_VARIABLE, &url).env(SERVER_VARIABLE, server.name());
+        cargo.args(words);
+        tell_of_server(&mut cargo, &instance, server);
         if let Some(receiver) = receiver {
             cargo.env(receiver::VARIABLE, receiver);
         }
@@ -89,6 +98,13 @@ fn test_on(
         }
     }
     Ok(())
+}
+
+/// Sets the variables in which tests find `instance`, and what starts another.
+pub(crate) fn tell_of_server(command: &mut Command, instance: &Instance, server: Server) {
+    command.env(URL_VARIABLE, instance.url()).env(SERVER_VARIABLE, server.name());
+    command.env(COMMAND_VARIABLE, instance.command_lines());
+    command.env(DATA_VARIABLE, instance.pristine_data());
 }
 
 /// A line for each server.
@@ -138,6 +154,17 @@ fn commands(server: Server, nextest: bool, args: &[String]) -> Vec<Vec<String>> 
     commands
 }
 
+/// Brings here what some tests do without, saying so.
+pub(crate) fn install_optional(interrupts: &Interrupts) -> Result<()> {
+    match find_or_install(&FAKETIME, interrupts) {
+        Err(error) if !error.is::<Stopped>() => {
+            eprintln!("xtask: no test with a clock that is off: {error:#}");
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
 fn nextest_is_installed() -> bool {
     let mut nextest = cargo();
     nextest.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -146,7 +173,7 @@ fn nextest_is_installed() -> bool {
 
 /// A cargo whose tests see none of the user's own settings: a `DATABASE_URL` in the
 /// shell must never become the database that they write to.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     forget_cargo_run(&mut cargo);
     cargo.env_remove("DATABASE_URL");

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::MySqlPool;
 
 use crate::legacy;
+use crate::memory::{self, Series, mib};
 use crate::process::Process;
 
 #[derive(Debug, Args)]
@@ -20,6 +21,9 @@ pub struct FleetArgs {
     /// Kill one worker with SIGKILL in the middle
     #[arg(long)]
     kill: bool,
+    /// Print the memory of producer and workers as a table, a line every so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    series: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,7 +46,9 @@ pub async fn run(database: &str, args: &FleetArgs) -> Result<()> {
     Process::start(database, &["apply", "expand"])?.finish().await?;
 
     let began = Instant::now();
-    let producer = Process::start(database, &["enqueue", "backfill"])?.finish().await?;
+    let mut series = args.series.map(|seconds| Series::begin(Duration::from_secs(seconds)));
+    let mut producer = [Process::start(database, &["enqueue", "backfill"])?];
+    memory::until_ended("producer", &mut producer, series.as_mut()).await?;
     let enqueue = began.elapsed();
 
     eprintln!("{} workers", args.workers);
@@ -51,10 +57,8 @@ pub async fn run(database: &str, args: &FleetArgs) -> Result<()> {
         .map(|_| Process::start(database, &["work", "--until-idle"]))
         .collect::<Result<Vec<_>>>()?;
     let recovery = if args.kill { Some(kill_one(&pool, &mut workers).await?) } else { None };
-    let mut worker_largest = 0;
-    for worker in workers {
-        worker_largest = worker_largest.max(worker.finish().await?);
-    }
+    memory::until_ended("worker", &mut workers, series.as_mut()).await?;
+    let worker_largest = workers.iter().map(Process::largest).max().unwrap_or(0);
     let backfill = began.elapsed();
     Process::start(database, &["validate"])?.finish().await?;
 
@@ -66,17 +70,12 @@ pub async fn run(database: &str, args: &FleetArgs) -> Result<()> {
         enqueue_seconds: enqueue.as_secs_f64(),
         backfill_seconds: backfill.as_secs_f64(),
         rows_per_second: f64::from(args.videos) / backfill.as_secs_f64(),
-        producer_largest_mib: mib(producer),
+        producer_largest_mib: mib(producer[0].largest()),
         worker_largest_mib: mib(worker_largest),
         kill_to_next_attempt_seconds: recovery.map(|time| time.as_secs_f64()),
     };
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
 }
 
 /// Kills a worker while it holds a batch; the time until the last of its batches is leased

@@ -2,12 +2,19 @@
 //! the command of this program that produced it.
 
 mod application;
+mod claims;
+mod contention;
+mod dispatch;
+mod empty;
 mod fleet;
+mod hash;
 mod impact;
 mod legacy;
+mod memory;
 mod process;
+mod recovery;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -15,15 +22,27 @@ use clap::{Parser, Subcommand};
 struct Cli {
     /// An empty MySQL or MariaDB database: mysql://USER@HOST:PORT/NAME
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database: String,
+    database: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Hashing files against openssl, sha256sum and the specification's service; needs no
+    /// database
+    Hash(hash::HashArgs),
     /// Backfill by several worker processes: rows/s, memory, and recovery from `kill -9`
     Fleet(fleet::FleetArgs),
+    /// From `kill -9` of a worker to the next attempt at each of its batches, over many kills
+    Recovery(recovery::RecoveryArgs),
+    /// Batches/s with a handler that does nothing, against other queues on the same server
+    Dispatch(dispatch::DispatchArgs),
+    /// Deadlocks among many workers and two producers
+    Contention(contention::ContentionArgs),
+    /// A worker whose handler does nothing, which `dispatch` starts
+    #[command(name = empty::COMMAND, hide = true)]
+    Empty,
     /// What an application notices of each phase, against the specification's own statements
     AppImpact(impact::ImpactArgs),
 }
@@ -31,8 +50,14 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    let database = || cli.database.as_deref().context("name a database: --database URL");
     match cli.command {
-        Command::Fleet(args) => fleet::run(&cli.database, &args).await,
-        Command::AppImpact(args) => impact::run(&cli.database, &args).await,
+        Command::Hash(args) => hash::run(&args).await,
+        Command::Fleet(args) => fleet::run(database()?, &args).await,
+        Command::Recovery(args) => recovery::run(database()?, &args).await,
+        Command::Dispatch(args) => dispatch::run(database()?, &args).await,
+        Command::Contention(args) => contention::run(database()?, &args).await,
+        Command::Empty => empty::work(database()?).await,
+        Command::AppImpact(args) => impact::run(database()?, &args).await,
     }
 }

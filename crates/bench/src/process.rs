@@ -1,7 +1,7 @@
 //! The product as its users run it: processes of the `reelshift` binary, and the memory
-//! that they took.
+//! that they took; and the programs that they are compared with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,7 +27,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(database: &str, arguments: &[&str]) -> Result<Self> {
-        let child = Command::new(binary()?)
+        Self::start_program(&binary()?, database, arguments)
+    }
+
+    /// Another program, which finds the database where ours does.
+    pub fn start_program(program: &Path, database: &str, arguments: &[&str]) -> Result<Self> {
+        let child = Command::new(program)
             .args(arguments)
             .env("DATABASE_URL", database)
             .env("REELSHIFT_LOG", "warn")
@@ -35,13 +40,32 @@ impl Process {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start reelshift")?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let pid = child.id().context("the process ended at once")?;
         Ok(Self { child, pid, largest_bytes: 0 })
     }
 
     pub const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it runs; an error if it ended badly.
+    pub fn runs(&mut self) -> Result<bool> {
+        self.watch();
+        match self.child.try_wait()? {
+            Some(status) if !status.success() => bail!("a process ended with {status}"),
+            ended => Ok(ended.is_none()),
+        }
+    }
+
+    /// The largest memory so far, in bytes.
+    pub const fn largest(&self) -> u64 {
+        self.largest_bytes
+    }
+
+    /// The memory that it has now, in bytes; 0 once it has ended.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
     }
 
     /// SIGKILL.
@@ -53,24 +77,24 @@ impl Process {
     /// Waits for the end; the largest memory in bytes.
     pub async fn finish(mut self) -> Result<u64> {
         loop {
-            self.watch();
-            if let Some(status) = self.child.try_wait()? {
-                if !status.success() {
-                    bail!("reelshift ended with {status}");
-                }
+            if !self.runs()? {
                 return Ok(self.largest_bytes);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// The kernel keeps the high-water mark (`VmHWM`) while the process lives.
+    /// The kernel keeps the high-water mark while the process lives.
     fn watch(&mut self) {
+        self.largest_bytes = self.largest_bytes.max(self.memory("VmHWM:"));
+    }
+
+    fn memory(&self, line: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let kib = status.lines().find_map(|line| {
-            line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        let kib = status.lines().find_map(|text| {
+            text.strip_prefix(line)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         });
-        self.largest_bytes = self.largest_bytes.max(kib.unwrap_or(0) * 1_024);
+        kib.unwrap_or(0) * 1_024
     }
 }

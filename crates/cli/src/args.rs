@@ -1,16 +1,19 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reelshift_media::sha256::Backend;
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind};
 use reelshift_store::ledger::Since;
 use uuid::Uuid;
 
+use crate::exit::Usage;
 use crate::filter::Condition;
 
 /// Moves a live video platform's database from its basic schema to an enhanced one, with
@@ -35,9 +38,14 @@ pub struct Global {
     #[arg(long, global = true, env = "REELSHIFT_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_plaintext: bool,
 
-    /// The directory below which the video files are
+    /// Where the video files are: a directory, or s3://BUCKET/PREFIX with the credentials of
+    /// the AWS_* variables
     #[arg(long, global = true, env = "REELSHIFT_MEDIA_ROOT", value_name = "PATH")]
     pub media_root: Option<PathBuf>,
+
+    /// What absolute paths in the database begin with, if that is not the media root
+    #[arg(long, global = true, env = "REELSHIFT_MEDIA_PREFIX", value_name = "PATH")]
+    pub media_prefix: Option<PathBuf>,
 
     /// A TOML file with the same settings [default: ./reelshift.toml if that file exists]
     #[arg(long, global = true, env = "REELSHIFT_CONFIG", value_name = "FILE")]
@@ -98,6 +106,10 @@ pub enum Command {
     Flags(FlagsArgs),
     /// Show the status of one video, as the feature flags have the application see it
     Video(VideoArgs),
+    /// Hash files and print what sha256sum prints, with the workers' engine
+    Hash(HashArgs),
+    /// List videos whose files are equal, and the bytes that could be saved
+    Duplicates,
     /// Compare every row with what the specification says it must hold
     Validate,
 }
@@ -271,7 +283,8 @@ pub struct EnqueueHash {
 
 #[derive(Debug, Args)]
 pub struct WorkArgs {
-    /// Backfill batches, and files being hashed, at once [default: the number of processors]
+    /// Backfill batches, and hashing threads, at once; up to four times as many threads while
+    /// the disk is what they wait for [default: the number of processors]
     #[arg(long, env = "REELSHIFT_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: Option<u16>,
 
@@ -297,6 +310,53 @@ pub struct WorkArgs {
     /// A worker silent for this long loses its batches; the same for all workers
     #[arg(long, env = "REELSHIFT_LEASE_TIMEOUT", default_value = "8s", value_name = "TIME", value_parser = lease_timeout)]
     pub lease_timeout: Duration,
+
+    #[command(flatten)]
+    pub backend: HashBackend,
+
+    /// How often the progress of a file's hash is written down: what a crash costs at most
+    #[arg(long, env = "REELSHIFT_CHECKPOINT_EVERY", default_value = "30s", value_name = "TIME", value_parser = checkpoint_every)]
+    pub checkpoint_every: Duration,
+}
+
+/// Which code computes SHA-256.
+#[derive(Debug, Args)]
+pub struct HashBackend {
+    /// Hash with this backend: avx512+sha-ni, sha-ni, avx512, avx2, arm-sha2 or portable, as
+    /// the processor allows [default: the fastest]
+    #[arg(long = "hash-backend", env = "REELSHIFT_HASH_BACKEND", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+impl HashBackend {
+    /// The backend of that name, or the fastest.
+    ///
+    /// # Errors
+    /// `Usage` when this processor has none of that name.
+    pub fn choose(&self) -> anyhow::Result<Backend> {
+        match self.name.as_deref().filter(|name| !name.is_empty()) {
+            None => Ok(Backend::fastest()),
+            Some(name) => Backend::named(name).map_err(|error| Usage(error.to_string()).into()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct HashArgs {
+    /// The files; `-`, or none, is standard input
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<OsString>,
+
+    #[command(flatten)]
+    pub backend: HashBackend,
+}
+
+fn checkpoint_every(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(10)..=Duration::from_secs(60)).contains(&every) {
+        return Ok(every);
+    }
+    Err("must be 10ms to 1m".to_owned())
 }
 
 fn lease_timeout(text: &str) -> Result<Duration, String> {

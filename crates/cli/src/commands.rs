@@ -4,9 +4,11 @@
 pub mod apply;
 pub mod cancel;
 pub mod demo;
+pub mod duplicates;
 pub mod enqueue;
 pub mod errors;
 pub mod flags;
+pub mod hash;
 pub mod inspect;
 pub mod pause;
 pub mod plan;

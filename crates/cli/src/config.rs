@@ -23,6 +23,8 @@ pub struct File {
     pub allow_plaintext: bool,
     /// As `--media-root`.
     pub media_root: Option<PathBuf>,
+    /// As `--media-prefix`.
+    pub media_prefix: Option<PathBuf>,
     /// As `work --concurrency`; 1 to 1,024.
     pub concurrency: Option<u16>,
     /// As `work --replica`: URLs of replicas. Passwords belong in `REELSHIFT_REPLICAS`.

@@ -30,6 +30,7 @@ pub struct Context {
     pub process: Process,
     pub json: bool,
     pub media_root: Option<PathBuf>,
+    pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
     /// Cancelled by SIGINT and SIGTERM.
@@ -46,6 +47,7 @@ impl Context {
             process,
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
+            media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             replicas: file.replicas,
             stop,

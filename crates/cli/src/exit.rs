@@ -3,6 +3,7 @@
 use std::fmt;
 
 use reelshift_archive::ArchiveError;
+use reelshift_media::sha256::WrongHash;
 use reelshift_store::StoreError;
 use reelshift_worker::WorkerError;
 
@@ -13,6 +14,8 @@ pub enum Outcome {
     Done,
     /// 3: validation found a difference.
     Difference,
+    /// 1: failed, and what failed has been said.
+    Failed,
     /// 5: done, with items in quarantine or batches failed.
     Partial,
 }
@@ -21,6 +24,7 @@ impl Outcome {
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::Failed => 1,
             Self::Difference => 3,
             Self::Partial => 5,
         }
@@ -82,7 +86,10 @@ pub fn code(error: &anyhow::Error) -> u8 {
     let store = error.downcast_ref::<StoreError>().or_else(|| {
         error.downcast_ref::<WorkerError>().and_then(|error| match error {
             WorkerError::Store(error) => Some(error),
-            WorkerError::Media(_) | WorkerError::Fleet(_) => None,
+            WorkerError::Media(_)
+            | WorkerError::Backend(_)
+            | WorkerError::Threads(_)
+            | WorkerError::Fleet(_) => None,
         })
     });
     let archive = error.downcast_ref::<ArchiveError>();
@@ -95,7 +102,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
         None if error.is::<Usage>() => 2,
-        None if error.is::<Refused>() => 4,
+        None if error.is::<Refused>() || error.is::<WrongHash>() => 4,
+        None if matches!(error.downcast_ref(), Some(WorkerError::Backend(_))) => 4,
         None if matches!(
             archive,
             Some(ArchiveError::Refused(_) | ArchiveError::Damaged { .. })

@@ -92,6 +92,8 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Prune(args) => commands::prune::run(context, &args).await,
         Command::Flags(args) => commands::flags::run(context, &args).await,
         Command::Video(args) => commands::video::run(context, &args).await,
+        Command::Hash(args) => commands::hash::run(context, &args).await,
+        Command::Duplicates => commands::duplicates::run(context).await,
         Command::Validate => commands::validate::run(context).await,
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use crate::remote::RemoteError;
+
 /// Whether the same call can succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -23,7 +25,7 @@ pub enum MediaError {
     /// The media root itself cannot be used. Says nothing about any file.
     #[error(
         "the media root {path:?} cannot be used ({source}): \
-         name an existing directory that this user can read"
+         name an existing directory, or s3://BUCKET/PREFIX, that this user can read"
     )]
     BadRoot { path: PathBuf, source: io::Error },
 
@@ -50,6 +52,10 @@ pub enum MediaError {
     /// The storage failed.
     #[error("reading the file {path:?} failed: {source}")]
     Io { path: String, source: io::Error },
+
+    /// The object store did not answer, or that it cannot now.
+    #[error("the object store failed on the file {path:?}: {source}")]
+    Remote { path: String, source: RemoteError },
 
     /// The caller's progress function asked to stop.
     #[error("hashing the file {path:?} was stopped")]
@@ -88,12 +94,13 @@ impl MediaError {
             Self::NotRegular { .. } => "file_not_regular",
             Self::Changed { .. } => "file_changed",
             Self::Io { .. } => "file_io_error",
+            Self::Remote { .. } => "storage_unavailable",
             Self::Interrupted { .. } => "interrupted",
         }
     }
 
-    /// The errno's name (`ENOENT`), or `errno 123` for a rare one; none where the
-    /// operating system was not the one to refuse.
+    /// The errno's name (`ENOENT`), or `errno 123` for a rare one; the object store's code
+    /// (`NoSuchKey`) or HTTP status; none where neither was the one to refuse.
     #[must_use]
     pub fn code(&self) -> Option<String> {
         match self {
@@ -101,12 +108,16 @@ impl MediaError {
             | Self::Missing { source, .. }
             | Self::NotReadable { source, .. }
             | Self::Io { source, .. } => {
+                if let Some(remote) = source.get_ref().and_then(|source| source.downcast_ref()) {
+                    return RemoteError::code(remote);
+                }
                 let errno = errno(source)?;
                 Some(match errno_name(errno) {
                     Some(name) => name.to_owned(),
                     None => format!("errno {}", errno.raw_os_error()),
                 })
             }
+            Self::Remote { source, .. } => source.code(),
             Self::OutsideRoot { .. }
             | Self::NotRegular { .. }
             | Self::Changed { .. }
@@ -118,9 +129,10 @@ impl MediaError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::BadRoot { .. } | Self::Changed { .. } | Self::Interrupted { .. } => {
-                Class::Transient
-            }
+            Self::BadRoot { .. }
+            | Self::Changed { .. }
+            | Self::Remote { .. }
+            | Self::Interrupted { .. } => Class::Transient,
             Self::Io { source, .. } if errno(source).is_some_and(passes) => Class::Transient,
             Self::Io { .. } => Class::Unknown,
             Self::Missing { .. }

@@ -1,19 +1,39 @@
-//! Opening and SHA-256 hashing video files below a media root.
+//! Opening and SHA-256 hashing video files below a media root, on disk or in an object store.
 //!
 //! A `file_path` comes from the database and is untrusted: whatever it says, and
 //! whatever symlinks lie on the way, only regular files below the root are opened, and
-//! nothing it names can make the caller wait (a pipe, a tape). Every call blocks; an
-//! async caller runs it on a thread for blocking work.
+//! nothing it names can make the caller wait (a pipe, a tape).
+//!
+//! - [`MediaRoot`]: where the files are, and a [`Job`] for one of them.
+//! - [`Engine`]: threads that hash many files at a time.
+//! - [`sha256`]: the hash function itself, on what the processor has.
 //!
 //! This crate knows nothing of the database or of batches: it turns a path into a
 //! [`FileHash`] or into a [`MediaError`] that says whether trying again can help.
 
-mod digest;
+mod bucket;
+mod cache;
+mod checkpoint;
+mod directory;
+mod engine;
 mod error;
+mod gang;
+mod job;
+mod local;
 mod location;
-mod read;
+mod object;
+mod pace;
+mod remote;
 mod root;
+pub mod sha256;
+mod source;
+mod stream;
 
+pub use checkpoint::{Checkpoint, FileVersion};
+pub use engine::{Engine, EngineOptions};
 pub use error::{Class, MediaError};
-pub use read::FileHash;
+pub use gang::{FileHash, Observer};
+pub use job::Job;
+pub use remote::RemoteError;
 pub use root::MediaRoot;
+pub use stream::hash_stream;

@@ -12,18 +12,25 @@ pub(crate) struct RootNames {
     given: PathBuf,
     /// Without symlinks.
     canonical: PathBuf,
+    /// What the platform calls it, where that is another name.
+    prefix: Option<PathBuf>,
 }
 
 impl RootNames {
     /// Fails where the root does not exist.
-    pub(crate) fn of(root: &Path) -> std::io::Result<Self> {
-        Ok(Self { given: std::path::absolute(root)?, canonical: root.canonicalize()? })
+    pub(crate) fn of(root: &Path, prefix: Option<&Path>) -> std::io::Result<Self> {
+        Ok(Self {
+            given: std::path::absolute(root)?,
+            canonical: root.canonicalize()?,
+            prefix: prefix.map(Path::to_path_buf),
+        })
     }
 
     /// `path` as seen from the root; none if it is absolute and not below it.
     pub(crate) fn relative<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let relative = if path.is_absolute() {
-            path.strip_prefix(&self.given).or_else(|_| path.strip_prefix(&self.canonical)).ok()?
+            let names = [Some(&self.given), Some(&self.canonical), self.prefix.as_ref()];
+            names.into_iter().flatten().find_map(|name| path.strip_prefix(name).ok())?
         } else {
             path
         };
@@ -44,7 +51,11 @@ mod tests {
 
     #[test]
     fn only_absolute_paths_below_a_name_of_the_root_become_relative() {
-        let names = RootNames { given: "/media".into(), canonical: "/mnt/disk 1/media".into() };
+        let names = RootNames {
+            given: "/media".into(),
+            canonical: "/mnt/disk 1/media".into(),
+            prefix: Some("/srv/videos".into()),
+        };
         let cases = [
             ("a/b.mp4", Some("a/b.mp4")),
             ("../b.mp4", Some("../b.mp4")),
@@ -52,6 +63,9 @@ mod tests {
             ("//media//./a.mp4", Some("a.mp4")),
             ("/media/../etc/passwd", Some("../etc/passwd")),
             ("/mnt/disk 1/media/a.mp4", Some("a.mp4")),
+            ("/srv/videos/b/a.mp4", Some("b/a.mp4")),
+            ("/srv/videos/../a.mp4", Some("../a.mp4")),
+            ("/srv/videos2/a.mp4", None),
             ("/media", Some(".")),
             ("/media/", Some(".")),
             ("/", None),

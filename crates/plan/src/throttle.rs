@@ -38,6 +38,10 @@ const DECREASE: std::ops::RangeInclusive<f64> = 0.5..=0.9;
 /// the brake does not flutter around the limit.
 const CLEAR: f64 = 0.8;
 
+/// Before more chunks are run at once than now: the signals, which are averaged over the
+/// last seconds, must have shown those that were added last.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Close to the next whole chunk and yet not there.
 const NOT_ONE_MORE: f64 = 0.95;
 
@@ -133,13 +137,17 @@ pub fn rest(chunks: f64, took: Duration) -> Option<Duration> {
 #[derive(Debug, Clone)]
 pub struct Throttle {
     chunks: f64,
+    /// What is to be added once it is seen how the chunks added last were borne.
+    credit: f64,
+    /// Since chunks were added to those that run at once.
+    settled: Duration,
     /// The level, and since when.
     level: Option<(Level, DateTime<Utc>)>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { chunks: START_CHUNKS, level: None }
+        Self { chunks: START_CHUNKS, credit: 0.0, settled: Duration::ZERO, level: None }
     }
 }
 
@@ -148,7 +156,8 @@ impl Throttle {
     #[must_use]
     pub fn resume(state: &State) -> Self {
         let chunks = if state.chunks.is_finite() { state.chunks.max(0.0) } else { 0.0 };
-        Self { chunks, level: Some((state.level, state.since)) }
+        let level = Some((state.level, state.since));
+        Self { chunks, level, ..Self::default() }
     }
 
     /// Learns what was read at `now`, `elapsed` after the step before, for a fleet that
@@ -164,6 +173,8 @@ impl Throttle {
         let seconds = elapsed.min(LONGEST_STEP).as_secs_f64();
         let before = self.level.map_or(Level::Free, |(level, _)| level);
         let (mut level, mut reason) = judge(&readings, before);
+        let mut credit = 0.0;
+        self.settled += elapsed.min(LONGEST_STEP);
         match level {
             Level::Stopped => self.chunks = 0.0,
             Level::Blind => self.chunks = self.chunks.min(MIN_CHUNKS),
@@ -178,19 +189,26 @@ impl Throttle {
             }
             Level::Free => {
                 let most = f64::from(capacity.max(1));
-                let raised = (self.chunks + INCREASE * most * seconds).max(MIN_CHUNKS).min(most);
-                let running = f64::from(at_once(self.chunks).max(1));
+                let raised = self.chunks + self.credit + INCREASE * most * seconds;
+                let raised = raised.max(MIN_CHUNKS).min(most);
+                let running = at_once(self.chunks).max(1);
                 let full = readings.iter().min_by(|a, b| a.room().total_cmp(&b.room()));
-                let borne = running + full.map_or(f64::INFINITY, Reading::room);
-                if borne < f64::from(at_once(raised)) {
-                    // As far as it goes without one chunk more than the server bears.
-                    self.chunks = raised.min(borne.floor() + NOT_ONE_MORE).max(self.chunks);
-                    (level, reason) = (Level::Held, full);
+                let borne = f64::from(running) + full.map_or(f64::INFINITY, Reading::room);
+                // As far as it goes without one chunk more than the server bears.
+                let allowed = raised.min(borne.floor() + NOT_ONE_MORE).max(self.chunks);
+                if at_once(allowed) > running && self.settled < SETTLE {
+                    credit = raised - self.chunks;
                 } else {
-                    self.chunks = raised;
+                    self.chunks = allowed;
+                }
+                if at_once(allowed) == running && at_once(raised) > running {
+                    (level, reason) = (Level::Held, full);
+                } else if at_once(self.chunks) > running {
+                    self.settled = Duration::ZERO;
                 }
             }
         }
+        self.credit = credit;
         self.chunks = self.chunks.min(f64::from(capacity.max(1)));
         let since = match self.level {
             Some((same, since)) if same == level => since,

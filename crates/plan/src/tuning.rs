@@ -16,6 +16,7 @@ pub enum Knob {
     Concurrency,
     FleetConcurrency,
     ByteRate,
+    Throttle,
     ReplicaLag,
     ThreadsRunning,
     HistoryListLength,
@@ -24,11 +25,12 @@ pub enum Knob {
 }
 
 impl Knob {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ChunkTarget,
         Self::Concurrency,
         Self::FleetConcurrency,
         Self::ByteRate,
+        Self::Throttle,
         Self::ReplicaLag,
         Self::ThreadsRunning,
         Self::HistoryListLength,
@@ -43,6 +45,7 @@ impl Knob {
             Self::Concurrency => "concurrency",
             Self::FleetConcurrency => "fleet_concurrency",
             Self::ByteRate => "byte_rate",
+            Self::Throttle => "throttle",
             Self::ReplicaLag => "replica_lag",
             Self::ThreadsRunning => "threads_running",
             Self::HistoryListLength => "history_list_length",
@@ -59,6 +62,7 @@ impl Knob {
             Self::Concurrency => "backfill batches, and files being hashed, at once in each worker",
             Self::FleetConcurrency => "the same for the whole fleet",
             Self::ByteRate => "bytes that the whole fleet reads from files in a second",
+            Self::Throttle => "whether the fleet goes by the limits below",
             Self::ReplicaLag => "the fleet stops above this lag of a replica",
             Self::ThreadsRunning => {
                 "the fleet slows down above this many statements at once in the server"
@@ -77,6 +81,7 @@ impl Knob {
             Self::Concurrency => "a number from 1 to 256",
             Self::FleetConcurrency => "a number from 1 to 100000",
             Self::ByteRate => "bytes in a second, from 64KiB, as 100MiB",
+            Self::Throttle => "on or off",
             Self::ReplicaLag => "a time from 100ms to 1h",
             Self::ThreadsRunning | Self::LockWaits => "a number from 1 to 100000",
             Self::HistoryListLength => "a number from 1000 to 1000000000",
@@ -132,6 +137,9 @@ pub struct Tuning {
     pub fleet_concurrency: Option<u32>,
     /// Bytes in a second, by the whole fleet. By default as fast as can be.
     pub byte_rate: Option<u64>,
+    /// Default on. Off is for a quiet hour: what the database suffers is then the
+    /// operator's to watch.
+    pub throttle: bool,
     pub limits: Limits,
 }
 
@@ -169,6 +177,7 @@ impl Default for Tuning {
             concurrency: None,
             fleet_concurrency: None,
             byte_rate: None,
+            throttle: true,
             limits: Limits::default(),
         }
     }
@@ -215,6 +224,13 @@ impl Tuning {
             Knob::Concurrency => self.concurrency = Some(small(MOST_CONCURRENCY)?),
             Knob::FleetConcurrency => self.fleet_concurrency = Some(small(100_000)?),
             Knob::ByteRate => self.byte_rate = Some(bytes(64 * bytesize::KIB)?),
+            Knob::Throttle => {
+                self.throttle = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(wrong()),
+                };
+            }
             Knob::ReplicaLag => {
                 self.limits.replica_lag =
                     time(Duration::from_millis(100), Duration::from_hours(1))?;
@@ -243,6 +259,7 @@ impl Tuning {
             Knob::ByteRate => {
                 self.byte_rate.map_or("unlimited".to_owned(), |rate| format!("{}/s", size(rate)))
             }
+            Knob::Throttle => if self.throttle { "on" } else { "off" }.to_owned(),
             Knob::ReplicaLag => humantime::format_duration(self.limits.replica_lag).to_string(),
             Knob::ThreadsRunning => or(self.limits.threads_running, "automatic"),
             Knob::HistoryListLength => self.limits.history_list_length.to_string(),
@@ -274,7 +291,7 @@ mod tests {
 
     #[test]
     fn every_setting_is_read_back() {
-        let written = ["15ms", "3", "7", "100MiB/s", "2s", "12", "5000", "4", "20GiB"];
+        let written = ["15ms", "3", "7", "100MiB/s", "off", "2s", "12", "5000", "4", "20GiB"];
         let mut tuning = Tuning::default();
         for (knob, value) in Knob::ALL.into_iter().zip(written) {
             let text = format!("{knob}={value}");
@@ -299,6 +316,7 @@ mod tests {
             ("concurrency=0", "from 1 to 256"),
             ("concurrency=-1", "from 1 to 256"),
             ("byte_rate=1", "from 64KiB"),
+            ("throttle=maybe", "on or off"),
             ("free_disk=lots", "10GiB"),
         ] {
             let refused = text.parse::<Assignment>().expect_err(text).to_string();

@@ -150,3 +150,102 @@ fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
         run_traceparent: run.traceparent.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reelshift_plan::JobKind;
+    use reelshift_store::SharedStore;
+    use reelshift_store::conformance::arrange::{running_batches, steadily, try_expand, worker};
+    use sqlx::mysql::MySqlPool;
+    use sqlx::{AssertSqlSafe, Row as _};
+
+    use crate::connection::MySqlStore;
+    use crate::{ConnectOptions, connect};
+
+    /// Rows that the store's one session has read so far.
+    async fn rows_read(store: &MySqlStore) -> i64 {
+        let rows = sqlx::query("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            .fetch_all(&store.pool)
+            .await
+            .expect("the session's counters");
+        let value = |row: &sqlx::mysql::MySqlRow| row.get::<String, _>(1).parse::<i64>();
+        rows.iter().map(|row| value(row).expect("a number")).sum()
+    }
+
+    /// What claiming five batches reads. A session that was replaced meanwhile counts from
+    /// nothing: then once more.
+    async fn cost(store: &MySqlStore, shared: &SharedStore) -> i64 {
+        let me = worker(shared).await;
+        loop {
+            let before = rows_read(store).await;
+            let claimed =
+                steadily("a claim", async || shared.claim(me, JobKind::Hash, 5).await).await;
+            assert_eq!(claimed.len(), 5);
+            let read = rows_read(store).await - before;
+            if read > 0 {
+                return read;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_reads_nothing_that_is_finished() {
+        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
+            .expect("run `cargo xtask test`, which starts a server");
+        let database = format!("reelshift_{}", uuid::Uuid::new_v4().simple());
+        let admin = MySqlPool::connect(&server).await.expect("the server answers");
+        let admin_sql = async |sql: String| {
+            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&admin).await.expect(&sql);
+        };
+        admin_sql(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4")).await;
+        admin_sql(format!(
+            "CREATE TABLE {database}.videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
+               file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
+               resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
+               ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP NULL, \
+               updated_at TIMESTAMP NULL)"
+        ))
+        .await;
+        let url = format!("{}/{database}", server.trim_end_matches('/'));
+        let open = async |max_connections| {
+            connect(&url, ConnectOptions { max_connections, allow_plaintext: false })
+                .await
+                .expect("it opens")
+        };
+        let wide: SharedStore = Arc::new(open(4).await);
+        try_expand(&wide).await.expect("expand is applied");
+        let run = running_batches(&wide, JobKind::Hash, 40).await.id;
+        // One session, whose counters then hold all that the claim reads.
+        let store = open(1).await;
+        let shared: SharedStore = Arc::new(store.clone());
+
+        let alone = cost(&store, &shared).await;
+        // The same run has 20,480 finished batches, and 2,560 runs have ended.
+        let batches = format!("{database}.reelshift_batches");
+        let runs = format!("{database}.reelshift_runs");
+        for (table, columns, values, doublings) in [
+            (&batches, "id, run_id, state, max_attempts", "UUID(), run_id, 'done', 1", 12),
+            (&runs, "id, kind, state, plan, created_by", "UUID(), kind, 'done', plan, 'x'", 12),
+        ] {
+            let insert = format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {table}");
+            let seed = if table == &runs { "" } else { " LIMIT 5" };
+            admin_sql(format!("{insert}{seed}")).await;
+            for _ in 0..doublings {
+                admin_sql(format!("{insert} WHERE state = 'done' LIMIT 20480")).await;
+            }
+            admin_sql(format!("ANALYZE TABLE {table}")).await;
+        }
+        let finished: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT COUNT(*) FROM {batches} WHERE state = 'done' AND run_id = '{run}'"
+        )))
+        .fetch_one(&admin)
+        .await
+        .expect("a count");
+        assert!(finished >= 20_480, "{finished}");
+        let beside = cost(&store, &shared).await;
+        assert!(beside <= alone + 5, "{alone} rows alone, {beside} beside what is finished");
+        admin_sql(format!("DROP DATABASE {database}")).await;
+    }
+}

@@ -156,6 +156,9 @@ fn names_ours(message: &str) -> bool {
 }
 
 #[cfg(test)]
+mod provoked;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use Meaning::{Trigger, Unknown};

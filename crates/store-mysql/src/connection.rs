@@ -24,7 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// the default lease timeout of 8 s, long against any pause between two statements.
 const WAIT_TIMEOUT_SECONDS: u32 = 5;
 
-/// Connections idle for this long are closed here, before the server does it.
+/// A connection idle for this long is not used again: the server closes it at about that
+/// time, and may do so while the next statement is on its way.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a store connects.
@@ -90,9 +91,16 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
     let pool = MySqlPoolOptions::new()
         .max_connections(options.max_connections.max(1))
         .acquire_timeout(CONNECT_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
+        // Neither of them: the pool's task that would see to it can spin for ever with a
+        // thread of the runtime (sqlx 0.9.0, issue 3645).
+        .idle_timeout(None)
+        .max_lifetime(None)
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(deadline::answers(connection)))
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                Ok(state.idle_for < IDLE_TIMEOUT && deadline::answers(connection).await?)
+            })
+        })
         .after_release(|connection, _| Box::pin(deadline::answers(connection)))
         .after_connect(move |connection, _| {
             let settings = Arc::clone(&settings);
@@ -193,6 +201,10 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
         (Some(1049), _) => StoreError::Invalid(format!(
             "{place}: the server has no such database: check the name after the last / of the URL"
         )),
+        // How a handshake ends that does not find what it checks.
+        (_, sqlx::Error::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
+            tls::refused(&place, io)
+        }
         (_, sqlx::Error::Io(io)) => StoreError::Transient {
             code: io.raw_os_error().map(|errno| format!("errno {errno}")),
             message: format!(

@@ -101,7 +101,8 @@ pub(crate) async fn insert(
                error_message, error_code, stack_trace, system_state, recovery_strategy, \
                correlation_id, parent_error_id, severity, user_impact) ",
         );
-        query.push_values(errors, |mut values, error| {
+        // Repeated rows change nothing, and keep the statement's shapes few.
+        query.push_values(id_list::padded(errors), |mut values, error| {
             let code =
                 error.error_code.as_deref().map(|code| cut(code, ERROR_CODE_CHARACTERS).to_owned());
             let trace =
@@ -126,7 +127,7 @@ pub(crate) async fn insert(
                 .push_bind(error.user_impact.as_str());
         });
         query.push(" ON DUPLICATE KEY UPDATE id = processing_error_log.id");
-        query.build().persistent(errors.len() == 1).execute(&mut *connection).await?;
+        query.build().execute(&mut *connection).await?;
         let mut parents: Vec<String> = errors.iter().filter_map(parent_of).collect();
         parents.sort_unstable();
         mark_not_recovered(connection, &parents).await?;

@@ -75,7 +75,7 @@ async fn insert(
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type) ",
     );
-    query.push_values(items, |mut values, item| {
+    query.push_values(id_list::padded(items), |mut values, item| {
         values
             .push_bind(kind.clone())
             .push_bind(item.video_id.clone())

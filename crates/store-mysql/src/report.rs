@@ -70,7 +70,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
             .await?;
     transaction.commit().await?;
     let server = store.server.to_string();
-    let throttle = throttle_of(&workers, &store.duties().await?);
+    let throttle = throttle_of(&workers, &store.duties().await?, &controls);
     let monitor =
         Monitor::of(at, &reports, &workers, u64::try_from(notifications).unwrap_or_default());
     Ok(Snapshot {

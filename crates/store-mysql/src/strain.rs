@@ -24,7 +24,7 @@ impl Strained for MySqlStore {
     async fn threads_running(&self) -> Result<Figure> {
         within(SHORT, async {
             let mut connection = self.pool.acquire().await?;
-            threads_running(&mut connection).await
+            threads_running(&mut connection, self.server.product).await
         })
         .await
     }
@@ -44,7 +44,7 @@ async fn strain(store: &MySqlStore) -> error::Result<Strain> {
         at: row.try_get("at")?,
         host: store.host(),
         processors: processors(connection, store.server.product).await?,
-        threads_running: threads_running(connection).await?,
+        threads_running: threads_running(connection, store.server.product).await?,
         history_length: history_length(connection, store.server.product).await?,
         lock_waits: status(connection, "Innodb_row_lock_current_waits").await?,
         free_disk: free_disk(connection, &datadir, &hostname).await?,
@@ -67,12 +67,24 @@ async fn status(connection: &mut MySqlConnection, name: &'static str) -> error::
     ))
 }
 
-async fn threads_running(connection: &mut MySqlConnection) -> error::Result<Figure> {
-    Ok(match status(connection, "Threads_running").await? {
-        // The one that asks is running too.
-        Figure::Is(running) => Figure::Is((running - 1.0).max(0.0)),
-        not_given => not_given,
-    })
+/// The statement that asks is running too, and so, for the server, is each thread that
+/// sends the binary log to a replica, for as long as the replica is connected.
+async fn threads_running(
+    connection: &mut MySqlConnection,
+    product: Product,
+) -> error::Result<Figure> {
+    let running = status(connection, "Threads_running").await?;
+    let Figure::Is(running) = running else { return Ok(running) };
+    let replicas = match product {
+        Product::MariaDb => status(connection, "Slaves_connected").await?.value().unwrap_or(0.0),
+        // Without the PROCESS privilege none is seen, and each counts as a thread.
+        Product::MySql => {
+            let dumps = "SELECT COUNT(*) + 0e0 FROM information_schema.PROCESSLIST \
+                         WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+            sqlx::query_scalar(dumps).fetch_one(connection).await?
+        }
+    };
+    Ok(Figure::Is((running - 1.0 - replicas).max(0.0)))
 }
 
 /// Neither product says it outright. MariaDB's thread pool, used or not, is by default as

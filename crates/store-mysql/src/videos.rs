@@ -13,7 +13,7 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::mapping::NEEDS_BACKFILL;
-use crate::{chunk, error, failures, id_list, lease, quarantine, row, validate};
+use crate::{chunk, error, failures, file_checkpoints, id_list, lease, quarantine, row, validate};
 
 #[async_trait]
 impl Videos for MySqlStore {
@@ -242,7 +242,7 @@ async fn record_files(
     let fence = lease::fence(&mut transaction, lease).await?;
     let (mut written, mut bytes) = (0, 0);
     for files in results.hashed.chunks(HASHES_PER_UPDATE) {
-        let held = holding_paths(&mut transaction, files).await?;
+        let held = unchanged(&mut transaction, files).await?;
         if !held.is_empty() {
             write_hashes(&mut transaction, &held).await?;
             let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
@@ -253,6 +253,9 @@ async fn record_files(
     }
     // After the hashes: the notices of this call are not failures that it recovers.
     failures::insert(&mut transaction, &results.noticed, failures::Parent::OfVideo).await?;
+    let hashed = results.hashed.iter().map(|file| &file.id);
+    let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
+    file_checkpoints::forget(&mut transaction, &ended).await?;
     let quarantined = quarantine::write(&mut transaction, &fence, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
@@ -269,28 +272,32 @@ async fn record_files(
     Ok(written)
 }
 
-/// Those of `files` whose row still holds the path that was read, byte by byte: the
-/// column's collation may ignore case and trailing spaces. The rows stay locked.
-async fn holding_paths<'a>(
+/// Those of `files` whose row still holds the path and the size that were read, the path
+/// byte by byte: the column's collation may ignore case and trailing spaces. The rows stay
+/// locked until their hashes are written.
+async fn unchanged<'a>(
     connection: &mut MySqlConnection,
     files: &'a [HashedFile],
 ) -> error::Result<Vec<&'a HashedFile>> {
     let ids: Vec<String> = files.iter().map(|file| file.id.clone()).collect();
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT v.id, v.file_path FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
+        "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
     );
     id_list::push(&mut query, &ids);
     query.push(" ORDER BY v.id FOR UPDATE");
-    let mut paths = std::collections::HashMap::new();
+    let mut rows = std::collections::HashMap::new();
     for row in query.build().fetch_all(connection).await? {
         let id: String = row.try_get("id")?;
         let path: Option<String> = row.try_get("file_path")?;
-        paths.insert(id, path);
+        let size: Option<i64> = row.try_get("file_size")?;
+        rows.insert(id, (path, size));
     }
     Ok(files
         .iter()
         .filter(|file| {
-            paths.get(&file.id).is_some_and(|path| path.as_ref() == Some(&file.file_path))
+            rows.get(&file.id).is_some_and(|(path, size)| {
+                path.as_ref() == Some(&file.file_path) && *size == file.file_size
+            })
         })
         .collect())
 }

@@ -40,19 +40,21 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
+const ANY_DUE: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM reelshift_batches
+         WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= ",
+    now!(),
+    ")"
+);
+
 async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> {
     for run in runs::active_in(reader, Some(kind)).await? {
         for priority in PRIORITIES {
-            let due: bool = sqlx::query_scalar(concat!(
-                "SELECT EXISTS (SELECT 1 FROM reelshift_batches
-                 WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= ",
-                now!(),
-                ")"
-            ))
-            .bind(run.id.to_string())
-            .bind(priority)
-            .fetch_one(&mut *reader)
-            .await?;
+            let due: bool = sqlx::query_scalar(ANY_DUE)
+                .bind(run.id.to_string())
+                .bind(priority)
+                .fetch_one(&mut *reader)
+                .await?;
             if due {
                 return Ok(true);
             }
@@ -61,6 +63,20 @@ async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> 
     Ok(false)
 }
 
+/// The token is random, so that no two leases of a batch ever share one.
+const LEASE_DUE: &str = concat!(
+    "UPDATE reelshift_batches SET state = 'leased', leased_by = ?1, leased_at = ",
+    now!(),
+    ", lease_token = (random() & 9223372036854775807) | 1
+     WHERE state = 'pending' AND seq IN (
+         SELECT seq FROM reelshift_batches
+         WHERE run_id = ?2 AND state = 'pending' AND priority = ?3 AND run_at <= ",
+    now!(),
+    " ORDER BY run_at, seq LIMIT ?4)
+     RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
+         attempts, max_attempts, last_error_id, traceparent, run_at"
+);
+
 async fn lease_due(
     tx: &mut SqliteConnection,
     worker: Uuid,
@@ -68,28 +84,16 @@ async fn lease_due(
     priority: i64,
     max: u32,
 ) -> Outcome<Vec<Claimed>> {
-    // The token is random, so that no two leases of a batch ever share one.
-    let mut rows = sqlx::query(concat!(
-        "UPDATE reelshift_batches SET state = 'leased', leased_by = ?1, leased_at = ",
-        now!(),
-        ", lease_token = (random() & 9223372036854775807) | 1
-         WHERE state = 'pending' AND seq IN (
-             SELECT seq FROM reelshift_batches
-             WHERE run_id = ?2 AND state = 'pending' AND priority = ?3 AND run_at <= ",
-        now!(),
-        " ORDER BY run_at, seq LIMIT ?4)
-         RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
-             attempts, max_attempts, last_error_id, traceparent, run_at"
-    ))
-    .bind(worker.to_string())
-    .bind(run.id.to_string())
-    .bind(priority)
-    .bind(max)
-    .fetch_all(tx)
-    .await?
-    .iter()
-    .map(|row| Ok((row.try_get::<String, _>("run_at")?, read(row, run)?)))
-    .collect::<Outcome<Vec<_>>>()?;
+    let mut rows = sqlx::query(LEASE_DUE)
+        .bind(worker.to_string())
+        .bind(run.id.to_string())
+        .bind(priority)
+        .bind(max)
+        .fetch_all(tx)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get::<String, _>("run_at")?, read(row, run)?)))
+        .collect::<Outcome<Vec<_>>>()?;
     // RETURNING follows the order of the writing, not of the subquery.
     rows.sort_by(|(one_at, one), (other_at, other)| {
         (one_at, one.lease.seq).cmp(&(other_at, other.lease.seq))
@@ -125,6 +129,51 @@ pub(crate) fn bounds(row: &SqliteRow) -> Outcome<Bounds> {
             .map_err(|_| Failure::foreign_value("reelshift_batches", "items", &items)),
         None => {
             Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reelshift_store::SharedStore;
+    use reelshift_store::conformance::arrange::try_expand;
+    use sqlx::sqlite::SqlitePool;
+    use sqlx::{AssertSqlSafe, Row as _};
+
+    use super::{ANY_DUE, LEASE_DUE};
+    use crate::{ConnectOptions, connect};
+
+    /// What a claim reads is what the claim index yields for pending batches of active
+    /// runs: nothing that is finished, and nothing that has to be sorted.
+    #[tokio::test]
+    async fn a_claim_reads_nothing_that_is_finished() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}", directory.path().join("videos.db").display());
+        let pool = SqlitePool::connect(&format!("{url}?mode=rwc")).await.expect("a database");
+        let videos = "CREATE TABLE videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
+             file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
+             resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
+             ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP, \
+             updated_at TIMESTAMP)";
+        sqlx::raw_sql(videos).execute(&pool).await.expect("a table");
+        let options = ConnectOptions { max_connections: 1, create: false };
+        let store: SharedStore = Arc::new(connect(&url, options).await.expect("it opens"));
+        try_expand(&store).await.expect("expand is applied");
+        for (sql, searches) in [(ANY_DUE, 1), (LEASE_DUE, 2)] {
+            let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                .fetch_all(&pool)
+                .await
+                .expect("a plan");
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            let claims = "INDEX reelshift_batches_claim \
+                 (run_id=? AND state=? AND priority=? AND run_at<?)";
+            assert!(plan.iter().any(|step| step.contains(claims)), "{plan:#?}");
+            let reads = plan.iter().filter(|step| step.starts_with("SEARCH reelshift_batches"));
+            assert_eq!(reads.count(), searches, "{plan:#?}");
+            let slow = |step: &String| step.contains("SCAN reelshift") || step.contains("B-TREE");
+            assert!(!plan.iter().any(slow), "{plan:#?}");
         }
     }
 }

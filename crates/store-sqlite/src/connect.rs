@@ -94,6 +94,15 @@ async fn set_synchronous(connection: &mut SqliteConnection) -> sqlx::Result<()> 
     Ok(())
 }
 
+/// Whether a connection may be used again. After some errors (a full disk, a failed read, a
+/// trigger's ROLLBACK) SQLite ends the transaction itself; the driver's own ROLLBACK then
+/// fails, and it would refuse every later BEGIN on this connection.
+async fn is_usable(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // The ping comes after the ROLLBACK of a transaction that was dropped.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// Opens the database at `url`: `sqlite:///absolute/path`, `sqlite://relative/path` or
 /// `sqlite:path`.
 ///
@@ -132,6 +141,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
             .idle_timeout(None)
             .max_lifetime(None)
             .after_connect(|connection, _| Box::pin(set_synchronous(connection)))
+            .after_release(|connection, _| Box::pin(is_usable(connection)))
             .connect_lazy_with(parsed.clone())
     };
     let store = SqliteStore {

@@ -9,6 +9,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::error::Outcome;
 use crate::failures::{Parent, insert_error, mark_items_recovered};
+use crate::file_checkpoints;
 use crate::mapping::{
     agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after,
     push_filter, workflow_state,
@@ -372,11 +373,12 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     for file in &results.hashed {
         let updated = sqlx::query(
             "UPDATE videos SET file_hash = ?, updated_at = CURRENT_TIMESTAMP
-             WHERE id = ? AND CAST(file_path AS TEXT) = ?",
+             WHERE id = ? AND CAST(file_path AS TEXT) = ? AND CAST(file_size AS INTEGER) IS ?",
         )
         .bind(&file.sha256)
         .bind(&file.id)
         .bind(&file.file_path)
+        .bind(file.file_size)
         .execute(&mut *tx)
         .await?;
         if updated.rows_affected() == 0 {
@@ -387,6 +389,9 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
         // Before this call's own notices are written: those are not of a failure.
         mark_items_recovered(&mut tx, JobKind::Hash, std::slice::from_ref(&file.id)).await?;
     }
+    let hashed = results.hashed.iter().map(|file| file.id.clone());
+    let failed = results.failed.iter().map(|item| item.video_id.clone());
+    file_checkpoints::forget(&mut tx, &hashed.chain(failed).collect::<Vec<_>>()).await?;
     for notice in &results.noticed {
         insert_error(&mut tx, notice, Parent::OfVideo).await?;
     }

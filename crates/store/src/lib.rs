@@ -9,9 +9,11 @@ pub mod archive;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod controls;
+pub mod duplicates;
 pub mod duties;
 pub mod error;
 pub mod failures;
+pub mod file_checkpoints;
 pub mod flags;
 pub mod history;
 pub mod ledger;
@@ -31,9 +33,11 @@ use std::sync::Arc;
 
 pub use archive::Archive;
 pub use controls::Controls;
+pub use duplicates::Duplicates;
 pub use duties::Duties;
 pub use error::{Result, Rule, StoreError};
 pub use failures::{ErrorRecord, Failures, Severity, UserImpact};
+pub use file_checkpoints::FileCheckpoints;
 pub use flags::Flags;
 pub use history::History;
 pub use ledger::Ledger;
@@ -52,6 +56,8 @@ pub trait Store:
     + Preflight
     + Ledger
     + Videos
+    + FileCheckpoints
+    + Duplicates
     + Failures
     + Flags
     + Controls
@@ -74,6 +80,8 @@ impl<T> Store for T where
         + Preflight
         + Ledger
         + Videos
+        + FileCheckpoints
+        + Duplicates
         + Failures
         + Flags
         + Controls

@@ -6,6 +6,7 @@ pub mod throttle;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
+use reelshift_plan::Tuning;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -49,9 +50,14 @@ pub struct RunReport {
 
 /// The brake as the `workers` of a snapshot go by it.
 #[must_use]
-pub fn throttle_of(workers: &[WorkerReport], duties: &[Duty]) -> Option<ThrottleReport> {
+pub fn throttle_of(
+    workers: &[WorkerReport],
+    duties: &[Duty],
+    controls: &[Control],
+) -> Option<ThrottleReport> {
     let live = workers.iter().any(|worker| worker.state == "live");
-    live.then(|| ThrottleReport::of(duties))
+    let stored = controls.iter().map(|control| (&*control.name, &*control.value));
+    live.then(|| ThrottleReport::of(duties, &Tuning::of_stored(stored)))
 }
 
 /// A worker with what it says of itself.

@@ -51,8 +51,10 @@ pub struct FileToHash {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HashedFile {
     pub id: String,
-    /// The path that was read: the hash is written only while it is still the row's.
+    /// The path that was read, and the size that the row gave: the hash is written only
+    /// while both are still the row's.
     pub file_path: String,
+    pub file_size: Option<i64>,
     /// SHA-256, 64 lower-case hex digits.
     pub sha256: String,
     /// Bytes read.
@@ -143,8 +145,10 @@ pub trait Videos {
     async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>>;
 
     /// Writes the outcome of some files in one transaction: the fence's row; `file_hash`
-    /// and `updated_at` of each hashed video whose `file_path` is still the one that was
-    /// read; what failed set aside, as by [`Self::set_aside`]; the batch's counts. A video deleted meanwhile is logged with NULL `video_id`. Hashing a
+    /// and `updated_at` (now, as the specification's hash service sets it) of each hashed
+    /// video whose `file_path` and `file_size` are still those that were read; what failed
+    /// set aside, as by [`Self::set_aside`]; the batch's counts; the checkpoints of all these
+    /// files are gone. A video deleted meanwhile is logged with NULL `video_id`. Hashing a
     /// file again after a failure marks the failure's error row as recovered. Returns how
     /// many hashes were written.
     ///

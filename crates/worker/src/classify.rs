@@ -118,6 +118,7 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::OutsideRoot { .. } => OUTSIDE_ROOT,
         MediaError::NotRegular { .. } => NOT_REGULAR,
         MediaError::Changed { .. } => CHANGED,
+        MediaError::Remote { .. } => STORAGE_AWAY,
         MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
         MediaError::Io { .. } => IO_ERROR,
         MediaError::BadRoot { .. } => BAD_ROOT,

@@ -29,6 +29,10 @@ use crate::throttle::byte_rate::ByteRate;
 /// change has to be seen.
 const PERIOD: Duration = Duration::from_millis(900);
 
+/// A worker that has just joined waits this long for a database that went away meanwhile,
+/// as one does that is at work.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+
 /// The fleet as this worker saw it last.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -61,6 +65,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Gates {
     /// As `--concurrency` says.
     pub own: usize,
+    /// Files that the hashing threads take at once for `own`; several for each of them.
+    pub own_files: usize,
     pub backfill: Arc<Gate>,
     pub hash: Arc<Gate>,
     /// Files being hashed at once, whichever batch they are of.
@@ -70,9 +76,10 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    pub(crate) fn new(own: usize) -> Self {
+    pub(crate) fn new(own: usize, own_files: usize) -> Self {
         Self {
             own,
+            own_files,
             backfill: Gate::new(0),
             hash: Gate::new(0),
             files: Gate::new(0),
@@ -95,14 +102,16 @@ impl Gates {
         let chunks = brake::chunks_here(view, self.own(), throttle) as usize;
         self.bytes.set(view.tuning.byte_rate, view.live);
         self.backfill.set_limit(limit.min(chunks));
-        self.files.set_limit(limit);
-        self.hash.set_limit(limit.min(crate::HASH_BATCHES));
+        let files = (limit * self.own_files).div_ceil(self.own);
+        self.files.set_limit(files);
+        // Batches of files of 1 GiB have one each: as many as files.
+        self.hash.set_limit(if files > 0 { files.max(crate::HASH_BATCHES) } else { 0 });
     }
 }
 
 impl Controls {
-    /// Reads the controls once, which must succeed, and from then on until `leave` is
-    /// cancelled.
+    /// Reads the controls once, waiting for a database that is away, and from then on until
+    /// `leave` is cancelled.
     pub(crate) async fn watch(
         session: &Session,
         gates: Arc<Gates>,
@@ -116,7 +125,16 @@ impl Controls {
             activity: Arc::clone(session.activity()),
             gates,
         };
-        let view = watcher.store.fleet_view(watcher.worker).await?;
+        let first = Instant::now();
+        let view = loop {
+            match watcher.store.fleet_view(watcher.worker).await {
+                Err(error) if error.is_transient() && first.elapsed() < FIRST_LOOK => {
+                    tracing::warn!(%error, "could not read the fleet's controls, trying again");
+                    tokio::time::sleep(PERIOD).await;
+                }
+                view => break view?,
+            }
+        };
         let first = watcher.apply(None, view);
         let (sender, seen) = watch::channel(first);
         tokio::spawn(leave.run_until_cancelled_owned(watcher.look(sender)));
@@ -200,7 +218,7 @@ impl Watcher {
 
     fn apply(&self, before: Option<&FleetView>, view: FleetView) -> Seen {
         say(before, &view);
-        let throttle = ThrottleReport::of(&view.duties);
+        let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
         let state = fresh_state(&view.duties).filter(|state| state.level.is_throttled());
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());

@@ -1,7 +1,10 @@
 //! Hash: the files of a batch, several at once, results written as they come.
 //!
-//! There is no checkpoint but the rows themselves: an attempt takes up whichever of the
-//! batch's videos have no hash yet.
+//! The batch has no checkpoint but the rows themselves: an attempt takes up whichever of
+//! its videos have no hash yet. A large file has one of its own, from which any worker
+//! goes on.
+
+mod reader;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,24 +12,30 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reelshift_media::{FileHash, MediaError, MediaRoot};
+use reelshift_media::{Checkpoint, FileHash, MediaError};
 use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
+use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::failure::{Failure, failed};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::bisect::{self, Halves, failed_item};
+pub use self::reader::HashOptions;
+pub(crate) use self::reader::Reader;
+use self::reader::{Checkpoints, Left};
+use crate::bisect::{Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
 
-/// Results are written when this many are in, or after [`MOST_WAIT`].
-const MOST_RESULTS: usize = 32;
+/// Results are written when this many are in, or after [`MOST_WAIT`]: as many as a batch of
+/// small files has, since a write costs as much as hashing some of these.
+const MOST_RESULTS: usize = 64;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
 /// A drain or a pause leaves running files this long to finish; the rest of a drain is for
@@ -37,7 +46,7 @@ const MOST_PASSES: u32 = 3;
 
 pub(crate) struct Hash {
     endings: Endings,
-    media: Arc<MediaRoot>,
+    reader: Reader,
     controls: Controls,
     gates: Arc<Gates>,
     stop: CancellationToken,
@@ -52,12 +61,12 @@ struct Outcome {
 impl Hash {
     pub(crate) fn new(
         endings: Endings,
-        media: Arc<MediaRoot>,
+        reader: Reader,
         controls: Controls,
         gates: Arc<Gates>,
         stop: CancellationToken,
     ) -> Self {
-        Self { endings, media, controls, gates, stop }
+        Self { endings, reader, controls, gates, stop }
     }
 
     /// Executes one attempt.
@@ -79,7 +88,8 @@ impl Hash {
             if files.is_empty() {
                 return Ok(());
             }
-            self.pass(batch, pass, files).await?;
+            let left = self.left(batch, items, &files).await?;
+            self.pass(batch, pass, files, left).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         Err(self.ends(batch, classify::PATH_UNSETTLED, message))
@@ -97,6 +107,7 @@ impl Hash {
         batch: &Claimed,
         pass: &Pass,
         files: Vec<FileToHash>,
+        mut left: Left,
     ) -> Result<(), AttemptEnd> {
         let interrupt = Arc::new(Interrupt::new(
             self.controls.clone(),
@@ -104,7 +115,11 @@ impl Hash {
             batch.run_id,
             FILE_DRAIN,
         ));
+        let (checkpoints, mut to_save) = mpsc::unbounded_channel();
         let last_attempt = batch.attempts + 1 >= batch.max_attempts;
+        // The largest first: otherwise the last one is read with nothing beside it.
+        let mut files = files;
+        files.sort_by_key(|file| std::cmp::Reverse(file.file_size));
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
         let mut results = FileResults::default();
@@ -117,9 +132,20 @@ impl Hash {
                 && !pass.must_leave()
             {
                 let Some(file) = waiting.next() else { break };
-                reading.push(self.read(file, Arc::clone(&interrupt)));
+                let resume = left.take(&file);
+                let interrupt = Arc::clone(&interrupt);
+                reading.push(self.read(file, resume, checkpoints.clone(), interrupt));
             }
-            let outcome = match reading.next().await {
+            // Checkpoints first: none is written after its file's outcome.
+            let next = tokio::select! {
+                biased;
+                Some(checkpoint) = to_save.recv() => {
+                    self.save(batch, &checkpoint).await?;
+                    continue;
+                }
+                next = reading.next() => next,
+            };
+            let outcome = match next {
                 Some(Some(outcome)) => outcome,
                 Some(None) => {
                     drained = true;
@@ -154,32 +180,63 @@ impl Hash {
         }
     }
 
-    /// Reads one file on the blocking pool; `None` when none is to be read now.
-    async fn read(&self, file: FileToHash, interrupt: Arc<Interrupt>) -> Option<Outcome> {
+    /// The checkpoints that earlier attempts have left. Those of videos that need no hash
+    /// any more are removed.
+    async fn left(
+        &self,
+        batch: &Claimed,
+        items: &[String],
+        files: &[FileToHash],
+    ) -> Result<Left, AttemptEnd> {
+        let store = self.endings.session.store();
+        let failed = |error: StoreError| self.endings.database(batch, &error);
+        let left = Left::new(store.file_checkpoints(items).await.map_err(failed)?);
+        let useless = left.without(files);
+        if !useless.is_empty() {
+            store.forget_file_checkpoints(batch.lease, &useless).await.map_err(failed)?;
+        }
+        Ok(left)
+    }
+
+    /// Writes down how far a file has come. Where that fails the file is read on: another
+    /// checkpoint follows, and its hash is what matters.
+    async fn save(&self, batch: &Claimed, checkpoint: &FileCheckpoint) -> Result<(), AttemptEnd> {
+        let store = self.endings.session.store();
+        match store.save_file_checkpoint(batch.lease, checkpoint).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::LeaseLost) => Err(AttemptEnd::LeaseLost),
+            Err(error) => {
+                tracing::warn!(batch = %batch.id, %error, "could not write a file's checkpoint");
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads one file on the hashing threads; `None` when none is to be read now.
+    async fn read(
+        &self,
+        file: FileToHash,
+        resume: Option<Checkpoint>,
+        checkpoints: Checkpoints,
+        interrupt: Arc<Interrupt>,
+    ) -> Option<Outcome> {
         let slot = self.gates.files.enter().await?;
-        let media = Arc::clone(&self.media);
         let session = Arc::clone(&self.endings.session);
         let rate = Arc::clone(&self.gates.bytes);
-        let path = file.file_path.clone();
         let span = tracing::debug_span!(
             "hash file",
             reelshift.video.id = file.id,
             file.size = file.file_size,
             reelshift.bytes = Empty,
         );
-        let read = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            media.hash(&path, &mut |bytes| {
-                session.activity().add_bytes(JobKind::Hash, bytes);
-                rate.pay(bytes, || interrupt.due());
-                if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-        });
-        // A panic of the reading thread is the handler's: the attempt fails and says so.
-        let result = match read.instrument(span.clone()).await {
-            Ok(result) => result,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        let progress = move |bytes| {
+            let _slot = &slot;
+            session.activity().add_bytes(JobKind::Hash, bytes);
+            rate.pay(bytes, || interrupt.due());
+            if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        let read = self.reader.hash(&file, resume, checkpoints, progress);
+        let result = read.instrument(span.clone()).await;
         match &result {
             Ok(hash) => {
                 span.record("reelshift.bytes", hash.bytes);
@@ -207,10 +264,19 @@ impl Hash {
         let Outcome { file, result } = outcome;
         let error = match result {
             Ok(hash) => {
+                if hash.resumed_at > 0 {
+                    tracing::info!(
+                        video = file.id,
+                        from = hash.resumed_at,
+                        bytes = hash.bytes,
+                        "went on from a checkpoint of another attempt"
+                    );
+                }
                 results.noticed.extend(self.size_mismatch(batch, &file, hash.bytes));
                 results.hashed.push(HashedFile {
                     id: file.id,
                     file_path: file.file_path,
+                    file_size: file.file_size,
                     sha256: hash.to_hex(),
                     bytes: hash.bytes,
                 });

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use reelshift_media::MediaRoot;
+use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{Fleet, Handler, Lane, Pulse, Session, Times};
@@ -42,6 +43,8 @@ use uuid::Uuid;
 use crate::attempt::observed;
 use crate::controls::{Controls, Gates};
 use crate::ending::Endings;
+pub use crate::hash::HashOptions;
+use crate::hash::Reader;
 use crate::record::Recorder;
 use crate::throttle::Sampler;
 
@@ -50,8 +53,8 @@ use crate::throttle::Sampler;
 pub const DRAIN: Duration = Duration::from_secs(25);
 /// Leaving is two statements; a database that does not answer must not keep the process.
 const LEAVE: Duration = Duration::from_secs(5);
-/// Hash batches executed at once: the second keeps the file slots busy while the last
-/// files of the first are read.
+/// Hash batches executed at once, at least: the second keeps the hashing threads busy
+/// while the last files of the first are read.
 const HASH_BATCHES: usize = 2;
 
 /// How a worker works.
@@ -65,6 +68,9 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Where the files are; without it the worker takes no hash batches.
     pub media_root: Option<PathBuf>,
+    /// What the absolute paths of the database begin with in place of the media root.
+    pub media_prefix: Option<PathBuf>,
+    pub hashing: HashOptions,
     /// Return when no work is open anywhere in the fleet.
     pub until_idle: bool,
     pub times: Times,
@@ -82,6 +88,10 @@ pub enum WorkerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Media(#[from] reelshift_media::MediaError),
+    #[error(transparent)]
+    Backend(#[from] WrongHash),
+    #[error("the hashing threads cannot be started: {0}")]
+    Threads(std::io::Error),
     #[error("the fleet stopped: {0}")]
     Fleet(String),
 }
@@ -105,7 +115,7 @@ pub async fn run(
     options: WorkerOptions,
     stop: CancellationToken,
 ) -> Result<Left, WorkerError> {
-    let media = options.media_root.as_deref().map(MediaRoot::open).transpose()?.map(Arc::new);
+    let reader = reader(&options).await?;
     let worker = NewWorker {
         id: options.id,
         host: options.host.clone(),
@@ -122,12 +132,13 @@ pub async fn run(
     });
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let recorder = Arc::new(Recorder::new(&worker));
-    let gates = Arc::new(Gates::new(options.concurrency.max(1)));
+    let files = reader.as_ref().map_or(0, Reader::files_at_once);
+    let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
     let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
-    let lanes = lanes(&work, media.as_ref(), &stop);
+    let lanes = lanes(&work, reader, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
 
     let (outbox, fatal) = (Arc::clone(session.outbox()), Arc::clone(session.fatal()));
@@ -222,8 +233,18 @@ struct Work<'a> {
     gates: &'a Arc<Gates>,
 }
 
+/// What hashes files, where this worker is to; proved before anything is written.
+async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> {
+    let Some(root) = &options.media_root else { return Ok(None) };
+    let media = MediaRoot::at(root, options.media_prefix.as_deref()).await?;
+    options.hashing.backend.self_test()?;
+    tracing::info!(backend = options.hashing.backend.name(), "this worker hashes");
+    let reader = Reader::start(media, options.concurrency.max(1), options.hashing);
+    reader.map(Some).map_err(WorkerError::Threads)
+}
+
 /// The registration list: every job kind and its handler.
-fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationToken) -> Vec<Lane> {
+fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> Vec<Lane> {
     let Work { session, recorder, controls, gates } = *work;
     let worker = session.worker();
     let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
@@ -235,10 +256,10 @@ fn lanes(work: &Work<'_>, media: Option<&Arc<MediaRoot>>, stop: &CancellationTok
     });
     let mut lanes =
         vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
-    if let Some(media) = media {
+    if let Some(reader) = reader {
         let hash = Arc::new(hash::Hash::new(
             endings,
-            Arc::clone(media),
+            reader,
             controls.clone(),
             Arc::clone(gates),
             stop.clone(),

@@ -32,7 +32,9 @@ impl Recorder {
         code: Option<String>,
     ) -> ErrorRecord {
         let record = self.message(batch, video_id, meaning, error.to_string());
-        ErrorRecord { error_code: code, stack_trace: Some(redact(&chain(error))), ..record }
+        let what = format!("{} of batch {}, attempt {}", batch.kind, batch.id, batch.attempts + 1);
+        let stack_trace = redact(&format!("{what}\ncaused by: {}", chain(error)));
+        ErrorRecord { error_code: code, stack_trace: Some(stack_trace), ..record }
     }
 
     /// The same where there is only a sentence, not an error.

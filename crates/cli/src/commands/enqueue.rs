@@ -25,7 +25,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?, &args.common),
     };
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
-        reelshift_media::MediaRoot::open(root)?;
+        reelshift_media::MediaRoot::at(root, None).await?;
     }
     let store = context.expanded_store(4).await?;
     if common.watch {

@@ -220,7 +220,7 @@ mod tests {
         let table = TableSize { rows: 500_000, exact: true, bytes: None, file_bytes: Some(0) };
         let durations =
             Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
-        assert_eq!(durations, [Some(0), Some(25), None, Some(20), Some(0)]);
+        assert_eq!(durations, [Some(0), Some(41), None, Some(8), Some(0)]);
         assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
     }
 }

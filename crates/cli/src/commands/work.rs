@@ -10,7 +10,7 @@ use anyhow::Result;
 use reelshift_plan::tuning::MOST_CONCURRENCY;
 use reelshift_queue::{Pulse, Times};
 use reelshift_store::strain::Replica;
-use reelshift_worker::WorkerOptions;
+use reelshift_worker::{HashOptions, WorkerOptions};
 
 use crate::args::WorkArgs;
 use crate::commands::status;
@@ -20,6 +20,8 @@ use crate::exit::{Failed, Outcome};
 use crate::look::plural;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
+    let hashing =
+        HashOptions { backend: args.backend.choose()?, checkpoint_every: args.checkpoint_every };
     let concurrency = args
         .concurrency
         .or(context.concurrency)
@@ -41,6 +43,8 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         pulse,
         concurrency,
         media_root: context.media_root.clone(),
+        media_prefix: context.media_prefix.clone(),
+        hashing,
         until_idle: args.until_idle,
         times: Times {
             lease_timeout: args.lease_timeout,

@@ -46,6 +46,7 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
         hashed: vec![HashedFile {
             id: "v0001".to_owned(),
             file_path: "/media/clip 1.mp4".to_owned(),
+            file_size: Some(1_000),
             sha256: "a".repeat(64),
             bytes: 10,
         }],

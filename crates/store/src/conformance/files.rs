@@ -18,6 +18,7 @@ fn hashed(n: usize, digit: &str) -> HashedFile {
     HashedFile {
         id: format!("v{n:04}"),
         file_path: format!("/media/clip {n}.mp4"),
+        file_size: Some(1_000),
         sha256: hash(digit),
         bytes: 500,
     }
@@ -102,6 +103,20 @@ pub async fn a_path_that_differs_in_case_or_spaces_is_another(db: &dyn Fixture) 
         FileResults { hashed: vec![hashed(1, "a"), hashed(2, "b")], ..FileResults::default() };
     assert_eq!(record(&store, &batch, results).await, 0);
     assert_eq!([hash_of(db, 1).await, hash_of(db, 2).await], [None, None]);
+}
+
+pub async fn a_hash_of_a_file_of_another_size_is_not_written(db: &dyn Fixture) {
+    let (store, batch) = hashing(db, 4).await;
+    db.execute("UPDATE videos SET file_size = 1001 WHERE id = 'v0001'").await;
+    db.execute("UPDATE videos SET file_size = NULL WHERE id IN ('v0002', 'v0003')").await;
+    let without_size = |n, digit| HashedFile { file_size: None, ..hashed(n, digit) };
+    let files = vec![hashed(1, "a"), hashed(2, "b"), without_size(3, "c"), without_size(4, "d")];
+    let results = FileResults { hashed: files, ..FileResults::default() };
+    assert_eq!(record(&store, &batch, results).await, 1);
+    assert_eq!(
+        [hash_of(db, 1).await, hash_of(db, 2).await, hash_of(db, 3).await, hash_of(db, 4).await],
+        [None, None, Some(hash("c")), None]
+    );
 }
 
 pub async fn odd_paths_are_compared_as_they_are(db: &dyn Fixture) {

@@ -12,9 +12,11 @@ pub mod bridge;
 pub mod chunks;
 pub mod claims;
 pub mod controls;
+pub mod duplicates;
 pub mod duties;
 pub mod failures;
 pub mod fences;
+pub mod file_checkpoints;
 pub mod files;
 pub mod fixture;
 pub mod flags;
@@ -209,6 +211,7 @@ macro_rules! conformance_tests {
                 a_hash_changes_nothing_else_but_updated_at
                 a_hash_of_another_path_is_not_written
                 a_path_that_differs_in_case_or_spaces_is_another
+                a_hash_of_a_file_of_another_size_is_not_written
                 odd_paths_are_compared_as_they_are
                 a_failed_item_is_logged_set_aside_and_counted
                 a_batch_with_failed_items_is_done
@@ -226,6 +229,16 @@ macro_rules! conformance_tests {
                 a_row_that_fails_again_names_its_failure_before
                 a_refused_hash_names_its_rule
                 items_go_on_from_the_batch_that_set_them_aside;
+            duplicates:
+                equal_files_are_found_with_what_they_cost
+                duplicates_come_in_pages
+                of_many_equal_files_the_first_are_named;
+            file_checkpoints:
+                a_file_checkpoint_is_read_back_whole
+                a_later_file_checkpoint_takes_the_place
+                an_outcome_removes_the_file_checkpoint
+                file_checkpoints_are_forgotten
+                only_a_lease_writes_file_checkpoints;
             failures:
                 an_error_is_read_back_whole
                 many_errors_are_written_at_once
@@ -379,8 +392,10 @@ mod tests {
             ("claims", include_str!("claims.rs")),
             ("controls", include_str!("controls.rs")),
             ("duties", include_str!("duties.rs")),
+            ("duplicates", include_str!("duplicates.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
+            ("file_checkpoints", include_str!("file_checkpoints.rs")),
             ("files", include_str!("files.rs")),
             ("flags", include_str!("flags.rs")),
             ("monitor", include_str!("monitor.rs")),

@@ -185,6 +185,7 @@ pub async fn a_refused_hash_names_its_rule(db: &dyn Fixture) {
     let hashed = HashedFile {
         id: "v0001".to_owned(),
         file_path: "/media/clip 1.mp4".to_owned(),
+        file_size: Some(1_000),
         sha256: "a".repeat(64),
         bytes: 1,
     };

@@ -9,6 +9,7 @@ use super::arrange::{
 };
 use crate::SharedStore;
 use crate::ledger::VideoFilter;
+use crate::schema::StepGroup;
 use crate::videos::{FailedItem, FileResults, FileToHash, Window};
 
 fn all() -> VideoFilter {
@@ -182,13 +183,13 @@ pub async fn chunks_keep_to_their_filter(db: &dyn Fixture) {
 pub async fn unhashed_videos_keep_to_their_filter(db: &dyn Fixture) {
     let filters = filtered(db).await;
     let store = expanded(db).await;
-    for (filter, ids) in filters {
-        let found = store.unhashed(None, 10, &filter).await.expect("files");
-        assert_eq!(
-            found.iter().map(|file| file.id.as_str()).collect::<Vec<_>>(),
-            ids,
-            "{filter:?}"
-        );
+    for phase in [StepGroup::Expand, StepGroup::Index] {
+        super::index::apply(&store, phase).await.expect("applied");
+        for (filter, ids) in &filters {
+            let found = store.unhashed(None, 10, filter).await.expect("files");
+            let found: Vec<_> = found.iter().map(|file| file.id.as_str()).collect();
+            assert_eq!(&found, ids, "{filter:?} after {phase:?}");
+        }
     }
 }
 
@@ -230,11 +231,20 @@ pub async fn unhashed_videos_are_those_with_a_path_and_no_hash(db: &dyn Fixture)
         file("v0003", " ", Some(1_000)),
         file("v0009", "/media/clip 9.mp4", Some(1_000)),
     ];
-    assert_eq!(store.unhashed(None, 100, &all()).await.expect("files"), expected);
-    assert_eq!(store.unhashed(None, 2, &all()).await.expect("files"), expected[..2]);
-    assert_eq!(store.unhashed(Some("v0002"), 1, &all()).await.expect("files"), expected[2..3]);
-    assert_eq!(store.unhashed(Some("v0003"), 10, &all()).await.expect("files"), expected[3..]);
-    assert_eq!(store.unhashed(Some("v0009"), 10, &all()).await.expect("files"), []);
+    // The index on the hash, where there is one, changes how they are found and nothing else.
+    for phase in [StepGroup::Expand, StepGroup::Index] {
+        super::index::apply(&store, phase).await.expect("applied");
+        for (after, limit, these) in [
+            (None, 100, 0..4),
+            (None, 2, 0..2),
+            (Some("v0002"), 1, 2..3),
+            (Some("v0003"), 10, 3..4),
+            (Some("v0009"), 10, 4..4),
+        ] {
+            let found = store.unhashed(after, limit, &all()).await.expect("files");
+            assert_eq!(found, expected[these], "{limit} after {after:?}, after {phase:?}");
+        }
+    }
 }
 
 pub async fn files_to_hash_are_those_still_to_be_hashed(db: &dyn Fixture) {

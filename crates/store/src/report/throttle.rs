@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::Tuning;
 use reelshift_plan::throttle::{Level, MIN_CHUNKS, Reading, State, at_once};
 use serde::Serialize;
 
@@ -41,9 +42,24 @@ pub struct ThrottleReport {
 
 impl ThrottleReport {
     /// The report that `duties` hold. What is missing, old or unreadable slows the fleet
-    /// down to the least.
+    /// down to the least; nothing does where the throttle is switched off.
     #[must_use]
-    pub fn of(duties: &[Duty]) -> Self {
+    pub fn of(duties: &[Duty], tuning: &Tuning) -> Self {
+        let report = Self::published(duties);
+        if tuning.throttle {
+            return report;
+        }
+        Self {
+            level: Level::Free,
+            share: 1.0,
+            chunks: f64::from(u32::MAX),
+            at_once: u32::MAX,
+            reason: Some("switched off by tune throttle=off".to_owned()),
+            ..report
+        }
+    }
+
+    fn published(duties: &[Duty]) -> Self {
         match published(duties) {
             Ok((duty, state)) => Self::of_state(duty, state),
             Err(why) => {
@@ -130,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_fresh_is_gone_by() {
-        let report = ThrottleReport::of(&duty(2.0, Some(state(6.5))));
+        let report = ThrottleReport::of(&duty(2.0, Some(state(6.5))), &Tuning::default());
         assert_eq!((report.level, report.at_once, report.seconds), (Level::Free, 6, Some(62.0)));
         assert!((report.share - 6.5 / 8.0).abs() < 1e-9);
     }
@@ -144,7 +160,7 @@ mod tests {
             (duty(0.5, Some(json!({ "level": "turbo" }))), "cannot be read"),
             (duty(0.5, Some(state(-1.0))), "makes no sense"),
         ] {
-            let report = ThrottleReport::of(&duties);
+            let report = ThrottleReport::of(&duties, &Tuning::default());
             assert_eq!((report.level, report.chunks), (Level::Blind, MIN_CHUNKS));
             assert!(report.reason.expect("a reason").contains(says), "{says}");
         }

@@ -51,6 +51,7 @@ fn amount(report: &ThrottleReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reelshift_plan::Tuning;
     use reelshift_plan::throttle::{MIN_CHUNKS, Reading, Signal, State};
     use reelshift_store::duties::Duty;
 
@@ -70,7 +71,10 @@ mod tests {
         };
         let state = Some(serde_json::to_value(state).expect("JSON"));
         let name = "throttle".to_owned();
-        ThrottleReport::of(&[Duty { name, holder: None, silent_seconds: 1.2, state }])
+        ThrottleReport::of(
+            &[Duty { name, holder: None, silent_seconds: 1.2, state }],
+            &Tuning::default(),
+        )
     }
 
     fn plain(report: &ThrottleReport) -> String {
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn nothing_published_is_said() {
         assert_eq!(
-            plain(&ThrottleReport::of(&[])),
+            plain(&ThrottleReport::of(&[], &Tuning::default())),
             "THROTTLED   nothing was published yet: the first sample comes within seconds   \
              one chunk at a time, 5 % of the time"
         );

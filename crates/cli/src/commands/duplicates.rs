@@ -1,0 +1,95 @@
+//! `duplicates`: videos whose files have the same content, and what they cost.
+
+use anyhow::Result;
+use comfy_table::Cell;
+use owo_colors::OwoColorize;
+use reelshift_store::duplicates::Duplicate;
+
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::look;
+
+/// Hashes that one statement reads.
+const PAGE: u32 = 1_000;
+/// Hashes that are listed, those that cost most; `--json` has all.
+const LISTED: usize = 20;
+
+pub async fn run(context: &Context) -> Result<Outcome> {
+    let store = context.expanded_store(2).await?;
+    let mut total = Total::default();
+    let mut largest: Vec<Duplicate> = Vec::new();
+    let mut after = None;
+    if context.json {
+        crate::look::say!("{{\"duplicates\": [");
+    }
+    loop {
+        let page = store.duplicates(after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.sha256.clone());
+        for duplicate in &page {
+            if context.json {
+                let comma = if total.hashes == 0 { "" } else { "," };
+                crate::look::say!("{comma}{}", serde_json::to_string(duplicate)?);
+            }
+            total.add(duplicate);
+        }
+        largest.extend(page);
+        largest.sort_by_key(|duplicate| std::cmp::Reverse(duplicate.bytes_to_save));
+        largest.truncate(LISTED);
+    }
+    if context.json {
+        crate::look::say!(
+            "], \"hashes\": {}, \"videos\": {}, \"bytes_to_save\": {}}}",
+            total.hashes,
+            total.videos,
+            total.bytes_to_save
+        );
+        return Ok(Outcome::Done);
+    }
+    print(&largest, &total);
+    Ok(Outcome::Done)
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    hashes: u64,
+    videos: u64,
+    bytes_to_save: u64,
+}
+
+impl Total {
+    fn add(&mut self, duplicate: &Duplicate) {
+        self.hashes += 1;
+        self.videos += duplicate.videos;
+        self.bytes_to_save = self.bytes_to_save.saturating_add(duplicate.bytes_to_save);
+    }
+}
+
+fn print(largest: &[Duplicate], total: &Total) {
+    if largest.is_empty() {
+        crate::look::say!("{}", "no two hashed files are equal".green().bold());
+        return;
+    }
+    let mut table = look::table(&["hash", "videos", "files", "size", "to save", "for example"]);
+    for duplicate in largest {
+        let example = duplicate.first.first().and_then(|video| video.file_path.as_deref());
+        table.add_row([
+            Cell::new(duplicate.sha256.get(..12).unwrap_or(&duplicate.sha256)),
+            look::number(duplicate.videos),
+            look::number(duplicate.files),
+            Cell::new(look::bytes(duplicate.file_size)),
+            Cell::new(look::bytes(duplicate.bytes_to_save)),
+            Cell::new(example.unwrap_or("-").escape_debug()),
+        ]);
+    }
+    crate::look::say!("{table}");
+    if total.hashes > largest.len() as u64 {
+        crate::look::say!("… the {} that cost most; --json lists all", largest.len());
+    }
+    crate::look::say!(
+        "\n{} in {}: {} could be saved",
+        look::plural(total.videos, "video", "videos"),
+        look::plural(total.hashes, "group of equal files", "groups of equal files"),
+        look::bytes(total.bytes_to_save).bold()
+    );
+}

@@ -1,0 +1,215 @@
+//! `hash`: prints what `sha256sum` prints, with the engine that the workers hash with.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use anyhow::Result;
+use reelshift_media::sha256::Backend;
+use reelshift_media::{
+    Checkpoint, Engine, EngineOptions, FileHash, Job, MediaError, Observer, hash_stream,
+};
+use serde_json::json;
+
+use crate::args::HashArgs;
+use crate::context::Context;
+use crate::exit::Outcome;
+
+/// Threads for each processor at most, where the disk is what is waited for.
+const THREADS_A_PROCESSOR: usize = 4;
+
+pub async fn run(context: &Context, args: &HashArgs) -> Result<Outcome> {
+    let backend = args.backend.choose()?;
+    backend.self_test()?;
+    let mut paths = args.paths.clone();
+    if paths.is_empty() {
+        paths.push("-".into());
+    }
+    let json = context.json;
+    tokio::task::spawn_blocking(move || hash(backend, &paths, json)).await?
+}
+
+/// The place of a path on the command line, and what came of it.
+type Hashed = (usize, Result<FileHash, MediaError>);
+
+struct Place {
+    number: usize,
+    tell: Sender<Hashed>,
+}
+
+impl Observer for Place {
+    fn progress(&mut self, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn checkpoint(&mut self, _: Checkpoint) {}
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        // The printing end has gone only if standard output has.
+        self.tell.send((self.number, result)).ok();
+    }
+}
+
+fn told_plainly(error: MediaError) -> String {
+    match error {
+        MediaError::Missing { source, .. }
+        | MediaError::NotReadable { source, .. }
+        | MediaError::Io { source, .. } => said(&source),
+        error => error.to_string(),
+    }
+}
+
+/// As the C library words it, without the number.
+fn said(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let engine = Engine::start(EngineOptions {
+        backend,
+        threads: processors.min(paths.len()),
+        most_threads: (processors * THREADS_A_PROCESSOR).min(paths.len()),
+        checkpoint_every: Duration::MAX,
+    })?;
+    let (tell, told) = channel();
+    let (input, files): (Vec<usize>, Vec<usize>) =
+        largest_first(paths).into_iter().partition(|&number| paths[number] == "-");
+    engine.submit(
+        files.into_iter().map(|number| {
+            Job::plain(Path::new(&paths[number]), Place { number, tell: tell.clone() })
+        }),
+    );
+    for number in input {
+        let error = MediaError::NotRegular { path: "-".to_owned(), kind: "standard input" };
+        tell.send((number, Err(error)))?;
+    }
+    drop(tell);
+    // In the order of the command line, each as soon as those before it are there.
+    let mut early = BTreeMap::new();
+    let mut out = Output { json, documents: Vec::new(), failed: false, lines: Vec::new() };
+    let mut next = 0;
+    for (number, result) in told {
+        early.insert(number, result);
+        while let Some(result) = early.remove(&next) {
+            let result = match result {
+                Err(MediaError::NotRegular { .. }) => stream(&backend, &paths[next]),
+                result => result.map_err(told_plainly),
+            };
+            out.print(&paths[next], result)?;
+            next += 1;
+        }
+    }
+    out.finish()
+}
+
+/// Files of which the sizes are looked at: of more, the last one is a small part of all.
+const FILES_TO_SORT: usize = 4_096;
+
+/// The order to hash in: a large file that comes last is read with nothing beside it.
+fn largest_first(paths: &[OsString]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    if paths.len() <= FILES_TO_SORT {
+        let size = |&n: &usize| std::fs::metadata(&paths[n]).map_or(0, |found| found.len());
+        order.sort_by_cached_key(|n| std::cmp::Reverse(size(n)));
+    }
+    order
+}
+
+/// Hashes what is no regular file, when its turn to be printed has come.
+fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
+    if path == "-" {
+        return hash_stream(backend, std::io::stdin().lock()).map_err(|error| said(&error));
+    }
+    let opened = std::fs::File::open(path).and_then(|file| hash_stream(backend, file));
+    opened.map_err(|error| said(&error))
+}
+
+/// Lines are written when so many bytes of them are there, and when nothing is left to print.
+const LINES: usize = 32 << 10;
+
+struct Output {
+    json: bool,
+    lines: Vec<u8>,
+    documents: Vec<serde_json::Value>,
+    failed: bool,
+}
+
+impl Output {
+    fn print(&mut self, path: &OsString, result: Result<FileHash, String>) -> Result<()> {
+        let shown = path.to_string_lossy();
+        if self.json {
+            self.failed |= result.is_err();
+            self.documents.push(match result {
+                Ok(hash) => {
+                    json!({ "path": shown, "sha256": hash.to_hex(), "bytes": hash.bytes })
+                }
+                Err(error) => json!({ "path": shown, "error": error }),
+            });
+            return Ok(());
+        }
+        match result {
+            Ok(hash) => {
+                self.lines.extend(line(&hash.to_hex(), path.as_bytes()));
+                self.lines.push(b'\n');
+                if self.lines.len() >= LINES {
+                    crate::look::raw(&std::mem::take(&mut self.lines));
+                }
+            }
+            Err(error) => {
+                self.failed = true;
+                writeln!(std::io::stderr(), "reelshift: {shown}: {error}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Outcome> {
+        crate::look::raw(&self.lines);
+        if self.json {
+            crate::look::say!("{}", serde_json::to_string_pretty(&self.documents)?);
+        }
+        Ok(if self.failed { Outcome::Failed } else { Outcome::Done })
+    }
+}
+
+/// A line of `sha256sum`: a name with a backslash, line feed or carriage return is escaped,
+/// and a backslash before the hash says so.
+fn line(hash: &str, path: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(path.len());
+    for &byte in path {
+        match byte {
+            b'\\' => name.extend(b"\\\\"),
+            b'\n' => name.extend(b"\\n"),
+            b'\r' => name.extend(b"\\r"),
+            byte => name.push(byte),
+        }
+    }
+    let mark: &[u8] = if name.len() > path.len() { b"\\" } else { b"" };
+    [mark, hash.as_bytes(), b"  ", name.as_slice()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_are_escaped_as_by_sha256sum() {
+        let cases: [(&[u8], &[u8]); 5] = [
+            (b"a b", b"00  a b"),
+            (b"a\\b", b"\\00  a\\\\b"),
+            (b"a\nb", b"\\00  a\\nb"),
+            (b"a\rb", b"\\00  a\\rb"),
+            (b"\xff\xfe", b"00  \xff\xfe"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(line("00", name), expected);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A media root in an object store that speaks S3.
+//!
+//! Credentials, region and endpoint come from the environment, by the names that the AWS
+//! tools read: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+//! `AWS_REGION`, `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`), a web identity, or the role
+//! of the container or machine.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use tokio::runtime::Handle;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::MediaError;
+use crate::object::Object;
+use crate::remote;
+
+/// Long enough for a store on another continent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a byte for so long, a request is made again.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request is made again so often at once; after that the file waits for the next
+/// attempt of its batch.
+const RETRIES: usize = 3;
+
+/// A bucket, or the part of one below a prefix.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) store: AmazonS3,
+    /// `s3://BUCKET/PREFIX`, for messages.
+    pub(crate) url: String,
+    prefix: String,
+    names: Vec<String>,
+    runtime: Handle,
+}
+
+impl Bucket {
+    /// Opens `s3://BUCKET/PREFIX` and sees that it can be read. `prefix` is what absolute
+    /// paths of the database begin with. Called within a tokio runtime, which does the
+    /// reading.
+    pub(crate) async fn connect(url: &str, prefix: Option<&str>) -> Result<Self, MediaError> {
+        let (bucket, _) = split(url).ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it names no bucket");
+            MediaError::BadRoot { path: PathBuf::from(url), source }
+        })?;
+        Self::over(builder(bucket), url, prefix).await
+    }
+
+    /// The same with a client of the caller's.
+    pub(crate) async fn over(
+        client: AmazonS3Builder,
+        url: &str,
+        prefix: Option<&str>,
+    ) -> Result<Self, MediaError> {
+        // Whatever else in this process speaks TLS may have chosen one already.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let bad = |source| MediaError::BadRoot { path: PathBuf::from(url), source };
+        let store = client.build().map_err(|error| bad(io::Error::other(error)))?;
+        let url = url.trim_end_matches('/').to_owned();
+        let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
+        let bucket = Self {
+            store,
+            prefix: split(&url).map_or("", |(_, below)| below).to_owned(),
+            names: [Some(url.clone()), named].into_iter().flatten().collect(),
+            url,
+            runtime: Handle::current(),
+        };
+        bucket.look().await?;
+        Ok(bucket)
+    }
+
+    /// Fails unless there is an object: with a wrong prefix every file would count as
+    /// missing, for good.
+    async fn look(&self) -> Result<(), MediaError> {
+        let bad = |source| MediaError::BadRoot { path: PathBuf::from(&self.url), source };
+        let prefix = Path::parse(&self.prefix).map_err(|error| bad(io::Error::other(error)))?;
+        match self.store.list(Some(&prefix)).next().await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(bad(io::Error::other(remote::RemoteError::new(&error)))),
+            None => Err(bad(io::Error::other("there is no object in it"))),
+        }
+    }
+
+    /// Begins to read the object that `file_path` names.
+    pub(crate) fn source(
+        self: Arc<Self>,
+        file_path: String,
+        resume: Option<&Checkpoint>,
+    ) -> Result<Object, MediaError> {
+        let key = self.key(&file_path)?;
+        let runtime = self.runtime.clone();
+        Ok(Object::begin(self, &runtime, key, file_path, resume))
+    }
+
+    /// The object's key: relative paths are below the prefix, absolute ones must begin with
+    /// a name of the root.
+    fn key(&self, file_path: &str) -> Result<Path, MediaError> {
+        let outside = || MediaError::OutsideRoot { path: file_path.to_owned() };
+        let missing = |said: String| MediaError::Missing {
+            path: file_path.to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, said),
+        };
+        let absolute = file_path.starts_with('/') || file_path.starts_with("s3://");
+        let relative = if absolute {
+            let below = |name: &String| file_path.strip_prefix(name.as_str())?.strip_prefix('/');
+            self.names.iter().find_map(below).ok_or_else(outside)?
+        } else {
+            file_path
+        };
+        let mut parts: Vec<&str> = Vec::new();
+        for part in relative.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    parts.pop().ok_or_else(outside)?;
+                }
+                part => parts.push(part),
+            }
+        }
+        if parts.is_empty() {
+            return Err(missing("the path is empty".to_owned()));
+        }
+        let key = format!("{}/{}", self.prefix, parts.join("/"));
+        Path::parse(key).map_err(|error| missing(error.to_string()))
+    }
+}
+
+/// The bucket and what follows it.
+fn split(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("s3://")?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    (!bucket.is_empty()).then_some((bucket, prefix))
+}
+
+fn builder(bucket: &str) -> AmazonS3Builder {
+    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    // Who writes an endpoint without TLS means it.
+    let plain = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+        .iter()
+        .find_map(|key| builder.get_config_value(key))
+        .is_some_and(|endpoint| endpoint.starts_with("http://"));
+    builder
+        .with_client_options(
+            ClientOptions::new()
+                .with_allow_http(plain)
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                // A throttled fleet reads slowly on purpose: only silence is an error.
+                .with_timeout_disabled()
+                .with_read_timeout(READ_TIMEOUT),
+        )
+        .with_retry(RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: READ_TIMEOUT,
+            ..RetryConfig::default()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(prefix: &str, names: &[&str]) -> Bucket {
+        Bucket {
+            store: AmazonS3Builder::new().with_bucket_name("b").build().expect("a store"),
+            url: "s3://b".to_owned(),
+            prefix: prefix.to_owned(),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            runtime: Handle::current(),
+        }
+    }
+
+    #[tokio::test]
+    async fn paths_become_keys_below_the_prefix() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let bucket = bucket("media/2026", &["s3://b/media/2026", "/srv/videos"]);
+        let cases = [
+            ("a.mp4", Ok("media/2026/a.mp4")),
+            ("./x/../a b%20c 🎬.mp4", Ok("media/2026/a b%20c 🎬.mp4")),
+            ("/srv/videos//x/a.mp4", Ok("media/2026/x/a.mp4")),
+            ("s3://b/media/2026/a.mp4", Ok("media/2026/a.mp4")),
+            ("../a.mp4", Err("file_outside_root")),
+            ("x/../../a.mp4", Err("file_outside_root")),
+            ("/srv/videos/../a.mp4", Err("file_outside_root")),
+            ("/srv/videos2/a.mp4", Err("file_outside_root")),
+            ("/etc/passwd", Err("file_outside_root")),
+            ("s3://other/media/2026/a.mp4", Err("file_outside_root")),
+            ("", Err("file_missing")),
+            (".", Err("file_missing")),
+            ("a\nb", Err("file_missing")),
+        ];
+        for (path, expected) in cases {
+            let key = bucket.key(path);
+            let found = key.as_ref().map(Path::as_ref).map_err(MediaError::error_type);
+            assert_eq!(found, expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_has_a_bucket() {
+        assert_eq!(split("s3://b"), Some(("b", "")));
+        assert_eq!(split("s3://b/x/y/"), Some(("b", "x/y/")));
+        assert_eq!(split("s3:///x"), None);
+        assert_eq!(split("/srv/videos"), None);
+    }
+}

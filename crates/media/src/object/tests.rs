@@ -1,0 +1,293 @@
+//! Objects from a server that misbehaves on purpose.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use object_store::RetryConfig;
+use object_store::aws::AmazonS3Builder;
+use sha2::Digest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bucket::Bucket;
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, EngineOptions};
+use crate::error::{Class, MediaError};
+use crate::gang::{FileHash, Observer};
+use crate::root::MediaRoot;
+use crate::sha256::Backend;
+
+/// Several ranges and a bit.
+const LEN: usize = (35 << 20) + 5;
+
+fn content(key: &str) -> Vec<u8> {
+    let len = if key == "empty" {
+        0
+    } else if key == "small" {
+        1_000
+    } else {
+        LEN
+    };
+    (0..len).map(|i| (i / 64 * 7 + i + key.len()) as u8).collect()
+}
+
+/// Requests so far, by key.
+type Asked = Arc<Mutex<HashMap<String, Vec<String>>>>;
+
+/// What the server says to the `nth` request for `key`.
+fn answer(
+    key: &str,
+    range: Option<(usize, usize)>,
+    nth: usize,
+    if_match: &str,
+) -> (String, Vec<u8>) {
+    let error = |status: &str, code: &str| {
+        let body = format!("<Error><Code>{code}</Code></Error>").into_bytes();
+        (format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len()), body)
+    };
+    let etag = if key == "changes" && nth > 0 { "\"new\"" } else { "\"old\"" };
+    match key {
+        "missing" => return error("404 Not Found", "NoSuchKey"),
+        "forbidden" => return error("403 Forbidden", "AccessDenied"),
+        "expired" => return error("400 Bad Request", "ExpiredToken"),
+        "down" => return error("503 Service Unavailable", "SlowDown"),
+        "flaky" if nth == 0 => return error("503 Service Unavailable", "SlowDown"),
+        _ if !if_match.is_empty() && if_match != etag => {
+            return error("412 Precondition Failed", "PreconditionFailed");
+        }
+        _ => {}
+    }
+    let content = content(key);
+    let size = content.len();
+    let headers = format!("ETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 00:00:00 GMT\r\n");
+    let Some((start, end)) = range else {
+        return (format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{headers}\r\n"), content);
+    };
+    if start >= size {
+        return error("416 Range Not Satisfiable", "InvalidRange");
+    }
+    let end = end.min(size - 1);
+    let len = end + 1 - start;
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {len}\r\n\
+         Content-Range: bytes {start}-{end}/{size}\r\n{headers}\r\n"
+    );
+    let mut body = content[start..=end].to_vec();
+    // Announced and not sent: the connection breaks in the middle.
+    if key == "cut" && nth == 1 {
+        body.truncate(len / 2);
+    }
+    (head, body)
+}
+
+async fn serve(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
+    loop {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await?);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let header = |name: &str| {
+            request.lines().find_map(|line| {
+                let (found, value) = line.split_once(": ")?;
+                found.eq_ignore_ascii_case(name).then(|| value.to_owned())
+            })
+        };
+        let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        if target.contains("list-type=2") {
+            let body = "<ListBucketResult><Contents><Key>root/small</Key>\
+                <LastModified>2026-11-23T00:00:00.000Z</LastModified><Size>1</Size></Contents>\
+                </ListBucketResult>";
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await?;
+            continue;
+        }
+        let key = target.rsplit('/').next().unwrap_or_default().to_owned();
+        let range = header("range").and_then(|range| {
+            let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some((start.parse().ok()?, end.parse().ok()?))
+        });
+        let nth = {
+            let mut asked = asked.lock().expect("nobody panics with it");
+            let asked = asked.entry(key.clone()).or_default();
+            asked.push(request.clone());
+            asked.len() - 1
+        };
+        let (head, body) = answer(&key, range, nth, &header("if-match").unwrap_or_default());
+        stream.write_all(head.as_bytes()).await?;
+        if !request.starts_with("HEAD") {
+            stream.write_all(&body).await?;
+        }
+        if key == "cut" && nth == 1 {
+            return Ok(());
+        }
+    }
+}
+
+struct Fixture {
+    root: MediaRoot,
+    asked: Asked,
+    engine: Engine,
+}
+
+enum Told {
+    Checkpoint(Checkpoint),
+    Done(Result<FileHash, MediaError>),
+}
+
+struct Teller(Sender<Told>, u64);
+
+impl Observer for Teller {
+    fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.1 = self.1.saturating_sub(bytes);
+        if self.1 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.0.send(Told::Checkpoint(checkpoint)).expect("the test listens");
+    }
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        self.0.send(Told::Done(result)).expect("the test listens");
+    }
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Asked::default();
+        let requests = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&requests)));
+            }
+        });
+        let builder = AmazonS3Builder::new()
+            .with_bucket_name("bucket")
+            .with_endpoint(format!("http://{address}"))
+            .with_allow_http(true)
+            .with_access_key_id("key")
+            .with_secret_access_key("secret")
+            .with_retry(RetryConfig { max_retries: 2, ..RetryConfig::default() });
+        let bucket = Bucket::over(builder, "s3://bucket/root", None).await.expect("a bucket");
+        let options = EngineOptions {
+            backend: Backend::fastest(),
+            threads: 1,
+            most_threads: 1,
+            checkpoint_every: Duration::ZERO,
+        };
+        let engine = Engine::start(options).expect("a thread");
+        Self { root: MediaRoot::of(bucket), asked, engine }
+    }
+
+    /// Hashes an object, but no more than `most` bytes, and its last checkpoint.
+    async fn hash(
+        &self,
+        key: &str,
+        resume: Option<Checkpoint>,
+        most: u64,
+    ) -> (Result<FileHash, MediaError>, Option<Checkpoint>) {
+        let (tell, told) = channel();
+        self.engine.submit([self.root.job(key, resume, Teller(tell, most))]);
+        let wait = move || {
+            let mut last = None;
+            loop {
+                match told.recv_timeout(Duration::from_secs(60)).expect("an outcome") {
+                    Told::Checkpoint(checkpoint) => last = Some(checkpoint),
+                    Told::Done(result) => return (result, last),
+                }
+            }
+        };
+        tokio::task::spawn_blocking(wait).await.expect("the outcome comes")
+    }
+
+    async fn is_hashed(&self, key: &str, resume: Option<Checkpoint>) -> FileHash {
+        let hash = self.hash(key, resume, u64::MAX).await.0.expect("it has a hash");
+        assert_eq!(hash.sha256[..], sha2::Sha256::digest(content(key))[..], "{key}");
+        hash
+    }
+
+    fn requests(&self, key: &str) -> Vec<String> {
+        self.asked.lock().expect("nobody panics with it").get(key).cloned().unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_hashed_in_ranges_of_one_version() {
+    let fixture = Fixture::new().await;
+    for key in ["whole", "small", "empty"] {
+        fixture.is_hashed(key, None).await;
+    }
+    let asked = fixture.requests("whole");
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    for request in &asked[1..] {
+        assert!(request.to_lowercase().contains("if-match: \"old\""), "{request}");
+    }
+    assert_eq!(fixture.requests("small").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_for_a_moment_is_asked_again() {
+    let fixture = Fixture::new().await;
+    fixture.is_hashed("flaky", None).await;
+    fixture.is_hashed("cut", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_has_its_kind() {
+    use Class::{PermanentForItem, Transient};
+    let fixture = Fixture::new().await;
+    for (key, error_type, code, class) in [
+        ("missing", "file_missing", "NoSuchKey", PermanentForItem),
+        ("forbidden", "file_unreadable", "AccessDenied", PermanentForItem),
+        ("expired", "media_root_unusable", "ExpiredToken", Transient),
+        ("down", "storage_unavailable", "SlowDown", Transient),
+    ] {
+        let error = fixture.hash(key, None, u64::MAX).await.0.expect_err("it is refused");
+        assert_eq!(error.error_type(), error_type, "{error:?}");
+        assert_eq!(error.code().as_deref(), Some(code), "{error:?}");
+        assert_eq!(error.class(), class, "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_replaced_meanwhile_has_no_hash() {
+    let fixture = Fixture::new().await;
+    let error = fixture.hash("changes", None, u64::MAX).await.0.expect_err("it changed");
+    assert_eq!(error.error_type(), "file_changed", "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_goes_on_from_its_checkpoint_if_it_is_the_same() {
+    let fixture = Fixture::new().await;
+    let (stopped, checkpoint) = fixture.hash("resumed", None, 20 << 20).await;
+    assert!(matches!(stopped, Err(MediaError::Interrupted { .. })), "{stopped:?}");
+    let checkpoint = checkpoint.expect("a checkpoint");
+    let hash = fixture.is_hashed("resumed", Some(checkpoint.clone())).await;
+    assert_eq!(hash.resumed_at, checkpoint.offset);
+
+    let mut other = checkpoint;
+    other.version.mark = "\"another\"".to_owned();
+    assert_eq!(fixture.is_hashed("resumed", Some(other)).await.resumed_at, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_cannot_be_read_is_no_root() {
+    let builder = AmazonS3Builder::new()
+        .with_bucket_name("bucket")
+        // Nobody listens on the discard port.
+        .with_endpoint("http://127.0.0.1:9")
+        .with_allow_http(true)
+        .with_access_key_id("key")
+        .with_secret_access_key("secret")
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+    let error = Bucket::over(builder, "s3://bucket", None).await.expect_err("nobody answers");
+    assert_eq!(error.error_type(), "media_root_unusable");
+    let error = MediaRoot::at(Path::new("s3://"), None).await.expect_err("it names no bucket");
+    assert!(error.to_string().contains("it names no bucket"), "{error}");
+}

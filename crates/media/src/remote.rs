@@ -1,0 +1,204 @@
+//! Errors of an object store, told apart by what they mean for a file.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::MediaError;
+
+/// What an object store answered, or why it did not.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct RemoteError {
+    said: String,
+    status: Option<u16>,
+    /// The store's own word, as `SlowDown`.
+    code: Option<String>,
+}
+
+/// Codes that are about who asks, whatever the object: every file would fail alike.
+const WHO_ASKS: [&str; 9] = [
+    "AccountProblem",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NotSignedUp",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+
+impl RemoteError {
+    /// The status and the code are in the error's text only: the type that has them is
+    /// private to `object_store`.
+    pub(crate) fn new(error: &object_store::Error) -> Self {
+        let said = error.to_string();
+        let after = |mark: &str| said.split_once(mark).map(|(_, rest)| rest);
+        let status = after("status code: ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let code = after("<Code>")
+            .and_then(|rest| rest.split_once("</Code>"))
+            .map(|(code, _)| code.to_owned());
+        Self { status, code, said }
+    }
+
+    /// The store's own code, or the HTTP status.
+    #[must_use]
+    pub fn code(&self) -> Option<String> {
+        self.code.clone().or_else(|| self.status.map(|status| format!("HTTP {status}")))
+    }
+
+    fn has_code(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+}
+
+/// What an error about `path` below `root` means.
+pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -> MediaError {
+    use object_store::Error;
+
+    let remote = RemoteError::new(error);
+    let path = path.to_owned();
+    let bad_root = |remote| {
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, remote);
+        MediaError::BadRoot { path: PathBuf::from(root), source }
+    };
+    if remote.has_code(&WHO_ASKS) || remote.has_code(&["NoSuchBucket"]) {
+        return bad_root(remote);
+    }
+    match error {
+        Error::NotFound { .. } => {
+            MediaError::Missing { path, source: io::Error::new(io::ErrorKind::NotFound, remote) }
+        }
+        Error::PermissionDenied { .. } => {
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, remote);
+            MediaError::NotReadable { path, source }
+        }
+        Error::Unauthenticated { .. } => bad_root(remote),
+        Error::Precondition { .. } => {
+            MediaError::Changed { path, how: "another object took its name".to_owned() }
+        }
+        // A request that the store does not take: 408 and 429 are about now, the others
+        // about this object.
+        _ if remote.status.is_some_and(|status| {
+            (400..500).contains(&status) && ![408, 429].contains(&status)
+        }) =>
+        {
+            MediaError::NotReadable { path, source: io::Error::other(remote) }
+        }
+        _ => MediaError::Remote { path, source: remote },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+
+    fn answered(status: &str, body: &str) -> object_store::Error {
+        let said = format!(
+            "Error performing GET http://s3/bucket/a in 1ms - \
+             Server returned non-2xx status code: {status}: {body}"
+        );
+        let (path, source) = ("a".to_owned(), said.into());
+        match &status[..3] {
+            "404" => object_store::Error::NotFound { path, source },
+            "403" => object_store::Error::PermissionDenied { path, source },
+            "401" => object_store::Error::Unauthenticated { path, source },
+            "412" => object_store::Error::Precondition { path, source },
+            _ => object_store::Error::Generic { store: "S3", source },
+        }
+    }
+
+    #[test]
+    fn each_answer_has_its_kind_code_and_class() {
+        use Class::{PermanentForItem, Transient};
+        let code = |code: &str| format!("<Error><Code>{code}</Code></Error>");
+        let cases = [
+            ("404 Not Found", code("NoSuchKey"), "file_missing", "NoSuchKey", PermanentForItem),
+            ("404 Not Found", String::new(), "file_missing", "HTTP 404", PermanentForItem),
+            (
+                "404 Not Found",
+                code("NoSuchBucket"),
+                "media_root_unusable",
+                "NoSuchBucket",
+                Transient,
+            ),
+            (
+                "403 Forbidden",
+                code("AccessDenied"),
+                "file_unreadable",
+                "AccessDenied",
+                PermanentForItem,
+            ),
+            (
+                "403 Forbidden",
+                code("InvalidObjectState"),
+                "file_unreadable",
+                "InvalidObjectState",
+                PermanentForItem,
+            ),
+            (
+                "403 Forbidden",
+                code("InvalidAccessKeyId"),
+                "media_root_unusable",
+                "InvalidAccessKeyId",
+                Transient,
+            ),
+            (
+                "403 Forbidden",
+                code("SignatureDoesNotMatch"),
+                "media_root_unusable",
+                "SignatureDoesNotMatch",
+                Transient,
+            ),
+            (
+                "400 Bad Request",
+                code("ExpiredToken"),
+                "media_root_unusable",
+                "ExpiredToken",
+                Transient,
+            ),
+            ("401 Unauthorized", String::new(), "media_root_unusable", "HTTP 401", Transient),
+            (
+                "400 Bad Request",
+                code("InvalidRequest"),
+                "file_unreadable",
+                "InvalidRequest",
+                PermanentForItem,
+            ),
+            ("429 Too Many Requests", String::new(), "storage_unavailable", "HTTP 429", Transient),
+            ("408 Request Timeout", String::new(), "storage_unavailable", "HTTP 408", Transient),
+            (
+                "500 Internal Server Error",
+                code("InternalError"),
+                "storage_unavailable",
+                "InternalError",
+                Transient,
+            ),
+            (
+                "503 Service Unavailable",
+                code("SlowDown"),
+                "storage_unavailable",
+                "SlowDown",
+                Transient,
+            ),
+        ];
+        for (status, body, error_type, code, class) in cases {
+            let error = media_error("s3://bucket", "a", &answered(status, &body));
+            assert_eq!(error.error_type(), error_type, "{error:?}");
+            assert_eq!(error.code().as_deref(), Some(code), "{error:?}");
+            assert_eq!(error.class(), class, "{error:?}");
+        }
+        let error = media_error("s3://bucket", "a", &answered("412 Precondition Failed", ""));
+        assert_eq!((error.error_type(), error.class()), ("file_changed", Transient));
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_transient() {
+        let source = "HTTP error: error sending request".into();
+        let error = object_store::Error::Generic { store: "S3", source };
+        let error = media_error("s3://bucket", "a", &error);
+        assert_eq!((error.error_type(), error.class()), ("storage_unavailable", Class::Transient));
+        assert_eq!(error.code(), None);
+    }
+}

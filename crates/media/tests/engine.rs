@@ -1,0 +1,209 @@
+//! The engine: many files at a time, of all sizes, with checkpoints.
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use reelshift_media::sha256::Backend;
+use reelshift_media::{
+    Checkpoint, Engine, EngineOptions, FileHash, Job, MediaError, MediaRoot, Observer,
+};
+use sha2::Digest;
+use tempfile::TempDir;
+
+enum Told {
+    Checkpoint(Checkpoint),
+    Done(String, Result<FileHash, MediaError>),
+}
+
+struct Teller {
+    path: String,
+    tell: Sender<Told>,
+    /// Stops the file once so many bytes were hashed.
+    stop_after: u64,
+}
+
+impl Observer for Teller {
+    fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.stop_after = self.stop_after.saturating_sub(bytes);
+        if self.stop_after == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.tell.send(Told::Checkpoint(checkpoint)).unwrap();
+    }
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        self.tell.send(Told::Done(self.path.clone(), result)).unwrap();
+    }
+}
+
+struct Fixture {
+    temp: TempDir,
+    root: MediaRoot,
+    tell: Sender<Told>,
+    told: Receiver<Told>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("media")).unwrap();
+        fs::write(temp.path().join("media/.keep"), "").unwrap();
+        let root = MediaRoot::open(temp.path().join("media")).unwrap();
+        let (tell, told) = channel();
+        Self { temp, root, tell, told }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join("media").join(name)
+    }
+
+    fn write(&self, name: &str, len: usize) -> String {
+        let seed = len % 249 + 1;
+        let content: Vec<u8> = (0..len).map(|i| (i / 64 * seed + i) as u8).collect();
+        fs::write(self.path(name), &content).unwrap();
+        hex::encode(sha2::Sha256::digest(&content))
+    }
+
+    fn teller(&self, path: &str, stop_after: u64) -> Teller {
+        Teller { path: path.to_owned(), tell: self.tell.clone(), stop_after }
+    }
+
+    fn job(&self, path: &str, resume: Option<Checkpoint>) -> Job<Teller> {
+        self.root.job(path, resume, self.teller(path, u64::MAX))
+    }
+
+    fn done(&self) -> (String, Result<FileHash, MediaError>) {
+        loop {
+            if let Told::Done(path, result) =
+                self.told.recv_timeout(Duration::from_secs(60)).unwrap()
+            {
+                return (path, result);
+            }
+        }
+    }
+}
+
+fn engine(backend: Backend, threads: usize, checkpoint_every: Duration) -> Engine {
+    let most_threads = threads + 2;
+    Engine::start(EngineOptions { backend, threads, most_threads, checkpoint_every }).unwrap()
+}
+
+const NEVER: Duration = Duration::MAX;
+const ALWAYS: Duration = Duration::ZERO;
+
+#[test]
+fn files_of_all_sizes_are_hashed_by_every_backend() {
+    let fixture = Fixture::new();
+    let edges = [0, 1, 55, 56, 63, 64, 65, 4_096, 32_767, 32_768, 32_769, 65_536];
+    let odd = (0..150).map(|i| i * i * 37 % 300_000);
+    let sizes: Vec<usize> = edges.into_iter().chain(odd).chain([5 << 20, (3 << 20) + 1]).collect();
+    let expected: Vec<String> =
+        sizes.iter().enumerate().map(|(i, &len)| fixture.write(&format!("{i}"), len)).collect();
+    for backend in Backend::all() {
+        for threads in [1, 3] {
+            let engine = engine(backend, threads, NEVER);
+            for i in 0..sizes.len() {
+                engine.submit([fixture.job(&i.to_string(), None)]);
+            }
+            for _ in &sizes {
+                let (path, result) = fixture.done();
+                let (i, hash): (usize, _) = (path.parse().unwrap(), result.unwrap());
+                assert_eq!(hash.bytes, sizes[i] as u64);
+                assert_eq!(hash.to_hex(), expected[i], "{} of {} bytes", backend.name(), sizes[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_file_does_not_disturb_the_others() {
+    let fixture = Fixture::new();
+    let expected = fixture.write("good", 2 << 20);
+    let engine = engine(Backend::fastest(), 1, NEVER);
+    for path in ["missing", "good", "../outside", "good", "."] {
+        engine.submit([fixture.job(path, None)]);
+    }
+    let mut failed = Vec::new();
+    for _ in 0..5 {
+        match fixture.done() {
+            (_, Ok(hash)) => assert_eq!(hash.to_hex(), expected),
+            (_, Err(error)) => failed.push(error.error_type()),
+        }
+    }
+    failed.sort_unstable();
+    assert_eq!(failed, ["file_missing", "file_not_regular", "file_outside_root"]);
+}
+
+/// Stops a file after some MiB and returns its last checkpoint.
+fn interrupted(fixture: &Fixture, engine: &Engine, path: &str) -> Checkpoint {
+    engine.submit([fixture.root.job(path, None, fixture.teller(path, 3 << 20))]);
+    let mut last = None;
+    loop {
+        match fixture.told.recv_timeout(Duration::from_secs(60)).unwrap() {
+            Told::Checkpoint(checkpoint) => last = Some(checkpoint),
+            Told::Done(_, Err(MediaError::Interrupted { .. })) => return last.unwrap(),
+            Told::Done(_, result) => panic!("it was not stopped: {result:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_on_from_its_checkpoint() {
+    let fixture = Fixture::new();
+    let expected = fixture.write("big", (5 << 20) + 77);
+    for (first, second) in [(NEVER, NEVER), (ALWAYS, ALWAYS)] {
+        let checkpoint = interrupted(&fixture, &engine(Backend::fastest(), 1, first), "big");
+        assert!(checkpoint.offset >= 3 << 20, "{checkpoint:?}");
+        let checkpoint = Checkpoint::from_bytes(&checkpoint.to_bytes()).unwrap();
+        // Another processor may have other instructions.
+        for backend in Backend::all() {
+            let engine = engine(backend, 1, second);
+            engine.submit([fixture.job("big", Some(checkpoint.clone()))]);
+            let hash = fixture.done().1.unwrap();
+            assert_eq!(hash.to_hex(), expected);
+            assert_eq!(hash.resumed_at, checkpoint.offset);
+            assert_eq!(hash.bytes, (5 << 20) + 77);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_the_same_starts_over() {
+    let fixture = Fixture::new();
+    fixture.write("big", 5 << 20);
+    let engine = engine(Backend::fastest(), 1, NEVER);
+    let checkpoint = interrupted(&fixture, &engine, "big");
+    let changes: [&dyn Fn() -> String; 2] = [
+        &|| {
+            let expected = fixture.write("big", 5 << 20);
+            let file = fs::File::options().append(true).open(fixture.path("big")).unwrap();
+            let later = file.metadata().unwrap().modified().unwrap() + Duration::from_millis(1);
+            file.set_modified(later).unwrap();
+            expected
+        },
+        &|| fixture.write("big", (5 << 20) + 1),
+    ];
+    for change in changes {
+        let expected = change();
+        engine.submit([fixture.job("big", Some(checkpoint.clone()))]);
+        let hash = fixture.done().1.unwrap();
+        assert_eq!((hash.to_hex(), hash.resumed_at), (expected, 0));
+    }
+}
+
+#[test]
+fn an_engine_that_is_dropped_finishes_what_it_has() {
+    let fixture = Fixture::new();
+    let engine = engine(Backend::fastest(), 2, NEVER);
+    for i in 0..100 {
+        fixture.write(&i.to_string(), 100_000);
+        engine.submit([fixture.job(&i.to_string(), None)]);
+    }
+    drop(engine);
+    assert_eq!(fixture.told.try_iter().count(), 100);
+}

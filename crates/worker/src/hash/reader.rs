@@ -1,0 +1,140 @@
+//! Files through the hashing engine: what its threads tell becomes what this worker's
+//! tasks wait for.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use reelshift_media::sha256::Backend;
+use reelshift_media::{
+    Checkpoint, Engine, EngineOptions, FileHash, MediaError, MediaRoot, Observer,
+};
+use reelshift_store::file_checkpoints::FileCheckpoint;
+use reelshift_store::videos::FileToHash;
+use tokio::sync::{mpsc, oneshot};
+
+/// Threads for each one that a fast disk would keep busy, at most: as many files more are
+/// read at once.
+const THREADS_FOR_A_SLOW_DISK: usize = 4;
+
+/// Reads and hashes files.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    media: MediaRoot,
+    engine: Engine,
+}
+
+/// How files are hashed.
+#[derive(Debug, Clone, Copy)]
+pub struct HashOptions {
+    pub backend: Backend,
+    /// How often the state of a file's hash is written to the ledger: what a crash costs.
+    pub checkpoint_every: Duration,
+}
+
+/// Where the checkpoints of a batch's files go.
+pub(super) type Checkpoints = mpsc::UnboundedSender<FileCheckpoint>;
+
+impl Reader {
+    /// `concurrency` threads, but no more than there are processors; and more while it is the
+    /// disk that they wait for.
+    pub(crate) fn start(
+        media: MediaRoot,
+        concurrency: usize,
+        options: HashOptions,
+    ) -> std::io::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Engine::start(EngineOptions {
+            backend: options.backend,
+            threads: concurrency.min(processors),
+            most_threads: concurrency * THREADS_FOR_A_SLOW_DISK,
+            checkpoint_every: options.checkpoint_every,
+        })?;
+        Ok(Self { media, engine })
+    }
+
+    /// Files that it makes sense to have given it at once.
+    pub(crate) fn files_at_once(&self) -> usize {
+        self.engine.capacity()
+    }
+
+    /// Hashes one file, from `resume` if it is the file's. `progress` is told how many bytes
+    /// more were hashed and can stop the work; whatever it holds is held until the file is
+    /// done, also where nobody waits for it any more.
+    pub(super) async fn hash(
+        &self,
+        file: &FileToHash,
+        resume: Option<Checkpoint>,
+        checkpoints: Checkpoints,
+        progress: impl FnMut(u64) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<FileHash, MediaError> {
+        let (done, result) = oneshot::channel();
+        let teller = Teller { file: file.clone(), checkpoints, progress, done: Some(done) };
+        self.engine.submit([self.media.job(&file.file_path, resume, teller)]);
+        result.await.expect("a hashing thread tells what came of each file")
+    }
+}
+
+struct Teller<P> {
+    file: FileToHash,
+    checkpoints: Checkpoints,
+    progress: P,
+    done: Option<oneshot::Sender<Result<FileHash, MediaError>>>,
+}
+
+impl<P: FnMut(u64) -> ControlFlow<()>> Observer for Teller<P> {
+    fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
+        (self.progress)(bytes)
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        let checkpoint = FileCheckpoint {
+            video_id: self.file.id.clone(),
+            file_path: self.file.file_path.clone(),
+            file_size: checkpoint.version.size,
+            bytes_done: checkpoint.offset,
+            state: checkpoint.to_bytes(),
+        };
+        // The attempt may have ended without this file.
+        self.checkpoints.send(checkpoint).ok();
+    }
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        if let Some(done) = self.done.take() {
+            done.send(result).ok();
+        }
+    }
+}
+
+/// The checkpoints that earlier attempts have left, by video.
+#[derive(Debug, Default)]
+pub(super) struct Left(HashMap<String, FileCheckpoint>);
+
+impl Left {
+    pub(super) fn new(checkpoints: Vec<FileCheckpoint>) -> Self {
+        Self(checkpoints.into_iter().map(|left| (left.video_id.clone(), left)).collect())
+    }
+
+    /// What `file` can go on from: nothing where its path is another by now, or where the
+    /// checkpoint cannot be read.
+    pub(super) fn take(&mut self, file: &FileToHash) -> Option<Checkpoint> {
+        let left = self.0.remove(&file.id)?;
+        if left.file_path != file.file_path {
+            return None;
+        }
+        let checkpoint = Checkpoint::from_bytes(&left.state);
+        if checkpoint.is_none() {
+            tracing::warn!(
+                video = file.id,
+                "the checkpoint cannot be read (damaged, or of another version): starting over"
+            );
+        }
+        checkpoint
+    }
+
+    /// Those whose videos need no hash any more.
+    pub(super) fn without(&self, files: &[FileToHash]) -> Vec<String> {
+        let wanted = |id: &str| files.iter().any(|file| file.id == id);
+        self.0.keys().filter(|id| !wanted(id)).cloned().collect()
+    }
+}

@@ -1,0 +1,189 @@
+//! What happens to the fleet.
+
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::chaos::Scene;
+use crate::chaos::application::{is_deadlock, is_outage};
+use crate::until;
+
+/// `kill -9` of a worker; another takes its place.
+pub async fn kill_worker(scene: &mut Scene, rng: &mut StdRng) {
+    let victim = rng.random_range(0..scene.workers.len());
+    scene.workers.remove(victim).kill();
+    scene.start_worker().await;
+}
+
+/// Waits until worker `index` certainly holds a lease, and leaves it frozen.
+pub async fn freeze_at_work(scene: &Scene, index: usize) {
+    until("a frozen worker that holds a lease", async || {
+        if scene.leases_of(index).await == 0 {
+            return false;
+        }
+        scene.workers[index].freeze();
+        let holds = scene.leases_of(index).await > 0;
+        if !holds {
+            scene.workers[index].thaw();
+        }
+        holds
+    })
+    .await;
+}
+
+/// Waits until the fleet has taken everything from worker `index`.
+pub async fn is_lost(scene: &Scene, index: usize) {
+    let pid = scene.workers[index].pid();
+    until("a lost worker without a lease", async || {
+        scene.worker_state(pid).await == "lost" && scene.leases_of(index).await == 0
+    })
+    .await;
+}
+
+/// A worker stands still until the fleet has given it up, then goes on where it was.
+pub async fn freeze_worker(scene: &Scene, rng: &mut StdRng) {
+    let index = rng.random_range(0..scene.workers.len());
+    let pid = scene.workers[index].pid();
+    scene.workers[index].freeze();
+    until("a lost worker", async || scene.worker_state(pid).await == "lost").await;
+    scene.workers[index].thaw();
+}
+
+/// The fleet gives a worker up that is alive and at work, as where its heartbeats alone do
+/// not come through: it goes on under leases that are others' by now.
+pub async fn give_up(scene: &Scene, index: usize) {
+    let pid = scene.workers[index].pid();
+    until("a worker that is given up at work", async || {
+        if scene.leases_of(index).await == 0 {
+            return false;
+        }
+        // Again and again: its heartbeats do come through. Not without a pause: reaping passes
+        // by a worker whose row is locked.
+        let silent = format!(
+            "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
+             WHERE pid = {pid} AND state = 'live'"
+        );
+        for _ in 0..50 {
+            scene.legacy.execute(&silent).await;
+            sleep(Duration::from_millis(50)).await;
+            if scene.worker_state(pid).await == "lost" {
+                return true;
+            }
+        }
+        // With its work done it is nothing to give up.
+        scene.is_done().await
+    })
+    .await;
+}
+
+/// Kills every connection of the fleet and the application, again and again; how many.
+pub async fn kill_connections(scene: &Scene, span: Duration) -> u64 {
+    let began = Instant::now();
+    let mut killed = 0;
+    let prefix = scene.account_prefix();
+    let list = format!(
+        "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE LEFT(user, {}) = '{prefix}'",
+        prefix.len()
+    );
+    while began.elapsed() < span {
+        for row in scene.legacy.rows(&list).await {
+            let kill = format!("KILL {}", row.get::<i64, _>(0));
+            // It may have ended by itself meanwhile (error 1094).
+            let done = sqlx::raw_sql(AssertSqlSafe(kill)).execute(&scene.legacy.pool).await;
+            killed += u64::from(done.is_ok());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    killed
+}
+
+/// `kill -9` of the server, which stays away for `away`.
+pub async fn kill_server(scene: &mut Scene, away: Duration) {
+    scene.server().kill();
+    sleep(away).await;
+    scene.server().start_again().await;
+}
+
+/// An orderly restart of the server.
+pub async fn restart_server(scene: &mut Scene) {
+    tokio::task::block_in_place(|| scene.server().stop());
+    scene.server().start_again().await;
+}
+
+/// Deadlocks, provoked by somebody who locks status rows before their videos, as neither
+/// the fleet nor the bridge does.
+#[derive(Debug)]
+pub struct Deadlocks {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Deadlocks {
+    /// Begins to provoke them among the videos that the application touches.
+    pub async fn provoke(scene: &mut Scene, seed: u64) -> Self {
+        scene.deadlocks = true;
+        let (url, ids) = (scene.account("provoker", "%").await, scene.touched().await);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(provoke(url, ids, StdRng::seed_from_u64(seed), stop.clone()));
+        Self { stop, task }
+    }
+
+    /// # Panics
+    /// When the provoker failed for another reason than the faults.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("the provoker ends");
+    }
+}
+
+async fn provoke(url: String, ids: Vec<String>, mut rng: StdRng, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let Ok(mut connection) = MySqlConnection::connect(&url).await else {
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        while !stop.is_cancelled() {
+            let some: Vec<&str> = ids.sample(&mut rng, 20).map(String::as_str).collect();
+            match backwards(&mut connection, &some.join("','")).await {
+                Ok(()) => {}
+                Err(error) if is_outage(&error) => break,
+                Err(error) => assert!(is_deadlock(&error), "{error}"),
+            }
+        }
+    }
+}
+
+async fn backwards(connection: &mut MySqlConnection, ids: &str) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
+    for sql in [
+        format!(
+            "UPDATE video_processing_status SET processed_frames = processed_frames + 1
+             WHERE video_id IN ('{ids}')"
+        ),
+        "DO SLEEP(0.02)".to_owned(),
+        format!("UPDATE videos SET duration = COALESCE(duration, 0) + 1 WHERE id IN ('{ids}')"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
+
+/// How many deadlocks the server has seen.
+pub async fn deadlocks(scene: &Scene) -> i64 {
+    let status = scene.legacy.rows("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").await;
+    match status.first() {
+        Some(row) => row.get::<String, _>(1).parse().expect("a number"),
+        // MySQL counts them elsewhere.
+        None => {
+            let sql = "SELECT CAST(`count` AS SIGNED) FROM information_schema.innodb_metrics
+                       WHERE name = 'lock_deadlocks'";
+            scene.legacy.number(sql).await
+        }
+    }
+}
