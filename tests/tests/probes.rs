@@ -141,6 +141,8 @@ async fn a_frozen_worker_answers_no_probe_and_a_draining_one_is_not_ready() {
     let (address, mut worker) = worker(dir.path(), &legacy.url);
     until("the worker to be ready", || ready(address));
     signal(&worker, "-STOP");
+    // The signal is on its way; from then on nobody answers.
+    until("the worker to be frozen", || get(address, "/livez").is_none());
     assert_eq!(get(address, "/livez"), None);
     signal(&worker, "-CONT");
     until("the worker to be back", || ready(address));

@@ -4,6 +4,7 @@
 //! A crash in the middle loses nothing: every half that succeeded is committed with its
 //! checkpoint, and a row in quarantine is not taken up again.
 
+use std::slice;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -141,13 +142,14 @@ impl<'a> Bisect<'a> {
     async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
         let Endings { session, recorder } = self.endings;
         let item = failed_item(self.endings, self.batch, id, error);
-        set_aside(self.batch, &item);
+        found(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
         session
             .store()
-            .set_aside(self.batch.lease, &[item])
+            .set_aside(self.batch.lease, slice::from_ref(&item))
             .await
             .map_err(|error| self.endings.database(self.batch, &error))?;
+        set_aside(self.batch, &item);
         self.refused += 1;
         if self.refused >= MOST_REFUSED && self.refused > self.written {
             let message = format!(
@@ -162,9 +164,13 @@ impl<'a> Bisect<'a> {
     }
 }
 
-/// Says on the attempt's span, and in the metrics, that `item` is set aside.
-pub(crate) fn set_aside(batch: &Claimed, item: &FailedItem) {
+/// Says on the attempt's span why `item` is to be set aside.
+pub(crate) fn found(item: &FailedItem) {
     noticed(&Span::current(), attempt::failure(&item.error));
+}
+
+/// Counts `item`, which the ledger now has in quarantine.
+pub(crate) fn set_aside(batch: &Claimed, item: &FailedItem) {
     metrics::quarantined(batch.kind.as_str(), &item.error.error_type);
 }
 

@@ -165,6 +165,18 @@ impl Controls {
         self.look_now.notify_one();
     }
 
+    /// What the throttle had come to, for a failure's record.
+    pub(crate) fn throttle(&self) -> serde_json::Value {
+        let seen = self.seen.borrow();
+        let ThrottleReport { level, chunks, reason, .. } = &seen.throttle;
+        serde_json::json!({
+            "level": level,
+            "chunks": chunks,
+            "reason": reason,
+            "seen_seconds_ago": seen.at.elapsed().as_secs(),
+        })
+    }
+
     /// The settings.
     pub(crate) fn tuning(&self) -> Tuning {
         self.seen.borrow().view.tuning.clone()

@@ -7,6 +7,7 @@
 mod reader;
 
 use std::ops::ControlFlow;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use tracing::field::Empty;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
-use crate::bisect::{Halves, failed_item};
+use crate::bisect::{self, Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
@@ -295,7 +296,7 @@ impl Hash {
         };
         if set_aside || last_attempt {
             let item = FailedItem { video_id: file.id, error: record };
-            bisect::set_aside(batch, &item);
+            bisect::found(&item);
             results.failed.push(item);
             Ok(())
         } else {
@@ -329,6 +330,7 @@ impl Hash {
     async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
         let written = self.endings.session.store().record_files(batch.lease, results).await?;
         self.endings.session.activity().add_rows(JobKind::Hash, written);
+        results.failed.iter().for_each(|item| bisect::set_aside(batch, item));
         Ok(())
     }
 
@@ -346,9 +348,10 @@ impl Hash {
             };
             if let Some(file) = halves.split(files) {
                 let item = failed_item(&self.endings, batch, &file.id, &error);
-                bisect::set_aside(batch, &item);
+                bisect::found(&item);
                 let store = self.endings.session.store();
-                store.set_aside(batch.lease, &[item]).await.map_err(ended)?;
+                store.set_aside(batch.lease, slice::from_ref(&item)).await.map_err(ended)?;
+                bisect::set_aside(batch, &item);
             }
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };

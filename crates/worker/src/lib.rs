@@ -131,12 +131,12 @@ pub async fn run(
         move || store.pools().into_iter().map(connections).collect()
     });
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
-    let recorder = Arc::new(Recorder::new(&worker));
     let files = reader.as_ref().map_or(0, Reader::files_at_once);
     let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
     let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
+    let recorder = Arc::new(Recorder::new(&worker, controls.clone()));
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
     let lanes = lanes(&work, reader, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);

@@ -9,17 +9,19 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::classify::{self, Meaning};
+use crate::controls::Controls;
 use crate::redact::redact;
 
 /// Writes failures down with what is known of this worker.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     worker: NewWorker,
+    controls: Controls,
 }
 
 impl Recorder {
-    pub(crate) fn new(worker: &NewWorker) -> Self {
-        Self { worker: worker.clone() }
+    pub(crate) fn new(worker: &NewWorker, controls: Controls) -> Self {
+        Self { worker: worker.clone(), controls }
     }
 
     /// A failure of `batch`, or of one video in it.
@@ -90,6 +92,7 @@ impl Recorder {
             "bounds": bounds,
             "attempt": batch.attempts + 1,
             "max_attempts": batch.max_attempts,
+            "throttle": self.controls.throttle(),
             "memory_bytes": memory_stats::memory_stats().map(|memory| memory.physical_mem),
         })
     }
