@@ -79,15 +79,24 @@ impl Signal {
         matches!(self, Self::FreeDisk)
     }
 
-    fn write(self, f: &mut fmt::Formatter<'_>, value: f64) -> fmt::Result {
-        const GIB: f64 = 1_073_741_824.0;
+    /// How its values are written: by what they are multiplied, with how many decimals, in
+    /// which unit.
+    const fn notation(self) -> (f64, i32, &'static str) {
         match self {
-            Self::ChunkTime => write!(f, "{:.0} ms", value * 1_000.0),
-            Self::ThreadsRunning | Self::LockWaits => write!(f, "{value:.1}"),
-            Self::ReplicaLag => write!(f, "{value:.1} s"),
-            Self::HistoryLength => write!(f, "{value:.0}"),
-            Self::FreeDisk => write!(f, "{:.2} GiB", value / GIB),
+            Self::ChunkTime => (1_000.0, 0, " ms"),
+            Self::ThreadsRunning | Self::LockWaits => (1.0, 1, ""),
+            Self::ReplicaLag => (1.0, 1, " s"),
+            Self::HistoryLength => (1.0, 0, ""),
+            Self::FreeDisk => (1.0 / 1_073_741_824.0, 2, " GiB"),
         }
+    }
+
+    /// `value` as it is written, rounded by `round` of its last decimal.
+    fn written(self, value: f64, round: fn(f64) -> f64) -> String {
+        let (factor, decimals, unit) = self.notation();
+        let last = 10_f64.powi(decimals);
+        let shown = round(value * factor * last) / last;
+        format!("{shown:.*}{unit}", usize::try_from(decimals).unwrap_or(0))
     }
 }
 
@@ -149,15 +158,16 @@ impl fmt::Display for Reading {
         f.write_str(self.signal.name())?;
         match self.value {
             Some(value) => {
-                f.write_str(" ")?;
-                self.signal.write(f, value)?;
-                let sign = match (self.pressure() > 1.0, self.signal.falls()) {
-                    (true, false) => ">",
-                    (true, true) => "<",
-                    (false, _) => "of",
-                };
-                write!(f, " {sign} ")?;
-                self.signal.write(f, self.limit)?;
+                // Away from the limit, so that "2.0 > 2.0" is never read.
+                let (sign, round): (_, fn(f64) -> f64) =
+                    match (self.pressure() > 1.0, self.signal.falls()) {
+                        (true, false) => (">", f64::ceil),
+                        (true, true) => ("<", f64::floor),
+                        (false, _) => ("of", f64::round),
+                    };
+                let (value, limit) =
+                    (self.signal.written(value, round), self.signal.written(self.limit, f64::round));
+                write!(f, " {value} {sign} {limit}")?;
             }
             None => f.write_str(" unknown")?,
         }

@@ -156,6 +156,7 @@ fn the_worst_signal_is_the_reason() {
     let state = run(&mut throttle, &[threads(9.0), lag(7.1), lag(6.0)], 4, 1);
     let reason = state.reason.expect("a reason");
     assert_eq!(reason.to_string(), "replica lag 7.1 s > 5.0 s on db-2");
+    assert_eq!(threads(8.004).to_string(), "threads running 8.1 > 8.0 on db-1");
     let unknown = Reading::missing(Signal::ReplicaLag, "db-3", 5.0, "no route to host".to_owned());
     let blind = run(&mut Throttle::default(), &[threads(9.0), unknown.clone()], 4, 1);
     assert_eq!((blind.level, blind.chunks), (Level::Blind, MIN_CHUNKS));
