@@ -48,7 +48,7 @@ pub async fn work(database: &str) -> Result<()> {
     Ok(())
 }
 
-fn panicked(said: &str) -> ErrorRecord {
+pub fn panicked(said: &str) -> ErrorRecord {
     ErrorRecord {
         id: Uuid::now_v7(),
         video_id: None,

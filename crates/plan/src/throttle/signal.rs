@@ -165,8 +165,10 @@ impl fmt::Display for Reading {
                         (true, true) => ("<", f64::floor),
                         (false, _) => ("of", f64::round),
                     };
-                let (value, limit) =
-                    (self.signal.written(value, round), self.signal.written(self.limit, f64::round));
+                let (value, limit) = (
+                    self.signal.written(value, round),
+                    self.signal.written(self.limit, f64::round),
+                );
                 write!(f, " {value} {sign} {limit}")?;
             }
             None => f.write_str(" unknown")?,
