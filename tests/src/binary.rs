@@ -176,8 +176,14 @@ fn forget_settings(command: &mut Command) {
         "REELSHIFT_CONCURRENCY",
         "REELSHIFT_HASH_BACKEND",
         "REELSHIFT_MEDIA_PREFIX",
+        "REELSHIFT_HEALTH",
     ] {
         command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("OTEL_")) {
+            command.env_remove(name);
+        }
     }
 }
 

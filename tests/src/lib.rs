@@ -1,10 +1,11 @@
-//! What the end-to-end tests share: a legacy database on either dialect, the binary, and
-//! faults for a fleet of them.
+//! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
+//! for a fleet of them, and a receiver of its telemetry.
 
 mod binary;
 pub mod chaos;
 mod legacy;
 pub mod oracle;
+pub mod receiver;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};

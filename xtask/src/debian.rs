@@ -64,10 +64,14 @@ pub(crate) fn obtain(release: &'static Release, interrupts: &Interrupts) -> Resu
 }
 
 fn cache() -> Result<PathBuf> {
+    Ok(caches()?.join("reelshift/servers"))
+}
+
+/// The directory for what can be had again.
+pub(crate) fn caches() -> Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    let caches = caches.context("neither XDG_CACHE_HOME nor HOME says where to keep servers")?;
-    Ok(caches.join("reelshift/servers"))
+    caches.context("neither XDG_CACHE_HOME nor HOME says where to keep what is downloaded")
 }
 
 /// Held while one process downloads, so that another waits for it.

@@ -10,6 +10,7 @@ mod instance;
 mod interrupt;
 mod programs;
 mod reaper;
+mod receiver;
 mod server;
 mod test;
 

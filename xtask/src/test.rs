@@ -2,6 +2,7 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use crate::exit_code;
 use crate::install::{FAKETIME, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
+use crate::receiver;
 use crate::server::Server;
 
 /// Where tests find the server.
@@ -48,12 +50,20 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
     }
 
     install_optional(interrupts)?;
+    let receiver = match receiver::find_or_install(interrupts) {
+        Ok(program) => Some(program),
+        Err(error) if error.is::<Stopped>() => return Err(error),
+        Err(error) => {
+            eprintln!("xtask: the tests of telemetry are skipped, without a receiver: {error:#}");
+            None
+        }
+    };
     let nextest = nextest_is_installed();
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
         let mut outcome = Outcome { server, version: None, code: 0 };
-        if let Err(error) = test_on(&mut outcome, &commands, interrupts) {
+        if let Err(error) = test_on(&mut outcome, &commands, receiver.as_deref(), interrupts) {
             if error.is::<Stopped>() {
                 return Err(error);
             }
@@ -66,7 +76,12 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
     Ok(outcomes.iter().map(|outcome| outcome.code).find(|&code| code != 0).unwrap_or(0))
 }
 
-fn test_on(outcome: &mut Outcome, commands: &[Vec<String>], interrupts: &Interrupts) -> Result<()> {
+fn test_on(
+    outcome: &mut Outcome,
+    commands: &[Vec<String>],
+    receiver: Option<&Path>,
+    interrupts: &Interrupts,
+) -> Result<()> {
     let server = outcome.server;
     let mut instance = Instance::start(server, None, &[], interrupts)?;
     outcome.version = Some(instance.version().to_owned());
@@ -74,6 +89,9 @@ fn test_on(outcome: &mut Outcome, commands: &[Vec<String>], interrupts: &Interru
         let mut cargo = cargo();
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
+        if let Some(receiver) = receiver {
+            cargo.env(receiver::VARIABLE, receiver);
+        }
         let status = instance.run(&mut cargo, interrupts)?;
         if outcome.code == 0 {
             outcome.code = exit_code(status);
@@ -160,7 +178,8 @@ pub(crate) fn cargo() -> Command {
     forget_cargo_run(&mut cargo);
     cargo.env_remove("DATABASE_URL");
     remove_variables(&mut cargo, |name| {
-        name.starts_with("REELSHIFT_") && !name.starts_with("REELSHIFT_TEST_")
+        name.starts_with("OTEL_")
+            || (name.starts_with("REELSHIFT_") && !name.starts_with("REELSHIFT_TEST_"))
     });
     cargo
 }

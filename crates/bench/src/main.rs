@@ -13,6 +13,7 @@ mod legacy;
 mod memory;
 mod process;
 mod recovery;
+mod simulate;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Command {
     Dispatch(dispatch::DispatchArgs),
     /// Deadlocks among many workers and two producers
     Contention(contention::ContentionArgs),
+    /// Hundreds of simulated workers at one ledger, to find where it no longer keeps up
+    Simulate(simulate::SimulateArgs),
     /// A worker whose handler does nothing, which `dispatch` starts
     #[command(name = empty::COMMAND, hide = true)]
     Empty,
@@ -57,6 +60,7 @@ async fn main() -> Result<()> {
         Command::Recovery(args) => recovery::run(database()?, &args).await,
         Command::Dispatch(args) => dispatch::run(database()?, &args).await,
         Command::Contention(args) => contention::run(database()?, &args).await,
+        Command::Simulate(args) => simulate::run(database()?, &args).await,
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
     }

@@ -2,6 +2,7 @@
 //! variable, then the TOML file, then the default.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub enum Command {
     Enqueue(EnqueueArgs),
     /// Execute batches until told to stop
     Work(WorkArgs),
+    /// Ask a worker that was started with --health; exit code 1 unless all is well
+    Probe(ProbeArgs),
     /// Show progress, workers and failures
     Status(StatusArgs),
     /// Show what failed and why
@@ -128,6 +131,10 @@ pub struct DemoArgs {
     /// The size of all files together
     #[arg(long, default_value_t = 300, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub size: u32,
+
+    /// Make the legacy database and its files only, once, to be migrated by hand
+    #[arg(long)]
+    pub legacy_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -292,6 +299,10 @@ pub struct WorkArgs {
     )]
     pub replicas: Vec<String>,
 
+    /// Answer /livez, /readyz and /metrics there
+    #[arg(long, env = "REELSHIFT_HEALTH", value_name = "ADDRESS:PORT")]
+    pub health: Option<SocketAddr>,
+
     /// Return when no batch is pending or leased, whoever holds it
     #[arg(long)]
     pub until_idle: bool,
@@ -354,6 +365,34 @@ fn lease_timeout(text: &str) -> Result<Duration, String> {
         return Err("must be at least 2s, several heartbeats".to_owned());
     }
     Ok(timeout)
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Where the worker answers, as its --health says
+    #[arg(value_name = "ADDRESS:PORT")]
+    pub address: SocketAddr,
+
+    /// What to ask: whether it lives, or whether it is ready
+    #[arg(value_enum, default_value_t = Probe::Livez)]
+    pub probe: Probe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Its heartbeat comes round
+    Livez,
+    /// It takes batches
+    Readyz,
+}
+
+impl Probe {
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Livez => "/livez",
+            Self::Readyz => "/readyz",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

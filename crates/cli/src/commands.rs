@@ -12,6 +12,7 @@ pub mod hash;
 pub mod inspect;
 pub mod pause;
 pub mod plan;
+pub mod probe;
 pub mod prune;
 pub mod rerun;
 pub mod restore;

@@ -5,15 +5,29 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use reelshift_store::SharedStore;
+use reelshift_store::vitals::Place;
+use reelshift_telemetry::Database;
+use reelshift_telemetry::probes::Registry;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::args::Global;
 use crate::config::File;
 use crate::database;
 
+/// This process, for telemetry.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Unique to this start.
+    pub instance: Uuid,
+    /// What `/metrics` shows, where it is served.
+    pub registry: Option<Registry>,
+}
+
 /// Settings, resolved; and the request to stop.
 #[derive(Debug)]
 pub struct Context {
+    pub process: Process,
     pub json: bool,
     pub media_root: Option<PathBuf>,
     pub media_prefix: Option<PathBuf>,
@@ -27,9 +41,10 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(global: &Global, stop: CancellationToken) -> Result<Self> {
+    pub fn new(global: &Global, process: Process, stop: CancellationToken) -> Result<Self> {
         let file = File::read(global)?;
         Ok(Self {
+            process,
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
             media_prefix: global.media_prefix.clone().or(file.media_prefix),
@@ -53,7 +68,10 @@ impl Context {
 
     pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
         let url = database::url(self.given_url())?;
-        database::open(&url, connections, self.allow_plaintext).await
+        let store = database::open(&url, connections, self.allow_plaintext).await?;
+        let Place { system, namespace, server } = store.place();
+        Database { system, namespace, server }.describe();
+        Ok(store)
     }
 
     /// Opens a database on which expand is complete.

@@ -11,17 +11,18 @@ mod filter;
 mod look;
 mod waiting;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use owo_colors::OwoColorize;
+use reelshift_telemetry::settings::Signals;
+use reelshift_telemetry::{Service, Settings, Telemetry};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
 
 use crate::args::{Cli, Command};
-use crate::context::Context;
+use crate::context::{Context, Process, host};
 use crate::exit::Outcome;
 
 /// A read of a dead file server keeps its thread for ever; the process ends without it.
@@ -29,9 +30,15 @@ const ABANDON: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.global.verbose);
+    let instance = Uuid::now_v7();
     let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(run(cli));
+        let telemetry = {
+            let _inside = runtime.enter();
+            telemetry(&cli, instance)?
+        };
+        let ended =
+            runtime.block_on(run(cli, Process { instance, registry: telemetry.registry() }));
+        drop(telemetry);
         runtime.shutdown_timeout(ABANDON);
         ended
     });
@@ -44,10 +51,10 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone()));
-    let context = Context::new(&cli.global, stop.clone())?;
+    let context = Context::new(&cli.global, process, stop.clone())?;
     // These end by themselves when told to stop, in good order.
     let orderly = matches!(
         cli.command,
@@ -74,6 +81,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Restore(args) => commands::restore::run(context, &args).await,
         Command::Enqueue(args) => commands::enqueue::run(context, &args).await,
         Command::Work(args) => commands::work::run(context, &args).await,
+        Command::Probe(args) => commands::probe::run(&args).await,
         Command::Status(args) => commands::status::run(context, &args).await,
         Command::Errors(args) => commands::errors::run(context, &args).await,
         Command::Rerun(args) => commands::rerun::run(context, &args).await,
@@ -90,20 +98,20 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
     }
 }
 
-/// Logs go to standard error: for people on a terminal, as JSON elsewhere.
-fn log(verbose: u8) {
-    let default = match verbose {
-        0 => "warn,reelshift=info",
-        1 => "warn,reelshift=debug",
-        _ => "info,reelshift=trace",
+/// Logs, and traces and metrics where they are asked for.
+fn telemetry(cli: &Cli, instance: Uuid) -> anyhow::Result<Telemetry> {
+    let usage = |error: String| exit::Usage(error);
+    let settings = Settings {
+        service: Service {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: instance.to_string(),
+            host: host(),
+        },
+        verbose: cli.global.verbose,
+        prometheus: matches!(&cli.command, Command::Work(args) if args.health.is_some()),
+        signals: Signals::from_env().map_err(|error| usage(error.to_string()))?,
     };
-    let filter = EnvFilter::try_from_env("REELSHIFT_LOG").unwrap_or_else(|_| default.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.with_target(false).init();
-    } else {
-        builder.json().init();
-    }
+    Ok(reelshift_telemetry::init(&settings).map_err(|error| usage(error.to_string()))?)
 }
 
 /// The first signal drains; a second ends the process at once, which the fleet survives.

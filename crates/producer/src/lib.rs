@@ -7,7 +7,6 @@
 mod backfill;
 mod hash;
 mod sink;
-pub mod trace;
 pub mod watch;
 
 use std::time::Duration;
@@ -15,7 +14,9 @@ use std::time::Duration;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run};
 use reelshift_store::{Result, SharedStore, StoreError};
+use reelshift_telemetry::context;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::sink::BatchSink;
@@ -78,16 +79,37 @@ impl Producer {
         stop: &CancellationToken,
         report: impl FnMut(&Progress) + Send,
     ) -> Result<Enqueued> {
+        let id = Uuid::now_v7();
+        let span = tracing::info_span!(
+            "enqueue",
+            otel.name = format!("enqueue {kind}"),
+            reelshift.kind = kind.as_str(),
+            reelshift.run.id = %id,
+        );
         let new = NewRun {
-            id: Uuid::now_v7(),
+            id,
             kind,
             plan,
             created_by: self.name.clone(),
-            traceparent: Some(trace::new_traceparent()),
+            traceparent: Some(context::traceparent(&span)),
         };
-        let (run, created) = match self.store.create_run(&new).await? {
+        self.enqueue_new(&new, stop, report).instrument(span).await
+    }
+
+    async fn enqueue_new(
+        &self,
+        new: &NewRun,
+        stop: &CancellationToken,
+        report: impl FnMut(&Progress) + Send,
+    ) -> Result<Enqueued> {
+        let (run, created) = match self.store.create_run(new).await? {
             CreatedRun::New(run) => (run, true),
-            CreatedRun::Existing(run) => (run, false),
+            CreatedRun::Existing(run) => {
+                let span = Span::current();
+                context::link(&span, run.traceparent.as_deref());
+                span.record("reelshift.run.id", tracing::field::display(run.id));
+                (run, false)
+            }
         };
         let mut added = Progress::default();
         let planned = match self.store.take_planning(run.id, &self.name, PLANNER_TIMEOUT).await? {
@@ -103,7 +125,18 @@ impl Producer {
     pub async fn resume(&self, run: Uuid, stop: &CancellationToken) -> Result<Option<Planned>> {
         match self.store.take_planning(run, &self.name, PLANNER_TIMEOUT).await? {
             Some(lease) => {
-                let planned = self.plan(lease, stop, &mut Progress::default(), |_| {}).await?;
+                // A part of the run's own trace, whoever plans.
+                let span = tracing::info_span!(
+                    parent: None,
+                    "plan",
+                    otel.name = format!("plan {}", lease.run.kind),
+                    reelshift.kind = lease.run.kind.as_str(),
+                    reelshift.run.id = %lease.run.id,
+                    reelshift.run.round = lease.run.round,
+                );
+                context::set_parent(&span, lease.run.traceparent.as_deref());
+                let mut added = Progress::default();
+                let planned = self.plan(lease, stop, &mut added, |_| {}).instrument(span).await?;
                 Ok(Some(planned))
             }
             None => Ok(None),

@@ -5,8 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reelshift_plan::JobKind;
 use reelshift_plan::eta::Rate;
 use reelshift_store::ledger::WorkerActivity;
+use reelshift_telemetry::metrics;
 
 /// Recent rates follow this half-life: slow enough to read, fast enough to show a stall.
 const HALF_LIFE: Duration = Duration::from_secs(5);
@@ -68,16 +70,21 @@ impl Default for Activity {
 }
 
 impl Activity {
-    pub fn add_rows(&self, rows: u64) {
+    /// Rows of batches of `kind` were written, or files hashed.
+    pub fn add_rows(&self, kind: JobKind, rows: u64) {
+        metrics::rows(kind.as_str(), rows);
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
-    pub fn add_bytes(&self, bytes: u64) {
+    /// Bytes of batches of `kind` were hashed.
+    pub fn add_bytes(&self, kind: JobKind, bytes: u64) {
+        metrics::bytes(kind.as_str(), bytes);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A backfill chunk took `time`.
     pub fn add_chunk(&self, time: Duration) {
+        metrics::chunk(time);
         let mut chunks = self.chunks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         chunks.count += 1;
         chunks.time += time;

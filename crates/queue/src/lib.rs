@@ -7,6 +7,7 @@
 //! - [`ack`]: writes how attempts ended, many at a time.
 //! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
+//! - [`pulse`]: whether this worker lives and is ready.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions.md`.
@@ -19,6 +20,7 @@ pub mod fatal;
 pub mod fleet;
 pub mod gate;
 pub mod outbox;
+pub mod pulse;
 pub mod session;
 
 pub use activity::Activity;
@@ -27,4 +29,5 @@ pub use fatal::Fatal;
 pub use fleet::{Fleet, Handler, Lane};
 pub use gate::{Gate, Pass};
 pub use outbox::Outbox;
+pub use pulse::Pulse;
 pub use session::{Session, Times};

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use reelshift_store::ledger::NewWorker;
 use reelshift_store::{Result, SharedStore};
+use reelshift_telemetry::metrics;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Activity, Fatal, Outbox};
+use crate::{Activity, Fatal, Outbox, Pulse};
 
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +47,22 @@ pub struct Session {
     activity: Arc<Activity>,
     outbox: Arc<Outbox>,
     fatal: Arc<Fatal>,
+    pulse: Arc<Pulse>,
     leave: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Session {
-    /// Registers the worker and starts its heartbeat and its reaping of others.
-    pub async fn join(store: SharedStore, worker: &NewWorker, times: Times) -> Result<Self> {
+    /// Registers the worker and starts its heartbeat, which `pulse` shows, and its reaping
+    /// of others.
+    pub async fn join(
+        store: SharedStore,
+        worker: &NewWorker,
+        times: Times,
+        pulse: Arc<Pulse>,
+    ) -> Result<Self> {
         store.register_worker(worker).await?;
+        pulse.begin(times.lease_timeout);
         let session = Self {
             store,
             worker: worker.id,
@@ -61,6 +70,7 @@ impl Session {
             activity: Arc::default(),
             outbox: Arc::default(),
             fatal: Arc::default(),
+            pulse,
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -73,7 +83,7 @@ impl Session {
             times,
             Arc::clone(&session.activity),
             steady,
-            Arc::clone(&session.fatal),
+            Heard { fatal: Arc::clone(&session.fatal), pulse: Arc::clone(&session.pulse) },
         )));
         let (outbox, store) = (Arc::clone(&session.outbox), Arc::clone(&session.store));
         session.tasks.spawn(
@@ -136,19 +146,27 @@ impl Session {
     }
 }
 
+/// Where it is told how a beat went.
+struct Heard {
+    fatal: Arc<Fatal>,
+    pulse: Arc<Pulse>,
+}
+
 async fn beat(
     store: SharedStore,
     worker: Uuid,
     times: Times,
     activity: Arc<Activity>,
     steady: tokio::sync::watch::Sender<Option<Instant>>,
-    fatal: Arc<Fatal>,
+    heard: Heard,
 ) {
     let mut ticks = interval(times.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match store.heartbeat(worker, &activity.report()).await {
+        let beat = store.heartbeat(worker, &activity.report()).await;
+        heard.pulse.beat(beat.is_ok());
+        match beat {
             Ok(true) => {
                 steady.send_if_modified(|since| {
                     since.is_none() && since.replace(Instant::now()).is_none()
@@ -160,7 +178,7 @@ async fn beat(
             }
             Err(error) => {
                 steady.send_replace(None);
-                if !fatal.ends(&error) {
+                if !heard.fatal.ends(&error) {
                     tracing::warn!(%worker, %error, "the heartbeat was not written");
                 }
             }
@@ -189,7 +207,10 @@ async fn reap(
         }
         match store.reap(times.lease_timeout).await {
             Ok(0) => {}
-            Ok(batches) => tracing::warn!(batches, "took batches back from a silent worker"),
+            Ok(batches) => {
+                metrics::leases_reaped(batches);
+                tracing::warn!(batches, "took batches back from a silent worker");
+            }
             Err(error) => tracing::debug!(%error, "could not look for silent workers"),
         }
     }

@@ -147,6 +147,7 @@ fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
         max_attempts: row.try_get("max_attempts")?,
         last_error_id: row.try_get("last_error_id")?,
         traceparent: row.try_get("traceparent")?,
+        run_traceparent: run.traceparent.clone(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::LevelFilter;
 use reelshift_store::StoreError;
 use reelshift_store::schema::Step;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
@@ -121,8 +122,11 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
 
 /// How to connect to the server that `url` names.
 pub(crate) fn options(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
-    let options =
-        tls::secured(url, allow_plaintext)?.pipes_as_concat(false).disable_statement_logging();
+    let options = tls::secured(url, allow_plaintext)?.pipes_as_concat(false);
+    // For the spans of a trace: nobody else hears them at this level.
+    let options = options
+        .log_statements(LevelFilter::Debug)
+        .log_slow_statements(LevelFilter::Debug, CONNECT_TIMEOUT);
     if options.get_database().is_none_or(str::is_empty) {
         return Err(invalid_url("it names no database: append /DATABASE"));
     }
@@ -130,6 +134,10 @@ pub(crate) fn options(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOp
 }
 
 impl MySqlStore {
+    pub(crate) const fn options(&self) -> &MySqlConnectOptions {
+        &self.options
+    }
+
     /// The server's name for people.
     pub(crate) fn host(&self) -> String {
         server_of(&self.options)

@@ -50,6 +50,7 @@ mod tls;
 mod triggers;
 mod validate;
 mod videos;
+mod vitals;
 mod workers;
 
 pub use connection::{ConnectOptions, MySqlStore, connect};

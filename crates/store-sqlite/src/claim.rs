@@ -14,7 +14,7 @@ use crate::time::now;
 
 /// The priorities in claim order. The claim asks for each with equality, so that the
 /// index yields the batches in order and finished ones cost nothing.
-const PRIORITIES: [i64; 2] = [0, 1];
+pub(crate) const PRIORITIES: [i64; 2] = [0, 1];
 
 pub(crate) async fn claim(
     store: &SqliteStore,
@@ -116,6 +116,7 @@ fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
         max_attempts: row.try_get("max_attempts")?,
         last_error_id: row.try_get("last_error_id")?,
         traceparent: row.try_get("traceparent")?,
+        run_traceparent: run.traceparent.clone(),
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use log::LevelFilter;
 use reelshift_store::{Result, StoreError};
 use rustix::fs::{Access, access};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -129,7 +130,9 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
         .foreign_keys(true)
         .pragma("cache_size", format!("-{CACHE_KIB}"))
         .pragma("temp_store", "MEMORY")
-        .disable_statement_logging();
+        // For the spans of a trace: nobody else hears them at this level.
+        .log_statements(LevelFilter::Debug)
+        .log_slow_statements(LevelFilter::Debug, ACQUIRE_TIMEOUT);
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections.max(1))

@@ -36,6 +36,7 @@ mod structure;
 mod time;
 mod validate;
 mod videos;
+mod vitals;
 mod workers;
 
 pub use connect::{ConnectOptions, SqliteStore, connect};

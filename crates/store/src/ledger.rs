@@ -159,7 +159,10 @@ pub struct Claimed {
     pub max_attempts: u32,
     /// The error log row of the last failed attempt.
     pub last_error_id: Option<String>,
+    /// W3C `traceparent` of the span that enqueued it: every attempt is its child.
     pub traceparent: Option<String>,
+    /// That of its run's span.
+    pub run_traceparent: Option<String>,
 }
 
 /// A batch whose work is complete.

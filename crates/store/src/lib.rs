@@ -27,6 +27,7 @@ pub mod status;
 pub mod strain;
 pub mod structure;
 pub mod videos;
+pub mod vitals;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ pub use schema::Schema;
 pub use status::VideoStatuses;
 pub use strain::Strained;
 pub use videos::Videos;
+pub use vitals::Vitals;
 
 /// A database that can hold the platform's videos and the fleet's ledger.
 pub trait Store:
@@ -66,6 +68,7 @@ pub trait Store:
     + Rollback
     + Archive
     + Strained
+    + Vitals
     + std::fmt::Debug
     + Send
     + Sync
@@ -91,6 +94,7 @@ impl<T> Store for T where
         + Rollback
         + Archive
         + Strained
+        + Vitals
         + std::fmt::Debug
         + Send
         + Sync

@@ -9,10 +9,11 @@ use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::bisect::Bisect;
 use crate::controls::{Controls, Verdict};
-use crate::ending::{Endings, blames_an_item};
+use crate::ending::{Endings, blames_an_item, chunk_span};
 use crate::throttle::brake::Brake;
 
 /// A chunk that met the application's locks is tried this often before its attempt fails.
@@ -55,10 +56,13 @@ impl Backfill {
                 sizer.rows()
             });
             let started = Instant::now();
+            let span = chunk_span(limit);
             let chunk = session
                 .store()
                 .backfill_chunk(batch.lease, &batch.bounds, after.as_deref(), limit, &batch.filter)
+                .instrument(span.clone())
                 .await;
+            self.endings.chunk_ended(&span, batch, &chunk);
             match chunk {
                 Ok(chunk) => {
                     tries = 0;
@@ -66,7 +70,7 @@ impl Backfill {
                     self.with_sizer(|sizer| sizer.observe(chunk.rows, took));
                     self.brake.took(took);
                     session.activity().add_chunk(took);
-                    session.activity().add_rows(chunk.rows.into());
+                    session.activity().add_rows(batch.kind, chunk.rows.into());
                     match chunk.next {
                         Some(next) => after = Some(next),
                         None => return Ok(()),

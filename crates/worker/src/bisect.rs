@@ -4,6 +4,7 @@
 //! A crash in the middle loses nothing: every half that succeeded is committed with its
 //! checkpoint, and a row in quarantine is not taken up again.
 
+use std::slice;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -11,10 +12,14 @@ use reelshift_queue::AttemptEnd;
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::FailedItem;
+use reelshift_telemetry::failure::noticed;
+use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
+use crate::attempt;
 use crate::classify::{self, Meaning, Remedy};
-use crate::ending::{Endings, blames_an_item};
+use crate::ending::{Endings, blames_an_item, chunk_span};
 
 /// Rows that are halved at once: with more, most halves are good and written in vain.
 const AT_ONCE: u32 = 256;
@@ -86,7 +91,7 @@ impl<'a> Bisect<'a> {
             let error = match self.chunk(rows).await {
                 Ok(written) => {
                     self.written += u64::from(written);
-                    self.endings.session.activity().add_rows(written.into());
+                    self.endings.session.activity().add_rows(self.batch.kind, written.into());
                     continue;
                 }
                 Err(error) if blames_an_item(batch, &error) => error,
@@ -105,7 +110,13 @@ impl<'a> Bisect<'a> {
         let mut tries = 1;
         loop {
             let (store, batch) = (self.endings.session.store(), self.batch);
-            match store.backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter).await {
+            let span = chunk_span(limit);
+            let chunk = store
+                .backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter)
+                .instrument(span.clone())
+                .await;
+            self.endings.chunk_ended(&span, batch, &chunk);
+            match chunk {
                 Ok(chunk) => return Ok(chunk.rows),
                 Err(error) if tries < self.tries(rows, &error) => {
                     let pause =
@@ -131,12 +142,14 @@ impl<'a> Bisect<'a> {
     async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
         let Endings { session, recorder } = self.endings;
         let item = failed_item(self.endings, self.batch, id, error);
+        found(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
         session
             .store()
-            .set_aside(self.batch.lease, &[item])
+            .set_aside(self.batch.lease, slice::from_ref(&item))
             .await
             .map_err(|error| self.endings.database(self.batch, &error))?;
+        set_aside(self.batch, &item);
         self.refused += 1;
         if self.refused >= MOST_REFUSED && self.refused > self.written {
             let message = format!(
@@ -149,6 +162,16 @@ impl<'a> Bisect<'a> {
         }
         Ok(())
     }
+}
+
+/// Says on the attempt's span why `item` is to be set aside.
+pub(crate) fn found(item: &FailedItem) {
+    noticed(&Span::current(), attempt::failure(&item.error));
+}
+
+/// Counts `item`, which the ledger now has in quarantine.
+pub(crate) fn set_aside(batch: &Claimed, item: &FailedItem) {
+    metrics::quarantined(batch.kind.as_str(), &item.error.error_type);
 }
 
 /// An item that the database refuses.

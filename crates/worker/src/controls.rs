@@ -9,12 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use reelshift_plan::throttle::Signal;
 use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
 use reelshift_queue::{Activity, Gate, Session};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
+use reelshift_store::report::throttle::fresh_state;
 use reelshift_store::{Result, SharedStore};
+use reelshift_telemetry::metrics;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -162,6 +165,18 @@ impl Controls {
         self.look_now.notify_one();
     }
 
+    /// What the throttle had come to, for a failure's record.
+    pub(crate) fn throttle(&self) -> serde_json::Value {
+        let seen = self.seen.borrow();
+        let ThrottleReport { level, chunks, reason, .. } = &seen.throttle;
+        serde_json::json!({
+            "level": level,
+            "chunks": chunks,
+            "reason": reason,
+            "seen_seconds_ago": seen.at.elapsed().as_secs(),
+        })
+    }
+
     /// The settings.
     pub(crate) fn tuning(&self) -> Tuning {
         self.seen.borrow().view.tuning.clone()
@@ -217,6 +232,9 @@ impl Watcher {
         say(before, &view);
         let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
+        let state = fresh_state(&view.duties).filter(|state| state.level.is_throttled());
+        let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
+        metrics::throttle(throttle.share, &Signal::LABELS, reason);
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
         self.activity.idle(match view.paused {
             Some(_) => "paused",

@@ -5,8 +5,14 @@ use std::sync::Arc;
 use reelshift_plan::Backoff;
 use reelshift_queue::{AttemptEnd, Session};
 use reelshift_store::ledger::Claimed;
+use reelshift_store::videos::Chunk;
 use reelshift_store::{ErrorRecord, StoreError};
+use reelshift_telemetry::failure::failed;
 
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::attempt;
 use crate::classify::{self, Remedy};
 use crate::record::Recorder;
 
@@ -34,6 +40,26 @@ impl Endings {
         self.failed(batch, meaning.remedy, record)
     }
 
+    /// Says on `span` how its chunk ended.
+    pub(crate) fn chunk_ended(
+        &self,
+        span: &Span,
+        batch: &Claimed,
+        chunk: &Result<Chunk, StoreError>,
+    ) {
+        match chunk {
+            Ok(chunk) => {
+                span.record("reelshift.rows", chunk.rows);
+            }
+            Err(_) if span.is_disabled() => {}
+            Err(error) => {
+                let record =
+                    self.recorder.failure(batch, None, classify::store(error), error, None);
+                failed(span, attempt::failure(&record));
+            }
+        }
+    }
+
     /// The attempt ends with `record`, and another follows if `remedy` says so.
     pub(crate) fn failed(
         &self,
@@ -49,6 +75,11 @@ impl Endings {
         let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
         AttemptEnd::Failed { retry, delay, error: Box::new(record) }
     }
+}
+
+/// The span of one chunk of up to `limit` rows.
+pub(crate) fn chunk_span(limit: u32) -> Span {
+    tracing::debug_span!("chunk", reelshift.chunk.limit = limit, reelshift.rows = Empty)
 }
 
 /// Whether `error` is one for which a single item is looked for: a permanent one, or an

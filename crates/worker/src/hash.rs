@@ -8,25 +8,30 @@ pub(crate) mod intake;
 mod reader;
 
 use std::ops::ControlFlow;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{Checkpoint, FileHash, MediaError};
+use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
+use reelshift_telemetry::failure::{Failure, failed};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use self::intake::InHand;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
-use crate::bisect::{Halves, failed_item};
+use crate::bisect::{self, Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
@@ -233,13 +238,34 @@ impl Hash {
         let slot = self.gates.files.enter().await?;
         let session = Arc::clone(&self.endings.session);
         let rate = Arc::clone(&self.gates.bytes);
+        let span = tracing::debug_span!(
+            "hash file",
+            reelshift.video.id = file.id,
+            file.size = file.file_size,
+            reelshift.bytes = Empty,
+        );
         let progress = move |bytes| {
             let _slot = &slot;
-            session.activity().add_bytes(bytes);
+            session.activity().add_bytes(JobKind::Hash, bytes);
             rate.pay(bytes, || interrupt.due());
             if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = self.reader.hash(&file, resume, checkpoints, progress).await;
+        let read = self.reader.hash(&file, resume, checkpoints, progress);
+        let result = read.instrument(span.clone()).await;
+        match &result {
+            Ok(hash) => {
+                span.record("reelshift.bytes", hash.bytes);
+            }
+            Err(MediaError::Interrupted { .. }) => {}
+            Err(error) => failed(
+                &span,
+                Failure {
+                    error_type: classify::media(error).error_type,
+                    message: &error.to_string(),
+                    stack_trace: None,
+                },
+            ),
+        }
         Some(Outcome { file, result })
     }
 
@@ -283,7 +309,9 @@ impl Hash {
             _ => false,
         };
         if set_aside || last_attempt {
-            results.failed.push(FailedItem { video_id: file.id, error: record });
+            let item = FailedItem { video_id: file.id, error: record };
+            bisect::found(&item);
+            results.failed.push(item);
             Ok(())
         } else {
             Err(Unfinished::Retry(Box::new(record)))
@@ -316,7 +344,8 @@ impl Hash {
 
     async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
         let written = self.endings.session.store().record_files(batch.lease, results).await?;
-        self.endings.session.activity().add_rows(written);
+        self.endings.session.activity().add_rows(JobKind::Hash, written);
+        results.failed.iter().for_each(|item| bisect::set_aside(batch, item));
         Ok(())
     }
 
@@ -334,8 +363,10 @@ impl Hash {
             };
             if let Some(file) = halves.split(files) {
                 let item = failed_item(&self.endings, batch, &file.id, &error);
+                bisect::found(&item);
                 let store = self.endings.session.store();
-                store.set_aside(batch.lease, &[item]).await.map_err(ended)?;
+                store.set_aside(batch.lease, slice::from_ref(&item)).await.map_err(ended)?;
+                bisect::set_aside(batch, &item);
             }
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };

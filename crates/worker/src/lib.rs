@@ -2,6 +2,7 @@
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
 //! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
+//! - [`attempt`]: what every attempt has in common: its span and its metrics.
 //! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
 //!   makes of it; [`bisect`]: finding the one row that refuses.
 //! - [`controls`]: what operators say to the fleet, and how much is done at once.
@@ -9,6 +10,7 @@
 //! - [`throttle`]: what the database's strain leaves to the fleet.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
+mod attempt;
 mod backfill;
 mod bisect;
 pub mod classify;
@@ -29,13 +31,16 @@ use reelshift_media::MediaRoot;
 use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
-use reelshift_queue::{Fleet, Handler, Lane, Session, Times};
+use reelshift_queue::{Fleet, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
 use reelshift_store::strain::Replica;
+use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
+use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::attempt::observed;
 use crate::controls::{Controls, Gates};
 use crate::ending::Endings;
 pub use crate::hash::HashOptions;
@@ -52,6 +57,10 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// How a worker works.
 #[derive(Debug)]
 pub struct WorkerOptions {
+    /// This worker; unique to this start of the process.
+    pub id: Uuid,
+    /// Shows whether the worker lives and is ready.
+    pub pulse: Arc<Pulse>,
     /// Backfill batches, and files being hashed, at once; at least 1.
     pub concurrency: usize,
     /// Where the files are; without it the worker takes no hash batches.
@@ -105,19 +114,26 @@ pub async fn run(
 ) -> Result<Left, WorkerError> {
     let reader = reader(&options).await?;
     let worker = NewWorker {
-        id: Uuid::now_v7(),
+        id: options.id,
         host: options.host.clone(),
         pid: std::process::id(),
         version: options.version.clone(),
     };
-    let session = Arc::new(Session::join(Arc::clone(&store), &worker, options.times).await?);
+    let session = Arc::new({
+        let pulse = Arc::clone(&options.pulse);
+        Session::join(Arc::clone(&store), &worker, options.times, pulse).await?
+    });
+    metrics::observe_connections({
+        let store = Arc::clone(&store);
+        move || store.pools().into_iter().map(connections).collect()
+    });
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
-    let recorder = Arc::new(Recorder::new(&worker));
     let files = reader.as_ref().map_or(0, Reader::files_at_once);
     let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
     let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
+    let recorder = Arc::new(Recorder::new(&worker, controls.clone()));
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
     let lanes = lanes(&work, reader, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
@@ -152,9 +168,10 @@ pub async fn run(
         )
     };
     let deadline = {
-        let stop = stop.clone();
+        let (stop, pulse) = (stop.clone(), Arc::clone(&options.pulse));
         async move {
             stop.cancelled().await;
+            pulse.leave();
             tokio::time::sleep(DRAIN).await;
         }
     };
@@ -200,6 +217,11 @@ pub async fn run(
     worked.map(|()| Left { unrecorded })
 }
 
+fn connections(pool: PoolState) -> metrics::Connections {
+    let PoolState { name, open, idle, max } = pool;
+    metrics::Connections { name, used: open.saturating_sub(idle), idle, max }
+}
+
 /// What every handler is given.
 struct Work<'a> {
     session: &'a Arc<Session>,
@@ -221,12 +243,13 @@ async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> 
 /// The registration list: every job kind and its handler.
 fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> Vec<Lane> {
     let Work { session, recorder, controls, gates } = *work;
+    let worker = session.worker();
     let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
     let backfill =
         Arc::new(backfill::Backfill::new(endings.clone(), controls.clone(), stop.clone()));
     let handler: Handler = Arc::new(move |batch, pass| {
         let backfill = Arc::clone(&backfill);
-        async move { backfill.attempt(&batch, &pass).await }.boxed()
+        async move { observed(worker, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
     });
     let mut lanes =
         vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
@@ -240,7 +263,7 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
         ));
         let handler: Handler = Arc::new(move |batch, pass| {
             let hash = Arc::clone(&hash);
-            async move { hash.attempt(&batch, &pass).await }.boxed()
+            async move { observed(worker, &batch, hash.attempt(&batch, &pass)).await }.boxed()
         });
         lanes.push(Lane { kind: JobKind::Hash, gate: gates.hash.gate(), handler });
     }

@@ -2,24 +2,26 @@
 
 use std::error::Error;
 
-use reelshift_producer::trace;
 use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::{Bounds, Claimed, NewWorker};
+use reelshift_telemetry::context;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::classify::{self, Meaning};
+use crate::controls::Controls;
 use crate::redact::redact;
 
 /// Writes failures down with what is known of this worker.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     worker: NewWorker,
+    controls: Controls,
 }
 
 impl Recorder {
-    pub(crate) fn new(worker: &NewWorker) -> Self {
-        Self { worker: worker.clone() }
+    pub(crate) fn new(worker: &NewWorker, controls: Controls) -> Self {
+        Self { worker: worker.clone(), controls }
     }
 
     /// A failure of `batch`, or of one video in it.
@@ -59,7 +61,7 @@ impl Recorder {
             correlation_id: batch
                 .traceparent
                 .as_deref()
-                .and_then(trace::trace_id)
+                .and_then(context::trace_id)
                 .map(str::to_owned),
             severity: meaning.severity,
             user_impact: meaning.user_impact,
@@ -90,6 +92,7 @@ impl Recorder {
             "bounds": bounds,
             "attempt": batch.attempts + 1,
             "max_attempts": batch.max_attempts,
+            "throttle": self.controls.throttle(),
             "memory_bytes": memory_stats::memory_stats().map(|memory| memory.physical_mem),
         })
     }

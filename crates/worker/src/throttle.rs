@@ -23,7 +23,9 @@ use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
 use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
+use reelshift_store::vitals::QueueDepth;
 use reelshift_store::{Result, SharedStore, StoreError};
+use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::controls::Controls;
@@ -36,6 +38,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two looks at the threads running, which jump too much to be looked at once a
 /// second.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Between two counts of the queue, which cost some milliseconds.
+const COUNT_QUEUE: Duration = Duration::from_secs(10);
 
 /// Looks between two samples of everything: one a second.
 const TICKS: u32 = 4;
@@ -113,7 +118,13 @@ impl Sampler {
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
         let mut sampling = Sampling::new(self, before);
+        let mut counted: Option<Instant> = None;
+        let _told = Told;
         loop {
+            if metrics::enabled() && counted.is_none_or(|at| at.elapsed() >= COUNT_QUEUE) {
+                counted = Some(Instant::now());
+                self.tell_queue().await;
+            }
             match self.publish(lease, &mut sampling).await {
                 Ok(()) => {}
                 Err(StoreError::LeaseLost) => return,
@@ -143,6 +154,30 @@ impl Sampler {
         self.store.beat_duty(lease, Some(&json)).await?;
         sampling.published(&state);
         Ok(())
+    }
+}
+
+impl Sampler {
+    /// One worker counts the queue for the metrics of all: the one that samples anyhow.
+    async fn tell_queue(&self) {
+        match self.store.queue_depths().await {
+            Ok(depths) => metrics::queue(depths.into_iter().map(depth).collect()),
+            Err(error) => tracing::debug!(%error, "the queue was not counted"),
+        }
+    }
+}
+
+fn depth(depth: QueueDepth) -> metrics::Depth {
+    let QueueDepth { kind, pending, oldest_seconds } = depth;
+    metrics::Depth { kind: kind.as_str(), pending, oldest: oldest_seconds }
+}
+
+/// Dropped when another samples: this worker's count would grow old.
+struct Told;
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        metrics::queue(Vec::new());
     }
 }
 

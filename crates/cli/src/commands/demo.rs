@@ -32,6 +32,8 @@ use crate::{database, look};
 
 /// Says that a directory is a demo's, and may be replaced by the next.
 const MARKER: &str = ".reelshift-demo";
+/// Says that `--legacy-only` has done its work there.
+const COMPLETE: &str = ".reelshift-demo-complete";
 /// Small, so that the two workers have something to share out.
 const BATCH_ROWS: u32 = 100;
 /// How long the application runs with nothing beside it, before and after.
@@ -40,6 +42,10 @@ const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let began = Instant::now();
+    if args.legacy_only && args.dir.join(COMPLETE).is_file() {
+        say("the legacy platform is there already");
+        return Ok(Outcome::Done);
+    }
     // The database first: one that is refused leaves the last demo as it is.
     let given = match context.given_url() {
         Some(url) => Some(platform::Platform::check(url).await?),
@@ -70,6 +76,12 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         look::bytes(bytes),
         media.display()
     ));
+
+    if args.legacy_only {
+        std::fs::write(dir.join(COMPLETE), "").context("cannot say that the platform is made")?;
+        say("next: reelshift plan, reelshift apply expand");
+        return Ok(Outcome::Done);
+    }
 
     let mut application = Application::start(&url, &dir.join("application.log")).await?;
     application.stage("before").await?;
@@ -198,6 +210,8 @@ fn start_worker(context: &Context, url: &str, media: &Path, log: &Path) -> Resul
         .args(["work", "--until-idle"])
         .env("DATABASE_URL", url)
         .env("REELSHIFT_MEDIA_ROOT", media)
+        // One port is one worker's.
+        .env_remove("REELSHIFT_HEALTH")
         .env("REELSHIFT_ALLOW_PLAINTEXT", context.allow_plaintext.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

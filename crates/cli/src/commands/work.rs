@@ -1,11 +1,14 @@
 //! `work`: this process as a worker of the fleet.
 
+mod health;
+
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Result;
 use reelshift_plan::tuning::MOST_CONCURRENCY;
-use reelshift_queue::Times;
+use reelshift_queue::{Pulse, Times};
 use reelshift_store::strain::Replica;
 use reelshift_worker::{HashOptions, WorkerOptions};
 
@@ -30,7 +33,14 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MOST_CONCURRENCY);
     let connections = most.saturating_add(5);
     let store = context.expanded_store(connections).await?;
+    let pulse = Arc::new(Pulse::default());
+    let served = match args.health {
+        Some(address) => Some(health::serve(context, address, Arc::clone(&pulse)).await?),
+        None => None,
+    };
     let options = WorkerOptions {
+        id: context.process.instance,
+        pulse,
         concurrency,
         media_root: context.media_root.clone(),
         media_prefix: context.media_prefix.clone(),
@@ -47,6 +57,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     };
     let left = reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
     tracing::info!("this worker has left the fleet");
+    drop(served);
     if left.unrecorded > 0 {
         return Err(Failed(format!(
             "{} did not get into the error log, since the database was away: their batches go on \

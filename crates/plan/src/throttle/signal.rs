@@ -23,6 +23,29 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Every [`Self::label`].
+    pub const LABELS: [&str; 6] = [
+        Self::ChunkTime.label(),
+        Self::ThreadsRunning.label(),
+        Self::ReplicaLag.label(),
+        Self::HistoryLength.label(),
+        Self::LockWaits.label(),
+        Self::FreeDisk.label(),
+    ];
+
+    /// What metrics call it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ChunkTime => "chunk_time",
+            Self::ThreadsRunning => "threads_running",
+            Self::ReplicaLag => "replica_lag",
+            Self::HistoryLength => "history_length",
+            Self::LockWaits => "lock_waits",
+            Self::FreeDisk => "free_disk",
+        }
+    }
+
     /// What people call it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -44,6 +44,7 @@ pub async fn a_claim_holds_all_that_its_worker_needs(db: &dyn Fixture) {
         assert_eq!((claimed.attempts, claimed.max_attempts), (0, 3));
         assert_eq!((&claimed.checkpoint, &claimed.last_error_id), (&None, &None));
         assert_eq!(claimed.traceparent.as_deref(), Some(TRACEPARENT));
+        assert_eq!(claimed.run_traceparent, run.traceparent);
     }
     assert_eq!(batch_states(db).await, ["leased"; 3]);
 }

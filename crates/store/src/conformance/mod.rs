@@ -38,6 +38,7 @@ pub mod tables;
 pub mod transitions;
 pub mod validate;
 pub mod videos;
+pub mod vitals;
 pub mod windows;
 pub mod workers;
 
@@ -315,6 +316,9 @@ macro_rules! conformance_tests {
                 running_statements_are_counted_without_the_one_that_asks
                 waits_for_row_locks_are_counted
                 live_workers_say_what_they_would_do_at_once;
+            vitals:
+                pending_batches_of_active_runs_are_counted_by_kind
+                pools_and_place_are_told;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean
@@ -409,6 +413,7 @@ mod tests {
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),
             ("videos", include_str!("videos.rs")),
+            ("vitals", include_str!("vitals.rs")),
             ("windows", include_str!("windows.rs")),
             ("workers", include_str!("workers.rs")),
         ];

@@ -1,0 +1,77 @@
+//! Figures for metrics: bounded walks along the claim index, and the pool's own counts.
+
+use async_trait::async_trait;
+use reelshift_plan::JobKind;
+use reelshift_store::Result;
+use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::error;
+use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
+use crate::server::Product;
+
+#[async_trait]
+impl Vitals for MySqlStore {
+    async fn queue_depths(&self) -> Result<Vec<QueueDepth>> {
+        within(SHORT, depths(self)).await
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        vec![PoolState {
+            name: "main",
+            open: self.pool.size(),
+            idle: u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX),
+            max: self.pool.options().get_max_connections(),
+        }]
+    }
+
+    fn place(&self) -> Place {
+        let options = self.options();
+        Place {
+            system: match self.server.product {
+                Product::MariaDb => "mariadb",
+                Product::MySql => "mysql",
+            },
+            namespace: options.get_database().unwrap_or_default().to_owned(),
+            server: options
+                .get_socket()
+                .is_none()
+                .then(|| (options.get_host().to_owned(), options.get_port())),
+        }
+    }
+}
+
+async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
+    let mut depths = Vec::new();
+    for kind in [JobKind::Backfill, JobKind::Hash] {
+        let mut depth = QueueDepth { kind, pending: 0, oldest_seconds: 0.0 };
+        for run in runs::active(store, Some(kind)).await? {
+            let pending: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM reelshift_batches \
+                   FORCE INDEX (reelshift_batches_claim) \
+                   WHERE run_id = ? AND state = 'pending' LIMIT ?) AS counted",
+            )
+            .bind(run.id.to_string())
+            .bind(MOST_COUNTED)
+            .fetch_one(&store.pool)
+            .await?;
+            depth.pending += u64::try_from(pending).unwrap_or_default();
+            for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+                let oldest: Option<f64> = sqlx::query_scalar(
+                    "SELECT TIMESTAMPDIFF(MICROSECOND, run_at, NOW(6)) / 1000000e0 \
+                     FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
+                     WHERE run_id = ? AND state = 'pending' AND priority = ? \
+                     ORDER BY run_at LIMIT 1",
+                )
+                .bind(run.id.to_string())
+                .bind(priority)
+                .fetch_optional(&store.pool)
+                .await?;
+                depth.oldest_seconds = depth.oldest_seconds.max(oldest.unwrap_or_default());
+            }
+        }
+        depths.push(depth);
+    }
+    Ok(depths)
+}

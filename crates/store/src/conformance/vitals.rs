@@ -1,0 +1,51 @@
+//! What metrics tell of the queue and of the connections.
+
+use std::time::Duration;
+
+use reelshift_plan::{JobKind, RunState};
+
+use super::Fixture;
+use super::arrange::{
+    claim_one, error, eventually, expanded, running_batches, set_run_state, worker,
+};
+use crate::SharedStore;
+use crate::vitals::QueueDepth;
+
+async fn depth(store: &SharedStore, kind: JobKind) -> QueueDepth {
+    let depths = store.queue_depths().await.expect("the queue is read");
+    depths.into_iter().find(|depth| depth.kind == kind).expect("each kind is told")
+}
+
+pub async fn pending_batches_of_active_runs_are_counted_by_kind(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    assert_eq!(depth(&store, JobKind::Hash).await.pending, 0);
+    assert!(depth(&store, JobKind::Hash).await.oldest_seconds.abs() < f64::EPSILON);
+    let run = running_batches(&store, JobKind::Hash, 3).await;
+    assert_eq!(depth(&store, JobKind::Hash).await.pending, 3);
+    assert_eq!(depth(&store, JobKind::Backfill).await.pending, 0);
+    let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
+    assert_eq!(depth(&store, JobKind::Hash).await.pending, 2, "one is leased");
+    eventually("the others to grow old", async || {
+        (depth(&store, JobKind::Hash).await.oldest_seconds > 0.05).then_some(())
+    })
+    .await;
+    // A batch that waits for its next attempt is pending, and not yet due.
+    let failure = error("database_deadlock", None, batch.id);
+    let hour = Duration::from_hours(1);
+    store.fail_attempt(batch.lease, true, hour, &failure).await.expect("it ends");
+    assert_eq!(depth(&store, JobKind::Hash).await.pending, 3);
+    set_run_state(db, run.id, RunState::Paused).await;
+    assert_eq!(depth(&store, JobKind::Hash).await.pending, 0, "nobody can do them now");
+}
+
+pub async fn pools_and_place_are_told(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    for pool in store.pools() {
+        assert!(pool.idle <= pool.open && pool.open <= pool.max, "{pool:?}");
+    }
+    assert!(store.pools().iter().any(|pool| pool.open > 0), "{:?}", store.pools());
+    let (server, place) = (store.server().await.expect("its name"), store.place());
+    assert_eq!(place.system, server.split(' ').next().expect("a word").to_lowercase());
+    assert!(!place.namespace.is_empty());
+    assert_eq!(place.server.is_some(), place.system != "sqlite");
+}

@@ -1,0 +1,124 @@
+//! Logs on standard error: for people on a terminal, a JSON document a line elsewhere; with
+//! the trace and the span in which something was said, where there are any.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
+use tracing_subscriber::fmt::format::{Format, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// How often the exporter's own complaints are repeated: a collector may be away for hours,
+/// and an export is tried every few seconds.
+const COMPLAINTS: Duration = Duration::from_mins(1);
+
+/// The layer that writes to standard error what `REELSHIFT_LOG` lets through, or else what
+/// belongs to `verbose`.
+pub(crate) fn standard_error<S>(verbose: u8) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let default = match verbose {
+        0 => "warn,reelshift=info",
+        1 => "warn,reelshift=debug",
+        _ => "info,reelshift=trace",
+    };
+    let filter = EnvFilter::try_from_env("REELSHIFT_LOG").unwrap_or_else(|_| default.into());
+    // Spans are the traces': where none are exported, none are made.
+    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
+    let filter = filter.and(events);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        let lines = WithIds { inner: Format::default().with_target(false), last: Mutex::default() };
+        layer.event_format(lines).with_filter(filter).boxed()
+    } else {
+        let lines = WithIds { inner: Format::default().json(), last: Mutex::default() };
+        layer.fmt_fields(JsonFields::new()).event_format(lines).with_filter(filter).boxed()
+    }
+}
+
+/// What is exported of the logs: ours, and warnings of the libraries, but nothing of those
+/// that export, which would export what they say about it.
+pub(crate) fn exported(verbose: u8) -> Targets {
+    let ours = if verbose == 0 { LevelFilter::INFO } else { LevelFilter::DEBUG };
+    Targets::new().with_default(LevelFilter::WARN).with_target(crate::SCOPE, ours).with_targets(
+        ["opentelemetry", "h2", "hyper", "reqwest", "tonic", "tower"]
+            .map(|library| (library, LevelFilter::OFF)),
+    )
+}
+
+/// Lines of a formatter, with trace and span ids.
+struct WithIds<F> {
+    inner: F,
+    /// When an exporter last complained.
+    last: Mutex<Option<Instant>>,
+}
+
+impl<F> WithIds<F> {
+    /// Whether a complaint of the exporters is due.
+    fn complains(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= COMPLAINTS);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithIds<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if event.metadata().target().starts_with("opentelemetry") && !self.complains() {
+            return Ok(());
+        }
+        let current = Context::current();
+        let span = current.span();
+        let ids = span.span_context();
+        if !ids.is_valid() {
+            return self.inner.format_event(context, writer, event);
+        }
+        let (trace, span) = (ids.trace_id(), ids.span_id());
+        let mut line = String::new();
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        match line.trim_end().strip_suffix('}') {
+            Some(document) if document.starts_with('{') => {
+                writeln!(writer, r#"{document},"trace_id":"{trace}","span_id":"{span}"}}"#)
+            }
+            _ => {
+                write!(writer, "{trace} {span} ")?;
+                // Once more, since only this writer has the terminal's colours.
+                self.inner.format_event(context, writer, event)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_is_away_is_said_once_a_minute() {
+        let lines = WithIds { inner: (), last: Mutex::default() };
+        assert!(lines.complains());
+        assert!(!lines.complains());
+    }
+}
