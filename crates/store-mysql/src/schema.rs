@@ -13,6 +13,7 @@ use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
 use crate::lock;
+use crate::server::Product;
 use crate::{metadata_locks, preflight, triggers};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
@@ -223,6 +224,11 @@ async fn execute_on(
     if let Object::Column { table, .. } = &step.creates {
         check_columns_free(connection, table, &step.up).await?;
     }
+    if let Object::Index { table, .. } = &step.creates
+        && store.server.product == Product::MariaDb
+    {
+        ask_for_lock(connection, table).await?;
+    }
     let statement = triggers::put_first(connection, &render(&step.up, &videos)).await?;
     // The text protocol: CREATE TRIGGER cannot be prepared.
     let online = connection.execute(AssertSqlSafe(statement.as_str())).await.map_err(Error::from);
@@ -243,6 +249,21 @@ async fn execute_on(
             ))))
         }
         executed => executed.map(drop),
+    }
+}
+
+/// Fails where somebody holds a metadata lock of `table`, without waiting: the build of an
+/// index would wait for a second, and the application with it. Without the right LOCK TABLES
+/// nothing is asked.
+async fn ask_for_lock(connection: &mut MySqlConnection, table: &str) -> error::Result<()> {
+    let asked = connection.execute(AssertSqlSafe(format!("LOCK TABLE {table} WRITE NOWAIT"))).await;
+    match asked.map_err(Error::from) {
+        Err(error) if error.is_denied() => Ok(()),
+        asked => {
+            asked?;
+            connection.execute("UNLOCK TABLES").await?;
+            Ok(())
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use reelshift_store::structure::{self, Found};
 
 use crate::connection::MySqlStore;
 use crate::error::Result;
+use crate::preflight;
 
 const READ_COLUMNS: &str = "SELECT LOWER(CAST(CONCAT(TABLE_NAME, '.', COLUMN_NAME) AS CHAR)) \
      FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE()";
@@ -25,13 +26,25 @@ const READ_FOREIGN_KEYS: &str = "SELECT LOWER(CAST(CONCAT(TABLE_NAME, '.foreign 
 
 /// The check, and whether the tables and columns are there that every other check reads.
 pub(crate) async fn check(store: &MySqlStore) -> Result<(Check, bool)> {
+    let journal = store.journal().await?;
     let found = Found {
         columns: read(store, READ_COLUMNS).await?,
         indexes: read(store, READ_INDEXES).await?,
         foreign_keys: read(store, READ_FOREIGN_KEYS).await?,
+        // Who may not see triggers sees none.
+        made: if preflight::sees_triggers(store).await? {
+            structure::made(store, &journal).await?
+        } else {
+            Vec::new()
+        },
     };
-    let indexed = is_indexed(&store.steps, &store.journal().await?);
-    Ok(structure::check(&found, indexed))
+    let indexed = is_indexed(&store.steps, &journal);
+    let (mut check, readable) = structure::check(&found, indexed);
+    if found.made.is_empty() {
+        check.note =
+            Some("triggers and views were not looked at: this account lacks TRIGGER".to_owned());
+    }
+    Ok((check, readable))
 }
 
 async fn read(store: &MySqlStore, sql: &'static str) -> Result<HashSet<String>> {

@@ -78,17 +78,17 @@ async fn objects(store: &SqliteStore) -> Outcome<Finding> {
     for step in steps().iter().skip(1) {
         for object in created(step) {
             if exists(store, &object).await? {
-                found.push((step, object));
+                found.push((step, object.to_string()));
             }
         }
     }
     // Read last: what another operator has just made was journaled before.
     let journal = journal(store).await?;
     found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
-    Ok(match found.first() {
-        Some((step, object)) => in_the_way(step, &object.to_string()),
-        None => Finding::ok("no column, table, index, trigger or view is in the way"),
-    })
+    if found.is_empty() {
+        return Ok(Finding::ok("no column, table, index, trigger or view is in the way"));
+    }
+    Ok(in_the_way(&found))
 }
 
 /// What a step creates: the object that it is recognised by, and the columns that it adds.

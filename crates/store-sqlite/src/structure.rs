@@ -25,12 +25,14 @@ const READ_FOREIGN_KEYS: &str =
 
 /// The check, and whether the tables and columns are there that every other check reads.
 pub(crate) async fn check(store: &SqliteStore) -> Outcome<(Check, bool)> {
+    let journal = journal(store).await?;
     let found = Found {
         columns: read(store, READ_COLUMNS).await?,
         indexes: read(store, READ_INDEXES).await?,
         foreign_keys: read(store, READ_FOREIGN_KEYS).await?,
+        made: structure::made(store, &journal).await?,
     };
-    let indexed = is_indexed(steps(), &journal(store).await?);
+    let indexed = is_indexed(steps(), &journal);
     Ok(structure::check(&found, indexed))
 }
 

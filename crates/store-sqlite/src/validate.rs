@@ -12,6 +12,7 @@ use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::count;
 use crate::{plans, structure};
+use reelshift_store::structure::not_looked_at;
 
 /// Keys of a window: a few milliseconds of reading.
 const WINDOW: i64 = 5_000;
@@ -371,7 +372,8 @@ pub(crate) async fn validate(store: &SqliteStore) -> Outcome<Vec<Check>> {
     let (structure, readable) = structure::check(store).await?;
     if !readable {
         // The others would fail at the first table or column that is not there.
-        return Ok(vec![structure]);
+        let rest = CHECKS.iter().map(|check| not_looked_at(check.name, check.description));
+        return Ok(std::iter::once(structure).chain(rest).collect());
     }
     let mut checks = Vec::with_capacity(CHECKS.len());
     for comparison in &CHECKS {

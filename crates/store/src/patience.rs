@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::schema::Step;
+use crate::schema::{Object, Step};
 use crate::{Result, Store, StoreError};
 
 /// How long one step is tried by default before it is given up.
@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_millis(25);
 /// Between two tries while a long transaction is open of which the server does not say
 /// whether it holds the lock.
 const DOUBTFUL_PAUSE: Duration = Duration::from_millis(500);
+
+/// The same for an index, whose try may wait for a second, and the application with it.
+const DOUBTFUL_INDEX_PAUSE: Duration = Duration::from_secs(5);
 
 /// A session whose transaction holds, or may hold, the metadata lock of a step's table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -135,7 +138,11 @@ where
             let Err(StoreError::Locked { message, .. }) = tried else { return tried };
             tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
             waited += began.elapsed();
-            let doubtful = if holders.is_empty() { Duration::ZERO } else { DOUBTFUL_PAUSE };
+            let doubtful = match step.creates {
+                _ if holders.is_empty() => Duration::ZERO,
+                Object::Index { .. } => DOUBTFUL_INDEX_PAUSE,
+                _ => DOUBTFUL_PAUSE,
+            };
             next_try = waited + store.retry_pause().max(doubtful);
         }
         if waited >= options.patience {

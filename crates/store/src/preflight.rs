@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::patience::Options;
 use crate::schema::Step;
 use crate::{Result, Store, StoreError};
 
@@ -28,6 +29,10 @@ pub struct Finding {
     pub says: String,
     pub do_what: Option<String>,
 }
+
+/// The check whether `videos` takes new columns without being copied, which an operator may
+/// overrule.
+pub const INSTANT: &str = "instant";
 
 impl Finding {
     #[must_use]
@@ -127,25 +132,31 @@ pub trait Preflight {
 ///
 /// # Errors
 /// `Refused` with the first refusal.
-pub async fn require(store: &dyn Store) -> Result<()> {
+pub async fn require(store: &dyn Store, options: &Options<'_>) -> Result<()> {
     let findings = store.preflight(Scope::Apply).await?;
-    match findings.into_iter().find(|finding| finding.verdict == Verdict::Refusal) {
+    let copies = options.allow_copy.iter().any(|table| table == "videos");
+    let refused = |finding: &Finding| {
+        finding.verdict == Verdict::Refusal && !(copies && finding.check == INSTANT)
+    };
+    match findings.into_iter().find(refused) {
         Some(refusal) => Err(refusal.into_error()),
         None => Ok(()),
     }
 }
 
-/// What `apply` refuses when an object that a step creates is there without ever having
-/// been started.
+/// What `apply` refuses when objects that steps create are there without ever having been
+/// started.
 #[must_use]
-pub fn in_the_way(step: &Step, object: &str) -> Finding {
-    Finding::refusal(
-        format!(
-            "step {:04} {} would create {object}, which is there already and was not made by reelshift",
-            step.number, step.name
-        ),
-        "rename or drop it, then apply again",
-    )
+pub fn in_the_way(found: &[(&Step, String)]) -> Finding {
+    let list: Vec<String> = found
+        .iter()
+        .map(|(step, object)| format!("{object} (step {:04} {})", step.number, step.name))
+        .collect();
+    let what = match list.as_slice() {
+        [one] => format!("{one} is there already and was not made by reelshift"),
+        _ => format!("these are there already and were not made by reelshift: {}", list.join(", ")),
+    };
+    Finding::refusal(what, "rename or drop what is in the way, then apply again")
 }
 
 #[cfg(test)]

@@ -308,7 +308,7 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    preflight::require(store).await?;
+    preflight::require(store, options).await?;
     let lock = store.lock_migration().await?;
     let applied = apply_locked(store, groups, options, &mut report, &sleep).await;
     let released = lock.release().await;
@@ -337,7 +337,9 @@ where
                 step.number, step.name, entry.checksum
             )));
         }
-        if entry.is_some_and(|entry| entry.done) {
+        // Journaled, but gone since: who rebuilds a table often forgets its triggers.
+        let exists = store.exists(&step.creates).await?;
+        if exists && entry.is_some_and(|entry| entry.done) {
             report(step, StepOutcome::AlreadyDone);
             continue;
         }
@@ -345,11 +347,10 @@ where
             begin_expand(store, &journal).await?;
             begun = true;
         }
-        let exists = store.exists(&step.creates).await?;
         // The journal's own table cannot be journaled before it exists.
         let is_journal = step.number == store.steps()[0].number;
         if exists && entry.is_none() && !is_journal {
-            return Err(preflight::in_the_way(step, &step.creates.to_string()).into_error());
+            return Err(preflight::in_the_way(&[(step, step.creates.to_string())]).into_error());
         }
         let outcome = if exists {
             StepOutcome::Recognised
@@ -357,8 +358,13 @@ where
             if !is_journal {
                 store.journal_started(step).await?;
             }
-            patience::execute(store, step, Direction::Up, options, sleep).await?;
-            StepOutcome::Applied
+            match patience::execute(store, step, Direction::Up, options, sleep).await {
+                Ok(()) => StepOutcome::Applied,
+                // The statement of a process that was killed went on in the server, and has
+                // ended only now.
+                Err(_) if store.exists(&step.creates).await? => StepOutcome::Recognised,
+                Err(error) => return Err(error),
+            }
         };
         if is_journal {
             store.journal_started(step).await?;

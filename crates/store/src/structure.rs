@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use crate::report::{Check, Difference, FIRST_DIFFERENCES};
+use crate::Result;
+use crate::report::{Check, CheckVerdict, Difference, FIRST_DIFFERENCES};
+use crate::schema::{JournalEntry, Object, Schema};
 
 const VIDEOS: &str = "workflow_state ml_model_version inference_config processing_node_id \
      video_quality_score frame_quality_analysis audio_quality_score original_filename file_hash \
@@ -80,6 +82,26 @@ pub struct Found {
     pub indexes: HashSet<String>,
     /// `table.foreign key (column) to table (column)`
     pub foreign_keys: HashSet<String>,
+    /// The triggers and views of the steps that were applied, and whether each is there.
+    pub made: Vec<(String, bool)>,
+}
+
+/// The triggers and views that `journal` says were made, and whether each is there.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub async fn made(
+    store: &(dyn Schema + Sync),
+    journal: &[JournalEntry],
+) -> Result<Vec<(String, bool)>> {
+    let done = |number| journal.iter().any(|entry| entry.number == number && entry.done);
+    let mut made = Vec::new();
+    for step in store.steps().iter().filter(|step| done(step.number)) {
+        if matches!(step.creates, Object::Trigger(_) | Object::View(_)) {
+            made.push((step.creates.to_string(), store.exists(&step.creates).await?));
+        }
+    }
+    Ok(made)
 }
 
 /// The check `structure`, and whether the tables and columns are there that every other
@@ -88,7 +110,7 @@ pub struct Found {
 pub fn check(found: &Found, indexed: bool) -> (Check, bool) {
     let mut check = Check::new(
         "structure",
-        "every table, column, index and foreign key of the specification is there",
+        "every table, column, index, foreign key, trigger and view of the specification is there",
     );
     for (table, names) in COLUMNS {
         let prefix = format!("{table}.");
@@ -111,7 +133,17 @@ pub fn check(found: &Found, indexed: bool) -> (Check, bool) {
         let there = found.foreign_keys.contains(&format!("{table}.{of}"));
         look(&mut check, format!("{table} {of}"), "a foreign key", there);
     }
+    for (what, there) in &found.made {
+        look(&mut check, what.clone(), "in place: apply its phase again", *there);
+    }
     (check, readable)
+}
+
+/// A check that the missing tables or columns do not allow.
+#[must_use]
+pub fn not_looked_at(name: &str, description: &str) -> Check {
+    let note = "not looked at: what it reads is missing, as `structure` says".to_owned();
+    Check { verdict: CheckVerdict::NotYet, note: Some(note), ..Check::new(name, description) }
 }
 
 fn look(check: &mut Check, what: String, kind: &str, there: bool) {

@@ -11,7 +11,9 @@ use crate::context::Context;
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &VideoArgs) -> Result<Outcome> {
-    let store = context.expanded_store(2).await?;
+    // Before expand and after a rollback every flag is off, and this is the legacy status.
+    let store = context.store_with(2).await?;
+    store.check_legacy().await?;
     let reader = VideoStatusReader::new(store.clone(), flags::cache(&store));
     let Some(status) = reader.read(&args.id).await? else {
         bail!("there is no video `{}` in this database", args.id);
@@ -35,7 +37,7 @@ fn print(status: &VideoStatus) -> Result<()> {
 }
 
 fn print_field(indent: &str, name: &str, value: &Value) {
-    let label = format!("{indent}{name:<22}");
+    let label = format!("{indent}{name:<24}");
     let label = label.dimmed();
     match value {
         Value::Null => crate::look::say!("{label}-"),

@@ -58,6 +58,8 @@ impl super::Check for Check {
             return Ok(Finding::ok("the new columns of table videos are there"));
         }
         let history = is_on(variable(at.connection, "global.performance_schema").await?.as_deref());
+        let database: String =
+            sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *at.connection).await?;
         let mut seen = Vec::new();
         let mut looked_at_history = history;
         for (sql, is_history) in [(DIGESTS, true), (RUNNING, false), (STORED, false)] {
@@ -69,7 +71,7 @@ impl super::Check for Check {
             match rows {
                 Err(error) if error.is_denied() && is_history => looked_at_history = false,
                 rows => seen.extend(rows?.into_iter().filter_map(|(place, text)| {
-                    let text = text.filter(|text| inserts_without_columns(text))?;
+                    let text = text.filter(|text| inserts_without_columns(text, &database))?;
                     Some(Seen { place, text })
                 })),
             }
@@ -107,9 +109,10 @@ fn judge(seen: &[Seen], looked_at_history: bool) -> Finding {
     Finding::ok("no statement was seen that inserts into videos without a column list")
 }
 
-/// Whether `text` has an INSERT or REPLACE of `videos` that names no columns: what follows
-/// the table is neither SET nor an opening parenthesis with a name behind it.
-fn inserts_without_columns(text: &str) -> bool {
+/// Whether `text` has an INSERT or REPLACE of `database`'s `videos` that names no columns: what
+/// follows the table is neither SET nor an opening parenthesis with a name behind it.
+fn inserts_without_columns(text: &str, database: &str) -> bool {
+    let database = database.to_uppercase();
     let words = words(text);
     (0..words.len()).any(|at| {
         let verb = words[at].to_uppercase();
@@ -121,6 +124,9 @@ fn inserts_without_columns(text: &str) -> bool {
         while rest.next_if(|word| modifiers.contains(&word.as_str())).is_some() {}
         let Some(mut table) = rest.next() else { return false };
         if rest.next_if(|word| word == ".").is_some() {
+            if table != database {
+                return false;
+            }
             table = rest.next().unwrap_or_default();
         }
         if table != "VIDEOS" {
@@ -168,7 +174,7 @@ mod tests {
             "INSERT INTO `videos` (SELECT 1)",
             "BEGIN INSERT INTO log (a) VALUES (1); INSERT INTO videos VALUES (1); END",
         ] {
-            assert!(inserts_without_columns(breaks), "{breaks}");
+            assert!(inserts_without_columns(breaks, "platform"), "{breaks}");
         }
         for fine in [
             "INSERT INTO videos (id, filename) VALUES (1, 2)",
@@ -176,10 +182,11 @@ mod tests {
             "INSERT INTO videos SET id = 1",
             "INSERT INTO videos () VALUES ()",
             "INSERT INTO videos_old VALUES (1)",
+            "INSERT INTO other.videos VALUES (1)",
             "INSERT INTO log VALUES (SELECT 1 FROM videos)",
             "SELECT * FROM videos",
         ] {
-            assert!(!inserts_without_columns(fine), "{fine}");
+            assert!(!inserts_without_columns(fine, "platform"), "{fine}");
         }
     }
 

@@ -6,7 +6,11 @@ use reelshift_store::preflight::Finding;
 use reelshift_store::schema::Object;
 
 use super::Look;
+use super::grants::Grants;
 use crate::error::{Error, Result};
+
+/// What the triggers' statements need.
+const NEEDED: [&str; 4] = ["TRIGGER", "SELECT", "INSERT", "UPDATE"];
 
 pub(super) struct Check;
 
@@ -17,14 +21,14 @@ impl super::Check for Check {
     }
 
     fn refuses(&self) -> bool {
-        false
+        true
     }
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
         let user: String = sqlx::query_scalar("SELECT CAST(CURRENT_USER() AS CHAR)")
             .fetch_one(&mut *at.connection)
             .await?;
-        let triggers: Vec<(String, String)> = sqlx::query_as(
+        let triggers: Vec<(String, Option<String>)> = sqlx::query_as(
             "SELECT CAST(TRIGGER_NAME AS CHAR), CAST(DEFINER AS CHAR) FROM information_schema.TRIGGERS \
              WHERE TRIGGER_SCHEMA = DATABASE()",
         )
@@ -35,7 +39,8 @@ impl super::Check for Check {
             .filter(|(name, _)| {
                 at.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
             })
-            .map(|(_, definer)| definer)
+            // Who lacks TRIGGER sees no definer.
+            .filter_map(|(_, definer)| definer)
             .collect();
         let (name, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
         // Who may not read the accounts is told nothing about them.
@@ -51,13 +56,25 @@ impl super::Check for Check {
             Err(error) if error.is_denied() => true,
             exists => exists? > 0,
         };
-        Ok(judge(&user, &ours, exists))
+        let grants = Grants::read(at).await?;
+        Ok(judge(&user, &ours, exists, &grants.missing_as_definer(&NEEDED)))
     }
 }
 
-/// The account of this session, the definers of triggers that are there already, and
-/// whether the account is one.
-fn judge(user: &str, ours: &[String], exists: bool) -> Finding {
+/// The account of this session, the definers of triggers that are there already, whether
+/// the account is one, and which rights its triggers would lack.
+fn judge(user: &str, ours: &[String], exists: bool, missing: &[&str]) -> Finding {
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Finding::refusal(
+            format!(
+                "triggers of {user} would lack {missing}: they have what is granted to the account \
+                 itself, not what its roles grant, and every write of the application to videos would \
+                 fail with error 1142"
+            ),
+            format!("GRANT {missing} on this database to {user} itself"),
+        );
+    }
     if !exists {
         return Finding::warning(
             format!("this session's account {user} is not among the server's accounts"),
@@ -88,13 +105,15 @@ mod tests {
 
     #[test]
     fn the_account_is_named() {
-        let finding = judge("migrator@%", &["migrator@%".to_owned()], true);
+        let finding = judge("migrator@%", &["migrator@%".to_owned()], true, &[]);
         assert!(
             finding.verdict == Verdict::Ok && finding.sentence().contains("1449"),
             "{finding:?}"
         );
-        let two = judge("migrator@%", &["root@localhost".to_owned()], true);
+        let two = judge("migrator@%", &["root@localhost".to_owned()], true, &[]);
         assert!(two.verdict == Verdict::Warning && two.says.contains("root@localhost"));
-        assert_eq!(judge("gone@%", &[], false).verdict, Verdict::Warning);
+        assert_eq!(judge("gone@%", &[], false, &[]).verdict, Verdict::Warning);
+        let by_role = judge("migrator@%", &[], true, &["TRIGGER"]);
+        assert!(by_role.verdict == Verdict::Refusal && by_role.says.contains("1142"));
     }
 }

@@ -36,13 +36,14 @@ impl super::Check for Check {
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
         let keys: Vec<(String, String, String, String, String)> = sqlx::query_as(
-            "SELECT CAST(CONSTRAINT_NAME AS CHAR) AS name, CAST(TABLE_NAME AS CHAR) AS table_name, \
+            "SELECT CAST(CONSTRAINT_NAME AS CHAR) AS name, CAST(IF(TABLE_SCHEMA = DATABASE(), TABLE_NAME, CONCAT(TABLE_SCHEMA, '.', TABLE_NAME)) AS CHAR) AS table_name, \
                CAST(COLUMN_NAME AS CHAR) AS column_name, CAST(REFERENCED_TABLE_NAME AS CHAR) AS to_table, \
                CAST(REFERENCED_COLUMN_NAME AS CHAR) AS to_column \
              FROM information_schema.KEY_COLUMN_USAGE \
-             WHERE TABLE_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IS NOT NULL \
-               AND (TABLE_NAME = 'videos' OR REFERENCED_TABLE_NAME = 'videos') \
-             ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION",
+             WHERE REFERENCED_TABLE_NAME IS NOT NULL \
+               AND ((TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos') \
+                 OR (REFERENCED_TABLE_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME = 'videos')) \
+             ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION",
         )
         .fetch_all(&mut *at.connection)
         .await?;

@@ -10,7 +10,13 @@ use crate::server::Product;
 
 /// Rights on one database, upper case; `ALL PRIVILEGES` is kept as that word.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Grants(BTreeSet<String>);
+pub(super) struct Grants {
+    /// Those of this session, by its active roles too.
+    session: BTreeSet<String>,
+    /// Those that a trigger or view of this account has as well. MariaDB gives these no
+    /// roles, MySQL the account's default roles.
+    definer: BTreeSet<String>,
+}
 
 impl Grants {
     /// The rights that hold on the database of this session, those of active roles too.
@@ -21,10 +27,10 @@ impl Grants {
         Ok(Self::parse(&lines(at.connection, product).await?, &database))
     }
 
-    /// From the lines of `SHOW GRANTS`: what is granted globally, on the database, and on
-    /// its table `videos`.
+    /// From the lines of `SHOW GRANTS`: what is granted globally and on the database. A
+    /// right on one of its tables is none on the tables that are to be made.
     pub(super) fn parse(lines: &[String], database: &str) -> Self {
-        let mut rights = BTreeSet::new();
+        let mut grants = Self::default();
         for line in lines {
             let Some((what, on)) =
                 line.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON "))
@@ -32,22 +38,36 @@ impl Grants {
                 // A role that was granted; what it grants has lines of its own.
                 continue;
             };
-            let on = on.split(" TO ").next().unwrap_or_default();
+            let (on, to) = on.split_once(" TO ").unwrap_or((on, ""));
             if applies(on, database) {
-                rights.extend(split(what).map(str::to_uppercase));
+                let rights: BTreeSet<String> = split(what).map(str::to_uppercase).collect();
+                // A role of MariaDB has no host.
+                if to.contains('@') || to.starts_with("PUBLIC") {
+                    grants.definer.extend(rights.clone());
+                }
+                grants.session.extend(rights);
             }
         }
-        Self(rights)
+        grants
     }
 
     pub(super) fn has(&self, right: &str) -> bool {
-        self.0.contains(right) || self.0.contains("ALL PRIVILEGES") || self.0.contains("ALL")
+        holds(&self.session, right)
     }
 
     /// Those of `rights` that are not granted.
     pub(super) fn missing<'a>(&self, rights: &[&'a str]) -> Vec<&'a str> {
         rights.iter().copied().filter(|right| !self.has(right)).collect()
     }
+
+    /// Those of `rights` that a trigger of this account would lack.
+    pub(super) fn missing_as_definer<'a>(&self, rights: &[&'a str]) -> Vec<&'a str> {
+        rights.iter().copied().filter(|right| !holds(&self.definer, right)).collect()
+    }
+}
+
+fn holds(rights: &BTreeSet<String>, right: &str) -> bool {
+    [right, "ALL PRIVILEGES", "ALL"].iter().any(|right| rights.contains(*right))
 }
 
 async fn lines(connection: &mut MySqlConnection, product: Product) -> Result<Vec<String>> {
@@ -68,12 +88,12 @@ async fn lines(connection: &mut MySqlConnection, product: Product) -> Result<Vec
     Ok(rows.iter().map(|row| row.try_get_unchecked(0)).collect::<sqlx::Result<_>>()?)
 }
 
-/// Whether `ON` names everything, the database, or its table `videos`.
+/// Whether `ON` names everything, or the database.
 fn applies(on: &str, database: &str) -> bool {
     let on = on.trim().replace('`', "");
     match on.split_once('.') {
         Some(("*", "*")) => true,
-        Some((pattern, "*" | "videos")) => like(pattern.as_bytes(), database.as_bytes()),
+        Some((pattern, "*")) => like(pattern.as_bytes(), database.as_bytes()),
         _ => false,
     }
 }
@@ -118,15 +138,28 @@ mod tests {
         let grants = parse(&[
             "GRANT PROCESS, SUPER ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*1'",
             r"GRANT SELECT, ALTER ON `plat\_form`.* TO `app`@`%`",
-            "GRANT TRIGGER ON `plat_form`.`videos` TO `app`@`%`",
+            "GRANT TRIGGER ON `plat_form`.* TO `app`@`%`",
+            "GRANT INDEX ON `plat_form`.`videos` TO `app`@`%`",
             "GRANT CREATE ON `other`.* TO `app`@`%`",
             "GRANT DROP ON `plat_form`.`users` TO `app`@`%`",
             "GRANT UPDATE (fps, status), DELETE ON `plat_form`.`videos` TO `app`@`%`",
             "GRANT `role` TO `app`@`%`",
         ]);
-        let wanted =
-            ["PROCESS", "SELECT", "ALTER", "TRIGGER", "CREATE", "DROP", "UPDATE", "DELETE"];
-        assert_eq!(grants.missing(&wanted), ["CREATE", "DROP", "UPDATE"]);
+        let wanted = ["PROCESS", "SELECT", "ALTER", "TRIGGER", "INDEX", "CREATE", "DROP", "UPDATE"];
+        assert_eq!(grants.missing(&wanted), ["INDEX", "CREATE", "DROP", "UPDATE"]);
+    }
+
+    #[test]
+    fn what_a_role_grants_no_trigger_has() {
+        let grants = parse(&[
+            "GRANT `migrating` TO `app`@`%`",
+            "GRANT SELECT ON `plat_form`.* TO `app`@`%`",
+            "GRANT ALL PRIVILEGES ON `plat_form`.* TO `migrating`",
+            "GRANT INSERT ON *.* TO PUBLIC",
+        ]);
+        let wanted = ["SELECT", "INSERT", "TRIGGER"];
+        assert_eq!(grants.missing(&wanted), [""; 0]);
+        assert_eq!(grants.missing_as_definer(&wanted), ["TRIGGER"]);
     }
 
     #[test]

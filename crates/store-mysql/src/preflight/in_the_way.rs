@@ -26,15 +26,15 @@ impl super::Check for Check {
         for step in at.store.steps.iter().skip(1) {
             for object in created(step) {
                 if at.store.exists(&object).await? {
-                    found.push((step, object));
+                    found.push((step, object.to_string()));
                 }
             }
         }
         // Read last: what another operator has just made was journaled before.
         let journal = at.store.journal().await?;
         found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
-        if let [(step, object), ..] = found.as_slice() {
-            return Ok(in_the_way(step, &object.to_string()));
+        if !found.is_empty() {
+            return Ok(in_the_way(&found));
         }
         Ok(judge_triggers(&others(at).await?))
     }

@@ -2,7 +2,7 @@
 //! and the changes that it has had before allow.
 
 use async_trait::async_trait;
-use reelshift_store::preflight::Finding;
+use reelshift_store::preflight::{Finding, INSTANT};
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::AssertSqlSafe;
 
@@ -30,12 +30,11 @@ struct Seen {
 #[async_trait]
 impl super::Check for Check {
     fn name(&self) -> &'static str {
-        "instant"
+        INSTANT
     }
 
-    // The server itself refuses the step, and `--allow-copy` may overrule it.
     fn refuses(&self) -> bool {
-        false
+        true
     }
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
@@ -47,8 +46,13 @@ impl super::Check for Check {
         {
             return Ok(Finding::ok("the new columns of table videos are there"));
         }
-        Ok(judge(&see(at).await?))
+        finding(at).await
     }
+}
+
+/// Whether the table takes them, before they are there.
+pub(super) async fn finding(at: &mut Look<'_>) -> Result<Finding> {
+    Ok(judge(&see(at).await?))
 }
 
 async fn see(at: &mut Look<'_>) -> Result<Seen> {

@@ -102,6 +102,13 @@ pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
     Ok(())
 }
 
+/// Whether this account is told of triggers and views.
+pub(crate) async fn sees_triggers(store: &MySqlStore) -> error::Result<bool> {
+    let mut connection = store.pool.acquire().await?;
+    let grants = grants::Grants::read(&mut Look { store, connection: &mut connection }).await?;
+    Ok(grants.has("TRIGGER"))
+}
+
 async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding>> {
     let mut connection = store.pool.acquire().await?;
     let mut at = Look { store, connection: &mut connection };

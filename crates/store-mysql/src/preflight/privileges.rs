@@ -6,6 +6,7 @@ use reelshift_store::preflight::Finding;
 use super::Look;
 use super::grants::Grants;
 use crate::error::Result;
+use crate::server::Product;
 
 /// Without one of these, a step of a phase or a chunk of the backfill fails.
 const NEEDED: [&str; 10] = [
@@ -34,11 +35,12 @@ impl super::Check for Check {
     }
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        Ok(judge(&Grants::read(at).await?))
+        let asks_for_locks = at.store.server.product == Product::MariaDb;
+        Ok(judge(&Grants::read(at).await?, asks_for_locks))
     }
 }
 
-fn judge(grants: &Grants) -> Finding {
+fn judge(grants: &Grants, asks_for_locks: bool) -> Finding {
     let missing = grants.missing(&NEEDED);
     if !missing.is_empty() {
         return Finding::refusal(
@@ -59,6 +61,13 @@ fn judge(grants: &Grants) -> Finding {
             "GRANT DROP to it before it is needed",
         );
     }
+    if asks_for_locks && !grants.has("LOCK TABLES") {
+        return Finding::warning(
+            "this user lacks LOCK TABLES, without which an index is tried where it may wait for a second, \
+             and the application with it",
+            "GRANT LOCK TABLES on this database to it",
+        );
+    }
     Finding::ok("this user has every right that the steps need")
 }
 
@@ -69,7 +78,7 @@ mod tests {
     use super::*;
 
     fn judged(rights: &str) -> Finding {
-        judge(&Grants::parse(&[format!("GRANT {rights} ON *.* TO `app`@`%`")], "db"))
+        judge(&Grants::parse(&[format!("GRANT {rights} ON *.* TO `app`@`%`")], "db"), true)
     }
 
     #[test]
@@ -79,6 +88,7 @@ mod tests {
         assert!(finding.verdict == Verdict::Refusal && finding.says.contains("lacks TRIGGER"));
         assert!(judged(&all).says.contains("PROCESS"));
         assert!(judged(&format!("{all}, PROCESS")).says.contains("DROP"));
-        assert_eq!(judged(&format!("{all}, PROCESS, DROP")).verdict, Verdict::Ok);
+        assert!(judged(&format!("{all}, PROCESS, DROP")).says.contains("LOCK TABLES"));
+        assert_eq!(judged(&format!("{all}, PROCESS, DROP, LOCK TABLES")).verdict, Verdict::Ok);
     }
 }

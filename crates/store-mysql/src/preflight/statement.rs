@@ -1,8 +1,9 @@
 //! A step's statement as this server would take it, with its algorithm and lock.
 
-use reelshift_store::preflight::Statement;
-use reelshift_store::schema::{Object, Step};
+use reelshift_store::preflight::{Statement, Verdict};
+use reelshift_store::schema::{Object, Schema as _, Step};
 
+use super::{Look, instant};
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::legacy::VideosTable;
@@ -15,7 +16,20 @@ pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>
     let sql = render(without_header(&step.up), &videos);
     let sql = triggers::put_first(&mut connection, &sql).await?;
     let (algorithm, lock) = taken(&step.creates, &sql);
-    Ok(vec![Statement { algorithm, lock, sql }])
+    let statement = Statement { algorithm, lock, sql };
+    let of_videos = matches!(&step.creates, Object::Column { table, .. } if table == "videos");
+    if of_videos && !store.exists(&step.creates).await? {
+        let mut at = Look { store, connection: &mut connection };
+        let finding = instant::finding(&mut at).await?;
+        if finding.verdict == Verdict::Refusal {
+            return Ok(vec![Statement {
+                algorithm: "COPY".to_owned(),
+                lock: "writers wait while it lasts; only with --allow-copy videos".to_owned(),
+                ..statement
+            }]);
+        }
+    }
+    Ok(vec![statement])
 }
 
 /// The first line says what the step creates, for reelshift.
