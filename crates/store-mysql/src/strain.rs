@@ -68,7 +68,7 @@ async fn status(connection: &mut MySqlConnection, name: &'static str) -> error::
 }
 
 /// The statement that asks is running too, and so, for the server, is each thread that
-/// sends the binary log to a replica, for as long as the replica is connected, and MySQL's
+/// sends the binary log to a replica, for as long as the replica is connected, and the
 /// event scheduler, which waits.
 async fn threads_running(
     connection: &mut MySqlConnection,
@@ -76,17 +76,18 @@ async fn threads_running(
 ) -> error::Result<Figure> {
     let running = status(connection, "Threads_running").await?;
     let Figure::Is(running) = running else { return Ok(running) };
-    let waiting = match product {
+    let replicas = match product {
         Product::MariaDb => status(connection, "Slaves_connected").await?.value().unwrap_or(0.0),
         // Without the PROCESS privilege none is seen, and each counts as a thread.
         Product::MySql => {
-            let waiting = "SELECT COUNT(*) + (@@GLOBAL.event_scheduler = 'ON') + 0e0 \
-                           FROM information_schema.PROCESSLIST \
-                           WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
-            sqlx::query_scalar(waiting).fetch_one(connection).await?
+            let dumps = "SELECT COUNT(*) + 0e0 FROM information_schema.PROCESSLIST \
+                         WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+            sqlx::query_scalar(dumps).fetch_one(&mut *connection).await?
         }
     };
-    Ok(Figure::Is((running - 1.0 - waiting).max(0.0)))
+    let scheduler = "SELECT (@@GLOBAL.event_scheduler = 'ON') + 0e0";
+    let scheduler: f64 = sqlx::query_scalar(scheduler).fetch_one(connection).await?;
+    Ok(Figure::Is((running - 1.0 - replicas - scheduler).max(0.0)))
 }
 
 /// Neither product says it outright. MariaDB's thread pool, used or not, is by default as
