@@ -56,7 +56,7 @@ fn instruments() -> &'static Instruments {
         };
         Instruments {
             rows: counter("reelshift.rows", "{row}", "Rows written, or files hashed"),
-            bytes: counter("reelshift.bytes", "By", "Bytes hashed"),
+            bytes: counter("reelshift.hashed", "By", "Bytes hashed"),
             batches: counter(
                 "reelshift.batches",
                 "{batch}",
