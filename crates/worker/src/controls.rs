@@ -12,7 +12,7 @@ use rand::RngExt;
 use reelshift_plan::throttle::{Level, Signal};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
-use reelshift_queue::{Activity, Gate, Session};
+use reelshift_queue::{Activity, Gate, Session, Turns};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
 use reelshift_store::report::throttle::fresh_state;
@@ -123,6 +123,7 @@ impl Controls {
             store: Arc::clone(session.store()),
             worker: session.worker(),
             activity: Arc::clone(session.activity()),
+            turns: Arc::clone(session.turns()),
             gates,
         };
         let first = Instant::now();
@@ -203,6 +204,7 @@ struct Watcher {
     store: SharedStore,
     worker: Uuid,
     activity: Arc<Activity>,
+    turns: Arc<Turns>,
     gates: Arc<Gates>,
     look_now: Arc<Notify>,
 }
@@ -232,6 +234,7 @@ impl Watcher {
         say(before, &view);
         let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
+        self.turns.among(view.live);
         let state = fresh_state(&view.duties).filter(|state| state.level.is_throttled());
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
         metrics::throttle(
