@@ -3,6 +3,7 @@
 
 mod binary;
 pub mod chaos;
+pub mod http;
 mod legacy;
 pub mod oracle;
 pub mod receiver;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::chaos::skipped;
+
 /// Attributes, as texts.
 pub type Attributes = BTreeMap<String, String>;
 
@@ -45,7 +47,7 @@ impl Receiver {
     #[must_use]
     pub fn start(directory: &Path) -> Option<Self> {
         let Some(program) = std::env::var_os("REELSHIFT_TEST_OTLP_RECEIVER") else {
-            eprintln!("skipped: there is no OTLP receiver; `cargo xtask test` installs one");
+            skipped("there is no OTLP receiver; `cargo xtask test` brings one");
             return None;
         };
         let (program, log) = (PathBuf::from(program), directory.join("received.log"));
@@ -121,8 +123,9 @@ fn spawn(program: &Path, grpc: u16, http: u16, log: &Path) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
     let child = Command::new(program)
         .args(["start", "--exporter", "blackhole", "--disable-batching"])
-        .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
-        .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
+        // Of these addresses, only network namespaces of a test use others than 127.0.0.1.
+        .args(["--otlp-grpc-endpoint", &format!("0.0.0.0:{grpc}")])
+        .args(["--otlp-http-endpoint", &format!("0.0.0.0:{http}")])
         .args(["--debug-log", "traces", "--debug-log", "metrics", "--debug-log", "logs"])
         .args(["--debug-log-verbosity", "detailed"])
         .stdin(Stdio::null())

@@ -2,13 +2,34 @@
 //! help, OpenTelemetry's with what is documented.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reelshift_tests::Reelshift;
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+/// Where our own image is run: with `command`, `test` and `args` in flow style.
+const RUN: [&str; 5] = [
+    "deploy/compose.yaml",
+    "deploy/kubernetes/base/expand.yaml",
+    "deploy/kubernetes/base/enqueue-backfill.yaml",
+    "deploy/kubernetes/base/enqueue-hash.yaml",
+    "deploy/kubernetes/base/worker.yaml",
+];
+/// Where it is told more by variables.
+const SETTINGS: [&str; 2] = [
+    "deploy/kubernetes/base/kustomization.yaml",
+    "deploy/kubernetes/overlays/example/kustomization.yaml",
+];
+
+fn path(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn read_all(names: &[&str]) -> String {
+    names.iter().map(|name| read(name)).collect()
 }
 
 /// The help of a command, without its line breaks: a variable may stand after one.
@@ -20,10 +41,11 @@ fn help(words: &[&str]) -> String {
 }
 
 /// The commands of our own image: those in flow style that do not begin with an option.
-fn commands(compose: &str) -> Vec<Vec<String>> {
-    let lists = compose.lines().filter_map(|line| {
+fn commands(files: &str) -> Vec<Vec<String>> {
+    let lists = files.lines().filter_map(|line| {
         let line = line.trim();
-        let list = line.strip_prefix("command: ").or_else(|| {
+        let ours = ["command: ", "args: "].iter().find_map(|key| line.strip_prefix(key));
+        let list = ours.or_else(|| {
             Some(line.strip_prefix("test: ")?).filter(|list| list.contains("/reelshift\""))
         })?;
         let words: Vec<String> = serde_json::from_str(list).expect("a list in flow style");
@@ -35,7 +57,7 @@ fn commands(compose: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn commands_and_their_options_exist() {
-    let commands = commands(&read("deploy/compose.yaml"));
+    let commands = commands(&read_all(&RUN));
     let names: BTreeSet<&str> = commands.iter().map(|words| words[0].as_str()).collect();
     assert_eq!(names, BTreeSet::from(["apply", "demo", "enqueue", "probe", "status", "work"]));
     for words in &commands {
@@ -51,8 +73,8 @@ fn commands_and_their_options_exist() {
 
 #[test]
 fn variables_exist() {
-    let compose = read("deploy/compose.yaml");
-    let names = compose
+    let files = [read_all(&RUN), read_all(&SETTINGS), read("deploy/README.md")].concat();
+    let names = files
         .split(|letter: char| {
             !(letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_')
         })
@@ -72,7 +94,7 @@ fn variables_exist() {
             found += 1;
         }
     }
-    assert!(found >= 6, "{found}");
+    assert!(found >= 10, "{found}");
 }
 
 /// What Prometheus calls the metrics that are documented, before their suffixes.

@@ -1,25 +1,13 @@
 //! What an orchestrator is told of a worker, and what Prometheus reads.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use reelshift_tests::http::get;
 use reelshift_tests::receiver::free_port;
 use reelshift_tests::{Legacy, Reelshift, wait};
-
-/// Status code and body of a GET; `None` where nobody answers in time.
-fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let limit = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
-    stream.set_read_timeout(Some(limit)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

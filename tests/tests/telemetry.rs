@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use reelshift_tests::receiver::{Receiver, Span};
 use reelshift_tests::{Legacy, Reelshift, wait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The binary with everything that it does exported to `endpoint`, at once.
 fn traced(directory: &Path, legacy: &Legacy, endpoint: &str, arguments: &[&str]) -> Reelshift {
@@ -152,6 +153,10 @@ async fn a_batch_is_one_trace_whatever_happens_to_it() {
     assert!(chunks.iter().any(|chunk| chunk.id == update.parent), "{update:?}");
     assert!(["mariadb", "mysql"].contains(&update.attributes["db.system.name"].as_str()));
     assert!(update.attributes["db.query.text"].starts_with("UPDATE videos"), "{update:?}");
+    let refused = updates.iter().filter(|span| span.status == "ERROR");
+    let codes: BTreeSet<&str> =
+        refused.map(|span| span.attributes["db.response.status_code"].as_str()).collect();
+    assert_eq!(codes, BTreeSet::from(["1105"]), "a statement's span says what it failed with");
     let log = receiver.log();
     let others =
         "SELECT CAST(id AS CHAR) FROM videos WHERE filename NOT LIKE 'video 777.%' LIMIT 99";
@@ -246,6 +251,57 @@ async fn a_collector_that_is_away_or_never_answers_holds_nobody_up() {
         assert!(began.elapsed() < Duration::from_secs(30), "{protocol}: {:?}", began.elapsed());
         assert_eq!(reelshift_tests::oracle::check_every_row(&legacy).await, 500);
     }
+}
+
+/// A way to `server` on which everything takes a second longer.
+async fn slow_way(server: String) -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let way = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let mut server = tokio::net::TcpStream::connect(server).await?;
+                let (mut from, mut to) = client.split();
+                let (mut back, mut forth) = server.split();
+                let answers = tokio::io::copy(&mut back, &mut to);
+                let mut buffer = vec![0; 1 << 16];
+                let requests = async {
+                    loop {
+                        let read = from.read(&mut buffer).await?;
+                        if read == 0 {
+                            return Ok::<_, std::io::Error>(());
+                        }
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        forth.write_all(&buffer[..read]).await?;
+                    }
+                };
+                tokio::select! {
+                    ended = requests => ended,
+                    ended = answers => ended.map(drop),
+                }
+            });
+        }
+    });
+    format!("http://{way}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_collector_gets_everything_and_holds_nobody_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(receiver) = Receiver::start(dir.path()) else { return };
+    let legacy = enqueued(dir.path()).await;
+    let endpoint = slow_way(receiver.http().replace("http://", "")).await;
+    let mut worker = traced(dir.path(), &legacy, &endpoint, &["work"]).start();
+    until("the work", async || {
+        legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE state = 'done'").await == 1
+    })
+    .await;
+    until("its traces", async || named(&receiver.spans(), "process backfill").len() == 5).await;
+    let pid = worker.id().to_string();
+    std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
+    assert_eq!(wait(&mut worker, Duration::from_secs(40)), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,9 +141,9 @@ fn archives(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The mirror that this machine gets its own Debian packages from; none elsewhere, and
-/// debootstrap uses its own.
-fn mirror() -> Option<String> {
+/// The mirror that this machine gets its own Debian packages from; none elsewhere:
+/// debootstrap then uses its own.
+pub(crate) fn mirror() -> Option<String> {
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(ORIGIN)|$(RELEASE)|$(REPO_URI)"]);
     let targets = command.arg("Created-By: Packages").output().ok()?;

@@ -10,9 +10,9 @@ mod instance;
 mod interrupt;
 mod programs;
 mod reaper;
-mod receiver;
 mod server;
 mod test;
+mod tools;
 
 use std::process::{Command, ExitCode, ExitStatus};
 

@@ -2,7 +2,7 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -11,8 +11,8 @@ use crate::exit_code;
 use crate::install::{FAKETIME, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
-use crate::receiver;
 use crate::server::Server;
+use crate::tools;
 
 /// Where tests find the server.
 pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
@@ -50,20 +50,13 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
     }
 
     install_optional(interrupts)?;
-    let receiver = match receiver::find_or_install(interrupts) {
-        Ok(program) => Some(program),
-        Err(error) if error.is::<Stopped>() => return Err(error),
-        Err(error) => {
-            eprintln!("xtask: the tests of telemetry are skipped, without a receiver: {error:#}");
-            None
-        }
-    };
+    let tools = tools::find_or_install(interrupts)?;
     let nextest = nextest_is_installed();
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
         let mut outcome = Outcome { server, version: None, code: 0 };
-        if let Err(error) = test_on(&mut outcome, &commands, receiver.as_deref(), interrupts) {
+        if let Err(error) = test_on(&mut outcome, &commands, &tools, interrupts) {
             if error.is::<Stopped>() {
                 return Err(error);
             }
@@ -79,7 +72,7 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
 fn test_on(
     outcome: &mut Outcome,
     commands: &[Vec<String>],
-    receiver: Option<&Path>,
+    tools: &[(&str, PathBuf)],
     interrupts: &Interrupts,
 ) -> Result<()> {
     let server = outcome.server;
@@ -89,9 +82,7 @@ fn test_on(
         let mut cargo = cargo();
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
-        if let Some(receiver) = receiver {
-            cargo.env(receiver::VARIABLE, receiver);
-        }
+        cargo.envs(tools.iter().cloned());
         let status = instance.run(&mut cargo, interrupts)?;
         if outcome.code == 0 {
             outcome.code = exit_code(status);

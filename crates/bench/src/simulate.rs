@@ -84,6 +84,7 @@ struct Figures {
     /// The oldest heartbeat of a live worker that was seen; a lease ends at 8 s.
     heartbeat_oldest_seconds: f64,
     leases_lost: i64,
+    refused: u64,
     claim: ticks::Quantiles,
     write: ticks::Quantiles,
     look: ticks::Quantiles,
@@ -94,6 +95,8 @@ struct Figures {
 
 pub async fn run(database: &str, args: &SimulateArgs) -> Result<()> {
     let pool = MySqlPool::connect(database).await?;
+    // Hundreds of workers together prepare more statements than the default of 16,382.
+    sqlx::raw_sql("SET GLOBAL max_prepared_stmt_count = 1000000").execute(&pool).await?;
     eprintln!("making {} legacy videos", args.videos);
     legacy::fill(&pool, args.videos, 1).await?;
     Process::start(database, &["apply", "expand"])?.finish().await?;
@@ -171,7 +174,7 @@ async fn measure(
     let before = Load::of(pool).await?;
     pace.ticks.restart();
     let began = Instant::now();
-    let done = pace.done();
+    let (done, errors) = (pace.done(), pace.errors());
     let mut oldest = 0.0_f64;
     while began.elapsed() < Duration::from_secs(seconds) {
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -211,6 +214,7 @@ async fn measure(
         batches_per_second: batches as f64 / elapsed,
         heartbeat_oldest_seconds: oldest,
         leases_lost,
+        refused: pace.errors() - errors,
         claim: claim.quantiles(),
         write: ticks.write,
         look: ticks.look,

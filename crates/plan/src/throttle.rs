@@ -66,6 +66,15 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every name.
+    pub const NAMES: [&str; 5] = [
+        Self::Free.as_str(),
+        Self::Held.as_str(),
+        Self::Slowed.as_str(),
+        Self::Blind.as_str(),
+        Self::Stopped.as_str(),
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

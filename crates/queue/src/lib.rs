@@ -8,6 +8,7 @@
 //! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
 //! - [`pulse`]: whether this worker lives and is ready.
+//! - [`turns`]: who does what any worker could do.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions.md`.
@@ -22,6 +23,7 @@ pub mod gate;
 pub mod outbox;
 pub mod pulse;
 pub mod session;
+pub mod turns;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
@@ -31,3 +33,4 @@ pub use gate::{Gate, Pass};
 pub use outbox::Outbox;
 pub use pulse::Pulse;
 pub use session::{Session, Times};
+pub use turns::Turns;

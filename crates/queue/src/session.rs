@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Activity, Fatal, Outbox, Pulse};
+use crate::{Activity, Fatal, Outbox, Pulse, Turns};
 
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub struct Session {
     outbox: Arc<Outbox>,
     fatal: Arc<Fatal>,
     pulse: Arc<Pulse>,
+    turns: Arc<Turns>,
     leave: CancellationToken,
     tasks: TaskTracker,
 }
@@ -71,6 +72,7 @@ impl Session {
             outbox: Arc::default(),
             fatal: Arc::default(),
             pulse,
+            turns: Arc::default(),
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -96,6 +98,7 @@ impl Session {
             Arc::clone(&session.store),
             times,
             steady_since,
+            Arc::clone(&session.turns),
         )));
         session.tasks.close();
         Ok(session)
@@ -119,6 +122,13 @@ impl Session {
     #[must_use]
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Whose turn it is to do what any worker could; told how many there are by whoever
+    /// looks at the controls.
+    #[must_use]
+    pub fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// Error rows that wait for the database.
@@ -193,6 +203,7 @@ async fn reap(
     store: SharedStore,
     times: Times,
     steady_since: tokio::sync::watch::Receiver<Option<Instant>>,
+    turns: Arc<Turns>,
 ) {
     let mut ticks = interval(times.reap);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -202,7 +213,7 @@ async fn reap(
         let frozen = due.elapsed() > times.heartbeat;
         let steady =
             steady_since.borrow().is_some_and(|since| since.elapsed() >= times.lease_timeout);
-        if frozen || !steady {
+        if frozen || !steady || !turns.mine() {
             continue;
         }
         match store.reap(times.lease_timeout).await {

@@ -39,6 +39,7 @@ const NUMBERS: &[(u16, Meaning)] = &[
     (1040, Away),       // too many connections
     (1203, Away),       // too many connections of this user
     (1226, Away),       // this user's limit of queries or connections an hour
+    (1461, Away),       // too many prepared statements on the whole server
     (1037, Away),       // out of memory
     (1041, Away),       // out of memory
     (1135, Away),       // no new thread

@@ -1,6 +1,6 @@
 //! What the server and the driver report, by what the caller can do about it.
 
-use reelshift_store::{Rule, StoreError};
+use reelshift_store::{Rule, StoreError, statement};
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::codes::{self, Meaning};
@@ -17,6 +17,13 @@ pub(crate) enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        match (&error, number(&error)) {
+            (_, Some(number)) => statement::failed(&number.to_string()),
+            (sqlx::Error::Io(_) | sqlx::Error::Protocol(_), _) => {
+                statement::failed(statement::CONNECTION_LOST);
+            }
+            _ => {}
+        }
         Self::Database(error)
     }
 }

@@ -281,20 +281,22 @@ pub(crate) async fn release_planning(store: &MySqlStore, lease: &PlannerLease) -
 }
 
 pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
+    // Most calls find nothing to move: they must not queue for the run's row, which every
+    // worker asks for.
+    let mut connection = store.pool.acquire().await?;
+    let (_, state) = kind_and_state(&mut connection, run, "").await?;
+    if state != RunState::Running || has_open_batches(&mut connection, run).await? {
+        return Ok(state);
+    }
+    drop(connection);
     let mut transaction = store.pool.begin().await?;
-    let row = sqlx::query("SELECT kind, state FROM reelshift_runs WHERE id = ? FOR UPDATE")
-        .bind(run.to_string())
-        .fetch_optional(&mut *transaction)
-        .await?;
-    let row =
-        row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
-    let state: RunState = row::named(&row, "state")?;
+    let (kind, state) = kind_and_state(&mut transaction, run, " FOR UPDATE").await?;
     if state != RunState::Running || has_open_batches(&mut transaction, run).await? {
         return Ok(state);
     }
     let next = if failed_without_rerun(&mut transaction, run).await? > 0 {
         RunState::Failed
-    } else if row::named::<JobKind>(&row, "kind")? == JobKind::Backfill {
+    } else if kind == JobKind::Backfill {
         RunState::Sweeping
     } else {
         RunState::Done
@@ -311,6 +313,19 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     end_or_go_on(&mut transaction, run, next).await?;
     transaction.commit().await?;
     Ok(next)
+}
+
+async fn kind_and_state(
+    connection: &mut MySqlConnection,
+    run: Uuid,
+    lock: &'static str,
+) -> Result<(JobKind, RunState)> {
+    let sql = format!("SELECT kind, state FROM reelshift_runs WHERE id = ?{lock}");
+    let row =
+        sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).fetch_optional(connection).await?;
+    let row =
+        row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
+    Ok((row::named(&row, "kind")?, row::named(&row, "state")?))
 }
 
 async fn has_open_batches(connection: &mut MySqlConnection, run: Uuid) -> Result<bool> {

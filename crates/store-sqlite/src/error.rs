@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reelshift_store::{Rule, StoreError};
+use reelshift_store::{Rule, StoreError, statement};
 use sqlx::error::DatabaseError;
 
 use crate::codes::{self, Meaning};
@@ -18,6 +18,9 @@ pub(crate) type Outcome<T> = std::result::Result<T, Failure>;
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
+        if let Some(code) = error.as_database_error().and_then(DatabaseError::code) {
+            statement::failed(&code);
+        }
         Self::Sqlx(error)
     }
 }

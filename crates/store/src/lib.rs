@@ -23,6 +23,7 @@ pub mod preflight;
 pub mod report;
 pub mod rollback;
 pub mod schema;
+pub mod statement;
 pub mod status;
 pub mod strain;
 pub mod structure;

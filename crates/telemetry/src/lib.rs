@@ -78,7 +78,11 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
             .with_filter(ours)
     });
     let statements = traces.as_ref().map(|provider| {
-        let queries = Targets::new().with_target(statements::TARGET, LevelFilter::DEBUG);
+        // The spans too, in which the statements are.
+        let queries = Targets::new()
+            .with_target(SCOPE, LevelFilter::DEBUG)
+            .with_target(statements::TARGET, LevelFilter::DEBUG)
+            .with_target(statements::FAILED, LevelFilter::TRACE);
         statements::Statements::new(provider.tracer(SCOPE)).with_filter(queries)
     });
     let exported = logs.as_ref().map(|provider| {

@@ -40,6 +40,7 @@ struct Instruments {
     chunk: Histogram<f64>,
     throttle_share: Gauge<f64>,
     throttled: Gauge<u64>,
+    throttle_level: Gauge<u64>,
 }
 
 fn meter() -> Meter {
@@ -55,7 +56,7 @@ fn instruments() -> &'static Instruments {
         };
         Instruments {
             rows: counter("reelshift.rows", "{row}", "Rows written, or files hashed"),
-            bytes: counter("reelshift.bytes", "By", "Bytes hashed"),
+            bytes: counter("reelshift.hashed", "By", "Bytes hashed"),
             batches: counter(
                 "reelshift.batches",
                 "{batch}",
@@ -98,6 +99,11 @@ fn instruments() -> &'static Instruments {
                 .u64_gauge("reelshift.throttle.active")
                 .with_unit("{signal}")
                 .with_description("1 for the signal that holds the fleet back, else 0")
+                .build(),
+            throttle_level: meter
+                .u64_gauge("reelshift.throttle.level")
+                .with_unit("{level}")
+                .with_description("1 for what the throttle does, else 0")
                 .build(),
         }
     })
@@ -183,16 +189,29 @@ pub fn attempt(of: &'static str, outcome: Outcome<'_>, took: Duration) {
     instruments.attempt.record(took.as_secs_f64(), &labels);
 }
 
-/// What the throttle leaves, and which of `signals` holds the fleet back.
-pub fn throttle(share: f64, signals: &[&'static str], reason: Option<&'static str>) {
+/// One of a few names, and all that it could be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OneOf<'a> {
+    /// `None` where it is none of them.
+    pub name: Option<&'static str>,
+    pub all: &'a [&'static str],
+}
+
+impl OneOf<'_> {
+    fn tell(self, gauge: &Gauge<u64>, label: &'static str) {
+        for name in self.all {
+            let value = u64::from(self.name == Some(name));
+            gauge.record(value, &[KeyValue::new(label, *name)]);
+        }
+    }
+}
+
+/// What the throttle leaves, what it does, and which signal holds the fleet back.
+pub fn throttle(share: f64, level: OneOf<'_>, reason: OneOf<'_>) {
     let instruments = instruments();
     instruments.throttle_share.record(share, &[]);
-    for signal in signals {
-        let active = u64::from(reason == Some(signal));
-        instruments
-            .throttled
-            .record(active, &[KeyValue::new("reelshift.throttle.signal", *signal)]);
-    }
+    level.tell(&instruments.throttle_level, "reelshift.throttle.level");
+    reason.tell(&instruments.throttled, "reelshift.throttle.signal");
 }
 
 /// Batches that are pending, of one kind.
@@ -324,7 +343,8 @@ mod tests {
         for outcome in [Outcome::LeaseLost, Outcome::Retried("database_deadlock")] {
             attempt("backfill", outcome, Duration::from_secs(1));
         }
-        throttle(0.5, &["chunk_time", "lock_waits"], Some("lock_waits"));
+        let level = OneOf { name: Some("slowed"), all: &["free", "slowed"] };
+        throttle(0.5, level, OneOf { name: None, all: &["chunk_time", "lock_waits"] });
         queue(vec![Depth { kind: "hash", pending: 3, oldest: 1.5 }]);
         observe_connections(|| vec![Connections { name: "main", used: 1, idle: 2, max: 8 }]);
         provider.force_flush().expect("it is collected");

@@ -1,21 +1,33 @@
 //! A span for each SQL statement, made of what the driver logs when one ends: its text, with
 //! placeholders and never with values, how long it took, and how many rows it returned.
 //!
+//! That log does not say what a statement failed with. The adapters say it right after, so
+//! a span is held back until something follows it within its parent, or that ends.
+//!
 //! Statements outside a trace (heartbeats, claims, looks at the controls) have none.
 
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::field::{Field, Visit};
+use tracing::span::Id;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::Layer;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, layer};
 
 /// What the driver logs statements as.
 pub(crate) const TARGET: &str = "sqlx::query";
+
+/// What the adapters say a statement failed with (`reelshift_store::statement`).
+pub(crate) const FAILED: &str = "reelshift_store::statement";
+
+/// An error follows its statement at once; a later one is somebody else's, such as that of a
+/// connection that was never made.
+const FOLLOWS: Duration = Duration::from_millis(100);
 
 /// Longer texts are cut: an `IN` list of 1,000 ids is placeholders only.
 const LONGEST: usize = 2_048;
@@ -61,14 +73,47 @@ impl Statements {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, ctx: layer::Context<'_, S>) {
+        let failed = match event.metadata().target() {
+            TARGET => false,
+            FAILED => true,
+            _ => return,
+        };
         let parent = Context::current();
         if !parent.span().span_context().is_sampled() {
             return;
         }
         let mut said = Said::default();
         event.record(&mut said);
+        let within = ctx.event_span(event);
+        let before = within.as_ref().and_then(|span| span.extensions_mut().remove::<Held>());
+        if let Some(before) = before {
+            self.tell(before, failed.then_some(said.code.as_str()));
+        }
+        if failed {
+            return;
+        }
+        let held = Self::span(parent, &said);
+        match within {
+            Some(span) => {
+                span.extensions_mut().insert(held);
+            }
+            None => self.tell(held, None),
+        }
+    }
+
+    fn on_close(&self, id: Id, ctx: layer::Context<'_, S>) {
+        let held = ctx.span(&id).and_then(|span| span.extensions_mut().remove::<Held>());
+        if let Some(held) = held {
+            self.tell(held, None);
+        }
+    }
+}
+
+impl Statements {
+    /// The span of a statement that has just ended within `parent`.
+    fn span(parent: Context, said: &Said) -> Held {
         let text = match said.statement.trim() {
             "" => said.summary.as_str(),
             statement => statement,
@@ -86,15 +131,35 @@ impl<S: Subscriber> Layer<S> for Statements {
         attributes
             .extend(target.map(|target| KeyValue::new("db.collection.name", target.to_owned())));
         let ended = SystemTime::now();
-        let mut span = self
-            .tracer
-            .span_builder(name)
+        let span = SpanBuilder::from_name(name)
             .with_kind(SpanKind::Client)
             .with_start_time(ended - said.took)
-            .with_attributes(attributes)
-            .start_with_context(&self.tracer, &parent);
+            .with_attributes(attributes);
+        Held { span, parent, ended }
+    }
+
+    /// Makes the span, with the error that followed it.
+    fn tell(&self, held: Held, failed: Option<&str>) {
+        let Held { span, parent, ended } = held;
+        let mut span = span.start_with_context(&self.tracer, &parent);
+        let follows = ended.elapsed().is_ok_and(|elapsed| elapsed <= FOLLOWS);
+        if let Some(code) = failed.filter(|_| follows) {
+            // The code of a server is a number, that of a lost connection is none of its.
+            if code.bytes().all(|byte| byte.is_ascii_digit()) {
+                span.set_attribute(KeyValue::new("db.response.status_code", code.to_owned()));
+            }
+            span.set_attribute(KeyValue::new("error.type", code.to_owned()));
+            span.set_status(Status::error(format!("error {code}")));
+        }
         span.end_with_timestamp(ended);
     }
+}
+
+/// A statement that has ended, and may have failed.
+struct Held {
+    span: SpanBuilder,
+    parent: Context,
+    ended: SystemTime,
 }
 
 /// What the driver's event says.
@@ -104,12 +169,14 @@ struct Said {
     statement: String,
     took: Duration,
     returned: i64,
+    code: String,
 }
 
 impl Visit for Said {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "summary" => value.clone_into(&mut self.summary),
+            "code" => value.clone_into(&mut self.code),
             "db.statement" => value.clone_into(&mut self.statement),
             _ => {}
         }

@@ -9,15 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use reelshift_plan::throttle::Signal;
+use reelshift_plan::throttle::{Level, Signal};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
-use reelshift_queue::{Activity, Gate, Session};
+use reelshift_queue::{Activity, Gate, Session, Turns};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
 use reelshift_store::report::throttle::fresh_state;
 use reelshift_store::{Result, SharedStore};
-use reelshift_telemetry::metrics;
+use reelshift_telemetry::metrics::{self, OneOf};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -123,6 +123,7 @@ impl Controls {
             store: Arc::clone(session.store()),
             worker: session.worker(),
             activity: Arc::clone(session.activity()),
+            turns: Arc::clone(session.turns()),
             gates,
         };
         let first = Instant::now();
@@ -203,6 +204,7 @@ struct Watcher {
     store: SharedStore,
     worker: Uuid,
     activity: Arc<Activity>,
+    turns: Arc<Turns>,
     gates: Arc<Gates>,
     look_now: Arc<Notify>,
 }
@@ -232,9 +234,14 @@ impl Watcher {
         say(before, &view);
         let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
+        self.turns.among(view.live);
         let state = fresh_state(&view.duties).filter(|state| state.level.is_throttled());
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
-        metrics::throttle(throttle.share, &Signal::LABELS, reason);
+        metrics::throttle(
+            throttle.share,
+            OneOf { name: Some(throttle.level.as_str()), all: &Level::NAMES },
+            OneOf { name: reason, all: &Signal::LABELS },
+        );
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
         self.activity.idle(match view.paused {
             Some(_) => "paused",

@@ -150,7 +150,12 @@ pub async fn run(
         Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
         Arc::clone(&store),
         controls.clone(),
-        upkeep::Duties { until_idle: options.until_idle, hashes, fatal: Arc::clone(&fatal) },
+        upkeep::Duties {
+            until_idle: options.until_idle,
+            hashes,
+            fatal: Arc::clone(&fatal),
+            turns: Arc::clone(session.turns()),
+        },
         stop.clone(),
     ));
     let sampler = Sampler {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Planned, Producer};
-use reelshift_queue::Fatal;
+use reelshift_queue::{Fatal, Turns};
 use reelshift_store::{Result, SharedStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -30,6 +30,7 @@ pub(crate) struct Duties {
     pub hashes: bool,
     /// Where an error that ends the worker is told.
     pub fatal: Arc<Fatal>,
+    pub turns: Arc<Turns>,
 }
 
 /// Looks after the fleet until `stop` is cancelled, which it does itself when idle.
@@ -42,8 +43,11 @@ pub(crate) async fn run(
 ) {
     let mut reminded: Option<Instant> = None;
     while !stop.is_cancelled() {
-        match round(&producer, &store, &controls, &stop).await {
-            Ok(open) => {
+        // Who waits for the end has to look for it.
+        let looks = duties.until_idle || duties.turns.mine();
+        match maybe(looks, round(&producer, &store, &controls, &stop)).await {
+            Ok(None) => {}
+            Ok(Some(open)) => {
                 if duties.until_idle && !open.any {
                     stop.cancel();
                     return;
@@ -65,6 +69,10 @@ pub(crate) async fn run(
             () = stop.cancelled() => {}
         }
     }
+}
+
+async fn maybe<T>(looks: bool, round: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    if looks { round.await.map(Some) } else { Ok(None) }
 }
 
 /// What work is open in the fleet.

@@ -84,6 +84,19 @@ impl Namespace {
         ["nsenter", &self.option]
     }
 
+    /// The words that run a program in it on a host of this name.
+    #[must_use]
+    pub fn words_on<'a>(&'a self, renamed: &'a str) -> [&'a str; 7] {
+        let [nsenter, option] = self.words();
+        [nsenter, option, "unshare", "--uts", "sh", "-c", renamed]
+    }
+
+    /// What [`words_on`](Self::words_on) is given for a host of this name.
+    #[must_use]
+    pub fn renamed(host: &str) -> String {
+        format!("hostname {host} && exec \"$0\" \"$@\"")
+    }
+
     /// This machine's address as seen from inside.
     #[must_use]
     pub fn gateway(&self) -> String {

@@ -34,8 +34,8 @@ pub struct Rates {
 impl Load {
     pub async fn of(pool: &MySqlPool) -> Result<Self> {
         let rows: Vec<(String, String)> = sqlx::query_as(
-            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Innodb_rows_read', \
-             'Innodb_os_log_written', 'Innodb_row_lock_waits', 'Threads_connected')",
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Innodb_os_log_written', \
+             'Handler_read_key', 'Handler_read_next', 'Handler_read_rnd_next', 'Innodb_row_lock_waits', 'Threads_connected')",
         )
         .fetch_all(pool)
         .await?;
@@ -55,11 +55,14 @@ impl Load {
     }
 
     pub fn since(&self, before: &Self, seconds: f64) -> Rates {
-        let rate = |name| (self.counter(name) - before.counter(name)) / seconds;
+        let rate = |name: &str| (self.counter(name) - before.counter(name)) / seconds;
         let cores = |now: Option<f64>, then: Option<f64>| Some((now? - then?) / seconds);
         Rates {
             statements_per_second: rate("Questions"),
-            rows_read_per_second: rate("Innodb_rows_read"),
+            rows_read_per_second: ["key", "next", "rnd_next"]
+                .map(|how| rate(&format!("Handler_read_{how}")))
+                .iter()
+                .sum(),
             redo_kib_per_second: rate("Innodb_os_log_written") / 1_024.0,
             row_lock_waits_per_second: rate("Innodb_row_lock_waits"),
             connections: self.counter("Threads_connected"),

@@ -28,8 +28,10 @@ impl Ticks {
         if times.is_none() {
             *times = Histogram::new(3).ok();
         }
-        if let Some(times) = times.as_mut() {
-            times.saturating_record(micros);
+        if let Some(times) = times.as_mut()
+            && let Err(error) = times.record(micros)
+        {
+            eprintln!("a time of {micros} µs is not counted: {error}");
         }
         Ok(value)
     }

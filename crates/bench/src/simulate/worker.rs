@@ -10,7 +10,7 @@ use anyhow::Result;
 use futures::FutureExt;
 use rand::RngExt;
 use reelshift_plan::{Backoff, JobKind, RunState};
-use reelshift_queue::{AttemptEnd, Fleet, Gate, Handler, Lane, Pulse, Session, Times};
+use reelshift_queue::{AttemptEnd, Fleet, Gate, Handler, Lane, Pulse, Session, Times, Turns};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FileResults, FileToHash, HashedFile};
 use reelshift_store::{SharedStore, StoreError};
@@ -33,6 +33,7 @@ const WRITE: Duration = Duration::from_millis(500);
 pub struct Pace {
     batch: Mutex<Duration>,
     done: AtomicU64,
+    errors: AtomicU64,
     pub ticks: Statements,
 }
 
@@ -77,6 +78,11 @@ impl Pace {
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
+
+    /// Looks and rounds of upkeep that the database refused.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
 }
 
 pub struct SimulatedWorker {
@@ -94,13 +100,15 @@ impl SimulatedWorker {
         let session = Session::join(Arc::clone(&store), &worker, Times::default(), pulse).await?;
         let stop = CancellationToken::new();
         let beside = vec![
-            tokio::spawn(every(LOOK, stop.clone(), {
+            tokio::spawn(every(LOOK, stop.clone(), Arc::clone(pace), {
                 let (store, pace) = (Arc::clone(&store), Arc::clone(pace));
-                move || look(Arc::clone(&store), Arc::clone(&pace), worker.id)
+                let turns = Arc::clone(session.turns());
+                move || look(Arc::clone(&store), Arc::clone(&pace), worker.id, Arc::clone(&turns))
             })),
-            tokio::spawn(every(UPKEEP, stop.clone(), {
+            tokio::spawn(every(UPKEEP, stop.clone(), Arc::clone(pace), {
                 let (store, pace) = (Arc::clone(&store), Arc::clone(pace));
-                move || upkeep(Arc::clone(&store), Arc::clone(&pace))
+                let turns = Arc::clone(session.turns());
+                move || upkeep(Arc::clone(&store), Arc::clone(&pace), Arc::clone(&turns))
             })),
         ];
         let working = tokio::spawn(work(session, Arc::clone(pace), stop.clone()));
@@ -138,11 +146,12 @@ async fn work(session: Session, pace: Arc<Pace>, stop: CancellationToken) -> Res
 async fn every<Round: Future<Output = Result<(), StoreError>>>(
     period: Duration,
     stop: CancellationToken,
+    pace: Arc<Pace>,
     mut round: impl FnMut() -> Round,
 ) {
     while !stop.is_cancelled() {
-        if let Err(error) = round().await {
-            eprintln!("a simulated worker: {error}");
+        if round().await.is_err() {
+            pace.errors.fetch_add(1, Ordering::Relaxed);
         }
         let pause = period.mul_f64(rand::rng().random_range(0.5..1.5));
         tokio::select! {
@@ -152,11 +161,21 @@ async fn every<Round: Future<Output = Result<(), StoreError>>>(
     }
 }
 
-async fn look(store: SharedStore, pace: Arc<Pace>, worker: Uuid) -> Result<(), StoreError> {
-    pace.ticks.look.time(store.fleet_view(worker)).await.map(drop)
+async fn look(
+    store: SharedStore,
+    pace: Arc<Pace>,
+    worker: Uuid,
+    turns: Arc<Turns>,
+) -> Result<(), StoreError> {
+    let view = pace.ticks.look.time(store.fleet_view(worker)).await?;
+    turns.among(view.live);
+    Ok(())
 }
 
-async fn upkeep(store: SharedStore, pace: Arc<Pace>) -> Result<(), StoreError> {
+async fn upkeep(store: SharedStore, pace: Arc<Pace>, turns: Arc<Turns>) -> Result<(), StoreError> {
+    if !turns.mine() {
+        return Ok(());
+    }
     let round = async {
         store.pause_failing().await?;
         for run in store.active_runs(None).await? {

