@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, and a receiver of its telemetry.
+//! for a fleet of them, a receiver of its telemetry,
+//! and the server with a client.
 
 mod binary;
 pub mod chaos;
@@ -7,6 +8,7 @@ pub mod http;
 mod legacy;
 pub mod oracle;
 pub mod receiver;
+pub mod server;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};

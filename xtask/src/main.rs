@@ -49,6 +49,10 @@ enum Task {
         #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
         servers: Vec<Choice>,
 
+        /// Fuzz the server for as long as a night allows, not for seconds
+        #[arg(long)]
+        long: bool,
+
         /// Passed to `cargo nextest run` or `cargo test`; documentation tests are then left out
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
@@ -96,7 +100,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<u8> {
     let interrupts = Interrupts::listen()?;
     match task {
-        Task::Test { servers, args } => test::run(&Server::chosen(&servers), &args, &interrupts),
+        Task::Test { servers, long, args } => {
+            test::run(&Server::chosen(&servers), long, &args, &interrupts)
+        }
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
         Task::Mariadb { server_option, command } => {
             let mut instance =

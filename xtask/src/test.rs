@@ -2,7 +2,6 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -16,6 +15,9 @@ use crate::tools;
 
 /// Where tests find the server.
 pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
+
+/// Tells the tests that time is of no concern.
+const LONG_VARIABLE: &str = "REELSHIFT_TEST_LONG";
 
 /// Names the server to the tests, for their messages.
 const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
@@ -42,7 +44,12 @@ struct Outcome {
 
 /// Builds the binary, then runs the tests on each server; returns the first exit code
 /// that is not 0.
-pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) -> Result<u8> {
+pub(crate) fn run(
+    servers: &[Server],
+    long: bool,
+    args: &[String],
+    interrupts: &Interrupts,
+) -> Result<u8> {
     // Without a server: an error of the compiler comes at once.
     let built = interrupts.run(cargo().args(BUILD))?;
     if !built.success() {
@@ -51,12 +58,17 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
 
     install_optional(interrupts)?;
     let tools = tools::find_or_install(interrupts)?;
+    let mut variables: Vec<(&str, OsString)> =
+        tools.into_iter().map(|(name, program)| (name, program.into())).collect();
+    if long {
+        variables.push((LONG_VARIABLE, OsString::from("1")));
+    }
     let nextest = nextest_is_installed();
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
         let mut outcome = Outcome { server, version: None, code: 0 };
-        if let Err(error) = test_on(&mut outcome, &commands, &tools, interrupts) {
+        if let Err(error) = test_on(&mut outcome, &commands, &variables, interrupts) {
             if error.is::<Stopped>() {
                 return Err(error);
             }
@@ -72,7 +84,7 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
 fn test_on(
     outcome: &mut Outcome,
     commands: &[Vec<String>],
-    tools: &[(&str, PathBuf)],
+    variables: &[(&str, OsString)],
     interrupts: &Interrupts,
 ) -> Result<()> {
     let server = outcome.server;
@@ -82,7 +94,7 @@ fn test_on(
         let mut cargo = cargo();
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
-        cargo.envs(tools.iter().cloned());
+        cargo.envs(variables.iter().map(|(name, value)| (name, value)));
         let status = instance.run(&mut cargo, interrupts)?;
         if outcome.code == 0 {
             outcome.code = exit_code(status);

