@@ -9,6 +9,7 @@ use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
 };
 use reelshift_store::ledger::Run;
+use reelshift_store::report::{Command, WorkerReport};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
 use uuid::Uuid;
@@ -161,18 +162,38 @@ pub(crate) async fn log(
 }
 
 async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlChange>> {
+    let mut connection = store.pool.acquire().await?;
+    let numbered = numbered(&mut connection, limit).await?;
+    Ok(numbered.into_iter().map(|(_, change)| change).collect())
+}
+
+/// The newest changes, and how far `workers` go by them.
+pub(crate) async fn commands(
+    connection: &mut MySqlConnection,
+    workers: &[WorkerReport],
+) -> error::Result<Vec<Command>> {
+    let numbered = numbered(connection, Command::SHOWN).await?;
+    let command = |(version, change)| Command::of(version, change, workers);
+    Ok(numbered.into_iter().map(command).collect())
+}
+
+/// The newest changes with their numbers.
+async fn numbered(
+    connection: &mut MySqlConnection,
+    limit: u32,
+) -> error::Result<Vec<(i64, ControlChange)>> {
     let rows = sqlx::query(
-        "SELECT name, run_id, previous, value, reason, changed_by, changed_at \
+        "SELECT seq, name, run_id, previous, value, reason, changed_by, changed_at \
          FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
     )
     .bind(limit)
-    .fetch_all(&store.pool)
+    .fetch_all(connection)
     .await?;
     rows.iter()
         .map(|row| {
             let run: Option<String> = row.try_get("run_id")?;
             let run = run.map(|run| run.parse()).transpose();
-            Ok(ControlChange {
+            let change = ControlChange {
                 name: row.try_get("name")?,
                 run: run.map_err(|why| error::Error::unreadable("run", why))?,
                 previous: row.try_get("previous")?,
@@ -180,7 +201,8 @@ async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlCha
                 reason: row.try_get("reason")?,
                 changed_by: row.try_get("changed_by")?,
                 changed_at: row.try_get("changed_at")?,
-            })
+            };
+            Ok((row.try_get("seq")?, change))
         })
         .collect()
 }
@@ -194,6 +216,8 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
          OR (state = 'cancelled' AND finished_at > NOW(6) - INTERVAL 1 MINUTE) \
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, \
        TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) / 1e6 FROM reelshift_duties \
+     UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0e0 \
+       FROM reelshift_control_changes \
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' \
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
@@ -217,6 +241,7 @@ async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
                 view.held.insert(row::uuid(row, "name")?, row::named::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),
         }

@@ -30,6 +30,7 @@ mod lease;
 mod ledger;
 mod legacy;
 mod lock;
+mod lost_leases;
 mod mapping;
 mod metadata_locks;
 mod plans;

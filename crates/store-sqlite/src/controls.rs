@@ -9,6 +9,7 @@ use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
 };
 use reelshift_store::ledger::Run;
+use reelshift_store::report::{Command, WorkerReport};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -156,14 +157,34 @@ pub(crate) async fn log(tx: &mut SqliteConnection, change: &ControlChange) -> Ou
 }
 
 async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<ControlChange>> {
+    let mut connection = store.readers.acquire().await?;
+    let numbered = numbered(&mut connection, limit).await?;
+    Ok(numbered.into_iter().map(|(_, change)| change).collect())
+}
+
+/// The newest changes, and how far `workers` go by them.
+pub(crate) async fn commands(
+    connection: &mut SqliteConnection,
+    workers: &[WorkerReport],
+) -> Outcome<Vec<Command>> {
+    let numbered = numbered(connection, Command::SHOWN).await?;
+    let command = |(version, change)| Command::of(version, change, workers);
+    Ok(numbered.into_iter().map(command).collect())
+}
+
+/// The newest changes with their numbers.
+async fn numbered(
+    connection: &mut SqliteConnection,
+    limit: u32,
+) -> Outcome<Vec<(i64, ControlChange)>> {
     let rows = sqlx::query(
-        "SELECT name, run_id, previous, value, reason, changed_by, changed_at
+        "SELECT seq, name, run_id, previous, value, reason, changed_by, changed_at
          FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
     )
     .bind(limit)
-    .fetch_all(&store.readers)
+    .fetch_all(connection)
     .await?;
-    rows.iter().map(change).collect()
+    rows.iter().map(|row| Ok((row.try_get("seq")?, change(row)?))).collect()
 }
 
 fn change(row: &SqliteRow) -> Outcome<ControlChange> {
@@ -189,6 +210,8 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
              AND finished_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 minute'))
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL,
          MAX(0.0, 86400.0 * (julianday('now') - julianday(beat_at))) FROM reelshift_duties
+     UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0.0
+         FROM reelshift_control_changes
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
          FROM reelshift_workers WHERE state = 'live'
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
@@ -212,6 +235,7 @@ async fn view(store: &SqliteStore, worker: Uuid) -> Outcome<FleetView> {
                 view.held.insert(runs::uuid(row, "name")?, runs::parsed::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),
         }

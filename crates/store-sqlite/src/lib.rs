@@ -20,6 +20,7 @@ mod history;
 mod holds;
 mod leases;
 mod ledger;
+mod lost_leases;
 mod mapping;
 mod planning;
 mod plans;

@@ -88,6 +88,9 @@ pub struct FleetView {
     pub live: u32,
     /// Live workers whose id is smaller than this one's.
     pub rank: u32,
+    /// The newest change of a control or of a run's state: what a worker acknowledges when
+    /// it goes by this view. 0 before the first.
+    pub version: i64,
     /// All duties, with what their holders say.
     pub duties: Vec<Duty>,
 }

@@ -224,6 +224,7 @@ impl Watcher {
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
         metrics::throttle(throttle.share, &Signal::LABELS, reason);
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
+        self.activity.set_controls_seen(view.version);
         self.activity.idle(match view.paused {
             Some(_) => "paused",
             None if throttle.at_once == 0 => "stopped by the throttle",

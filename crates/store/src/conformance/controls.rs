@@ -10,7 +10,7 @@ use super::Fixture;
 use super::arrange::{create, expanded, plan, set_run_state, steadily, worker};
 use crate::SharedStore;
 use crate::controls::{ControlChange, ControlSetting, ON, PAUSE};
-use crate::ledger::NewWorker;
+use crate::ledger::{NewWorker, WorkerActivity};
 
 fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSetting {
     ControlSetting {
@@ -129,6 +129,33 @@ pub async fn a_worker_sees_the_fleet(db: &dyn Fixture) {
     assert_eq!((duty.name.as_str(), duty.holder.as_deref()), ("throttle", Some("me")));
     assert_eq!(duty.state, Some(said));
     assert!((0.0..60.0).contains(&duty.silent_seconds), "{duty:?}");
+}
+
+pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let (one, other) = (worker(&store).await, worker(&store).await);
+    assert_eq!(store.fleet_view(one).await.expect("seen").version, 0);
+    assert_eq!(store.snapshot(1).await.expect("a snapshot").commands, []);
+    set(&store, &[setting("lock_waits", Some("3"), Some("why"))], "ops").await;
+    let first = store.fleet_view(one).await.expect("seen").version;
+    assert!(first > 0);
+    let run = create(&store, JobKind::Hash, plan(None)).await;
+    store.pause_run(run.id, None, "ops").await.expect("paused");
+    let second = store.fleet_view(one).await.expect("seen").version;
+    assert!(second > first, "a run's state is a command too");
+    for (worker, controls_seen) in [(one, second), (other, first)] {
+        let activity = WorkerActivity { controls_seen, ..WorkerActivity::default() };
+        steadily("a heartbeat", async || store.heartbeat(worker, &activity).await).await;
+    }
+    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    let [pause, tuned] = &commands[..] else { panic!("two commands: {commands:?}") };
+    assert_eq!((pause.version, pause.change.run), (second, Some(run.id)));
+    assert_eq!((pause.acknowledged, pause.live, &pause.waiting_for[..]), (1, 2, &[other][..]));
+    assert_eq!((tuned.version, tuned.change.reason.as_deref()), (first, Some("why")));
+    assert_eq!((tuned.acknowledged, tuned.live, tuned.waiting_for.len()), (2, 2, 0));
+    store.deregister_worker(other).await.expect("it leaves");
+    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    assert_eq!((commands[0].acknowledged, commands[0].live), (1, 1), "who left is not waited for");
 }
 
 pub async fn a_worker_sees_its_rank_among_the_live(db: &dyn Fixture) {
