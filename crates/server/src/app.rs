@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::token::ConfiguredToken;
+use crate::snapshot::Snapshots;
 
 /// How handlers hold the application: axum's state.
 pub type Shared = Arc<App>;
@@ -46,6 +47,8 @@ pub struct App {
     pub initial_flags: InitialFlags,
     pub statuses: VideoStatusReader,
     pub options: Options,
+    /// What all viewers look at.
+    pub snapshots: Snapshots,
     /// Cancelled when the server is told to stop: streams end, loops end.
     pub stop: CancellationToken,
     /// What runs beside the requests; the server waits for it when it drains.
@@ -65,6 +68,7 @@ impl App {
         let flags = Arc::new(FlagCache::new(store.clone(), initial_flags, by));
         let statuses = VideoStatusReader::new(store.clone(), Arc::clone(&flags));
         let tasks = TaskTracker::new();
-        Arc::new(Self { store, flags, initial_flags, statuses, options, stop, tasks })
+        let snapshots = Snapshots::default();
+        Arc::new(Self { store, flags, initial_flags, statuses, options, snapshots, stop, tasks })
     }
 }
