@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::token::ConfiguredToken;
+use crate::pages::Made;
 use crate::snapshot::Snapshots;
 
 /// How handlers hold the application: axum's state.
@@ -49,6 +50,8 @@ pub struct App {
     pub options: Options,
     /// What all viewers look at.
     pub snapshots: Snapshots,
+    /// The pages' live parts, as they were made last.
+    pub(crate) made: Made,
     /// Cancelled when the server is told to stop: streams end, loops end.
     pub stop: CancellationToken,
     /// What runs beside the requests; the server waits for it when it drains.
@@ -69,6 +72,16 @@ impl App {
         let statuses = VideoStatusReader::new(store.clone(), Arc::clone(&flags));
         let tasks = TaskTracker::new();
         let snapshots = Snapshots::default();
-        Arc::new(Self { store, flags, initial_flags, statuses, options, snapshots, stop, tasks })
+        Arc::new(Self {
+            store,
+            flags,
+            initial_flags,
+            statuses,
+            options,
+            snapshots,
+            made: Made::default(),
+            stop,
+            tasks,
+        })
     }
 }
