@@ -10,6 +10,7 @@ mod throttle;
 use chrono::{DateTime, Utc};
 
 pub(crate) use runs::RunView;
+pub(crate) use throttle::rollout;
 
 use super::chart::Mark;
 use crate::figures::{clock, seconds, time};
