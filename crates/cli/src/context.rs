@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Global;
-use crate::config::File;
+use crate::config::{ConfiguredServe, File};
 use crate::database;
 
 /// This process, for telemetry.
@@ -33,6 +33,7 @@ pub struct Context {
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
+    pub serve: ConfiguredServe,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
     /// Whether a database elsewhere may be spoken to without TLS.
@@ -50,6 +51,7 @@ impl Context {
             media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             replicas: file.replicas,
+            serve: file.serve,
             stop,
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),

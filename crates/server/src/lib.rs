@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod app;
 pub mod figures;
+mod clock;
 mod listen;
 mod notifications;
 mod pages;
@@ -17,6 +18,7 @@ pub mod snapshot;
 
 pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
+pub use clock::Clock;
 pub use listen::serve;
 pub use problem::Problem;
 pub use router::document;

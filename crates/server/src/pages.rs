@@ -4,19 +4,27 @@
 //! - [`frame`]: what is around every page; [`view`]: figures as text; [`chart`]: SVG;
 //! - one file a page; [`live`]: the stream; [`actions`]: what forms do; [`assets`].
 
+mod actions;
+mod activity;
 mod assets;
+mod batch;
 mod chart;
+mod controls;
+mod duplicates;
+mod failures;
 mod flash;
 mod frame;
 mod live;
 mod overview;
+mod run;
+mod runs;
 mod view;
 mod workers;
 
 use askama::Template;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::access::Principal;
@@ -31,7 +39,23 @@ use view::View;
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .route("/", get(overview::page))
+        .route("/runs", get(runs::page))
+        .route("/runs/{id}", get(run::page))
+        .route("/batches/{id}", get(batch::page))
+        .route("/failures", get(failures::page))
         .route("/workers", get(workers::page))
+        .route("/controls", get(controls::page))
+        .route("/activity", get(activity::page))
+        .route("/activity.csv", get(activity::export))
+        .route("/duplicates", get(duplicates::page))
+        .route("/actions/pause", post(actions::pause))
+        .route("/actions/resume", post(actions::resume))
+        .route("/actions/cancel", post(actions::cancel))
+        .route("/actions/rerun", post(actions::rerun))
+        .route("/actions/flag", post(actions::flag))
+        .route("/actions/emergency", post(actions::emergency))
+        .route("/actions/tune", post(actions::tune))
+        .route("/actions/drain", post(actions::drain))
         .route("/live/{page}", get(live::stream))
         .route("/assets/{name}", get(assets::asset))
 }

@@ -1,12 +1,14 @@
-//! Controls of the fleet: `reelshift_controls`, their history
-//! `reelshift_control_changes`, and what every worker reads once a second.
+//! Controls of the fleet: `reelshift_controls`, their history in the audit, and what every
+//! worker reads once a second.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
+use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    drain_change, not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
 use reelshift_store::report::{Command, WorkerReport};
@@ -18,7 +20,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::failures::{TEXT_BYTES, cut_bytes};
 use crate::runs::cut;
-use crate::{duties, error, holds, row};
+use crate::{audit, duties, error, holds, row};
 
 /// The lengths of the columns, in characters.
 const NAME_CHARACTERS: usize = 64;
@@ -47,6 +49,10 @@ impl Controls for MySqlStore {
         within(SHORT, view(self, worker)).await
     }
 
+    async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
+        within(SHORT, drain(self, worker, reason, cut(by, BY_CHARACTERS))).await
+    }
+
     async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
         within(SHORT, holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
     }
@@ -62,6 +68,27 @@ impl Controls for MySqlStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         within(SHORT, holds::cancel_pending(self, run, limit)).await
     }
+}
+
+async fn drain(
+    store: &MySqlStore,
+    worker: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> error::Result<()> {
+    let mut transaction = store.pool.begin().await?;
+    let told =
+        sqlx::query("UPDATE reelshift_workers SET drained_by = ? WHERE id = ? AND state = 'live'")
+            .bind(by)
+            .bind(worker.to_string())
+            .execute(&mut *transaction)
+            .await?;
+    if told.rows_affected() == 0 {
+        return Err(error::Error::Store(not_live(worker)));
+    }
+    let at = now(&mut transaction).await?;
+    log(&mut transaction, &drain_change(worker, reason, by, at)).await?;
+    Ok(transaction.commit().await?)
 }
 
 pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
@@ -99,11 +126,13 @@ async fn set(
         let name = cut(&setting.name, NAME_CHARACTERS);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE_CHARACTERS));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES));
-        let previous: Option<String> =
-            sqlx::query_scalar("SELECT value FROM reelshift_controls WHERE name = ? FOR UPDATE")
-                .bind(name)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let previous = sqlx::query(
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ? FOR UPDATE",
+        )
+        .bind(name)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let previous = check(setting, previous.as_ref())?;
         let written = match value {
             Some(value) => sqlx::query(
                 "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at) \
@@ -136,6 +165,20 @@ async fn set(
     Ok(changes)
 }
 
+/// The value of the stored `row`, if it is the one expected.
+fn check(setting: &ControlSetting, row: Option<&MySqlRow>) -> error::Result<Option<String>> {
+    let value: Option<String> = row.map(|row| row.try_get("value")).transpose()?;
+    if setting.expected.as_ref().is_none_or(|expected| *expected == value) {
+        return Ok(value);
+    }
+    let by: Option<String> = row.map(|row| row.try_get("changed_by")).transpose()?;
+    let changed = match (&by, row) {
+        (Some(by), Some(row)) => Some((by.as_str(), row.try_get("changed_at")?)),
+        _ => None,
+    };
+    Err(error::Error::Store(not_as_expected(&setting.name, value.as_deref(), changed)))
+}
+
 pub(crate) async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
 }
@@ -145,66 +188,27 @@ pub(crate) async fn log(
     connection: &mut MySqlConnection,
     change: &ControlChange,
 ) -> error::Result<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_control_changes (name, run_id, previous, value, reason, changed_by, \
-           changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&change.name)
-    .bind(change.run.map(|run| run.to_string()))
-    .bind(&change.previous)
-    .bind(&change.value)
-    .bind(&change.reason)
-    .bind(cut(&change.changed_by, BY_CHARACTERS))
-    .bind(change.changed_at)
-    .execute(connection)
-    .await?;
-    Ok(())
+    audit::log(connection, &change.into()).await
 }
 
 async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlChange>> {
-    let mut connection = store.pool.acquire().await?;
-    let numbered = numbered(&mut connection, limit).await?;
-    Ok(numbered.into_iter().map(|(_, change)| change).collect())
+    let subjects = [Subject::Control, Subject::Run];
+    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
 /// The newest changes, and how far `workers` go by them.
 pub(crate) async fn commands(
-    connection: &mut MySqlConnection,
+    store: &MySqlStore,
     workers: &[WorkerReport],
 ) -> error::Result<Vec<Command>> {
-    let numbered = numbered(connection, Command::SHOWN).await?;
-    let command = |(version, change)| Command::of(version, change, workers);
-    Ok(numbered.into_iter().map(command).collect())
-}
-
-/// The newest changes with their numbers.
-async fn numbered(
-    connection: &mut MySqlConnection,
-    limit: u32,
-) -> error::Result<Vec<(i64, ControlChange)>> {
-    let rows = sqlx::query(
-        "SELECT seq, name, run_id, previous, value, reason, changed_by, changed_at \
-         FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let run: Option<String> = row.try_get("run_id")?;
-            let run = run.map(|run| run.parse()).transpose();
-            let change = ControlChange {
-                name: row.try_get("name")?,
-                run: run.map_err(|why| error::Error::unreadable("run", why))?,
-                previous: row.try_get("previous")?,
-                value: row.try_get("value")?,
-                reason: row.try_get("reason")?,
-                changed_by: row.try_get("changed_by")?,
-                changed_at: row.try_get("changed_at")?,
-            };
-            Ok((row.try_get("seq")?, change))
-        })
-        .collect()
+    let subjects = [Subject::Control, Subject::Run];
+    let all = AuditSelection::default();
+    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
+    let command = |entry: AuditEntry| {
+        Some(Command::of(entry.seq, entry.change.into_control()?, workers))
+    };
+    Ok(entries.into_iter().filter_map(command).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an
@@ -217,14 +221,17 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, \
        TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) / 1e6 FROM reelshift_duties \
      UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0e0 \
-       FROM reelshift_control_changes \
+       FROM reelshift_audit \
+     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0e0 \
+       FROM reelshift_workers WHERE id = ? AND drained_by IS NOT NULL \
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' \
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' AND id < ?";
 
 async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
-    let rows = sqlx::query(VIEW).bind(worker.to_string()).fetch_all(&store.pool).await?;
+    let me = worker.to_string();
+    let rows = sqlx::query(VIEW).bind(&me).bind(&me).fetch_all(&store.pool).await?;
     let mut view = FleetView::default();
     let mut controls = Vec::new();
     for row in &rows {
@@ -241,6 +248,7 @@ async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
                 view.held.insert(row::uuid(row, "name")?, row::named::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "drain" => view.drained_by = row.try_get("value")?,
             "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),

@@ -65,12 +65,12 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     .bind(Monitor::MOST_NOTIFICATIONS + 1)
     .fetch_one(&mut *transaction)
     .await?;
-    let commands = controls::commands(&mut transaction, &workers).await?;
     let lost_leases = lost_leases::newest(&mut transaction).await?;
     let errors =
         failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
             .await?;
     transaction.commit().await?;
+    let commands = controls::commands(store, &workers).await?;
     let server = store.server.to_string();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
     let monitor =
@@ -172,7 +172,7 @@ async fn workers(connection: &mut MySqlConnection) -> error::Result<Vec<WorkerRe
     rows.iter().map(worker_report).collect()
 }
 
-fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
+pub(crate) fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
     Ok(WorkerReport {
         id: row::uuid(row, "id")?,
         host: row.try_get("host")?,

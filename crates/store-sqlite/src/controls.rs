@@ -1,12 +1,14 @@
-//! Controls of the fleet: `reelshift_controls`, their history
-//! `reelshift_control_changes`, and what every worker reads once a second.
+//! Controls of the fleet: `reelshift_controls`, their history in the audit, and what every
+//! worker reads once a second.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
+use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    drain_change, not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
 use reelshift_store::report::{Command, WorkerReport};
@@ -17,7 +19,7 @@ use uuid::Uuid;
 use crate::error::{Failure, Outcome};
 use crate::failures::{TEXT, cut, cut_bytes};
 use crate::time::{self, now};
-use crate::{SqliteStore, duties, holds, runs};
+use crate::{SqliteStore, audit, duties, holds, runs};
 
 /// The columns' lengths in MySQL, in characters.
 const NAME: usize = 64;
@@ -49,6 +51,10 @@ impl Controls for SqliteStore {
         self.named(view(self, worker).await)
     }
 
+    async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
+        self.named(drain(self, worker, reason, cut(by, BY)).await)
+    }
+
     async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
         self.named(holds::pause_run(self, run, reason, cut(by, BY)).await)
     }
@@ -64,6 +70,27 @@ impl Controls for SqliteStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         self.named(holds::cancel_pending(self, run, limit).await)
     }
+}
+
+async fn drain(
+    store: &SqliteStore,
+    worker: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Outcome<()> {
+    let mut tx = store.write().await?;
+    let told =
+        sqlx::query("UPDATE reelshift_workers SET drained_by = ? WHERE id = ? AND state = 'live'")
+            .bind(by)
+            .bind(worker.to_string())
+            .execute(&mut *tx)
+            .await?;
+    if told.rows_affected() == 0 {
+        return Err(not_live(worker).into());
+    }
+    let at = now(&mut tx).await?;
+    log(&mut tx, &drain_change(worker, reason, by, at)).await?;
+    Ok(tx.commit().await?)
 }
 
 pub(crate) async fn stored(reader: &mut SqliteConnection) -> Outcome<Vec<Control>> {
@@ -97,11 +124,13 @@ async fn set(
         let name = cut(&setting.name, NAME);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT));
-        let previous: Option<String> =
-            sqlx::query_scalar("SELECT value FROM reelshift_controls WHERE name = ?")
-                .bind(name)
-                .fetch_optional(&mut *tx)
-                .await?;
+        let previous = sqlx::query(
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ?",
+        )
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let previous = check(setting, previous.as_ref())?;
         let written = match value {
             Some(value) => sqlx::query(
                 "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at)
@@ -133,6 +162,20 @@ async fn set(
     Ok(changes)
 }
 
+/// The value of the stored `row`, if it is the one expected.
+fn check(setting: &ControlSetting, row: Option<&SqliteRow>) -> Outcome<Option<String>> {
+    let value: Option<String> = row.map(|row| row.try_get("value")).transpose()?;
+    if setting.expected.as_ref().is_none_or(|expected| *expected == value) {
+        return Ok(value);
+    }
+    let by: Option<String> = row.map(|row| row.try_get("changed_by")).transpose()?;
+    let changed = match (&by, row) {
+        (Some(by), Some(row)) => Some((by.as_str(), time::read(row, "changed_at")?)),
+        _ => None,
+    };
+    Err(Failure::Store(not_as_expected(&setting.name, value.as_deref(), changed)))
+}
+
 pub(crate) async fn now(tx: &mut SqliteConnection) -> Outcome<DateTime<Utc>> {
     let row = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(tx).await?;
     time::read(&row, "at")
@@ -140,65 +183,27 @@ pub(crate) async fn now(tx: &mut SqliteConnection) -> Outcome<DateTime<Utc>> {
 
 /// Writes one change into the history.
 pub(crate) async fn log(tx: &mut SqliteConnection, change: &ControlChange) -> Outcome<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_control_changes (name, run_id, previous, value, reason, changed_by, changed_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&change.name)
-    .bind(change.run.map(|run| run.to_string()))
-    .bind(&change.previous)
-    .bind(&change.value)
-    .bind(&change.reason)
-    .bind(cut(&change.changed_by, BY))
-    .bind(time::text(change.changed_at))
-    .execute(tx)
-    .await?;
-    Ok(())
+    audit::log(tx, &change.into()).await
 }
 
 async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<ControlChange>> {
-    let mut connection = store.readers.acquire().await?;
-    let numbered = numbered(&mut connection, limit).await?;
-    Ok(numbered.into_iter().map(|(_, change)| change).collect())
+    let subjects = [Subject::Control, Subject::Run];
+    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
 /// The newest changes, and how far `workers` go by them.
 pub(crate) async fn commands(
-    connection: &mut SqliteConnection,
+    store: &SqliteStore,
     workers: &[WorkerReport],
 ) -> Outcome<Vec<Command>> {
-    let numbered = numbered(connection, Command::SHOWN).await?;
-    let command = |(version, change)| Command::of(version, change, workers);
-    Ok(numbered.into_iter().map(command).collect())
-}
-
-/// The newest changes with their numbers.
-async fn numbered(
-    connection: &mut SqliteConnection,
-    limit: u32,
-) -> Outcome<Vec<(i64, ControlChange)>> {
-    let rows = sqlx::query(
-        "SELECT seq, name, run_id, previous, value, reason, changed_by, changed_at
-         FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| Ok((row.try_get("seq")?, change(row)?))).collect()
-}
-
-fn change(row: &SqliteRow) -> Outcome<ControlChange> {
-    let run: Option<String> = row.try_get("run_id")?;
-    let foreign = |run: &str| Failure::foreign_value("reelshift_control_changes", "run_id", run);
-    Ok(ControlChange {
-        name: row.try_get("name")?,
-        run: run.map(|run| run.parse().map_err(|_| foreign(&run))).transpose()?,
-        previous: row.try_get("previous")?,
-        value: row.try_get("value")?,
-        reason: row.try_get("reason")?,
-        changed_by: row.try_get("changed_by")?,
-        changed_at: time::read(row, "changed_at")?,
-    })
+    let subjects = [Subject::Control, Subject::Run];
+    let all = AuditSelection::default();
+    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
+    let command = |entry: AuditEntry| {
+        Some(Command::of(entry.seq, entry.change.into_control()?, workers))
+    };
+    Ok(entries.into_iter().filter_map(command).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an
@@ -211,11 +216,13 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL,
          MAX(0.0, 86400.0 * (julianday('now') - julianday(beat_at))) FROM reelshift_duties
      UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0.0
-         FROM reelshift_control_changes
+         FROM reelshift_audit
+     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0.0
+         FROM reelshift_workers WHERE id = ?1 AND drained_by IS NOT NULL
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
          FROM reelshift_workers WHERE state = 'live'
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
-         FROM reelshift_workers WHERE state = 'live' AND id < ?";
+         FROM reelshift_workers WHERE state = 'live' AND id < ?1";
 
 async fn view(store: &SqliteStore, worker: Uuid) -> Outcome<FleetView> {
     let rows = sqlx::query(VIEW).bind(worker.to_string()).fetch_all(&store.readers).await?;
@@ -235,6 +242,7 @@ async fn view(store: &SqliteStore, worker: Uuid) -> Outcome<FleetView> {
                 view.held.insert(runs::uuid(row, "name")?, runs::parsed::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "drain" => view.drained_by = row.try_get("value")?,
             "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),

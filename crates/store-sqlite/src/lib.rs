@@ -6,6 +6,7 @@
 //! half-way fails at once when another was faster) and is short.
 
 mod archive;
+mod audit;
 mod claim;
 mod codes;
 mod connect;
@@ -21,6 +22,7 @@ mod holds;
 mod leases;
 mod ledger;
 mod lost_leases;
+mod listings;
 mod mapping;
 mod planning;
 mod plans;

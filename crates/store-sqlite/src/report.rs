@@ -67,10 +67,10 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     .bind(Monitor::MOST_NOTIFICATIONS + 1)
     .fetch_one(&mut *tx)
     .await?;
-    let commands = crate::controls::commands(&mut tx, &workers).await?;
     let lost_leases = crate::lost_leases::newest(&mut tx).await?;
     let errors = error_groups(&mut tx, &ErrorSelection::default()).await?;
     tx.commit().await?;
+    let commands = crate::controls::commands(store, &workers).await?;
     let at = time::read(&at, "at")?;
     let notifications = u64::try_from(notifications).unwrap_or_default();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
@@ -156,31 +156,32 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
     )
     .fetch_all(tx)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(WorkerReport {
-                id: runs::uuid(row, "id")?,
-                host: row.try_get("host")?,
-                pid: row.try_get("pid")?,
-                version: row.try_get("version")?,
-                state: row.try_get("state")?,
-                started_at: time::read(row, "started_at")?,
-                seen_seconds_ago: row.try_get("seen_seconds_ago")?,
-                leases: count(row, "leases")?,
-                activity: WorkerActivity {
-                    doing: row.try_get("doing")?,
-                    rows_done: count(row, "rows_done")?,
-                    bytes_done: count(row, "bytes_done")?,
-                    rows_per_second: row.try_get("rows_per_second")?,
-                    bytes_per_second: row.try_get("bytes_per_second")?,
-                    capacity: row.try_get("capacity")?,
-                    chunk_seconds: row.try_get("chunk_seconds")?,
-                    controls_seen: row.try_get("controls_seen")?,
-                    writes_refused: count(row, "writes_refused")?,
-                },
-            })
-        })
-        .collect()
+    rows.iter().map(worker_report).collect()
+}
+
+/// A row with all columns of `reelshift_workers`, `seen_seconds_ago` and `leases`.
+pub(crate) fn worker_report(row: &SqliteRow) -> Outcome<WorkerReport> {
+    Ok(WorkerReport {
+        id: runs::uuid(row, "id")?,
+        host: row.try_get("host")?,
+        pid: row.try_get("pid")?,
+        version: row.try_get("version")?,
+        state: row.try_get("state")?,
+        started_at: time::read(row, "started_at")?,
+        seen_seconds_ago: row.try_get("seen_seconds_ago")?,
+        leases: count(row, "leases")?,
+        activity: WorkerActivity {
+            doing: row.try_get("doing")?,
+            rows_done: count(row, "rows_done")?,
+            bytes_done: count(row, "bytes_done")?,
+            rows_per_second: row.try_get("rows_per_second")?,
+            bytes_per_second: row.try_get("bytes_per_second")?,
+            capacity: row.try_get("capacity")?,
+            chunk_seconds: row.try_get("chunk_seconds")?,
+            controls_seen: row.try_get("controls_seen")?,
+            writes_refused: count(row, "writes_refused")?,
+        },
+    })
 }
 
 async fn inspect(store: &SqliteStore) -> Outcome<Inspection> {

@@ -6,6 +6,7 @@
 //! durations, and every time that is read was set by the server.
 
 pub mod archive;
+pub mod audit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod controls;
@@ -17,6 +18,7 @@ pub mod file_checkpoints;
 pub mod flags;
 pub mod history;
 pub mod ledger;
+pub mod listings;
 pub mod patience;
 pub mod plans;
 pub mod preflight;
@@ -32,6 +34,7 @@ pub mod vitals;
 use std::sync::Arc;
 
 pub use archive::Archive;
+pub use audit::Audit;
 pub use controls::Controls;
 pub use duplicates::Duplicates;
 pub use duties::Duties;
@@ -41,6 +44,7 @@ pub use file_checkpoints::FileCheckpoints;
 pub use flags::Flags;
 pub use history::History;
 pub use ledger::Ledger;
+pub use listings::Listings;
 pub use preflight::Preflight;
 pub use report::Reports;
 pub use rollback::Rollback;
@@ -69,6 +73,8 @@ pub trait Store:
     + Archive
     + Strained
     + Vitals
+    + Audit
+    + Listings
     + std::fmt::Debug
     + Send
     + Sync
@@ -87,14 +93,14 @@ impl<T> Store for T where
         + Controls
         + Duties
         + History
-        + Controls
-        + Duties
         + VideoStatuses
         + Reports
         + Rollback
         + Archive
         + Strained
         + Vitals
+        + Audit
+        + Listings
         + std::fmt::Debug
         + Send
         + Sync

@@ -116,6 +116,7 @@ impl Controls {
         session: &Session,
         gates: Arc<Gates>,
         leave: CancellationToken,
+        stop: CancellationToken,
     ) -> Result<Self> {
         let look_now = Arc::new(Notify::new());
         let watcher = Watcher {
@@ -124,6 +125,7 @@ impl Controls {
             worker: session.worker(),
             activity: Arc::clone(session.activity()),
             gates,
+            stop,
         };
         let first = Instant::now();
         let view = loop {
@@ -193,6 +195,8 @@ struct Watcher {
     activity: Arc<Activity>,
     gates: Arc<Gates>,
     look_now: Arc<Notify>,
+    /// Ends the worker's work in good order.
+    stop: CancellationToken,
 }
 
 impl Watcher {
@@ -225,6 +229,10 @@ impl Watcher {
         metrics::throttle(throttle.share, &Signal::LABELS, reason);
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
         self.activity.set_controls_seen(view.version);
+        if let Some(by) = view.drained_by.as_deref().filter(|_| !self.stop.is_cancelled()) {
+            tracing::warn!(by, "this worker was told to drain: it takes nothing more and leaves");
+            self.stop.cancel();
+        }
         self.activity.idle(match view.paused {
             Some(_) => "paused",
             None if throttle.at_once == 0 => "stopped by the throttle",

@@ -136,7 +136,7 @@ pub async fn run(
     let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
-    let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
+    let controls = Controls::watch(&session, Arc::clone(&gates), leave, stop.clone()).await?;
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
     let lanes = lanes(&work, reader, &stop);
     let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);

@@ -197,7 +197,7 @@ async fn change_flags(
 ) -> Result<String, StoreError> {
     let by = who.by();
     let changes =
-        reelshift_rollout::change(&*app.store, request, app.initial_flags, terms, &by).await?;
+        reelshift_rollout::change(&*app.store, request, terms, app.initial_flags, &by).await?;
     let each = changes.iter().map(|change| format!("{} is {}", change.flag, rollout(change.rollout)));
     Ok(format!("{}. Every process sees it within 2 s.", each.collect::<Vec<_>>().join(", ")))
 }

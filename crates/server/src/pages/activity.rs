@@ -54,6 +54,14 @@ pub(crate) struct Asked {
     before: Option<i64>,
 }
 
+impl Activity {
+    /// Only what its live parts need.
+    pub(super) fn live(frame: Frame, view: View) -> Self {
+        let (subjects, entries) = (Vec::new(), Vec::new());
+        Self { frame, view, subjects, filtered: false, entries, older: None }
+    }
+}
+
 pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,

@@ -47,6 +47,13 @@ pub(super) struct Setting {
     meaning: &'static str,
 }
 
+impl Controls {
+    /// Only what its live parts need.
+    pub(super) const fn live(frame: Frame, view: View) -> Self {
+        Self { frame, view, flags: Vec::new(), settings: Vec::new(), seen: String::new() }
+    }
+}
+
 pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,

@@ -61,6 +61,21 @@ pub(crate) struct Asked {
     after: Option<String>,
 }
 
+impl Failures {
+    /// Only what its live parts need.
+    pub(super) const fn live(frame: Frame, view: View) -> Self {
+        Self {
+            frame,
+            view,
+            filter: None,
+            entries: Vec::new(),
+            older: None,
+            quarantine: Vec::new(),
+            more_quarantine: None,
+        }
+    }
+}
+
 pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,

@@ -14,8 +14,13 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde::Serialize;
 
+use super::activity::Activity;
+use super::controls::Controls;
+use super::failures::Failures;
 use super::frame::{Frame, Page};
 use super::overview::Overview;
+use super::run::Figures;
+use super::runs::Runs;
 use super::view::View;
 use super::workers::Workers;
 use crate::access::Principal;
@@ -96,7 +101,21 @@ fn parts(app: &Shared, page: Page, latest: &Latest) -> BTreeMap<String, String> 
             "verified" => as_verified, "fleet" => as_fleet, "steps" => as_steps),
         Page::Workers => make!(Workers { frame, view },
             "verdict" => as_verdict, "workers" => as_workers, "takeovers" => as_takeovers),
-        _ => {}
+        Page::Runs => {
+            for run in view.runs() {
+                parts.insert(format!("run-{}", run.id()), shown(&Figures { run }));
+            }
+            let (older, next) = (Vec::new(), None);
+            make!(Runs { frame, view, first_page: true, older, next },
+                "verdict" => as_verdict, "runs" => as_runs, "gates" => as_gates,
+                "verified" => as_verified);
+        }
+        Page::Failures => make!(Failures::live(frame, view),
+            "verdict" => as_verdict, "open" => as_open, "groups" => as_groups),
+        Page::Controls => make!(Controls::live(frame, view),
+            "verdict" => as_verdict, "throttle" => as_throttle, "commands" => as_commands),
+        Page::Activity => make!(Activity::live(frame, view),
+            "verdict" => as_verdict, "notifications" => as_notifications),
     }
     parts
 }

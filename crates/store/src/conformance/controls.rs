@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{create, expanded, plan, set_run_state, steadily, worker};
-use crate::SharedStore;
-use crate::controls::{ControlChange, ControlSetting, ON, PAUSE};
+use crate::{SharedStore, StoreError};
+use crate::controls::{DRAIN, ControlChange, ControlSetting, ON, PAUSE};
 use crate::ledger::{NewWorker, WorkerActivity};
 
 fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSetting {
@@ -17,6 +17,7 @@ fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSett
         name: name.to_owned(),
         value: value.map(str::to_owned),
         reason: reason.map(str::to_owned),
+        expected: None,
     }
 }
 
@@ -156,6 +157,27 @@ pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
     store.deregister_worker(other).await.expect("it leaves");
     let commands = store.snapshot(1).await.expect("a snapshot").commands;
     assert_eq!((commands[0].acknowledged, commands[0].live), (1, 1), "who left is not waited for");
+}
+
+pub async fn a_worker_is_told_to_drain(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let (told, other) = (worker(&store).await, worker(&store).await);
+    assert_eq!(store.fleet_view(told).await.expect("seen").drained_by, None);
+    store.drain_worker(told, Some("a new host"), "ops@host").await.expect("it is told");
+    let by = |view: crate::controls::FleetView| view.drained_by;
+    let told_by = by(store.fleet_view(told).await.expect("seen"));
+    assert_eq!(told_by.as_deref(), Some("ops@host"));
+    assert_eq!(by(store.fleet_view(other).await.expect("seen")), None, "only this one");
+    let change = store.control_changes(1).await.expect("the history").remove(0);
+    assert_eq!((change.name.as_str(), change.reason.as_deref()), (DRAIN, Some("a new host")));
+    assert_eq!(change.value, Some(format!("worker {told}")));
+
+    store.deregister_worker(told).await.expect("it leaves");
+    for gone in [told, Uuid::from_u128(7)] {
+        let refused = store.drain_worker(gone, None, "ops").await.expect_err("it is gone");
+        assert!(matches!(&refused, StoreError::Refused(why) if why.contains("does not live")), "{refused}");
+    }
+    assert_eq!(store.control_changes(9).await.expect("the history").len(), 1);
 }
 
 pub async fn a_worker_sees_its_rank_among_the_live(db: &dyn Fixture) {

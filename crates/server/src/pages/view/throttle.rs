@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use reelshift_plan::Rollout;
 use reelshift_plan::throttle::Level;
-use reelshift_store::controls::{ControlChange, PAUSE, RUN};
+use reelshift_store::controls::{ControlChange, DRAIN, PAUSE, RUN};
 
 use super::{View, ago};
 use crate::figures::{plural, seconds, tail};
@@ -139,6 +139,7 @@ fn what(change: &ControlChange) -> String {
     match (change.name.as_str(), change.run) {
         (PAUSE, _) if change.value.is_some() => "fleet paused".to_owned(),
         (PAUSE, _) => "fleet resumed".to_owned(),
+        (DRAIN, _) => format!("drain {}", or(&change.value, "a worker")),
         (RUN, Some(run)) => {
             format!("run {} {} → {}", tail(run), or(&change.previous, "-"), or(&change.value, "-"))
         }
