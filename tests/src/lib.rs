@@ -1,11 +1,15 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, and a receiver of its telemetry.
+//! for a fleet of them, a receiver of its telemetry,
+//! the server with a client, and a browser.
 
 mod binary;
+pub mod browser;
 pub mod chaos;
+pub mod http;
 mod legacy;
 pub mod oracle;
 pub mod receiver;
+pub mod server;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};

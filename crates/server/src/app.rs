@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use crate::access::failures::Failures;
 use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
-use crate::pages::Made;
-use crate::snapshot::Snapshots;
 use crate::api::{Aged, Validations};
 use crate::clock::Clock;
+use crate::pages::Made;
+use crate::snapshot::Snapshots;
 
 /// How handlers hold the application: axum's state.
 pub type Shared = Arc<App>;

@@ -7,8 +7,8 @@
 mod access;
 mod api;
 mod app;
-pub mod figures;
 mod clock;
+pub mod figures;
 mod listen;
 mod notifications;
 mod pages;

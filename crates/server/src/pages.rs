@@ -55,6 +55,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/actions/flag", post(actions::flag))
         .route("/actions/emergency", post(actions::emergency))
         .route("/actions/tune", post(actions::tune))
+        .route("/actions/validate", post(actions::validate))
         .route("/actions/drain", post(actions::drain))
         .route("/live/{page}", get(live::stream))
         .route("/assets/{name}", get(assets::asset))
@@ -85,7 +86,8 @@ async fn begin(
 }
 
 fn view(app: &Shared, latest: Latest) -> View {
-    View::new(latest, app.options.jaeger.as_deref())
+    let validation = latest.snapshot.at().map(|at| app.validations.at(at).said(at));
+    View::new(latest, app.options.jaeger.as_deref()).validated(validation.unwrap_or_default())
 }
 
 /// A page, or the one that says why there is none.

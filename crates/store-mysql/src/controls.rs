@@ -7,8 +7,8 @@ use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
-    drain_change, not_as_expected, not_live,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, drain_change,
+    not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
 use reelshift_store::report::{Command, WorkerReport};
@@ -205,9 +205,8 @@ pub(crate) async fn commands(
     let subjects = [Subject::Control, Subject::Run];
     let all = AuditSelection::default();
     let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
-    let command = |entry: AuditEntry| {
-        Some(Command::of(entry.seq, entry.change.into_control()?, workers))
-    };
+    let command =
+        |entry: AuditEntry| Some(Command::of(entry.seq, entry.change.into_control()?, workers));
     Ok(entries.into_iter().filter_map(command).collect())
 }
 

@@ -71,7 +71,8 @@ fn missing(what: &str) -> StoreError {
 
 /// Only a path of this server is gone back to.
 fn back(path: &str) -> &str {
-    let local = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    let local =
+        path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
     if local { path } else { "/" }
 }
 
@@ -86,7 +87,11 @@ fn said(fields: &Fields, done: Result<String, StoreError>) -> Response {
     ([(header::SET_COOKIE, flash.cookie())], Redirect::to(back(&fields.back))).into_response()
 }
 
-pub(crate) async fn pause(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn pause(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         if let Some(run) = fields.run()? {
             app.store.pause_run(run, fields.reason(), &who.by()).await?;
@@ -98,7 +103,11 @@ pub(crate) async fn pause(State(app): State<Shared>, who: Principal, Form(fields
     said(&fields, done.await)
 }
 
-pub(crate) async fn resume(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn resume(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         if let Some(run) = fields.run()? {
             let run = app.store.resume_run(run, &who.by()).await?;
@@ -126,7 +135,11 @@ async fn control(
     app.store.set_controls(&[setting], &who.by()).await.map(drop)
 }
 
-pub(crate) async fn cancel(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn cancel(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         let run = fields.run()?.ok_or_else(|| missing("run"))?;
         let cancelled = app.store.cancel_run(run, fields.reason(), &who.by()).await?;
@@ -144,7 +157,11 @@ pub(crate) async fn cancel(State(app): State<Shared>, who: Principal, Form(field
     said(&fields, done.await)
 }
 
-pub(crate) async fn rerun(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn rerun(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         let selection = RerunSelection {
             run: fields.run()?,
@@ -168,7 +185,11 @@ pub(crate) async fn rerun(State(app): State<Shared>, who: Principal, Form(fields
     said(&fields, done.await)
 }
 
-pub(crate) async fn flag(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn flag(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         let flag: Flag = parsed(&fields.flag, "flag")?.ok_or_else(|| missing("flag"))?;
         let percent = fields.percent.ok_or_else(|| missing("percentage"))?;
@@ -198,17 +219,26 @@ async fn change_flags(
     let by = who.by();
     let changes =
         reelshift_rollout::change(&*app.store, request, terms, app.initial_flags, &by).await?;
-    let each = changes.iter().map(|change| format!("{} is {}", change.flag, rollout(change.rollout)));
+    let each =
+        changes.iter().map(|change| format!("{} is {}", change.flag, rollout(change.rollout)));
     Ok(format!("{}. Every process sees it within 2 s.", each.collect::<Vec<_>>().join(", ")))
 }
 
-pub(crate) async fn emergency(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn emergency(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let terms = FlagTerms { expected: None, reason: fields.reason() };
     let done = change_flags(&app, &who, FlagRequest::EmergencyDisable, terms);
     said(&fields, done.await)
 }
 
-pub(crate) async fn tune(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn tune(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         let text = format!("{}={}", fields.name, fields.value.trim());
         let assignment: Assignment =
@@ -228,13 +258,34 @@ pub(crate) async fn tune(State(app): State<Shared>, who: Principal, Form(fields)
     said(&fields, done.await)
 }
 
-pub(crate) async fn drain(State(app): State<Shared>, who: Principal, Form(fields): Form<Fields>) -> Response {
+pub(crate) async fn drain(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
     let done = async {
         let worker: Uuid = parsed(&fields.worker, "worker")?.ok_or_else(|| missing("worker"))?;
         app.store.drain_worker(worker, fields.reason(), &who.by()).await?;
         Ok(format!("Worker {} takes nothing more and leaves within seconds.", tail(worker)))
     };
     said(&fields, done.await)
+}
+
+pub(crate) async fn validate(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let begun = crate::api::begin_validation(&app, &who);
+    let done = begun.map(|begun| {
+        let text = if begun {
+            "Every row is being compared, beside everything else; the result will be shown here."
+        } else {
+            "Every row is being compared already."
+        };
+        text.to_owned()
+    });
+    said(&fields, done.map_err(|problem| StoreError::Refused(problem.detail)))
 }
 
 #[cfg(test)]

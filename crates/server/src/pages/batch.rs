@@ -67,7 +67,12 @@ pub(crate) async fn page(
     let (batch, errors) = match read.await {
         Ok((Some(batch), errors)) => (batch, errors),
         Ok((None, _)) => {
-            return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, "it may have been pruned"));
+            return Err(unavailable(
+                frame,
+                StatusCode::NOT_FOUND,
+                unknown,
+                "it may have been pruned",
+            ));
         }
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -113,14 +118,17 @@ fn events(view: &View, batch: &BatchReport, errors: &[ErrorEntry]) -> Vec<Happen
         };
         let state = error.system_state.as_ref().map(|state| format!("\n\n{state:#}"));
         let chain = error.stack_trace.clone().unwrap_or_default();
-        events.push((error.created_at, Happened {
-            when: time(error.created_at),
-            what,
-            text: format!("{}{then}", error.error_message),
-            tone: if error.recovery_successful == Some(true) { "" } else { "bad" },
-            link: view.trace(error.correlation_id.as_deref()),
-            more: Some(chain + &state.unwrap_or_default()).filter(|more| !more.is_empty()),
-        }));
+        events.push((
+            error.created_at,
+            Happened {
+                when: time(error.created_at),
+                what,
+                text: format!("{}{then}", error.error_message),
+                tone: if error.recovery_successful == Some(true) { "" } else { "bad" },
+                link: view.trace(error.correlation_id.as_deref()),
+                more: Some(chain + &state.unwrap_or_default()).filter(|more| !more.is_empty()),
+            },
+        ));
     }
     if let (Some(at), Some(worker)) = (batch.leased_at, batch.leased_by) {
         let text = format!("by worker {}", tail(worker));
@@ -157,7 +165,10 @@ mod tests {
 
     #[test]
     fn bounds_are_said_in_words() {
-        let range = |after: Option<&str>| Bounds::Range { after: after.map(str::to_owned), upto: "v9".to_owned() };
+        let range = |after: Option<&str>| Bounds::Range {
+            after: after.map(str::to_owned),
+            upto: "v9".to_owned(),
+        };
         assert_eq!(covers(&range(None)), "videos from the first to v9");
         assert_eq!(covers(&range(Some("v1"))), "videos after v1 up to v9");
         assert_eq!(covers(&Bounds::Items(vec!["v1".to_owned()])), "1 video by id");

@@ -69,7 +69,8 @@ pub(crate) async fn page(
         .map(|control| (&control.name, &control.value))
         .collect();
     let seen = serde_json::to_string(&seen).unwrap_or_default();
-    let page = Controls { flags: flags(&view), settings: settings(&view, &stored), frame, view, seen };
+    let page =
+        Controls { flags: flags(&view), settings: settings(&view, &stored), frame, view, seen };
     Ok(finish(&page, said))
 }
 

@@ -57,9 +57,14 @@ pub(crate) async fn page(
     let (frame, view) = begin(&app, &who, &headers, Page::Overview, "/duplicates").await?;
     let frame = frame.titled("Duplicates");
     let flashed = frame.flash.is_some();
-    let done = |step: &crate::snapshot::StepReport| step.name == INDEX && step.progress == Progress::Done;
+    let done =
+        |step: &crate::snapshot::StepReport| step.name == INDEX && step.progress == Progress::Done;
     let indexed = view.snapshot().steps.iter().any(done);
-    let read = if indexed { app.store.duplicates(asked.after.as_deref(), ROWS).await } else { Ok(Vec::new()) };
+    let read = if indexed {
+        app.store.duplicates(asked.after.as_deref(), ROWS).await
+    } else {
+        Ok(Vec::new())
+    };
     let found = match read {
         Ok(found) => found,
         Err(error) => {
@@ -70,7 +75,15 @@ pub(crate) async fn page(
     let next = found.last().filter(|_| found.len() >= ROWS as usize);
     let next = next.map(|last| format!("/duplicates?after={}", last.sha256));
     let sets = found.into_iter().map(set).collect();
-    let page = Duplicates { frame, view, limit: ROWS, indexed, further: asked.after.is_some(), sets, next };
+    let page = Duplicates {
+        frame,
+        view,
+        limit: ROWS,
+        indexed,
+        further: asked.after.is_some(),
+        sets,
+        next,
+    };
     Ok(finish(&page, flashed))
 }
 

@@ -92,7 +92,8 @@ pub(crate) async fn page(
             ..ErrorSelection::default()
         };
         let errors = app.store.errors(&selection, ROWS).await?;
-        let all = QuarantineSelection { error_type: filter.clone(), ..QuarantineSelection::default() };
+        let all =
+            QuarantineSelection { error_type: filter.clone(), ..QuarantineSelection::default() };
         let after = cursor::<QuarantineCursor>(asked.after.as_deref());
         let items = app.store.quarantine(&all, after.as_ref(), ROWS).await?;
         Ok::<_, StoreError>((errors, items))

@@ -145,7 +145,8 @@ pub(crate) async fn page(
         return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, "its id is no UUID"));
     };
     let state = asked.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
-    let after = asked.after.as_deref().and_then(|after| serde_json::from_str::<BatchCursor>(after).ok());
+    let after =
+        asked.after.as_deref().and_then(|after| serde_json::from_str::<BatchCursor>(after).ok());
     let read = async {
         let selection = BatchSelection::OfRun { run: id, state };
         let batches = app.store.batches(&selection, after.as_ref(), ROWS).await?;
@@ -154,7 +155,12 @@ pub(crate) async fn page(
     let (run, batches) = match read.await {
         Ok((Some(run), batches)) => (run, batches),
         Ok((None, _)) => {
-            return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, "it may have been pruned"));
+            return Err(unavailable(
+                frame,
+                StatusCode::NOT_FOUND,
+                unknown,
+                "it may have been pruned",
+            ));
         }
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -180,9 +186,11 @@ pub(crate) async fn page(
         filter: covers(&run.plan.filter),
         begun: time(run.created_at),
         ended: view.time(&run.finished_at),
-        decided: run.decided_by.as_ref().zip(run.decided_at).map(|(by, at)| {
-            format!("{by}, {}", view.ago(at))
-        }),
+        decided: run
+            .decided_by
+            .as_ref()
+            .zip(run.decided_at)
+            .map(|(by, at)| format!("{by}, {}", view.ago(at))),
         trace: view.trace_of(run.traceparent.as_deref()),
         tabs: tabs(id, state),
         batches: batches.iter().map(BatchRow::of).collect(),
@@ -219,7 +227,8 @@ fn covers(filter: &VideoFilter) -> String {
 }
 
 fn tabs(run: Uuid, state: Option<BatchState>) -> Vec<Tab> {
-    let all = Tab { link: format!("/runs/{run}#batches"), text: "all".to_owned(), here: state.is_none() };
+    let all =
+        Tab { link: format!("/runs/{run}#batches"), text: "all".to_owned(), here: state.is_none() };
     let each = [
         BatchState::Failed,
         BatchState::Leased,

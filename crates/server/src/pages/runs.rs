@@ -56,13 +56,21 @@ pub(crate) async fn page(
         let last = view.runs().last().map(super::view::RunView::id);
         let full = view.runs().len() >= crate::snapshot::RUNS as usize;
         let next = last.filter(|_| full).map(|last| format!("/runs?before={last}"));
-        return Ok(finish(&Runs { frame, view, first_page: true, older: Vec::new(), next }, flashed));
+        return Ok(finish(
+            &Runs { frame, view, first_page: true, older: Vec::new(), next },
+            flashed,
+        ));
     };
     let runs = match app.store.runs(&RunSelection::default(), Some(before), ROWS).await {
         Ok(runs) => runs,
         Err(error) => {
             let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "The older runs cannot be read.", &said(&error)));
+            return Err(unavailable(
+                frame,
+                status,
+                "The older runs cannot be read.",
+                &said(&error),
+            ));
         }
     };
     let next = (runs.len() >= ROWS as usize)

@@ -8,6 +8,8 @@ mod runs;
 mod throttle;
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::FlagAction;
+use reelshift_store::flags::FlagChange;
 
 pub(crate) use runs::RunView;
 pub(crate) use throttle::rollout;
@@ -21,12 +23,18 @@ use crate::snapshot::{Latest, Snapshot, Verdict};
 pub(crate) struct View {
     latest: Latest,
     jaeger: Option<String>,
+    /// What the last comparison of every row came to.
+    validation: Vec<String>,
 }
 
 impl View {
     pub(crate) fn new(latest: Latest, jaeger: Option<&str>) -> Self {
         let jaeger = jaeger.map(|address| address.trim_end_matches('/').to_owned());
-        Self { latest, jaeger }
+        Self { latest, jaeger, validation: Vec::new() }
+    }
+
+    pub(crate) fn validated(self, validation: Vec<String>) -> Self {
+        Self { validation, ..self }
     }
 
     pub(crate) fn snapshot(&self) -> &Snapshot {
@@ -88,7 +96,8 @@ impl View {
             at: command.at,
             text: format!("{} by {}", command.what, command.by),
         });
-        let flags = self.snapshot().flag_changes.iter().map(|change| Mark {
+        let set = |change: &&FlagChange| change.action != FlagAction::Initial;
+        let flags = self.snapshot().flag_changes.iter().filter(set).map(|change| Mark {
             at: change.changed_at,
             text: format!(
                 "{} {} by {}",

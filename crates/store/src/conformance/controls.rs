@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{create, expanded, plan, set_run_state, steadily, worker};
-use crate::{SharedStore, StoreError};
-use crate::controls::{DRAIN, ControlChange, ControlSetting, ON, PAUSE};
+use crate::controls::{ControlChange, ControlSetting, DRAIN, ON, PAUSE};
 use crate::ledger::{NewWorker, WorkerActivity};
+use crate::{SharedStore, StoreError};
 
 fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSetting {
     ControlSetting {
@@ -175,7 +175,10 @@ pub async fn a_worker_is_told_to_drain(db: &dyn Fixture) {
     store.deregister_worker(told).await.expect("it leaves");
     for gone in [told, Uuid::from_u128(7)] {
         let refused = store.drain_worker(gone, None, "ops").await.expect_err("it is gone");
-        assert!(matches!(&refused, StoreError::Refused(why) if why.contains("does not live")), "{refused}");
+        assert!(
+            matches!(&refused, StoreError::Refused(why) if why.contains("does not live")),
+            "{refused}"
+        );
     }
     assert_eq!(store.control_changes(9).await.expect("the history").len(), 1);
 }

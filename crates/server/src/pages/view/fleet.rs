@@ -104,9 +104,20 @@ impl WorkerView<'_> {
         &self.0.version
     }
 
-    pub(crate) fn doing(&self) -> &str {
+    /// What it does, with ids as short as everywhere.
+    pub(crate) fn doing(&self) -> String {
         let doing = &self.0.activity.doing;
-        if self.0.state == "live" && !doing.is_empty() { doing } else { "-" }
+        if self.0.state != "live" || doing.is_empty() {
+            return "-".to_owned();
+        }
+        let short = |word: &str| word.parse().map_or_else(|_| word.to_owned(), tail);
+        doing.split(' ').map(short).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The batch that it does.
+    pub(crate) fn batch(&self) -> Option<Uuid> {
+        let live = self.0.state == "live";
+        self.0.activity.doing.split(' ').find_map(|word| word.parse().ok()).filter(|_| live)
     }
 
     pub(crate) fn leases(&self) -> String {

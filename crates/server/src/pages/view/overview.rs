@@ -38,6 +38,11 @@ impl View {
         format!("{now}/s{}", self.mean(&mean))
     }
 
+    /// Whether any file was or is to be hashed.
+    pub(crate) fn hashes(&self) -> bool {
+        self.runs().iter().any(|run| run.kind() == reelshift_plan::JobKind::Hash)
+    }
+
     fn mean(&self, mean: &str) -> String {
         match (self.snapshot().pace.since, self.now()) {
             (Some(since), Some(now)) if now > since => {
@@ -54,7 +59,8 @@ impl View {
         };
         let (soon, late) = (seconds(estimate.soonest_seconds), seconds(estimate.latest_seconds));
         if estimate.latest_seconds < 60.0 {
-            return format!("in {soon} to {late}, an estimate");
+            let range = if soon == late { late } else { format!("{soon} to {late}") };
+            return format!("about {range}, without throttled time");
         }
         let format = if estimate.latest_seconds < 72_000.0 { "%H:%M" } else { "%m-%d %H:%M" };
         format!(

@@ -92,7 +92,8 @@ impl View {
         let runs = self.runs();
         let Some(backfill) = runs.iter().find(|run| run.report.run.kind == JobKind::Backfill)
         else {
-            return vec!["No row was checked: there was no backfill.".to_owned()];
+            let none = "No row was checked: there was no backfill.".to_owned();
+            return [vec![none], self.validation.clone()].concat();
         };
         let report = backfill.report;
         let mut lines = Vec::new();
@@ -119,7 +120,7 @@ impl View {
                 plural(report.quarantined, "row differs", "rows differ")
             ));
         }
-        lines.push("Every row against the specification: reelshift validate".to_owned());
+        lines.extend(self.validation.iter().cloned());
         lines
     }
 }
