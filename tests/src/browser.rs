@@ -147,6 +147,7 @@ impl Browser {
     /// The page as it is, in full height where the window can be made so high.
     pub async fn screenshot(&self, name: &str) {
         if self.screen == Screen::Wide {
+            self.client.set_window_size(1_300, 900).await.expect("a size");
             let height = self.run("return document.documentElement.scrollHeight").await;
             let height = u32::try_from(height.as_u64().unwrap_or(1_000)).unwrap_or(1_000);
             self.client
