@@ -18,6 +18,8 @@ mod live;
 mod overview;
 mod run;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod view;
 mod workers;
 

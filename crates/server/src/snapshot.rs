@@ -10,6 +10,8 @@ mod history;
 mod limiting;
 mod maker;
 mod phases;
+#[cfg(test)]
+pub(crate) mod sample;
 mod stopping;
 mod verdict;
 

@@ -47,6 +47,20 @@ impl Latest {
     }
 }
 
+#[cfg(test)]
+impl Latest {
+    /// As if it had been read just now.
+    pub(crate) fn of(snapshot: Snapshot, history: History) -> Self {
+        Self {
+            number: 1,
+            snapshot: Arc::new(snapshot),
+            history: Arc::new(history),
+            taken: Instant::now(),
+            trouble: None,
+        }
+    }
+}
+
 /// What was seen last: nothing at first, then a snapshot, or why there is none.
 #[derive(Debug, Clone)]
 enum Seen {

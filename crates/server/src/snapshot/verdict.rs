@@ -259,3 +259,85 @@ pub(crate) fn amount(run: &RunReport) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use reelshift_plan::JobKind;
+    use reelshift_store::controls::{Control, ON, PAUSE};
+
+    use super::super::sample::{at, report, run, worker};
+    use super::*;
+
+    /// The sample without its brake.
+    fn free() -> Report {
+        Report { throttle: None, ..report() }
+    }
+
+    fn verdict(report: &Report) -> Verdict {
+        Verdict::of(report, Some(report.at))
+    }
+
+    #[test]
+    fn work_that_goes_on_runs() {
+        let running = verdict(&free());
+        assert_eq!(running.kind, Kind::Running);
+        assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
+        let hashing = Report { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+        let hashing = verdict(&hashing);
+        assert_eq!(hashing.kind, Kind::Running, "the brake is for backfills");
+        assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
+    }
+
+    #[test]
+    fn a_brake_says_why_and_since_when() {
+        let throttled = verdict(&report());
+        assert_eq!((throttled.kind, throttled.since), (Kind::Throttled, Some(at("02:58:00"))));
+        assert_eq!(throttled.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2:3306"));
+    }
+
+    #[test]
+    fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
+        let dead = Report { workers: vec![worker(5, "lost", 94.0)], ..free() };
+        let dead = verdict(&dead);
+        assert_eq!((dead.kind, dead.since), (Kind::Dead, Some(at("03:10:33"))));
+        assert_eq!(dead.next.as_deref(), Some("reelshift work"));
+    }
+
+    #[test]
+    fn without_progress_it_stalls_after_a_while() {
+        let free = free();
+        let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
+        assert_eq!(Verdict::of(&free, ago(STALLED_AFTER_SECONDS - 1)).kind, Kind::Running);
+        let stalled = Verdict::of(&free, ago(STALLED_AFTER_SECONDS));
+        assert_eq!((stalled.kind, stalled.since), (Kind::Stalled, ago(STALLED_AFTER_SECONDS)));
+    }
+
+    #[test]
+    fn a_pause_comes_before_everything() {
+        let pause = Control {
+            name: PAUSE.to_owned(),
+            value: ON.to_owned(),
+            reason: Some("a backup".to_owned()),
+            changed_by: "ops@host".to_owned(),
+            changed_at: at("03:00:00"),
+        };
+        let paused = verdict(&Report { controls: vec![pause], ..report() });
+        assert_eq!((paused.kind, paused.since), (Kind::Paused, Some(at("03:00:00"))));
+        assert_eq!(paused.reason.as_deref(), Some("a backup"));
+        let held = verdict(&Report { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
+        assert_eq!(held.kind, Kind::Paused);
+        assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
+    }
+
+    #[test]
+    fn at_rest_it_says_what_is_left() {
+        let of = |runs: Vec<RunReport>| verdict(&Report { runs, ..free() });
+        assert_eq!(of(Vec::new()).kind, Kind::Idle);
+        let mut done = run(JobKind::Backfill, RunState::Done);
+        assert_eq!(of(vec![done.clone()]).kind, Kind::Attention, "three are set aside");
+        (done.failed_open, done.quarantined) = (0, 0);
+        assert_eq!(of(vec![done]).kind, Kind::Done);
+        assert_eq!(Verdict::not_started(false).kind, Kind::NotStarted);
+    }
+}
