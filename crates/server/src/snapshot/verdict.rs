@@ -325,7 +325,8 @@ mod tests {
         let paused = verdict(&Report { controls: vec![pause], ..report() });
         assert_eq!((paused.kind, paused.since), (Kind::Paused, Some(at("03:00:00"))));
         assert_eq!(paused.reason.as_deref(), Some("a backup"));
-        let held = verdict(&Report { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
+        let held =
+            verdict(&Report { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
         assert_eq!(held.kind, Kind::Paused);
         assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
     }
