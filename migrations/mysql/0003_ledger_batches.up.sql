@@ -26,6 +26,8 @@ CREATE TABLE reelshift_batches (
     leased_by CHAR(36) NULL DEFAULT NULL,
     lease_token BIGINT NULL DEFAULT NULL,
     leased_at TIMESTAMP(6) NULL DEFAULT NULL,
+    -- Who had it last; stays when the lease ends.
+    claimed_by CHAR(36) NULL DEFAULT NULL,
     traceparent VARCHAR(64) NULL DEFAULT NULL,
     last_error_id CHAR(36) NULL DEFAULT NULL,
     last_error_type VARCHAR(100) NULL DEFAULT NULL,

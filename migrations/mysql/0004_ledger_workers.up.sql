@@ -13,6 +13,12 @@ CREATE TABLE reelshift_workers (
     -- Backfill chunks that it would run at once, and seconds that the latest took.
     capacity INT UNSIGNED NOT NULL DEFAULT 0,
     chunk_seconds DOUBLE NULL DEFAULT NULL,
+    -- The newest row of reelshift_control_changes that it goes by.
+    controls_seen BIGINT NOT NULL DEFAULT 0,
+    -- Who told it to end its work and leave.
+    drained_by VARCHAR(255) NULL DEFAULT NULL,
+    -- Writes of its own that the fence refused, since it started.
+    writes_refused BIGINT UNSIGNED NOT NULL DEFAULT 0,
     started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     -- Every worker counts the live ones every second.

@@ -28,6 +28,8 @@ CREATE TABLE reelshift_batches (
     leased_by TEXT NULL,
     lease_token INTEGER NULL,
     leased_at TEXT NULL,
+    -- Who had it last; stays when the lease ends.
+    claimed_by TEXT NULL,
     traceparent TEXT NULL,
     last_error_id TEXT NULL,
     created_at TEXT NOT NULL,

@@ -13,6 +13,12 @@ CREATE TABLE reelshift_workers (
     -- Backfill chunks that it would run at once, and seconds that the latest took.
     capacity INTEGER NOT NULL DEFAULT 0,
     chunk_seconds REAL,
+    -- The newest row of reelshift_control_changes that it goes by.
+    controls_seen INTEGER NOT NULL DEFAULT 0,
+    -- Who told it to end its work and leave.
+    drained_by TEXT,
+    -- Writes of its own that the fence refused, since it started.
+    writes_refused INTEGER NOT NULL DEFAULT 0,
     started_at TEXT NOT NULL,
     last_seen_at TEXT NOT NULL
 );

@@ -1,8 +1,9 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
 //! for a fleet of them, a receiver of its telemetry,
-//! and the server with a client.
+//! the server with a client, and a browser.
 
 mod binary;
+pub mod browser;
 pub mod chaos;
 pub mod http;
 mod legacy;

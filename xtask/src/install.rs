@@ -63,6 +63,18 @@ pub(crate) const FAKETIME: Wanted = Wanted {
     yourself: "install libfaketime so that faketime is in PATH",
 };
 
+/// A browser, and what drives it.
+pub(crate) const CHROMIUM: Wanted = Wanted {
+    name: "Chromium",
+    programs: &["chromium", "chromedriver"],
+    packages: &[
+        ("apt-get", &["chromium", "chromium-driver"]),
+        ("dnf", &["chromium", "chromedriver"]),
+        ("apk", &["chromium", "chromium-chromedriver"]),
+    ],
+    yourself: "install Chromium and its chromedriver so that both are in PATH",
+};
+
 /// Where each program of `wanted` is. Fails, saying what to do, if one is missing and
 /// cannot be installed.
 pub(crate) fn find_or_install(

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::exit_code;
-use crate::install::{FAKETIME, find_or_install};
+use crate::install::{CHROMIUM, FAKETIME, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
 use crate::server::Server;
@@ -159,13 +159,15 @@ fn commands(server: Server, nextest: bool, args: &[String]) -> Vec<Vec<String>> 
 
 /// Brings here what some tests do without, saying so.
 pub(crate) fn install_optional(interrupts: &Interrupts) -> Result<()> {
-    match find_or_install(&FAKETIME, interrupts) {
-        Err(error) if !error.is::<Stopped>() => {
-            eprintln!("xtask: no test with a clock that is off: {error:#}");
-            Ok(())
+    for (wanted, without) in
+        [(&FAKETIME, "no test with a clock that is off"), (&CHROMIUM, "no test in a browser")]
+    {
+        match find_or_install(wanted, interrupts) {
+            Err(error) if !error.is::<Stopped>() => eprintln!("xtask: {without}: {error:#}"),
+            other => other.map(drop)?,
         }
-        other => other.map(drop),
     }
+    Ok(())
 }
 
 fn nextest_is_installed() -> bool {

@@ -1,11 +1,11 @@
 //! How things look: the same words, units and colours in every command.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{HumanBytes, HumanCount};
 use reelshift_plan::RunState;
+pub use reelshift_server::figures::{
+    bytes, clock, count, duration, float_bytes, float_count, percent, plural, seconds, short, tail,
+    time,
+};
 
 /// Prints a line on standard output. A reader that has gone (`| head`) ends the program
 /// quietly; a full disk ends it with a sentence.
@@ -54,47 +54,6 @@ pub fn number(value: u64) -> Cell {
     Cell::new(count(value)).set_alignment(CellAlignment::Right)
 }
 
-/// 12,345
-pub fn count(value: u64) -> String {
-    HumanCount(value).to_string()
-}
-
-/// 1.5 GiB
-pub fn bytes(value: u64) -> String {
-    HumanBytes(value).to_string()
-}
-
-/// 1.5 GiB, from a sum or a mean that the database gave as a float.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-pub fn float_bytes(value: f64) -> String {
-    bytes(value.max(0.0) as u64)
-}
-
-/// 12,345 of a rate that the database or a clock gave as a float.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-pub fn float_count(value: f64) -> String {
-    count(value.max(0.0).round() as u64)
-}
-
-/// 2h 3m, 4m 5s, 7s
-pub fn duration(value: Duration) -> String {
-    let seconds = value.as_secs();
-    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m {seconds}s"),
-        (hours, minutes, _) => format!("{hours}h {minutes}m"),
-    }
-}
-
-pub fn time(value: DateTime<Utc>) -> String {
-    value.format("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// "1 batch", "2 batches"
-pub fn plural(value: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(value), if value == 1 { one } else { many })
-}
-
 /// A share of a whole, drawn `width` characters wide.
 pub fn bar(done: u64, total: u64, width: usize) -> String {
     let filled = filled(done, total, width);
@@ -104,14 +63,6 @@ pub fn bar(done: u64, total: u64, width: usize) -> String {
 fn filled(done: u64, total: u64, width: usize) -> usize {
     let share = u128::from(done) * width as u128 / u128::from(total.max(1));
     usize::try_from(share).unwrap_or(width).min(width)
-}
-
-/// 58.1 %
-#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-pub fn percent(done: u64, total: u64) -> String {
-    // Rounded down, so that 100 % is said only of a whole.
-    let share = if total == 0 { 100.0 } else { done.min(total) as f64 / total as f64 * 100.0 };
-    format!("{:.1} %", (share * 10.0).floor() / 10.0)
 }
 
 /// The state, in the colour of its urgency.
@@ -152,22 +103,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_whole_is_a_hundred_percent() {
-        assert_eq!(percent(999_999, 1_000_000), "99.9 %");
-        assert_eq!(percent(7, 7), "100.0 %");
-        assert_eq!(percent(0, 0), "100.0 %");
-    }
-
-    #[test]
     fn a_bar_is_as_wide_as_it_says() {
         assert_eq!(bar(1, 2, 10), "[#####.....]");
         assert_eq!(bar(9, 2, 4), "[####]");
         assert_eq!(bar(0, 0, 4), "[....]");
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let shown = [5, 65, 3_700].map(|seconds| duration(Duration::from_secs(seconds)));
-        assert_eq!(shown, ["5s", "1m 5s", "1h 1m"]);
     }
 }

@@ -10,6 +10,18 @@ pub fn remaining(remaining: u64, per_second: f64) -> Option<Duration> {
     (per_second > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
 }
 
+/// The times that `left` units take at the rates at which comparable work went: the
+/// shortest first. One in ten of the rates on either side is left out, so that a moment's
+/// stall does not make it endless. `None` while none of them moves.
+#[must_use]
+pub fn range(left: u64, rates: &[f64]) -> Option<(Duration, Duration)> {
+    let mut rates: Vec<f64> = rates.iter().copied().filter(|rate| *rate > 0.0).collect();
+    rates.sort_unstable_by(f64::total_cmp);
+    let tenth = rates.len() / 10;
+    let (slow, fast) = (rates.get(tenth)?, rates.get(rates.len() - 1 - tenth)?);
+    Some((remaining(left, *fast)?, remaining(left, *slow)?))
+}
+
 /// A rate that follows recent work: an average in which a unit of time counts half as
 /// much after `half_life`.
 #[derive(Debug, Clone)]
@@ -52,6 +64,20 @@ mod tests {
         assert_eq!(remaining(10, 0.0), None);
         assert_eq!(remaining(100, 50.0), Some(Duration::from_secs(2)));
         assert_eq!(remaining(0, 50.0), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_range_goes_from_the_fast_to_the_slow() {
+        let seconds = |range: Option<(Duration, Duration)>| {
+            range.map(|(low, high)| (low.as_secs(), high.as_secs()))
+        };
+        assert_eq!(range(100, &[]), None);
+        assert_eq!(range(100, &[0.0]), None, "a stall says nothing");
+        assert_eq!(seconds(range(100, &[10.0])), Some((10, 10)));
+        assert_eq!(seconds(range(100, &[10.0, 0.0, 50.0, 20.0])), Some((2, 10)));
+        let mut rates = vec![10.0; 18];
+        rates.extend([0.001, 1_000.0]);
+        assert_eq!(seconds(range(100, &rates)), Some((10, 10)), "odd ones are left out");
     }
 
     #[test]

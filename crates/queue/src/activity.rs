@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reelshift_plan::JobKind;
@@ -26,6 +26,8 @@ pub struct Activity {
     bytes: AtomicU64,
     doing: Mutex<BTreeMap<i64, String>>,
     capacity: AtomicU32,
+    controls_seen: AtomicI64,
+    writes_refused: AtomicU64,
     chunks: Mutex<Chunks>,
     /// What it says while it does nothing.
     idle: Mutex<&'static str>,
@@ -56,6 +58,8 @@ impl Default for Activity {
             bytes: AtomicU64::new(0),
             doing: Mutex::default(),
             capacity: AtomicU32::new(0),
+            controls_seen: AtomicI64::new(0),
+            writes_refused: AtomicU64::new(0),
             chunks: Mutex::default(),
             idle: Mutex::new(WAITING),
             seen: Mutex::new(Seen {
@@ -93,6 +97,16 @@ impl Activity {
     /// How many backfill chunks this worker would run at once, unthrottled.
     pub fn set_capacity(&self, chunks: u32) {
         self.capacity.store(chunks, Ordering::Relaxed);
+    }
+
+    /// From now on this worker goes by the fleet's controls of this version.
+    pub fn set_controls_seen(&self, version: i64) {
+        self.controls_seen.store(version, Ordering::Relaxed);
+    }
+
+    /// The fence refused what this worker wrote: the lease was another's.
+    pub fn write_refused(&self) {
+        self.writes_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Seconds that recent chunks took, on average.
@@ -148,6 +162,8 @@ impl Activity {
             bytes_per_second: seen.byte_rate.per_second(),
             capacity: self.capacity.load(Ordering::Relaxed),
             chunk_seconds: self.chunk_seconds(),
+            controls_seen: self.controls_seen.load(Ordering::Relaxed),
+            writes_refused: self.writes_refused.load(Ordering::Relaxed),
         }
     }
 }

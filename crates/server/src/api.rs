@@ -30,7 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use aged::Aged;
-pub(crate) use validation::Validations;
+pub(crate) use validation::{Validations, begin_validation};
 
 use crate::app::Shared;
 

@@ -15,6 +15,8 @@ use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
 use crate::api::{Aged, Validations};
 use crate::clock::Clock;
+use crate::pages::Made;
+use crate::snapshot::Snapshots;
 
 /// How handlers hold the application: axum's state.
 pub type Shared = Arc<App>;
@@ -51,6 +53,10 @@ pub struct App {
     pub initial_flags: InitialFlags,
     pub statuses: VideoStatusReader,
     pub options: Options,
+    /// What all viewers look at.
+    pub snapshots: Snapshots,
+    /// The pages' live parts, as they were made last.
+    pub(crate) made: Made,
     /// The database's clock, and whether the database answers.
     pub clock: Clock,
     /// Errors by cause, as they were counted last.
@@ -88,6 +94,8 @@ impl App {
             initial_flags,
             statuses,
             options,
+            snapshots: Snapshots::default(),
+            made: Made::default(),
             stop,
             tasks,
         })

@@ -8,12 +8,13 @@ mod access;
 mod api;
 mod app;
 mod clock;
+pub mod figures;
 mod listen;
 mod notifications;
 mod pages;
 mod problem;
 mod router;
-mod snapshot;
+pub mod snapshot;
 
 pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};

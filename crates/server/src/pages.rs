@@ -1,9 +1,142 @@
-//! The dashboard.
+//! The dashboard: pages made on the server from one snapshot, whose live parts are replaced
+//! through one stream. Everything can be read, and every form works, without a script.
+//!
+//! - [`frame`]: what is around every page; [`view`]: figures as text; [`chart`]: SVG;
+//! - one file a page; [`live`]: the stream; [`actions`]: what forms do; [`assets`].
 
+mod actions;
+mod activity;
+mod assets;
+mod batch;
+mod chart;
+mod controls;
+mod duplicates;
+mod failures;
+mod flash;
+mod frame;
+mod live;
+mod overview;
+mod run;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod view;
+mod workers;
+
+use askama::Template;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::access::Principal;
 use crate::app::Shared;
+use crate::snapshot::Latest;
+use flash::Flash;
+use frame::{Frame, Page};
+pub(crate) use live::Made;
+use view::View;
 
+/// The pages are no part of the API's document.
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
+        .route("/", get(overview::page))
+        .route("/runs", get(runs::page))
+        .route("/runs/{id}", get(run::page))
+        .route("/batches/{id}", get(batch::page))
+        .route("/failures", get(failures::page))
+        .route("/workers", get(workers::page))
+        .route("/controls", get(controls::page))
+        .route("/activity", get(activity::page))
+        .route("/activity.csv", get(activity::export))
+        .route("/duplicates", get(duplicates::page))
+        .route("/actions/pause", post(actions::pause))
+        .route("/actions/resume", post(actions::resume))
+        .route("/actions/cancel", post(actions::cancel))
+        .route("/actions/rerun", post(actions::rerun))
+        .route("/actions/flag", post(actions::flag))
+        .route("/actions/emergency", post(actions::emergency))
+        .route("/actions/tune", post(actions::tune))
+        .route("/actions/validate", post(actions::validate))
+        .route("/actions/drain", post(actions::drain))
+        .route("/live/{page}", get(live::stream))
+        .route("/assets/{name}", get(assets::asset))
+}
+
+/// Begins a page: its frame and its figures.
+///
+/// # Errors
+/// The page that says why there are no figures.
+async fn begin(
+    app: &Shared,
+    who: &Principal,
+    headers: &HeaderMap,
+    page: Page,
+    here: &str,
+) -> Result<(Frame, View), Response> {
+    let flash = Flash::of(headers);
+    // The page that answers a form shows what the form did.
+    let looked = match &flash {
+        Some(flash) if !flash.failed => app.snapshots.after_now().await,
+        _ => app.snapshots.current().await,
+    };
+    let frame = Frame::new(app, who, page, here).showing(flash);
+    match looked {
+        Ok(latest) => Ok((frame.over(&latest), view(app, latest))),
+        Err(why) => Err(no_figures(frame, &why)),
+    }
+}
+
+fn view(app: &Shared, latest: Latest) -> View {
+    let validation = latest.snapshot.at().map(|at| app.validations.at(at).said(at));
+    View::new(latest, app.options.jaeger.as_deref()).validated(validation.unwrap_or_default())
+}
+
+/// A page, or the one that says why there is none.
+fn finish(template: &impl Template, said: bool) -> Response {
+    match template.render() {
+        Ok(html) => {
+            let mut response = ([(header::CACHE_CONTROL, "no-store")], Html(html)).into_response();
+            if said {
+                response.headers_mut().append(header::SET_COOKIE, Flash::over());
+            }
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "a page could not be made");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct Trouble<'a> {
+    frame: Frame,
+    word: &'a str,
+    sentence: &'a str,
+    reason: &'a str,
+    next: &'a str,
+}
+
+fn no_figures(frame: Frame, why: &str) -> Response {
+    let page = Trouble {
+        frame,
+        word: "UNKNOWN",
+        sentence: "The database has not said anything since this server was started.",
+        reason: why,
+        next: "see that the database is reachable; this server tries again by itself",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, finish(&page, false)).into_response()
+}
+
+/// A part of a page that cannot be shown, or is not there.
+fn unavailable(frame: Frame, status: StatusCode, sentence: &str, reason: &str) -> Response {
+    let word = if status == StatusCode::NOT_FOUND { "NOT FOUND" } else { "UNAVAILABLE" };
+    let next = if status == StatusCode::NOT_FOUND {
+        "look under Runs; what was pruned is gone"
+    } else {
+        "try again; if it stays so, look at this server's log"
+    };
+    (status, finish(&Trouble { frame, word, sentence, reason, next }, false)).into_response()
 }

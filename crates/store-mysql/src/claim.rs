@@ -91,6 +91,7 @@ pub(crate) async fn claim(
     let seqs: Vec<i64> = claimed.iter().map(|batch| batch.lease.seq).collect();
     let mut query =
         QueryBuilder::<MySql>::new("UPDATE reelshift_batches SET state = 'leased', leased_by = ");
+    query.push_bind(worker.to_string()).push(", claimed_by = ");
     query.push_bind(worker.to_string()).push(", lease_token = ").push_bind(token);
     query.push(", leased_at = NOW(6) WHERE state = 'pending' AND seq IN ");
     id_list::push(&mut query, &seqs);

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
-use reelshift_store::audit::{AuditSelection, Subject};
+use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
-    not_as_expected,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, drain_change,
+    not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
+use reelshift_store::report::{Command, WorkerReport};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
 use uuid::Uuid;
@@ -48,6 +49,10 @@ impl Controls for MySqlStore {
         within(SHORT, view(self, worker)).await
     }
 
+    async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
+        within(SHORT, drain(self, worker, reason, cut(by, BY_CHARACTERS))).await
+    }
+
     async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
         within(SHORT, holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
     }
@@ -63,6 +68,27 @@ impl Controls for MySqlStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         within(SHORT, holds::cancel_pending(self, run, limit)).await
     }
+}
+
+async fn drain(
+    store: &MySqlStore,
+    worker: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> error::Result<()> {
+    let mut transaction = store.pool.begin().await?;
+    let told =
+        sqlx::query("UPDATE reelshift_workers SET drained_by = ? WHERE id = ? AND state = 'live'")
+            .bind(by)
+            .bind(worker.to_string())
+            .execute(&mut *transaction)
+            .await?;
+    if told.rows_affected() == 0 {
+        return Err(error::Error::Store(not_live(worker)));
+    }
+    let at = now(&mut transaction).await?;
+    log(&mut transaction, &drain_change(worker, reason, by, at)).await?;
+    Ok(transaction.commit().await?)
 }
 
 pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
@@ -171,6 +197,19 @@ async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlCha
     Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
+/// The newest changes, and how far `workers` go by them.
+pub(crate) async fn commands(
+    store: &MySqlStore,
+    workers: &[WorkerReport],
+) -> error::Result<Vec<Command>> {
+    let subjects = [Subject::Control, Subject::Run];
+    let all = AuditSelection::default();
+    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
+    let command =
+        |entry: AuditEntry| Some(Command::of(entry.seq, entry.change.into_control()?, workers));
+    Ok(entries.into_iter().filter_map(command).collect())
+}
+
 /// The kinds of rows in one result, since every worker asks every second. `number` is an
 /// age in seconds or a count.
 const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who, \
@@ -180,13 +219,18 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
          OR (state = 'cancelled' AND finished_at > NOW(6) - INTERVAL 1 MINUTE) \
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, \
        TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) / 1e6 FROM reelshift_duties \
+     UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0e0 \
+       FROM reelshift_audit \
+     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0e0 \
+       FROM reelshift_workers WHERE id = ? AND drained_by IS NOT NULL \
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' \
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' AND id < ?";
 
 async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
-    let rows = sqlx::query(VIEW).bind(worker.to_string()).fetch_all(&store.pool).await?;
+    let me = worker.to_string();
+    let rows = sqlx::query(VIEW).bind(&me).bind(&me).fetch_all(&store.pool).await?;
     let mut view = FleetView::default();
     let mut controls = Vec::new();
     for row in &rows {
@@ -203,6 +247,8 @@ async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
                 view.held.insert(row::uuid(row, "name")?, row::named::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "drain" => view.drained_by = row.try_get("value")?,
+            "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),
         }

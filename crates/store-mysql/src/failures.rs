@@ -286,9 +286,12 @@ pub(crate) async fn groups(
     newest: Option<u32>,
 ) -> error::Result<Vec<ErrorGroup>> {
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy FROM (\
+        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy, n.correlation_id FROM (\
            SELECT e.processing_stage, e.error_type, COUNT(*) AS errors, \
              CAST(COALESCE(SUM(e.recovery_successful), 0) AS SIGNED) AS recovered, \
+             CAST(COALESCE(SUM(e.created_at > NOW() - INTERVAL 1 HOUR), 0) AS SIGNED) AS last_hour, \
+             CAST(COALESCE(SUM(e.created_at > NOW() - INTERVAL 2 HOUR \
+               AND e.created_at <= NOW() - INTERVAL 1 HOUR), 0) AS SIGNED) AS hour_before, \
              COALESCE(MIN(e.created_at), TIMESTAMP('1970-01-01')) AS first_at, \
              COALESCE(MAX(e.created_at), TIMESTAMP('1970-01-01')) AS last_at, MAX(e.id) AS newest FROM ",
     );
@@ -324,6 +327,9 @@ pub(crate) async fn groups(
                 sample: row.try_get("error_message")?,
                 sample_video_id: row.try_get("video_id")?,
                 recovery_strategy: row.try_get("recovery_strategy")?,
+                sample_correlation_id: row.try_get("correlation_id")?,
+                last_hour: row::count(row, "last_hour")?,
+                hour_before: row::count(row, "hour_before")?,
             })
         })
         .collect()

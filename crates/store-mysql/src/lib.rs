@@ -32,6 +32,7 @@ mod ledger;
 mod legacy;
 mod listings;
 mod lock;
+mod lost_leases;
 mod mapping;
 mod metadata_locks;
 mod plans;

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
-use crate::{controls, error, failures, row, runs, validate};
+use crate::{controls, error, failures, lost_leases, row, runs, validate};
 
 #[async_trait]
 impl Reports for MySqlStore {
@@ -62,10 +62,12 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     .bind(Monitor::MOST_NOTIFICATIONS + 1)
     .fetch_one(&mut *transaction)
     .await?;
+    let lost_leases = lost_leases::newest(&mut transaction).await?;
     let errors =
         failures::groups(&mut transaction, &ErrorSelection::default(), Some(NEWEST_GROUPED))
             .await?;
     transaction.commit().await?;
+    let commands = controls::commands(store, &workers).await?;
     let server = store.server.to_string();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
     let monitor =
@@ -79,6 +81,8 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         errors,
         monitor,
         throttle,
+        commands,
+        lost_leases,
         load: None,
     })
 }
@@ -183,6 +187,8 @@ pub(crate) fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
             bytes_per_second: row.try_get("bytes_per_second")?,
             capacity: row.try_get("capacity")?,
             chunk_seconds: row.try_get("chunk_seconds")?,
+            controls_seen: row.try_get("controls_seen")?,
+            writes_refused: row.try_get("writes_refused")?,
         },
     })
 }

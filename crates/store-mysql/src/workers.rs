@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::id_list;
 use crate::runs::{cut, microseconds};
+use crate::{id_list, lost_leases};
 
 pub(crate) async fn register(store: &MySqlStore, worker: &NewWorker) -> Result<()> {
     sqlx::query("INSERT INTO reelshift_workers (id, host, pid, version) VALUES (?, ?, ?, ?)")
@@ -34,7 +34,8 @@ pub(crate) async fn heartbeat(
 ) -> Result<bool> {
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET last_seen_at = NOW(6), doing = ?, rows_done = ?, bytes_done = ?, \
-           rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ? WHERE id = ? AND state = 'live'",
+           rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ? \
+         WHERE id = ? AND state = 'live'",
     )
     .bind(&activity.doing)
     .bind(activity.rows_done)
@@ -43,6 +44,8 @@ pub(crate) async fn heartbeat(
     .bind(activity.bytes_per_second)
     .bind(activity.capacity)
     .bind(activity.chunk_seconds)
+    .bind(activity.controls_seen)
+    .bind(activity.writes_refused)
     .bind(worker.to_string())
     .execute(&store.pool)
     .await?;
@@ -124,6 +127,7 @@ async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result
         .bind(worker.to_string())
         .execute(&mut *transaction)
         .await?;
+    lost_leases::record(&mut transaction, worker).await?;
     let reaped = give_back(&mut transaction, worker).await?;
     transaction.commit().await?;
     if reaped > 0 {

@@ -65,7 +65,7 @@ async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> 
 
 /// The token is random, so that no two leases of a batch ever share one.
 const LEASE_DUE: &str = concat!(
-    "UPDATE reelshift_batches SET state = 'leased', leased_by = ?1, leased_at = ",
+    "UPDATE reelshift_batches SET state = 'leased', leased_by = ?1, claimed_by = ?1, leased_at = ",
     now!(),
     ", lease_token = (random() & 9223372036854775807) | 1
      WHERE state = 'pending' AND seq IN (

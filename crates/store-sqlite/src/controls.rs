@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
-use reelshift_store::audit::{AuditSelection, Subject};
+use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
-    not_as_expected,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, drain_change,
+    not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
+use reelshift_store::report::{Command, WorkerReport};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -50,6 +51,10 @@ impl Controls for SqliteStore {
         self.named(view(self, worker).await)
     }
 
+    async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
+        self.named(drain(self, worker, reason, cut(by, BY)).await)
+    }
+
     async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
         self.named(holds::pause_run(self, run, reason, cut(by, BY)).await)
     }
@@ -65,6 +70,22 @@ impl Controls for SqliteStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         self.named(holds::cancel_pending(self, run, limit).await)
     }
+}
+
+async fn drain(store: &SqliteStore, worker: Uuid, reason: Option<&str>, by: &str) -> Outcome<()> {
+    let mut tx = store.write().await?;
+    let told =
+        sqlx::query("UPDATE reelshift_workers SET drained_by = ? WHERE id = ? AND state = 'live'")
+            .bind(by)
+            .bind(worker.to_string())
+            .execute(&mut *tx)
+            .await?;
+    if told.rows_affected() == 0 {
+        return Err(not_live(worker).into());
+    }
+    let at = now(&mut tx).await?;
+    log(&mut tx, &drain_change(worker, reason, by, at)).await?;
+    Ok(tx.commit().await?)
 }
 
 pub(crate) async fn stored(reader: &mut SqliteConnection) -> Outcome<Vec<Control>> {
@@ -166,6 +187,19 @@ async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<ControlChange>>
     Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
+/// The newest changes, and how far `workers` go by them.
+pub(crate) async fn commands(
+    store: &SqliteStore,
+    workers: &[WorkerReport],
+) -> Outcome<Vec<Command>> {
+    let subjects = [Subject::Control, Subject::Run];
+    let all = AuditSelection::default();
+    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
+    let command =
+        |entry: AuditEntry| Some(Command::of(entry.seq, entry.change.into_control()?, workers));
+    Ok(entries.into_iter().filter_map(command).collect())
+}
+
 /// The kinds of rows in one result, since every worker asks every second. `number` is an
 /// age in seconds or a count.
 const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who,
@@ -175,10 +209,14 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
              AND finished_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 minute'))
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL,
          MAX(0.0, 86400.0 * (julianday('now') - julianday(beat_at))) FROM reelshift_duties
+     UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0.0
+         FROM reelshift_audit
+     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0.0
+         FROM reelshift_workers WHERE id = ?1 AND drained_by IS NOT NULL
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
          FROM reelshift_workers WHERE state = 'live'
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0.0
-         FROM reelshift_workers WHERE state = 'live' AND id < ?";
+         FROM reelshift_workers WHERE state = 'live' AND id < ?1";
 
 async fn view(store: &SqliteStore, worker: Uuid) -> Outcome<FleetView> {
     let rows = sqlx::query(VIEW).bind(worker.to_string()).fetch_all(&store.readers).await?;
@@ -198,6 +236,8 @@ async fn view(store: &SqliteStore, worker: Uuid) -> Outcome<FleetView> {
                 view.held.insert(runs::uuid(row, "name")?, runs::parsed::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
+            "drain" => view.drained_by = row.try_get("value")?,
+            "version" => view.version = i64::from(count(number)),
             "live" => view.live = count(number),
             _ => view.rank = count(number),
         }

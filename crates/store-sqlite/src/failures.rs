@@ -213,9 +213,12 @@ pub(crate) async fn error_groups(
     newest: Option<u32>,
 ) -> Outcome<Vec<ErrorGroup>> {
     let mut query = QueryBuilder::new(concat!(
-        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy
+        "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy, n.correlation_id
          FROM (SELECT e.processing_stage, e.error_type, COUNT(*) AS count,
-                      COALESCE(SUM(e.recovery_successful = 1), 0) AS recovered, ",
+                      COALESCE(SUM(e.recovery_successful = 1), 0) AS recovered,
+                      COALESCE(SUM(julianday('now') - julianday(e.created_at) < 1.0 / 24), 0) AS last_hour,
+                      COALESCE(SUM(julianday('now') - julianday(e.created_at) >= 1.0 / 24
+                          AND julianday('now') - julianday(e.created_at) < 2.0 / 24), 0) AS hour_before, ",
         readable!("MIN(e.created_at)"),
         " AS first_at, ",
         readable!("MAX(e.created_at)"),
@@ -249,6 +252,9 @@ pub(crate) async fn error_groups(
                 sample: row.try_get("error_message")?,
                 sample_video_id: row.try_get("video_id")?,
                 recovery_strategy: row.try_get("recovery_strategy")?,
+                sample_correlation_id: row.try_get("correlation_id")?,
+                last_hour: count(row, "last_hour")?,
+                hour_before: count(row, "hour_before")?,
             })
         })
         .collect()

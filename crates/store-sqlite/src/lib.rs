@@ -22,6 +22,7 @@ mod holds;
 mod leases;
 mod ledger;
 mod listings;
+mod lost_leases;
 mod mapping;
 mod planning;
 mod plans;

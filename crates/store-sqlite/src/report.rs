@@ -67,8 +67,10 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     .bind(Monitor::MOST_NOTIFICATIONS + 1)
     .fetch_one(&mut *tx)
     .await?;
+    let lost_leases = crate::lost_leases::newest(&mut tx).await?;
     let errors = error_groups(&mut tx, &ErrorSelection::default(), Some(NEWEST_GROUPED)).await?;
     tx.commit().await?;
+    let commands = crate::controls::commands(store, &workers).await?;
     let at = time::read(&at, "at")?;
     let notifications = u64::try_from(notifications).unwrap_or_default();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
@@ -82,6 +84,8 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
         errors,
         monitor,
         throttle,
+        commands,
+        lost_leases,
         load: None,
     })
 }
@@ -145,7 +149,7 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
              MAX(0.0, 86400.0 * (julianday('now') - julianday(last_seen_at))) AS seen_seconds_ago,
              (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases,
              doing, rows_done, bytes_done, rows_per_second, bytes_per_second, capacity,
-             chunk_seconds
+             chunk_seconds, controls_seen, writes_refused
          FROM reelshift_workers w
          WHERE state = 'live' OR last_seen_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-10 minutes')
          ORDER BY started_at, rowid",
@@ -174,6 +178,8 @@ pub(crate) fn worker_report(row: &SqliteRow) -> Outcome<WorkerReport> {
             bytes_per_second: row.try_get("bytes_per_second")?,
             capacity: row.try_get("capacity")?,
             chunk_seconds: row.try_get("chunk_seconds")?,
+            controls_seen: row.try_get("controls_seen")?,
+            writes_refused: count(row, "writes_refused")?,
         },
     })
 }

@@ -46,7 +46,7 @@ pub(crate) async fn heartbeat(
         "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",
         now!(),
         ", doing = ?, rows_done = ?, bytes_done = ?, rows_per_second = ?, bytes_per_second = ?,
-         capacity = ?, chunk_seconds = ? WHERE id = ?"
+         capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ? WHERE id = ?"
     ))
     .bind(&activity.doing)
     .bind(stored(activity.rows_done))
@@ -55,6 +55,8 @@ pub(crate) async fn heartbeat(
     .bind(finite(activity.bytes_per_second))
     .bind(activity.capacity)
     .bind(activity.chunk_seconds)
+    .bind(activity.controls_seen)
+    .bind(stored(activity.writes_refused))
     .bind(worker.to_string())
     .execute(&mut *tx)
     .await?;
@@ -114,6 +116,7 @@ pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64>
         .execute(&mut *tx)
         .await?;
         if lost.rows_affected() > 0 {
+            crate::lost_leases::record(&mut tx, &worker).await?;
             reaped += take_leases(&mut tx, &worker).await?;
         }
         tx.commit().await?;

@@ -96,6 +96,11 @@ pub struct FleetView {
     pub live: u32,
     /// Live workers whose id is smaller than this one's.
     pub rank: u32,
+    /// The newest change of a control or of a run's state: what a worker acknowledges when
+    /// it goes by this view. 0 before the first.
+    pub version: i64,
+    /// Who told this worker to end its work and leave.
+    pub drained_by: Option<String>,
     /// All duties, with what their holders say.
     pub duties: Vec<Duty>,
 }
@@ -125,6 +130,12 @@ pub trait Controls {
     /// What `worker` has to know of the fleet: one statement, whose cost does not grow
     /// with batches or with finished runs.
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView>;
+
+    /// Tells a live worker to end its work and leave; it sees it in [`Self::fleet_view`].
+    ///
+    /// # Errors
+    /// `Refused` when it does not live.
+    async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()>;
 
     /// Pauses a run that works, or gives one that is paused another reason. Its planner
     /// loses its right at once; workers see it in [`Self::fleet_view`].
@@ -183,6 +194,34 @@ pub fn not_as_expected(
     StoreError::Refused(format!(
         "{name} is {found}{who}: nothing was changed. Look at it again, then decide"
     ))
+}
+
+/// The name in the history of a worker that was told to leave.
+pub const DRAIN: &str = "drain";
+
+/// The row of the history that says so.
+#[must_use]
+pub fn drain_change(
+    worker: Uuid,
+    reason: Option<&str>,
+    by: &str,
+    at: DateTime<Utc>,
+) -> ControlChange {
+    ControlChange {
+        name: DRAIN.to_owned(),
+        run: None,
+        previous: None,
+        value: Some(format!("worker {worker}")),
+        reason: reason.map(str::to_owned),
+        changed_by: by.to_owned(),
+        changed_at: at,
+    }
+}
+
+/// What every adapter says when a worker cannot be told to leave.
+#[must_use]
+pub fn not_live(worker: Uuid) -> StoreError {
+    StoreError::Refused(format!("worker {worker} does not live: there is nothing to drain"))
 }
 
 /// What every adapter says when a run cannot be paused, resumed or cancelled.

@@ -93,6 +93,11 @@ pub struct ErrorGroup {
     pub sample: String,
     pub sample_video_id: Option<String>,
     pub recovery_strategy: Option<String>,
+    /// The trace of that message.
+    pub sample_correlation_id: Option<String>,
+    /// Rows of the last hour, and of the hour before it.
+    pub last_hour: u64,
+    pub hour_before: u64,
 }
 
 /// One error row, as read.

@@ -204,6 +204,11 @@ pub struct WorkerActivity {
     /// Seconds that its chunks took since the last heartbeat, on average; `None` where it
     /// ran none.
     pub chunk_seconds: Option<f64>,
+    /// [`FleetView::version`](crate::controls::FleetView) of what it goes by; 0 before it
+    /// has read anything.
+    pub controls_seen: i64,
+    /// Writes of its own that the fence refused, since it started.
+    pub writes_refused: u64,
 }
 
 /// A moment, by the database's clock.

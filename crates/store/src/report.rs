@@ -1,6 +1,7 @@
 //! What people look at: the snapshot behind `status`, the analysis behind `inspect`, the
 //! checks behind `validate`.
 
+pub mod commands;
 pub mod monitor;
 pub mod throttle;
 
@@ -10,6 +11,7 @@ use reelshift_plan::Tuning;
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use commands::{Command, LostLease};
 pub use monitor::Monitor;
 pub use throttle::ThrottleReport;
 
@@ -93,6 +95,10 @@ pub struct Snapshot {
     pub monitor: Monitor,
     /// The fleet's brake; `None` while there is no worker that would go by it.
     pub throttle: Option<ThrottleReport>,
+    /// The newest things that operators told the fleet, and who goes by them.
+    pub commands: Vec<Command>,
+    /// Leases that silent workers lost within the last ten minutes, newest first.
+    pub lost_leases: Vec<LostLease>,
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
     /// flag `performance_monitoring`: see `reelshift-rollout`.
     pub load: Option<Load>,

@@ -2,10 +2,11 @@
 //! metrics of how it ended.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
-use reelshift_queue::AttemptEnd;
+use reelshift_queue::{Activity, AttemptEnd};
 use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::Claimed;
 use reelshift_telemetry::context;
@@ -17,19 +18,29 @@ use uuid::Uuid;
 
 use crate::classify;
 
+/// Whose attempts are observed.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    pub worker: Uuid,
+    pub activity: Arc<Activity>,
+}
+
 /// Does `attempt` at `batch` within its span.
 pub(crate) async fn observed(
-    worker: Uuid,
+    observer: &Observer,
     batch: &Claimed,
     attempt: impl Future<Output = Result<(), AttemptEnd>>,
 ) -> Result<(), AttemptEnd> {
-    let span = span(worker, batch);
+    let span = span(observer.worker, batch);
     let began = Instant::now();
     let ended = AssertUnwindSafe(attempt.instrument(span.clone())).catch_unwind().await;
     let outcome = match &ended {
         Ok(Ok(())) => Outcome::Done,
         Ok(Err(AttemptEnd::Drained)) => Outcome::Drained,
-        Ok(Err(AttemptEnd::LeaseLost)) => Outcome::LeaseLost,
+        Ok(Err(AttemptEnd::LeaseLost)) => {
+            observer.activity.write_refused();
+            Outcome::LeaseLost
+        }
         Ok(Err(AttemptEnd::Failed { retry, error, .. })) => {
             failed(&span, failure(error));
             outcome(batch, *retry, &error.error_type)

@@ -116,6 +116,7 @@ impl Controls {
         session: &Session,
         gates: Arc<Gates>,
         leave: CancellationToken,
+        stop: CancellationToken,
     ) -> Result<Self> {
         let look_now = Arc::new(Notify::new());
         let watcher = Watcher {
@@ -125,6 +126,7 @@ impl Controls {
             activity: Arc::clone(session.activity()),
             turns: Arc::clone(session.turns()),
             gates,
+            stop,
         };
         let first = Instant::now();
         let view = loop {
@@ -207,6 +209,8 @@ struct Watcher {
     turns: Arc<Turns>,
     gates: Arc<Gates>,
     look_now: Arc<Notify>,
+    /// Ends the worker's work in good order.
+    stop: CancellationToken,
 }
 
 impl Watcher {
@@ -243,6 +247,11 @@ impl Watcher {
             OneOf { name: reason, all: &Signal::LABELS },
         );
         self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
+        self.activity.set_controls_seen(view.version);
+        if let Some(by) = view.drained_by.as_deref().filter(|_| !self.stop.is_cancelled()) {
+            tracing::warn!(by, "this worker was told to drain: it takes nothing more and leaves");
+            self.stop.cancel();
+        }
         self.activity.idle(match view.paused {
             Some(_) => "paused",
             None if throttle.at_once == 0 => "stopped by the throttle",

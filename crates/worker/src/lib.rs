@@ -40,7 +40,7 @@ use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::attempt::observed;
+use crate::attempt::{Observer, observed};
 use crate::controls::{Controls, Gates};
 use crate::ending::Endings;
 pub use crate::hash::HashOptions;
@@ -132,7 +132,7 @@ pub async fn run(
     let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
-    let controls = Controls::watch(&session, Arc::clone(&gates), leave).await?;
+    let controls = Controls::watch(&session, Arc::clone(&gates), leave, stop.clone()).await?;
     let recorder = Arc::new(Recorder::new(&worker, controls.clone()));
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
     let lanes = lanes(&work, reader, &stop);
@@ -248,13 +248,14 @@ async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> 
 /// The registration list: every job kind and its handler.
 fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> Vec<Lane> {
     let Work { session, recorder, controls, gates } = *work;
-    let worker = session.worker();
+    let me = Observer { worker: session.worker(), activity: Arc::clone(session.activity()) };
     let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
     let backfill =
         Arc::new(backfill::Backfill::new(endings.clone(), controls.clone(), stop.clone()));
+    let observer = me.clone();
     let handler: Handler = Arc::new(move |batch, pass| {
-        let backfill = Arc::clone(&backfill);
-        async move { observed(worker, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
+        let (backfill, observer) = (Arc::clone(&backfill), observer.clone());
+        async move { observed(&observer, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
     });
     let mut lanes =
         vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
@@ -267,8 +268,8 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
             stop.clone(),
         ));
         let handler: Handler = Arc::new(move |batch, pass| {
-            let hash = Arc::clone(&hash);
-            async move { observed(worker, &batch, hash.attempt(&batch, &pass)).await }.boxed()
+            let (hash, observer) = (Arc::clone(&hash), me.clone());
+            async move { observed(&observer, &batch, hash.attempt(&batch, &pass)).await }.boxed()
         });
         lanes.push(Lane { kind: JobKind::Hash, gate: gates.hash.gate(), handler });
     }

@@ -1,21 +1,22 @@
-//! `status [--watch]`: progress, rates, what is left, workers, failures; one snapshot
-//! behind the terminal and the JSON.
+//! `status [--watch]`: progress, rates, what is left, workers, failures. One snapshot
+//! ([`reelshift_server::snapshot`], the dashboard's) is behind the terminal and the JSON.
 
 mod monitor;
+mod screen;
 mod throttle;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_server::snapshot::{Looker, Snapshot as Looked};
 use reelshift_store::controls::{Control, PAUSE};
 use reelshift_store::report::monitor::rate;
 use reelshift_store::report::{RunReport, Snapshot, WorkerReport};
-use reelshift_store::schema::{JournalEntry, Step, StepGroup};
 
 use crate::args::StatusArgs;
 use crate::commands::errors::group_table;
@@ -25,43 +26,68 @@ use crate::exit::Outcome;
 use crate::look;
 
 /// The newest runs that are shown.
-pub const RUNS: u32 = 10;
+pub const RUNS: u32 = reelshift_server::snapshot::RUNS;
 
 pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
     let store = context.store().await?;
-    let redraws = args.watch && !context.json && std::io::stdout().is_terminal();
-    let flags = flags::cache(&store);
-    loop {
-        let journal = store.journal().await?;
-        if !expanded(store.steps(), &journal) {
-            store.check_legacy().await?;
-            if context.json {
-                context.print_json(&serde_json::json!({ "expanded": false, "steps": journal }))?;
-            } else {
-                crate::look::say!("{}", phases(store.steps(), &journal, &[]));
-                crate::look::say!("Next: reelshift apply expand");
+    let mut looker = Looker::new(store.clone(), flags::cache(&store));
+    let looked = looker.look().await?;
+    if args.watch && looked.expanded {
+        let place = store.place();
+        return watch(context, args, looker, looked, &place.namespace).await;
+    }
+    if context.json {
+        context.print_json(&looked)?;
+    } else {
+        crate::look::say!("{}", screen::phases(&looked));
+        match &looked.report {
+            Some(report) => crate::look::say!("{}", render(report).trim_end()),
+            None => {
+                crate::look::say!("Next: {}", looked.verdict.next.as_deref().unwrap_or_default());
             }
-            return Ok(Outcome::Done);
         }
-        let snapshot = reelshift_rollout::snapshot(&*store, &flags, RUNS).await?;
-        if context.json && args.watch {
-            crate::look::say!("{}", serde_json::to_string(&snapshot)?);
-        } else if context.json {
-            context.print_json(&snapshot)?;
-        } else {
-            // Home and clear, as `watch` does: the screen shows one snapshot.
-            let clear = if redraws { "\x1b[H\x1b[2J" } else { "" };
-            crate::look::say!("{clear}{}", phases(store.steps(), &journal, &snapshot.runs));
-            crate::look::say!("{}", render(&snapshot).trim_end());
-        }
-        if !args.watch {
-            return Ok(outcome(&snapshot));
+    }
+    Ok(ended(&looked))
+}
+
+/// Looks again and again until told to stop. What cannot be looked at is shown as it was
+/// last, with its age.
+async fn watch(
+    context: &Context,
+    args: &StatusArgs,
+    mut looker: Looker,
+    mut looked: Looked,
+    place: &str,
+) -> Result<Outcome> {
+    let redraws = !context.json && std::io::stdout().is_terminal();
+    let (mut taken, mut trouble) = (Instant::now(), None);
+    loop {
+        if context.json && trouble.is_none() {
+            crate::look::say!("{}", serde_json::to_string(&looked)?);
+        } else if redraws {
+            let shown = screen::Shown {
+                looked: &looked,
+                place,
+                age: taken.elapsed(),
+                trouble: trouble.as_deref(),
+            };
+            look::raw(screen::frame(&shown.lines()).as_bytes());
+        } else if !context.json {
+            crate::look::say!("{}", screen::line(&looked, taken.elapsed(), trouble.as_deref()));
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
-            () = context.stop.cancelled() => return Ok(outcome(&snapshot)),
+            () = context.stop.cancelled() => return Ok(ended(&looked)),
+        }
+        match looker.look().await {
+            Ok(newer) => (looked, taken, trouble) = (newer, Instant::now(), None),
+            Err(error) => trouble = Some(error.to_string()),
         }
     }
+}
+
+fn ended(looked: &Looked) -> Outcome {
+    looked.report.as_ref().map_or(Outcome::Done, outcome)
 }
 
 /// Exit code 5 where something was left undone.
@@ -72,32 +98,6 @@ pub fn outcome(snapshot: &Snapshot) -> Outcome {
             || matches!(run.run.state, RunState::Failed | RunState::Paused)
     };
     if snapshot.runs.iter().any(undone) { Outcome::Partial } else { Outcome::Done }
-}
-
-fn expanded(steps: &[Step], journal: &[JournalEntry]) -> bool {
-    steps
-        .iter()
-        .filter(|step| matches!(step.group, StepGroup::Ledger | StepGroup::Expand))
-        .all(|step| journal.iter().any(|entry| entry.number == step.number && entry.done))
-}
-
-/// `expand ok > BACKFILL > hash`: what is behind and what is under way.
-fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> String {
-    let expand = if expanded(steps, journal) {
-        format!("expand {}", "ok".green())
-    } else if journal.is_empty() {
-        "EXPAND not started".bold().to_string()
-    } else {
-        "EXPAND begun".yellow().bold().to_string()
-    };
-    let kind = |kind: JobKind| match runs.iter().find(|run| run.run.kind == kind) {
-        None => format!("{kind} {}", "not started".dimmed()),
-        Some(run) if run.run.state == RunState::Done => format!("{kind} {}", "ok".green()),
-        Some(run) => {
-            format!("{} {}", kind.to_string().to_uppercase().bold(), look::state(run.run.state))
-        }
-    };
-    format!("{expand} > {} > {}", kind(JobKind::Backfill), kind(JobKind::Hash))
 }
 
 /// The snapshot for people.

@@ -27,6 +27,16 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
+    /// For what is the same whoever looks.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            name: String::new(),
+            role: Role::Viewer,
+            address: IpAddr::from([127, 0, 0, 1]),
+            csrf: String::new(),
+        }
+    }
+
     /// `name@address`: who does this, for the record. The command line writes `user@host`.
     pub(crate) fn by(&self) -> String {
         format!("{}@{}", self.name, self.address)

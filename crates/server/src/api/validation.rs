@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::figures::{plural, seconds};
 use crate::problem::Problem;
 
 /// A report.
@@ -39,6 +40,50 @@ pub(crate) struct Validation {
     age_seconds: Option<f64>,
     /// The last report of this process; `null` before the first.
     report: Option<Report>,
+}
+
+impl Validation {
+    /// For people, at `at`: what was verified, what differs and with which keys.
+    pub(crate) fn said(&self, at: DateTime<Utc>) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(since) = self.running_since {
+            let lasting = seconds((at - since).as_seconds_f64());
+            lines.push(format!("Every row is being compared, for {lasting} so far."));
+        }
+        if let Some(trouble) = &self.trouble {
+            lines.push(format!("The last comparison came to nothing: {trouble}."));
+        }
+        let Some(report) = &self.report else {
+            lines.push("This server has not compared every row yet.".to_owned());
+            return lines;
+        };
+        let checks = || report.checks.iter();
+        let rows = checks().map(|check| check.rows).max().unwrap_or(0);
+        let different = checks().map(|check| check.differences).max().unwrap_or(0);
+        let ago = seconds(self.age_seconds.unwrap_or_default());
+        lines.push(format!(
+            "Compared {ago} ago, for {}: {} verified, {} in {}.",
+            report.by,
+            plural(rows.saturating_sub(different), "row", "rows"),
+            if different == 0 {
+                "none different".to_owned()
+            } else {
+                plural(different, "differs", "differ")
+            },
+            plural(report.checks.len() as u64, "check", "checks"),
+        ));
+        for check in checks().filter(|check| !check.is_valid()) {
+            let keys: Vec<_> = check.first.iter().map(|row| row.video_id.as_str()).collect();
+            let keys =
+                if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) };
+            lines.push(format!(
+                "{} ({}){keys}",
+                check.name,
+                plural(check.differences, "row", "rows")
+            ));
+        }
+        lines
+    }
 }
 
 /// What is known of validations.
@@ -87,14 +132,20 @@ pub(super) async fn validate(
     State(app): State<Shared>,
     principal: Principal,
 ) -> Result<(StatusCode, Json<Validation>), Problem> {
-    let started_at = now(&app)?;
+    begin_validation(&app, &principal)?;
+    Ok((StatusCode::ACCEPTED, Json(app.validations.at(now(&app)?))))
+}
+
+/// Begins to compare every row, beside the requests; `false` where one is under way.
+pub(crate) fn begin_validation(app: &Shared, who: &Principal) -> Result<bool, Problem> {
+    let started_at = now(app)?;
     let begun = app.validations.update(|known| {
         let free = known.running_since.is_none();
         known.running_since.get_or_insert(started_at);
         free
     });
     if begun {
-        let (shared, by) = (app.clone(), principal.by());
+        let (shared, by) = (app.clone(), who.by());
         app.tasks.spawn(async move {
             let checks = tokio::select! {
                 checks = shared.store.validate() => Some(checks),
@@ -115,5 +166,5 @@ pub(super) async fn validate(
             });
         });
     }
-    Ok((StatusCode::ACCEPTED, Json(app.validations.at(started_at))))
+    Ok(begun)
 }

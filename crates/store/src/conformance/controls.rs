@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{create, expanded, plan, set_run_state, steadily, worker};
-use crate::SharedStore;
-use crate::controls::{ControlChange, ControlSetting, ON, PAUSE};
-use crate::ledger::NewWorker;
+use crate::controls::{ControlChange, ControlSetting, DRAIN, ON, PAUSE};
+use crate::ledger::{NewWorker, WorkerActivity};
+use crate::{SharedStore, StoreError};
 
 fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSetting {
     ControlSetting {
@@ -130,6 +130,57 @@ pub async fn a_worker_sees_the_fleet(db: &dyn Fixture) {
     assert_eq!((duty.name.as_str(), duty.holder.as_deref()), ("throttle", Some("me")));
     assert_eq!(duty.state, Some(said));
     assert!((0.0..60.0).contains(&duty.silent_seconds), "{duty:?}");
+}
+
+pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let (one, other) = (worker(&store).await, worker(&store).await);
+    assert_eq!(store.fleet_view(one).await.expect("seen").version, 0);
+    assert_eq!(store.snapshot(1).await.expect("a snapshot").commands, []);
+    set(&store, &[setting("lock_waits", Some("3"), Some("why"))], "ops").await;
+    let first = store.fleet_view(one).await.expect("seen").version;
+    assert!(first > 0);
+    let run = create(&store, JobKind::Hash, plan(None)).await;
+    store.pause_run(run.id, None, "ops").await.expect("paused");
+    let second = store.fleet_view(one).await.expect("seen").version;
+    assert!(second > first, "a run's state is a command too");
+    for (worker, controls_seen) in [(one, second), (other, first)] {
+        let activity = WorkerActivity { controls_seen, ..WorkerActivity::default() };
+        steadily("a heartbeat", async || store.heartbeat(worker, &activity).await).await;
+    }
+    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    let [pause, tuned] = &commands[..] else { panic!("two commands: {commands:?}") };
+    assert_eq!((pause.version, pause.change.run), (second, Some(run.id)));
+    assert_eq!((pause.acknowledged, pause.live, &pause.waiting_for[..]), (1, 2, &[other][..]));
+    assert_eq!((tuned.version, tuned.change.reason.as_deref()), (first, Some("why")));
+    assert_eq!((tuned.acknowledged, tuned.live, tuned.waiting_for.len()), (2, 2, 0));
+    store.deregister_worker(other).await.expect("it leaves");
+    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    assert_eq!((commands[0].acknowledged, commands[0].live), (1, 1), "who left is not waited for");
+}
+
+pub async fn a_worker_is_told_to_drain(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let (told, other) = (worker(&store).await, worker(&store).await);
+    assert_eq!(store.fleet_view(told).await.expect("seen").drained_by, None);
+    store.drain_worker(told, Some("a new host"), "ops@host").await.expect("it is told");
+    let by = |view: crate::controls::FleetView| view.drained_by;
+    let told_by = by(store.fleet_view(told).await.expect("seen"));
+    assert_eq!(told_by.as_deref(), Some("ops@host"));
+    assert_eq!(by(store.fleet_view(other).await.expect("seen")), None, "only this one");
+    let change = store.control_changes(1).await.expect("the history").remove(0);
+    assert_eq!((change.name.as_str(), change.reason.as_deref()), (DRAIN, Some("a new host")));
+    assert_eq!(change.value, Some(format!("worker {told}")));
+
+    store.deregister_worker(told).await.expect("it leaves");
+    for gone in [told, Uuid::from_u128(7)] {
+        let refused = store.drain_worker(gone, None, "ops").await.expect_err("it is gone");
+        assert!(
+            matches!(&refused, StoreError::Refused(why) if why.contains("does not live")),
+            "{refused}"
+        );
+    }
+    assert_eq!(store.control_changes(9).await.expect("the history").len(), 1);
 }
 
 pub async fn a_worker_sees_its_rank_among_the_live(db: &dyn Fixture) {

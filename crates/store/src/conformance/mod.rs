@@ -154,6 +154,7 @@ macro_rules! conformance_tests {
                 a_worker_registers_and_says_what_it_does
                 a_heartbeat_renews_the_time_it_was_seen
                 leases_of_a_silent_worker_become_pending
+                a_lost_lease_says_who_took_it_over
                 a_reaped_worker_is_told_so_once
                 a_live_worker_keeps_its_leases
                 a_worker_that_was_just_seen_is_not_reaped
@@ -285,6 +286,8 @@ macro_rules! conformance_tests {
                 a_control_of_no_value_is_the_default_again
                 the_newest_changes_of_controls_come_first
                 a_worker_sees_the_fleet
+                a_change_is_acknowledged_by_those_that_go_by_it
+                a_worker_is_told_to_drain
                 a_worker_sees_its_rank_among_the_live
                 operators_at_once_change_controls_one_after_the_other;
             history:

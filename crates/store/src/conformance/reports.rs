@@ -1,6 +1,6 @@
 //! `status` and `inspect`.
 
-use chrono::{Days, NaiveDateTime};
+use chrono::{Days, NaiveDateTime, TimeDelta};
 use reelshift_plan::{JobKind, RunState};
 
 use super::Fixture;
@@ -69,6 +69,14 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
     let errors: Vec<_> =
         snapshot.errors.iter().map(|group| (group.error_type.as_str(), group.count)).collect();
     assert_eq!(errors, [("broken", 2), ("missing", 1)]);
+    let broken = &snapshot.errors[0];
+    assert_eq!((broken.last_hour, broken.hour_before), (2, 0));
+    let trace = error("broken", None, claimed[1].id).correlation_id;
+    assert_eq!(broken.sample_correlation_id, trace);
+    let ago = (snapshot.at - TimeDelta::minutes(90)).format("%Y-%m-%d %H:%M:%S");
+    db.execute(&format!("UPDATE processing_error_log SET created_at = '{ago}'")).await;
+    let older = &store.snapshot(10).await.expect("a snapshot").errors[0];
+    assert_eq!((older.last_hour, older.hour_before), (0, 2));
 
     let rerun = crate::ledger::RerunSelection { batch: Some(claimed[1].id), ..Default::default() };
     store.rerun(&rerun, "ops").await.expect("again");

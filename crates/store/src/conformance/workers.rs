@@ -12,7 +12,7 @@ use super::arrange::{
     worker,
 };
 use crate::SharedStore;
-use crate::ledger::WorkerActivity;
+use crate::ledger::{Finished, WorkerActivity};
 use crate::report::WorkerReport;
 
 /// What `status` says of a worker.
@@ -30,6 +30,8 @@ fn activity(doing: &str) -> WorkerActivity {
         bytes_per_second: 2.5e9,
         capacity: 4,
         chunk_seconds: Some(0.018),
+        controls_seen: 5_000_000_000,
+        writes_refused: 2,
     }
 }
 
@@ -72,6 +74,33 @@ pub async fn leases_of_a_silent_worker_become_pending(db: &dyn Fixture) {
     assert_eq!(store.reap(Duration::from_millis(300)).await.expect("nothing is left"), 0);
     let again = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     assert_eq!((again.id, again.attempts), (claimed[0].id, 0), "a lost lease is no failed attempt");
+}
+
+pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 2).await;
+    let silent = worker(&store).await;
+    let lost = store.claim(silent, JobKind::Hash, 2).await.expect("a claim");
+    assert_eq!(store.snapshot(1).await.expect("a snapshot").lost_leases, []);
+    assert_eq!(reap_all(&store).await, 2);
+    let heir = worker(&store).await;
+    let taken = claim_one(&store, heir, JobKind::Hash).await;
+
+    let told = async || {
+        let snapshot = store.snapshot(1).await.expect("a snapshot");
+        let mut told = snapshot.lost_leases;
+        told.sort_by_key(|lease| lease.batch_seq);
+        assert!(told.iter().all(|lease| lease.worker == silent && lease.lost_at <= snapshot.at));
+        told.into_iter()
+            .map(|lease| (lease.batch, lease.taken_over_by, lease.state))
+            .collect::<Vec<_>>()
+    };
+    let waits = (lost[1].id, None, "pending".to_owned());
+    assert_eq!(told().await, [(taken.id, Some(heir), "leased".to_owned()), waits.clone()]);
+    let done = Finished { lease: taken.lease, last_error_id: None };
+    assert_eq!(store.finish(&[done]).await.expect("it ends"), 1);
+    let finished = (taken.id, Some(heir), "done".to_owned());
+    assert_eq!(told().await, [finished, waits], "it is known afterwards too");
 }
 
 pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {

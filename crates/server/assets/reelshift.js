@@ -1,0 +1,98 @@
+// The pages' live part. Without it everything can be read and every form works.
+(function () {
+  "use strict";
+  var root = document.documentElement, body = document.body;
+  root.classList.add("has-js");
+
+  // Light or dark: as the system says, until somebody chooses.
+  var themes = window.localStorage;
+  function paint(theme) {
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+  }
+  try { paint(themes.getItem("theme")); } catch (refused) { themes = null; }
+  var button = document.getElementById("theme");
+  if (button) button.addEventListener("click", function () {
+    var dark = root.dataset.theme ? root.dataset.theme === "dark"
+      : window.matchMedia("(prefers-color-scheme: dark)").matches;
+    paint(dark ? "light" : "dark");
+    try { if (themes) themes.setItem("theme", root.dataset.theme); } catch (refused) { themes = null; }
+  });
+
+  // The age of the figures, counted here: it must grow when nothing comes.
+  var STALE = 10, taken = Date.now() - 1000 * Number(body.dataset.age || 0), cause = "";
+  function tick() {
+    var age = Math.max(0, Math.round((Date.now() - taken) / 1000));
+    var shown = document.getElementById("age"), note = document.getElementById("stale");
+    if (shown) shown.textContent = age + " s";
+    var stale = age > STALE || cause !== "";
+    body.classList.toggle("stale", stale);
+    if (!note) return;
+    var text = stale ? "These figures are " + age + " s old: " +
+      (cause || "nothing newer has come from the server") + "." : "";
+    // Said once a state, not once a second.
+    if ((note.textContent === "") !== (text === "") || !stale) note.textContent = text;
+    else if (age % 10 === 0) note.textContent = text;
+  }
+  window.setInterval(tick, 1000);
+
+  // One stream a tab, closed while nobody sees it.
+  var stream = null, verdict = null, shown = {};
+  function look(event) {
+    var news = JSON.parse(event.data);
+    taken = Date.now() - 1000 * news.age;
+    cause = news.trouble || "";
+    Object.keys(news.parts).forEach(function (id) {
+      var part = document.getElementById("part-" + id);
+      if (!part || shown[id] === news.parts[id]) return;
+      // Whoever is reading or pressing something in it keeps it as it is.
+      var active = document.activeElement;
+      if (active && active !== body && part.contains(active) && active !== part) return;
+      var open = Array.prototype.map.call(part.querySelectorAll("details"), function (d) { return d.open; });
+      part.innerHTML = news.parts[id];
+      shown[id] = news.parts[id];
+      Array.prototype.forEach.call(part.querySelectorAll("details"), function (d, n) { d.open = !!open[n]; });
+    });
+    body.classList.toggle("is-paused", news.paused);
+    if (verdict !== null && verdict !== news.kind) {
+      var said = document.getElementById("announce");
+      if (said) said.textContent = news.word + ". " + news.sentence;
+    }
+    verdict = news.kind;
+    document.title = document.title.replace(/^([A-Z ]+: )?/, news.urgent ? news.word + ": " : "");
+    tick();
+  }
+  function open() {
+    if (stream || document.hidden || !body.dataset.stream) return;
+    stream = new EventSource(body.dataset.stream);
+    stream.addEventListener("look", look);
+    stream.addEventListener("trouble", function (event) { cause = JSON.parse(event.data); tick(); });
+  }
+  function close() {
+    if (stream) stream.close();
+    stream = null;
+  }
+  document.addEventListener("visibilitychange", function () { if (document.hidden) close(); else open(); });
+  window.addEventListener("pagehide", close);
+  open();
+
+  // A slider beside its number, and what is proposed against what is.
+  Array.prototype.forEach.call(document.querySelectorAll("input[type=range][data-for]"), function (range) {
+    var number = document.getElementById(range.dataset.for);
+    var output = document.querySelector("output[for='" + range.dataset.for + "']");
+    function show() {
+      var now = number.dataset.now;
+      if (output) output.textContent = number.value === now ? now + " % now" : now + " % → " + number.value + " %";
+    }
+    range.addEventListener("input", function () { number.value = range.value; show(); });
+    number.addEventListener("input", function () { range.value = number.value; show(); });
+  });
+
+  // A form is sent once.
+  document.addEventListener("submit", function (event) {
+    if (event.target.dataset.sent) { event.preventDefault(); return; }
+    event.target.dataset.sent = "yes";
+  });
+  window.addEventListener("pageshow", function () {
+    Array.prototype.forEach.call(document.forms, function (form) { delete form.dataset.sent; });
+  });
+})();

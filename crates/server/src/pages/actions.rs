@@ -1,0 +1,309 @@
+//! What the pages' forms do: the same library functions as the command line and the API,
+//! recorded as done by whoever is logged in. Each ends with a redirect to the page that the
+//! form was on, which says what came of it.
+
+use std::str::FromStr;
+
+use axum::Form;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Redirect, Response};
+use reelshift_plan::tuning::Assignment;
+use reelshift_plan::{Flag, JobKind, Rollout};
+use reelshift_rollout::{FlagRequest, FlagTerms};
+use reelshift_store::StoreError;
+use reelshift_store::controls::{ControlSetting, ON, PAUSE};
+use reelshift_store::ledger::RerunSelection;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::flash::Flash;
+use super::view::rollout;
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::figures::{plural, tail};
+
+/// The fields of all forms; each uses its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Fields {
+    /// The page that the form is on.
+    back: String,
+    reason: String,
+    run: String,
+    batch: String,
+    worker: String,
+    #[serde(rename = "type")]
+    error_type: String,
+    quarantined: bool,
+    flag: String,
+    percent: Option<u8>,
+    /// What the operator saw.
+    expected: String,
+    name: String,
+    value: String,
+    /// The settings that the operator saw, as JSON.
+    seen: String,
+}
+
+impl Fields {
+    fn reason(&self) -> Option<&str> {
+        Some(self.reason.trim()).filter(|reason| !reason.is_empty())
+    }
+
+    fn run(&self) -> Result<Option<Uuid>, StoreError> {
+        parsed(&self.run, "run")
+    }
+}
+
+/// The value of a field that may be left out.
+fn parsed<T: FromStr>(text: &str, what: &str) -> Result<Option<T>, StoreError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |_| StoreError::Invalid(format!("`{text}` is no {what}: nothing was changed"));
+    text.parse().map(Some).map_err(invalid)
+}
+
+fn missing(what: &str) -> StoreError {
+    StoreError::Invalid(format!("the form names no {what}: nothing was changed"))
+}
+
+/// Only a path of this server is gone back to.
+fn back(path: &str) -> &str {
+    let local =
+        path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    if local { path } else { "/" }
+}
+
+fn said(fields: &Fields, done: Result<String, StoreError>) -> Response {
+    let flash = match done {
+        Ok(text) => Flash::done(text),
+        Err(error) => {
+            tracing::info!(%error, "what a form asked for was not done");
+            Flash::failed(format!("Not done: {error}"))
+        }
+    };
+    ([(header::SET_COOKIE, flash.cookie())], Redirect::to(back(&fields.back))).into_response()
+}
+
+pub(crate) async fn pause(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        if let Some(run) = fields.run()? {
+            app.store.pause_run(run, fields.reason(), &who.by()).await?;
+            return Ok(format!("Run {} is paused: its batches go back within 2 s.", tail(run)));
+        }
+        control(&app, &who, PAUSE, Some(ON), fields.reason()).await?;
+        Ok("The fleet is paused: within 2 s every worker gives its batches back.".to_owned())
+    };
+    said(&fields, done.await)
+}
+
+pub(crate) async fn resume(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        if let Some(run) = fields.run()? {
+            let run = app.store.resume_run(run, &who.by()).await?;
+            return Ok(format!("Run {} is {} again.", tail(run.id), run.state));
+        }
+        control(&app, &who, PAUSE, None, fields.reason()).await?;
+        Ok("The fleet is resumed: workers claim again within 2 s.".to_owned())
+    };
+    said(&fields, done.await)
+}
+
+async fn control(
+    app: &Shared,
+    who: &Principal,
+    name: &str,
+    value: Option<&str>,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    let setting = ControlSetting {
+        name: name.to_owned(),
+        value: value.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+        expected: None,
+    };
+    app.store.set_controls(&[setting], &who.by()).await.map(drop)
+}
+
+pub(crate) async fn cancel(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let run = fields.run()?.ok_or_else(|| missing("run"))?;
+        let cancelled = app.store.cancel_run(run, fields.reason(), &who.by()).await?;
+        // The run is ended; its pending batches follow in small transactions, which nobody
+        // has to wait for.
+        let (store, of) = (app.store.clone(), run);
+        app.tasks.spawn(async move {
+            if let Err(error) = reelshift_producer::cancel_batches(&*store, of).await {
+                tracing::warn!(%error, run = %of, "pending batches are left: cancel the run again");
+            }
+        });
+        let leased = plural(cancelled.leased, "leased batch was", "leased batches were");
+        Ok(format!("Run {} is cancelled; {leased} taken back, the pending ones follow.", tail(run)))
+    };
+    said(&fields, done.await)
+}
+
+pub(crate) async fn rerun(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let selection = RerunSelection {
+            run: fields.run()?,
+            batch: parsed(&fields.batch, "batch")?,
+            error_type: Some(fields.error_type.clone()).filter(|of_type| !of_type.is_empty()),
+            stage: None::<JobKind>,
+            since: None,
+            quarantined_only: fields.quarantined,
+            dry_run: false,
+        };
+        let rerun = app.store.rerun(&selection, &who.by()).await?;
+        Ok(match (rerun.batches, rerun.items) {
+            (0, 0) => "Nothing was enqueued again: nothing that failed matches.".to_owned(),
+            (batches, items) => format!(
+                "Enqueued again: {} and {} out of quarantine. Their progress is the run's.",
+                plural(batches, "batch", "batches"),
+                plural(items, "item", "items")
+            ),
+        })
+    };
+    said(&fields, done.await)
+}
+
+pub(crate) async fn flag(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let flag: Flag = parsed(&fields.flag, "flag")?.ok_or_else(|| missing("flag"))?;
+        let percent = fields.percent.ok_or_else(|| missing("percentage"))?;
+        let request = match percent {
+            0 => FlagRequest::Disable(flag),
+            100 => FlagRequest::Enable(flag),
+            percent => FlagRequest::Rollout(flag, percent),
+        };
+        let terms = FlagTerms { expected: expected(&fields.expected), reason: fields.reason() };
+        change_flags(&app, &who, request, terms).await
+    };
+    said(&fields, done.await)
+}
+
+/// `on 25`, `off 100`: what the form showed.
+fn expected(text: &str) -> Option<Rollout> {
+    let (word, percent) = text.split_once(' ')?;
+    Some(Rollout { enabled: word == "on", percent: percent.parse().ok()? })
+}
+
+async fn change_flags(
+    app: &Shared,
+    who: &Principal,
+    request: FlagRequest,
+    terms: FlagTerms<'_>,
+) -> Result<String, StoreError> {
+    let by = who.by();
+    let changes =
+        reelshift_rollout::change(&*app.store, request, terms, app.initial_flags, &by).await?;
+    let each =
+        changes.iter().map(|change| format!("{} is {}", change.flag, rollout(change.rollout)));
+    Ok(format!("{}. Every process sees it within 2 s.", each.collect::<Vec<_>>().join(", ")))
+}
+
+pub(crate) async fn emergency(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let terms = FlagTerms { expected: None, reason: fields.reason() };
+    let done = change_flags(&app, &who, FlagRequest::EmergencyDisable, terms);
+    said(&fields, done.await)
+}
+
+pub(crate) async fn tune(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let text = format!("{}={}", fields.name, fields.value.trim());
+        let assignment: Assignment =
+            text.parse().map_err(|error| StoreError::Invalid(format!("{error}")))?;
+        let seen: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&fields.seen).unwrap_or_default();
+        let setting = ControlSetting {
+            name: assignment.knob.to_string(),
+            value: assignment.value.clone(),
+            reason: fields.reason().map(str::to_owned),
+            expected: (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned()),
+        };
+        app.store.set_controls(&[setting], &who.by()).await?;
+        let value = assignment.value.as_deref().unwrap_or("its default");
+        Ok(format!("{} is {value}. Every worker goes by it within 2 s.", assignment.knob))
+    };
+    said(&fields, done.await)
+}
+
+pub(crate) async fn drain(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let worker: Uuid = parsed(&fields.worker, "worker")?.ok_or_else(|| missing("worker"))?;
+        app.store.drain_worker(worker, fields.reason(), &who.by()).await?;
+        Ok(format!("Worker {} takes nothing more and leaves within seconds.", tail(worker)))
+    };
+    said(&fields, done.await)
+}
+
+pub(crate) async fn validate(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let begun = crate::api::begin_validation(&app, &who);
+    let done = begun.map(|begun| {
+        let text = if begun {
+            "Every row is being compared, beside everything else; the result will be shown here."
+        } else {
+            "Every row is being compared already."
+        };
+        text.to_owned()
+    });
+    said(&fields, done.map_err(|problem| StoreError::Refused(problem.detail)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_server_is_gone_back_to() {
+        assert_eq!(back("/runs?x=1"), "/runs?x=1");
+        for path in ["", "https://evil", "//evil", "/\\evil", "/a\r\nb"] {
+            assert_eq!(back(path), "/", "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_read_back() {
+        assert_eq!(expected("on 25"), Some(Rollout { enabled: true, percent: 25 }));
+        assert_eq!(expected("off 100"), Some(Rollout::OFF));
+        assert_eq!(expected("x"), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! How exposed, how hard?
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use reelshift_plan::{Flag, Knob, Rollout, Tuning};
+use reelshift_store::controls::{Control, PAUSE};
+
+use super::frame::{Frame, Page};
+use super::view::{View, rollout};
+use super::{begin, finish};
+use crate::access::Principal;
+use crate::app::Shared;
+
+#[derive(Template)]
+#[template(path = "controls.html", blocks = ["verdict", "throttle", "commands"])]
+pub(super) struct Controls {
+    pub frame: Frame,
+    pub view: View,
+    pub flags: Vec<FlagView>,
+    pub settings: Vec<Setting>,
+    /// The stored settings that are shown, for the form: it changes nothing if another has
+    /// changed them meanwhile.
+    pub seen: String,
+}
+
+/// A flag with its form.
+pub(super) struct FlagView {
+    name: &'static str,
+    title: String,
+    meaning: &'static str,
+    now: String,
+    tone: &'static str,
+    changed: String,
+    /// As `actions::expected` reads it.
+    expected: String,
+    percent: u8,
+}
+
+/// A setting of the fleet.
+pub(super) struct Setting {
+    name: &'static str,
+    value: String,
+    default: String,
+    changed: String,
+    meaning: &'static str,
+}
+
+impl Controls {
+    /// Only what its live parts need.
+    pub(super) const fn live(frame: Frame, view: View) -> Self {
+        Self { frame, view, flags: Vec::new(), settings: Vec::new(), seen: String::new() }
+    }
+}
+
+pub(crate) async fn page(
+    State(app): State<Shared>,
+    who: Principal,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let (frame, view) = begin(&app, &who, &headers, Page::Controls, "/controls").await?;
+    let said = frame.flash.is_some();
+    let stored = view.snapshot().report.as_ref().map(|report| report.controls.clone());
+    let stored = stored.unwrap_or_default();
+    let seen: std::collections::BTreeMap<_, _> = stored
+        .iter()
+        .filter(|control| control.name != PAUSE)
+        .map(|control| (&control.name, &control.value))
+        .collect();
+    let seen = serde_json::to_string(&seen).unwrap_or_default();
+    let page =
+        Controls { flags: flags(&view), settings: settings(&view, &stored), frame, view, seen };
+    Ok(finish(&page, said))
+}
+
+const fn meaning(flag: Flag) -> &'static str {
+    match flag {
+        Flag::EnhancedVideoProcessing => "The status reader answers with the full pipeline.",
+        Flag::RealtimeNotifications => "Triggers queue notifications, and they are delivered.",
+        Flag::AdvancedErrorHandling => "A status shows the details of its error.",
+        Flag::PerformanceMonitoring => "The server's load is sampled; on at any share above 0.",
+    }
+}
+
+fn flags(view: &View) -> Vec<FlagView> {
+    let reports = view.snapshot().flags.iter();
+    reports
+        .map(|report| {
+            let stored = &report.stored;
+            let now = stored.rollout;
+            FlagView {
+                name: stored.flag.as_str(),
+                title: stored.flag.as_str().replace('_', " "),
+                meaning: meaning(stored.flag),
+                now: rollout(now),
+                tone: if now.is_on() { "good" } else { "off" },
+                changed: changed(view, report),
+                expected: format!("{} {}", if now.enabled { "on" } else { "off" }, now.percent),
+                percent: exposed(now),
+            }
+        })
+        .collect()
+}
+
+const fn exposed(rollout: Rollout) -> u8 {
+    if rollout.enabled { rollout.percent } else { 0 }
+}
+
+/// `02:55 (17m ago) by ops, was on for 5 % of videos`
+fn changed(view: &View, report: &crate::snapshot::FlagReport) -> String {
+    let stored = &report.stored;
+    let was = report.last_change.as_ref().and_then(|change| change.previous);
+    let was = was.map_or_else(String::new, |was| format!(", was {}", rollout(was)));
+    format!("{} by {}{was}", view.ago(stored.updated_at), stored.updated_by)
+}
+
+fn settings(view: &View, stored: &[Control]) -> Vec<Setting> {
+    let pairs = stored.iter().map(|control| (control.name.as_str(), control.value.as_str()));
+    let (tuning, defaults) = (Tuning::of_stored(pairs), Tuning::default());
+    let setting = |knob: Knob| {
+        let control = stored.iter().find(|control| control.name == knob.as_str());
+        Setting {
+            name: knob.as_str(),
+            value: tuning.show(knob),
+            default: defaults.show(knob),
+            changed: control.map_or_else(
+                || "-".to_owned(),
+                |control| format!("{} by {}", view.ago(control.changed_at), control.changed_by),
+            ),
+            meaning: knob.meaning(),
+        }
+    };
+    Knob::ALL.into_iter().map(setting).collect()
+}

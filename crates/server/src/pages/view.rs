@@ -1,0 +1,116 @@
+//! What templates show of a snapshot: every figure as text, in one place, so that pages and
+//! their live parts agree.
+
+mod failures;
+mod fleet;
+mod overview;
+mod runs;
+mod throttle;
+
+use chrono::{DateTime, Utc};
+use reelshift_plan::FlagAction;
+use reelshift_store::flags::FlagChange;
+
+pub(crate) use runs::RunView;
+pub(crate) use throttle::rollout;
+
+use super::chart::Mark;
+use crate::figures::{clock, seconds, time};
+use crate::snapshot::{Latest, Snapshot, Verdict};
+
+/// A snapshot as templates see it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    latest: Latest,
+    jaeger: Option<String>,
+    /// What the last comparison of every row came to.
+    validation: Vec<String>,
+}
+
+impl View {
+    pub(crate) fn new(latest: Latest, jaeger: Option<&str>) -> Self {
+        let jaeger = jaeger.map(|address| address.trim_end_matches('/').to_owned());
+        Self { latest, jaeger, validation: Vec::new() }
+    }
+
+    pub(crate) fn validated(self, validation: Vec<String>) -> Self {
+        Self { validation, ..self }
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.latest.snapshot
+    }
+
+    pub(crate) fn verdict(&self) -> &Verdict {
+        &self.snapshot().verdict
+    }
+
+    /// `since 02:58 UTC (14m 3s)`
+    pub(crate) fn since(&self) -> Option<String> {
+        let (since, now) = (self.verdict().since?, self.now()?);
+        Some(format!("since {} UTC ({})", clock(since, now), ago(since, now)))
+    }
+
+    /// The database's time of the figures.
+    pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
+        self.snapshot().at()
+    }
+
+    pub(crate) fn at(&self) -> Option<String> {
+        self.now().map(|at| at.format("%H:%M:%S").to_string())
+    }
+
+    /// `1 s`
+    pub(crate) fn age(&self) -> String {
+        format!("{} s", self.latest.age().as_secs())
+    }
+
+    /// A time, or a dash.
+    #[expect(clippy::unused_self, reason = "templates call methods of values")]
+    pub(crate) fn time(&self, at: &Option<DateTime<Utc>>) -> String {
+        at.map_or_else(|| "-".to_owned(), time)
+    }
+
+    /// `02:58 (14m 3s ago)`
+    pub(crate) fn ago(&self, at: DateTime<Utc>) -> String {
+        match self.now() {
+            Some(now) => format!("{} ({} ago)", clock(at, now), ago(at, now)),
+            None => time(at),
+        }
+    }
+
+    /// Where the trace with this id is looked up.
+    pub(crate) fn trace(&self, id: Option<&str>) -> Option<String> {
+        let id = id.filter(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()))?;
+        Some(format!("{}/trace/{id}", self.jaeger.as_ref()?))
+    }
+
+    /// Where the trace of a W3C `traceparent` is looked up.
+    pub(crate) fn trace_of(&self, traceparent: Option<&str>) -> Option<String> {
+        self.trace(traceparent?.split('-').nth(1))
+    }
+
+    /// What charts mark: every change that somebody made.
+    pub(super) fn marks(&self) -> Vec<Mark> {
+        let commands = self.commands().into_iter().map(|command| Mark {
+            at: command.at,
+            text: format!("{} by {}", command.what, command.by),
+        });
+        let set = |change: &&FlagChange| change.action != FlagAction::Initial;
+        let flags = self.snapshot().flag_changes.iter().filter(set).map(|change| Mark {
+            at: change.changed_at,
+            text: format!(
+                "{} {} by {}",
+                change.flag,
+                throttle::rollout(change.rollout),
+                change.changed_by
+            ),
+        });
+        commands.chain(flags).collect()
+    }
+}
+
+/// How long ago.
+pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    seconds((now - at).as_seconds_f64())
+}

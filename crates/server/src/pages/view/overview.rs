@@ -1,0 +1,219 @@
+//! The figures of the overview.
+
+use reelshift_store::report::RunReport;
+
+use super::{View, ago};
+use crate::figures::{count, float_bytes, float_count, plural, seconds, tail};
+use crate::pages::chart::{Chart, escaped};
+use crate::snapshot::Progress;
+
+/// A command that the fleet does not go by after this is worth a look: it takes 2 s, and
+/// the heartbeat that says so another 2.
+const HEARD_SECONDS: f64 = 8.0;
+
+/// The newest marks that are listed under the charts.
+const MARKS: usize = 5;
+
+/// Something that a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attention {
+    pub tone: &'static str,
+    pub text: String,
+    pub link: String,
+}
+
+impl View {
+    /// `1,840/s (mean of 12m 3s: 4,210)`
+    pub(crate) fn rows_rate(&self) -> String {
+        let pace = &self.snapshot().pace;
+        let (now, mean) =
+            (float_count(pace.rows_per_second), float_count(pace.mean_rows_per_second));
+        format!("{now} rows/s{}", self.mean(&mean))
+    }
+
+    pub(crate) fn bytes_rate(&self) -> String {
+        let pace = &self.snapshot().pace;
+        let (now, mean) =
+            (float_bytes(pace.bytes_per_second), float_bytes(pace.mean_bytes_per_second));
+        format!("{now}/s{}", self.mean(&mean))
+    }
+
+    /// Whether any file was or is to be hashed.
+    pub(crate) fn hashes(&self) -> bool {
+        self.runs().iter().any(|run| run.kind() == reelshift_plan::JobKind::Hash)
+    }
+
+    fn mean(&self, mean: &str) -> String {
+        match (self.snapshot().pace.since, self.now()) {
+            (Some(since), Some(now)) if now > since => {
+                format!(" (mean of {}: {mean})", ago(since, now))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// `05:10 to 07:40 UTC (in 2h 3m to 4h 33m), without throttled time`
+    pub(crate) fn estimate(&self) -> String {
+        let Some(estimate) = self.snapshot().pace.estimate else {
+            return "no estimate: nothing moves".to_owned();
+        };
+        let (soon, late) = (seconds(estimate.soonest_seconds), seconds(estimate.latest_seconds));
+        if estimate.latest_seconds < 60.0 {
+            let range = if soon == late { late } else { format!("{soon} to {late}") };
+            return format!("about {range}, without throttled time");
+        }
+        let format = if estimate.latest_seconds < 72_000.0 { "%H:%M" } else { "%m-%d %H:%M" };
+        format!(
+            "{} to {} UTC (in {soon} to {late}), without throttled time; an estimate",
+            estimate.soonest.format(format),
+            estimate.latest.format(format)
+        )
+    }
+
+    pub(crate) fn limited_by(&self) -> String {
+        let snapshot = self.snapshot();
+        if let Some(pause) = snapshot.report.as_ref().and_then(|report| report.pause()) {
+            return format!("a pause by {}", pause.changed_by);
+        }
+        match &snapshot.limiting {
+            Some(limiting) if limiting.limits => {
+                let since = limiting
+                    .since
+                    .map_or_else(String::new, |at| format!(" since {}", self.ago(at)));
+                format!("{}{since}", limiting.text)
+            }
+            Some(limiting) => format!("nothing; closest: {}", limiting.text),
+            None => "nothing is measured: no worker lives".to_owned(),
+        }
+    }
+
+    /// What a person should look at, the most urgent first.
+    pub(crate) fn attention(&self) -> Vec<Attention> {
+        let Some(report) = &self.snapshot().report else { return Vec::new() };
+        let mut items = Vec::new();
+        let mut push =
+            |tone, text: String, link: String| items.push(Attention { tone, text, link });
+        for worker in report.workers.iter().filter(|worker| worker.state == "lost") {
+            let seen = seconds(worker.seen_seconds_ago);
+            let text = format!("Worker {} on {} was lost {seen} ago", tail(worker.id), worker.host);
+            push("bad", text, format!("/workers#{}", tail(worker.id)));
+        }
+        for run in &report.runs {
+            let link = format!("/runs/{}", run.run.id);
+            if run.failed_open > 0 {
+                push(
+                    "bad",
+                    format!("{} of the {} run", failed(run), run.run.kind),
+                    format!("{link}?state=failed#batches"),
+                );
+            }
+            if run.run.state == reelshift_plan::RunState::Paused {
+                let why = run.run.reason.as_deref().unwrap_or("no reason was given");
+                push("warn", format!("The {} run is paused: {why}", run.run.kind), link);
+            }
+        }
+        let aside: u64 = report.runs.iter().map(|run| run.quarantined).sum();
+        if aside > 0 {
+            let text =
+                format!("{} in quarantine", plural(aside, "row or file is", "rows or files are"));
+            push("warn", text, "/failures#quarantine".to_owned());
+        }
+        let missing = report.throttle.iter().flat_map(|throttle| &throttle.readings);
+        for reading in missing.filter(|reading| reading.value.is_none()) {
+            push("warn", format!("A signal is missing: {reading}"), "/controls".to_owned());
+        }
+        for command in self.commands() {
+            if command.waits && command.seconds > HEARD_SECONDS {
+                push(
+                    "warn",
+                    format!("{}: {}", command.what, command.became),
+                    "/controls".to_owned(),
+                );
+            }
+        }
+        for group in report.errors.iter().filter(|group| group.last_hour > group.hour_before) {
+            let text = format!(
+                "{} in the last hour, {} in the one before: {}",
+                plural(group.last_hour, "failure", "failures"),
+                count(group.hour_before),
+                group.error_type
+            );
+            push("warn", text, "/failures".to_owned());
+        }
+        items
+    }
+
+    /// Rates and chunk times of the last quarter of an hour.
+    pub(crate) fn charts(&self) -> String {
+        let points: Vec<_> = self.latest.history.points().copied().collect();
+        let marks = self.marks();
+        let begin = points.last().map(|point| point.at - crate::pages::chart::SPAN);
+        let shown: Vec<_> =
+            marks.iter().filter(|mark| begin.is_some_and(|begin| mark.at >= begin)).collect();
+        let chart = |title, value, show| {
+            Chart { title, points: &points, value, show, marks: &marks }.html()
+        };
+        let mut html = chart("Rows per second", |point| Some(point.rows_per_second), float_count);
+        if points.iter().any(|point| point.bytes_per_second > 0.0) {
+            let show = |value| format!("{}/s", float_bytes(value));
+            html += &chart("Bytes per second", |point| Some(point.bytes_per_second), show);
+        }
+        let show = |value: f64| format!("{:.0} ms", value * 1_000.0);
+        html += &chart("Time of a chunk", |point| point.chunk_seconds, show);
+        if !shown.is_empty() {
+            html += "<p class=\"quiet\">Changes in this time:</p><ul class=\"marks\">";
+            for mark in shown.iter().take(MARKS) {
+                html += &format!("<li>{} {}</li>", mark.at.format("%H:%M:%S"), escaped(&mark.text));
+            }
+            html += "</ul>";
+        }
+        html
+    }
+
+    /// What stopping now would mean.
+    pub(crate) fn stopping(&self) -> Vec<String> {
+        let stopping = &self.snapshot().stopping;
+        let draining = if stopping.draining == 0 {
+            "Nothing is at work: stopping costs nothing.".to_owned()
+        } else {
+            format!(
+                "{} would end their chunk or file and go back, within {} at the longest.",
+                plural(stopping.draining, "batch", "batches"),
+                seconds(stopping.longest_seconds.ceil())
+            )
+        };
+        let mut lines = vec![draining];
+        if let Some(phase) = stopping.last_phase {
+            lines.push(format!(
+                "The last phase that can be rolled back is {phase}; back to {} with nothing lost: reelshift rollback",
+                stopping.back_to
+            ));
+        }
+        lines
+    }
+
+    /// `Schema steps: 38 of 41 done`
+    pub(crate) fn steps_line(&self) -> String {
+        let steps = &self.snapshot().steps;
+        let done = steps.iter().filter(|step| step.progress == Progress::Done).count();
+        let half = steps.iter().find(|step| step.progress == Progress::Underway);
+        let half = half.map_or_else(String::new, |step| format!(", {} under way", step.name));
+        format!("Schema steps: {done} of {} done{half}", steps.len())
+    }
+
+    /// `17 notifications are queued`
+    pub(crate) fn notifications(&self) -> String {
+        let Some(report) = &self.snapshot().report else {
+            return "There is no queue yet.".to_owned();
+        };
+        let more = if report.monitor.notifications_queued_or_more { " or more" } else { "" };
+        format!(
+            "{}{more} in the queue, whatever their state.",
+            plural(report.monitor.notifications_queued, "notification is", "notifications are")
+        )
+    }
+}
+
+fn failed(run: &RunReport) -> String {
+    plural(run.failed_open, "failed batch", "failed batches")
+}

@@ -1,0 +1,161 @@
+//! The brake against its limits, and what became of commands.
+
+use chrono::{DateTime, Utc};
+use reelshift_plan::Rollout;
+use reelshift_plan::throttle::Level;
+use reelshift_store::controls::{ControlChange, DRAIN, PAUSE, RUN};
+
+use super::{View, ago};
+use crate::figures::{plural, seconds, tail};
+
+/// A signal against its limit.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReadingView {
+    pub name: &'static str,
+    pub host: String,
+    pub text: String,
+    /// 1 is the limit.
+    pub pressure: f64,
+    pub percent: String,
+}
+
+/// A change of a control or a run, and how far the fleet goes by it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CommandView {
+    pub at: DateTime<Utc>,
+    pub when: String,
+    pub seconds: f64,
+    pub what: String,
+    pub by: String,
+    pub reason: Option<String>,
+    pub became: String,
+    pub tone: &'static str,
+    /// Whether somebody does not go by it yet.
+    pub waits: bool,
+}
+
+impl View {
+    /// What the brake does.
+    pub(crate) fn throttle_line(&self) -> String {
+        let Some(throttle) =
+            self.snapshot().report.as_ref().and_then(|report| report.throttle.as_ref())
+        else {
+            return "The brake is not at work: no worker lives.".to_owned();
+        };
+        let word = match throttle.level {
+            Level::Free => "Free: nothing stands in the way",
+            Level::Held => "Held: one more chunk would be too many",
+            Level::Slowed => "Slowed down",
+            Level::Blind => "Slowed down to the least: a signal is missing",
+            Level::Stopped => "Stopped: no chunk starts",
+        };
+        let why = throttle.reason.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+        let since =
+            throttle.since.map_or_else(String::new, |at| format!(", since {}", self.ago(at)));
+        let share = format!("{:.0} % of the fleet's capacity may work", throttle.share * 100.0);
+        let sampled = throttle
+            .sampled_seconds_ago
+            .map_or_else(String::new, |ago| format!("; sampled {} ago", seconds(ago)));
+        format!("{word}{why}{since}. {share}{sampled}.")
+    }
+
+    pub(crate) fn readings(&self) -> Vec<ReadingView> {
+        let throttle = self.snapshot().report.iter().filter_map(|report| report.throttle.as_ref());
+        let readings = throttle.flat_map(|throttle| &throttle.readings).map(|reading| {
+            let pressure = reading.pressure();
+            let pressure = if pressure.is_finite() { pressure } else { 1.5 };
+            ReadingView {
+                name: reading.signal.name(),
+                host: if reading.host.is_empty() {
+                    "the fleet".to_owned()
+                } else {
+                    reading.host.clone()
+                },
+                text: reading.to_string(),
+                pressure,
+                percent: format!("{:.0} %", pressure * 100.0),
+            }
+        });
+        readings.collect()
+    }
+
+    pub(crate) fn no_readings(&self) -> String {
+        let unavailable = self
+            .snapshot()
+            .report
+            .iter()
+            .filter_map(|report| report.throttle.as_ref())
+            .flat_map(|throttle| throttle.unavailable.clone())
+            .collect::<Vec<_>>();
+        if unavailable.is_empty() {
+            "No signal was read yet: the first worker samples them.".to_owned()
+        } else {
+            format!("This database gives no signal: {}.", unavailable.join("; "))
+        }
+    }
+
+    /// The newest changes of controls and runs.
+    pub(crate) fn commands(&self) -> Vec<CommandView> {
+        let (Some(report), Some(now)) = (&self.snapshot().report, self.now()) else {
+            return Vec::new();
+        };
+        let commands = report.commands.iter().map(|command| {
+            let waits = !command.waiting_for.is_empty();
+            let (became, tone) = if command.live == 0 {
+                ("recorded; no worker lives to go by it".to_owned(), "off")
+            } else if waits {
+                let names: Vec<_> = command.waiting_for.iter().copied().take(5).map(tail).collect();
+                let text = format!(
+                    "acknowledged by {} of {}, waiting for {}",
+                    command.acknowledged,
+                    plural(u64::from(command.live), "worker", "workers"),
+                    names.join(", ")
+                );
+                (text, "warn")
+            } else {
+                let live = plural(u64::from(command.live), "live worker", "live workers");
+                (format!("in effect: acknowledged by {} of {live}", command.acknowledged), "good")
+            };
+            let at = command.change.changed_at;
+            CommandView {
+                at,
+                when: format!("{} ago", ago(at, now)),
+                seconds: (now - at).as_seconds_f64(),
+                what: what(&command.change),
+                by: command.change.changed_by.clone(),
+                reason: command.change.reason.clone(),
+                became,
+                tone,
+                waits,
+            }
+        });
+        commands.collect()
+    }
+}
+
+/// `concurrency 16 → 12`, `fleet paused`, `run 5e8f… running → paused`
+fn what(change: &ControlChange) -> String {
+    let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.to_owned());
+    match (change.name.as_str(), change.run) {
+        (PAUSE, _) if change.value.is_some() => "fleet paused".to_owned(),
+        (PAUSE, _) => "fleet resumed".to_owned(),
+        (DRAIN, _) => format!("drain {}", or(&change.value, "a worker")),
+        (RUN, Some(run)) => {
+            format!("run {} {} → {}", tail(run), or(&change.previous, "-"), or(&change.value, "-"))
+        }
+        (name, Some(run)) => format!("{name} of run {}", tail(run)),
+        (name, None) => {
+            format!("{name} {} → {}", or(&change.previous, "default"), or(&change.value, "default"))
+        }
+    }
+}
+
+/// `off`, `on`, `on for 25 % of videos`
+pub(crate) fn rollout(rollout: Rollout) -> String {
+    match rollout {
+        Rollout { enabled: false, .. } => "off".to_owned(),
+        Rollout { percent: 0, .. } => "off (0 %)".to_owned(),
+        Rollout { percent: 100, .. } => "on".to_owned(),
+        Rollout { percent, .. } => format!("on for {percent} % of videos"),
+    }
+}

@@ -1,0 +1,29 @@
+//! Who does what?
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::frame::{Frame, Page};
+use super::view::View;
+use super::{begin, finish};
+use crate::access::Principal;
+use crate::app::Shared;
+
+#[derive(Template)]
+#[template(path = "workers.html", blocks = ["verdict", "workers", "takeovers"])]
+pub(super) struct Workers {
+    pub frame: Frame,
+    pub view: View,
+}
+
+pub(crate) async fn page(
+    State(app): State<Shared>,
+    who: Principal,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let (frame, view) = begin(&app, &who, &headers, Page::Workers, "/workers").await?;
+    let said = frame.flash.is_some();
+    Ok(finish(&Workers { frame, view }, said))
+}

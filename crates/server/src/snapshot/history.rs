@@ -1,0 +1,189 @@
+//! The recent past of one process that looks: what charts and the estimate go by.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reelshift_plan::{JobKind, eta};
+use reelshift_store::report::{RunReport, Snapshot as Report};
+use serde::Serialize;
+
+use super::verdict::Kind;
+
+/// An hour of looks a second apart, 200 kB.
+const MOST: usize = 3_600;
+
+/// Looks whose rates are averaged before they count for an estimate: a chunk that ends
+/// just before or just after a look is no change of pace.
+const BUCKET: usize = 10;
+
+/// The past that an estimate goes by.
+const RECENT: TimeDelta = TimeDelta::minutes(30);
+
+/// What was seen at one look.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Point {
+    pub at: DateTime<Utc>,
+    pub rows_per_second: f64,
+    pub bytes_per_second: f64,
+    /// The mean time of a chunk, over the live workers that ran one.
+    pub chunk_seconds: Option<f64>,
+    pub verdict: Kind,
+}
+
+impl Point {
+    pub(crate) fn of(report: &Report, verdict: Kind) -> Self {
+        let live = || report.workers.iter().filter(|worker| worker.state == "live");
+        let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
+        let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        Self {
+            at: report.at,
+            rows_per_second: live().map(|worker| worker.activity.rows_per_second).sum(),
+            bytes_per_second: live().map(|worker| worker.activity.bytes_per_second).sum(),
+            chunk_seconds: (chunks > 0).then(|| times.iter().sum::<f64>() / f64::from(chunks)),
+            verdict,
+        }
+    }
+
+    fn rate(&self, kind: JobKind) -> f64 {
+        match kind {
+            JobKind::Backfill => self.rows_per_second,
+            JobKind::Hash => self.bytes_per_second,
+        }
+    }
+}
+
+/// The looks of this process.
+#[derive(Debug, Clone, Default)]
+pub struct History(VecDeque<Point>);
+
+impl History {
+    pub(crate) fn push(&mut self, point: Point) {
+        if self.0.len() >= MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(point);
+    }
+
+    /// Oldest first.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+        self.0.iter()
+    }
+
+    /// The mean rates of rows and bytes over all that is remembered, and since when.
+    pub(crate) fn mean(&self) -> Option<(DateTime<Utc>, f64, f64)> {
+        let first = self.0.front()?;
+        let looks = f64::from(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        let rows: f64 = self.0.iter().map(|point| point.rows_per_second).sum();
+        let bytes: f64 = self.0.iter().map(|point| point.bytes_per_second).sum();
+        Some((first.at, rows / looks, bytes / looks))
+    }
+
+    /// How fast work of `kind` went lately while nothing held it back.
+    pub(crate) fn unthrottled(&self, kind: JobKind, now: DateTime<Utc>) -> Vec<f64> {
+        let free: Vec<f64> = self
+            .points()
+            .filter(|point| point.verdict == Kind::Running && now - point.at <= RECENT)
+            .map(|point| point.rate(kind))
+            .collect();
+        let mean = |bucket: &[f64]| {
+            bucket.iter().sum::<f64>() / f64::from(u32::try_from(bucket.len()).unwrap_or(1))
+        };
+        free.chunks(BUCKET).map(mean).collect()
+    }
+}
+
+/// When the open work is through.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Seconds from now, without time in which the fleet is throttled or paused.
+    pub soonest_seconds: f64,
+    pub latest_seconds: f64,
+    pub soonest: DateTime<Utc>,
+    pub latest: DateTime<Utc>,
+}
+
+impl Estimate {
+    /// Of the active runs: backfills and hashes go on beside each other, so the slower of
+    /// the two kinds decides. `None` where nothing is open or nothing has moved yet.
+    pub(crate) fn of(report: &Report, history: &History) -> Option<Self> {
+        let mut longest: Option<(f64, f64)> = None;
+        for kind in [JobKind::Backfill, JobKind::Hash] {
+            let active: Vec<&RunReport> = report
+                .runs
+                .iter()
+                .filter(|run| run.run.kind == kind && run.run.state.is_active())
+                .collect();
+            if active.is_empty() {
+                continue;
+            }
+            let left =
+                active.iter().map(|run| run.progress()).map(|(done, total)| total - done).sum();
+            let mut rates = history.unthrottled(kind, report.at);
+            rates.extend(active.iter().map(|run| mean_rate(run)));
+            let (low, high) = eta::range(left, &rates)?;
+            let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
+            longest = Some(longest.map_or((low, high), |(l, h)| (l.max(low), h.max(high))));
+        }
+        let (soonest_seconds, latest_seconds) = longest?;
+        Some(Self {
+            soonest_seconds,
+            latest_seconds,
+            soonest: after(report.at, soonest_seconds)?,
+            latest: after(report.at, latest_seconds)?,
+        })
+    }
+}
+
+/// What a run did in a second, over all its time.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn mean_rate(run: &RunReport) -> f64 {
+    run.progress().0 as f64 / run.elapsed_seconds.max(1.0)
+}
+
+fn after(at: DateTime<Utc>, seconds: f64) -> Option<DateTime<Utc>> {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and is then refused")]
+    at.checked_add_signed(TimeDelta::try_seconds(seconds as i64)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(second: i64, rows: f64, verdict: Kind) -> Point {
+        Point {
+            at: DateTime::UNIX_EPOCH + TimeDelta::seconds(second),
+            rows_per_second: rows,
+            bytes_per_second: 0.0,
+            chunk_seconds: None,
+            verdict,
+        }
+    }
+
+    #[test]
+    fn throttled_time_does_not_count() {
+        let mut history = History::default();
+        for second in 0..20 {
+            history.push(point(second, 100.0, Kind::Running));
+        }
+        for second in 20..60 {
+            history.push(point(second, 1.0, Kind::Throttled));
+        }
+        let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(60);
+        assert_eq!(history.unthrottled(JobKind::Backfill, now), [100.0, 100.0]);
+        let later = now + RECENT + TimeDelta::seconds(1);
+        assert!(history.unthrottled(JobKind::Backfill, later).is_empty(), "the past is past");
+        let (_, mean, _) = history.mean().expect("looks");
+        assert!((mean - 34.0).abs() < 0.1, "the mean is of all time: {mean}");
+    }
+
+    #[test]
+    fn it_forgets_the_oldest() {
+        let mut history = History::default();
+        for second in 0..4_000 {
+            history.push(point(second, 1.0, Kind::Running));
+        }
+        assert_eq!(history.points().len(), MOST);
+        let first = history.points().next().expect("a point");
+        assert_eq!(first.at.timestamp(), 400);
+    }
+}

@@ -1,0 +1,252 @@
+//! A migration at 3 a.m., for tests: throttled by a replica's lag, a worker lost, a batch
+//! failed, a row set aside.
+
+use chrono::{DateTime, Utc};
+use reelshift_plan::throttle::{Level, Reading, Signal};
+use reelshift_plan::{Flag, FlagAction, JobKind, Rollout, RunState};
+use reelshift_store::controls::{Control, ControlChange};
+use reelshift_store::failures::ErrorGroup;
+use reelshift_store::flags::{FlagChange, StoredFlag};
+use reelshift_store::ledger::{Run, RunPlan, VideoFilter, WorkerActivity};
+use reelshift_store::report::{
+    BatchCounts, Command, LostLease, Monitor, RunReport, Snapshot as Report, ThrottleReport,
+    WorkerReport,
+};
+use reelshift_store::schema::StepGroup;
+use uuid::Uuid;
+
+use super::phases::{Progress, StepReport, phases};
+use super::{
+    Estimate, FlagReport, History, Latest, Limiting, Pace, Point, Snapshot, Stopping, Verdict,
+};
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    format!("2026-01-01T{text}Z").parse().expect("a time")
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x0198_f000_0000_7000_8000_0000_0000_0000 + number)
+}
+
+pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
+    RunReport {
+        run: Run {
+            id: id(0xb),
+            kind,
+            state,
+            reason: None,
+            decided_by: None,
+            decided_at: None,
+            plan: RunPlan {
+                filter: VideoFilter::default(),
+                batch_rows: 2_000,
+                batch_bytes: 1 << 30,
+                batch_files: 64,
+                max_attempts: 5,
+            },
+            planned_to: None,
+            round: 0,
+            batches_total: 6_000,
+            rows_total: 12_000_000,
+            bytes_total: 0,
+            created_by: "ops@host".to_owned(),
+            traceparent: None,
+            created_at: at("01:00:00"),
+            finished_at: None,
+        },
+        batches: BatchCounts { pending: 2_503, leased: 12, done: 3_484, failed: 1, cancelled: 0 },
+        rows_done: 6_970_000,
+        bytes_done: 0,
+        status_rows_created: 6_970_000,
+        errors: 20,
+        quarantined: 3,
+        failed_open: 1,
+        elapsed_seconds: 7_927.0,
+    }
+}
+
+pub(crate) fn worker(number: u128, state: &str, seen: f64) -> WorkerReport {
+    let live = state == "live";
+    WorkerReport {
+        id: id(number),
+        host: format!("node-{number}"),
+        pid: 4_711,
+        version: "0.1.0".to_owned(),
+        state: state.to_owned(),
+        started_at: at("01:00:00"),
+        seen_seconds_ago: seen,
+        leases: u64::from(live) * 2,
+        activity: WorkerActivity {
+            doing: format!("backfill {} and 1 more", id(0xba)),
+            rows_done: 3_000_000,
+            bytes_done: 0,
+            rows_per_second: 310.0,
+            bytes_per_second: 0.0,
+            capacity: 4,
+            chunk_seconds: Some(0.018),
+            controls_seen: if live { 7 } else { 5 },
+            writes_refused: u64::from(!live),
+        },
+    }
+}
+
+fn throttle() -> ThrottleReport {
+    let lag = Reading::new(Signal::ReplicaLag, "db-2:3306", 7.1, 5.0);
+    ThrottleReport {
+        level: Level::Stopped,
+        share: 0.0,
+        chunks: 0.0,
+        at_once: 0,
+        capacity: 8,
+        reason: Some(lag.to_string()),
+        since: Some(at("02:58:00")),
+        seconds: Some(847.0),
+        sampler: None,
+        sampled_seconds_ago: Some(1.2),
+        readings: vec![Reading::new(Signal::ThreadsRunning, "db-1:3306", 1.5, 2.0), lag],
+        unavailable: Vec::new(),
+    }
+}
+
+fn group() -> ErrorGroup {
+    ErrorGroup {
+        processing_stage: "backfill".to_owned(),
+        error_type: "database_trigger_refused".to_owned(),
+        severity: "high".to_owned(),
+        count: 14,
+        recovered: 2,
+        first_at: at("02:40:00"),
+        last_at: at("03:11:00"),
+        sample: "not this <b>one</b>".to_owned(),
+        sample_video_id: Some("v-17".to_owned()),
+        recovery_strategy: Some("quarantine".to_owned()),
+        sample_correlation_id: Some("0af7651916cd43dd8448eb211c80319c".to_owned()),
+        last_hour: 14,
+        hour_before: 0,
+    }
+}
+
+fn command(workers: &[WorkerReport]) -> Command {
+    let change = ControlChange {
+        name: "concurrency".to_owned(),
+        run: None,
+        previous: Some("16".to_owned()),
+        value: Some("12".to_owned()),
+        reason: Some("the night's backup".to_owned()),
+        changed_by: "ops@host".to_owned(),
+        changed_at: at("03:11:50"),
+    };
+    Command::of(8, change, workers)
+}
+
+pub(crate) fn report() -> Report {
+    let workers = vec![worker(1, "live", 1.0), worker(5, "lost", 94.0)];
+    let runs = vec![run(JobKind::Backfill, RunState::Running)];
+    let now = at("03:12:07");
+    Report {
+        at: now,
+        server: "MariaDB 10.11.14".to_owned(),
+        controls: vec![Control {
+            name: "concurrency".to_owned(),
+            value: "12".to_owned(),
+            reason: Some("the night's backup".to_owned()),
+            changed_by: "ops@host".to_owned(),
+            changed_at: at("03:11:50"),
+        }],
+        monitor: Monitor::of(now, &runs, &workers, 17),
+        errors: vec![group()],
+        throttle: Some(throttle()),
+        commands: vec![command(&workers)],
+        lost_leases: vec![LostLease {
+            batch: id(0xba),
+            batch_seq: 6_969,
+            worker: id(5),
+            lost_at: at("03:10:41"),
+            taken_over_by: Some(id(1)),
+            state: "leased".to_owned(),
+        }],
+        load: None,
+        runs,
+        workers,
+    }
+}
+
+fn steps() -> Vec<StepReport> {
+    let step = |number, name: &str, group, progress| StepReport {
+        number,
+        name: name.to_owned(),
+        group,
+        progress,
+        started_at: None,
+        finished_at: (progress == Progress::Done).then(|| at("00:30:00")),
+    };
+    vec![
+        step(1, "ledger_schema_steps", StepGroup::Ledger, Progress::Done),
+        step(101, "expand_videos_columns", StepGroup::Expand, Progress::Done),
+        step(204, "index_video_hash", StepGroup::Index, Progress::NotStarted),
+        step(301, "automate_video_workflow_sync", StepGroup::Automate, Progress::NotStarted),
+    ]
+}
+
+fn flag() -> FlagReport {
+    let (flag, percent) = (Flag::EnhancedVideoProcessing, 10);
+    let rollout = Rollout { enabled: true, percent };
+    let change = FlagChange {
+        flag,
+        action: FlagAction::Rollout,
+        rollout,
+        previous: Some(Rollout { enabled: true, percent: 5 }),
+        reason: None,
+        changed_by: "ops@host".to_owned(),
+        changed_at: at("02:55:00"),
+    };
+    let stored =
+        StoredFlag { flag, rollout, updated_by: "ops@host".to_owned(), updated_at: at("02:55:00") };
+    FlagReport { stored, last_change: Some(change) }
+}
+
+/// The snapshot of `report`.
+pub(crate) fn snapshot(report: Report) -> Snapshot {
+    let (steps, flag) = (steps(), flag());
+    let phases = phases(&steps, &report.runs, &[flag.stored.clone()]);
+    Snapshot {
+        expanded: true,
+        verdict: Verdict::of(&report, None),
+        limiting: Limiting::of(&report),
+        stopping: Stopping::of(Some(&report), &phases),
+        pace: Pace {
+            rows_per_second: 1_840.0,
+            bytes_per_second: 0.0,
+            mean_rows_per_second: 4_210.0,
+            mean_bytes_per_second: 0.0,
+            since: Some(at("02:12:07")),
+            estimate: Some(Estimate {
+                soonest_seconds: 7_073.0,
+                latest_seconds: 16_073.0,
+                soonest: at("05:10:00"),
+                latest: at("07:40:00"),
+            }),
+        },
+        flag_changes: flag.last_change.clone().into_iter().collect(),
+        flags: vec![flag],
+        report: Some(report),
+        phases,
+        steps,
+    }
+}
+
+/// With a past of three looks.
+pub(crate) fn latest() -> Latest {
+    let report = report();
+    let mut history = History::default();
+    for (second, rows) in [(5, 1_800.0), (6, 1_900.0), (7, 1_840.0)] {
+        history.push(Point {
+            at: at(&format!("03:12:0{second}")),
+            rows_per_second: rows,
+            bytes_per_second: 0.0,
+            chunk_seconds: Some(0.018),
+            verdict: super::Kind::Throttled,
+        });
+    }
+    Latest::of(snapshot(report), history)
+}

@@ -1,0 +1,344 @@
+//! The verdict: in one word and one sentence what goes on, why, since when, and what to do.
+
+use chrono::{DateTime, Utc};
+use reelshift_plan::RunState;
+use reelshift_store::report::{RunReport, Snapshot as Report, monitor};
+use serde::Serialize;
+
+use crate::figures::{bytes, count, float_bytes, float_count, plural};
+
+/// Work is open and nothing of it has been done for this long: longer than any chunk, any
+/// backoff's first steps, and the 8 s in which a lost worker's batches come back.
+pub(crate) const STALLED_AFTER_SECONDS: i64 = 45;
+
+/// What goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Before `apply expand`.
+    NotStarted,
+    /// Nothing was enqueued.
+    Idle,
+    Running,
+    /// By an operator or by itself.
+    Paused,
+    Throttled,
+    /// Workers live, work is open, nothing moves.
+    Stalled,
+    /// Work is open and nobody lives to do it.
+    Dead,
+    /// Nothing is open, but something was left undone.
+    Attention,
+    Done,
+}
+
+impl Kind {
+    /// The word that is shown.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotStarted => "NOT STARTED",
+            Self::Idle => "IDLE",
+            Self::Running => "RUNNING",
+            Self::Paused => "PAUSED",
+            Self::Throttled => "THROTTLED",
+            Self::Stalled => "STALLED",
+            Self::Dead => "DEAD",
+            Self::Attention => "NEEDS ATTENTION",
+            Self::Done => "DONE",
+        }
+    }
+
+    /// How urgent it is, as the pages' class: `good`, `busy`, `warn` or `bad`.
+    #[must_use]
+    pub const fn tone(self) -> &'static str {
+        match self {
+            Self::Done => "good",
+            Self::NotStarted | Self::Idle | Self::Running => "busy",
+            Self::Paused | Self::Throttled | Self::Attention => "warn",
+            Self::Stalled | Self::Dead => "bad",
+        }
+    }
+}
+
+/// The verdict on a migration at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub kind: Kind,
+    /// What goes on, as a sentence.
+    pub sentence: String,
+    /// Why, where it is not as it should be.
+    pub reason: Option<String>,
+    /// Since when at the latest: exact where the database knows it, otherwise since it was
+    /// first seen.
+    pub since: Option<DateTime<Utc>>,
+    /// The command that helps.
+    pub next: Option<String>,
+}
+
+impl Verdict {
+    fn new(kind: Kind, sentence: String) -> Self {
+        Self { kind, sentence, reason: None, since: None, next: None }
+    }
+
+    fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    fn since(self, since: Option<DateTime<Utc>>) -> Self {
+        Self { since, ..self }
+    }
+
+    fn then(self, next: impl Into<String>) -> Self {
+        Self { next: Some(next.into()), ..self }
+    }
+
+    /// Before the tables are there.
+    pub(crate) fn not_started(begun: bool) -> Self {
+        let sentence = if begun {
+            "The first phase, expand, was begun and is not complete."
+        } else {
+            "The migration has not begun: its tables and columns are not there."
+        };
+        Self::new(Kind::NotStarted, sentence.to_owned()).then("reelshift apply expand")
+    }
+
+    /// Over what a report counts. `progress_at` is when something was last seen done.
+    pub(crate) fn of(report: &Report, progress_at: Option<DateTime<Utc>>) -> Self {
+        let active: Vec<_> = report.runs.iter().filter(|run| run.run.state.is_active()).collect();
+        if let Some(pause) = report.pause() {
+            let reason = pause.reason.as_deref().unwrap_or("no reason was given");
+            return Self::new(
+                Kind::Paused,
+                format!("The whole fleet is paused by {}.", pause.changed_by),
+            )
+            .because(reason)
+            .since(Some(pause.changed_at))
+            .then("reelshift resume");
+        }
+        if active.is_empty() {
+            Self::at_rest(report)
+        } else {
+            Self::at_work(report, &active, progress_at)
+        }
+    }
+
+    fn at_work(report: &Report, active: &[&RunReport], progress_at: Option<DateTime<Utc>>) -> Self {
+        let live = report.workers.iter().filter(|worker| worker.state == "live").count() as u64;
+        let batches = |of: fn(&RunReport) -> u64| active.iter().map(|run| of(run)).sum::<u64>();
+        let (pending, leased) =
+            (batches(|run| run.batches.pending), batches(|run| run.batches.leased));
+        let planning = active.iter().all(|run| run.run.state == RunState::Planning);
+        if live == 0 && (pending + leased > 0 || !planning) {
+            let sentence = format!(
+                "Nobody works: 0 live workers, {} wait.",
+                plural(pending + leased, "batch", "batches")
+            );
+            return Self::new(Kind::Dead, sentence)
+                .because("no worker has beaten for longer than a lease lasts")
+                .since(left_at(report))
+                .then("reelshift work");
+        }
+        let backfills = active.iter().any(|run| run.run.kind == reelshift_plan::JobKind::Backfill);
+        if let Some(throttle) = report.throttle.as_ref().filter(|_| backfills)
+            && throttle.level.is_throttled()
+        {
+            let sentence = if throttle.at_once == 0 {
+                "The fleet's brake lets no chunk run.".to_owned()
+            } else {
+                format!("The fleet's brake leaves {} of its capacity.", share(throttle.share))
+            };
+            return Self::new(Kind::Throttled, sentence)
+                .because(throttle.reason.clone().unwrap_or_default())
+                .since(throttle.since);
+        }
+        let still =
+            progress_at.filter(|at| (report.at - *at).num_seconds() >= STALLED_AFTER_SECONDS);
+        if let Some(since) = still.filter(|_| pending + leased > 0) {
+            let sentence = format!(
+                "{} live and nothing was done: {} leased, {} pending.",
+                plural(live, "worker is", "workers are"),
+                count(leased),
+                count(pending)
+            );
+            return Self::new(Kind::Stalled, sentence)
+                .because("see what failed last, and what the workers say they are doing")
+                .since(Some(since))
+                .then("reelshift errors");
+        }
+        Self::new(Kind::Running, working(report, active, live, leased))
+            .since(active.iter().map(|run| run.run.created_at).min())
+    }
+
+    fn at_rest(report: &Report) -> Self {
+        if let Some(run) = report.runs.iter().find(|run| run.run.state == RunState::Paused) {
+            let by = run.run.decided_by.as_deref().unwrap_or("nobody known");
+            let sentence =
+                format!("The {} run is paused by {by}, and no other works.", run.run.kind);
+            return Self::new(Kind::Paused, sentence)
+                .because(run.run.reason.clone().unwrap_or_else(|| "no reason was given".to_owned()))
+                .since(run.run.decided_at)
+                .then(format!("reelshift resume --run {}", run.run.id));
+        }
+        if report.runs.is_empty() {
+            return Self::new(Kind::Idle, "Nothing has been enqueued.".to_owned())
+                .then("reelshift enqueue backfill");
+        }
+        let ended = report.runs.iter().filter_map(|run| run.run.finished_at).max();
+        let failed: u64 = report.runs.iter().map(|run| run.failed_open).sum();
+        let aside: u64 = report.runs.iter().map(|run| run.quarantined).sum();
+        if failed + aside > 0 {
+            let sentence = format!(
+                "Nothing is open, but {} failed and {} set aside.",
+                plural(failed, "batch has", "batches have"),
+                plural(aside, "item is", "items are")
+            );
+            return Self::new(Kind::Attention, sentence)
+                .because("remove the causes, then rerun")
+                .since(ended)
+                .then("reelshift rerun");
+        }
+        let runs = plural(report.runs.len() as u64, "run", "runs");
+        Self::new(Kind::Done, format!("Everything that was enqueued is done: {runs}.")).since(ended)
+    }
+}
+
+/// When the last of those who are gone was there.
+fn left_at(report: &Report) -> Option<DateTime<Utc>> {
+    let gone = report.workers.iter().map(|worker| worker.seen_seconds_ago);
+    let latest = gone.min_by(f64::total_cmp)?;
+    #[expect(clippy::cast_possible_truncation, reason = "minutes, in milliseconds")]
+    let ago = chrono::TimeDelta::milliseconds((latest * 1_000.0) as i64);
+    report.at.checked_sub_signed(ago)
+}
+
+fn share(value: f64) -> String {
+    format!("{:.0} %", value * 100.0)
+}
+
+fn working(report: &Report, active: &[&RunReport], live: u64, leased: u64) -> String {
+    let mut rates = Vec::new();
+    for kind in [reelshift_plan::JobKind::Backfill, reelshift_plan::JobKind::Hash] {
+        if active.iter().any(|run| run.run.kind == kind) {
+            let rate = monitor::rate(kind, &report.workers);
+            rates.push(match kind {
+                reelshift_plan::JobKind::Backfill => format!("{} rows/s", float_count(rate)),
+                reelshift_plan::JobKind::Hash => format!("{}/s hashed", float_bytes(rate)),
+            });
+        }
+    }
+    let planning = active.iter().any(|run| run.run.state == RunState::Planning);
+    let tail = if planning { "; planning goes on" } else { "" };
+    format!(
+        "{} on {}: {}{tail}.",
+        plural(live, "worker", "workers"),
+        plural(leased, "batch", "batches"),
+        rates.join(", ")
+    )
+}
+
+/// What a run has done of what, in the unit that its time goes by.
+#[must_use]
+pub(crate) fn amount(run: &RunReport) -> String {
+    let (done, total) = run.progress();
+    let about = match run.run.state {
+        RunState::Planning => "of at least",
+        RunState::Sweeping | RunState::Done => "of",
+        _ => "of about",
+    };
+    match run.run.kind {
+        reelshift_plan::JobKind::Backfill => {
+            format!("{} {about} {} rows", count(done), count(total))
+        }
+        reelshift_plan::JobKind::Hash => format!(
+            "{} {about} {}, {} of {} files",
+            bytes(done),
+            bytes(total),
+            count(run.rows_done),
+            count(run.run.rows_total)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use reelshift_plan::JobKind;
+    use reelshift_store::controls::{Control, ON, PAUSE};
+
+    use super::super::sample::{at, report, run, worker};
+    use super::*;
+
+    /// The sample without its brake.
+    fn free() -> Report {
+        Report { throttle: None, ..report() }
+    }
+
+    fn verdict(report: &Report) -> Verdict {
+        Verdict::of(report, Some(report.at))
+    }
+
+    #[test]
+    fn work_that_goes_on_runs() {
+        let running = verdict(&free());
+        assert_eq!(running.kind, Kind::Running);
+        assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
+        let hashing = Report { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+        let hashing = verdict(&hashing);
+        assert_eq!(hashing.kind, Kind::Running, "the brake is for backfills");
+        assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
+    }
+
+    #[test]
+    fn a_brake_says_why_and_since_when() {
+        let throttled = verdict(&report());
+        assert_eq!((throttled.kind, throttled.since), (Kind::Throttled, Some(at("02:58:00"))));
+        assert_eq!(throttled.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2:3306"));
+    }
+
+    #[test]
+    fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
+        let dead = Report { workers: vec![worker(5, "lost", 94.0)], ..free() };
+        let dead = verdict(&dead);
+        assert_eq!((dead.kind, dead.since), (Kind::Dead, Some(at("03:10:33"))));
+        assert_eq!(dead.next.as_deref(), Some("reelshift work"));
+    }
+
+    #[test]
+    fn without_progress_it_stalls_after_a_while() {
+        let free = free();
+        let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
+        assert_eq!(Verdict::of(&free, ago(STALLED_AFTER_SECONDS - 1)).kind, Kind::Running);
+        let stalled = Verdict::of(&free, ago(STALLED_AFTER_SECONDS));
+        assert_eq!((stalled.kind, stalled.since), (Kind::Stalled, ago(STALLED_AFTER_SECONDS)));
+    }
+
+    #[test]
+    fn a_pause_comes_before_everything() {
+        let pause = Control {
+            name: PAUSE.to_owned(),
+            value: ON.to_owned(),
+            reason: Some("a backup".to_owned()),
+            changed_by: "ops@host".to_owned(),
+            changed_at: at("03:00:00"),
+        };
+        let paused = verdict(&Report { controls: vec![pause], ..report() });
+        assert_eq!((paused.kind, paused.since), (Kind::Paused, Some(at("03:00:00"))));
+        assert_eq!(paused.reason.as_deref(), Some("a backup"));
+        let held =
+            verdict(&Report { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
+        assert_eq!(held.kind, Kind::Paused);
+        assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
+    }
+
+    #[test]
+    fn at_rest_it_says_what_is_left() {
+        let of = |runs: Vec<RunReport>| verdict(&Report { runs, ..free() });
+        assert_eq!(of(Vec::new()).kind, Kind::Idle);
+        let mut done = run(JobKind::Backfill, RunState::Done);
+        assert_eq!(of(vec![done.clone()]).kind, Kind::Attention, "three are set aside");
+        (done.failed_open, done.quarantined) = (0, 0);
+        assert_eq!(of(vec![done]).kind, Kind::Done);
+        assert_eq!(Verdict::not_started(false).kind, Kind::NotStarted);
+    }
+}

@@ -1,0 +1,265 @@
+//! The dashboard in a browser: an operator logs in, watches a migration, mends what failed,
+//! rolls a flag out and takes everything back; on a wide screen and on a phone.
+
+use std::path::Path;
+use std::process::Child;
+
+use reelshift_tests::browser::{Browser, Screen};
+use reelshift_tests::chaos::skipped;
+use reelshift_tests::server::{OPERATOR, Server, VIEWER};
+use reelshift_tests::{Legacy, Reelshift, until};
+
+/// Enough for several seconds of work at one small chunk at a time.
+const VIDEOS: u32 = 20_000;
+
+const PAGES: [(&str, &str); 7] = [
+    ("overview", "/"),
+    ("runs", "/runs"),
+    ("failures", "/failures"),
+    ("workers", "/workers"),
+    ("controls", "/controls"),
+    ("activity", "/activity"),
+    ("duplicates", "/duplicates"),
+];
+
+struct Scene {
+    directory: tempfile::TempDir,
+    legacy: Legacy,
+    server: Server,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let legacy = Legacy::sqlite(directory.path()).await;
+        legacy.fill(VIDEOS).await;
+        run(directory.path(), &legacy, &["apply", "expand"], 0);
+        // The first sixteenth of the keys: a batch of which every row is refused fails.
+        legacy
+            .execute(
+                "CREATE TRIGGER theirs BEFORE UPDATE OF workflow_state ON videos \
+                 WHEN NEW.id < '1' BEGIN SELECT RAISE(ABORT, 'not this <b>one</b>'); END",
+            )
+            .await;
+        let server = Server::start(directory.path(), &legacy).await;
+        Self { directory, legacy, server }
+    }
+
+    async fn browser(&self, screen: Screen) -> Option<Browser> {
+        let browser = Browser::start(&format!("http://{}", self.server.address), screen).await;
+        if browser.is_none() {
+            skipped("no chromedriver: cargo xtask test installs it where it can");
+        }
+        browser
+    }
+
+    fn worker(&self) -> Worker {
+        let work = Reelshift::new(self.directory.path(), &["work", "--concurrency", "1"]);
+        Worker(work.database(&self.legacy.url).start())
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        run(self.directory.path(), &self.legacy, arguments, 0);
+    }
+}
+
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.kill().expect("a worker of the test is killed");
+        self.0.wait().expect("a worker of the test ends");
+    }
+}
+
+fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) {
+    Reelshift::new(directory, arguments).database(&legacy.url).run().expect(code).json_or_text();
+}
+
+trait Said {
+    fn json_or_text(&self);
+}
+
+impl Said for reelshift_tests::Ran {
+    fn json_or_text(&self) {}
+}
+
+async fn log_in(browser: &Browser, token: &str) {
+    browser.open("/").await;
+    browser.fill("input[name=token]", token).await;
+    browser.click("button").await;
+    browser.find("#part-verdict").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_steers_a_migration() {
+    let scene = Scene::new().await;
+    let Some(browser) = scene.browser(Screen::Wide).await else { return };
+    log_in(&browser, OPERATOR).await;
+    browser.shows("#part-verdict", "IDLE").await;
+    browser.shows("#part-progress", "reelshift enqueue backfill").await;
+
+    watches_a_run(&scene, &browser).await;
+    reruns_a_failed_batch(&scene, &browser).await;
+    rolls_a_flag_out(&scene, &browser).await;
+    disables_everything(&scene, &browser).await;
+    drains_a_worker(&scene, &browser).await;
+    browser.close().await;
+}
+
+/// The percentage rises and the page is not loaded again.
+async fn watches_a_run(scene: &Scene, browser: &Browser) {
+    scene.run(&["tune", "chunk_target=1ms", "--reason", "leave the application alone"]);
+    scene.run(&["enqueue", "backfill", "--batch-size", "500"]);
+    browser.shows("#part-verdict", "DEAD").await;
+    browser.shows("#part-fleet", "reelshift work").await;
+    browser.run("window.loaded = 'once'").await;
+    let _worker = scene.worker();
+    let mut seen = std::collections::BTreeSet::new();
+    until("three different percentages", async || {
+        seen.insert(browser.text("#part-progress .percent").await);
+        seen.len() >= 3
+    })
+    .await;
+    browser.screenshot("overview-running").await;
+    browser.shows("#part-verdict", "NEEDS ATTENTION").await;
+    browser.shows("#part-attention", "failed batch").await;
+    assert_eq!(browser.run("return window.loaded").await, "once");
+    assert_eq!(browser.count("[style]").await, 0, "the policy forbids styles in attributes");
+    browser.screenshot("overview-attention").await;
+}
+
+async fn reruns_a_failed_batch(scene: &Scene, browser: &Browser) {
+    browser.open("/failures").await;
+    browser.shows("#part-groups", "not this <b>one</b>").await;
+    browser.screenshot("failures").await;
+    scene.legacy.execute("DROP TRIGGER theirs").await;
+    browser.open("/runs").await;
+    browser.screenshot("runs").await;
+    browser.click("#part-runs th a").await;
+    browser.find("#batches").await;
+    browser.screenshot("run").await;
+    browser.click(".tabs a[href*='state=failed']").await;
+    browser.click("main tbody th a").await;
+    browser.shows(".timeline", "attempt failed").await;
+    browser.screenshot("batch").await;
+
+    let _worker = scene.worker();
+    browser.click("details.confirm summary").await;
+    browser.click("details.confirm[open] button").await;
+    browser.shows(".flash", "Enqueued again: 1 batch").await;
+    browser.open("/failures").await;
+    browser.click("details.confirm summary").await;
+    browser.click("details.confirm[open] button").await;
+    browser.shows(".flash", "out of quarantine").await;
+    browser.open("/").await;
+    browser.shows("#part-verdict", "DONE").await;
+    let left = "SELECT COUNT(*) FROM videos WHERE workflow_state IS NULL";
+    assert_eq!(scene.legacy.number(left).await, 0);
+}
+
+async fn rolls_a_flag_out(scene: &Scene, browser: &Browser) {
+    const FLAG: &str = "enhanced_video_processing";
+    let card = format!("section[aria-labelledby='{FLAG}-title']");
+    browser.open("/controls").await;
+    browser.fill(&format!("#{FLAG}-percent"), "50").await;
+    browser.shows(&format!("{card} output"), "0 % → 50 %").await;
+    browser.fill(&format!("{card} input[name=reason]"), "half of them").await;
+    browser.click(&format!("{card} button")).await;
+    browser.shows(".flash", "on for 50 % of videos").await;
+    browser.shows(&format!("{card} .state"), "on for 50 % of videos").await;
+    let percent = format!("SELECT rollout_percent FROM reelshift_flags WHERE name = '{FLAG}'");
+    assert_eq!(scene.legacy.number(&percent).await, 50);
+
+    // Somebody else changes it while this page is open: nothing is applied.
+    scene.run(&["flags", "rollout", FLAG, "20"]);
+    browser.fill(&format!("#{FLAG}-percent"), "80").await;
+    browser.fill(&format!("{card} input[name=reason]"), "more").await;
+    browser.click(&format!("{card} button")).await;
+    browser.shows(".flash.bad", "nothing was changed").await;
+    assert_eq!(scene.legacy.number(&percent).await, 20);
+    browser.screenshot("controls-conflict").await;
+    browser.open("/activity").await;
+    browser.shows("main table", "half of them").await;
+}
+
+async fn disables_everything(scene: &Scene, browser: &Browser) {
+    browser.open("/controls").await;
+    browser.click("summary.button.bad").await;
+    browser.fill("details.confirm[open] input[name=reason]", "players fail").await;
+    browser.click("details.confirm[open] button").await;
+    browser.shows(".flash", "enhanced_video_processing is off").await;
+    let on = "SELECT COUNT(*) FROM reelshift_flags WHERE enabled = 1";
+    assert_eq!(scene.legacy.number(on).await, 1, "monitoring stays");
+    browser.open("/activity").await;
+    browser.shows("main table", "players fail").await;
+}
+
+async fn drains_a_worker(scene: &Scene, browser: &Browser) {
+    let mut worker = scene.worker();
+    browser.open("/workers").await;
+    browser.shows("#part-workers", "live").await;
+    browser.open("/workers").await;
+    browser.click("select[name=worker] option:last-child").await;
+    browser.fill("input[name=reason]", "a new host").await;
+    browser.click("button.warn").await;
+    browser.shows(".flash", "leaves within seconds").await;
+    let ended = reelshift_tests::wait(&mut worker.0, std::time::Duration::from_secs(30));
+    assert_eq!(ended, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_can_be_used_by_everybody() {
+    let scene = Scene::new().await;
+    scene.run(&["enqueue", "backfill", "--batch-size", "500"]);
+    let _worker = scene.worker();
+    let failed = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'failed'";
+    until("a batch fails", async || scene.legacy.number(failed).await > 0).await;
+    let run = scene.legacy.rows("SELECT id FROM reelshift_runs").await;
+    let run: String = sqlx::Row::get(&run[0], 0);
+    let run = format!("/runs/{run}");
+    let pages: Vec<_> = PAGES.iter().copied().chain([("run", run.as_str())]).collect();
+    for (screen, shape) in [(Screen::Wide, "wide"), (Screen::Phone, "phone")] {
+        let Some(browser) = scene.browser(screen).await else { return };
+        browser.open("/").await;
+        assert_eq!(browser.serious_findings().await, Vec::<String>::new(), "the login, {shape}");
+        browser.screenshot(&format!("login-{shape}")).await;
+        log_in(&browser, OPERATOR).await;
+        for (theme, dark) in [("light", false), ("dark", true)] {
+            browser.run(&format!("localStorage.setItem('theme', '{theme}')")).await;
+            for (name, path) in &pages {
+                browser.open(path).await;
+                browser.find("html.has-js #part-verdict").await;
+                let is_dark =
+                    browser.run("return document.documentElement.dataset.theme === 'dark'").await;
+                assert_eq!(is_dark, dark);
+                let found = browser.serious_findings().await;
+                assert_eq!(found, Vec::<String>::new(), "{name}, {shape}, {theme}");
+                assert!(!browser.overflows().await, "{name} is wider than a {shape} screen");
+                browser.screenshot(&format!("{name}-{shape}-{theme}")).await;
+            }
+        }
+        browser.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_looks_and_old_figures_say_so() {
+    let mut scene = Scene::new().await;
+    let Some(browser) = scene.browser(Screen::Wide).await else { return };
+    log_in(&browser, VIEWER).await;
+    browser.shows("header", "viewer").await;
+    for (_, path) in PAGES {
+        browser.open(path).await;
+        browser.find("#part-verdict").await;
+        assert_eq!(browser.count("main form[method=post]").await, 0, "{path} offers no change");
+    }
+    browser.open("/").await;
+    browser.shows("#part-verdict", "IDLE").await;
+    scene.server.terminate();
+    assert_eq!(scene.server.ended(std::time::Duration::from_secs(30)), Some(0));
+    browser.shows("#stale", "s old").await;
+    browser.find("body.stale").await;
+    browser.screenshot("overview-stale").await;
+    browser.close().await;
+}
