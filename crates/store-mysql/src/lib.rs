@@ -32,6 +32,7 @@ mod legacy;
 mod lock;
 mod mapping;
 mod metadata_locks;
+mod notifications;
 mod plans;
 mod preflight;
 mod quarantine;

@@ -21,6 +21,7 @@ mod holds;
 mod leases;
 mod ledger;
 mod mapping;
+mod notifications;
 mod planning;
 mod plans;
 mod preflight;

@@ -17,6 +17,7 @@ pub mod file_checkpoints;
 pub mod flags;
 pub mod history;
 pub mod ledger;
+pub mod notifications;
 pub mod patience;
 pub mod plans;
 pub mod preflight;
@@ -41,6 +42,7 @@ pub use file_checkpoints::FileCheckpoints;
 pub use flags::Flags;
 pub use history::History;
 pub use ledger::Ledger;
+pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use report::Reports;
 pub use rollback::Rollback;
@@ -63,6 +65,7 @@ pub trait Store:
     + Controls
     + Duties
     + History
+    + Notifications
     + VideoStatuses
     + Reports
     + Rollback
@@ -87,8 +90,7 @@ impl<T> Store for T where
         + Controls
         + Duties
         + History
-        + Controls
-        + Duties
+        + Notifications
         + VideoStatuses
         + Reports
         + Rollback

@@ -28,7 +28,7 @@ use tracing::field::Empty;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
-use crate::bisect::{Halves, failed_item};
+use crate::bisect::{self, Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::{Endings, blames_an_item};
