@@ -1,6 +1,8 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+pub mod serve;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -112,6 +114,8 @@ pub enum Command {
     Duplicates,
     /// Compare every row with what the specification says it must hold
     Validate,
+    /// Answer the application and the operators: API, dashboard, notifications
+    Serve(serve::ServeArgs),
 }
 
 #[derive(Debug, Args)]

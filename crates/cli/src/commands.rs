@@ -18,6 +18,7 @@ pub mod rerun;
 pub mod restore;
 pub mod resume;
 pub mod rollback;
+pub mod serve;
 pub mod status;
 pub mod tune;
 pub mod validate;

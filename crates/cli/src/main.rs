@@ -58,7 +58,11 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
     // These end by themselves when told to stop, in good order.
     let orderly = matches!(
         cli.command,
-        Command::Demo(_) | Command::Enqueue(_) | Command::Work(_) | Command::Status(_)
+        Command::Demo(_)
+            | Command::Enqueue(_)
+            | Command::Work(_)
+            | Command::Status(_)
+            | Command::Serve(_)
     );
     tokio::select! {
         ended = command(&context, cli.command) => ended,
@@ -95,6 +99,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Hash(args) => commands::hash::run(context, &args).await,
         Command::Duplicates => commands::duplicates::run(context).await,
         Command::Validate => commands::validate::run(context).await,
+        Command::Serve(args) => commands::serve::run(context, &args).await,
     }
 }
 
@@ -108,7 +113,10 @@ fn telemetry(cli: &Cli, instance: Uuid) -> anyhow::Result<Telemetry> {
             host: host(),
         },
         verbose: cli.global.verbose,
-        prometheus: matches!(&cli.command, Command::Work(args) if args.health.is_some()),
+        prometheus: match &cli.command {
+            Command::Work(args) => args.health.is_some(),
+            command => matches!(command, Command::Serve(_)),
+        },
         signals: Signals::from_env().map_err(|error| usage(error.to_string()))?,
     };
     Ok(reelshift_telemetry::init(&settings).map_err(|error| usage(error.to_string()))?)

@@ -59,7 +59,8 @@ pub fn cache(store: &SharedStore) -> Arc<FlagCache> {
     Arc::new(FlagCache::new(store.clone(), environment(), who()))
 }
 
-fn environment() -> InitialFlags {
+/// The initial values that the environment gives.
+pub fn environment() -> InitialFlags {
     InitialFlags::from_variables(|name| std::env::var(name).ok())
 }
 

@@ -1,0 +1,70 @@
+//! What every route is given.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use reelshift_rollout::{FlagCache, InitialFlags, VideoStatusReader};
+use reelshift_store::SharedStore;
+use reelshift_telemetry::probes::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::token::ConfiguredToken;
+
+/// How handlers hold the application: axum's state.
+pub type Shared = Arc<App>;
+
+/// The settings of `serve`.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Who may do what. Without any, whoever reaches the listener is an operator, and it
+    /// must be on loopback.
+    pub tokens: Vec<ConfiguredToken>,
+    /// Whether the listener is on loopback.
+    pub loopback: bool,
+    /// Names under which browsers reach this server, besides loopback's own.
+    pub hosts: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Signs the sessions of browsers; the same for all replicas.
+    pub session_key: Option<String>,
+    /// What the pages say this is: `production`, `staging`, …
+    pub environment: Option<String>,
+    /// Where traces are looked up: the address of a Jaeger.
+    pub jaeger: Option<String>,
+    /// What `/metrics` shows.
+    pub registry: Option<Registry>,
+}
+
+/// The application: one for a process, shared by all requests.
+#[derive(Debug)]
+pub struct App {
+    pub store: SharedStore,
+    /// The flags as this process sees them, at most about a second old.
+    pub flags: Arc<FlagCache>,
+    /// What flags are that nobody has set yet.
+    pub initial_flags: InitialFlags,
+    pub statuses: VideoStatusReader,
+    pub options: Options,
+    /// Cancelled when the server is told to stop: streams end, loops end.
+    pub stop: CancellationToken,
+    /// What runs beside the requests; the server waits for it when it drains.
+    pub tasks: TaskTracker,
+}
+
+impl App {
+    /// `by` is who stores flags that nobody has set yet, for people.
+    #[must_use]
+    pub fn new(
+        store: SharedStore,
+        initial_flags: InitialFlags,
+        by: String,
+        options: Options,
+        stop: CancellationToken,
+    ) -> Shared {
+        let flags = Arc::new(FlagCache::new(store.clone(), initial_flags, by));
+        let statuses = VideoStatusReader::new(store.clone(), Arc::clone(&flags));
+        let tasks = TaskTracker::new();
+        Arc::new(Self { store, flags, initial_flags, statuses, options, stop, tasks })
+    }
+}
