@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::token::ConfiguredToken;
+use crate::notifications::{Hub, Settings};
 
 /// How handlers hold the application: axum's state.
 pub type Shared = Arc<App>;
@@ -32,6 +33,8 @@ pub struct Options {
     pub environment: Option<String>,
     /// Where traces are looked up: the address of a Jaeger.
     pub jaeger: Option<String>,
+    /// How notifications are delivered.
+    pub notifications: Settings,
     /// What `/metrics` shows.
     pub registry: Option<Registry>,
 }
@@ -46,6 +49,8 @@ pub struct App {
     pub initial_flags: InitialFlags,
     pub statuses: VideoStatusReader,
     pub options: Options,
+    /// The subscribers to notifications at this replica.
+    pub(crate) hub: Arc<Hub>,
     /// Cancelled when the server is told to stop: streams end, loops end.
     pub stop: CancellationToken,
     /// What runs beside the requests; the server waits for it when it drains.
@@ -65,6 +70,7 @@ impl App {
         let flags = Arc::new(FlagCache::new(store.clone(), initial_flags, by));
         let statuses = VideoStatusReader::new(store.clone(), Arc::clone(&flags));
         let tasks = TaskTracker::new();
-        Arc::new(Self { store, flags, initial_flags, statuses, options, stop, tasks })
+        let hub = Arc::default();
+        Arc::new(Self { store, flags, initial_flags, statuses, options, hub, stop, tasks })
     }
 }

@@ -17,5 +17,6 @@ mod snapshot;
 pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
 pub use listen::serve;
+pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
 pub use problem::Problem;
 pub use router::document;

@@ -19,19 +19,25 @@ use crate::runs::microseconds;
 const WALKS: usize = 16;
 
 /// The priorities of notifications of one status, ascending. Each is one step down the
-/// index behind the one before; a DISTINCT would read them all.
-pub(super) const PRIORITIES: &str = "WITH RECURSIVE p (priority) AS ( \
-       (SELECT priority FROM realtime_notification_queue FORCE INDEX (idx_notification_processing) \
-        WHERE status = ? ORDER BY priority LIMIT 1) \
-       UNION ALL \
-       SELECT (SELECT q.priority \
-          FROM realtime_notification_queue q FORCE INDEX (idx_notification_processing) \
-          WHERE q.status = ? AND q.priority > p.priority ORDER BY q.priority LIMIT 1) \
-       FROM p WHERE p.priority IS NOT NULL) \
-     SELECT priority FROM p WHERE priority IS NOT NULL";
-
+/// index behind the one before; a DISTINCT would read them all, and so would MariaDB with
+/// the recursive query that SQLite is asked.
 pub(super) async fn priorities(store: &MySqlStore, status: &str) -> Result<Vec<i32>> {
-    Ok(sqlx::query_scalar(PRIORITIES).bind(status).bind(status).fetch_all(&store.pool).await?)
+    let mut priorities = Vec::new();
+    let mut behind = i64::from(i32::MIN) - 1;
+    loop {
+        let next: Option<i32> = sqlx::query_scalar(
+            "SELECT priority \
+             FROM realtime_notification_queue FORCE INDEX (idx_notification_processing) \
+             WHERE status = ? AND priority > ? ORDER BY priority LIMIT 1",
+        )
+        .bind(status)
+        .bind(behind)
+        .fetch_optional(&store.pool)
+        .await?;
+        let Some(next) = next else { return Ok(priorities) };
+        priorities.push(next);
+        behind = next.into();
+    }
 }
 
 pub(super) async fn claim(
@@ -79,7 +85,7 @@ struct Due {
     later: Vec<String>,
 }
 
-pub(super) const DUE: &str = concat!(
+const DUE: &str = concat!(
     "SELECT ",
     columns!(),
     ", COALESCE(q.expires_at <= NOW(), FALSE) AS is_over, \
@@ -173,4 +179,94 @@ pub(super) async fn extend(store: &MySqlStore, token: i64, lease: Duration) -> R
     .execute(&store.pool)
     .await?;
     Ok(extended.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use reelshift_store::conformance::arrange::{steadily, try_expand};
+    use reelshift_store::{Notifications as _, SharedStore};
+    use sqlx::mysql::MySqlPool;
+    use sqlx::{AssertSqlSafe, Row as _};
+
+    use crate::connection::MySqlStore;
+    use crate::{ConnectOptions, connect};
+
+    const VIDEOS: &str = "CREATE TABLE videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
+       file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
+       resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
+       ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP NULL, \
+       updated_at TIMESTAMP NULL)";
+
+    /// Rows that the store's one session has read so far.
+    async fn rows_read(store: &MySqlStore) -> i64 {
+        let rows = sqlx::query("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            .fetch_all(&store.pool)
+            .await
+            .expect("the session's counters");
+        let value = |row: &sqlx::mysql::MySqlRow| row.get::<String, _>(1).parse::<i64>();
+        rows.iter().map(|row| value(row).expect("a number")).sum()
+    }
+
+    /// What claiming five notifications reads. A session that was replaced meanwhile counts
+    /// from nothing: then once more.
+    async fn cost(store: &MySqlStore) -> i64 {
+        loop {
+            let before = rows_read(store).await;
+            let lease = Duration::from_mins(1);
+            let claim =
+                steadily("a claim", async || store.claim_notifications("d", lease, 5).await).await;
+            assert_eq!(claim.notifications.len(), 5);
+            let read = rows_read(store).await - before;
+            if read > 0 {
+                return read;
+            }
+        }
+    }
+
+    /// Neither what has ended nor what is not due yet makes a claim read more.
+    #[tokio::test]
+    async fn a_claim_reads_what_it_claims() {
+        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
+            .expect("run `cargo xtask test`, which starts a server");
+        let database = format!("reelshift_{}", uuid::Uuid::new_v4().simple());
+        let url = format!("{}/{database}", server.trim_end_matches('/'));
+        let admin = MySqlPool::connect(&server).await.expect("the server answers");
+        let create = format!("CREATE DATABASE {database} CHARACTER SET utf8mb4");
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&admin).await.expect("a database");
+        let platform = MySqlPool::connect(&url).await.expect("the database is there");
+        let execute = async |sql: String| {
+            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&platform).await.expect(&sql);
+        };
+        execute(VIDEOS.to_owned()).await;
+        let open = async |max_connections| {
+            connect(&url, ConnectOptions { max_connections, allow_plaintext: false })
+                .await
+                .expect("it opens")
+        };
+        let wide: SharedStore = Arc::new(open(4).await);
+        try_expand(&wide).await.expect("expand is applied");
+        let queue = "INSERT INTO realtime_notification_queue \
+             (id, event_type, priority, event_data, status, process_after)";
+        for priority in [1, 3, 4] {
+            let row = format!("(UUID(), 'e', {priority}, '{{}}', 'pending', NOW())");
+            execute(format!("{queue} VALUES {}", vec![row; 10].join(", "))).await;
+        }
+        // One session, whose counters then hold all that the claim reads.
+        let store = open(1).await;
+        let alone = cost(&store).await;
+        for (status, after) in [("sent", "NOW()"), ("pending", "NOW() + INTERVAL 1 DAY")] {
+            for priority in [1, 3] {
+                let row = format!("(UUID(), 'e', {priority}, '{{}}', '{status}', {after})");
+                execute(format!("{queue} VALUES {}", vec![row; 2_000].join(", "))).await;
+            }
+        }
+        execute("ANALYZE TABLE realtime_notification_queue".to_owned()).await;
+        let beside = cost(&store).await;
+        assert!(beside <= alone + 5, "{alone} rows alone, {beside} beside 8,000 others");
+        let drop = format!("DROP DATABASE {database}");
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&admin).await.expect("dropped");
+    }
 }

@@ -216,3 +216,50 @@ pub(super) async fn extend(store: &SqliteStore, token: i64, lease: Duration) -> 
     .await?;
     Ok(extended.rows_affected())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use reelshift_store::SharedStore;
+    use reelshift_store::conformance::arrange::try_expand;
+    use sqlx::sqlite::SqlitePool;
+    use sqlx::{AssertSqlSafe, Row as _};
+
+    use super::{DUE, PRIORITIES};
+    use crate::{ConnectOptions, connect};
+
+    /// What a claim reads is what the index yields for one priority: nothing that has
+    /// ended or is not due, and nothing that has to be sorted.
+    #[tokio::test]
+    async fn a_claim_reads_what_it_claims() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}", directory.path().join("videos.db").display());
+        let pool = SqlitePool::connect(&format!("{url}?mode=rwc")).await.expect("a database");
+        let videos = "CREATE TABLE videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
+             file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
+             resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
+             ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP, \
+             updated_at TIMESTAMP)";
+        sqlx::raw_sql(videos).execute(&pool).await.expect("a table");
+        let options = ConnectOptions { max_connections: 1, create: false };
+        let store: SharedStore = Arc::new(connect(&url, options).await.expect("it opens"));
+        try_expand(&store).await.expect("expand is applied");
+        let by = "INDEX idx_notification_processing (status=?";
+        for (sql, how) in [
+            (PRIORITIES, ")"),
+            (PRIORITIES, " AND priority>?)"),
+            (DUE[0], " AND priority=? AND process_after=?)"),
+            (DUE[1], " AND priority=? AND process_after<?)"),
+        ] {
+            let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                .fetch_all(&pool)
+                .await
+                .expect("a plan");
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert!(plan.iter().any(|step| step.contains(&format!("{by}{how}"))), "{plan:#?}");
+            let slow = |step: &String| step.contains("SCAN realtime") || step.contains("B-TREE");
+            assert!(!plan.iter().any(slow), "{plan:#?}");
+        }
+    }
+}
