@@ -38,7 +38,9 @@ pub fn new_worker() -> NewWorker {
 
 /// Works until killed.
 pub async fn work(database: &str) -> Result<()> {
-    let session = Session::join(open(database).await?, &new_worker(), Times::default(), Arc::default()).await?;
+    let session =
+        Session::join(open(database).await?, &new_worker(), Times::default(), Arc::default())
+            .await?;
     let handler: Handler = Arc::new(|_, _| async { Ok(()) }.boxed());
     let lane = Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), handler };
     let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));

@@ -1,6 +1,8 @@
 //! The TOML file: the same settings as the command line's, for those who want them in a
 //! file. Unknown keys are refused. Passwords belong in `DATABASE_URL`, not here.
 
+pub mod notifications;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -30,6 +32,9 @@ pub struct File {
     /// As `work --replica`: URLs of replicas. Passwords belong in `REELSHIFT_REPLICAS`.
     #[serde(default)]
     pub replicas: Vec<String>,
+    /// How `serve` delivers notifications.
+    #[serde(default)]
+    pub notifications: notifications::Notifications,
 }
 
 impl File {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::args::Global;
 use crate::config::File;
+use crate::config::notifications::Notifications;
 use crate::database;
 
 /// This process, for telemetry.
@@ -33,6 +34,7 @@ pub struct Context {
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
+    pub notifications: Notifications,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
     /// Whether a database elsewhere may be spoken to without TLS.
@@ -50,6 +52,7 @@ impl Context {
             media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             replicas: file.replicas,
+            notifications: file.notifications,
             stop,
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),

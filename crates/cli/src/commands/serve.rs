@@ -18,6 +18,7 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
     let options = Options {
         loopback: args.listen.ip().is_loopback(),
         registry: context.process.registry.clone(),
+        notifications: context.notifications.settings(context.allow_plaintext)?,
         ..Options::default()
     };
     let listener = TcpListener::bind(args.listen)

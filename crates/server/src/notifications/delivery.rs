@@ -144,8 +144,7 @@ impl Deliveries {
         } else {
             let delay = Backoff::default().delay(notification.attempts + 1, &mut rand::rng());
             let why = failed.join("; ");
-            let undelivered =
-                [Undelivered { id: notification.id, why, then: Then::Retry(delay) }];
+            let undelivered = [Undelivered { id: notification.id, why, then: Then::Retry(delay) }];
             insist(|| store.end_undelivered(token, &undelivered)).await
         };
         if let Err(error) = written {

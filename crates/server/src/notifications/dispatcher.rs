@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reelshift_plan::Flag;
-use reelshift_store::notifications::{MOST, Notification, NotificationClaim, Then, Undelivered};
 use reelshift_store::Result;
+use reelshift_store::notifications::{MOST, Notification, NotificationClaim, Then, Undelivered};
 
 use super::delivery::Deliveries;
 use super::rollout::withholds;

@@ -26,5 +26,6 @@ mod tests {
         assert_eq!(sign(&key, at, r#"{"a":1}"#), EXPECTED);
     }
 
-    const EXPECTED: &str = "t=1700000000,v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23";
+    const EXPECTED: &str =
+        "t=1700000000,v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23";
 }

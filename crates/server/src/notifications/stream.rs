@@ -62,8 +62,7 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let asked = Asked::read(query.as_deref().unwrap_or_default(), &headers)?;
-    let subscription =
-        app.hub.subscribe(asked.keys, asked.after).map_err(|why| no_subscription(why))?;
+    let subscription = app.hub.subscribe(asked.keys, asked.after).map_err(no_subscription)?;
     let feed = Feed::begin(&app, subscription, asked.after).await?;
     let stop = app.stop.clone();
     let events = futures::StreamExt::take_until(feed.events(), stop.cancelled_owned());

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use reelshift_store::{Result, StoreError};
 use reelshift_store::notifications::MOST;
+use reelshift_store::{Result, StoreError};
 
 use crate::app::Shared;
 
@@ -58,7 +58,10 @@ async fn round(app: &Shared, over: Duration) -> Result<()> {
     loop {
         let taken = app.store.take_back_notifications(ABANDONED).await?;
         if taken > 0 {
-            tracing::warn!(taken, "notifications of a dispatcher that fell silent are delivered again");
+            tracing::warn!(
+                taken,
+                "notifications of a dispatcher that fell silent are delivered again"
+            );
         }
         let expired = app.store.expire_notifications(over).await?;
         if taken < MOST as u64 && expired < MOST as u64 {

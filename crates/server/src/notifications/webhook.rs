@@ -16,7 +16,9 @@ pub enum WebhookError {
         "webhook {0} would be sent in plaintext: write https, or allow it with allow_plaintext"
     )]
     Plaintext(String),
-    #[error("the secret of webhook {0} has fewer than {SECRET_LENGTH} characters: use a longer one")]
+    #[error(
+        "the secret of webhook {0} has fewer than {SECRET_LENGTH} characters: use a longer one"
+    )]
     WeakSecret(String),
 }
 

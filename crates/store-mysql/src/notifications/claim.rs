@@ -98,8 +98,7 @@ const DUE: &str = concat!(
 );
 
 async fn lock_due(connection: &mut MySqlConnection, priority: i32, wanted: usize) -> Result<Due> {
-    let rows =
-        sqlx::query(DUE).bind(priority).bind(wanted as u64).fetch_all(connection).await?;
+    let rows = sqlx::query(DUE).bind(priority).bind(wanted as u64).fetch_all(connection).await?;
     let mut due = Due::default();
     for row in &rows {
         if row.try_get("is_over")? {
@@ -118,7 +117,8 @@ async fn expire(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> 
 }
 
 async fn put_off(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
-    let due = "process_after = GREATEST(COALESCE(scheduled_at, NOW()), COALESCE(next_retry_at, NOW()))";
+    let due =
+        "process_after = GREATEST(COALESCE(scheduled_at, NOW()), COALESCE(next_retry_at, NOW()))";
     update(connection, due, ids).await
 }
 

@@ -81,11 +81,7 @@ async fn end(connection: &mut MySqlConnection, one: &Undelivered) -> Result<()> 
                last_error = ? WHERE id = ? AND status = 'processing'",
         ),
     };
-    update
-        .bind(cut_bytes(&one.why, TEXT_BYTES))
-        .bind(&one.id)
-        .execute(&mut *connection)
-        .await?;
+    update.bind(cut_bytes(&one.why, TEXT_BYTES)).bind(&one.id).execute(&mut *connection).await?;
     sqlx::query("DELETE FROM reelshift_notification_leases WHERE notification_id = ?")
         .bind(&one.id)
         .execute(connection)

@@ -109,13 +109,13 @@ pub(super) async fn prunable(store: &MySqlStore, older_than: Duration) -> Result
                 old!(),
                 " AND o.published_at >= NOW(6) - INTERVAL ? MICROSECOND)"
             ))
-                .bind(status)
-                .bind(priority)
-                .bind(age)
-                .bind(age)
-                .bind(age)
-                .fetch_one(&store.pool)
-                .await?;
+            .bind(status)
+            .bind(priority)
+            .bind(age)
+            .bind(age)
+            .bind(age)
+            .fetch_one(&store.pool)
+            .await?;
             count += u64::try_from(some).unwrap_or(0);
         }
     }
@@ -159,15 +159,18 @@ async fn prune_queue(store: &MySqlStore, age: i64, limit: u32) -> Result<u64> {
     for status in ENDED {
         for priority in priorities(store, status).await? {
             let mut transaction = store.pool.begin().await?;
-            let old: Vec<String> =
-                sqlx::query_scalar(concat!("SELECT id", old!(), ") LIMIT ? FOR UPDATE SKIP LOCKED"))
-                    .bind(status)
-                    .bind(priority)
-                    .bind(age)
-                    .bind(age)
-                    .bind(limit)
-                    .fetch_all(&mut *transaction)
-                    .await?;
+            let old: Vec<String> = sqlx::query_scalar(concat!(
+                "SELECT id",
+                old!(),
+                ") LIMIT ? FOR UPDATE SKIP LOCKED"
+            ))
+            .bind(status)
+            .bind(priority)
+            .bind(age)
+            .bind(age)
+            .bind(limit)
+            .fetch_all(&mut *transaction)
+            .await?;
             if old.is_empty() {
                 continue;
             }

@@ -46,8 +46,11 @@ pub(super) async fn claim(
             waiting.push(priority);
         }
     }
-    let mut claim =
-        NotificationClaim { token: new_token(), at: moment(store).await?, notifications: Vec::new() };
+    let mut claim = NotificationClaim {
+        token: new_token(),
+        at: moment(store).await?,
+        notifications: Vec::new(),
+    };
     if waiting.is_empty() {
         return Ok(claim);
     }

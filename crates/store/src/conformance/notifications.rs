@@ -153,7 +153,8 @@ pub async fn what_is_over_expires(db: &dyn Fixture) {
     let store = expanded(db).await;
     let soon = NewNotification { expires_in: Some(NOW), ..notification("over", 1) };
     let later = NewNotification { after: LONG, ..notification("not due, and over", 1) };
-    queue(&store, &[soon, later.clone(), NewNotification { id: "long over".into(), ..later }]).await;
+    queue(&store, &[soon, later.clone(), NewNotification { id: "long over".into(), ..later }])
+        .await;
     queue(&store, &[notification("due", 2)]).await;
     set(db, "expires_at = CURRENT_TIMESTAMP", "not due, and over").await;
     set(db, "expires_at = '2026-01-02 03:04:05'", "long over").await;
@@ -356,10 +357,13 @@ pub async fn what_ended_long_ago_is_pruned(db: &dyn Fixture) {
     store.end_undelivered(claimed.token, &ends).await.expect("ended");
     let past = "'2026-01-02 03:04:05'";
     for id in all.iter().take(7).chain(&all[9..]) {
-        set(db, &format!("process_after = {past}, sent_at = {past}, updated_at = {past}"), id).await;
+        set(db, &format!("process_after = {past}, sent_at = {past}, updated_at = {past}"), id)
+            .await;
     }
-    db.execute(&format!("UPDATE reelshift_notification_outbox SET published_at = {past} WHERE seq <= 6"))
-        .await;
+    db.execute(&format!(
+        "UPDATE reelshift_notification_outbox SET published_at = {past} WHERE seq <= 6"
+    ))
+    .await;
     let age = Duration::from_hours(24);
     // Six that were sent, and the one that expired; the seventh is in the outbox still.
     assert_eq!(store.prunable_notifications(age).await.expect("told"), 7);
