@@ -166,7 +166,8 @@ async fn what_is_not_there_is_said_in_one_sentence() {
         let arguments = ["flags", "rollout", "realtime_notifications", percent];
         one_sentence(&run(dir.path(), &legacy, &arguments), 2, &[percent]);
     }
-    let changes = "SELECT COUNT(*) FROM reelshift_flag_changes WHERE action <> 'initial'";
+    let changes =
+        "SELECT COUNT(*) FROM reelshift_audit WHERE subject = 'flag' AND action <> 'initial'";
     assert_eq!(legacy.number(changes).await, 0);
 }
 

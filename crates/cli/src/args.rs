@@ -119,6 +119,8 @@ pub enum Command {
     Validate,
     /// Answer the application and the operators: API, dashboard, notifications
     Serve(serve::ServeArgs),
+    /// Make a token for `serve`; it is shown once, with the hash that the server gets
+    Token(serve::TokenArgs),
 }
 
 #[derive(Debug, Args)]
@@ -528,6 +530,10 @@ fn age(text: &str) -> Result<Duration, String> {
 pub struct FlagsArgs {
     #[command(subcommand)]
     pub action: FlagsAction,
+
+    /// Why, for whoever looks at the changes
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,6 +21,7 @@ pub mod resume;
 pub mod rollback;
 pub mod serve;
 pub mod status;
+pub mod token;
 pub mod tune;
 pub mod validate;
 pub mod video;

@@ -3,6 +3,7 @@
 
 pub mod notifications;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -35,6 +36,40 @@ pub struct File {
     /// How `serve` delivers notifications.
     #[serde(default)]
     pub notifications: notifications::Notifications,
+    /// What `serve` is told.
+    #[serde(default)]
+    pub serve: ConfiguredServe,
+}
+
+/// The table `serve`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfiguredServe {
+    /// As `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// As `--host`.
+    pub hosts: Vec<String>,
+    /// As `--trusted-proxy`.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// As `--environment`.
+    pub environment: Option<String>,
+    /// As `--jaeger`.
+    pub jaeger: Option<String>,
+    /// Who may do what.
+    pub tokens: Vec<TokenEntry>,
+}
+
+/// An entry of `serve.tokens`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenEntry {
+    pub name: String,
+    /// `viewer` or `operator`.
+    pub role: String,
+    /// SHA-256 of the token, in hexadecimal digits.
+    pub hash: String,
+    /// As `2027-01-31T12:00:00Z`.
+    pub expires: Option<String>,
 }
 
 impl File {

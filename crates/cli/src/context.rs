@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Global;
-use crate::config::File;
 use crate::config::notifications::Notifications;
+use crate::config::{ConfiguredServe, File};
 use crate::database;
 
 /// This process, for telemetry.
@@ -35,6 +35,7 @@ pub struct Context {
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
     pub notifications: Notifications,
+    pub serve: ConfiguredServe,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
     /// Whether a database elsewhere may be spoken to without TLS.
@@ -53,6 +54,7 @@ impl Context {
             concurrency: file.concurrency,
             replicas: file.replicas,
             notifications: file.notifications,
+            serve: file.serve,
             stop,
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),

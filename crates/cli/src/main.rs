@@ -101,6 +101,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Duplicates => commands::duplicates::run(context).await,
         Command::Validate => commands::validate::run(context).await,
         Command::Serve(args) => commands::serve::run(context, &args).await,
+        Command::Token(args) => commands::token::run(context, &args),
     }
 }
 

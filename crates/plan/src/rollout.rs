@@ -13,6 +13,7 @@ use crate::state::{UnknownName, named};
 
 /// The specification's feature flags. The name is stored; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// Which of the two status readers answers.
@@ -74,6 +75,7 @@ named!(Flag, "flag");
 
 /// Why a flag has the value that it has. The name is stored; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FlagAction {
     /// Stored for the first time, from the environment.
@@ -103,7 +105,8 @@ impl FlagAction {
 named!(FlagAction, "flag action");
 
 /// For which videos a flag is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rollout {
     pub enabled: bool,
     /// 0 to 100; of no effect while the flag is not enabled.

@@ -42,6 +42,7 @@ pub(crate) use named;
 
 /// What the batches of a run do. The name is stored; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
     Backfill,
@@ -64,6 +65,7 @@ named!(JobKind, "job kind");
 
 /// The life of one batch of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BatchState {
     Pending,
@@ -115,6 +117,7 @@ named!(BatchState, "batch state");
 
 /// The life of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// A planner adds batches; workers already execute them.

@@ -5,6 +5,7 @@
 //! (the same command again, or any worker) goes on after the last position written.
 
 mod backfill;
+mod cancel;
 mod hash;
 mod sink;
 pub mod watch;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+pub use crate::cancel::cancel_batches;
 use crate::sink::BatchSink;
 
 /// A planner that has written nothing for this long has lost its right to plan.

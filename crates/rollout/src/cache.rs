@@ -223,6 +223,7 @@ mod tests {
             &self,
             _: FlagAction,
             _: &[FlagSetting],
+            _: Option<&str>,
             _: &str,
         ) -> Result<Vec<FlagChange>> {
             Ok(Vec::new())

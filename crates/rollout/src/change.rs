@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reelshift_plan::{Flag, FlagAction};
+use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::flags::{FlagChange, FlagSetting};
 use reelshift_store::{Flags, Result, StoreError};
 
@@ -36,9 +36,10 @@ impl FlagRequest {
         }
     }
 
-    fn settings(self) -> Vec<FlagSetting> {
-        let off = |flag| FlagSetting { flag, enabled: false, percent: None };
-        let on = |flag, percent| FlagSetting { flag, enabled: true, percent: Some(percent) };
+    fn settings(self, expected: Option<Rollout>) -> Vec<FlagSetting> {
+        let off = |flag| FlagSetting { flag, enabled: false, percent: None, expected };
+        let on =
+            |flag, percent| FlagSetting { flag, enabled: true, percent: Some(percent), expected };
         match self {
             Self::Enable(flag) => vec![on(flag, 100)],
             Self::Disable(flag) => vec![off(flag)],
@@ -46,6 +47,15 @@ impl FlagRequest {
             Self::EmergencyDisable => Flag::EMERGENCY.map(off).to_vec(),
         }
     }
+}
+
+/// What goes with a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlagTerms<'a> {
+    /// What the flag must be now, or nothing is changed.
+    pub expected: Option<Rollout>,
+    /// Why, for the record.
+    pub reason: Option<&'a str>,
 }
 
 /// Does what `request` asks, recorded as done by `by`. Flags that were not stored yet are
@@ -56,38 +66,56 @@ impl FlagRequest {
 /// it ends, and what the other flags switch off must not wait for it.
 ///
 /// # Errors
-/// `Invalid` for a percentage above 100; otherwise as the store.
+/// `Invalid` for a percentage above 100; `Refused` when the flag is not what is expected;
+/// otherwise as the store.
 pub async fn change(
     store: &dyn Flags,
     request: FlagRequest,
+    terms: FlagTerms<'_>,
     initial: InitialFlags,
     by: &str,
 ) -> Result<Vec<FlagChange>> {
-    let settings = request.settings();
+    let settings = request.settings(terms.expected);
     let (of_triggers, of_readers): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| setting.flag == Flag::RealtimeNotifications);
-    patiently(async || initialise(store, initial, by).await).await?;
+    let mut patience = Patience::default();
+    while let Err(error) = initialise(store, initial, by).await {
+        patience.wait_after(error).await?;
+    }
     let mut changes = Vec::with_capacity(settings.len());
     for settings in [of_readers, of_triggers] {
-        if !settings.is_empty() {
-            let change = async || store.set_flags(request.action(), &settings, by).await;
-            changes.extend(patiently(change).await?);
+        let mut patience = Patience::default();
+        while !settings.is_empty() {
+            match store.set_flags(request.action(), &settings, terms.reason, by).await {
+                Ok(changed) => {
+                    changes.extend(changed);
+                    break;
+                }
+                Err(error) => patience.wait_after(error).await?,
+            }
         }
     }
     changes.sort_by_key(|change| settings.iter().position(|setting| setting.flag == change.flag));
     Ok(changes)
 }
 
-async fn patiently<T>(change: impl AsyncFn() -> Result<T>) -> Result<T> {
-    let mut tried = 0;
-    loop {
-        match change().await {
-            Err(StoreError::Locked { message, .. }) if tried < TRIES => {
+/// Counts the tries of one change.
+#[derive(Debug, Default)]
+struct Patience {
+    tried: u32,
+}
+
+impl Patience {
+    /// Waits, if the same change may succeed in a moment.
+    async fn wait_after(&mut self, error: StoreError) -> Result<()> {
+        match error {
+            StoreError::Locked { message, .. } if self.tried < TRIES => {
                 tracing::debug!(message, "flags are locked, trying again");
-                tried += 1;
+                self.tried += 1;
                 tokio::time::sleep(PAUSE).await;
+                Ok(())
             }
-            other => return other,
+            error => Err(error),
         }
     }
 }

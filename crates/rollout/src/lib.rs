@@ -12,7 +12,7 @@ mod monitoring;
 mod status;
 
 pub use cache::{FlagCache, FlagValues};
-pub use change::{FlagRequest, change};
+pub use change::{FlagRequest, FlagTerms, change};
 pub use initial::{InitialFlags, initialise};
 pub use monitoring::snapshot;
 pub use status::{EnhancedStatus, ErrorDetails, LegacyStatus, VideoStatus, VideoStatusReader};

@@ -16,6 +16,7 @@ use crate::cache::FlagCache;
 
 /// The status of a video, in the shape that the flags chose.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum VideoStatus {
     Enhanced(EnhancedStatus),
@@ -25,6 +26,7 @@ pub enum VideoStatus {
 /// The full pipeline. Times are UTC as Python's `datetime.isoformat()` writes a naive
 /// time: `2026-01-31T12:00:00`, with microseconds only where there are some.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnhancedStatus {
     pub id: String,
     pub filename: Option<String>,
@@ -44,6 +46,7 @@ pub struct EnhancedStatus {
 
 /// What applications read before the migration. Times as in [`EnhancedStatus`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LegacyStatus {
     pub id: String,
     pub filename: Option<String>,
@@ -58,6 +61,7 @@ pub struct LegacyStatus {
 
 /// The video's newest error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorDetails {
     pub processing_stage: String,
     pub error_type: String,

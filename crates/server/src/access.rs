@@ -1,23 +1,69 @@
 //! Who may do what.
 //!
 //! The rule is by method, so that no route can forget it: reading needs a viewer, anything
-//! else an operator. A handler that has to know who asks takes a [`Principal`].
+//! else an operator. Only what [`guard`] lists is answered to whoever asks. A handler that
+//! has to know who asks takes a [`Principal`].
 
+pub(crate) mod failures;
+pub(crate) mod guard;
+mod headers;
+mod login;
 mod principal;
+pub(crate) mod session;
 pub mod token;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use principal::Principal;
+use token::ConfiguredToken;
 
 use crate::app::Shared;
+use crate::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
+        .routes(routes!(login::form, login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(principal::whoami))
 }
 
 /// Puts around `routes` what every request passes.
-pub(crate) fn protect(routes: Router<Shared>, _app: &Shared) -> Router<Shared> {
+pub(crate) fn protect(routes: Router<Shared>, app: &Shared) -> Router<Shared> {
     routes
+        .layer(DefaultBodyLimit::max(guard::LARGEST_BODY))
+        .layer(from_fn_with_state(app.clone(), guard::guard))
+        .layer(CatchPanicLayer::custom(headers::panicked))
+        .layer(from_fn(headers::finish))
+}
+
+/// The configured token that was given, if it is valid now.
+pub(crate) fn valid_token<'a>(
+    app: &'a Shared,
+    given: &str,
+) -> Result<&'a ConfiguredToken, Problem> {
+    let token = token::find(&app.options.tokens, &token::hash(given))
+        .ok_or_else(|| guard::unauthorized("this token is not valid"))?;
+    check_expiry(app, token)?;
+    Ok(token)
+}
+
+fn check_expiry(app: &Shared, token: &ConfiguredToken) -> Result<(), Problem> {
+    let Some(expires) = token.expires else { return Ok(()) };
+    if app.clock.now().ok_or_else(no_clock)? < expires {
+        return Ok(());
+    }
+    let why = format!("this token expired on {}: ask for another", expires.format("%Y-%m-%d"));
+    Err(guard::unauthorized(&why))
+}
+
+fn no_clock() -> Problem {
+    Problem::unavailable(
+        "the database has not answered yet, and its clock says whether a token is valid: try again \
+         in a moment",
+    )
 }

@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use reelshift_rollout::{FlagCache, InitialFlags, VideoStatusReader};
 use reelshift_store::SharedStore;
+use reelshift_store::failures::ErrorGroup;
 use reelshift_telemetry::probes::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::failures::Failures;
+use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
+use crate::api::{Aged, Validations};
+use crate::clock::Clock;
 use crate::notifications::{Hub, Settings};
 
 /// How handlers hold the application: axum's state.
@@ -51,6 +56,13 @@ pub struct App {
     pub options: Options,
     /// The subscribers to notifications at this replica.
     pub(crate) hub: Arc<Hub>,
+    /// The database's clock, and whether the database answers.
+    pub clock: Clock,
+    /// Errors by cause, as they were counted last.
+    pub(crate) error_groups: Aged<Vec<ErrorGroup>>,
+    pub(crate) validations: Validations,
+    pub(crate) sessions: Sessions,
+    pub(crate) failures: Failures,
     /// Cancelled when the server is told to stop: streams end, loops end.
     pub stop: CancellationToken,
     /// What runs beside the requests; the server waits for it when it drains.
@@ -70,7 +82,20 @@ impl App {
         let flags = Arc::new(FlagCache::new(store.clone(), initial_flags, by));
         let statuses = VideoStatusReader::new(store.clone(), Arc::clone(&flags));
         let tasks = TaskTracker::new();
-        let hub = Arc::default();
-        Arc::new(Self { store, flags, initial_flags, statuses, options, hub, stop, tasks })
+        Arc::new(Self {
+            sessions: Sessions::new(options.session_key.as_deref()),
+            failures: Failures::default(),
+            clock: Clock::default(),
+            error_groups: Aged::default(),
+            validations: Validations::default(),
+            hub: Arc::default(),
+            store,
+            flags,
+            initial_flags,
+            statuses,
+            options,
+            stop,
+            tasks,
+        })
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod app;
+mod clock;
 mod listen;
 mod notifications;
 mod pages;
@@ -16,6 +17,7 @@ mod snapshot;
 
 pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
+pub use clock::Clock;
 pub use listen::serve;
 pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
 pub use problem::Problem;

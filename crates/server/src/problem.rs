@@ -85,6 +85,12 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<Problem> for Box<Response> {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.into_response())
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.code(), Json(&self)).into_response();

@@ -1,12 +1,26 @@
 //! All routes, with what goes around them.
 
 use axum::Router;
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::Shared;
 use crate::{access, api, notifications, pages, problem::Problem};
+
+/// Bearer tokens, which scripts give; browsers have a session.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let bearer =
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        components.add_security_scheme("bearer", bearer);
+    }
+}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,9 +28,37 @@ use crate::{access, api, notifications, pages, problem::Problem};
         title = "reelshift",
         description = "Status of videos, flags, runs and notifications of a migration."
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    modifiers(&Bearer),
+    security(("bearer" = []))
 )]
 struct Api;
+
+/// What every operation may answer, and who may ask for it: the rule is by method.
+fn complete(document: &mut Document) {
+    let problem = || {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new().content("application/problem+json", content)
+    };
+    for item in document.paths.paths.values_mut() {
+        let reads = [&mut item.get, &mut item.head];
+        let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        let all = reads.into_iter().map(|one| (one, "viewer"));
+        let all = all.chain(changes.into_iter().map(|one| (one, "operator")));
+        for (operation, role) in all.filter_map(|(one, role)| Some((one.as_mut()?, role))) {
+            let responses = &mut operation.responses.responses;
+            let other = problem().description("What is wrong").build();
+            responses.entry("default".to_owned()).or_insert(RefOr::T(other));
+            if operation.security.is_none() {
+                let unknown = problem().description("A valid token is needed").build();
+                responses.entry("401".to_owned()).or_insert(RefOr::T(unknown));
+                let role = format!("The role {role} is needed");
+                let forbidden = problem().description(role).build();
+                responses.entry("403".to_owned()).or_insert(RefOr::T(forbidden));
+            }
+        }
+    }
+}
 
 fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(Api::openapi())
@@ -29,12 +71,14 @@ fn routes() -> OpenApiRouter<Shared> {
 /// The OpenAPI document of all routes.
 #[must_use]
 pub fn document() -> Document {
-    routes().split_for_parts().1
+    let mut document = routes().split_for_parts().1;
+    complete(&mut document);
+    document
 }
 
 /// Answers every request.
 pub(crate) fn router(app: Shared) -> Router {
-    let (routes, document) = routes().split_for_parts();
-    let described = api::described(document);
+    let (routes, _) = routes().split_for_parts();
+    let described = api::described(document());
     access::protect(routes.merge(described), &app).with_state(app)
 }

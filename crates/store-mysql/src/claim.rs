@@ -125,21 +125,25 @@ async fn lock_due(
     rows.iter().map(|row| read(row, run, token)).collect()
 }
 
-fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
+/// What a batch covers.
+pub(crate) fn bounds(row: &MySqlRow) -> Result<Bounds> {
     let items: Option<String> = row.try_get("items")?;
     let upto: Option<String> = row.try_get("upto_id")?;
-    let bounds = match (items, upto) {
-        (Some(items), _) => Bounds::Items(row::json(&items, "list of items")?),
-        (None, Some(upto)) => Bounds::Range { after: row.try_get("after_id")?, upto },
-        (None, None) => return Err(Error::unreadable("batch", "it has no bounds")),
-    };
+    match (items, upto) {
+        (Some(items), _) => Ok(Bounds::Items(row::json(&items, "list of items")?)),
+        (None, Some(upto)) => Ok(Bounds::Range { after: row.try_get("after_id")?, upto }),
+        (None, None) => Err(Error::unreadable("batch", "it has no bounds")),
+    }
+}
+
+fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
     Ok(Claimed {
         lease: Lease { seq: row.try_get("seq")?, token },
         id: row::uuid(row, "id")?,
         run_id: run.id,
         kind: run.kind,
         filter: run.plan.filter.clone(),
-        bounds,
+        bounds: bounds(row)?,
         checkpoint: row.try_get("checkpoint")?,
         rows_total: row.try_get("rows_total")?,
         bytes_total: row.try_get("bytes_total")?,

@@ -1,12 +1,14 @@
-//! Controls of the fleet: `reelshift_controls`, their history
-//! `reelshift_control_changes`, and what every worker reads once a second.
+//! Controls of the fleet: `reelshift_controls`, their history in the audit, and what every
+//! worker reads once a second.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
+use reelshift_store::audit::{AuditSelection, Subject};
 use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    not_as_expected,
 };
 use reelshift_store::ledger::Run;
 use sqlx::mysql::MySqlRow;
@@ -17,7 +19,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::failures::{TEXT_BYTES, cut_bytes};
 use crate::runs::cut;
-use crate::{duties, error, holds, row};
+use crate::{audit, duties, error, holds, row};
 
 /// The lengths of the columns, in characters.
 const NAME_CHARACTERS: usize = 64;
@@ -98,11 +100,13 @@ async fn set(
         let name = cut(&setting.name, NAME_CHARACTERS);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE_CHARACTERS));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES));
-        let previous: Option<String> =
-            sqlx::query_scalar("SELECT value FROM reelshift_controls WHERE name = ? FOR UPDATE")
-                .bind(name)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let previous = sqlx::query(
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ? FOR UPDATE",
+        )
+        .bind(name)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let previous = check(setting, previous.as_ref())?;
         let written = match value {
             Some(value) => sqlx::query(
                 "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at) \
@@ -135,6 +139,20 @@ async fn set(
     Ok(changes)
 }
 
+/// The value of the stored `row`, if it is the one expected.
+fn check(setting: &ControlSetting, row: Option<&MySqlRow>) -> error::Result<Option<String>> {
+    let value: Option<String> = row.map(|row| row.try_get("value")).transpose()?;
+    if setting.expected.as_ref().is_none_or(|expected| *expected == value) {
+        return Ok(value);
+    }
+    let by: Option<String> = row.map(|row| row.try_get("changed_by")).transpose()?;
+    let changed = match (&by, row) {
+        (Some(by), Some(row)) => Some((by.as_str(), row.try_get("changed_at")?)),
+        _ => None,
+    };
+    Err(error::Error::Store(not_as_expected(&setting.name, value.as_deref(), changed)))
+}
+
 pub(crate) async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
 }
@@ -144,45 +162,13 @@ pub(crate) async fn log(
     connection: &mut MySqlConnection,
     change: &ControlChange,
 ) -> error::Result<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_control_changes (name, run_id, previous, value, reason, changed_by, \
-           changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&change.name)
-    .bind(change.run.map(|run| run.to_string()))
-    .bind(&change.previous)
-    .bind(&change.value)
-    .bind(&change.reason)
-    .bind(cut(&change.changed_by, BY_CHARACTERS))
-    .bind(change.changed_at)
-    .execute(connection)
-    .await?;
-    Ok(())
+    audit::log(connection, &change.into()).await
 }
 
 async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlChange>> {
-    let rows = sqlx::query(
-        "SELECT name, run_id, previous, value, reason, changed_by, changed_at \
-         FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(&store.pool)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let run: Option<String> = row.try_get("run_id")?;
-            let run = run.map(|run| run.parse()).transpose();
-            Ok(ControlChange {
-                name: row.try_get("name")?,
-                run: run.map_err(|why| error::Error::unreadable("run", why))?,
-                previous: row.try_get("previous")?,
-                value: row.try_get("value")?,
-                reason: row.try_get("reason")?,
-                changed_by: row.try_get("changed_by")?,
-                changed_at: row.try_get("changed_at")?,
-            })
-        })
-        .collect()
+    let subjects = [Subject::Control, Subject::Run];
+    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an

@@ -257,6 +257,14 @@ fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {
     if let Some(stage) = &selection.processing_stage {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
     }
+    if let Some(video) = &selection.video {
+        query.push(" AND e.video_id = ").push_bind(video.clone());
+    }
+    if let Some(before) = &selection.before {
+        query.push(" AND e.created_at <= ").push_bind(before.created_at);
+        query.push(" AND (e.created_at < ").push_bind(before.created_at);
+        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
+    }
 }
 
 /// Groups over the `newest` rows, or over all. The sample is the group's newest row: ids

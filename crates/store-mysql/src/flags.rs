@@ -1,4 +1,4 @@
-//! The feature flags: `reelshift_flags` and their history `reelshift_flag_changes`.
+//! The feature flags: `reelshift_flags`, and their history in the audit.
 
 use std::time::Duration;
 
@@ -6,10 +6,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::Result;
-use reelshift_store::flags::{FlagChange, FlagSetting, Flags, StoredFlag, check_settings};
+use reelshift_store::audit::{AuditSelection, Subject};
+use reelshift_store::flags::{
+    FlagChange, FlagSetting, Flags, StoredFlag, check_expected, check_settings,
+};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
+use crate::audit;
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::error::{self, Error};
@@ -19,7 +23,7 @@ use crate::runs::cut;
 const LOOKS: u32 = 66;
 const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
-/// The length of `updated_by` and `changed_by`.
+/// The length of `updated_by`.
 const BY_CHARACTERS: usize = 255;
 
 #[async_trait]
@@ -42,10 +46,11 @@ impl Flags for MySqlStore {
         &self,
         action: FlagAction,
         settings: &[FlagSetting],
+        reason: Option<&str>,
         by: &str,
     ) -> Result<Vec<FlagChange>> {
         check_settings(settings)?;
-        within(SHORT, set(self, action, settings, cut(by, BY_CHARACTERS))).await
+        within(SHORT, set(self, action, settings, reason, cut(by, BY_CHARACTERS))).await
     }
 
     async fn flag_changes(&self, limit: u32) -> Result<Vec<FlagChange>> {
@@ -75,15 +80,9 @@ async fn stored(store: &MySqlStore) -> error::Result<Vec<StoredFlag>> {
 }
 
 async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<FlagChange>> {
-    let rows = sqlx::query(
-        "SELECT name, action, enabled, rollout_percent, previous_enabled, \
-           previous_rollout_percent, changed_by, changed_at FROM reelshift_flag_changes \
-         ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(&store.pool)
-    .await?;
-    rows.iter().filter_map(|row| change(row).transpose()).collect()
+    let selection = AuditSelection::default();
+    let entries = audit::newest(store, &[Subject::Flag], &selection, None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_flag()).collect())
 }
 
 fn rollout(row: &MySqlRow) -> error::Result<Rollout> {
@@ -118,9 +117,16 @@ async fn store_initial(
         };
         let action = FlagAction::Initial;
         let (changed_by, changed_at) = (by.to_owned(), at);
-        let change =
-            FlagChange { flag: *flag, action, rollout, previous: None, changed_by, changed_at };
-        log(&mut transaction, &change).await?;
+        let change = FlagChange {
+            flag: *flag,
+            action,
+            rollout,
+            previous: None,
+            reason: None,
+            changed_by,
+            changed_at,
+        };
+        audit::log(&mut transaction, &(&change).into()).await?;
         new.push(*flag);
     }
     transaction.commit().await?;
@@ -131,6 +137,7 @@ async fn set(
     store: &MySqlStore,
     action: FlagAction,
     settings: &[FlagSetting],
+    reason: Option<&str>,
     by: &str,
 ) -> error::Result<Vec<FlagChange>> {
     let mut changes = Vec::with_capacity(settings.len());
@@ -138,6 +145,10 @@ async fn set(
     let at = now(&mut transaction).await?;
     for setting in in_lock_order(settings, |setting| setting.flag) {
         let previous = lock_flag(&mut transaction, setting.flag).await?;
+        let by_whom: Option<String> =
+            previous.as_ref().map(|row| row.try_get("updated_by")).transpose()?;
+        let previous = previous.as_ref().map(rollout).transpose()?;
+        check_expected(setting, previous, by_whom.as_deref()).map_err(Error::Store)?;
         let kept = previous.map_or(100, |previous| previous.percent);
         let rollout =
             Rollout { enabled: setting.enabled, percent: setting.percent.unwrap_or(kept) };
@@ -156,8 +167,10 @@ async fn set(
         .execute(&mut *transaction)
         .await?;
         let (flag, changed_by) = (setting.flag, by.to_owned());
-        let change = FlagChange { flag, action, rollout, previous, changed_by, changed_at: at };
-        log(&mut transaction, &change).await?;
+        let reason = reason.map(str::to_owned);
+        let change =
+            FlagChange { flag, action, rollout, previous, reason, changed_by, changed_at: at };
+        audit::log(&mut transaction, &(&change).into()).await?;
         changes.push(change);
     }
     transaction.commit().await?;
@@ -168,8 +181,12 @@ async fn set(
 /// Locks a flag's row and reads it. Whoever waits for a row makes those wait who come
 /// after, and a trigger may read this one in the middle of an application's write: so it
 /// looks again and again first, and waits only where the row is never free.
-async fn lock_flag(connection: &mut MySqlConnection, flag: Flag) -> error::Result<Option<Rollout>> {
-    let lock = "SELECT enabled, rollout_percent FROM reelshift_flags WHERE name = ? FOR UPDATE";
+async fn lock_flag(
+    connection: &mut MySqlConnection,
+    flag: Flag,
+) -> error::Result<Option<MySqlRow>> {
+    let lock = "SELECT enabled, rollout_percent, updated_by FROM reelshift_flags \
+                WHERE name = ? FOR UPDATE";
     let look = format!("{lock} NOWAIT");
     for attempt in 0..=LOOKS {
         let sql = if attempt < LOOKS { look.as_str() } else { lock };
@@ -182,7 +199,7 @@ async fn lock_flag(connection: &mut MySqlConnection, flag: Flag) -> error::Resul
             Err(error) if error.is_locked() && attempt < LOOKS => {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            row => return row?.as_ref().map(rollout).transpose(),
+            row => return row,
         }
     }
     Ok(None)
@@ -197,43 +214,4 @@ fn in_lock_order<T>(items: &[T], flag: impl Fn(&T) -> Flag) -> Vec<&T> {
 
 async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
-}
-
-async fn log(connection: &mut MySqlConnection, change: &FlagChange) -> error::Result<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_flag_changes (name, action, enabled, rollout_percent, \
-           previous_enabled, previous_rollout_percent, changed_by, changed_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(change.flag.as_str())
-    .bind(change.action.as_str())
-    .bind(change.rollout.enabled)
-    .bind(change.rollout.percent)
-    .bind(change.previous.map(|previous| previous.enabled))
-    .bind(change.previous.map(|previous| previous.percent))
-    .bind(&change.changed_by)
-    .bind(change.changed_at)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// `None` for a change that a later version made to a flag of its own.
-fn change(row: &MySqlRow) -> error::Result<Option<FlagChange>> {
-    let (flag, action): (String, String) = (row.try_get("name")?, row.try_get("action")?);
-    let (Ok(flag), Ok(action)) = (flag.parse(), action.parse()) else { return Ok(None) };
-    let previous = match row.try_get::<Option<bool>, _>("previous_enabled")? {
-        None => None,
-        Some(enabled) => {
-            Some(Rollout { enabled, percent: row.try_get("previous_rollout_percent")? })
-        }
-    };
-    Ok(Some(FlagChange {
-        flag,
-        action,
-        rollout: rollout(row)?,
-        previous,
-        changed_by: row.try_get("changed_by")?,
-        changed_at: row.try_get("changed_at")?,
-    }))
 }

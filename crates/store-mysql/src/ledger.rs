@@ -121,7 +121,7 @@ impl Ledger for MySqlStore {
         within(SHORT, runs::pause_failing(self)).await
     }
 
-    async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun> {
-        within(LONG, rerun::rerun(self, selection)).await
+    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun> {
+        within(LONG, rerun::rerun(self, selection, by)).await
     }
 }

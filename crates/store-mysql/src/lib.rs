@@ -9,6 +9,7 @@
 //! - ids bind as text and compare in the collation of `videos.id`.
 
 mod archive;
+mod audit;
 mod chunk;
 mod claim;
 mod codes;
@@ -29,6 +30,7 @@ mod id_list;
 mod lease;
 mod ledger;
 mod legacy;
+mod listings;
 mod lock;
 mod mapping;
 mod metadata_locks;

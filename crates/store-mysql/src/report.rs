@@ -168,7 +168,7 @@ async fn workers(connection: &mut MySqlConnection) -> error::Result<Vec<WorkerRe
     rows.iter().map(worker_report).collect()
 }
 
-fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
+pub(crate) fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
     Ok(WorkerReport {
         id: row::uuid(row, "id")?,
         host: row.try_get("host")?,

@@ -5,6 +5,7 @@
 
 use reelshift_plan::{FileBatcher, JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::controls::rerun_change;
 use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
@@ -12,13 +13,17 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::runs::{self, PRIORITY_RERUN};
-use crate::{id_list, row};
+use crate::{controls, id_list, row};
 
-pub(crate) async fn rerun(store: &MySqlStore, selection: &RerunSelection) -> Result<Rerun> {
+pub(crate) async fn rerun(
+    store: &MySqlStore,
+    selection: &RerunSelection,
+    by: &str,
+) -> Result<Rerun> {
     check_named(store, selection).await?;
     let mut total = Rerun::default();
     for run in candidates(store, selection).await? {
-        let rerun = rerun_run(store, run, selection).await?;
+        let rerun = rerun_run(store, run, selection, by).await?;
         total.batches += rerun.batches;
         total.items += rerun.items;
         total.item_batches += rerun.item_batches;
@@ -69,7 +74,12 @@ fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Sinc
     };
 }
 
-async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) -> Result<Rerun> {
+async fn rerun_run(
+    store: &MySqlStore,
+    run: Uuid,
+    selection: &RerunSelection,
+    by: &str,
+) -> Result<Rerun> {
     let mut transaction = store.pool.begin().await?;
     let sql = format!(
         "SELECT {} FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' FOR UPDATE",
@@ -94,6 +104,9 @@ async fn rerun_run(store: &MySqlStore, run: Uuid, selection: &RerunSelection) ->
     }
     if enqueued > 0 {
         reopen(&mut transaction, &run, enqueued).await?;
+        let at = controls::now(&mut transaction).await?;
+        let change = rerun_change(&run, enqueued, by, at);
+        controls::log(&mut transaction, &change).await?;
     }
     transaction.commit().await?;
     Ok(rerun)

@@ -1,20 +1,25 @@
 //! Figures for metrics: bounded walks along the claim index, and the pool's own counts.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
-use crate::error;
 use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
 use crate::server::Product;
+use crate::{controls, error};
 
 #[async_trait]
 impl Vitals for MySqlStore {
     async fn queue_depths(&self) -> Result<Vec<QueueDepth>> {
         within(SHORT, depths(self)).await
+    }
+
+    async fn now(&self) -> Result<DateTime<Utc>> {
+        within(SHORT, async { controls::now(&mut *self.pool.acquire().await?).await }).await
     }
 
     fn pools(&self) -> Vec<PoolState> {

@@ -1,12 +1,14 @@
-//! Controls of the fleet: `reelshift_controls`, their history
-//! `reelshift_control_changes`, and what every worker reads once a second.
+//! Controls of the fleet: `reelshift_controls`, their history in the audit, and what every
+//! worker reads once a second.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
+use reelshift_store::audit::{AuditSelection, Subject};
 use reelshift_store::controls::{
     CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
+    not_as_expected,
 };
 use reelshift_store::ledger::Run;
 use sqlx::sqlite::SqliteRow;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::error::{Failure, Outcome};
 use crate::failures::{TEXT, cut, cut_bytes};
 use crate::time::{self, now};
-use crate::{SqliteStore, duties, holds, runs};
+use crate::{SqliteStore, audit, duties, holds, runs};
 
 /// The columns' lengths in MySQL, in characters.
 const NAME: usize = 64;
@@ -96,11 +98,13 @@ async fn set(
         let name = cut(&setting.name, NAME);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT));
-        let previous: Option<String> =
-            sqlx::query_scalar("SELECT value FROM reelshift_controls WHERE name = ?")
-                .bind(name)
-                .fetch_optional(&mut *tx)
-                .await?;
+        let previous = sqlx::query(
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ?",
+        )
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let previous = check(setting, previous.as_ref())?;
         let written = match value {
             Some(value) => sqlx::query(
                 "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at)
@@ -132,6 +136,20 @@ async fn set(
     Ok(changes)
 }
 
+/// The value of the stored `row`, if it is the one expected.
+fn check(setting: &ControlSetting, row: Option<&SqliteRow>) -> Outcome<Option<String>> {
+    let value: Option<String> = row.map(|row| row.try_get("value")).transpose()?;
+    if setting.expected.as_ref().is_none_or(|expected| *expected == value) {
+        return Ok(value);
+    }
+    let by: Option<String> = row.map(|row| row.try_get("changed_by")).transpose()?;
+    let changed = match (&by, row) {
+        (Some(by), Some(row)) => Some((by.as_str(), time::read(row, "changed_at")?)),
+        _ => None,
+    };
+    Err(Failure::Store(not_as_expected(&setting.name, value.as_deref(), changed)))
+}
+
 pub(crate) async fn now(tx: &mut SqliteConnection) -> Outcome<DateTime<Utc>> {
     let row = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(tx).await?;
     time::read(&row, "at")
@@ -139,45 +157,13 @@ pub(crate) async fn now(tx: &mut SqliteConnection) -> Outcome<DateTime<Utc>> {
 
 /// Writes one change into the history.
 pub(crate) async fn log(tx: &mut SqliteConnection, change: &ControlChange) -> Outcome<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_control_changes (name, run_id, previous, value, reason, changed_by, changed_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&change.name)
-    .bind(change.run.map(|run| run.to_string()))
-    .bind(&change.previous)
-    .bind(&change.value)
-    .bind(&change.reason)
-    .bind(cut(&change.changed_by, BY))
-    .bind(time::text(change.changed_at))
-    .execute(tx)
-    .await?;
-    Ok(())
+    audit::log(tx, &change.into()).await
 }
 
 async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<ControlChange>> {
-    let rows = sqlx::query(
-        "SELECT name, run_id, previous, value, reason, changed_by, changed_at
-         FROM reelshift_control_changes ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(&store.readers)
-    .await?;
-    rows.iter().map(change).collect()
-}
-
-fn change(row: &SqliteRow) -> Outcome<ControlChange> {
-    let run: Option<String> = row.try_get("run_id")?;
-    let foreign = |run: &str| Failure::foreign_value("reelshift_control_changes", "run_id", run);
-    Ok(ControlChange {
-        name: row.try_get("name")?,
-        run: run.map(|run| run.parse().map_err(|_| foreign(&run))).transpose()?,
-        previous: row.try_get("previous")?,
-        value: row.try_get("value")?,
-        reason: row.try_get("reason")?,
-        changed_by: row.try_get("changed_by")?,
-        changed_at: time::read(row, "changed_at")?,
-    })
+    let subjects = [Subject::Control, Subject::Run];
+    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an

@@ -183,6 +183,16 @@ fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &ErrorSelection) 
     if let Some(stage) = &selection.processing_stage {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
     }
+    if let Some(video) = &selection.video {
+        query.push(" AND e.video_id = ").push_bind(video.clone());
+    }
+    if let Some(before) = &selection.before {
+        // As the column holds them: whole seconds.
+        let at = before.created_at.format("%Y-%m-%d %H:%M:%S").to_string();
+        query.push(" AND e.created_at <= ").push_bind(at.clone());
+        query.push(" AND (e.created_at < ").push_bind(at);
+        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
+    }
 }
 
 /// A time of the platform's table in a form that is always read; an odd one is the epoch.

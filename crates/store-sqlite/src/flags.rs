@@ -1,19 +1,23 @@
-//! The feature flags: `reelshift_flags` and their history `reelshift_flag_changes`.
+//! The feature flags: `reelshift_flags`, and their history in the audit.
 
 use async_trait::async_trait;
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::Result;
-use reelshift_store::flags::{FlagChange, FlagSetting, Flags, StoredFlag, check_settings};
+use reelshift_store::audit::{AuditSelection, Subject};
+use reelshift_store::flags::{
+    FlagChange, FlagSetting, Flags, StoredFlag, check_expected, check_settings,
+};
 use reelshift_store::schema::{Object, Schema as _};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::audit;
+use crate::error::{Failure, Outcome};
 use crate::failures::cut;
 use crate::time::{self, now};
 
-/// The length of `updated_by` and `changed_by` in MySQL, in characters.
+/// The length of `updated_by` in MySQL, in characters.
 const BY: usize = 255;
 
 #[async_trait]
@@ -33,10 +37,11 @@ impl Flags for SqliteStore {
         &self,
         action: FlagAction,
         settings: &[FlagSetting],
+        reason: Option<&str>,
         by: &str,
     ) -> Result<Vec<FlagChange>> {
         check_settings(settings)?;
-        self.named(set(self, action, settings, cut(by, BY)).await)
+        self.named(set(self, action, settings, reason, cut(by, BY)).await)
     }
 
     async fn flag_changes(&self, limit: u32) -> Result<Vec<FlagChange>> {
@@ -66,15 +71,9 @@ async fn stored(store: &SqliteStore) -> Outcome<Vec<StoredFlag>> {
 }
 
 async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<FlagChange>> {
-    let rows = sqlx::query(
-        "SELECT name, action, enabled, rollout_percent, previous_enabled, previous_rollout_percent,
-             changed_by, changed_at
-         FROM reelshift_flag_changes ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(limit)
-    .fetch_all(&store.readers)
-    .await?;
-    rows.iter().filter_map(|row| change(row).transpose()).collect()
+    let selection = AuditSelection::default();
+    let entries = audit::newest(store, &[Subject::Flag], &selection, None, limit).await?;
+    Ok(entries.into_iter().filter_map(|entry| entry.change.into_flag()).collect())
 }
 
 fn rollout(row: &SqliteRow) -> Outcome<Rollout> {
@@ -108,10 +107,11 @@ async fn store_initial(
             action: FlagAction::Initial,
             rollout,
             previous: None,
+            reason: None,
             changed_by: by.to_owned(),
             changed_at: time::read(&at, "updated_at")?,
         };
-        log(&mut tx, &change).await?;
+        audit::log(&mut tx, &(&change).into()).await?;
         new.push(*flag);
     }
     tx.commit().await?;
@@ -122,17 +122,22 @@ async fn set(
     store: &SqliteStore,
     action: FlagAction,
     settings: &[FlagSetting],
+    reason: Option<&str>,
     by: &str,
 ) -> Outcome<Vec<FlagChange>> {
     let mut changes = Vec::with_capacity(settings.len());
     let mut tx = store.write().await?;
     for setting in settings {
-        let previous =
-            sqlx::query("SELECT enabled, rollout_percent FROM reelshift_flags WHERE name = ?")
-                .bind(setting.flag.as_str())
-                .fetch_optional(&mut *tx)
-                .await?;
+        let previous = sqlx::query(
+            "SELECT enabled, rollout_percent, updated_by FROM reelshift_flags WHERE name = ?",
+        )
+        .bind(setting.flag.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let by_whom: Option<String> =
+            previous.as_ref().map(|row| row.try_get("updated_by")).transpose()?;
         let previous = previous.as_ref().map(rollout).transpose()?;
+        check_expected(setting, previous, by_whom.as_deref()).map_err(Failure::Store)?;
         let kept = previous.map_or(100, |previous| previous.percent);
         let rollout =
             Rollout { enabled: setting.enabled, percent: setting.percent.unwrap_or(kept) };
@@ -156,51 +161,13 @@ async fn set(
             action,
             rollout,
             previous,
+            reason: reason.map(str::to_owned),
             changed_by: by.to_owned(),
             changed_at: time::read(&at, "updated_at")?,
         };
-        log(&mut tx, &change).await?;
+        audit::log(&mut tx, &(&change).into()).await?;
         changes.push(change);
     }
     tx.commit().await?;
     Ok(changes)
-}
-
-async fn log(tx: &mut SqliteConnection, change: &FlagChange) -> Outcome<()> {
-    sqlx::query(
-        "INSERT INTO reelshift_flag_changes (name, action, enabled, rollout_percent, previous_enabled,
-             previous_rollout_percent, changed_by, changed_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(change.flag.as_str())
-    .bind(change.action.as_str())
-    .bind(change.rollout.enabled)
-    .bind(change.rollout.percent)
-    .bind(change.previous.map(|previous| previous.enabled))
-    .bind(change.previous.map(|previous| previous.percent))
-    .bind(&change.changed_by)
-    .bind(time::text(change.changed_at))
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// `None` for a change that a later version made to a flag of its own.
-fn change(row: &SqliteRow) -> Outcome<Option<FlagChange>> {
-    let (flag, action): (String, String) = (row.try_get("name")?, row.try_get("action")?);
-    let (Ok(flag), Ok(action)) = (flag.parse(), action.parse()) else { return Ok(None) };
-    let previous = match row.try_get::<Option<bool>, _>("previous_enabled")? {
-        None => None,
-        Some(enabled) => {
-            Some(Rollout { enabled, percent: row.try_get("previous_rollout_percent")? })
-        }
-    };
-    Ok(Some(FlagChange {
-        flag,
-        action,
-        rollout: rollout(row)?,
-        previous,
-        changed_by: row.try_get("changed_by")?,
-        changed_at: time::read(row, "changed_at")?,
-    }))
 }

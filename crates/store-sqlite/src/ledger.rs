@@ -108,7 +108,7 @@ impl Ledger for SqliteStore {
         self.named(runs::pause_failing(self).await)
     }
 
-    async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun> {
-        self.named(rerun::rerun(self, selection).await)
+    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun> {
+        self.named(rerun::rerun(self, selection, by).await)
     }
 }

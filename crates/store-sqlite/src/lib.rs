@@ -6,6 +6,7 @@
 //! half-way fails at once when another was faster) and is short.
 
 mod archive;
+mod audit;
 mod claim;
 mod codes;
 mod connect;
@@ -20,6 +21,7 @@ mod history;
 mod holds;
 mod leases;
 mod ledger;
+mod listings;
 mod mapping;
 mod notifications;
 mod planning;

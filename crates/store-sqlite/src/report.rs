@@ -152,29 +152,30 @@ async fn workers(tx: &mut SqliteConnection) -> Outcome<Vec<WorkerReport>> {
     )
     .fetch_all(tx)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(WorkerReport {
-                id: runs::uuid(row, "id")?,
-                host: row.try_get("host")?,
-                pid: row.try_get("pid")?,
-                version: row.try_get("version")?,
-                state: row.try_get("state")?,
-                started_at: time::read(row, "started_at")?,
-                seen_seconds_ago: row.try_get("seen_seconds_ago")?,
-                leases: count(row, "leases")?,
-                activity: WorkerActivity {
-                    doing: row.try_get("doing")?,
-                    rows_done: count(row, "rows_done")?,
-                    bytes_done: count(row, "bytes_done")?,
-                    rows_per_second: row.try_get("rows_per_second")?,
-                    bytes_per_second: row.try_get("bytes_per_second")?,
-                    capacity: row.try_get("capacity")?,
-                    chunk_seconds: row.try_get("chunk_seconds")?,
-                },
-            })
-        })
-        .collect()
+    rows.iter().map(worker_report).collect()
+}
+
+/// A row with all columns of `reelshift_workers`, `seen_seconds_ago` and `leases`.
+pub(crate) fn worker_report(row: &SqliteRow) -> Outcome<WorkerReport> {
+    Ok(WorkerReport {
+        id: runs::uuid(row, "id")?,
+        host: row.try_get("host")?,
+        pid: row.try_get("pid")?,
+        version: row.try_get("version")?,
+        state: row.try_get("state")?,
+        started_at: time::read(row, "started_at")?,
+        seen_seconds_ago: row.try_get("seen_seconds_ago")?,
+        leases: count(row, "leases")?,
+        activity: WorkerActivity {
+            doing: row.try_get("doing")?,
+            rows_done: count(row, "rows_done")?,
+            bytes_done: count(row, "bytes_done")?,
+            rows_per_second: row.try_get("rows_per_second")?,
+            bytes_per_second: row.try_get("bytes_per_second")?,
+            capacity: row.try_get("capacity")?,
+            chunk_seconds: row.try_get("chunk_seconds")?,
+        },
+    })
 }
 
 async fn inspect(store: &SqliteStore) -> Outcome<Inspection> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use reelshift_plan::batching::FileBatcher;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::controls::rerun_change;
 use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -14,9 +15,13 @@ use crate::claim::bounds;
 use crate::error::Outcome;
 use crate::failures::count;
 use crate::planning::{Origin, insert};
-use crate::{SqliteStore, runs, time};
+use crate::{SqliteStore, controls, runs, time};
 
-pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Outcome<Rerun> {
+pub(crate) async fn rerun(
+    store: &SqliteStore,
+    selection: &RerunSelection,
+    by: &str,
+) -> Outcome<Rerun> {
     let mut tx = store.write().await?;
     check_selection(&mut tx, selection).await?;
     let mut rerun = Rerun::default();
@@ -43,7 +48,10 @@ pub(crate) async fn rerun(store: &SqliteStore, selection: &RerunSelection) -> Ou
         }
     }
     for (run, batches) in added {
+        let before = runs::existing(&mut tx, run).await?;
         reopen(&mut tx, run, batches).await?;
+        let at = controls::now(&mut tx).await?;
+        controls::log(&mut tx, &rerun_change(&before, batches, by, at)).await?;
     }
     // A dry run is the same work, not kept: its counts cannot differ.
     if selection.dry_run {

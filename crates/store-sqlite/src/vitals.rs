@@ -1,6 +1,7 @@
 //! Figures for metrics: bounded walks along the claim index, and the pools' own counts.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
@@ -9,12 +10,19 @@ use sqlx::SqlitePool;
 use crate::SqliteStore;
 use crate::claim::PRIORITIES;
 use crate::error::Outcome;
-use crate::runs;
+use crate::{controls, runs};
 
 #[async_trait]
 impl Vitals for SqliteStore {
     async fn queue_depths(&self) -> Result<Vec<QueueDepth>> {
         self.named(depths(self).await)
+    }
+
+    async fn now(&self) -> Result<DateTime<Utc>> {
+        self.named(match self.readers.acquire().await {
+            Ok(mut reader) => controls::now(&mut reader).await,
+            Err(error) => Err(error.into()),
+        })
     }
 
     fn pools(&self) -> Vec<PoolState> {

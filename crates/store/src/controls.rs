@@ -21,6 +21,9 @@ pub const ON: &str = "on";
 /// The name in the history of a change of one run's state.
 pub const RUN: &str = "run";
 
+/// The name in the history of failed work of a run that was enqueued again.
+pub const RERUN: &str = "rerun";
+
 /// Who pauses a run that mostly fails.
 pub const BREAKER: &str = "circuit breaker";
 
@@ -35,6 +38,7 @@ pub fn breaker_reason(failed: u64, total: u64) -> String {
 
 /// A row of `reelshift_controls`: what differs from its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Control {
     pub name: String,
     pub value: String,
@@ -50,14 +54,18 @@ pub struct ControlSetting {
     /// `None` is the default: the row is deleted.
     pub value: Option<String>,
     pub reason: Option<String>,
+    /// What it must be now (`Some(None)`: the default), or nothing is changed: what the
+    /// operator saw when they decided.
+    pub expected: Option<Option<String>>,
 }
 
-/// A row of `reelshift_control_changes`.
+/// A change of a control or of a run, as the audit has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ControlChange {
-    /// As in [`Control`], or [`RUN`].
+    /// As in [`Control`], or [`RUN`], or [`RERUN`].
     pub name: String,
-    /// The run whose state changed.
+    /// The run that it is about.
     pub run: Option<Uuid>,
     /// `None` is the default.
     pub previous: Option<String>,
@@ -101,6 +109,10 @@ pub trait Controls {
     /// Stores controls and writes their history, in one transaction. A control that has
     /// the value already is written all the same: that somebody asked for it is worth
     /// knowing. Returns the changes in the order of `settings`, which names each once.
+    ///
+    /// # Errors
+    /// `Refused`, naming who changed it, when a control is not what is `expected`; then
+    /// none is changed.
     async fn set_controls(
         &self,
         settings: &[ControlSetting],
@@ -139,6 +151,38 @@ pub trait Controls {
     /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
     /// none is left.
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
+}
+
+/// The row of the history that says that failed work of `run`, which was in that state, is
+/// `batches` new ones.
+#[must_use]
+pub fn rerun_change(run: &Run, batches: u64, by: &str, at: DateTime<Utc>) -> ControlChange {
+    ControlChange {
+        name: RERUN.to_owned(),
+        run: Some(run.id),
+        previous: Some(run.state.to_string()),
+        value: Some(format!("{batches} batches enqueued again")),
+        reason: None,
+        changed_by: by.to_owned(),
+        changed_at: at,
+    }
+}
+
+/// What every adapter says when a control is not what was `expected` of it.
+#[must_use]
+pub fn not_as_expected(
+    name: &str,
+    found: Option<&str>,
+    changed: Option<(&str, DateTime<Utc>)>,
+) -> StoreError {
+    let found = found.unwrap_or("the default");
+    let who = match changed {
+        Some((by, at)) => format!(", since {by} changed it at {}", at.format("%H:%M:%S UTC")),
+        None => String::new(),
+    };
+    StoreError::Refused(format!(
+        "{name} is {found}{who}: nothing was changed. Look at it again, then decide"
+    ))
 }
 
 /// What every adapter says when a run cannot be paused, resumed or cancelled.

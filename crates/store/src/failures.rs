@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Result;
@@ -79,6 +79,7 @@ pub struct ErrorRecord {
 
 /// A group of error rows with one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorGroup {
     pub processing_stage: String,
     pub error_type: String,
@@ -96,6 +97,7 @@ pub struct ErrorGroup {
 
 /// One error row, as read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorEntry {
     pub id: String,
     pub video_id: Option<String>,
@@ -123,6 +125,25 @@ pub struct ErrorSelection {
     pub batch: Option<Uuid>,
     pub error_type: Option<String>,
     pub processing_stage: Option<String>,
+    pub video: Option<String>,
+    /// Rows before this one: the next page.
+    pub before: Option<ErrorCursor>,
+}
+
+/// Where a page of error rows ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorCursor {
+    pub created_at: DateTime<Utc>,
+    pub id: String,
+}
+
+impl ErrorEntry {
+    /// Where a page ends that ends with this row.
+    #[must_use]
+    pub fn cursor(&self) -> ErrorCursor {
+        ErrorCursor { created_at: self.created_at, id: self.id.clone() }
+    }
 }
 
 /// What failed and why.

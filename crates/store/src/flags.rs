@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use serde::Serialize;
 
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, audit};
 
 /// A row of `reelshift_flags`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoredFlag {
     #[serde(rename = "name")]
     pub flag: Flag,
@@ -26,10 +27,13 @@ pub struct FlagSetting {
     pub enabled: bool,
     /// 0 to 100; `None` leaves what is stored, or 100.
     pub percent: Option<u8>,
+    /// What it must be now, or nothing is changed: what the operator saw when they decided.
+    pub expected: Option<Rollout>,
 }
 
-/// A row of `reelshift_flag_changes`.
+/// A change of a flag, as the audit has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FlagChange {
     #[serde(rename = "name")]
     pub flag: Flag,
@@ -38,6 +42,7 @@ pub struct FlagChange {
     pub rollout: Rollout,
     /// `None` when the flag had not been stored before.
     pub previous: Option<Rollout>,
+    pub reason: Option<String>,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
 }
@@ -59,11 +64,13 @@ pub trait Flags: std::fmt::Debug + Send + Sync {
     /// Returns the changes in the order of `settings`, which names each flag once.
     ///
     /// # Errors
-    /// `Invalid` for a percentage above 100.
+    /// `Invalid` for a percentage above 100; `Refused`, naming who changed it, when a flag
+    /// is not what is `expected`; then none is changed.
     async fn set_flags(
         &self,
         action: FlagAction,
         settings: &[FlagSetting],
+        reason: Option<&str>,
         by: &str,
     ) -> Result<Vec<FlagChange>>;
 
@@ -82,4 +89,25 @@ pub fn check_settings(settings: &[FlagSetting]) -> Result<()> {
             Err(StoreError::Invalid(format!("{percent} is no percentage: give 0 to 100")))
         }
     }
+}
+
+/// The check that every adapter makes of a flag, its row locked.
+///
+/// # Errors
+/// `Refused`, naming who changed it, when it is not what was expected of it.
+pub fn check_expected(
+    setting: &FlagSetting,
+    found: Option<Rollout>,
+    updated_by: Option<&str>,
+) -> Result<()> {
+    let Some(expected) = setting.expected else { return Ok(()) };
+    if found == Some(expected) {
+        return Ok(());
+    }
+    let found = found.map_or("not stored yet".to_owned(), audit::write_rollout);
+    let who = updated_by.map_or(String::new(), |by| format!(", as {by} set it"));
+    Err(StoreError::Refused(format!(
+        "{} is {found}{who}: nothing was changed. Look at it again, then decide",
+        setting.flag
+    )))
 }

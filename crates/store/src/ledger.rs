@@ -19,6 +19,7 @@ use crate::{ErrorRecord, Result};
 
 /// Which videos a run is over. Every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VideoFilter {
     /// `videos.project_id` equals this.
@@ -37,6 +38,7 @@ pub struct VideoFilter {
 
 /// What a run plans: stored as JSON with the run, so that any planner can go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RunPlan {
     pub filter: VideoFilter,
@@ -74,6 +76,7 @@ pub struct NewRun {
 
 /// A run as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Run {
     pub id: Uuid,
     pub kind: JobKind,
@@ -115,6 +118,7 @@ pub struct PlannerLease {
 
 /// What a batch covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Bounds {
     /// Videos with `after < id <= upto` (from the first video where `after` is `None`).
@@ -185,6 +189,7 @@ pub struct NewWorker {
 
 /// What a worker says of itself with every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerActivity {
     /// What it does now, for people.
     pub doing: String,
@@ -228,6 +233,7 @@ pub struct RerunSelection {
 
 /// What was enqueued again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rerun {
     /// New batches made for failed ones.
     pub batches: u64,
@@ -342,6 +348,7 @@ pub trait Ledger {
     /// Enqueues failed batches again, as new batches, and quarantined items, as batches of
     /// up to the plan's size whose bounds are items of one batch; opens their runs again.
     /// The new batches name the batch that they come from as `parent_id`, and keep its
-    /// trace. A failed batch that was rerun already is not selected.
-    async fn rerun(&self, selection: &RerunSelection) -> Result<Rerun>;
+    /// trace. A failed batch that was rerun already is not selected. One transaction a run,
+    /// recorded as done by `by`.
+    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun>;
 }

@@ -6,6 +6,7 @@
 //! durations, and every time that is read was set by the server.
 
 pub mod archive;
+pub mod audit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod controls;
@@ -17,6 +18,7 @@ pub mod file_checkpoints;
 pub mod flags;
 pub mod history;
 pub mod ledger;
+pub mod listings;
 pub mod notifications;
 pub mod patience;
 pub mod plans;
@@ -33,6 +35,7 @@ pub mod vitals;
 use std::sync::Arc;
 
 pub use archive::Archive;
+pub use audit::Audit;
 pub use controls::Controls;
 pub use duplicates::Duplicates;
 pub use duties::Duties;
@@ -42,6 +45,7 @@ pub use file_checkpoints::FileCheckpoints;
 pub use flags::Flags;
 pub use history::History;
 pub use ledger::Ledger;
+pub use listings::Listings;
 pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use report::Reports;
@@ -72,6 +76,8 @@ pub trait Store:
     + Archive
     + Strained
     + Vitals
+    + Audit
+    + Listings
     + std::fmt::Debug
     + Send
     + Sync
@@ -97,6 +103,8 @@ impl<T> Store for T where
         + Archive
         + Strained
         + Vitals
+        + Audit
+        + Listings
         + std::fmt::Debug
         + Send
         + Sync

@@ -62,6 +62,7 @@ pub fn throttle_of(
 
 /// A worker with what it says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerReport {
     pub id: Uuid,
     pub host: String,
@@ -162,6 +163,7 @@ pub struct StateCount {
 
 /// What a check of `validate` came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckVerdict {
     Ok,
@@ -175,6 +177,7 @@ pub enum CheckVerdict {
 
 /// The outcome of one check of `validate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Check {
     /// `metadata`, `workflow_state`, …
     pub name: String,
@@ -224,6 +227,7 @@ impl Check {
 
 /// A row that does not hold what it must.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Difference {
     pub video_id: String,
     pub column: String,

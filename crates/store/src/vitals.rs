@@ -1,6 +1,7 @@
 //! What metrics tell of the queue and of the connections to the database.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 
 use crate::Result;
@@ -46,6 +47,9 @@ pub trait Vitals {
     /// The queue's depth for every kind of work. Its cost is bounded; batches of paused
     /// runs do not count, since nobody can do them now.
     async fn queue_depths(&self) -> Result<Vec<QueueDepth>>;
+
+    /// The database's clock: the lightest question that shows that it answers.
+    async fn now(&self) -> Result<DateTime<Utc>>;
 
     /// The pools of this process as they are now.
     fn pools(&self) -> Vec<PoolState>;

@@ -62,6 +62,11 @@ fn answer(said: Result<(), String>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
+    exposition(&registry)
+}
+
+/// The answer to a question for metrics.
+pub fn exposition(registry: &Registry) -> impl IntoResponse + use<> {
     match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
         Err(error) => (

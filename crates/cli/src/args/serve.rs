@@ -1,17 +1,72 @@
 //! The arguments of `serve` and `token`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Where to answer; elsewhere than on loopback tokens are needed
+    /// Where to answer; elsewhere than on loopback tokens are needed [default: 127.0.0.1:8080]
+    #[arg(long, env = "REELSHIFT_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Who may do what: NAME:ROLE:HASH[:EXPIRY] as `reelshift token` prints it; several
+    /// separated by commas
     #[arg(
-        long,
-        env = "REELSHIFT_LISTEN",
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDRESS:PORT"
+        long = "tokens",
+        env = "REELSHIFT_TOKENS",
+        hide_env_values = true,
+        value_name = "TOKENS",
+        value_delimiter = ','
     )]
-    pub listen: SocketAddr,
+    pub tokens: Vec<String>,
+
+    /// A name under which browsers reach this server, besides loopback's; repeat for more
+    #[arg(long = "host", env = "REELSHIFT_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+
+    /// A proxy whose X-Forwarded-For is believed; repeat for more
+    #[arg(
+        long = "trusted-proxy",
+        env = "REELSHIFT_TRUSTED_PROXIES",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<IpAddr>,
+
+    /// Signs the sessions of browsers, the same for all replicas: 32 characters or more
+    /// [default: one of this process, so that a restart logs everybody out]
+    #[arg(long, env = "REELSHIFT_SESSION_KEY", hide_env_values = true, value_name = "KEY")]
+    pub session_key: Option<String>,
+
+    /// What the pages say this is: production, staging, …
+    #[arg(long, env = "REELSHIFT_ENVIRONMENT", value_name = "NAME")]
+    pub environment: Option<String>,
+
+    /// Where traces are looked up: http://jaeger:16686
+    #[arg(long, env = "REELSHIFT_JAEGER", value_name = "URL")]
+    pub jaeger: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// Reads
+    Viewer,
+    /// Reads and changes
+    Operator,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// Whose it is, for the record of what it changes
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// What may be done with it
+    #[arg(long, value_enum, default_value = "viewer")]
+    pub role: TokenRole,
+
+    /// When it ends to be valid: 2027-01-31T12:00:00Z [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
 }

@@ -9,21 +9,10 @@ use crate::context::{Context, who};
 use crate::exit::Outcome;
 use crate::look;
 
-/// Batches cancelled in one short transaction.
-const CHUNK: u32 = 1_000;
-
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let cancelled = store.cancel_run(args.run, args.reason.as_deref(), &who()).await?;
-    let mut batches = cancelled.leased;
-    loop {
-        // Interrupted here, the same command goes on; no worker claims them meanwhile.
-        let some = store.cancel_pending(args.run, CHUNK).await?;
-        if some == 0 {
-            break;
-        }
-        batches += some;
-    }
+    let batches = cancelled.leased + reelshift_producer::cancel_batches(&*store, args.run).await?;
     if context.json {
         context.print_json(&json!({ "run": cancelled.run, "batches_cancelled": batches }))?;
         return Ok(Outcome::Done);

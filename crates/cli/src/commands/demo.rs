@@ -132,7 +132,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         FlagRequest::Enable(Flag::EnhancedVideoProcessing),
         FlagRequest::Enable(Flag::RealtimeNotifications),
     ] {
-        flags::change(&*store, request).await?;
+        flags::change(&*store, request, None).await?;
         tokio::time::sleep(ALONE / 4).await;
     }
     say("enhanced_video_processing 25 %, then 100 %; realtime_notifications on");

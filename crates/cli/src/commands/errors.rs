@@ -16,7 +16,7 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     let selection = ErrorSelection {
         batch: args.batch,
         error_type: args.error_type.clone(),
-        processing_stage: None,
+        ..ErrorSelection::default()
     };
     let groups = store.error_groups(&selection).await?;
     let errors = store.errors(&selection, args.limit).await?;

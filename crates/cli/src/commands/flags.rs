@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::Rollout;
-use reelshift_rollout::{FlagCache, FlagRequest, InitialFlags};
+use reelshift_rollout::{FlagCache, FlagRequest, FlagTerms, InitialFlags};
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::{SharedStore, Store};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         FlagsAction::Rollout { flag, percent } => FlagRequest::Rollout(flag, percent),
         FlagsAction::EmergencyDisable => FlagRequest::EmergencyDisable,
     };
-    let changes = change(&*store, request).await?;
+    let changes = change(&*store, request, args.reason.as_deref()).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);
@@ -39,8 +39,13 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
 }
 
 /// Changes flags on behalf of whoever runs this.
-pub async fn change(store: &dyn Store, request: FlagRequest) -> Result<Vec<FlagChange>> {
-    Ok(reelshift_rollout::change(store, request, environment(), &who()).await?)
+pub async fn change(
+    store: &dyn Store,
+    request: FlagRequest,
+    reason: Option<&str>,
+) -> Result<Vec<FlagChange>> {
+    let terms = FlagTerms { reason, expected: None };
+    Ok(reelshift_rollout::change(store, request, terms, environment(), &who()).await?)
 }
 
 /// Stores the flags' initial values where they are not stored yet: at the end of
@@ -93,7 +98,7 @@ fn flag_table(flags: &[StoredFlag]) -> comfy_table::Table {
 }
 
 fn change_table(changes: &[FlagChange]) -> comfy_table::Table {
-    let mut table = look::table(&["when", "who", "did", "flag", "before", "after"]);
+    let mut table = look::table(&["when", "who", "did", "flag", "before", "after", "why"]);
     for change in changes {
         table.add_row([
             Cell::new(look::time(change.changed_at)),
@@ -102,6 +107,7 @@ fn change_table(changes: &[FlagChange]) -> comfy_table::Table {
             Cell::new(change.flag),
             Cell::new(change.previous.map_or_else(|| "-".to_owned(), plain)),
             Cell::new(coloured(change.rollout)),
+            Cell::new(change.reason.as_deref().unwrap_or("-")),
         ]);
     }
     table

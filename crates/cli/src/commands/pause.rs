@@ -22,6 +22,7 @@ pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
                 name: PAUSE.to_owned(),
                 value: Some(ON.to_owned()),
                 reason: args.reason.clone(),
+                expected: None,
             };
             let changes = store.set_controls(&[setting], &who()).await?;
             (json!({ "changes": changes }), "the fleet".to_owned(), "reelshift resume".to_owned())

@@ -29,7 +29,8 @@ pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
 }
 
 async fn fleet(context: &Context, store: &SharedStore) -> Result<Outcome> {
-    let setting = ControlSetting { name: PAUSE.to_owned(), value: None, reason: None };
+    let setting =
+        ControlSetting { name: PAUSE.to_owned(), value: None, reason: None, expected: None };
     let changes = store.set_controls(&[setting], &who()).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;

@@ -209,10 +209,17 @@ async fn disable_flags(store: &SharedStore, target: RollbackTarget) -> Result<us
         .filter(|stored| {
             stored.rollout.is_on() && reelshift_plan::Flag::EMERGENCY.contains(&stored.flag)
         })
-        .map(|stored| FlagSetting { flag: stored.flag, enabled: false, percent: None })
+        .map(|stored| FlagSetting {
+            flag: stored.flag,
+            enabled: false,
+            percent: None,
+            expected: None,
+        })
         .collect();
     if !settings.is_empty() {
-        store.set_flags(FlagAction::EmergencyDisable, &settings, &who()).await?;
+        store
+            .set_flags(FlagAction::EmergencyDisable, &settings, Some("a rollback"), &who())
+            .await?;
         tokio::time::sleep(FLAGS_SEEN).await;
     }
     Ok(settings.len())

@@ -1,32 +1,107 @@
 //! `serve`: the API, the dashboard and notifications, until told to stop.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use anyhow::{Context as _, Result};
-use reelshift_server::{App, Options};
+use reelshift_server::{App, ConfiguredToken, Options};
 use tokio::net::TcpListener;
 
 use crate::args::serve::ServeArgs;
 use crate::commands::flags;
+use crate::config::ConfiguredServe;
 use crate::context::{Context, who};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Refused, Usage};
 
 /// Connections to the database: requests wait for one, so that the platform's application
 /// finds the server free.
 const CONNECTIONS: u32 = 16;
+/// Where to answer unless told otherwise: whoever is on this machine.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// A key of fewer characters could be guessed.
+const SHORTEST_KEY: usize = 32;
 
 pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
+    let file = &context.serve;
+    let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
+    let options = options(context, args, listen)?;
+    let open = options.tokens.is_empty();
+    if open && !options.loopback {
+        return Err(Refused(format!(
+            "--listen {listen} can be reached from elsewhere, and no tokens are configured: make one \
+             with `reelshift token --name NAME --role operator`, or listen on 127.0.0.1"
+        ))
+        .into());
+    }
     let store = context.expanded_store(CONNECTIONS).await?;
-    let options = Options {
-        loopback: args.listen.ip().is_loopback(),
-        registry: context.process.registry.clone(),
-        notifications: context.notifications.settings(context.allow_plaintext)?,
-        ..Options::default()
-    };
-    let listener = TcpListener::bind(args.listen)
+    let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("--listen {}: nothing can listen there", args.listen))?;
+        .with_context(|| format!("--listen {listen}: nothing can listen there"))?;
     let address = listener.local_addr()?;
     let app = App::new(store, flags::environment(), who(), options, context.stop.clone());
     crate::look::say!("listening on http://{address}");
-    reelshift_server::serve(app, listener).await.context("the server ended")?;
+    if open {
+        crate::look::say!(
+            "no tokens are configured: whoever is on this machine may change everything"
+        );
+    }
+    reelshift_server::serve(app, listener).await;
+    tracing::info!("the server has stopped");
     Ok(Outcome::Done)
+}
+
+/// Options, environment and file, the first that says something.
+fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Options, Usage> {
+    let file = &context.serve;
+    let session_key = args.session_key.clone().filter(|key| !key.is_empty());
+    if session_key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
+        return Err(Usage(format!(
+            "REELSHIFT_SESSION_KEY is too short: give {SHORTEST_KEY} random characters or more"
+        )));
+    }
+    let either = |given: &[String], file: &[String]| {
+        let given: Vec<_> = given.iter().filter(|one| !one.is_empty()).cloned().collect();
+        if given.is_empty() { file.to_vec() } else { given }
+    };
+    Ok(Options {
+        tokens: tokens(args, file)?,
+        loopback: listen.ip().is_loopback(),
+        hosts: either(&args.hosts, &file.hosts),
+        trusted_proxies: if args.trusted_proxies.is_empty() {
+            file.trusted_proxies.clone()
+        } else {
+            args.trusted_proxies.clone()
+        },
+        session_key,
+        environment: args.environment.clone().or_else(|| file.environment.clone()),
+        jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
+        registry: context.process.registry.clone(),
+        notifications: context.notifications.settings(context.allow_plaintext)?,
+    })
+}
+
+/// The tokens of the environment and of the file together.
+fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToken>, Usage> {
+    let mut tokens: Vec<ConfiguredToken> = Vec::new();
+    for text in args.tokens.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        // The text is not repeated: somebody may have put a token where its hash belongs.
+        let token = text.parse().map_err(|error| {
+            Usage(format!("token {} of REELSHIFT_TOKENS: {error}", tokens.len() + 1))
+        })?;
+        tokens.push(token);
+    }
+    for token in &file.tokens {
+        let (name, expires) = (&token.name, token.expires.as_deref());
+        let token = ConfiguredToken::of(name, &token.role, &token.hash, expires)
+            .map_err(|error| Usage(format!("the token of {name}: {error}")))?;
+        tokens.push(token);
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        if tokens[..index].iter().any(|other| other.name == token.name) {
+            return Err(Usage(format!(
+                "two tokens have the name {}: the record could not tell them apart",
+                token.name
+            )));
+        }
+    }
+    Ok(tokens)
 }

@@ -5,7 +5,7 @@ use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::tuning::{Assignment, Knob, Tuning};
 use reelshift_store::SharedStore;
-use reelshift_store::controls::{Control, ControlChange, ControlSetting, PAUSE, RUN};
+use reelshift_store::controls::{Control, ControlChange, ControlSetting, PAUSE, RERUN, RUN};
 use serde_json::json;
 
 use crate::args::TuneArgs;
@@ -26,6 +26,7 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
             name: assignment.knob.to_string(),
             value: assignment.value.clone(),
             reason: args.reason.clone(),
+            expected: None,
         })
         .collect();
     let changes = store.set_controls(&settings, &who()).await?;
@@ -131,7 +132,7 @@ fn said(name: &str, value: Option<&str>) -> String {
     match value {
         Some(value) => value.to_owned(),
         None if name == PAUSE => "off".to_owned(),
-        None if name == RUN => "-".to_owned(),
+        None if name == RUN || name == RERUN => "-".to_owned(),
         None => "default".to_owned(),
     }
 }

@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::guard::unauthorized;
 use super::token::Role;
 use crate::app::Shared;
 use crate::problem::Problem;
@@ -38,11 +42,28 @@ impl FromRequestParts<Shared> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
-        Ok(parts.extensions.get().cloned().unwrap_or(Self {
-            name: "local".to_owned(),
-            role: Role::Operator,
-            address: IpAddr::from([127, 0, 0, 1]),
-            csrf: String::new(),
-        }))
+        parts.extensions.get().cloned().ok_or_else(|| unauthorized("nobody is known here"))
     }
+}
+
+/// Who somebody is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WhoAmI {
+    /// The name of the token; `local` where none is needed.
+    name: String,
+    role: Role,
+    /// From where the request came.
+    address: String,
+}
+
+/// Who the server takes one for.
+#[utoipa::path(
+    get,
+    path = "/api/v1/whoami",
+    tag = "access",
+    responses((status = 200, description = "Who one is", body = WhoAmI))
+)]
+pub(crate) async fn whoami(principal: Principal) -> Json<WhoAmI> {
+    let address = principal.address.to_string();
+    Json(WhoAmI { name: principal.name, role: principal.role, address })
 }

@@ -14,7 +14,7 @@ use crate::problem::Problem;
     tag = "videos",
     params(("id" = String, Path, description = "The video's id")),
     responses(
-        (status = 200, description = "The status", body = serde_json::Value),
+        (status = 200, description = "The status", body = VideoStatus),
         (status = 404, description = "There is no such video", body = Problem, content_type = "application/problem+json"),
     )
 )]

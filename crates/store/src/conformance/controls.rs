@@ -17,6 +17,7 @@ fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSett
         name: name.to_owned(),
         value: value.map(str::to_owned),
         reason: reason.map(str::to_owned),
+        expected: None,
     }
 }
 

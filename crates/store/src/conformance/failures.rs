@@ -132,6 +132,7 @@ pub async fn errors_are_selected_by_batch_type_and_stage(db: &dyn Fixture) {
             batch,
             error_type: error_type.map(str::to_owned),
             processing_stage: stage.map(str::to_owned),
+            ..ErrorSelection::default()
         };
     let expected = [
         (select(None, None, None), 6),
@@ -191,4 +192,25 @@ pub async fn groups_are_by_stage_and_type_largest_first(db: &dyn Fixture) {
         assert_eq!(group.recovery_strategy.as_deref(), Some("retry"));
         assert!(group.first_at <= group.last_at);
     }
+}
+
+pub async fn errors_are_read_page_by_page(db: &dyn Fixture) {
+    insert(db, &videos(3)).await;
+    let store = expanded(db).await;
+    several(&store).await;
+    let all = read(&store, &ErrorSelection::default()).await;
+    let mut paged = Vec::new();
+    let mut before = None;
+    loop {
+        let selection = ErrorSelection { before, ..ErrorSelection::default() };
+        let page = store.errors(&selection, 2).await.expect("a page is read");
+        let Some(last) = page.last() else { break };
+        before = Some(last.cursor());
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    let video = all.iter().find_map(|error| error.video_id.clone());
+    let of_video = ErrorSelection { video: video.clone(), ..ErrorSelection::default() };
+    let some = read(&store, &of_video).await;
+    assert!(!some.is_empty() && some.iter().all(|error| error.video_id == video), "{some:?}");
 }

@@ -221,7 +221,7 @@ pub async fn hashing_after_a_failure_marks_it_as_recovered(db: &dyn Fixture) {
     record(&store, &batch, FileResults { failed: items, ..FileResults::default() }).await;
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection).await.expect("again").items, 2);
+    assert_eq!(store.rerun(&selection, "ops").await.expect("again").items, 2);
     let again = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let results = FileResults {
         hashed: vec![hashed(1, "a")],

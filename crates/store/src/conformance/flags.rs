@@ -23,7 +23,7 @@ async fn rollouts(store: &SharedStore) -> Vec<(Flag, Rollout)> {
 }
 
 fn setting(flag: Flag, enabled: bool, percent: Option<u8>) -> FlagSetting {
-    FlagSetting { flag, enabled, percent }
+    FlagSetting { flag, enabled, percent, expected: None }
 }
 
 pub async fn without_their_table_there_are_no_flags(db: &dyn Fixture) {
@@ -65,7 +65,7 @@ pub async fn a_flag_is_set_with_who_and_when(db: &dyn Fixture) {
     let before = store.snapshot(1).await.expect("a snapshot").at;
     let flag = Flag::EnhancedVideoProcessing;
     let changes = store
-        .set_flags(FlagAction::Rollout, &[setting(flag, true, Some(25))], "ops é@host")
+        .set_flags(FlagAction::Rollout, &[setting(flag, true, Some(25))], Some("why"), "ops é@host")
         .await
         .expect("set");
     assert_eq!(changes.len(), 1);
@@ -86,7 +86,7 @@ pub async fn a_flag_is_set_with_who_and_when(db: &dyn Fixture) {
 pub async fn a_flag_that_is_not_stored_is_set(db: &dyn Fixture) {
     let store = expanded(db).await;
     let settings = [setting(Flag::RealtimeNotifications, false, None)];
-    let changes = store.set_flags(FlagAction::Disable, &settings, "ops").await.expect("set");
+    let changes = store.set_flags(FlagAction::Disable, &settings, None, "ops").await.expect("set");
     assert_eq!((changes[0].rollout, changes[0].previous), (Rollout::OFF, None));
     assert_eq!(rollouts(&store).await, [(Flag::RealtimeNotifications, Rollout::OFF)]);
 }
@@ -98,7 +98,7 @@ pub async fn a_percentage_stays_where_none_is_given(db: &dyn Fixture) {
         (FlagAction::Rollout, setting(flag, true, Some(0))),
         (FlagAction::Disable, setting(flag, false, None)),
     ] {
-        store.set_flags(action, &[setting], "ops").await.expect("set");
+        store.set_flags(action, &[setting], None, "ops").await.expect("set");
     }
     let expected = Rollout { enabled: false, percent: 0 };
     assert_eq!(rollouts(&store).await, [(flag, expected)]);
@@ -114,13 +114,14 @@ pub async fn several_flags_are_set_together_or_not_at_all(db: &dyn Fixture) {
         setting(Flag::EnhancedVideoProcessing, false, None),
         setting(Flag::RealtimeNotifications, true, Some(101)),
     ];
-    let refused = store.set_flags(FlagAction::Rollout, &too_much, "ops").await;
+    let refused = store.set_flags(FlagAction::Rollout, &too_much, None, "ops").await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     assert!(rollouts(&store).await.iter().all(|(_, rollout)| *rollout == Rollout::ON));
     assert_eq!(store.flag_changes(10).await.expect("the history").len(), 4);
 
     let off = Flag::EMERGENCY.map(|flag| setting(flag, false, None));
-    let changes = store.set_flags(FlagAction::EmergencyDisable, &off, "ops").await.expect("set");
+    let changes =
+        store.set_flags(FlagAction::EmergencyDisable, &off, None, "ops").await.expect("set");
     assert_eq!(changes.iter().map(|change| change.flag).collect::<Vec<_>>(), Flag::EMERGENCY);
     let enabled: Vec<_> =
         rollouts(&store).await.iter().map(|(_, rollout)| rollout.enabled).collect();
@@ -131,7 +132,7 @@ pub async fn the_newest_changes_come_first(db: &dyn Fixture) {
     let store = expanded(db).await;
     for percent in 1..=5 {
         let settings = [setting(Flag::EnhancedVideoProcessing, true, Some(percent))];
-        store.set_flags(FlagAction::Rollout, &settings, "ops").await.expect("set");
+        store.set_flags(FlagAction::Rollout, &settings, None, "ops").await.expect("set");
     }
     let changes = store.flag_changes(3).await.expect("the history");
     let percents: Vec<_> = changes.iter().map(|change| change.rollout.percent).collect();
@@ -141,7 +142,7 @@ pub async fn the_newest_changes_come_first(db: &dyn Fixture) {
 pub async fn flags_of_other_versions_are_passed_over(db: &dyn Fixture) {
     let store = expanded(db).await;
     store.store_initial_flags(&INITIAL, "init").await.expect("stored");
-    for table in ["reelshift_flags", "reelshift_flag_changes"] {
+    for table in ["reelshift_flags", "reelshift_audit"] {
         db.execute(&format!(
             "UPDATE {table} SET name = 'turbo' WHERE name = 'realtime_notifications'"
         ))
@@ -159,7 +160,7 @@ pub async fn a_long_name_is_cut(db: &dyn Fixture) {
     let by = "é".repeat(300);
     store.store_initial_flags(&INITIAL[..1], &by).await.expect("stored");
     let settings = [setting(Flag::EnhancedVideoProcessing, true, None)];
-    store.set_flags(FlagAction::Enable, &settings, &by).await.expect("set");
+    store.set_flags(FlagAction::Enable, &settings, None, &by).await.expect("set");
     assert_eq!(stored(&store).await[0].updated_by.chars().count(), 255);
 }
 
@@ -174,7 +175,7 @@ pub async fn operators_at_once_are_all_recorded(db: &dyn Fixture) {
         if n % 2 == 0 {
             settings.reverse();
         }
-        let set = async || store.set_flags(FlagAction::Rollout, &settings, "ops").await;
+        let set = async || store.set_flags(FlagAction::Rollout, &settings, None, "ops").await;
         steadily("flags are set", set).await;
     });
     futures::future::join_all(operators).await;

@@ -145,8 +145,12 @@ pub async fn the_audit_stays(db: &dyn Fixture) {
     let store = expanded(db).await;
     let run = running_batches(&store, JobKind::Hash, 1).await;
     store.cancel_run(run.id, Some("wrong"), "ops").await.expect("cancelled");
-    let setting =
-        ControlSetting { name: "lock_waits".into(), value: Some("3".into()), reason: None };
+    let setting = ControlSetting {
+        name: "lock_waits".into(),
+        value: Some("3".into()),
+        reason: None,
+        expected: None,
+    };
     store.set_controls(&[setting], "ops").await.expect("set");
     end(db, run.id, RunState::Cancelled).await;
     assert_eq!(prune(&store, 100).await.runs, 1);

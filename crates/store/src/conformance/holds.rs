@@ -95,7 +95,7 @@ pub async fn a_rerun_leaves_its_run_paused(db: &dyn Fixture) {
     let run = failing(&store, 3).await;
     paused(&store, run.id).await;
     let selection = RerunSelection { run: Some(run.id), ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection).await.expect("again").batches, 3);
+    assert_eq!(store.rerun(&selection, "ops").await.expect("again").batches, 3);
     let run = store.run(run.id).await.expect("read").expect("there");
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Paused, Some("a backup")));
     store.resume_run(run.id, "ops").await.expect("resumed");

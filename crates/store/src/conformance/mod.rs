@@ -6,6 +6,7 @@
 //! the store says could hide what it wrote. They wait for states, never for durations.
 
 pub mod arrange;
+pub mod audit;
 pub mod automate;
 pub mod batches;
 pub mod bridge;
@@ -23,6 +24,7 @@ pub mod flags;
 pub mod history;
 pub mod holds;
 pub mod index;
+pub mod listings;
 pub mod monitor;
 pub mod notifications;
 pub mod planning;
@@ -159,6 +161,16 @@ macro_rules! conformance_tests {
                 nobody_reaps_before_its_own_connection_is_old_enough
                 reapers_at_once_count_each_batch_once
                 a_worker_that_leaves_gives_back_what_it_held;
+            audit:
+                every_change_is_in_the_audit
+                a_dry_rerun_is_no_change
+                what_is_not_as_expected_is_not_changed
+                without_the_audit_nothing_is_changed;
+            listings:
+                runs_are_listed_newest_first
+                batches_of_a_run_are_listed_state_by_state
+                workers_are_listed_with_their_leases
+                the_quarantine_is_listed_by_its_key;
             rerun:
                 failed_batches_are_enqueued_once
                 a_rerun_that_fails_can_be_rerun
@@ -247,7 +259,8 @@ macro_rules! conformance_tests {
                 an_error_of_a_video_that_is_gone_names_none
                 long_texts_are_cut_between_characters
                 errors_are_selected_by_batch_type_and_stage
-                groups_are_by_stage_and_type_largest_first;
+                groups_are_by_stage_and_type_largest_first
+                errors_are_read_page_by_page;
             reports:
                 an_empty_ledger_has_an_empty_snapshot
                 a_snapshot_counts_what_a_run_did
@@ -410,6 +423,8 @@ mod tests {
             ("controls", include_str!("controls.rs")),
             ("duties", include_str!("duties.rs")),
             ("duplicates", include_str!("duplicates.rs")),
+            ("audit", include_str!("audit.rs")),
+            ("listings", include_str!("listings.rs")),
             ("failures", include_str!("failures.rs")),
             ("fences", include_str!("fences.rs")),
             ("file_checkpoints", include_str!("file_checkpoints.rs")),

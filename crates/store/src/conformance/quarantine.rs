@@ -138,7 +138,7 @@ pub async fn a_row_that_is_done_after_all_has_recovered(db: &dyn Fixture) {
     assert_eq!(drain(&store, &batch, 10).await, 1);
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection).await.expect("again").items, 1);
+    assert_eq!(store.rerun(&selection, "ops").await.expect("again").items, 1);
     let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
     assert_eq!(drain(&store, &again, 10).await, 1);
     let columns = ["recovery_attempted", "recovery_successful", "recovery_timestamp IS NOT NULL"];
@@ -215,7 +215,7 @@ pub async fn items_go_on_from_the_batch_that_set_them_aside(db: &dyn Fixture) {
         .await
         .expect("it fails");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    let rerun = store.rerun(&selection).await.expect("again");
+    let rerun = store.rerun(&selection, "ops").await.expect("again");
     assert_eq!((rerun.items, rerun.item_batches), (2, 2), "one batch for each origin");
     for origin in &origins {
         let again = claim_one(&store, worker, JobKind::Backfill).await;
@@ -227,6 +227,6 @@ pub async fn items_go_on_from_the_batch_that_set_them_aside(db: &dyn Fixture) {
     }
     let report = store.snapshot(1).await.expect("a snapshot").runs.remove(0);
     assert_eq!((report.run.id, report.failed_open), (run.id, 1), "its items are not the batch");
-    let rest = store.rerun(&RerunSelection::default()).await.expect("again");
+    let rest = store.rerun(&RerunSelection::default(), "ops").await.expect("again");
     assert_eq!((rest.batches, rest.items), (1, 0));
 }

@@ -71,7 +71,7 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
     assert_eq!(errors, [("broken", 2), ("missing", 1)]);
 
     let rerun = crate::ledger::RerunSelection { batch: Some(claimed[1].id), ..Default::default() };
-    store.rerun(&rerun).await.expect("again");
+    store.rerun(&rerun, "ops").await.expect("again");
     let report = &store.snapshot(10).await.expect("a snapshot").runs[0];
     assert_eq!((report.batches.failed, report.failed_open), (2, 1), "one was enqueued again");
 }

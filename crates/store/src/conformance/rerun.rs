@@ -16,7 +16,7 @@ use crate::videos::{FailedItem, FileResults};
 use crate::{SharedStore, StoreError};
 
 async fn rerun(store: &SharedStore, selection: &RerunSelection) -> Rerun {
-    store.rerun(selection).await.expect("failed work is enqueued again")
+    store.rerun(selection, "ops").await.expect("failed work is enqueued again")
 }
 
 const fn batches(batches: u64) -> Rerun {
@@ -134,7 +134,7 @@ pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
         RerunSelection { batch: Some(Uuid::now_v7()), ..all() },
     ];
     for selection in unknown {
-        let refused = store.rerun(&selection).await;
+        let refused = store.rerun(&selection, "ops").await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "there is none: {refused:?}");
     }
     let none = [
@@ -280,7 +280,7 @@ pub async fn reruns_at_once_enqueue_once(db: &dyn Fixture) {
     let selection = RerunSelection::default();
     let calls = (0..4).map(|n| {
         let (store, selection) = (if n % 2 == 0 { &store } else { &other }, &selection);
-        super::arrange::steadily("a rerun", async move || store.rerun(selection).await)
+        super::arrange::steadily("a rerun", async move || store.rerun(selection, "ops").await)
     });
     let reruns = futures::future::join_all(calls).await;
     assert_eq!(reruns.iter().map(|rerun| rerun.batches).sum::<u64>(), 2, "{reruns:?}");

@@ -1,14 +1,18 @@
--- creates: table reelshift_control_changes
-CREATE TABLE reelshift_control_changes (
+-- creates: table reelshift_audit
+CREATE TABLE reelshift_audit (
     seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    -- As in reelshift_controls; 'run' for the state of one run.
+    -- flag, control, run or notification.
+    subject VARCHAR(16) NOT NULL,
     name VARCHAR(64) NOT NULL,
+    action VARCHAR(32) NOT NULL,
     run_id CHAR(36) NULL DEFAULT NULL,
-    -- NULL is the default.
+    -- NULL is the default, or that there was nothing.
     previous VARCHAR(255) NULL DEFAULT NULL,
     value VARCHAR(255) NULL DEFAULT NULL,
     reason TEXT NULL DEFAULT NULL,
+    -- who@where
     changed_by VARCHAR(255) NOT NULL,
     changed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-    INDEX reelshift_control_changes_name (name, seq)
+    INDEX reelshift_audit_subject (subject, name, seq),
+    INDEX reelshift_audit_run (run_id, seq)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

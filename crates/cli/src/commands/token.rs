@@ -1,0 +1,52 @@
+//! `token`: a new token for `serve`, and what its configuration holds of it.
+
+use anyhow::Result;
+use owo_colors::OwoColorize;
+use reelshift_server::token::{self, ConfiguredToken, Role};
+use serde_json::json;
+
+use crate::args::serve::{TokenArgs, TokenRole};
+use crate::context::Context;
+use crate::exit::{Outcome, Usage};
+
+pub fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
+    let secret = token::generate();
+    let hash = hex(&token::hash(&secret));
+    let role = match args.role {
+        TokenRole::Viewer => Role::Viewer,
+        TokenRole::Operator => Role::Operator,
+    };
+    let expires = args.expires.as_deref();
+    ConfiguredToken::of(&args.name, role.as_str(), &hash, expires)
+        .map_err(|error| Usage(error.to_string()))?;
+    let mut line = format!("{}:{}:{hash}", args.name, role.as_str());
+    if let Some(expires) = expires {
+        line.push_str(&format!(":{expires}"));
+    }
+    if context.json {
+        context.print_json(&json!({
+            "token": secret, "name": args.name, "role": role, "hash": hash, "expires": expires,
+            "configuration": line,
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    crate::look::say!("{} {secret}", "token:".green().bold());
+    crate::look::say!("It is shown once, and stored nowhere. Give it to {}.\n", args.name);
+    crate::look::say!(
+        "The server gets its hash, in REELSHIFT_TOKENS (several separated by commas):"
+    );
+    crate::look::say!("  {line}");
+    crate::look::say!("or in the TOML file:");
+    crate::look::say!("  [[serve.tokens]]");
+    crate::look::say!("  name = \"{}\"", args.name);
+    crate::look::say!("  role = \"{}\"", role.as_str());
+    crate::look::say!("  hash = \"{hash}\"");
+    if let Some(expires) = expires {
+        crate::look::say!("  expires = \"{expires}\"");
+    }
+    Ok(Outcome::Done)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

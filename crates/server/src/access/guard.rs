@@ -1,0 +1,374 @@
+//! What every request passes: who asks, whether they may, and whether their browser was
+//! talked into it by somebody else's page.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, ORIGIN, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use url::Url;
+
+use super::principal::Principal;
+use super::token::{self, Role};
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// What a request may send: the largest is a selection with a reason.
+pub(crate) const LARGEST_BODY: usize = 64 * 1_024;
+/// The time that a request may take until its answer begins, its body included; streams go
+/// on afterwards. Above the database's own limit of 5 s for what requests ask of it.
+pub(crate) const LONGEST: Duration = Duration::from_secs(15);
+
+/// Answered to whoever asks: orchestrators have no token, and nobody has before the login.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/login") || path.starts_with("/assets/")
+}
+
+/// Whether nothing is changed by such a request.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// How somebody showed who they are.
+enum Credential {
+    Bearer,
+    /// The value of the cookie.
+    Session(String),
+    /// Nobody needs to: no tokens are configured.
+    Open,
+}
+
+pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(LONGEST, admit(&app, request, next)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(denied)) => *denied,
+        Err(_) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            format!(
+                "no answer within {} s: look whether what was asked for has happened, then try again",
+                LONGEST.as_secs()
+            ),
+        )
+        .into_response(),
+    }
+}
+
+async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, Box<Response>> {
+    let address = client(app, &request);
+    check_host(app, request.headers())?;
+    check_length(request.headers())?;
+    let (mut parts, body) = request.into_parts();
+    let read = is_read(&parts.method);
+    if is_public(parts.uri.path()) {
+        if !read {
+            check_origin(&parts.headers)?;
+        }
+        parts.extensions.insert(Client(address));
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
+    let (principal, credential) = match authenticate(app, &parts.headers, address) {
+        Ok(found) => found,
+        Err(denied) => {
+            let page =
+                read && denied.status == StatusCode::UNAUTHORIZED && wants_page(&parts.headers);
+            return Err(Box::new(if page {
+                Redirect::to(&super::login::address(&parts.uri)).into_response()
+            } else {
+                challenge(app, denied, address)
+            }));
+        }
+    };
+    let mut body = body;
+    if !read {
+        if principal.role < Role::Operator {
+            let name = &principal.name;
+            let why =
+                format!("{name} is a viewer: what changes something needs an operator's token");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", why).into());
+        }
+        if !matches!(credential, Credential::Bearer) {
+            check_origin(&parts.headers)?;
+            body = check_csrf(app, &credential, &parts.headers, body).await?;
+        }
+    }
+    parts.extensions.insert(principal);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// The address of whoever asks, for handlers that nobody has to log in for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub IpAddr);
+
+/// The peer's address, or what a trusted proxy says it is: the last that no trusted proxy
+/// has added.
+fn client(app: &Shared, request: &Request) -> IpAddr {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0.ip().to_canonical());
+    let trusted = &app.options.trusted_proxies;
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    let forwarded = request.headers().get_all("x-forwarded-for");
+    let said: Vec<&str> = forwarded
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    said.iter()
+        .rev()
+        .map_while(|said| said.trim().parse::<IpAddr>().ok())
+        .find(|address| !trusted.contains(address))
+        .unwrap_or(peer)
+}
+
+/// A page elsewhere can have its own name resolve to this address; the browser then sends
+/// that name.
+fn check_host(app: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
+    let options = &app.options;
+    if !options.loopback && options.hosts.is_empty() {
+        return Ok(());
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = name_of(host);
+    let known = is_loopback(name)
+        || options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+        // An orchestrator asks by address.
+        || (!options.loopback && name.parse::<IpAddr>().is_ok());
+    if known {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "unknown-host",
+        "this server is not known by that name: use 127.0.0.1, or name it with --host",
+    ))
+}
+
+/// The name in a `Host` header, without the port.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the browser reaches this server on its own machine, where there is no TLS.
+pub(crate) fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    is_loopback(name_of(host))
+}
+
+fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if length.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0) > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-large",
+        format!("a request may send {LARGEST_BODY} bytes"),
+    )
+}
+
+fn authenticate(
+    app: &Shared,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<(Principal, Credential), Problem> {
+    let tokens = &app.options.tokens;
+    if tokens.is_empty() {
+        let csrf = app.sessions.csrf("");
+        let name = "local".to_owned();
+        return Ok((Principal { name, role: Role::Operator, address, csrf }, Credential::Open));
+    }
+    let principal = |token: &token::ConfiguredToken, csrf| Principal {
+        name: token.name.clone(),
+        role: token.role,
+        address,
+        csrf,
+    };
+    if let Some(authorization) = headers.get(AUTHORIZATION) {
+        let said = authorization.to_str().unwrap_or_default();
+        let (scheme, given) = said.split_once(' ').unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(unauthorized("give a token as `Authorization: Bearer TOKEN`"));
+        }
+        let token = super::valid_token(app, given.trim())?;
+        return Ok((principal(token, String::new()), Credential::Bearer));
+    }
+    let cookies = headers.get(COOKIE).and_then(|cookies| cookies.to_str().ok());
+    if let (Some(cookies), Some(now)) = (cookies, app.clock.now())
+        && let Some((token, session)) = app.sessions.read(tokens, cookies, now)
+    {
+        super::check_expiry(app, token)?;
+        let csrf = app.sessions.csrf(session);
+        return Ok((principal(token, csrf), Credential::Session(session.to_owned())));
+    }
+    Err(unauthorized("a token is needed: `Authorization: Bearer TOKEN`, or log in at /login"))
+}
+
+pub(crate) fn unauthorized(why: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why)
+}
+
+fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("text/html") && !headers.contains_key(AUTHORIZATION)
+}
+
+/// The answer to a wrong token. Who sends wrong ones again and again is told to wait; right
+/// ones pass all the same, so that nobody behind the same address is locked out.
+fn challenge(app: &Shared, denied: Problem, address: IpAddr) -> Response {
+    if denied.status != StatusCode::UNAUTHORIZED {
+        return denied.into_response();
+    }
+    if let Some(wait) = app.failures.wait(address) {
+        return too_many(wait).into_response();
+    }
+    app.failures.count(address);
+    let mut response = denied.into_response();
+    let challenge = HeaderValue::from_static("Bearer realm=\"reelshift\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    response
+}
+
+/// Told to whoever fails too often.
+pub(crate) struct TooMany(Duration);
+
+pub(crate) fn too_many(wait: Duration) -> TooMany {
+    TooMany(wait)
+}
+
+impl axum::response::IntoResponse for TooMany {
+    fn into_response(self) -> Response {
+        let seconds = self.0.as_secs() + 1;
+        let problem = Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            format!("too many wrong tokens came from this address: wait {seconds} s"),
+        );
+        ([(RETRY_AFTER, seconds.to_string())], problem).into_response()
+    }
+}
+
+/// That a change comes from a page of this server, where a browser says from where.
+fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let foreign_site =
+        text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let foreign_origin = text(ORIGIN.as_str()).is_some_and(|origin| {
+        let authority = Url::parse(origin).ok().and_then(|origin| {
+            let name = origin.host_str()?.to_owned();
+            Some(origin.port().map_or(name.clone(), |port| format!("{name}:{port}")))
+        });
+        authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host))
+    });
+    if foreign_site || foreign_origin {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign-origin",
+            "this request comes from another site's page: nothing was changed",
+        ));
+    }
+    Ok(())
+}
+
+/// That a change by a session, or by a form where nobody logs in, carries what only a page
+/// of this server knows. Returns the body, which may have been read for it.
+async fn check_csrf(
+    app: &Shared,
+    credential: &Credential,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Body, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_form = kind.starts_with("application/x-www-form-urlencoded")
+        || kind.starts_with("multipart/form-data")
+        || kind.starts_with("text/plain");
+    let session = match credential {
+        Credential::Bearer => return Ok(body),
+        // Scripts of this machine send JSON, which no form of a page can.
+        Credential::Open if !is_form => return Ok(body),
+        Credential::Open => "",
+        Credential::Session(session) => session.as_str(),
+    };
+    let refused = || {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "csrf",
+            "the page's token is missing or old: load the page again, then try again",
+        )
+    };
+    if let Some(given) = headers.get("x-csrf-token") {
+        let given = given.to_str().unwrap_or_default();
+        return if app.sessions.is_csrf(session, given) { Ok(body) } else { Err(refused()) };
+    }
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        return Err(refused());
+    }
+    let bytes = to_bytes(body, LARGEST_BODY).await.map_err(|_| too_large())?;
+    let given = url::form_urlencoded::parse(&bytes)
+        .find_map(|(name, value)| (name == "csrf").then(|| value.into_owned()));
+    if given.is_some_and(|given| app.sessions.is_csrf(session, &given)) {
+        Ok(Body::from(bytes))
+    } else {
+        Err(refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect::<HeaderMap>()
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_apart() {
+        let host = ("host", "127.0.0.1:8080");
+        let ours = |pairs: &[(&'static str, &str)]| {
+            check_origin(&headers(&[&[host], pairs].concat())).is_ok()
+        };
+        assert!(ours(&[]), "no browser");
+        assert!(ours(&[("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")]));
+        assert!(!ours(&[("origin", "http://127.0.0.1:9090")]), "another port is another site");
+        assert!(!ours(&[("origin", "https://evil.example")]));
+        assert!(!ours(&[("origin", "null")]));
+        assert!(!ours(&[("sec-fetch-site", "cross-site")]));
+        assert!(!ours(&[("sec-fetch-site", "same-site")]));
+    }
+
+    #[test]
+    fn loopback_is_known_by_its_names() {
+        for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "LOCALHOST", "127.1.2.3:1"] {
+            assert!(is_loopback(name_of(host)), "{host}");
+        }
+        for host in ["", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"] {
+            assert!(!is_loopback(name_of(host)), "{host}");
+        }
+    }
+}

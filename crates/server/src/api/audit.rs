@@ -1,0 +1,43 @@
+//! Who changed what.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::page::{Page, PageQuery};
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Which changes. Every condition that is given must hold.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    subject: Option<Subject>,
+    /// The flag's or the control's name.
+    name: Option<String>,
+    /// Of this run.
+    run: Option<Uuid>,
+}
+
+/// Changes, the newest first: who, what, from where, when by the database's clock.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    tag = "audit",
+    params(Filter, PageQuery),
+    responses((status = 200, description = "A page of changes", body = Page<AuditEntry>))
+)]
+pub(super) async fn list(
+    State(app): State<Shared>,
+    Query(filter): Query<Filter>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<AuditEntry>>, Problem> {
+    let (limit, before) = (page.limit()?, page.cursor()?);
+    let Filter { subject, name, run } = filter;
+    let selection = AuditSelection { subject, name, run };
+    let entries = app.store.audit(&selection, before, limit + 1).await?;
+    Page::of(entries, limit, |entry| entry.seq).map(Json)
+}

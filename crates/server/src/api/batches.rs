@@ -1,0 +1,81 @@
+//! Batches: what the fleet does, piece by piece.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use reelshift_plan::BatchState;
+use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::page::{Page, PageQuery, checked, wrong_cursor};
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Which batches.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Of this run, state after state in the order in which they are claimed.
+    run: Option<Uuid>,
+    /// In this state; goes with `run`.
+    state: Option<BatchState>,
+    /// Those that this worker has now.
+    worker: Option<Uuid>,
+}
+
+impl Filter {
+    /// What an index of the ledger answers.
+    fn selection(&self) -> Result<BatchSelection, Problem> {
+        match (self.run, self.state, self.worker) {
+            (Some(run), state, None) => Ok(BatchSelection::OfRun { run, state }),
+            (None, None, Some(worker)) => Ok(BatchSelection::LeasedBy(worker)),
+            (None, None, None) => Ok(BatchSelection::All),
+            (_, _, Some(_)) => Err(Problem::bad_request("give worker alone, without run or state")),
+            (None, Some(_), None) => {
+                Err(Problem::bad_request("state goes with run: give run=ID too (see /api/v1/runs)"))
+            }
+        }
+    }
+}
+
+/// Batches of a run or a worker, or all, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/batches",
+    tag = "batches",
+    params(Filter, PageQuery),
+    responses((status = 200, description = "A page of batches", body = Page<BatchReport>))
+)]
+pub(super) async fn list(
+    State(app): State<Shared>,
+    Query(filter): Query<Filter>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<BatchReport>>, Problem> {
+    let selection = filter.selection()?;
+    let (limit, after) = (page.limit()?, page.cursor::<BatchCursor>()?);
+    if after.as_ref().is_some_and(|after| checked(after.run_at).is_none()) {
+        return Err(wrong_cursor());
+    }
+    let batches = app.store.batches(&selection, after.as_ref(), limit + 1).await?;
+    Page::of(batches, limit, BatchReport::cursor).map(Json)
+}
+
+/// One batch.
+#[utoipa::path(
+    get,
+    path = "/api/v1/batches/{id}",
+    tag = "batches",
+    params(("id" = Uuid, Path, description = "The batch's id")),
+    responses(
+        (status = 200, description = "The batch", body = BatchReport),
+        (status = 404, description = "There is no such batch", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn one(
+    State(app): State<Shared>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<BatchReport>, Problem> {
+    let batch = app.store.batch(id).await?;
+    batch.map(Json).ok_or_else(|| Problem::not_found(format!("there is no batch {id}")))
+}

@@ -1,0 +1,63 @@
+//! What changes something: done to its end also when the client goes away meanwhile.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// How long a client waits for a command before it is told that it goes on: below the time
+/// limit of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why something is done.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    /// For whoever looks at it later.
+    #[schema(max_length = 2_000)]
+    pub reason: Option<String>,
+}
+
+/// Does `work` among the tasks of `app`, for which a drain waits. `None` when it is still
+/// under way after [`PATIENCE`].
+pub(super) async fn carry_out<T, E>(
+    app: &Shared,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<Option<T>, Problem>
+where
+    T: Send + 'static,
+    E: Into<Problem> + Send + 'static,
+{
+    match tokio::time::timeout(PATIENCE, app.tasks.spawn(work)).await {
+        Ok(Ok(done)) => done.map(Some).map_err(Into::into),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a command did not end by itself");
+            Err(Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the server failed at this command: its log says why",
+            ))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// As [`carry_out`], for what ends soon.
+pub(super) async fn soon<T, E>(
+    app: &Shared,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Into<Problem> + Send + 'static,
+{
+    carry_out(app, work).await?.ok_or_else(|| {
+        Problem::unavailable(
+            "the database takes long: look in a moment whether what was asked for has happened",
+        )
+    })
+}

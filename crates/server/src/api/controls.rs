@@ -1,0 +1,162 @@
+//! Settings and the pause of the whole fleet.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use reelshift_plan::Tuning;
+use reelshift_plan::tuning::{Assignment, Knob};
+use reelshift_store::StoreError;
+use reelshift_store::controls::{Control, ControlChange, ControlSetting, ON, PAUSE};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::command::{Why, soon};
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// A setting of the whole fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Setting {
+    name: &'static str,
+    meaning: &'static str,
+    value: String,
+    default: String,
+    /// Who set it; `null` while it has its default.
+    stored: Option<Control>,
+}
+
+/// All that operators told the fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Settings {
+    /// The pause of the whole fleet, while it is paused.
+    pause: Option<Control>,
+    settings: Vec<Setting>,
+}
+
+/// Settings to be changed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tune {
+    /// By name, as `reelshift tune` takes them; `null` takes one back to its default.
+    settings: BTreeMap<String, Option<String>>,
+    /// What settings must be now (`null`: the default), or nothing is changed (409): what
+    /// was shown to whoever decided.
+    #[serde(default)]
+    expected: BTreeMap<String, Option<String>>,
+    /// Why, for whoever looks at it later.
+    #[schema(max_length = 2_000)]
+    reason: Option<String>,
+}
+
+/// What was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changes {
+    changes: Vec<ControlChange>,
+}
+
+/// The settings of the fleet, and whether it is paused.
+#[utoipa::path(
+    get,
+    path = "/api/v1/controls",
+    tag = "controls",
+    responses((status = 200, description = "The settings", body = Settings))
+)]
+pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Settings>, Problem> {
+    let stored = app.store.controls().await?;
+    let tuning = Tuning::of_stored(
+        stored.iter().map(|control| (control.name.as_str(), control.value.as_str())),
+    );
+    let find = |name: &str| stored.iter().find(|control| control.name == name).cloned();
+    let setting = |knob: Knob| Setting {
+        name: knob.as_str(),
+        meaning: knob.meaning(),
+        value: tuning.show(knob),
+        default: Tuning::default().show(knob),
+        stored: find(knob.as_str()),
+    };
+    let settings = Knob::ALL.into_iter().map(setting).collect();
+    Ok(Json(Settings { pause: find(PAUSE), settings }))
+}
+
+/// Changes settings, for every worker within two seconds.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/controls",
+    tag = "controls",
+    request_body = Tune,
+    responses(
+        (status = 200, description = "What was changed", body = Changes),
+        (status = 409, description = "Something is not what was expected", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn tune(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(tune): Json<Tune>,
+) -> Result<Json<Changes>, Problem> {
+    let mut settings = Vec::with_capacity(tune.settings.len());
+    for (name, value) in &tune.settings {
+        let text = format!("{name}={}", value.as_deref().unwrap_or("default"));
+        let assignment: Assignment =
+            text.parse().map_err(|error| Problem::bad_request(format!("{error}")))?;
+        settings.push(ControlSetting {
+            name: assignment.knob.to_string(),
+            value: assignment.value,
+            reason: tune.reason.clone(),
+            expected: tune.expected.get(name).cloned(),
+        });
+    }
+    if settings.is_empty() {
+        return Err(Problem::bad_request("no settings are given: there is nothing to change"));
+    }
+    change(&app, &principal, settings).await
+}
+
+/// Pauses the whole fleet: within two seconds workers give their batches back.
+#[utoipa::path(
+    post,
+    path = "/api/v1/controls/pause",
+    tag = "controls",
+    request_body = Why,
+    responses((status = 200, description = "What was changed", body = Changes))
+)]
+pub(super) async fn pause(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(why): Json<Why>,
+) -> Result<Json<Changes>, Problem> {
+    let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
+    let setting = ControlSetting { name, value, reason: why.reason, expected: None };
+    change(&app, &principal, vec![setting]).await
+}
+
+/// Lets the whole fleet go on. Runs that are paused by themselves stay so.
+#[utoipa::path(
+    post,
+    path = "/api/v1/controls/resume",
+    tag = "controls",
+    request_body = Why,
+    responses((status = 200, description = "What was changed", body = Changes))
+)]
+pub(super) async fn resume(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(why): Json<Why>,
+) -> Result<Json<Changes>, Problem> {
+    let name = PAUSE.to_owned();
+    let setting = ControlSetting { name, value: None, reason: why.reason, expected: None };
+    change(&app, &principal, vec![setting]).await
+}
+
+async fn change(
+    app: &Shared,
+    principal: &Principal,
+    settings: Vec<ControlSetting>,
+) -> Result<Json<Changes>, Problem> {
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move { shared.store.set_controls(&settings, &by).await };
+    let changes = soon::<_, StoreError>(app, work).await?;
+    Ok(Json(Changes { changes }))
+}

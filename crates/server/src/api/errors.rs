@@ -1,0 +1,81 @@
+//! What failed and why.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::page::{Page, PageQuery, checked, wrong_cursor};
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Which errors. Every condition that is given must hold.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// `file_missing`, `database_deadlock`, …
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    error_type: Option<String>,
+    /// `backfill` or `hash`.
+    stage: Option<String>,
+    /// Of this batch.
+    batch: Option<Uuid>,
+    /// Of this video.
+    video: Option<String>,
+}
+
+/// Errors, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/errors",
+    tag = "errors",
+    params(Filter, PageQuery),
+    responses((status = 200, description = "A page of errors", body = Page<ErrorEntry>))
+)]
+pub(super) async fn list(
+    State(app): State<Shared>,
+    Query(filter): Query<Filter>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<ErrorEntry>>, Problem> {
+    let (limit, before) = (page.limit()?, page.cursor::<ErrorCursor>()?);
+    // Rows without a time, which somebody else may have written, count as the epoch.
+    let epoch = |cursor: &ErrorCursor| cursor.created_at.timestamp() == 0;
+    if before.as_ref().is_some_and(|at| checked(at.created_at).is_none() && !epoch(at)) {
+        return Err(wrong_cursor());
+    }
+    let selection = ErrorSelection {
+        batch: filter.batch,
+        error_type: filter.error_type,
+        processing_stage: filter.stage,
+        video: filter.video,
+        before,
+    };
+    let errors = app.store.errors(&selection, limit + 1).await?;
+    Page::of(errors, limit, ErrorEntry::cursor).map(Json)
+}
+
+/// Errors by cause.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Groups {
+    /// How old these figures are.
+    age_seconds: f64,
+    /// The largest first.
+    groups: Vec<ErrorGroup>,
+}
+
+/// Errors grouped by cause, counted at most every ten seconds.
+#[utoipa::path(
+    get,
+    path = "/api/v1/errors/groups",
+    tag = "errors",
+    responses((status = 200, description = "The groups", body = Groups))
+)]
+pub(super) async fn groups(State(app): State<Shared>) -> Result<Json<Groups>, Problem> {
+    let all = ErrorSelection::default();
+    let counted = app.error_groups.get(app.store.error_groups(&all)).await?;
+    let age_seconds = counted.at.elapsed().as_secs_f64();
+    Ok(Json(Groups { age_seconds, groups: counted.value }))
+}

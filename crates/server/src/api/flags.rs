@@ -1,0 +1,115 @@
+//! The feature flags: read and changed.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use reelshift_plan::{Flag, Rollout};
+use reelshift_rollout::{FlagRequest, FlagTerms};
+use reelshift_store::StoreError;
+use reelshift_store::flags::{FlagChange, StoredFlag};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::command::{Why, soon};
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// The flags.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Flags {
+    flags: Vec<StoredFlag>,
+}
+
+/// What a flag is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    enabled: bool,
+    /// On for this share of the videos; all of them where it is not given.
+    #[schema(maximum = 100)]
+    percent: Option<u8>,
+    /// What the flag must be now, or nothing is changed (409): what was shown to whoever
+    /// decided.
+    expected: Option<Rollout>,
+    /// Why, for whoever looks at it later.
+    #[schema(max_length = 2_000)]
+    reason: Option<String>,
+}
+
+/// What was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changes {
+    changes: Vec<FlagChange>,
+}
+
+/// The flags, with who set them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/flags",
+    tag = "flags",
+    responses((status = 200, description = "The flags", body = Flags))
+)]
+pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Flags>, Problem> {
+    let flags = app.store.flags().await?.unwrap_or_default();
+    Ok(Json(Flags { flags }))
+}
+
+/// Switches one flag, for every process within two seconds.
+#[utoipa::path(
+    put,
+    path = "/api/v1/flags/{flag}",
+    tag = "flags",
+    params(("flag" = Flag, Path, description = "The flag")),
+    request_body = Wanted,
+    responses(
+        (status = 200, description = "What was changed", body = Changes),
+        (status = 409, description = "It is not what was expected", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn set(
+    State(app): State<Shared>,
+    principal: Principal,
+    Path(flag): Path<String>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Changes>, Problem> {
+    let flag: Flag = flag.parse().map_err(|error| Problem::not_found(format!("{error}")))?;
+    let request = match wanted {
+        Wanted { enabled: false, .. } => FlagRequest::Disable(flag),
+        Wanted { percent: Some(percent), .. } => FlagRequest::Rollout(flag, percent),
+        Wanted { percent: None, .. } => FlagRequest::Enable(flag),
+    };
+    change(&app, &principal, request, wanted.expected, wanted.reason).await
+}
+
+/// Switches everything off that changes what the platform's users see.
+#[utoipa::path(
+    post,
+    path = "/api/v1/flags/emergency-disable",
+    tag = "flags",
+    request_body = Why,
+    responses((status = 200, description = "What was changed", body = Changes))
+)]
+pub(super) async fn emergency_disable(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(why): Json<Why>,
+) -> Result<Json<Changes>, Problem> {
+    change(&app, &principal, FlagRequest::EmergencyDisable, None, why.reason).await
+}
+
+async fn change(
+    app: &Shared,
+    principal: &Principal,
+    request: FlagRequest,
+    expected: Option<Rollout>,
+    reason: Option<String>,
+) -> Result<Json<Changes>, Problem> {
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move {
+        let terms = FlagTerms { expected, reason: reason.as_deref() };
+        let initial = shared.initial_flags;
+        reelshift_rollout::change(&*shared.store, request, terms, initial, &by).await
+    };
+    let changes = soon::<_, StoreError>(app, work).await?;
+    Ok(Json(Changes { changes }))
+}

@@ -1,0 +1,55 @@
+//! What an orchestrator asks. The answers come from what the process knows.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use reelshift_telemetry::probes::{self, Probe as _};
+
+use crate::app::Shared;
+use crate::problem::Problem;
+
+fn answer(said: Result<(), String>) -> Result<&'static str, Problem> {
+    said.map(|()| "ok\n").map_err(Problem::unavailable)
+}
+
+/// Whether the process works.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "probes",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+    security(())
+)]
+pub(super) async fn livez(State(app): State<Shared>) -> Result<&'static str, Problem> {
+    answer(app.clock.live())
+}
+
+/// Whether the database answers.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "probes",
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = 503, description = "It does not, and since when", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(())
+)]
+pub(super) async fn readyz(State(app): State<Shared>) -> Result<&'static str, Problem> {
+    answer(app.clock.ready())
+}
+
+/// The metrics of this process, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "probes",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn metrics(State(app): State<Shared>) -> Response {
+    match &app.options.registry {
+        Some(registry) => probes::exposition(registry).into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, "not-found", "there are no metrics here")
+            .into_response(),
+    }
+}

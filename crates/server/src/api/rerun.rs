@@ -1,0 +1,79 @@
+//! Failed work again.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use reelshift_plan::JobKind;
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Rerun, RerunSelection, Since};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::command::carry_out;
+use super::page::checked;
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Which failed work. Every condition that is given must hold.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Selection {
+    /// Of this run.
+    run: Option<Uuid>,
+    /// Of this batch.
+    batch: Option<Uuid>,
+    /// What failed with this error type.
+    #[serde(rename = "type")]
+    error_type: Option<String>,
+    /// Of this kind.
+    stage: Option<JobKind>,
+    /// What failed since then.
+    since: Option<DateTime<Utc>>,
+    /// Quarantined items only.
+    #[serde(default)]
+    quarantined: bool,
+    /// Count only, change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Enqueues **all** matching failed batches and quarantined items again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/rerun",
+    tag = "runs",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "What was enqueued", body = Rerun),
+        (status = 202, description = "There is much: it goes on, and the audit tells when it is done"),
+    )
+)]
+pub(super) async fn rerun(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(selection): Json<Selection>,
+) -> Result<Response, Problem> {
+    let since = selection.since.map(|time| {
+        let wrong = || Problem::bad_request("since: give a time from 1971 to 2037");
+        checked(time).map(Since::At).ok_or_else(wrong)
+    });
+    let selection = RerunSelection {
+        run: selection.run,
+        batch: selection.batch,
+        error_type: selection.error_type,
+        stage: selection.stage,
+        since: since.transpose()?,
+        quarantined_only: selection.quarantined,
+        dry_run: selection.dry_run,
+    };
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move { shared.store.rerun(&selection, &by).await };
+    Ok(match carry_out::<Rerun, StoreError>(&app, work).await? {
+        Some(rerun) => Json(rerun).into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
+    })
+}

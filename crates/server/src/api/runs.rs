@@ -1,0 +1,167 @@
+//! Runs: listed, and paused, resumed or cancelled one by one.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::StoreError;
+use reelshift_store::ledger::Run;
+use reelshift_store::listings::RunSelection;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::command::{Why, soon};
+use super::page::{Page, PageQuery};
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Which runs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    kind: Option<JobKind>,
+    state: Option<RunState>,
+}
+
+/// Runs, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs",
+    tag = "runs",
+    params(Filter, PageQuery),
+    responses((status = 200, description = "A page of runs", body = Page<Run>))
+)]
+pub(super) async fn list(
+    State(app): State<Shared>,
+    Query(filter): Query<Filter>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Run>>, Problem> {
+    let (limit, before) = (page.limit()?, page.cursor()?);
+    let selection = RunSelection { kind: filter.kind, state: filter.state };
+    let runs = app.store.runs(&selection, before, limit + 1).await?;
+    Page::of(runs, limit, |run| run.id).map(Json)
+}
+
+/// One run.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{id}",
+    tag = "runs",
+    params(("id" = Uuid, Path, description = "The run's id")),
+    responses(
+        (status = 200, description = "The run", body = Run),
+        (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn one(
+    State(app): State<Shared>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Run>, Problem> {
+    app.store.run(id).await?.map(Json).ok_or_else(|| missing(id))
+}
+
+fn missing(id: Uuid) -> Problem {
+    Problem::not_found(format!("there is no run {id}"))
+}
+
+/// As the store says it, where the run of the path is what it knows nothing of.
+fn of_path(error: StoreError) -> Problem {
+    match error {
+        StoreError::Invalid(why) => Problem::not_found(why),
+        error => error.into(),
+    }
+}
+
+/// Pauses a run: within two seconds workers give its batches back.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{id}/pause",
+    tag = "runs",
+    params(("id" = Uuid, Path, description = "The run's id")),
+    request_body = Why,
+    responses(
+        (status = 200, description = "The run, paused", body = Run),
+        (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn pause(
+    State(app): State<Shared>,
+    principal: Principal,
+    Path(id): Path<Uuid>,
+    Json(why): Json<Why>,
+) -> Result<Json<Run>, Problem> {
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move {
+        shared.store.pause_run(id, why.reason.as_deref(), &by).await.map_err(of_path)
+    };
+    soon(&app, work).await.map(Json)
+}
+
+/// Lets a paused run go on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{id}/resume",
+    tag = "runs",
+    params(("id" = Uuid, Path, description = "The run's id")),
+    responses(
+        (status = 200, description = "The run as it goes on", body = Run),
+        (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is not paused", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn resume(
+    State(app): State<Shared>,
+    principal: Principal,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Run>, Problem> {
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move { shared.store.resume_run(id, &by).await.map_err(of_path) };
+    soon(&app, work).await.map(Json)
+}
+
+/// What came of a cancel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Cancelled {
+    run: Run,
+    /// Batches that workers had: they write nothing more.
+    leased: u64,
+}
+
+/// Ends a run for good: what is done stays, nothing more is. Its pending batches, which no
+/// worker takes any longer, are cancelled by and by.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs/{id}/cancel",
+    tag = "runs",
+    params(("id" = Uuid, Path, description = "The run's id")),
+    request_body = Why,
+    responses(
+        (status = 202, description = "The run is cancelled; its batches follow", body = Cancelled),
+        (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended otherwise", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn cancel(
+    State(app): State<Shared>,
+    principal: Principal,
+    Path(id): Path<Uuid>,
+    Json(why): Json<Why>,
+) -> Result<(StatusCode, Json<Cancelled>), Problem> {
+    let (shared, by) = (app.clone(), principal.by());
+    let work = async move {
+        let reason = why.reason.as_deref();
+        let cancelled = shared.store.cancel_run(id, reason, &by).await.map_err(of_path)?;
+        let rest = shared.clone();
+        shared.tasks.spawn(async move {
+            if let Err(error) = reelshift_producer::cancel_batches(&*rest.store, id).await {
+                tracing::warn!(run = %id, %error, "batches of a cancelled run are still pending: cancel it again");
+            }
+        });
+        Ok(Cancelled { run: cancelled.run, leased: cancelled.leased })
+    };
+    let cancelled = soon::<_, Problem>(&app, work).await?;
+    Ok((StatusCode::ACCEPTED, Json(cancelled)))
+}

@@ -1,0 +1,119 @@
+//! The validation report. Comparing every row takes long: it is done beside the requests,
+//! one at a time, when an operator asks for it; the last report stays, with its age.
+
+use std::sync::{Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use reelshift_store::report::Check;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::Principal;
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// A report.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Report {
+    /// Whether no row differs from what it must hold.
+    valid: bool,
+    checks: Vec<Check>,
+    /// Who asked for it.
+    by: String,
+    /// By the database's clock.
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+}
+
+/// The validations of this process.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub(crate) struct Validation {
+    /// Since when one is under way.
+    running_since: Option<DateTime<Utc>>,
+    /// Why the last one came to no report.
+    trouble: Option<String>,
+    /// How old the report is.
+    age_seconds: Option<f64>,
+    /// The last report of this process; `null` before the first.
+    report: Option<Report>,
+}
+
+/// What is known of validations.
+#[derive(Debug, Default)]
+pub(crate) struct Validations(Mutex<Validation>);
+
+impl Validations {
+    fn update<T>(&self, change: impl FnOnce(&mut Validation) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As they stand at `now`.
+    pub(crate) fn at(&self, now: DateTime<Utc>) -> Validation {
+        let mut known = self.update(|known| known.clone());
+        known.age_seconds = known
+            .report
+            .as_ref()
+            .map(|report| (now - report.finished_at).as_seconds_f64().max(0.0));
+        known
+    }
+}
+
+fn now(app: &Shared) -> Result<DateTime<Utc>, Problem> {
+    app.clock.now().ok_or_else(|| Problem::unavailable("the database has not answered yet"))
+}
+
+/// The last validation of this process, and whether one is under way.
+#[utoipa::path(
+    get,
+    path = "/api/v1/validation",
+    tag = "validation",
+    responses((status = 200, description = "The last report", body = Validation))
+)]
+pub(super) async fn last(State(app): State<Shared>) -> Result<Json<Validation>, Problem> {
+    Ok(Json(app.validations.at(now(&app)?)))
+}
+
+/// Compares every row with what it must hold, beside the requests.
+#[utoipa::path(
+    post,
+    path = "/api/v1/validation",
+    tag = "validation",
+    responses((status = 202, description = "It is under way", body = Validation))
+)]
+pub(super) async fn validate(
+    State(app): State<Shared>,
+    principal: Principal,
+) -> Result<(StatusCode, Json<Validation>), Problem> {
+    let started_at = now(&app)?;
+    let begun = app.validations.update(|known| {
+        let free = known.running_since.is_none();
+        known.running_since.get_or_insert(started_at);
+        free
+    });
+    if begun {
+        let (shared, by) = (app.clone(), principal.by());
+        app.tasks.spawn(async move {
+            let checks = tokio::select! {
+                checks = shared.store.validate() => Some(checks),
+                () = shared.stop.cancelled() => None,
+            };
+            let finished_at = shared.clock.now().unwrap_or(started_at);
+            shared.validations.update(|known| {
+                known.running_since = None;
+                match checks {
+                    Some(Ok(checks)) => {
+                        let valid = checks.iter().all(Check::is_valid);
+                        known.trouble = None;
+                        known.report = Some(Report { valid, checks, by, started_at, finished_at });
+                    }
+                    Some(Err(error)) => known.trouble = Some(error.to_string()),
+                    None => known.trouble = Some("the server was stopped".to_owned()),
+                }
+            });
+        });
+    }
+    Ok((StatusCode::ACCEPTED, Json(app.validations.at(started_at))))
+}

@@ -1,0 +1,116 @@
+//! The audit: `reelshift_audit`, into which every change is written in its own transaction.
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::audit::{Audit, AuditEntry, AuditSelection, Change, Subject};
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::error;
+use crate::failures::{TEXT_BYTES, cut_bytes};
+use crate::runs::cut;
+
+/// The lengths of the columns, in characters.
+const NAME_CHARACTERS: usize = 64;
+const VALUE_CHARACTERS: usize = 255;
+const BY_CHARACTERS: usize = 255;
+
+#[async_trait]
+impl Audit for MySqlStore {
+    async fn audit(
+        &self,
+        selection: &AuditSelection,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>> {
+        within(SHORT, read_page(self, selection, before, limit)).await
+    }
+}
+
+/// Writes one change.
+pub(crate) async fn log(connection: &mut MySqlConnection, change: &Change) -> error::Result<()> {
+    let value = |value: &Option<String>| {
+        value.as_deref().map(|value| cut(value, VALUE_CHARACTERS).to_owned())
+    };
+    sqlx::query(
+        "INSERT INTO reelshift_audit (subject, name, action, run_id, previous, value, reason, \
+           changed_by, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(change.subject.as_str())
+    .bind(cut(&change.name, NAME_CHARACTERS))
+    .bind(&change.action)
+    .bind(change.run.map(|run| run.to_string()))
+    .bind(value(&change.previous))
+    .bind(value(&change.value))
+    .bind(change.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES)))
+    .bind(cut(&change.changed_by, BY_CHARACTERS))
+    .bind(change.changed_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn read_page(
+    store: &MySqlStore,
+    selection: &AuditSelection,
+    before: Option<i64>,
+    limit: u32,
+) -> error::Result<Vec<AuditEntry>> {
+    let subjects: Vec<Subject> =
+        selection.subject.map_or(Subject::ALL.to_vec(), |subject| vec![subject]);
+    newest(store, &subjects, selection, before, limit).await
+}
+
+/// The newest changes of `subjects`.
+pub(crate) async fn newest(
+    store: &MySqlStore,
+    subjects: &[Subject],
+    selection: &AuditSelection,
+    before: Option<i64>,
+    limit: u32,
+) -> error::Result<Vec<AuditEntry>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT seq, subject, name, action, run_id, previous, value, reason, changed_by, changed_at \
+         FROM reelshift_audit WHERE subject IN (",
+    );
+    let mut list = query.separated(", ");
+    for subject in subjects {
+        list.push_bind(subject.as_str());
+    }
+    query.push(")");
+    if let Some(name) = &selection.name {
+        query.push(" AND name = ").push_bind(name.clone());
+    }
+    if let Some(run) = selection.run {
+        query.push(" AND run_id = ").push_bind(run.to_string());
+    }
+    if let Some(before) = before {
+        query.push(" AND seq < ").push_bind(before);
+    }
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(&store.pool).await?;
+    rows.iter().filter_map(|row| read(row).transpose()).collect()
+}
+
+/// `None` for a subject of a later version.
+fn read(row: &MySqlRow) -> error::Result<Option<AuditEntry>> {
+    let Some(subject) = Subject::named(row.try_get("subject")?) else { return Ok(None) };
+    let run: Option<String> = row.try_get("run_id")?;
+    let run = run.map(|run| run.parse()).transpose();
+    Ok(Some(AuditEntry {
+        seq: row.try_get("seq")?,
+        change: Change {
+            subject,
+            name: row.try_get("name")?,
+            action: row.try_get("action")?,
+            run: run.map_err(|why| error::Error::unreadable("run", why))?,
+            previous: row.try_get("previous")?,
+            value: row.try_get("value")?,
+            reason: row.try_get("reason")?,
+            changed_by: row.try_get("changed_by")?,
+            changed_at: row.try_get("changed_at")?,
+        },
+    }))
+}

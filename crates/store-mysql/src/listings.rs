@@ -1,0 +1,265 @@
+//! Lists, page by page. A page of one run's batches follows the claim index, in which
+//! state and priority come first: each of them is asked for with equality, so that the index
+//! yields the rows in order and nothing is sorted or passed over.
+
+use async_trait::async_trait;
+use reelshift_plan::{BatchState, JobKind};
+use reelshift_store::Result;
+use reelshift_store::ledger::Run;
+use reelshift_store::listings::{
+    BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
+    Quarantined, RunSelection,
+};
+use reelshift_store::report::WorkerReport;
+use sqlx::mysql::MySqlRow;
+use sqlx::{MySql, QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::deadline::{SHORT, within};
+use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
+use crate::{claim, error, report, row};
+
+#[async_trait]
+impl Listings for MySqlStore {
+    async fn runs(
+        &self,
+        selection: &RunSelection,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<Run>> {
+        within(SHORT, runs_page(self, selection, before, limit)).await
+    }
+
+    async fn batches(
+        &self,
+        selection: &BatchSelection,
+        after: Option<&BatchCursor>,
+        limit: u32,
+    ) -> Result<Vec<BatchReport>> {
+        within(SHORT, batches(self, selection, after, limit)).await
+    }
+
+    async fn batch(&self, id: Uuid) -> Result<Option<BatchReport>> {
+        within(SHORT, batch(self, id)).await
+    }
+
+    async fn workers(
+        &self,
+        state: Option<&str>,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<WorkerReport>> {
+        within(SHORT, workers(self, state, before, limit)).await
+    }
+
+    async fn quarantine(
+        &self,
+        selection: &QuarantineSelection,
+        after: Option<&QuarantineCursor>,
+        limit: u32,
+    ) -> Result<Vec<Quarantined>> {
+        within(SHORT, quarantine(self, selection, after, limit)).await
+    }
+}
+
+async fn runs_page(
+    store: &MySqlStore,
+    selection: &RunSelection,
+    before: Option<Uuid>,
+    limit: u32,
+) -> error::Result<Vec<Run>> {
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT {} FROM reelshift_runs WHERE TRUE",
+        runs::COLUMNS
+    ));
+    if let Some(kind) = selection.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    if let Some(state) = selection.state {
+        query.push(" AND state = ").push_bind(state.as_str());
+    }
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before.to_string());
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    query.build().fetch_all(&store.pool).await?.iter().map(runs::read).collect()
+}
+
+/// The columns that [`read_batch`] reads.
+const BATCH: &str = "SELECT seq, id, run_id, parent_id, state, priority, run_at, attempts, max_attempts, \
+     after_id, upto_id, items, rows_total, rows_done, rows_quarantined, bytes_total, bytes_done, \
+     checkpoint, leased_by, leased_at, traceparent, last_error_id, last_error_type, created_at, \
+     finished_at FROM reelshift_batches";
+
+async fn batches(
+    store: &MySqlStore,
+    selection: &BatchSelection,
+    after: Option<&BatchCursor>,
+    limit: u32,
+) -> error::Result<Vec<BatchReport>> {
+    let mut query = QueryBuilder::<MySql>::new(BATCH);
+    match selection {
+        BatchSelection::OfRun { run, state } => {
+            return of_run(store, *run, *state, after, limit).await;
+        }
+        BatchSelection::All => query.push(" WHERE TRUE"),
+        BatchSelection::LeasedBy(worker) => {
+            query.push(" WHERE leased_by = ").push_bind(worker.to_string())
+        }
+    };
+    if let Some(after) = after {
+        query.push(" AND seq < ").push_bind(after.seq);
+    }
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
+    query.build().fetch_all(&store.pool).await?.iter().map(read_batch).collect()
+}
+
+async fn of_run(
+    store: &MySqlStore,
+    run: Uuid,
+    state: Option<BatchState>,
+    after: Option<&BatchCursor>,
+    limit: u32,
+) -> error::Result<Vec<BatchReport>> {
+    let states = state.map_or(BatchState::ALL.to_vec(), |state| vec![state]);
+    let begun = |state: BatchState, priority: i64| match after {
+        None => true,
+        Some(cursor) => {
+            let place = |state| BatchState::ALL.iter().position(|other| *other == state);
+            (place(state), priority) >= (place(cursor.state), i64::from(cursor.priority))
+        }
+    };
+    let mut page = Vec::new();
+    for state in states {
+        for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+            let left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+            if left == 0 || !begun(state, i64::from(priority)) {
+                continue;
+            }
+            let mut query = QueryBuilder::<MySql>::new(BATCH);
+            query
+                .push(" FORCE INDEX (reelshift_batches_claim) WHERE run_id = ")
+                .push_bind(run.to_string());
+            query.push(" AND state = ").push_bind(state.as_str());
+            query.push(" AND priority = ").push_bind(priority);
+            let same = after.filter(|cursor| {
+                cursor.state == state && i64::from(cursor.priority) == i64::from(priority)
+            });
+            if let Some(cursor) = same {
+                query.push(" AND run_at >= ").push_bind(cursor.run_at);
+                query.push(" AND (run_at > ").push_bind(cursor.run_at);
+                query.push(" OR seq > ").push_bind(cursor.seq).push(")");
+            }
+            query.push(" ORDER BY run_at, seq LIMIT ").push_bind(left);
+            for row in &query.build().fetch_all(&store.pool).await? {
+                page.push(read_batch(row)?);
+            }
+        }
+    }
+    Ok(page)
+}
+
+async fn batch(store: &MySqlStore, id: Uuid) -> error::Result<Option<BatchReport>> {
+    let mut query = QueryBuilder::<MySql>::new(BATCH);
+    query.push(" WHERE id = ").push_bind(id.to_string());
+    query.build().fetch_optional(&store.pool).await?.as_ref().map(read_batch).transpose()
+}
+
+fn read_batch(row: &MySqlRow) -> error::Result<BatchReport> {
+    Ok(BatchReport {
+        seq: row.try_get("seq")?,
+        id: row::uuid(row, "id")?,
+        run_id: row::uuid(row, "run_id")?,
+        parent_id: optional_id(row, "parent_id")?,
+        state: row::named(row, "state")?,
+        priority: row.try_get("priority")?,
+        run_at: row.try_get("run_at")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        bounds: claim::bounds(row)?,
+        rows_total: row.try_get("rows_total")?,
+        rows_done: row.try_get("rows_done")?,
+        rows_quarantined: row.try_get("rows_quarantined")?,
+        bytes_total: row.try_get("bytes_total")?,
+        bytes_done: row.try_get("bytes_done")?,
+        checkpoint: row.try_get("checkpoint")?,
+        leased_by: optional_id(row, "leased_by")?,
+        leased_at: row.try_get("leased_at")?,
+        traceparent: row.try_get("traceparent")?,
+        last_error_id: row.try_get("last_error_id")?,
+        last_error_type: row.try_get("last_error_type")?,
+        created_at: row.try_get("created_at")?,
+        finished_at: row.try_get("finished_at")?,
+    })
+}
+
+/// An id, or NULL.
+fn optional_id(row: &MySqlRow, column: &str) -> error::Result<Option<Uuid>> {
+    let id: Option<String> = row.try_get(column)?;
+    id.map(|id| id.parse()).transpose().map_err(|why| error::Error::unreadable(column, why))
+}
+
+async fn workers(
+    store: &MySqlStore,
+    state: Option<&str>,
+    before: Option<Uuid>,
+    limit: u32,
+) -> error::Result<Vec<WorkerReport>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT w.*, TIMESTAMPDIFF(MICROSECOND, w.last_seen_at, NOW(6)) / 1e6 AS seen_seconds_ago, \
+           (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases \
+         FROM reelshift_workers w WHERE TRUE",
+    );
+    if let Some(state) = state {
+        query.push(" AND w.state = ").push_bind(state.to_owned());
+    }
+    if let Some(before) = before {
+        query.push(" AND w.id < ").push_bind(before.to_string());
+    }
+    query.push(" ORDER BY w.id DESC LIMIT ").push_bind(limit);
+    query.build().fetch_all(&store.pool).await?.iter().map(report::worker_report).collect()
+}
+
+async fn quarantine(
+    store: &MySqlStore,
+    selection: &QuarantineSelection,
+    after: Option<&QuarantineCursor>,
+    limit: u32,
+) -> error::Result<Vec<Quarantined>> {
+    let mut page = Vec::new();
+    for kind in selection.kind.map_or(JobKind::ALL.to_vec(), |kind| vec![kind]) {
+        let left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        let place = |kind| JobKind::ALL.iter().position(|other| *other == kind);
+        if left == 0 || after.is_some_and(|after| place(kind) < place(after.kind)) {
+            continue;
+        }
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT kind, video_id, run_id, batch_id, error_id, error_type, created_at \
+             FROM reelshift_quarantine WHERE kind = ",
+        );
+        query.push_bind(kind.as_str());
+        if let Some(run) = selection.run {
+            query.push(" AND run_id = ").push_bind(run.to_string());
+        }
+        if let Some(error_type) = &selection.error_type {
+            query.push(" AND error_type = ").push_bind(error_type.clone());
+        }
+        if let Some(after) = after.filter(|after| after.kind == kind) {
+            query.push(" AND video_id > ").push_bind(after.video_id.clone());
+        }
+        query.push(" ORDER BY video_id LIMIT ").push_bind(left);
+        for row in &query.build().fetch_all(&store.pool).await? {
+            page.push(Quarantined {
+                kind,
+                video_id: row.try_get("video_id")?,
+                run_id: row::uuid(row, "run_id")?,
+                batch_id: row::uuid(row, "batch_id")?,
+                error_id: row.try_get("error_id")?,
+                error_type: row.try_get("error_type")?,
+                created_at: row.try_get("created_at")?,
+            });
+        }
+    }
+    Ok(page)
+}

@@ -1,1 +1,0 @@
-DROP TABLE reelshift_control_changes;
