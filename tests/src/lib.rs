@@ -1,9 +1,11 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, and a receiver of its telemetry.
+//! for a fleet of them, and a receiver of its telemetry, and
+//! subscribers to its notifications.
 
 mod binary;
 pub mod chaos;
 mod legacy;
+pub mod notifications;
 pub mod oracle;
 pub mod receiver;
 mod waiting;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use reelshift_server::{NotificationSettings, Webhook};
 use serde::Deserialize;
 
@@ -40,7 +39,7 @@ impl Notifications {
     ///
     /// # Errors
     /// `Usage` when a value cannot be used. No message holds a secret.
-    pub fn settings(&self, allow_plaintext: bool) -> Result<NotificationSettings> {
+    pub fn settings(&self, allow_plaintext: bool) -> Result<NotificationSettings, Usage> {
         let mut settings = NotificationSettings {
             dispatcher: format!("{}, process {}", who(), std::process::id()),
             ..NotificationSettings::default()

@@ -29,6 +29,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how many milliseconds a subscriber that was cut off comes back: drawn evenly, so
 /// that those of a replica that ends do not all come at once.
 const COME_BACK: std::ops::RangeInclusive<u64> = 500..=3_000;
+/// Then a stream ends, and the subscriber comes back: who may subscribe is looked at again.
+const LONGEST: Duration = Duration::from_hours(1);
 /// Rooms, sessions and users that one stream may name.
 const MOST_KEYS: usize = 64;
 /// The longest that a column of them can be.
@@ -65,7 +67,8 @@ pub(crate) async fn stream(
     let subscription = app.hub.subscribe(asked.keys, asked.after).map_err(no_subscription)?;
     let feed = Feed::begin(&app, subscription, asked.after).await?;
     let stop = app.stop.clone();
-    let events = futures::StreamExt::take_until(feed.events(), stop.cancelled_owned());
+    let end = async move { tokio::time::timeout(LONGEST, stop.cancelled()).await.is_ok() };
+    let events = futures::StreamExt::take_until(feed.events(), Box::pin(end));
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     Ok((
         // Proxies that gather an answer before they pass it on are asked not to.
