@@ -13,6 +13,7 @@ mod legacy;
 mod memory;
 mod process;
 mod recovery;
+mod serve;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -45,6 +46,8 @@ enum Command {
     Empty,
     /// What an application notices of each phase, against the specification's own statements
     AppImpact(impact::ImpactArgs),
+    /// The server: status reads, subscribers, a queue that is drained
+    Serve(serve::ServeArgs),
 }
 
 #[tokio::main]
@@ -59,5 +62,6 @@ async fn main() -> Result<()> {
         Command::Contention(args) => contention::run(database()?, &args).await,
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
+        Command::Serve(args) => serve::run(database()?, &args).await,
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::event::{Event, Key};
 
@@ -25,6 +25,8 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     /// Something was published by this replica.
     pub(super) published: Notify,
+    /// Whether the outbox has been read, so that somebody can subscribe.
+    begun: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,15 @@ impl Hub {
         inner.recent_after = position;
         inner.recent.clear();
         inner.recent_bytes = 0;
+        drop(inner);
+        self.begun.send_replace(true);
+    }
+
+    /// Waits until somebody can subscribe: a replica answers a moment before it has read the
+    /// outbox.
+    pub(super) async fn begun(&self) {
+        // It cannot be closed while it is here.
+        self.begun.subscribe().wait_for(|begun| *begun).await.ok();
     }
 
     /// The number up to which all was handed out.

@@ -29,6 +29,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how many milliseconds a subscriber that was cut off comes back: drawn evenly, so
 /// that those of a replica that ends do not all come at once.
 const COME_BACK: std::ops::RangeInclusive<u64> = 500..=3_000;
+/// How long a subscriber waits for a replica that has just started.
+const READY: Duration = Duration::from_secs(5);
 /// Then a stream ends, and the subscriber comes back: who may subscribe is looked at again.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Rooms, sessions and users that one stream may name.
@@ -64,6 +66,8 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let asked = Asked::read(query.as_deref().unwrap_or_default(), &headers)?;
+    // Whether it can subscribe then is what the subscription says.
+    tokio::time::timeout(READY, app.hub.begun()).await.ok();
     let subscription = app.hub.subscribe(asked.keys, asked.after).map_err(no_subscription)?;
     let feed = Feed::begin(&app, subscription, asked.after).await?;
     let stop = app.stop.clone();
