@@ -177,6 +177,11 @@ fn forget_settings(command: &mut Command) {
         "REELSHIFT_HASH_BACKEND",
         "REELSHIFT_MEDIA_PREFIX",
         "REELSHIFT_HEALTH",
+        "REELSHIFT_LISTEN",
+        "REELSHIFT_TOKENS",
+        "REELSHIFT_HOSTS",
+        "REELSHIFT_SESSION_KEY",
+        "REELSHIFT_TRUSTED_PROXIES",
     ] {
         command.env_remove(name);
     }

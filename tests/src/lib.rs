@@ -1,13 +1,17 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
 //! for a fleet of them, and a receiver of its telemetry, and
 //! subscribers to its notifications.
+//! for a fleet of them, a receiver of its telemetry,
+//! and the server with a client.
 
 mod binary;
 pub mod chaos;
+pub mod http;
 mod legacy;
 pub mod notifications;
 pub mod oracle;
 pub mod receiver;
+pub mod server;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};

@@ -5,10 +5,12 @@
 
 mod chaos;
 mod debian;
+mod fuzzer;
 mod install;
 mod instance;
 mod interrupt;
 mod programs;
+mod pypi;
 mod reaper;
 mod receiver;
 mod server;
@@ -48,6 +50,10 @@ enum Task {
         /// The servers to test on, in turn; a table at the end tells their versions
         #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
         servers: Vec<Choice>,
+
+        /// Fuzz the server for as long as a night allows, not for seconds
+        #[arg(long)]
+        long: bool,
 
         /// Passed to `cargo nextest run` or `cargo test`; documentation tests are then left out
         #[arg(last = true, value_name = "ARGS")]
@@ -96,7 +102,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<u8> {
     let interrupts = Interrupts::listen()?;
     match task {
-        Task::Test { servers, args } => test::run(&Server::chosen(&servers), &args, &interrupts),
+        Task::Test { servers, long, args } => {
+            test::run(&Server::chosen(&servers), long, &args, &interrupts)
+        }
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
         Task::Mariadb { server_option, command } => {
             let mut instance =

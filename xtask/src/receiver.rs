@@ -2,12 +2,11 @@
 //! virtual environment of its own in the cache.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::debian;
 use crate::interrupt::Interrupts;
+use crate::{debian, pypi};
 
 /// Where tests find its program.
 pub(crate) const VARIABLE: &str = "REELSHIFT_TEST_OTLP_RECEIVER";
@@ -21,16 +20,7 @@ pub(crate) fn find_or_install(interrupts: &Interrupts) -> Result<PathBuf> {
     if let Some(program) = find(&directory) {
         return Ok(program);
     }
-    let run = |command: &mut Command| -> Result<()> {
-        let status = interrupts.run(command)?;
-        if status.success() {
-            return Ok(());
-        }
-        bail!("{} failed ({status})", command.get_program().display())
-    };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
-    let wanted = format!("rotel=={VERSION}");
-    run(Command::new(directory.join("bin/pip")).args(["install", "--quiet", "--pre", &wanted]))?;
+    pypi::install(&directory, &["--pre", &format!("rotel=={VERSION}")], interrupts)?;
     find(&directory).with_context(|| format!("{} holds no rotel-agent", directory.display()))
 }
 

@@ -2,7 +2,6 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -11,11 +10,14 @@ use crate::exit_code;
 use crate::install::{FAKETIME, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
-use crate::receiver;
 use crate::server::Server;
+use crate::{fuzzer, receiver};
 
 /// Where tests find the server.
 pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
+
+/// Tells the tests that time is of no concern.
+const LONG_VARIABLE: &str = "REELSHIFT_TEST_LONG";
 
 /// Names the server to the tests, for their messages.
 const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
@@ -42,7 +44,12 @@ struct Outcome {
 
 /// Builds the binary, then runs the tests on each server; returns the first exit code
 /// that is not 0.
-pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) -> Result<u8> {
+pub(crate) fn run(
+    servers: &[Server],
+    long: bool,
+    args: &[String],
+    interrupts: &Interrupts,
+) -> Result<u8> {
     // Without a server: an error of the compiler comes at once.
     let built = interrupts.run(cargo().args(BUILD))?;
     if !built.success() {
@@ -50,20 +57,26 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
     }
 
     install_optional(interrupts)?;
-    let receiver = match receiver::find_or_install(interrupts) {
-        Ok(program) => Some(program),
-        Err(error) if error.is::<Stopped>() => return Err(error),
-        Err(error) => {
-            eprintln!("xtask: the tests of telemetry are skipped, without a receiver: {error:#}");
-            None
+    let mut variables = Vec::new();
+    if long {
+        variables.push((LONG_VARIABLE, OsString::from("1")));
+    }
+    for (variable, what, program) in [
+        (receiver::VARIABLE, "of telemetry", receiver::find_or_install(interrupts)),
+        (fuzzer::VARIABLE, "that fuzz the server", fuzzer::find_or_install(interrupts)),
+    ] {
+        match program {
+            Ok(program) => variables.push((variable, program.into())),
+            Err(error) if error.is::<Stopped>() => return Err(error),
+            Err(error) => eprintln!("xtask: the tests {what} are skipped: {error:#}"),
         }
-    };
+    }
     let nextest = nextest_is_installed();
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
         let mut outcome = Outcome { server, version: None, code: 0 };
-        if let Err(error) = test_on(&mut outcome, &commands, receiver.as_deref(), interrupts) {
+        if let Err(error) = test_on(&mut outcome, &commands, &variables, interrupts) {
             if error.is::<Stopped>() {
                 return Err(error);
             }
@@ -79,7 +92,7 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
 fn test_on(
     outcome: &mut Outcome,
     commands: &[Vec<String>],
-    receiver: Option<&Path>,
+    variables: &[(&str, OsString)],
     interrupts: &Interrupts,
 ) -> Result<()> {
     let server = outcome.server;
@@ -89,9 +102,7 @@ fn test_on(
         let mut cargo = cargo();
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
-        if let Some(receiver) = receiver {
-            cargo.env(receiver::VARIABLE, receiver);
-        }
+        cargo.envs(variables.iter().map(|(name, value)| (name, value)));
         let status = instance.run(&mut cargo, interrupts)?;
         if outcome.code == 0 {
             outcome.code = exit_code(status);

@@ -40,12 +40,21 @@ fn complete(document: &mut Document) {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         ResponseBuilder::new().content("application/problem+json", content)
     };
-    for item in document.paths.paths.values_mut() {
-        let reads = [&mut item.get, &mut item.head];
-        let changes = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-        let all = reads.into_iter().map(|one| (one, "viewer"));
-        let all = all.chain(changes.into_iter().map(|one| (one, "operator")));
-        for (operation, role) in all.filter_map(|(one, role)| Some((one.as_mut()?, role))) {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            ("get", "viewer", &mut item.get),
+            ("head", "viewer", &mut item.head),
+            ("post", "operator", &mut item.post),
+            ("put", "operator", &mut item.put),
+            ("patch", "operator", &mut item.patch),
+            ("delete", "operator", &mut item.delete),
+        ];
+        for (method, role, operation) in operations {
+            let Some(operation) = operation else { continue };
+            let words = path.split(|letter: char| !letter.is_ascii_alphanumeric());
+            let words = words.filter(|word| !matches!(*word, "" | "api" | "v1"));
+            let id = words.fold(method.to_owned(), |id, word| format!("{id}_{word}"));
+            operation.operation_id = Some(id);
             let responses = &mut operation.responses.responses;
             let other = problem().description("What is wrong").build();
             responses.entry("default".to_owned()).or_insert(RefOr::T(other));

@@ -138,7 +138,7 @@ async fn of_run(
     for state in states {
         for priority in PRIORITIES {
             let left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
-            if left == 0 || !begun(state, i64::from(priority)) {
+            if left == 0 || !begun(state, priority) {
                 continue;
             }
             let mut query = QueryBuilder::<Sqlite>::new(BATCH);
@@ -147,9 +147,8 @@ async fn of_run(
                 .push_bind(run.to_string());
             query.push(" AND state = ").push_bind(state.as_str());
             query.push(" AND priority = ").push_bind(priority);
-            let same = after.filter(|cursor| {
-                cursor.state == state && i64::from(cursor.priority) == i64::from(priority)
-            });
+            let same = after
+                .filter(|cursor| cursor.state == state && i64::from(cursor.priority) == priority);
             if let Some(cursor) = same {
                 query.push(" AND run_at >= ").push_bind(time::text(cursor.run_at));
                 query.push(" AND (run_at > ").push_bind(time::text(cursor.run_at));

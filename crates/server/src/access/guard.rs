@@ -88,7 +88,7 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
     };
     let mut body = body;
     if !read {
-        if principal.role < Role::Operator {
+        if !principal.operates() {
             let name = &principal.name;
             let why =
                 format!("{name} is a viewer: what changes something needs an operator's token");

@@ -52,7 +52,7 @@ pub(super) struct Tune {
 
 /// What was changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Changes {
+pub(super) struct ControlChanges {
     changes: Vec<ControlChange>,
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Settings>, Pr
     tag = "controls",
     request_body = Tune,
     responses(
-        (status = 200, description = "What was changed", body = Changes),
+        (status = 200, description = "What was changed", body = ControlChanges),
         (status = 409, description = "Something is not what was expected", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -95,7 +95,7 @@ pub(super) async fn tune(
     State(app): State<Shared>,
     principal: Principal,
     Json(tune): Json<Tune>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<ControlChanges>, Problem> {
     let mut settings = Vec::with_capacity(tune.settings.len());
     for (name, value) in &tune.settings {
         let text = format!("{name}={}", value.as_deref().unwrap_or("default"));
@@ -120,13 +120,13 @@ pub(super) async fn tune(
     path = "/api/v1/controls/pause",
     tag = "controls",
     request_body = Why,
-    responses((status = 200, description = "What was changed", body = Changes))
+    responses((status = 200, description = "What was changed", body = ControlChanges))
 )]
 pub(super) async fn pause(
     State(app): State<Shared>,
     principal: Principal,
     Json(why): Json<Why>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<ControlChanges>, Problem> {
     let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
     let setting = ControlSetting { name, value, reason: why.reason, expected: None };
     change(&app, &principal, vec![setting]).await
@@ -138,13 +138,13 @@ pub(super) async fn pause(
     path = "/api/v1/controls/resume",
     tag = "controls",
     request_body = Why,
-    responses((status = 200, description = "What was changed", body = Changes))
+    responses((status = 200, description = "What was changed", body = ControlChanges))
 )]
 pub(super) async fn resume(
     State(app): State<Shared>,
     principal: Principal,
     Json(why): Json<Why>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<ControlChanges>, Problem> {
     let name = PAUSE.to_owned();
     let setting = ControlSetting { name, value: None, reason: why.reason, expected: None };
     change(&app, &principal, vec![setting]).await
@@ -154,9 +154,9 @@ async fn change(
     app: &Shared,
     principal: &Principal,
     settings: Vec<ControlSetting>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<ControlChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.by());
     let work = async move { shared.store.set_controls(&settings, &by).await };
     let changes = soon::<_, StoreError>(app, work).await?;
-    Ok(Json(Changes { changes }))
+    Ok(Json(ControlChanges { changes }))
 }

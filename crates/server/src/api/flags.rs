@@ -27,7 +27,7 @@ pub(super) struct Wanted {
     enabled: bool,
     /// On for this share of the videos; all of them where it is not given.
     #[schema(maximum = 100)]
-    percent: Option<u8>,
+    rollout_percent: Option<u8>,
     /// What the flag must be now, or nothing is changed (409): what was shown to whoever
     /// decided.
     expected: Option<Rollout>,
@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 
 /// What was changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Changes {
+pub(super) struct FlagChanges {
     changes: Vec<FlagChange>,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Flags>, Probl
     params(("flag" = Flag, Path, description = "The flag")),
     request_body = Wanted,
     responses(
-        (status = 200, description = "What was changed", body = Changes),
+        (status = 200, description = "What was changed", body = FlagChanges),
         (status = 409, description = "It is not what was expected", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -71,12 +71,12 @@ pub(super) async fn set(
     principal: Principal,
     Path(flag): Path<String>,
     Json(wanted): Json<Wanted>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<FlagChanges>, Problem> {
     let flag: Flag = flag.parse().map_err(|error| Problem::not_found(format!("{error}")))?;
     let request = match wanted {
         Wanted { enabled: false, .. } => FlagRequest::Disable(flag),
-        Wanted { percent: Some(percent), .. } => FlagRequest::Rollout(flag, percent),
-        Wanted { percent: None, .. } => FlagRequest::Enable(flag),
+        Wanted { rollout_percent: Some(percent), .. } => FlagRequest::Rollout(flag, percent),
+        Wanted { rollout_percent: None, .. } => FlagRequest::Enable(flag),
     };
     change(&app, &principal, request, wanted.expected, wanted.reason).await
 }
@@ -87,13 +87,13 @@ pub(super) async fn set(
     path = "/api/v1/flags/emergency-disable",
     tag = "flags",
     request_body = Why,
-    responses((status = 200, description = "What was changed", body = Changes))
+    responses((status = 200, description = "What was changed", body = FlagChanges))
 )]
 pub(super) async fn emergency_disable(
     State(app): State<Shared>,
     principal: Principal,
     Json(why): Json<Why>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<FlagChanges>, Problem> {
     change(&app, &principal, FlagRequest::EmergencyDisable, None, why.reason).await
 }
 
@@ -103,7 +103,7 @@ async fn change(
     request: FlagRequest,
     expected: Option<Rollout>,
     reason: Option<String>,
-) -> Result<Json<Changes>, Problem> {
+) -> Result<Json<FlagChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.by());
     let work = async move {
         let terms = FlagTerms { expected, reason: reason.as_deref() };
@@ -111,5 +111,5 @@ async fn change(
         reelshift_rollout::change(&*shared.store, request, terms, initial, &by).await
     };
     let changes = soon::<_, StoreError>(app, work).await?;
-    Ok(Json(Changes { changes }))
+    Ok(Json(FlagChanges { changes }))
 }

@@ -25,6 +25,7 @@ enum WorkerState {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
+    #[param(inline)]
     state: Option<WorkerState>,
 }
 
