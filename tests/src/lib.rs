@@ -1,4 +1,6 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
+//! for a fleet of them, and a receiver of its telemetry, and
+//! subscribers to its notifications.
 //! for a fleet of them, a receiver of its telemetry,
 //! the server with a client, and a browser.
 
@@ -7,6 +9,7 @@ pub mod browser;
 pub mod chaos;
 pub mod http;
 mod legacy;
+pub mod notifications;
 pub mod oracle;
 pub mod receiver;
 pub mod server;

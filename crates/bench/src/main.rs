@@ -13,6 +13,7 @@ mod legacy;
 mod memory;
 mod process;
 mod recovery;
+mod serve;
 mod simulate;
 
 use anyhow::{Context, Result};
@@ -48,6 +49,8 @@ enum Command {
     Empty,
     /// What an application notices of each phase, against the specification's own statements
     AppImpact(impact::ImpactArgs),
+    /// The server: status reads, subscribers, a queue that is drained
+    Serve(serve::ServeArgs),
 }
 
 #[tokio::main]
@@ -63,5 +66,6 @@ async fn main() -> Result<()> {
         Command::Simulate(args) => simulate::run(database()?, &args).await,
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
+        Command::Serve(args) => serve::run(database()?, &args).await,
     }
 }

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+pub mod notify;
 pub mod serve;
 
 use std::ffi::OsString;
@@ -102,8 +103,10 @@ pub enum Command {
     Tune(TuneArgs),
     /// End a run for good: what is done stays, nothing more is
     Cancel(CancelArgs),
-    /// Remove runs that ended long ago, with their batches
+    /// Remove runs and notifications that ended long ago
     Prune(PruneArgs),
+    /// Queue one notification by hand
+    Notify(notify::NotifyArgs),
     /// Show or change the feature flags, for every process
     Flags(FlagsArgs),
     /// Show the status of one video, as the feature flags have the application see it
@@ -505,7 +508,7 @@ pub struct TuneArgs {
 
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Runs that ended longer ago than this: 30days, 12h, …
+    /// Runs and notifications that ended longer ago than this: 30days, 12h, …
     #[arg(long, value_name = "TIME", value_parser = age)]
     pub older_than: Duration,
 

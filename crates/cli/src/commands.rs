@@ -10,6 +10,7 @@ pub mod errors;
 pub mod flags;
 pub mod hash;
 pub mod inspect;
+pub mod notify;
 pub mod pause;
 pub mod plan;
 pub mod probe;

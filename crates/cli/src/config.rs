@@ -1,6 +1,8 @@
 //! The TOML file: the same settings as the command line's, for those who want them in a
 //! file. Unknown keys are refused. Passwords belong in `DATABASE_URL`, not here.
 
+pub mod notifications;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,9 @@ pub struct File {
     /// As `work --replica`: URLs of replicas. Passwords belong in `REELSHIFT_REPLICAS`.
     #[serde(default)]
     pub replicas: Vec<String>,
+    /// How `serve` delivers notifications.
+    #[serde(default)]
+    pub notifications: notifications::Notifications,
     /// What `serve` is told.
     #[serde(default)]
     pub serve: ConfiguredServe,

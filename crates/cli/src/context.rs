@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Global;
+use crate::config::notifications::Notifications;
 use crate::config::{ConfiguredServe, File};
 use crate::database;
 
@@ -33,6 +34,7 @@ pub struct Context {
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
     pub replicas: Vec<String>,
+    pub notifications: Notifications,
     pub serve: ConfiguredServe,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
@@ -51,6 +53,7 @@ impl Context {
             media_prefix: global.media_prefix.clone().or(file.media_prefix),
             concurrency: file.concurrency,
             replicas: file.replicas,
+            notifications: file.notifications,
             serve: file.serve,
             stop,
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,

@@ -94,6 +94,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Tune(args) => commands::tune::run(context, &args).await,
         Command::Cancel(args) => commands::cancel::run(context, &args).await,
         Command::Prune(args) => commands::prune::run(context, &args).await,
+        Command::Notify(args) => commands::notify::run(context, &args).await,
         Command::Flags(args) => commands::flags::run(context, &args).await,
         Command::Video(args) => commands::video::run(context, &args).await,
         Command::Hash(args) => commands::hash::run(context, &args).await,

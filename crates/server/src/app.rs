@@ -15,6 +15,7 @@ use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
 use crate::api::{Aged, Validations};
 use crate::clock::Clock;
+use crate::notifications::{Hub, Settings};
 use crate::pages::Made;
 use crate::snapshot::Snapshots;
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub environment: Option<String>,
     /// Where traces are looked up: the address of a Jaeger.
     pub jaeger: Option<String>,
+    /// How notifications are delivered.
+    pub notifications: Settings,
     /// What `/metrics` shows.
     pub registry: Option<Registry>,
 }
@@ -57,6 +60,8 @@ pub struct App {
     pub snapshots: Snapshots,
     /// The pages' live parts, as they were made last.
     pub(crate) made: Made,
+    /// The subscribers to notifications at this replica.
+    pub(crate) hub: Arc<Hub>,
     /// The database's clock, and whether the database answers.
     pub clock: Clock,
     /// Errors by cause, as they were counted last.
@@ -89,6 +94,7 @@ impl App {
             clock: Clock::default(),
             error_groups: Aged::default(),
             validations: Validations::default(),
+            hub: Arc::default(),
             store,
             flags,
             initial_flags,

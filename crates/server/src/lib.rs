@@ -20,5 +20,6 @@ pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
 pub use clock::Clock;
 pub use listen::serve;
+pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
 pub use problem::Problem;
 pub use router::document;

@@ -35,6 +35,7 @@ mod lock;
 mod lost_leases;
 mod mapping;
 mod metadata_locks;
+mod notifications;
 mod plans;
 mod preflight;
 mod quarantine;

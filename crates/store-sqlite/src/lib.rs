@@ -24,6 +24,7 @@ mod ledger;
 mod listings;
 mod lost_leases;
 mod mapping;
+mod notifications;
 mod planning;
 mod plans;
 mod preflight;

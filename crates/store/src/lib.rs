@@ -19,6 +19,7 @@ pub mod flags;
 pub mod history;
 pub mod ledger;
 pub mod listings;
+pub mod notifications;
 pub mod patience;
 pub mod plans;
 pub mod preflight;
@@ -46,6 +47,7 @@ pub use flags::Flags;
 pub use history::History;
 pub use ledger::Ledger;
 pub use listings::Listings;
+pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use report::Reports;
 pub use rollback::Rollback;
@@ -68,6 +70,7 @@ pub trait Store:
     + Controls
     + Duties
     + History
+    + Notifications
     + VideoStatuses
     + Reports
     + Rollback
@@ -94,6 +97,7 @@ impl<T> Store for T where
         + Controls
         + Duties
         + History
+        + Notifications
         + VideoStatuses
         + Reports
         + Rollback

@@ -75,6 +75,7 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         environment: args.environment.clone().or_else(|| file.environment.clone()),
         jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
         registry: context.process.registry.clone(),
+        notifications: context.notifications.settings(context.allow_plaintext)?,
     })
 }
 

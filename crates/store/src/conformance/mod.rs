@@ -26,6 +26,7 @@ pub mod holds;
 pub mod index;
 pub mod listings;
 pub mod monitor;
+pub mod notifications;
 pub mod planning;
 pub mod preflight;
 pub mod quarantine;
@@ -352,6 +353,22 @@ macro_rules! conformance_tests {
                 inconsistent_states_are_found
                 query_plans_are_not_yet_judged_before_index
                 query_plans_after_index_are_no_difference;
+            notifications:
+                a_notification_is_claimed_with_all_that_it_says
+                claims_come_in_order_of_priority
+                what_is_not_due_waits
+                many_that_are_scheduled_do_not_hide_one_that_is_due
+                what_is_over_expires
+                claimers_at_once_share_nothing
+                a_failed_attempt_comes_again_until_there_are_no_more
+                the_other_ends_of_an_attempt
+                a_lapsed_lease_is_taken_back_and_its_holder_writes_nothing
+                an_extended_lease_is_kept
+                what_nobody_has_is_taken_back
+                the_outbox_holds_everything_once_in_order
+                a_reader_beside_many_publishers_misses_nothing
+                what_ended_long_ago_is_pruned
+                numbers_go_on_after_all_was_pruned;
             automate:
                 every_change_of_state_queues_one_notification
                 every_change_of_the_legacy_columns_queues_one_notification
@@ -417,6 +434,7 @@ mod tests {
             ("files", include_str!("files.rs")),
             ("flags", include_str!("flags.rs")),
             ("monitor", include_str!("monitor.rs")),
+            ("notifications", include_str!("notifications.rs")),
             ("planning", include_str!("planning.rs")),
             ("preflight", include_str!("preflight.rs")),
             ("quarantine", include_str!("quarantine.rs")),

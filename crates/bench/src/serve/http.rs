@@ -1,0 +1,52 @@
+//! As much of HTTP as a load generator needs: it shares two cores with what it measures.
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+/// A connection that is used again and again.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    port: u16,
+    line: String,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream), port, line: String::new(), body: Vec::new() })
+    }
+
+    /// The status of a GET, its body read.
+    pub async fn get(&mut self, path: &str) -> Result<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        self.stream.get_mut().write_all(request.as_bytes()).await?;
+        let status = self.read_line().await?.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let mut length = None;
+        loop {
+            let line = self.read_line().await?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().ok();
+            }
+        }
+        let length = length.context("an answer without a length")?;
+        self.body.resize(length, 0);
+        self.stream.read_exact(&mut self.body).await?;
+        status.context("an answer without a status")
+    }
+
+    async fn read_line(&mut self) -> Result<&str> {
+        self.line.clear();
+        if self.stream.read_line(&mut self.line).await? == 0 {
+            bail!("the server closed the connection");
+        }
+        Ok(self.line.trim_end())
+    }
+}

@@ -1,0 +1,149 @@
+//! The specification's `realtime_notification_queue`, the leases on it, and the outbox.
+//!
+//! Who locks what, in this order: rows of the queue that are `pending`, or leases and then
+//! their rows of the queue; the outbox's position last. Two that follow it never wait for
+//! each other in a circle.
+
+mod claim;
+mod ending;
+mod outbox;
+mod upkeep;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::notifications::{
+    NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
+    Undelivered,
+};
+use sqlx::Row as _;
+use sqlx::mysql::MySqlRow;
+
+use crate::connection::MySqlStore;
+use crate::deadline::{LONG, SHORT, within};
+use crate::error;
+use crate::runs::{cut, microseconds};
+
+/// The length of `dispatcher`, in characters.
+const DISPATCHER_CHARACTERS: usize = 255;
+
+#[async_trait]
+impl Notifications for MySqlStore {
+    async fn queue_notification(&self, notification: &NewNotification) -> Result<()> {
+        within(SHORT, queue(self, notification)).await
+    }
+
+    async fn claim_notifications(
+        &self,
+        dispatcher: &str,
+        lease: Duration,
+        max: usize,
+    ) -> Result<NotificationClaim> {
+        let dispatcher = cut(dispatcher, DISPATCHER_CHARACTERS);
+        within(SHORT, claim::claim(self, dispatcher, lease, max)).await
+    }
+
+    async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64> {
+        within(SHORT, claim::extend(self, token, lease)).await
+    }
+
+    async fn publish_notifications(&self, token: i64, ids: &[String], sent: bool) -> Result<u64> {
+        within(SHORT, outbox::publish(self, token, ids, sent)).await
+    }
+
+    async fn end_undelivered(&self, token: i64, undelivered: &[Undelivered]) -> Result<u64> {
+        within(SHORT, ending::undelivered(self, token, undelivered)).await
+    }
+
+    async fn take_back_notifications(&self, abandoned: Duration) -> Result<u64> {
+        within(SHORT, upkeep::take_back(self, abandoned)).await
+    }
+
+    async fn expire_notifications(&self, within_last: Duration) -> Result<u64> {
+        within(SHORT, upkeep::expire(self, within_last)).await
+    }
+
+    async fn outbox_span(&self) -> Result<OutboxSpan> {
+        within(SHORT, outbox::span(self)).await
+    }
+
+    async fn outbox_after(&self, seq: i64, limit: u32) -> Result<Vec<Published>> {
+        within(SHORT, outbox::after(self, seq, limit)).await
+    }
+
+    async fn prunable_notifications(&self, older_than: Duration) -> Result<u64> {
+        within(LONG, upkeep::prunable(self, older_than)).await
+    }
+
+    async fn prune_notifications(&self, older_than: Duration, limit: u32) -> Result<u64> {
+        within(SHORT, upkeep::prune(self, older_than, limit)).await
+    }
+}
+
+async fn queue(store: &MySqlStore, notification: &NewNotification) -> error::Result<()> {
+    let NewNotification { to, .. } = notification;
+    let expires_in = notification.expires_in.map(microseconds);
+    sqlx::query(
+        "INSERT INTO realtime_notification_queue (id, event_type, priority, session_id, user_id, \
+           room_name, broadcast_to_all, event_data, event_metadata, max_attempts, scheduled_at, \
+           process_after, expires_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NOW() + INTERVAL ? MICROSECOND, \
+           NOW() + INTERVAL ? MICROSECOND, NOW() + INTERVAL ? MICROSECOND) \
+         ON DUPLICATE KEY UPDATE id = realtime_notification_queue.id",
+    )
+    .bind(&notification.id)
+    .bind(&notification.event_type)
+    .bind(notification.priority)
+    .bind(&to.session_id)
+    .bind(&to.user_id)
+    .bind(&to.room_name)
+    .bind(to.broadcast_to_all)
+    .bind(notification.event_data.to_string())
+    .bind(notification.event_metadata.as_ref().map(serde_json::Value::to_string))
+    .bind(notification.max_attempts)
+    .bind(microseconds(notification.after))
+    .bind(microseconds(notification.after))
+    .bind(expires_in)
+    .execute(&store.pool)
+    .await?;
+    Ok(())
+}
+
+/// The columns that [`read`] reads, of the queue under the name `q`.
+macro_rules! columns {
+    () => {
+        "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
+         q.broadcast_to_all, CAST(q.event_data AS CHAR) AS event_data, \
+         CAST(q.event_metadata AS CHAR) AS event_metadata, q.attempts, \
+         CAST(IF(q.created_at = '0000-00-00 00:00:00', NULL, q.created_at) AS DATETIME(6)) \
+           AS created_at"
+    };
+}
+use columns;
+
+fn read(row: &MySqlRow) -> error::Result<Notification> {
+    let broadcast: Option<bool> = row.try_get("broadcast_to_all")?;
+    let attempts: Option<i32> = row.try_get("attempts")?;
+    Ok(Notification {
+        id: row.try_get("id")?,
+        event_type: row.try_get("event_type")?,
+        priority: row.try_get("priority")?,
+        to: Target {
+            room_name: row.try_get("room_name")?,
+            session_id: row.try_get("session_id")?,
+            user_id: row.try_get("user_id")?,
+            broadcast_to_all: broadcast.unwrap_or(false),
+        },
+        event_data: json(row.try_get("event_data")?),
+        event_metadata: row.try_get::<Option<String>, _>("event_metadata")?.map(json),
+        attempts: u32::try_from(attempts.unwrap_or(0)).unwrap_or(0),
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+/// What the column's own check lets through is JSON to the server; should it not be to us,
+/// it is delivered as the text that it is.
+fn json(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}

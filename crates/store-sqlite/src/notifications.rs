@@ -1,0 +1,143 @@
+//! The specification's `realtime_notification_queue`, the leases on it, and the outbox.
+//!
+//! The queue's times are the application's too: text in whole seconds, as CURRENT_TIMESTAMP
+//! writes it.
+
+mod claim;
+mod ending;
+mod outbox;
+mod upkeep;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::notifications::{
+    NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
+    Undelivered,
+};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::SqliteStore;
+use crate::error::Outcome;
+use crate::failures::cut;
+use crate::time::{hence, parse};
+
+/// The length of `dispatcher` in MySQL, in characters.
+const DISPATCHER: usize = 255;
+
+#[async_trait]
+impl Notifications for SqliteStore {
+    async fn queue_notification(&self, notification: &NewNotification) -> Result<()> {
+        self.named(queue(self, notification).await)
+    }
+
+    async fn claim_notifications(
+        &self,
+        dispatcher: &str,
+        lease: Duration,
+        max: usize,
+    ) -> Result<NotificationClaim> {
+        self.named(claim::claim(self, cut(dispatcher, DISPATCHER), lease, max).await)
+    }
+
+    async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64> {
+        self.named(claim::extend(self, token, lease).await)
+    }
+
+    async fn publish_notifications(&self, token: i64, ids: &[String], sent: bool) -> Result<u64> {
+        self.named(outbox::publish(self, token, ids, sent).await)
+    }
+
+    async fn end_undelivered(&self, token: i64, undelivered: &[Undelivered]) -> Result<u64> {
+        self.named(ending::undelivered(self, token, undelivered).await)
+    }
+
+    async fn take_back_notifications(&self, abandoned: Duration) -> Result<u64> {
+        self.named(upkeep::take_back(self, abandoned).await)
+    }
+
+    async fn expire_notifications(&self, within: Duration) -> Result<u64> {
+        self.named(upkeep::expire(self, within).await)
+    }
+
+    async fn outbox_span(&self) -> Result<OutboxSpan> {
+        self.named(outbox::span(self).await)
+    }
+
+    async fn outbox_after(&self, seq: i64, limit: u32) -> Result<Vec<Published>> {
+        self.named(outbox::after(self, seq, limit).await)
+    }
+
+    async fn prunable_notifications(&self, older_than: Duration) -> Result<u64> {
+        self.named(upkeep::prunable(self, older_than).await)
+    }
+
+    async fn prune_notifications(&self, older_than: Duration, limit: u32) -> Result<u64> {
+        self.named(upkeep::prune(self, older_than, limit).await)
+    }
+}
+
+async fn queue(store: &SqliteStore, notification: &NewNotification) -> Outcome<()> {
+    let NewNotification { to, .. } = notification;
+    sqlx::query(
+        "INSERT INTO realtime_notification_queue (id, event_type, priority, session_id, user_id,
+             room_name, broadcast_to_all, event_data, event_metadata, max_attempts, scheduled_at,
+             process_after, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, datetime('now', ?11), datetime('now', ?11),
+             datetime('now', ?12))
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(&notification.id)
+    .bind(&notification.event_type)
+    .bind(notification.priority)
+    .bind(&to.session_id)
+    .bind(&to.user_id)
+    .bind(&to.room_name)
+    .bind(to.broadcast_to_all)
+    .bind(notification.event_data.to_string())
+    .bind(notification.event_metadata.as_ref().map(serde_json::Value::to_string))
+    .bind(notification.max_attempts)
+    .bind(hence(notification.after))
+    .bind(notification.expires_in.map(hence))
+    .execute(&store.writer)
+    .await?;
+    Ok(())
+}
+
+/// The columns that [`read`] reads, of the queue under the name `q`.
+macro_rules! columns {
+    () => {
+        "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
+         COALESCE(q.broadcast_to_all, 0) AS broadcast_to_all, q.event_data, q.event_metadata, \
+         COALESCE(q.attempts, 0) AS attempts, CAST(q.created_at AS TEXT) AS created_at"
+    };
+}
+use columns;
+
+fn read(row: &SqliteRow) -> Outcome<Notification> {
+    let attempts: i64 = row.try_get("attempts")?;
+    let created_at: Option<String> = row.try_get("created_at")?;
+    Ok(Notification {
+        id: row.try_get("id")?,
+        event_type: row.try_get("event_type")?,
+        priority: row.try_get("priority")?,
+        to: Target {
+            room_name: row.try_get("room_name")?,
+            session_id: row.try_get("session_id")?,
+            user_id: row.try_get("user_id")?,
+            broadcast_to_all: row.try_get("broadcast_to_all")?,
+        },
+        event_data: json(row.try_get("event_data")?),
+        event_metadata: row.try_get::<Option<String>, _>("event_metadata")?.map(json),
+        attempts: u32::try_from(attempts).unwrap_or(0),
+        created_at: created_at.and_then(|text| parse(&text)),
+    })
+}
+
+/// What the column's own check lets through is JSON to SQLite; should it not be to us, it
+/// is delivered as the text that it is.
+fn json(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}

@@ -1,0 +1,191 @@
+//! The notification queue: the specification's `realtime_notification_queue`, which
+//! triggers and the application fill, as dispatchers claim and end it, and the outbox, the
+//! one order in which every replica hands notifications to its subscribers.
+//!
+//! A notification goes `pending → processing → sent | failed | expired`. While it is
+//! `processing` a lease says which dispatcher has it and until when; whatever a dispatcher
+//! writes about it names the lease's token. Attempts are counted when they end, so one that
+//! died with its dispatcher is not.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Result;
+
+/// Notifications that one call claims, publishes or ends at most.
+pub const MOST: usize = 256;
+
+/// What a notification of which nobody has said how often gets: the specification's default
+/// of `max_attempts`.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// A notification to be queued. The lengths are those of the specification's columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewNotification {
+    /// Up to 36 characters, unique.
+    pub id: String,
+    /// Up to 50 characters.
+    pub event_type: String,
+    /// Lower goes first; 5 is the specification's default.
+    pub priority: i32,
+    pub to: Target,
+    pub event_data: Value,
+    pub event_metadata: Option<Value>,
+    pub max_attempts: i32,
+    /// Not before this from now.
+    pub after: Duration,
+    /// Not later than this from now.
+    pub expires_in: Option<Duration>,
+}
+
+/// Whom a notification is for. Any of them may be given together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Target {
+    /// Up to 255 characters, as the session's.
+    pub room_name: Option<String>,
+    pub session_id: Option<String>,
+    /// Up to 36 characters.
+    pub user_id: Option<String>,
+    pub broadcast_to_all: bool,
+}
+
+impl Target {
+    /// Whether it names nobody at all.
+    #[must_use]
+    pub const fn is_nobody(&self) -> bool {
+        self.room_name.is_none()
+            && self.session_id.is_none()
+            && self.user_id.is_none()
+            && !self.broadcast_to_all
+    }
+}
+
+/// A notification as it is delivered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notification {
+    pub id: String,
+    pub event_type: String,
+    pub priority: i32,
+    #[serde(flatten)]
+    pub to: Target,
+    pub event_data: Value,
+    pub event_metadata: Option<Value>,
+    /// Attempts that failed before.
+    #[serde(skip)]
+    pub attempts: u32,
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// What one claim came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationClaim {
+    /// Fences everything that is written about these notifications.
+    pub token: i64,
+    /// When they were claimed, by the database's clock.
+    pub at: DateTime<Utc>,
+    /// In the order in which they are to be delivered: by priority, then by the time from
+    /// which each was due.
+    pub notifications: Vec<Notification>,
+}
+
+/// How an attempt at a notification ended that did not deliver it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    pub id: String,
+    /// Written to `last_error`; cut to 65,535 bytes.
+    pub why: String,
+    pub then: Then,
+}
+
+/// What becomes of a notification that was not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The attempt counts: `pending` again, due after this, or `failed` when it was the
+    /// last of `max_attempts`.
+    Retry(Duration),
+    /// No attempt can succeed: `failed`.
+    Fail,
+    /// Nothing was tried: `pending` again, due after this. No attempt counts.
+    Defer(Duration),
+    /// It is not to be delivered: `expired`. No attempt counts.
+    Withhold,
+}
+
+/// A notification in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// Larger than that of everything published before.
+    pub seq: i64,
+    pub notification: Notification,
+}
+
+/// What the outbox holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutboxSpan {
+    /// The number given last; 0 before the first.
+    pub newest: i64,
+    /// Everything after this number is there; what came before was pruned.
+    pub pruned_upto: i64,
+}
+
+/// The queue and the outbox. Times are counted from the moment of the call, by the
+/// database's clock; the specification's columns have whole seconds.
+#[async_trait]
+pub trait Notifications: std::fmt::Debug + Send + Sync {
+    /// Queues a notification. One that is there already is left as it is, so that a call
+    /// whose answer was lost can be repeated.
+    async fn queue_notification(&self, notification: &NewNotification) -> Result<()>;
+
+    /// Claims up to `max` (at most [`MOST`]) notifications that are due, in order of their
+    /// priority, and leases them for `lease`. Due is what is `pending` and whose
+    /// `process_after`, `scheduled_at` and `next_retry_at` have come. What it meets that is
+    /// over becomes `expired`. `process_after` is moved to the time from which a
+    /// notification is due, so that the index leads past it until then.
+    async fn claim_notifications(
+        &self,
+        dispatcher: &str,
+        lease: Duration,
+        max: usize,
+    ) -> Result<NotificationClaim>;
+
+    /// Puts off the end of the lease on all notifications of a claim that are still open.
+    /// Returns how many those are.
+    async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64>;
+
+    /// Appends to the outbox those of `ids` whose lease still holds, in their order; those
+    /// that are there already stay where they are. With `sent` they are also ended as
+    /// `sent`, in the same transaction. Returns how many were held.
+    async fn publish_notifications(&self, token: i64, ids: &[String], sent: bool) -> Result<u64>;
+
+    /// Ends attempts that did not deliver, of those whose lease still holds. Returns how
+    /// many were held.
+    async fn end_undelivered(&self, token: i64, undelivered: &[Undelivered]) -> Result<u64>;
+
+    /// Makes `pending` again what a dispatcher that fell silent had: notifications whose
+    /// lease is over, and those that have been `processing` for `abandoned` without any.
+    /// No attempt counts. Returns how many, at most [`MOST`] of each.
+    async fn take_back_notifications(&self, abandoned: Duration) -> Result<u64>;
+
+    /// Makes `expired` what is `pending` and was over at some time in the last `within`, at
+    /// most [`MOST`]. Returns how many.
+    async fn expire_notifications(&self, within: Duration) -> Result<u64>;
+
+    /// What the outbox holds.
+    async fn outbox_span(&self) -> Result<OutboxSpan>;
+
+    /// The outbox after `seq`, in order, up to `limit` entries; none is missing in between
+    /// but what somebody else has deleted from the queue.
+    async fn outbox_after(&self, seq: i64, limit: u32) -> Result<Vec<Published>>;
+
+    /// How many notifications [`Self::prune_notifications`] would remove in all.
+    async fn prunable_notifications(&self, older_than: Duration) -> Result<u64>;
+
+    /// Removes up to `limit` notifications that were sent or have expired longer ago than
+    /// `older_than`, and entries of the outbox as old, in one short transaction. Nothing
+    /// removed means that nothing is left to remove. Failed ones stay.
+    async fn prune_notifications(&self, older_than: Duration, limit: u32) -> Result<u64>;
+}

@@ -1,0 +1,1 @@
+DROP TABLE reelshift_notification_leases;
