@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::archive::decide::{CurrentVideo, decide};
+use reelshift_store::archive::decide::{CurrentVideo, decide, truth_is_outdated};
 use reelshift_store::archive::{
-    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns,
+    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, VIDEO_TRUTH, Value, video_columns,
 };
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::id_list;
-use crate::mapping::{GROUND_TRUTH_STATUS, MIME_TYPE, WORKFLOW_STATE};
+use crate::mapping::{CURRENT_STAGE, GROUND_TRUTH_STATUS, MIME_TYPE, WORKFLOW_STATE};
 
 #[async_trait]
 impl Archive for MySqlStore {
@@ -80,7 +80,7 @@ async fn archived_columns(
     table: ArchivedTable,
 ) -> error::Result<Option<Vec<String>>> {
     // Generated columns of the application's are derived anew.
-    let columns: Vec<String> = sqlx::query_scalar(
+    let mut columns: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS \
          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? \
          AND COALESCE(GENERATION_EXPRESSION, '') = '' \
@@ -93,14 +93,19 @@ async fn archived_columns(
         let has_all = NEW_COLUMNS.iter().all(|new| columns.iter().any(|column| column == new));
         return Ok(has_all.then(video_columns));
     }
+    if table == ArchivedTable::Statuses && !columns.is_empty() {
+        columns.push(VIDEO_TRUTH.to_owned());
+    }
     Ok((!columns.is_empty()).then_some(columns))
 }
 
-/// `CAST(t.a AS CHAR), …`
+/// `CAST(t.a AS CHAR), …`; of [`VIDEO_TRUTH`], from `videos v`.
 fn casts(columns: &[String], alias: &str) -> String {
-    let casts: Vec<_> =
-        columns.iter().map(|column| format!("CAST({alias}.{} AS CHAR)", quoted(column))).collect();
-    casts.join(", ")
+    let cast = |column: &String| match column.as_str() {
+        VIDEO_TRUTH => format!("CAST({GROUND_TRUTH_STATUS} AS CHAR)"),
+        column => format!("CAST({alias}.{} AS CHAR)", quoted(column)),
+    };
+    columns.iter().map(cast).collect::<Vec<_>>().join(", ")
 }
 
 fn quoted(column: &str) -> String {
@@ -120,6 +125,9 @@ async fn archive_page(
 ) -> error::Result<Vec<Row>> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(casts(columns, "t")).push(" FROM ").push(table.as_str()).push(" t");
+    if table == ArchivedTable::Statuses {
+        query.push(" LEFT JOIN videos v ON v.id = t.video_id");
+    }
     if let Some(after) = after {
         query.push(" WHERE t.id > ").push_bind(after.to_owned());
     }
@@ -201,17 +209,25 @@ async fn current_videos(
     Ok(current)
 }
 
+/// What a status row of a video says by the video's legacy columns.
+struct Truth {
+    truth: String,
+    stage: String,
+}
+
+fn set(columns: &[String], row: &mut Row, column: &str, value: &str) {
+    if let Some(at) = columns.iter().position(|name| name == column) {
+        row[at] = Value::Text(value.to_owned());
+    }
+}
+
 async fn statuses(
     tx: &mut MySqlConnection,
     columns: &[String],
     rows: &[Row],
 ) -> error::Result<Restored> {
     let ids = texts(columns, rows, "video_id");
-    let mut query = QueryBuilder::new("SELECT CAST(v.id AS CHAR), CAST(");
-    query.push(GROUND_TRUTH_STATUS).push(" AS CHAR) FROM videos v WHERE v.id IN ");
-    id_list::push(&mut query, &ids);
-    query.push(" ORDER BY v.id FOR UPDATE");
-    let truths = pairs(&query.build().fetch_all(&mut *tx).await?)?;
+    let videos = truths(tx, &ids).await?;
     let mut query = QueryBuilder::new(
         "SELECT CAST(s.video_id AS CHAR), CAST(s.id AS CHAR) FROM video_processing_status s WHERE s.video_id IN ",
     );
@@ -222,19 +238,23 @@ async fn statuses(
     let (mut replaced, mut inserting) = (Vec::new(), Vec::new());
     for row in rows {
         let video = text(columns, row, "video_id").unwrap_or_default();
-        let Some(truth) = truths.get(&video) else {
+        let Some(now) = videos.get(&video) else {
             counted.deleted += 1;
             continue;
         };
         let by_bridge = present.get(&video);
         if by_bridge.is_some_and(|id| row[0].reads(id)) {
             counted.present += 1;
-        } else if text(columns, row, "ground_truth_status").as_ref() == Some(truth) {
-            replaced.extend(by_bridge.cloned());
-            inserting.push(row.clone());
-        } else {
-            counted.superseded += 1;
+            continue;
         }
+        replaced.extend(by_bridge.cloned());
+        let mut row = row.clone();
+        if truth_is_outdated(columns, &row, &now.truth) {
+            set(columns, &mut row, "ground_truth_status", &now.truth);
+            set(columns, &mut row, "current_stage", &now.stage);
+            counted.kept_truths += 1;
+        }
+        inserting.push(row);
     }
     if !replaced.is_empty() {
         let mut query = QueryBuilder::new("DELETE FROM video_processing_status WHERE id IN ");
@@ -242,8 +262,22 @@ async fn statuses(
         query.build().execute(&mut *tx).await?;
     }
     counted.restored = insert(tx, ArchivedTable::Statuses, columns, &inserting).await?;
-    counted.superseded += inserting.len() as u64 - counted.restored;
+    counted.present += inserting.len() as u64 - counted.restored;
     Ok(counted)
+}
+
+/// Of the videos as they are now, locked in key order.
+async fn truths(tx: &mut MySqlConnection, ids: &[String]) -> error::Result<HashMap<String, Truth>> {
+    let mut query = QueryBuilder::new("SELECT CAST(v.id AS CHAR), CAST(");
+    query.push(GROUND_TRUTH_STATUS).push(" AS CHAR), CAST(").push(CURRENT_STAGE);
+    query.push(" AS CHAR) FROM videos v WHERE v.id IN ");
+    id_list::push(&mut query, ids);
+    query.push(" ORDER BY v.id FOR UPDATE");
+    let rows = query.build().fetch_all(tx).await?;
+    let truth = |row: &MySqlRow| -> error::Result<Truth> {
+        Ok(Truth { truth: row.try_get(1)?, stage: row.try_get(2)? })
+    };
+    rows.iter().map(|row| Ok((row.try_get(0)?, truth(row)?))).collect()
 }
 
 fn pairs(rows: &[MySqlRow]) -> error::Result<HashMap<String, String>> {
@@ -284,8 +318,10 @@ async fn insert(
     if rows.is_empty() {
         return Ok(0);
     }
-    let names: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-    let places = format!("({})", vec!["?"; columns.len()].join(", "));
+    // [`VIDEO_TRUTH`], the last, is no column of the table.
+    let own = columns.iter().take_while(|column| *column != VIDEO_TRUTH);
+    let names: Vec<_> = own.map(|column| quoted(column)).collect();
+    let places = format!("({})", vec!["?"; names.len()].join(", "));
     let sql = format!(
         "INSERT IGNORE INTO {} ({}) VALUES {}",
         table.as_str(),
@@ -295,7 +331,7 @@ async fn insert(
     let mut query: Query<'_, MySql, MySqlArguments> = sqlx::query(AssertSqlSafe(sql));
     // A page's last rows have a shape of their own, and no other page has it.
     query = query.persistent(false);
-    for value in rows.iter().flatten() {
+    for value in rows.iter().flat_map(|row| row.iter().take(names.len())) {
         query = query.bind(bound(value));
     }
     Ok(query.execute(tx).await?.rows_affected())

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::archive::decide::{CurrentVideo, decide};
+use reelshift_store::archive::decide::{CurrentVideo, decide, truth_is_outdated};
 use reelshift_store::archive::{
-    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, Value, video_columns,
+    Archive, ArchivedTable, NEW_COLUMNS, Restored, Row, VIDEO_TRUTH, Value, video_columns,
 };
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::sqlite::SqliteRow;
@@ -15,7 +15,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, TypeInfo, ValueRef}
 
 use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
-use crate::mapping::{ground_truth_status, mime_type, push_after, workflow_state};
+use crate::mapping::{current_stage, ground_truth_status, mime_type, push_after, workflow_state};
 
 /// The switch that silences the triggers of `automate` for one transaction.
 const QUIET: &str = "reelshift_quiet";
@@ -59,7 +59,7 @@ async fn archived_columns(
     table: ArchivedTable,
 ) -> Outcome<Option<Vec<String>>> {
     // Generated columns are not listed.
-    let columns: Vec<String> =
+    let mut columns: Vec<String> =
         sqlx::query_scalar("SELECT name FROM pragma_table_info(?) ORDER BY name <> 'id', cid")
             .bind(table.as_str())
             .fetch_all(&store.readers)
@@ -67,6 +67,9 @@ async fn archived_columns(
     if table == ArchivedTable::Videos {
         let has_all = NEW_COLUMNS.iter().all(|new| columns.iter().any(|column| column == new));
         return Ok(has_all.then(video_columns));
+    }
+    if table == ArchivedTable::Statuses && !columns.is_empty() {
+        columns.push(VIDEO_TRUTH.to_owned());
     }
     Ok((!columns.is_empty()).then_some(columns))
 }
@@ -140,6 +143,14 @@ fn texts(columns: &[String], rows: &[Row], column: &str) -> Vec<String> {
     rows.iter().filter_map(|row| text(columns, row, column)).collect()
 }
 
+/// Status rows with [`VIDEO_TRUTH`].
+const STATUSES: &str = concat!(
+    "(SELECT s.*, ",
+    ground_truth_status!(),
+    " AS \"videos.ground_truth_status\" \
+     FROM video_processing_status s LEFT JOIN videos v ON v.id = s.video_id)"
+);
+
 async fn archive_page(
     store: &SqliteStore,
     table: ArchivedTable,
@@ -148,7 +159,11 @@ async fn archive_page(
     limit: u32,
 ) -> Outcome<Vec<Row>> {
     let mut query = QueryBuilder::new("SELECT ");
-    query.push(named_columns(columns, "v.")).push(" FROM ").push(table.as_str()).push(" v WHERE ");
+    query.push(named_columns(columns, "v.")).push(" FROM ").push(match table {
+        ArchivedTable::Statuses => STATUSES,
+        table => table.as_str(),
+    });
+    query.push(" v WHERE ");
     push_after(&mut query, after);
     query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
     let rows = query.build().fetch_all(&store.readers).await?;
@@ -245,19 +260,25 @@ async fn current_videos(
     Ok(current)
 }
 
+/// What a status row of a video says by the video's legacy columns.
+struct Truth {
+    truth: String,
+    stage: String,
+}
+
+fn set(columns: &[String], row: &mut Row, column: &str, value: &str) {
+    if let Some(at) = columns.iter().position(|name| name == column) {
+        row[at] = Value::Text(value.to_owned());
+    }
+}
+
 async fn statuses(
     tx: &mut SqliteConnection,
     columns: &[String],
     rows: &[Row],
 ) -> Outcome<Restored> {
     let ids = texts(columns, rows, "video_id");
-    let mut query = QueryBuilder::new(concat!(
-        "SELECT v.id, ",
-        ground_truth_status!(),
-        " FROM videos v WHERE v.id IN "
-    ));
-    push_ids(&mut query, &ids);
-    let truths = pairs(&mut query, tx).await?;
+    let videos = truths(tx, &ids).await?;
     let mut query = QueryBuilder::new(
         "SELECT s.video_id, s.id FROM video_processing_status s WHERE s.video_id IN ",
     );
@@ -268,19 +289,23 @@ async fn statuses(
     let (mut replaced, mut inserting) = (Vec::new(), Vec::new());
     for row in rows {
         let video = text(columns, row, "video_id").unwrap_or_default();
-        let Some(truth) = truths.get(&video) else {
+        let Some(now) = videos.get(&video) else {
             counted.deleted += 1;
             continue;
         };
         let by_bridge = present.get(&video);
         if by_bridge.is_some_and(|id| row[0].reads(id)) {
             counted.present += 1;
-        } else if text(columns, row, "ground_truth_status").as_ref() == Some(truth) {
-            replaced.extend(by_bridge.cloned());
-            inserting.push(row.clone());
-        } else {
-            counted.superseded += 1;
+            continue;
         }
+        replaced.extend(by_bridge.cloned());
+        let mut row = row.clone();
+        if truth_is_outdated(columns, &row, &now.truth) {
+            set(columns, &mut row, "ground_truth_status", &now.truth);
+            set(columns, &mut row, "current_stage", &now.stage);
+            counted.kept_truths += 1;
+        }
+        inserting.push(row);
     }
     if !replaced.is_empty() {
         let mut query = QueryBuilder::new("DELETE FROM video_processing_status WHERE id IN ");
@@ -288,8 +313,25 @@ async fn statuses(
         query.build().execute(&mut *tx).await?;
     }
     counted.restored = insert(tx, ArchivedTable::Statuses, columns, &inserting).await?;
-    counted.superseded += inserting.len() as u64 - counted.restored;
+    counted.present += inserting.len() as u64 - counted.restored;
     Ok(counted)
+}
+
+/// Of the videos as they are now.
+async fn truths(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<HashMap<String, Truth>> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT v.id, ",
+        ground_truth_status!(),
+        ", ",
+        current_stage!(),
+        " FROM videos v WHERE v.id IN "
+    ));
+    push_ids(&mut query, ids);
+    let rows = query.build().fetch_all(tx).await?;
+    let truth = |row: &SqliteRow| -> Outcome<Truth> {
+        Ok(Truth { truth: row.try_get(1)?, stage: row.try_get(2)? })
+    };
+    rows.iter().map(|row| Ok((row.try_get(0)?, truth(row)?))).collect()
 }
 
 async fn pairs(
@@ -335,11 +377,14 @@ async fn insert(
     columns: &[String],
     rows: &[Row],
 ) -> Outcome<u64> {
+    // [`VIDEO_TRUTH`], the last, is no column of the table.
+    let own = columns.iter().take_while(|column| *column != VIDEO_TRUTH).count();
     let mut inserted = 0;
     for row in rows {
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO ");
-        query.push(table.as_str()).push(" (").push(named_columns(columns, "")).push(") VALUES (");
-        for (index, value) in row.iter().enumerate() {
+        query.push(table.as_str()).push(" (").push(named_columns(&columns[..own], ""));
+        query.push(") VALUES (");
+        for (index, value) in row.iter().take(own).enumerate() {
             query.push(if index == 0 { "" } else { ", " });
             push_value(&mut query, value)?;
         }

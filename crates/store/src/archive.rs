@@ -68,6 +68,11 @@ pub const NEW_COLUMNS: [&str; 19] = [
     "compliance_tags",
 ];
 
+/// The last column of an archived status row, which is its video's and no column of the
+/// table: `GT(video)`, read with the row. By it is seen whether the legacy columns changed
+/// meanwhile. It is never written back.
+pub const VIDEO_TRUTH: &str = "videos.ground_truth_status";
+
 /// The columns of an archived video.
 #[must_use]
 pub fn video_columns() -> Vec<String> {
@@ -126,9 +131,9 @@ impl From<Option<String>> for Value {
 /// The values of a row, in the order of the archive's columns.
 pub type Row = Vec<Value>;
 
-/// What came of restoring rows. Every row counts in exactly one of `restored`, `present`,
-/// `deleted` and `superseded`; a video of which only some values were restored counts as
-/// restored, and in one or more of the `kept_` counts.
+/// What came of restoring rows. Every row counts in exactly one of `restored`, `present`
+/// and `deleted`; one of which only some values were restored counts as restored, and in one
+/// or more of the `kept_` counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Restored {
     /// Rows that were written.
@@ -137,8 +142,9 @@ pub struct Restored {
     pub present: u64,
     /// Rows whose video has been deleted.
     pub deleted: u64,
-    /// Status rows that no longer say what their video's legacy columns say.
-    pub superseded: u64,
+    /// Status rows whose video's legacy columns changed: `ground_truth_status` and
+    /// `current_stage` are those of now, all else was restored.
+    pub kept_truths: u64,
     /// Videos whose archived `workflow_state` no longer agrees with the legacy columns.
     pub kept_states: u64,
     /// Videos whose `file_path` or `file_size` changed: the hash is of another file.
@@ -152,7 +158,7 @@ impl std::ops::AddAssign for Restored {
         self.restored += other.restored;
         self.present += other.present;
         self.deleted += other.deleted;
-        self.superseded += other.superseded;
+        self.kept_truths += other.kept_truths;
         self.kept_states += other.kept_states;
         self.kept_hashes += other.kept_hashes;
         self.kept_metadata += other.kept_metadata;
@@ -162,8 +168,9 @@ impl std::ops::AddAssign for Restored {
 /// Reading out, and writing back.
 #[async_trait]
 pub trait Archive {
-    /// The columns of `table` that are archived, the key `id` first; `None` when the table,
-    /// or the new columns of `videos`, are not there.
+    /// The columns of `table` that are archived, the key `id` first, of status rows
+    /// [`VIDEO_TRUTH`] last; `None` when the table, or the new columns of `videos`, are not
+    /// there.
     async fn archived_columns(&self, table: ArchivedTable) -> Result<Option<Vec<String>>>;
 
     /// How many rows `table` has, about: for a progress bar.
@@ -181,8 +188,9 @@ pub trait Archive {
 
     /// Writes up to 250 archived rows back, in one transaction, under these rules:
     /// - `videos`: [`decide`]; no legacy column changes, `updated_at` neither;
-    /// - a status row whose `ground_truth_status` is still `GT(video)` replaces the row that
-    ///   the video has under another id; the same id is left as it is;
+    /// - a status row replaces the row that the video has under another id; the same id is
+    ///   left as it is; where [`decide::truth_is_outdated`], `ground_truth_status` and
+    ///   `current_stage` follow from the video as it is now;
     /// - notifications and errors are inserted where their id is free; errors without
     ///   `parent_error_id`, which [`Self::link_errors`] sets;
     /// - a row whose video is gone is not restored.

@@ -51,14 +51,8 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
 }
 
 fn print(reports: &[RestoreReport]) {
-    let mut table = look::table(&[
-        "table",
-        "archived",
-        "restored",
-        "there already",
-        "video deleted",
-        "superseded",
-    ]);
+    let mut table =
+        look::table(&["table", "archived", "restored", "there already", "video deleted"]);
     for report in reports {
         let restored = &report.restored;
         table.add_row([
@@ -67,7 +61,6 @@ fn print(reports: &[RestoreReport]) {
             look::number(restored.restored),
             look::number(restored.present),
             look::number(restored.deleted),
-            look::number(restored.superseded),
         ]);
     }
     crate::look::say!("{table}");
@@ -79,6 +72,10 @@ fn print(reports: &[RestoreReport]) {
         ),
         (sum(|report| report.restored.kept_hashes), "whose file has changed, not hashed any more"),
         (sum(|report| report.restored.kept_metadata), "whose name or path has changed"),
+        (
+            sum(|report| report.restored.kept_truths),
+            "whose ground truth status no longer agrees with the legacy columns",
+        ),
     ];
     for (count, which) in kept.into_iter().filter(|(count, _)| *count > 0) {
         crate::look::say!(

@@ -4,7 +4,7 @@
 //! by themselves (the column's default, or what follows from the legacy columns), never
 //! what somebody else has written since. Where the legacy columns changed, they win.
 
-use super::{LEGACY_COLUMNS, NEW_COLUMNS, Row, Value};
+use super::{LEGACY_COLUMNS, NEW_COLUMNS, Row, VIDEO_TRUTH, Value};
 
 /// A video as it is now.
 #[derive(Debug, Clone)]
@@ -123,6 +123,18 @@ fn legacy<'a>(column: &str, row: &'a [Value]) -> &'a Value {
     LEGACY_COLUMNS.iter().position(|name| *name == column).map_or(&Value::Null, |at| &row[at])
 }
 
+/// Whether what an archived status row says of the ground truth is out of date: it is not
+/// `truth`, which is `GT(video)` now, and the legacy columns have changed since. Where they
+/// have not, the row said something else all along, and does so again.
+#[must_use]
+pub fn truth_is_outdated(columns: &[String], archived: &[Value], truth: &str) -> bool {
+    let says = |column: &str| {
+        let at = columns.iter().position(|name| name == column);
+        at.is_some_and(|at| archived[at].text() == Some(truth))
+    };
+    !says("ground_truth_status") && !says(VIDEO_TRUTH)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +208,18 @@ mod tests {
         assert!(set(&archived("archived"), &current).contains(&"workflow_state"));
         current.row[4] = text("processing");
         assert!(decide(&archived("archived"), &current).kept_state);
+    }
+
+    #[test]
+    fn a_truth_is_outdated_only_where_the_legacy_columns_changed() {
+        let columns = ["id", "ground_truth_status", VIDEO_TRUTH].map(str::to_owned);
+        let outdated = |status, video, now| {
+            truth_is_outdated(&columns, &[text("s"), text(status), text(video)], now)
+        };
+        assert!(!outdated("generating", "pending", "pending"), "it was so before");
+        assert!(!outdated("generating", "pending", "generating"), "the video came after it");
+        assert!(outdated("pending", "pending", "generating"));
+        assert!(outdated("failed", "pending", "generating"));
     }
 
     #[test]
