@@ -6,6 +6,7 @@ pub mod chaos;
 mod legacy;
 pub mod oracle;
 pub mod receiver;
+pub mod s3;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};
