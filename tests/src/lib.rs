@@ -1,8 +1,6 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, and a receiver of its telemetry, and
-//! subscribers to its notifications.
-//! for a fleet of them, a receiver of its telemetry,
-//! the server with a client, and a browser.
+//! for a fleet of them, a receiver of its telemetry, the server with a client, subscribers to
+//! its notifications, and a browser.
 
 mod binary;
 pub mod browser;
@@ -12,6 +10,7 @@ mod legacy;
 pub mod notifications;
 pub mod oracle;
 pub mod receiver;
+pub mod s3;
 pub mod server;
 mod waiting;
 

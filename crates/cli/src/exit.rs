@@ -89,6 +89,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
             WorkerError::Media(_)
             | WorkerError::Backend(_)
             | WorkerError::Threads(_)
+            | WorkerError::Unusable(_)
             | WorkerError::Fleet(_) => None,
         })
     });

@@ -5,10 +5,20 @@ use std::sync::OnceLock;
 use reelshift_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+/// What ends a worker.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FatalError {
+    #[error(transparent)]
+    Store(StoreError),
+    /// What handlers work with cannot be used, in a sentence that says what to do.
+    #[error("{0}")]
+    Unusable(String),
+}
+
 /// The first fatal error that any part of the worker met.
 #[derive(Debug, Default)]
 pub struct Fatal {
-    error: OnceLock<StoreError>,
+    error: OnceLock<FatalError>,
     happened: CancellationToken,
 }
 
@@ -18,11 +28,17 @@ impl Fatal {
         if !error.is_fatal() {
             return false;
         }
-        if self.error.set(error.clone()).is_ok() {
-            tracing::error!(%error, "this worker ends, and its batches go back");
+        self.end(FatalError::Store(error.clone()));
+        true
+    }
+
+    /// This worker ends for `error`, unless it ends for another already.
+    pub fn end(&self, error: FatalError) {
+        let said = error.to_string();
+        if self.error.set(error).is_ok() {
+            tracing::error!(error = said, "this worker ends, and its batches go back");
             self.happened.cancel();
         }
-        true
     }
 
     /// Returns once there was such an error.
@@ -32,7 +48,7 @@ impl Fatal {
 
     /// The error, if there was one.
     #[must_use]
-    pub fn error(&self) -> Option<&StoreError> {
+    pub fn error(&self) -> Option<&FatalError> {
         self.error.get()
     }
 }
@@ -48,6 +64,7 @@ mod tests {
         assert!(!fatal.ends(&StoreError::LeaseLost));
         assert!(fatal.error().is_none());
         assert!(fatal.ends(&gone("first")) && fatal.ends(&gone("second")));
+        fatal.end(FatalError::Unusable("third".to_owned()));
         assert_eq!(fatal.error().unwrap().to_string(), "first");
     }
 }

@@ -27,7 +27,7 @@ pub mod turns;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
-pub use fatal::Fatal;
+pub use fatal::{Fatal, FatalError};
 pub use fleet::{Fleet, Handler, Lane};
 pub use gate::{Gate, Pass};
 pub use outbox::Outbox;

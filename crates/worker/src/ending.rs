@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use reelshift_media::MediaError;
 use reelshift_plan::Backoff;
-use reelshift_queue::{AttemptEnd, Session};
+use reelshift_queue::{AttemptEnd, FatalError, Session};
 use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::Chunk;
 use reelshift_store::{ErrorRecord, StoreError};
@@ -38,6 +39,13 @@ impl Endings {
             return AttemptEnd::Drained;
         }
         self.failed(batch, meaning.remedy, record)
+    }
+
+    /// This worker ends for an unusable media root, of which no file can be read. The
+    /// batch did nothing wrong: it goes back as it is, and other workers may read it.
+    pub(crate) fn media_root(&self, record: ErrorRecord, error: &MediaError) {
+        self.session.outbox().put(record);
+        self.session.fatal().end(FatalError::Unusable(error.to_string()));
     }
 
     /// Says on `span` how its chunk ended.

@@ -113,7 +113,8 @@ impl Hash {
     }
 
     /// Reads `files` and writes what came of each. Files whose failure may pass make the
-    /// attempt fail, after all others are done; at the last attempt they are set aside.
+    /// attempt fail, after all others are done; at the last attempt they are set aside,
+    /// unless it was the storage that failed: then the batch is what fails.
     async fn pass(
         &self,
         batch: &Claimed,
@@ -139,9 +140,11 @@ impl Hash {
         let mut written_at = Instant::now();
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
+        let mut root_unusable = false;
         loop {
             while reading.len() < self.gates.files.limit()
                 && !interrupt.begun()
+                && !root_unusable
                 && !pass.must_leave()
             {
                 let Some(file) = waiting.next() else { break };
@@ -173,6 +176,12 @@ impl Hash {
             match self.sort(batch, outcome, last_attempt, &mut results) {
                 Ok(()) => {}
                 Err(Unfinished::Interrupted) => drained = true,
+                Err(Unfinished::RootUnusable(record, error)) => {
+                    if !root_unusable {
+                        self.endings.media_root(*record, &error);
+                    }
+                    (root_unusable, drained) = (true, true);
+                }
                 // The first is the attempt's own error row; each other file has a row of its own.
                 Err(Unfinished::Retry(error)) if to_retry.is_some() => results.noticed.push(*error),
                 Err(Unfinished::Retry(error)) => to_retry = Some(*error),
@@ -304,11 +313,15 @@ impl Hash {
         let code = error.code();
         let record = self.endings.recorder.failure(batch, Some(&file.id), meaning, &error, code);
         let set_aside = match meaning.remedy {
+            Remedy::EndWorker => {
+                return Err(Unfinished::RootUnusable(Box::new(record), Box::new(error)));
+            }
             Remedy::Quarantine => true,
-            Remedy::RetryOnce => batch.attempts > 0,
-            _ => false,
+            Remedy::RetryOnce => batch.attempts > 0 || last_attempt,
+            // A storage that is away says nothing about the file.
+            _ => last_attempt && meaning != classify::STORAGE_AWAY,
         };
-        if set_aside || last_attempt {
+        if set_aside {
             let item = FailedItem { video_id: file.id, error: record };
             bisect::found(&item);
             results.failed.push(item);
@@ -378,6 +391,8 @@ impl Hash {
 enum Unfinished {
     Interrupted,
     Retry(Box<ErrorRecord>),
+    /// No file can be read until a person has acted.
+    RootUnusable(Box<ErrorRecord>, Box<MediaError>),
 }
 
 fn results_len(results: &FileResults) -> usize {

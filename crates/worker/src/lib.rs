@@ -31,7 +31,7 @@ use reelshift_media::MediaRoot;
 use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
-use reelshift_queue::{Fleet, Handler, Lane, Pulse, Session, Times};
+use reelshift_queue::{FatalError, Fleet, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
 use reelshift_store::strain::Replica;
 use reelshift_store::vitals::PoolState;
@@ -89,6 +89,9 @@ pub enum WorkerError {
     Backend(#[from] WrongHash),
     #[error("the hashing threads cannot be started: {0}")]
     Threads(std::io::Error),
+    /// The media root, that could be used when the worker started.
+    #[error("{0}")]
+    Unusable(String),
     #[error("the fleet stopped: {0}")]
     Fleet(String),
 }
@@ -104,7 +107,7 @@ pub struct Left {
 /// Works until `stop` is cancelled or, with `until_idle`, until no work is open.
 ///
 /// # Errors
-/// When the media root cannot be opened, or when the database refuses the worker, at its
+/// When the media root cannot be used, or when the database refuses the worker, at its
 /// start or later, in a way that a person has to mend. Other trouble with the database is
 /// waited out.
 pub async fn run(
@@ -210,8 +213,10 @@ pub async fn run(
     if unrecorded > 0 {
         tracing::error!(unrecorded, "failures are not in the error log: the database was away");
     }
-    if let Some(error) = fatal.error() {
-        return Err(WorkerError::Store(error.clone()));
+    match fatal.error() {
+        Some(FatalError::Store(error)) => return Err(WorkerError::Store(error.clone())),
+        Some(FatalError::Unusable(said)) => return Err(WorkerError::Unusable(said.clone())),
+        None => {}
     }
     match left {
         Ok(left) => left?,

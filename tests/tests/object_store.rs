@@ -1,0 +1,95 @@
+//! An object store that refuses everybody or is away says nothing about any file: nothing
+//! is set aside for it.
+
+use std::path::Path;
+
+use reelshift_tests::s3::ObjectStore;
+use reelshift_tests::{Legacy, Ran, Reelshift, Video};
+
+/// SHA-256 of what every object holds.
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    legacy: Legacy,
+    store: ObjectStore,
+}
+
+impl Fixture {
+    /// Forty files in batches of four.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let legacy = Legacy::sqlite(dir.path()).await;
+        let videos = (0..40).map(|n| Video {
+            id: format!("v{n:04}"),
+            filename: None,
+            file_path: Some(format!("f{n}")),
+            file_size: Some(3),
+            status: None,
+            processing_status: None,
+            ground_truth: Some(false),
+        });
+        legacy.insert(&videos.collect::<Vec<_>>()).await;
+        let fixture = Self { dir, legacy, store: ObjectStore::start() };
+        fixture.run(&["apply", "expand"]).ok();
+        fixture
+            .run(&["enqueue", "hash", "--batch-files", "4", "--max-attempts", "2"])
+            .ok();
+        fixture
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Reelshift::new(self.dir.path(), arguments)
+            .database(&self.legacy.url)
+            .media(Path::new("s3://bucket/m"))
+            .env("AWS_ENDPOINT_URL", &self.store.endpoint)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .run()
+    }
+
+    async fn count(&self, from: &str) -> i64 {
+        self.legacy.number(&format!("SELECT COUNT(*) FROM {from}")).await
+    }
+
+    async fn all_are_hashed(&self) {
+        assert_eq!(self.count(&format!("videos WHERE file_hash = '{ABC}'")).await, 40);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_refused_end_the_worker_and_cost_no_attempt() {
+    let fixture = Fixture::new().await;
+    for refusal in [
+        ("400 Bad Request", "ExpiredToken"),
+        ("403 Forbidden", "InvalidAccessKeyId"),
+        ("404 Not Found", "NoSuchBucket"),
+    ] {
+        fixture.store.refuse(Some(refusal));
+        let said = fixture.run(&["work", "--until-idle"]).expect(1).stderr;
+        assert!(said.contains("error: the media root \"s3://bucket/m\" cannot be used"), "{said}");
+        assert!(said.contains(refusal.1), "{said}");
+    }
+    assert_eq!(fixture.count("reelshift_quarantine").await, 0);
+    let touched = "reelshift_batches WHERE state <> 'pending' OR attempts > 0";
+    assert_eq!(fixture.count(touched).await, 0);
+    let told = "processing_error_log WHERE error_type = 'media_root_unusable'";
+    assert!(fixture.count(told).await >= 3);
+    fixture.store.refuse(None);
+    fixture.run(&["work", "--until-idle"]).ok();
+    fixture.all_are_hashed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stays_away_fails_batches_and_sets_no_file_aside() {
+    let fixture = Fixture::new().await;
+    fixture.store.refuse(Some(("503 Service Unavailable", "SlowDown")));
+    fixture.run(&["work", "--until-idle"]).expect(5);
+    assert_eq!(fixture.count("reelshift_quarantine").await, 0);
+    assert_eq!(fixture.count("reelshift_batches WHERE state = 'failed'").await, 10);
+    fixture.store.refuse(None);
+    fixture.run(&["rerun"]).ok();
+    fixture.run(&["work", "--until-idle"]);
+    fixture.all_are_hashed().await;
+}
