@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use reelshift_tests::{Legacy, Reelshift};
-use sqlx::{Connection, MySqlConnection};
+use sqlx::{Connection, MySqlConnection, Row as _};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +110,66 @@ async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() 
     assert!(longest < STALL, "the application waited {longest:?}");
     assert!(queries > 1_000, "the application made {queries} queries only");
     legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_not_tried_while_a_transaction_holds_the_table() {
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(VIDEOS).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url).run().ok();
+    let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
+    let mut held = holder.begin().await.expect("a transaction");
+    sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads");
+
+    let stop = CancellationToken::new();
+    let application = tokio::spawn(application(legacy.url.clone(), 0, stop.clone()));
+    let index = Reelshift::new(dir.path(), &["apply", "index"]).database(&legacy.url);
+    let index = tokio::task::spawn_blocking(move || index.run());
+    sleep(Duration::from_secs(8)).await;
+    assert!(!index.is_finished(), "index waits for the transaction");
+    held.rollback().await.expect("the transaction ends");
+    index.await.expect("index ends").ok();
+    stop.cancel();
+    let (longest, queries) = application.await.expect("the application ends");
+
+    let version: String =
+        sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut holder).await.expect("a version");
+    // MySQL cannot ask for a lock without waiting for a second.
+    let most = if version.contains("MariaDB") { Duration::from_millis(700) } else { STALL };
+    assert!(longest < most, "the application waited {longest:?}");
+    assert!(queries > 100, "the application made {queries} queries only");
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_that_vanished_are_told_and_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
+        legacy.fill(10).await;
+        let run = |arguments: &[&str]| {
+            let command = Reelshift::new(dir.path(), arguments).database(&legacy.url);
+            tokio::task::block_in_place(|| command.run())
+        };
+        run(&["apply", "expand"]).ok();
+        run(&["enqueue", "backfill"]).ok();
+        run(&["work", "--until-idle"]).ok();
+        run(&["validate"]).ok();
+        let trigger = match legacy.url.starts_with("sqlite") {
+            true => "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name LIMIT 1",
+            false => {
+                "SELECT CAST(TRIGGER_NAME AS CHAR) FROM information_schema.TRIGGERS \
+                 WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY TRIGGER_NAME LIMIT 1"
+            }
+        };
+        let trigger: String = legacy.rows(trigger).await[0].get(0);
+        legacy.execute(&format!("DROP TRIGGER {trigger}")).await;
+        let told = run(&["validate"]).expect(3);
+        assert!(told.stdout.contains(&trigger), "{}", told.stdout);
+        run(&["apply", "expand"]).ok();
+        run(&["validate"]).ok();
+        legacy.drop_database().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,8 @@ const OUTSIDE_ROOT: Meaning = row("file_outside_root", Quarantine, Critical, Use
 const NOT_REGULAR: Meaning = row("file_not_regular", Quarantine, High, UserImpact::Medium);
 const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
 const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
-pub(crate) const STORAGE_AWAY: Meaning = row("storage_unavailable", Retry, Medium, UserImpact::None);
+pub(crate) const STORAGE_AWAY: Meaning =
+    row("storage_unavailable", Retry, Medium, UserImpact::None);
 const BAD_ROOT: Meaning = row("media_root_unusable", EndWorker, Critical, UserImpact::None);
 const INTERRUPTED: Meaning = row("interrupted", Retry, Low, UserImpact::None);
 
