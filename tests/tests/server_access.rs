@@ -272,6 +272,37 @@ async fn without_tokens_only_this_machine_is_served_under_its_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_the_client_and_the_public_name_count() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    let variables = [
+        ("REELSHIFT_TOKENS", &*tokens()),
+        ("REELSHIFT_TRUSTED_PROXIES", "127.0.0.1,10.0.0.7"),
+        ("REELSHIFT_HOSTS", "reelshift.example"),
+    ];
+    let server = Server::start_with(dir.path(), &legacy, &variables).await;
+    let from = |forwarded: &str| {
+        let who = Request::get("/api/v1/whoami").bearer(VIEWER).header("Host", "reelshift.example");
+        let who = server.send(&who.header("X-Forwarded-For", forwarded)).expect(200).json();
+        who["address"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(from("203.0.113.9"), "203.0.113.9");
+    assert_eq!(
+        from("1.2.3.4, 203.0.113.9, 10.0.0.7"),
+        "203.0.113.9",
+        "what a client said is not believed"
+    );
+    assert_eq!(from("nonsense"), "127.0.0.1");
+    let login = Request::new("POST", "/login").form(&format!("token={OPERATOR}"));
+    let login =
+        login.header("Host", "reelshift.example").header("Origin", "https://reelshift.example");
+    let set = server.send(&login).expect(303);
+    assert!(set.header("set-cookie").is_some_and(|set| set.ends_with("; Secure")), "{set:?}");
+    let unknown = Request::get("/livez").header("Host", "evil.example");
+    assert_eq!(server.send(&unknown).expect(421).problem(), "unknown-host");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_shown_once_and_its_hash_is_what_serve_takes() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
