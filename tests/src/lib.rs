@@ -1,8 +1,6 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, and a receiver of its telemetry, and
+//! for a fleet of them, a receiver of its telemetry, the server with a client, and
 //! subscribers to its notifications.
-//! for a fleet of them, a receiver of its telemetry,
-//! and the server with a client.
 
 mod binary;
 pub mod chaos;
