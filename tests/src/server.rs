@@ -51,10 +51,15 @@ impl Server {
 
     /// With these variables; returns when it is ready.
     pub async fn start_with(directory: &Path, legacy: &Legacy, variables: &[(&str, &str)]) -> Self {
+        Self::start_on(directory, &legacy.url, variables).await
+    }
+
+    /// On the database at `url`.
+    pub async fn start_on(directory: &Path, url: &str, variables: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let log = directory.join(format!("serve-{}.log", address.port()));
-        let mut binary = Reelshift::new(directory, &["serve", "--listen", &address.to_string()])
-            .database(&legacy.url);
+        let mut binary =
+            Reelshift::new(directory, &["serve", "--listen", &address.to_string()]).database(url);
         for (name, value) in variables {
             binary = binary.env(name, value);
         }

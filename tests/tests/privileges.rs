@@ -1,9 +1,11 @@
-//! Two accounts with exactly the rights of `docs/privileges.md`, which is read here so that
-//! it cannot go stale: one migrates, one does everything else.
+//! Three accounts with exactly the rights of `docs/privileges.md`, which is read here so that
+//! it cannot go stale: one migrates, one serves, one does everything else.
 
 use std::path::Path;
 
-use reelshift_tests::{Legacy, Ran, Reelshift, oracle};
+use reelshift_tests::http::Request;
+use reelshift_tests::server::{OPERATOR, Server, VIEWER, tokens};
+use reelshift_tests::{Legacy, Ran, Reelshift, oracle, until};
 use uuid::Uuid;
 
 const DOCUMENT: &str = include_str!("../../docs/privileges.md");
@@ -106,6 +108,67 @@ async fn the_documented_rights_are_enough() {
     assert_eq!(legacy.number(left).await, 13, "the legacy table as it was");
     worker.drop(&legacy).await;
     migrator.drop(&legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_documented_rights_are_enough() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path();
+    std::fs::create_dir(path.join("media")).expect("a directory");
+    std::fs::write(path.join("media/here.mp4"), b"a film").expect("a file");
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(20).await;
+    legacy.execute("UPDATE videos SET file_path = 'gone.mp4'").await;
+    let migrates = |arguments: &[&str]| Reelshift::new(path, arguments).database(&legacy.url).run();
+    migrates(&["apply", "expand"]).ok();
+    migrates(&["enqueue", "hash"]).ok();
+    let account = Account::create(&legacy, "server").await;
+    // Its files are not there: something to be done again.
+    let worker = Reelshift::new(path, &["work", "--until-idle"]).database(&legacy.url);
+    let _ = worker.media(&path.join("media")).run().expect(5);
+    migrates(&["enqueue", "backfill"]).ok();
+    let server = Server::start_on(path, &account.url, &[("REELSHIFT_TOKENS", &tokens())]).await;
+    let runs = server.send(&Request::get("/api/v1/runs").bearer(VIEWER)).expect(200).json();
+    let run = runs["items"][0]["id"].as_str().expect("an id");
+    for path in [
+        "flags",
+        "controls",
+        "batches",
+        "workers",
+        "errors",
+        "errors/groups",
+        "quarantine",
+        "audit",
+    ] {
+        let _ = server.send(&Request::get(&format!("/api/v1/{path}")).bearer(VIEWER)).expect(200);
+    }
+    let none = serde_json::json!({});
+    for (method, path, body, status) in [
+        ("PUT", "flags/advanced_error_handling", serde_json::json!({ "enabled": true }), 200),
+        ("PATCH", "controls", serde_json::json!({ "settings": { "lock_waits": "7" } }), 200),
+        ("PATCH", "controls", serde_json::json!({ "settings": { "lock_waits": null } }), 200),
+        ("POST", "rerun", none.clone(), 200),
+        ("POST", &format!("runs/{run}/pause"), none.clone(), 200),
+        ("POST", &format!("runs/{run}/resume"), none.clone(), 200),
+        ("POST", &format!("runs/{run}/cancel"), none.clone(), 202),
+        ("POST", "validation", none, 202),
+    ] {
+        let request = Request::new(method, &format!("/api/v1/{path}")).bearer(OPERATOR);
+        let _ = server.send(&request.json(&body)).expect(status);
+    }
+    let id: String = sqlx::Row::get(&legacy.rows("SELECT id FROM videos LIMIT 1").await[0], 0);
+    let status = format!("/videos/{id}/status");
+    let _ = server.send(&Request::get(&status).bearer(VIEWER)).expect(200);
+    until("the validation", async || {
+        let known = server.send(&Request::get("/api/v1/validation").bearer(VIEWER)).json();
+        assert!(known["trouble"].is_null(), "{known}");
+        !known["report"].is_null()
+    })
+    .await;
+    assert!(!server.log().contains("denied"), "{}", server.log());
+    drop(server);
+    account.drop(&legacy).await;
     legacy.drop_database().await;
 }
 

@@ -17,6 +17,7 @@ async fn migrated(directory: &Path) -> Vec<Legacy> {
     let databases = vec![Legacy::sqlite(directory).await, Legacy::mariadb().await];
     for legacy in &databases {
         legacy.fill(30).await;
+        legacy.execute("UPDATE videos SET file_path = 'gone.mp4'").await;
         run(directory, legacy, &["apply", "expand"]);
         run(directory, legacy, &["enqueue", "backfill", "--batch-size", "5"]);
         run(directory, legacy, &["work", "--until-idle", "--concurrency", "1"]);
@@ -131,6 +132,7 @@ async fn lists_are_paged_and_filtered() {
         // Files that are not there: failures and a quarantine.
         let media = dir.path().join("media");
         std::fs::create_dir_all(&media).expect("a directory");
+        std::fs::write(media.join("another.mp4"), b"a film").expect("a file");
         run(dir.path(), &legacy, &["enqueue", "hash", "--batch-files", "4"]);
         let worked = Reelshift::new(dir.path(), &["work", "--until-idle", "--concurrency", "1"])
             .database(&legacy.url)
@@ -270,7 +272,7 @@ async fn commands_are_done_and_recorded() {
         assert!(
             told[..3]
                 .iter()
-                .all(|line| line.contains("emergency-disable") && line.ends_with("(trouble)")),
+                .all(|line| line.contains("emergency_disable") && line.ends_with("(trouble)")),
             "{told:#?}"
         );
     }

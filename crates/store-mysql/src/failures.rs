@@ -38,10 +38,14 @@ impl Failures for MySqlStore {
         .await
     }
 
-    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
+    async fn error_groups(
+        &self,
+        selection: &ErrorSelection,
+        newest: Option<u32>,
+    ) -> Result<Vec<ErrorGroup>> {
         within(LONG, async {
             let mut connection = self.pool.acquire().await?;
-            groups(&mut connection, selection, None).await
+            groups(&mut connection, selection, newest).await
         })
         .await
     }
@@ -284,8 +288,8 @@ pub(crate) async fn groups(
     match newest {
         Some(rows) => {
             query.push(
-                "(SELECT id, processing_stage, error_type, recovery_successful, created_at, system_state \
-                  FROM processing_error_log ORDER BY created_at DESC LIMIT ",
+                "(SELECT id, video_id, processing_stage, error_type, recovery_successful, created_at, \
+                    system_state FROM processing_error_log ORDER BY created_at DESC LIMIT ",
             );
             query.push_bind(rows).push(") e");
         }

@@ -2,7 +2,7 @@
 //! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
-use reelshift_store::failures::ErrorSelection;
+use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
     BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
@@ -16,9 +16,6 @@ use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
 use crate::{controls, error, failures, row, runs, validate};
-
-/// Error rows that a snapshot groups: the newest, so that its cost stays the same.
-const SNAPSHOT_ERRORS: u32 = 10_000;
 
 #[async_trait]
 impl Reports for MySqlStore {
@@ -66,7 +63,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     .fetch_one(&mut *transaction)
     .await?;
     let errors =
-        failures::groups(&mut transaction, &ErrorSelection::default(), Some(SNAPSHOT_ERRORS))
+        failures::groups(&mut transaction, &ErrorSelection::default(), Some(NEWEST_GROUPED))
             .await?;
     transaction.commit().await?;
     let server = store.server.to_string();

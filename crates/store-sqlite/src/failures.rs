@@ -27,9 +27,13 @@ impl Failures for SqliteStore {
         self.named(record_errors(self, errors).await)
     }
 
-    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>> {
+    async fn error_groups(
+        &self,
+        selection: &ErrorSelection,
+        newest: Option<u32>,
+    ) -> Result<Vec<ErrorGroup>> {
         self.named(match self.readers.acquire().await {
-            Ok(mut connection) => error_groups(&mut connection, selection).await,
+            Ok(mut connection) => error_groups(&mut connection, selection, newest).await,
             Err(error) => Err(error.into()),
         })
     }
@@ -206,6 +210,7 @@ macro_rules! readable {
 pub(crate) async fn error_groups(
     connection: &mut SqliteConnection,
     selection: &ErrorSelection,
+    newest: Option<u32>,
 ) -> Outcome<Vec<ErrorGroup>> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy
@@ -214,8 +219,17 @@ pub(crate) async fn error_groups(
         readable!("MIN(e.created_at)"),
         " AS first_at, ",
         readable!("MAX(e.created_at)"),
-        " AS last_at, MAX(e.id) AS newest FROM processing_error_log e"
+        " AS last_at, MAX(e.id) AS newest FROM "
     ));
+    match newest {
+        Some(rows) => {
+            query.push("(SELECT * FROM processing_error_log ORDER BY created_at DESC LIMIT ");
+            query.push_bind(rows).push(") e");
+        }
+        None => {
+            query.push("processing_error_log e");
+        }
+    }
     push_selection(&mut query, selection);
     query.push(
         " GROUP BY e.processing_stage, e.error_type) g JOIN processing_error_log n ON n.id = g.newest

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use reelshift_plan::BatchState;
-use reelshift_store::failures::ErrorSelection;
+use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
     BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
@@ -67,7 +67,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     .bind(Monitor::MOST_NOTIFICATIONS + 1)
     .fetch_one(&mut *tx)
     .await?;
-    let errors = error_groups(&mut tx, &ErrorSelection::default()).await?;
+    let errors = error_groups(&mut tx, &ErrorSelection::default(), Some(NEWEST_GROUPED)).await?;
     tx.commit().await?;
     let at = time::read(&at, "at")?;
     let notifications = u64::try_from(notifications).unwrap_or_default();

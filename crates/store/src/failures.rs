@@ -146,6 +146,9 @@ impl ErrorEntry {
     }
 }
 
+/// Rows that are grouped for whoever just looks.
+pub const NEWEST_GROUPED: u32 = 10_000;
+
 /// What failed and why.
 #[async_trait]
 pub trait Failures {
@@ -155,8 +158,13 @@ pub trait Failures {
     /// nothing made good.
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()>;
 
-    /// Errors grouped by stage and type, largest group first.
-    async fn error_groups(&self, selection: &ErrorSelection) -> Result<Vec<ErrorGroup>>;
+    /// Errors grouped by stage and type, largest group first; among the `newest` rows only,
+    /// where given, so that the cost stays the same however long the log is.
+    async fn error_groups(
+        &self,
+        selection: &ErrorSelection,
+        newest: Option<u32>,
+    ) -> Result<Vec<ErrorGroup>>;
 
     /// The newest `limit` error rows.
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>>;

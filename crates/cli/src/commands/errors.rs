@@ -18,7 +18,7 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
         error_type: args.error_type.clone(),
         ..ErrorSelection::default()
     };
-    let groups = store.error_groups(&selection).await?;
+    let groups = store.error_groups(&selection, None).await?;
     let errors = store.errors(&selection, args.limit).await?;
     if context.json {
         context.print_json(&json!({ "groups": groups, "errors": errors }))?;

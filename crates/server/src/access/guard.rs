@@ -82,7 +82,7 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
             return Err(Box::new(if page {
                 Redirect::to(&super::login::address(&parts.uri)).into_response()
             } else {
-                challenge(app, denied, address)
+                challenge(app, denied, &parts.headers, address)
             }));
         }
     };
@@ -235,16 +235,18 @@ fn wants_page(headers: &HeaderMap) -> bool {
     accept.contains("text/html") && !headers.contains_key(AUTHORIZATION)
 }
 
-/// The answer to a wrong token. Who sends wrong ones again and again is told to wait; right
-/// ones pass all the same, so that nobody behind the same address is locked out.
-fn challenge(app: &Shared, denied: Problem, address: IpAddr) -> Response {
+/// The answer to a wrong token, or to none. Who sends wrong ones again and again is told to
+/// wait; right ones pass all the same, so that nobody behind the same address is locked out.
+fn challenge(app: &Shared, denied: Problem, headers: &HeaderMap, address: IpAddr) -> Response {
     if denied.status != StatusCode::UNAUTHORIZED {
         return denied.into_response();
     }
-    if let Some(wait) = app.failures.wait(address) {
-        return too_many(wait).into_response();
+    if headers.contains_key(AUTHORIZATION) {
+        if let Some(wait) = app.failures.wait(address) {
+            return too_many(wait).into_response();
+        }
+        app.failures.count(address);
     }
-    app.failures.count(address);
     let mut response = denied.into_response();
     let challenge = HeaderValue::from_static("Bearer realm=\"reelshift\"");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

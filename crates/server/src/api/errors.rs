@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection};
+use reelshift_store::failures::{
+    ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection, NEWEST_GROUPED,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -66,7 +68,7 @@ pub(super) struct Groups {
     groups: Vec<ErrorGroup>,
 }
 
-/// Errors grouped by cause, counted at most every ten seconds.
+/// The newest 10,000 errors grouped by cause, counted at most every ten seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/errors/groups",
@@ -75,7 +77,7 @@ pub(super) struct Groups {
 )]
 pub(super) async fn groups(State(app): State<Shared>) -> Result<Json<Groups>, Problem> {
     let all = ErrorSelection::default();
-    let counted = app.error_groups.get(app.store.error_groups(&all)).await?;
+    let counted = app.error_groups.get(app.store.error_groups(&all, Some(NEWEST_GROUPED))).await?;
     let age_seconds = counted.at.elapsed().as_secs_f64();
     Ok(Json(Groups { age_seconds, groups: counted.value }))
 }

@@ -147,7 +147,7 @@ pub async fn errors_are_selected_by_batch_type_and_stage(db: &dyn Fixture) {
     ];
     for (selection, count) in expected {
         assert_eq!(read(&store, &selection).await.len(), count, "{selection:?}");
-        let groups = store.error_groups(&selection).await.expect("errors are grouped");
+        let groups = store.error_groups(&selection, None).await.expect("errors are grouped");
         assert_eq!(
             groups.iter().map(|group| group.count).sum::<u64>(),
             count as u64,
@@ -161,7 +161,8 @@ pub async fn groups_are_by_stage_and_type_largest_first(db: &dyn Fixture) {
     let store = expanded(db).await;
     several(&store).await;
     db.execute("UPDATE processing_error_log SET recovery_successful = 1 WHERE video_id IN ('v0001', 'v0003')").await;
-    let groups = store.error_groups(&ErrorSelection::default()).await.expect("errors are grouped");
+    let groups =
+        store.error_groups(&ErrorSelection::default(), None).await.expect("errors are grouped");
     let brief: Vec<_> = groups
         .iter()
         .map(|group| {
@@ -192,6 +193,9 @@ pub async fn groups_are_by_stage_and_type_largest_first(db: &dyn Fixture) {
         assert_eq!(group.recovery_strategy.as_deref(), Some("retry"));
         assert!(group.first_at <= group.last_at);
     }
+    let newest = store.error_groups(&ErrorSelection::default(), Some(1)).await;
+    let newest = newest.expect("the newest is grouped");
+    assert_eq!(newest.iter().map(|group| group.count).sum::<u64>(), 1);
 }
 
 pub async fn errors_are_read_page_by_page(db: &dyn Fixture) {
