@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::future::join_all;
 use rand::RngExt;
 use reelshift_plan::backoff::Backoff;
 use reelshift_store::Result;
@@ -102,26 +101,29 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Posts, keeping the lease meanwhile.
+    /// Posts, keeping the lease meanwhile. Both go on side by side: either may wait for what
+    /// the other holds in the database.
     async fn post_all(
         &self,
         token: i64,
         at: DateTime<Utc>,
         notifications: Vec<(Notification, OwnedSemaphorePermit)>,
     ) {
-        let mut posting: FuturesUnordered<_> = notifications
+        let posting = notifications
             .into_iter()
-            .map(|(notification, place)| self.post_and_end(token, at, notification, place))
-            .collect();
-        let mut extend = tokio::time::interval(LEASE / 3);
+            .map(|(notification, place)| self.post_and_end(token, at, notification, place));
+        tokio::select! {
+            _ = join_all(posting) => {}
+            () = self.keep(token) => {}
+        }
+    }
+
+    /// Puts off the end of the lease, again and again.
+    async fn keep(&self, token: i64) {
         loop {
-            tokio::select! {
-                ended = posting.next() => if ended.is_none() { return },
-                _ = extend.tick() => {
-                    if let Err(error) = self.app.store.extend_notifications(token, LEASE).await {
-                        tracing::warn!(%error, "the lease on notifications was not extended");
-                    }
-                }
+            tokio::time::sleep(LEASE / 3).await;
+            if let Err(error) = self.app.store.extend_notifications(token, LEASE).await {
+                tracing::warn!(%error, "the lease on notifications was not extended");
             }
         }
     }
@@ -136,7 +138,7 @@ impl Deliveries {
         let body = json(&notification);
         let posts = self.webhooks(&notification).map(|to| self.post(to, at, &notification, &body));
         let failed: Vec<String> =
-            futures::future::join_all(posts).await.into_iter().filter_map(Result::err).collect();
+            join_all(posts).await.into_iter().filter_map(Result::err).collect();
         let ids = [notification.id.clone()];
         let store = &self.app.store;
         let written = if failed.is_empty() {
