@@ -110,6 +110,11 @@ impl Browser {
         element.send_keys(text).await.expect("a field takes keys");
     }
 
+    /// Presses keys, as WebDriver names them, in the element.
+    pub async fn press(&self, css: &str, keys: &str) {
+        self.find(css).await.send_keys(keys).await.expect("it takes keys");
+    }
+
     /// The visible text of the element, once there is one.
     pub async fn text(&self, css: &str) -> String {
         let mut text = None;

@@ -45,7 +45,11 @@ pub(super) fn frame(lines: &[String]) -> String {
 impl Shown<'_> {
     /// The frame's lines, as wide as they come.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![self.head(), verdict(self.looked), phases_and_way_back(self.looked)];
+        let mut lines = vec![self.head(), verdict(self.looked)];
+        if let Some(next) = &self.looked.verdict.next {
+            lines.push(format!("next: {next}"));
+        }
+        lines.push(phases_and_way_back(self.looked));
         if let Some(trouble) = self.trouble {
             lines.push(format!("{} {trouble}", "cannot look:".red().bold()));
         }
@@ -95,9 +99,8 @@ fn verdict(looked: &Snapshot) -> String {
         _ => String::new(),
     };
     let reason = verdict.reason.as_ref().map_or_else(String::new, |why| format!("   {why}"));
-    let next = verdict.next.as_ref().map_or_else(String::new, |next| format!("   next: {next}"));
     format!(
-        "{}{since}{reason}   {}{next}",
+        "{}{since}{reason}   {}",
         coloured(verdict.kind, verdict.kind.word()),
         verdict.sentence
     )
