@@ -15,7 +15,9 @@ use reelshift_plan::{JobKind, RunState, eta};
 use reelshift_store::controls::{Control, PAUSE};
 use reelshift_store::report::monitor::rate;
 use reelshift_store::report::{RunReport, Snapshot, WorkerReport};
+use reelshift_store::rollback;
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
+use serde_json::json;
 
 use crate::args::StatusArgs;
 use crate::commands::errors::group_table;
@@ -35,8 +37,12 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
         let journal = store.journal().await?;
         if !expanded(store.steps(), &journal) {
             store.check_legacy().await?;
+            let open = rollback::open(&*store).await?;
             if context.json {
-                context.print_json(&serde_json::json!({ "expanded": false, "steps": journal }))?;
+                let document = json!({ "expanded": false, "steps": journal, "rollback": open });
+                context.print_json(&document)?;
+            } else if let Some(open) = open {
+                crate::look::say!("{} {}", "ROLLBACK begun:".yellow().bold(), open.ways_on());
             } else {
                 crate::look::say!("{}", phases(store.steps(), &journal, &[]));
                 crate::look::say!("Next: reelshift apply expand");
@@ -52,6 +58,9 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
             // Home and clear, as `watch` does: the screen shows one snapshot.
             let clear = if redraws { "\x1b[H\x1b[2J" } else { "" };
             crate::look::say!("{clear}{}", phases(store.steps(), &journal, &snapshot.runs));
+            if let Some(open) = store.open_rollback().await? {
+                crate::look::say!("{} {}", "ROLLBACK begun:".yellow().bold(), open.ways_on());
+            }
             crate::look::say!("{}", render(&snapshot).trim_end());
         }
         if !args.watch {
@@ -81,11 +90,20 @@ fn expanded(steps: &[Step], journal: &[JournalEntry]) -> bool {
         .all(|step| journal.iter().any(|entry| entry.number == step.number && entry.done))
 }
 
+/// Whether there is more than reelshift's own tables, which a rollback leaves.
+fn expand_begun(steps: &[Step], journal: &[JournalEntry]) -> bool {
+    let own = |entry: &JournalEntry| {
+        let step = steps.iter().find(|step| step.number == entry.number);
+        step.is_some_and(|step| step.group == StepGroup::Ledger)
+    };
+    !journal.iter().all(own)
+}
+
 /// `expand ok > BACKFILL > hash`: what is behind and what is under way.
 fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> String {
     let expand = if expanded(steps, journal) {
         format!("expand {}", "ok".green())
-    } else if journal.is_empty() {
+    } else if !expand_begun(steps, journal) {
         "EXPAND not started".bold().to_string()
     } else {
         "EXPAND begun".yellow().bold().to_string()
