@@ -89,7 +89,9 @@ async fn locked(
     }
     if to_undo.is_empty() {
         // Also where no step is left to undo, a rollback takes readers back.
-        report.flags_disabled = disable_flags(store, args.to).await?;
+        if ledger {
+            report.flags_disabled = disable_flags(store, args.to).await?;
+        }
     } else {
         refuse::while_used(store, &to_undo, &args.despite).await?;
         // Where expand is not whole nobody can work, and part of what tells is gone.

@@ -58,7 +58,7 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
             // Home and clear, as `watch` does: the screen shows one snapshot.
             let clear = if redraws { "\x1b[H\x1b[2J" } else { "" };
             crate::look::say!("{clear}{}", phases(store.steps(), &journal, &snapshot.runs));
-            if let Some(open) = store.open_rollback().await? {
+            if let Some(open) = rollback::open(&*store).await? {
                 crate::look::say!("{} {}", "ROLLBACK begun:".yellow().bold(), open.ways_on());
             }
             crate::look::say!("{}", render(&snapshot).trim_end());
