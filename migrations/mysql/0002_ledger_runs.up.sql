@@ -27,6 +27,8 @@ CREATE TABLE reelshift_runs (
     traceparent VARCHAR(64) NULL DEFAULT NULL,
     created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     finished_at TIMESTAMP(6) NULL DEFAULT NULL,
+    -- When a rollback took away what the run was for.
+    rolled_back_at TIMESTAMP(6) NULL DEFAULT NULL,
     UNIQUE INDEX reelshift_runs_active_key (active_key),
     INDEX reelshift_runs_state (state)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

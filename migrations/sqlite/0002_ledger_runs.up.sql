@@ -29,6 +29,8 @@ CREATE TABLE reelshift_runs (
     created_by TEXT NOT NULL,
     traceparent TEXT NULL,
     created_at TEXT NOT NULL,
-    finished_at TEXT NULL
+    finished_at TEXT NULL,
+    -- When a rollback took away what the run was for.
+    rolled_back_at TEXT NULL
 );
 CREATE INDEX reelshift_runs_state ON reelshift_runs (state, created_at);

@@ -173,6 +173,10 @@ pub struct ApplyArgs {
     /// Answer every question with yes
     #[arg(long)]
     pub yes: bool,
+
+    /// With expand: give up a rollback that is not at its end, and make again what it undid
+    #[arg(long)]
+    pub abandon_rollback: bool,
 }
 
 /// How far back: to the end of a phase, or to before the first.
@@ -214,6 +218,14 @@ pub struct RollbackArgs {
     /// Drop reelshift's own tables too, last of all: runs, errors' batches, flags, journal
     #[arg(long)]
     pub purge: bool,
+
+    /// Go on though what has this name seems to use what is dropped; repeat for more
+    #[arg(long, value_name = "NAME")]
+    pub despite: Vec<String>,
+
+    /// How long to try a step whose table is locked, before saying who holds the lock
+    #[arg(long, env = "REELSHIFT_LOCK_PATIENCE", default_value = "10min", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub lock_patience: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use reelshift_store::SharedStore;
 use reelshift_store::vitals::Place;
+use reelshift_store::{SharedStore, rollback, schema};
 use reelshift_telemetry::Database;
 use reelshift_telemetry::probes::Registry;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,21 @@ impl Context {
     pub async fn expanded_store(&self, connections: u32) -> Result<SharedStore> {
         let store = self.store_with(connections).await?;
         store.check_legacy().await?;
-        reelshift_store::schema::require_expanded(&*store).await?;
+        if let Err(refused) = schema::require_expanded(&*store).await {
+            // It is not for want of an expand that steps are missing.
+            rollback::refuse_while_open(&*store).await?;
+            return Err(refused.into());
+        }
+        Ok(store)
+    }
+
+    /// As [`Self::expanded_store`], for what writes to what a rollback would drop.
+    ///
+    /// # Errors
+    /// `Refused` also while a rollback is not at its end.
+    pub async fn writing_store(&self, connections: u32) -> Result<SharedStore> {
+        let store = self.expanded_store(connections).await?;
+        rollback::refuse_while_open(&*store).await?;
         Ok(store)
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run};
-use reelshift_store::{Result, SharedStore, StoreError};
+use reelshift_store::{Result, SharedStore, StoreError, rollback};
 use reelshift_telemetry::context;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -74,6 +74,9 @@ impl Producer {
 
     /// Creates a run and plans it, or goes on planning the active run over the same videos
     /// when its planner is gone.
+    ///
+    /// # Errors
+    /// `Refused` while a rollback is not at its end; a new run is cancelled again then.
     pub async fn enqueue(
         &self,
         kind: JobKind,
@@ -113,6 +116,13 @@ impl Producer {
                 (run, false)
             }
         };
+        // After it is created: a rollback that began meanwhile looks for runs then.
+        if let Err(refused) = rollback::refuse_while_open(&*self.store).await {
+            if created {
+                self.store.cancel_run(run.id, Some("a rollback had begun"), &self.name).await?;
+            }
+            return Err(refused);
+        }
         let mut added = Progress::default();
         let planned = match self.store.take_planning(run.id, &self.name, PLANNER_TIMEOUT).await? {
             Some(lease) => Some(self.plan(lease, stop, &mut added, report).await?),

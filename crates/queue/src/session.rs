@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reelshift_store::ledger::NewWorker;
-use reelshift_store::{Result, SharedStore};
+use reelshift_store::{Result, SharedStore, rollback};
 use reelshift_telemetry::metrics;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,9 @@ pub struct Session {
 impl Session {
     /// Registers the worker and starts its heartbeat, which `pulse` shows, and its reaping
     /// of others.
+    ///
+    /// # Errors
+    /// `Refused` while a rollback is not at its end; the worker has left again then.
     pub async fn join(
         store: SharedStore,
         worker: &NewWorker,
@@ -63,6 +66,11 @@ impl Session {
         pulse: Arc<Pulse>,
     ) -> Result<Self> {
         store.register_worker(worker).await?;
+        // After it is registered: a rollback that began meanwhile looks for workers then.
+        if let Err(refused) = rollback::refuse_while_open(&*store).await {
+            store.deregister_worker(worker.id).await?;
+            return Err(refused);
+        }
         pulse.begin(times.lease_timeout);
         let session = Self {
             store,

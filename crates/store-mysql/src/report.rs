@@ -45,7 +45,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     let at = sqlx::query_scalar("SELECT NOW(6)").fetch_one(&mut *transaction).await?;
     let sql = format!(
         "SELECT {}, TIMESTAMPDIFF(MICROSECOND, created_at, COALESCE(finished_at, NOW(6))) / 1e6 AS elapsed \
-         FROM reelshift_runs ORDER BY created_at DESC, id DESC LIMIT ?",
+         FROM reelshift_runs WHERE rolled_back_at IS NULL ORDER BY created_at DESC, id DESC LIMIT ?",
         runs::COLUMNS
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(runs).fetch_all(&mut *transaction).await?;

@@ -50,7 +50,7 @@ async fn check_named(store: &MySqlStore, selection: &RerunSelection) -> Result<(
 /// Runs that may have something to rerun, oldest first.
 async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Vec<Uuid>> {
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT r.id FROM reelshift_runs r WHERE r.state <> 'cancelled' AND (\
+        "SELECT r.id FROM reelshift_runs r WHERE r.state <> 'cancelled' AND r.rolled_back_at IS NULL AND (\
            EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.run_id = r.id AND b.state = 'failed') \
            OR EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id))",
     );
@@ -82,7 +82,8 @@ async fn rerun_run(
 ) -> Result<Rerun> {
     let mut transaction = store.pool.begin().await?;
     let sql = format!(
-        "SELECT {} FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' FOR UPDATE",
+        "SELECT {} FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' \
+           AND rolled_back_at IS NULL FOR UPDATE",
         runs::COLUMNS
     );
     let row = sqlx::query(AssertSqlSafe(sql))

@@ -77,17 +77,7 @@ impl Rollback for MySqlStore {
     }
 
     async fn move_rollback(&self, to: RollbackState) -> Result<()> {
-        sqlx::query(
-            "UPDATE reelshift_rollbacks SET state = ?, \
-                finished_at = CASE WHEN ? IN ('done', 'abandoned') THEN NOW(6) END \
-             WHERE finished_at IS NULL",
-        )
-        .bind(to.as_str())
-        .bind(to.as_str())
-        .execute(&self.pool)
-        .await
-        .map_err(Error::from)?;
-        Ok(())
+        Ok(move_rollback(self, to).await?)
     }
 }
 
@@ -229,6 +219,38 @@ async fn execute(
     executed?;
     Ok(())
 }
+
+async fn move_rollback(store: &MySqlStore, to: RollbackState) -> error::Result<()> {
+    let mut transaction = store.pool.begin().await?;
+    let moved = sqlx::query(
+        "UPDATE reelshift_rollbacks SET state = ?, \
+            finished_at = CASE WHEN ? IN ('done', 'abandoned') THEN NOW(6) END \
+         WHERE finished_at IS NULL",
+    )
+    .bind(to.as_str())
+    .bind(to.as_str())
+    .execute(&mut *transaction)
+    .await?;
+    if to == RollbackState::Undoing && moved.rows_affected() > 0 {
+        for statement in END_OF_RUNS {
+            transaction.execute(statement).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// No worker is at work on any of them, so nobody waits for this.
+const END_OF_RUNS: [&str; 4] = [
+    "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL, \
+       reason = 'rolled back', finished_at = NOW(6), planner = NULL, planner_token = NULL, \
+       planner_seen_at = NULL WHERE state NOT IN ('done', 'failed', 'cancelled')",
+    "UPDATE reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id \
+     SET b.state = 'cancelled', b.finished_at = NOW(6), b.leased_by = NULL, b.lease_token = NULL \
+     WHERE r.state = 'cancelled' AND b.state IN ('pending', 'leased')",
+    "UPDATE reelshift_runs SET rolled_back_at = NOW(6) WHERE rolled_back_at IS NULL",
+    "DELETE FROM reelshift_quarantine",
+];
 
 async fn open_rollback(store: &MySqlStore) -> error::Result<Option<OpenRollback>> {
     let row = sqlx::query(

@@ -50,7 +50,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
         "SELECT ",
         run_columns!(),
         ", 86400.0 * (julianday(COALESCE(finished_at, 'now')) - julianday(created_at)) AS elapsed
-         FROM reelshift_runs ORDER BY created_at DESC, rowid DESC LIMIT ?"
+         FROM reelshift_runs WHERE rolled_back_at IS NULL ORDER BY created_at DESC, rowid DESC LIMIT ?"
     ))
     .bind(limit)
     .fetch_all(&mut *tx)

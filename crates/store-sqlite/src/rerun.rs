@@ -120,7 +120,7 @@ async fn failed_batches(
              b.traceparent, b.last_error_id
          FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
          LEFT JOIN processing_error_log e ON e.id = b.last_error_id
-         WHERE b.state = 'failed' AND r.state <> 'cancelled'
+         WHERE b.state = 'failed' AND r.state <> 'cancelled' AND r.rolled_back_at IS NULL
            AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)",
     );
     push_selection(&mut query, selection, "b.id", "e.error_type", "b.finished_at");
@@ -169,7 +169,7 @@ async fn quarantined(
              MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes, b.traceparent
          FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id
          LEFT JOIN videos v ON v.id = q.video_id LEFT JOIN reelshift_batches b ON b.id = q.batch_id
-         WHERE r.state <> 'cancelled'",
+         WHERE r.state <> 'cancelled' AND r.rolled_back_at IS NULL",
     );
     push_selection(&mut query, selection, "q.batch_id", "q.error_type", "q.created_at");
     query.push(" ORDER BY q.run_id, q.batch_id, q.video_id");

@@ -161,17 +161,43 @@ async fn begin_rollback(
 }
 
 async fn move_rollback(store: &SqliteStore, to: RollbackState) -> Outcome<()> {
-    sqlx::query(concat!(
+    let mut tx = store.write().await?;
+    let moved = sqlx::query(concat!(
         "UPDATE reelshift_rollbacks SET state = ?1,
              finished_at = CASE WHEN ?1 IN ('done', 'abandoned') THEN ",
         now!(),
         " END WHERE finished_at IS NULL"
     ))
     .bind(to.as_str())
-    .execute(&store.writer)
+    .execute(&mut *tx)
     .await?;
+    if to == RollbackState::Undoing && moved.rows_affected() > 0 {
+        for statement in END_OF_RUNS {
+            sqlx::query(statement).execute(&mut *tx).await?;
+        }
+    }
+    tx.commit().await?;
     Ok(())
 }
+
+/// No worker is at work on any of them, so nobody waits for this.
+const END_OF_RUNS: [&str; 4] = [
+    concat!(
+        "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL,
+             reason = 'rolled back', finished_at = ",
+        now!(),
+        ", planner = NULL, planner_token = NULL, planner_seen_at = NULL
+         WHERE state NOT IN ('done', 'failed', 'cancelled')"
+    ),
+    concat!(
+        "UPDATE reelshift_batches SET state = 'cancelled', finished_at = ",
+        now!(),
+        ", leased_by = NULL, lease_token = NULL WHERE state IN ('pending', 'leased')
+             AND run_id IN (SELECT id FROM reelshift_runs WHERE state = 'cancelled')"
+    ),
+    concat!("UPDATE reelshift_runs SET rolled_back_at = ", now!(), " WHERE rolled_back_at IS NULL"),
+    "DELETE FROM reelshift_quarantine",
+];
 
 async fn open_rollback(store: &SqliteStore) -> Outcome<Option<OpenRollback>> {
     let row = sqlx::query(

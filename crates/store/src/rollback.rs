@@ -1,15 +1,21 @@
 //! Going back: what the schema was before expand, how it differs from that now, undoing
 //! one step, and the record of a rollback.
 
+mod dependents;
+mod open;
+mod words;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::Result;
 use crate::schema::Step;
+
+pub use dependents::{Dependent, dependents};
+pub use open::{OpenRollback, open, refuse_while_open};
 
 /// One thing of the schema that is not reelshift's own: a table, view, trigger, routine,
 /// event or index.
@@ -95,19 +101,6 @@ impl RollbackState {
     }
 }
 
-/// A rollback that has begun and is not at its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OpenRollback {
-    /// Also the id of its archive.
-    pub id: Uuid,
-    /// Where its archive is; `None` when what there was is discarded.
-    pub directory: Option<String>,
-    /// Whether the first step has been undone, or is about to be.
-    pub undoing: bool,
-    pub started_by: String,
-    pub started_at: DateTime<Utc>,
-}
-
 /// The way back.
 #[async_trait]
 pub trait Rollback {
@@ -140,7 +133,10 @@ pub trait Rollback {
     /// Records that a rollback begins, by `by`, with its archive in `directory`.
     async fn begin_rollback(&self, id: Uuid, directory: Option<&str>, by: &str) -> Result<()>;
 
-    /// Moves the open rollback on; does nothing when there is none.
+    /// Moves the open rollback on; does nothing when there is none. With `Undoing` all runs
+    /// belong to what was, in the same transaction: those that are not at their end are
+    /// cancelled with their batches, none is shown or enqueued again from then on, and the
+    /// quarantine is emptied, so that the next run tries every row anew.
     async fn move_rollback(&self, to: RollbackState) -> Result<()>;
 }
 

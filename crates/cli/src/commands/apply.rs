@@ -4,6 +4,7 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::patience::{Options, Waiting};
+use reelshift_store::rollback::{self, OpenRollback, RollbackState};
 use reelshift_store::schema::{self, StepGroup, StepOutcome};
 use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
@@ -28,7 +29,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     };
     let store = match args.phase {
         AppliedPhase::Expand => context.store().await?,
-        AppliedPhase::Index | AppliedPhase::Automate => context.expanded_store(4).await?,
+        AppliedPhase::Index | AppliedPhase::Automate => context.writing_store(4).await?,
     };
     let (phase, next) = match args.phase {
         AppliedPhase::Expand => ("expand", "reelshift enqueue backfill"),
@@ -38,6 +39,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if args.phase != AppliedPhase::Expand {
         warn_before_backfill(&*store, phase).await?;
     }
+    let abandoned = abandoned(args, &*store).await?;
     allow_copy(context, args, &store).await?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
@@ -62,17 +64,56 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if args.phase == AppliedPhase::Expand {
         crate::commands::flags::initialise(&*store).await?;
     }
+    if let Some(open) = &abandoned {
+        end(&*store, open).await?;
+    }
     if context.json {
         context.print_json(&applied)?;
         return Ok(Outcome::Done);
     }
     let new = applied.iter().filter(|step| step.outcome != StepOutcome::AlreadyDone).count();
-    if new == 0 {
+    let archive = abandoned.as_ref().filter(|open| open.undoing);
+    if let Some(directory) = archive.and_then(|open| open.directory.as_deref()) {
+        crate::look::say!(
+            "\n{} What the rollback archived is still to come back. Next: reelshift restore {directory}",
+            format!("{phase} is complete.").green().bold()
+        );
+    } else if new == 0 {
         crate::look::say!("\n{phase} was complete: nothing to do");
     } else {
         crate::look::say!("\n{} Next: {next}", format!("{phase} is complete.").green().bold());
     }
     Ok(Outcome::Done)
+}
+
+/// The rollback that this ends; refused where it was not asked for, since an expand makes
+/// empty tables of what a rollback dropped.
+async fn abandoned(args: &ApplyArgs, store: &dyn Store) -> Result<Option<OpenRollback>> {
+    if args.phase != AppliedPhase::Expand {
+        let asked = args.abandon_rollback;
+        return if asked {
+            Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into())
+        } else {
+            Ok(None)
+        };
+    }
+    let open = rollback::open(store).await?;
+    match open {
+        Some(open) if !args.abandon_rollback => Err(Refused(open.ways_on()).into()),
+        open => Ok(open),
+    }
+}
+
+/// Ends `open` where no step was missing, and so nothing ended it before.
+async fn end(store: &dyn Store, open: &OpenRollback) -> Result<()> {
+    let lock = store.lock_migration().await?;
+    let ended = async {
+        let still = store.open_rollback().await?.is_some_and(|now| now.id == open.id);
+        if still { store.move_rollback(RollbackState::Abandoned).await } else { Ok(()) }
+    }
+    .await;
+    lock.release().await?;
+    Ok(ended?)
 }
 
 /// Asks before any table is copied: `--yes` answers, and without a terminal it must.

@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
         reelshift_media::MediaRoot::at(root, None).await?;
     }
-    let store = context.expanded_store(4).await?;
+    let store = context.writing_store(4).await?;
     if common.watch {
         return watch::run(context, store, kind, plan, common.every).await;
     }

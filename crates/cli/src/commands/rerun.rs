@@ -18,7 +18,7 @@ use crate::look::{self, plural};
 const RUNS: u32 = 100;
 
 pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.writing_store(4).await?;
     let selection = RerunSelection {
         run: args.run,
         batch: args.batch,

@@ -14,7 +14,7 @@ use crate::look;
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     // Every file is read once before anything is changed.
     let archive = Archive::open(&args.directory)?;
-    let store = context.expanded_store(4).await?;
+    let store = context.writing_store(4).await?;
     let lock = store.lock_migration().await?;
     let restored = async {
         let checked = Checked::new(&*store, &archive).await?;

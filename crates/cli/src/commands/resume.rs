@@ -13,7 +13,7 @@ use crate::context::{Context, who};
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
-    let store = context.expanded_store(2).await?;
+    let store = context.writing_store(2).await?;
     let Some(run) = args.run else { return fleet(context, &store).await };
     let run = store.resume_run(run, &who()).await?;
     let paused = store.controls().await?.iter().any(|control| control.name == PAUSE);

@@ -2,6 +2,7 @@
 //! is undone in reverse, then the schema is compared with that of before expand.
 
 mod keep;
+mod refuse;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_archive::Manifest;
-use reelshift_plan::{FlagAction, RunState};
+use reelshift_plan::FlagAction;
 use reelshift_store::SharedStore;
 use reelshift_store::flags::FlagSetting;
-use reelshift_store::patience::Options;
+use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{RollbackState, SchemaDifference, differences};
 use reelshift_store::schema::{self, JournalEntry, MigrationLock, Step, StepGroup, UndoOutcome};
 use serde::Serialize;
@@ -21,9 +22,7 @@ use crate::args::{RollbackArgs, RollbackTarget};
 use crate::context::{Context, who};
 use crate::exit::{Failed, Outcome, Refused, Usage};
 use crate::look;
-
-/// A worker that was seen within this is taken for alive: several lease timeouts.
-const ALIVE_SECONDS: f64 = 30.0;
+use crate::waiting::WaitingLine;
 
 /// Every process has seen a changed flag after this.
 const FLAGS_SEEN: Duration = Duration::from_millis(2_500);
@@ -80,32 +79,42 @@ async fn locked(
     let last = boundary(store.steps(), args.to);
     let mut report = Report::default();
     let journal = store.journal().await?;
-    let to_undo = schema::undoable(&**store, last).await?.len();
+    let to_undo = schema::undoable(&**store, last).await?;
     let ledger = ledger_is_whole(store.steps(), &journal);
-    if to_undo > 0 && !ledger {
+    if !to_undo.is_empty() && !ledger {
         return Err(Refused(
             "reelshift's own tables are not complete: run `reelshift apply expand` first, then roll back".to_owned(),
         )
         .into());
     }
-    if to_undo > 0 {
+    if to_undo.is_empty() {
+        // Also where no step is left to undo, a rollback takes readers back.
+        if ledger {
+            report.flags_disabled = disable_flags(store, args.to).await?;
+        }
+    } else {
+        refuse::while_used(store, &to_undo, &args.despite).await?;
+        // Where expand is not whole nobody can work, and part of what tells is gone.
+        let expanded = legacy && schema::require_expanded(&**store).await.is_ok();
+        if expanded {
+            refuse::while_working(store).await?;
+        }
         if legacy {
-            // Where expand is not whole nobody can work, and part of what tells is gone.
-            let expanded = schema::require_expanded(&**store).await.is_ok();
-            if expanded {
-                refuse_while_working(store).await?;
-            }
             report.archive = keep::keep(context, args, store).await?;
-            if expanded {
-                // A worker may have started while the archive was written.
-                refuse_while_working(store).await?;
-            }
+        }
+        if expanded {
+            // From here on nobody starts; somebody may have while the archive was written.
+            refuse::while_working(store).await?;
         }
         report.flags_disabled = disable_flags(store, args.to).await?;
+        if expanded {
+            // Nor was anybody just starting when it was looked at before.
+            refuse::while_working(store).await?;
+        }
         if legacy {
             store.move_rollback(RollbackState::Undoing).await?;
         }
-        undo(context, store, lock, last, &mut report).await?;
+        undo(context, args, store, lock, last, &mut report).await?;
     }
     if !legacy {
         return Ok(report);
@@ -118,7 +127,7 @@ async fn locked(
     }
     let equal = report.differences.as_ref().is_none_or(Vec::is_empty);
     if args.purge && (equal || args.discard) {
-        undo(context, store, lock, 0, &mut report).await?;
+        undo(context, args, store, lock, 0, &mut report).await?;
         report.purged = true;
     }
     Ok(report)
@@ -126,12 +135,15 @@ async fn locked(
 
 async fn undo(
     context: &Context,
+    args: &RollbackArgs,
     store: &SharedStore,
     lock: &mut dyn MigrationLock,
     last: u32,
     report: &mut Report,
 ) -> Result<()> {
+    let line = WaitingLine::new(context);
     let tell = |step: &Step, outcome| {
+        line.clear();
         if !context.json {
             let word = match outcome {
                 UndoOutcome::Undone => "undone".green().to_string(),
@@ -141,13 +153,11 @@ async fn undo(
         }
         report.undone.push(Undone { number: step.number, name: step.name.clone(), outcome });
     };
-    let waiting = |waiting: reelshift_store::patience::Waiting<'_>| {
-        if let Some(holder) = waiting.holders.first() {
-            tracing::debug!(step = waiting.step.name, %holder, "waiting for a lock");
-        }
-    };
-    let options = Options { waiting: &waiting, ..Options::default() };
-    Ok(schema::undo(&**store, lock, last, &options, tell, tokio::time::sleep).await?)
+    let waiting = |waiting: Waiting<'_>| line.show(waiting);
+    let options = Options { patience: args.lock_patience, waiting: &waiting, ..Options::default() };
+    let undone = schema::undo(&**store, lock, last, &options, tell, tokio::time::sleep).await;
+    line.clear();
+    Ok(undone?)
 }
 
 /// The number of the last step that stays.
@@ -166,35 +176,6 @@ fn boundary(steps: &[Step], target: RollbackTarget) -> u32 {
 fn ledger_is_whole(steps: &[Step], journal: &[JournalEntry]) -> bool {
     let done = |step: &Step| journal.iter().any(|entry| entry.number == step.number && entry.done);
     steps.iter().filter(|step| step.group == StepGroup::Ledger).all(done)
-}
-
-/// Nobody may be writing what is about to be dropped.
-async fn refuse_while_working(store: &SharedStore) -> Result<()> {
-    let refused = |why: String| Err(Refused(why).into());
-    if let Some(run) = store.active_runs(None).await?.first() {
-        return refused(format!(
-            "{} run {} is {}: let it finish (reelshift work --until-idle), then roll back",
-            run.kind, run.id, run.state
-        ));
-    }
-    let snapshot = store.snapshot(1).await?;
-    let alive = |state: &str, seen: f64| state == "live" && seen < ALIVE_SECONDS;
-    if let Some(worker) =
-        snapshot.workers.iter().find(|worker| alive(&worker.state, worker.seen_seconds_ago))
-    {
-        return refused(format!(
-            "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
-            worker.id, worker.pid, worker.host
-        ));
-    }
-    if store.has_open_work().await? {
-        let paused = snapshot.runs.iter().find(|report| report.run.state == RunState::Paused);
-        let which = paused.map_or_else(String::new, |report| format!(" of run {}", report.run.id));
-        return refused(format!(
-            "a batch{which} is still leased: let a worker finish it (reelshift work --until-idle), then roll back"
-        ));
-    }
-    Ok(())
 }
 
 /// The application's rollback comes before the database's: readers go back to the legacy

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     // nothing until then.
     let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MOST_CONCURRENCY);
     let connections = most.saturating_add(5);
-    let store = context.expanded_store(connections).await?;
+    let store = context.writing_store(connections).await?;
     let pulse = Arc::new(Pulse::default());
     let served = match args.health {
         Some(address) => Some(health::serve(context, address, Arc::clone(&pulse)).await?),

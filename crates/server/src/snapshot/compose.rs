@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use reelshift_rollout::FlagCache;
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::report::Snapshot as Report;
+use reelshift_store::rollback::{self, OpenRollback};
+use reelshift_store::schema::StepGroup;
 use reelshift_store::{Result, SharedStore};
 
 use super::phases::{self, StepReport};
@@ -36,6 +38,7 @@ pub struct Looker {
 #[derive(Debug, Default)]
 struct Facts {
     steps: Vec<StepReport>,
+    rollback: Option<OpenRollback>,
     report: Option<Report>,
     flags: Vec<StoredFlag>,
     flag_changes: Vec<FlagChange>,
@@ -65,12 +68,14 @@ impl Looker {
     async fn read(&self) -> Result<Facts> {
         let store = &*self.store;
         let steps = phases::steps(store.steps(), &store.journal().await?);
+        let rollback = rollback::open(store).await?;
         if !phases::expanded(&steps) {
             store.check_legacy().await?;
-            return Ok(Facts { steps, ..Facts::default() });
+            return Ok(Facts { steps, rollback, ..Facts::default() });
         }
         Ok(Facts {
             steps,
+            rollback,
             report: Some(reelshift_rollout::snapshot(store, &self.flags, RUNS).await?),
             flags: store.flags().await?.unwrap_or_default(),
             flag_changes: store.flag_changes(FLAG_CHANGES).await?,
@@ -78,13 +83,16 @@ impl Looker {
     }
 
     fn compose(&mut self, facts: Facts) -> Snapshot {
-        let Facts { steps, report, flags, flag_changes } = facts;
+        let Facts { steps, rollback, report, flags, flag_changes } = facts;
         let runs = report.as_ref().map(|report| &report.runs[..]).unwrap_or_default();
         let phases = phases::phases(&steps, runs, &flags);
         let stopping = Stopping::of(report.as_ref(), &phases);
         let (verdict, pace) = match &report {
             None => {
-                let begun = steps.iter().any(|step| step.started_at.is_some());
+                // A rollback leaves reelshift's own tables.
+                let begun = steps
+                    .iter()
+                    .any(|step| step.started_at.is_some() && step.group != StepGroup::Ledger);
                 (Verdict::not_started(begun), Pace::default())
             }
             Some(report) => {
@@ -93,6 +101,7 @@ impl Looker {
                 (verdict, self.pace(report))
             }
         };
+        let verdict = rollback.as_ref().map_or(verdict, Verdict::rolling_back);
         let last_change = |stored: &StoredFlag| {
             flag_changes.iter().find(|change| change.flag == stored.flag).cloned()
         };

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use reelshift_plan::RunState;
 use reelshift_store::report::{RunReport, Snapshot as Report, monitor};
+use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
 use crate::figures::{bytes, count, float_bytes, float_count, plural};
@@ -17,6 +18,8 @@ pub(crate) const STALLED_AFTER_SECONDS: i64 = 45;
 pub enum Kind {
     /// Before `apply expand`.
     NotStarted,
+    /// A rollback has begun and is not at its end.
+    RollingBack,
     /// Nothing was enqueued.
     Idle,
     Running,
@@ -38,6 +41,7 @@ impl Kind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::NotStarted => "NOT STARTED",
+            Self::RollingBack => "ROLLING BACK",
             Self::Idle => "IDLE",
             Self::Running => "RUNNING",
             Self::Paused => "PAUSED",
@@ -55,7 +59,7 @@ impl Kind {
         match self {
             Self::Done => "good",
             Self::NotStarted | Self::Idle | Self::Running => "busy",
-            Self::Paused | Self::Throttled | Self::Attention => "warn",
+            Self::RollingBack | Self::Paused | Self::Throttled | Self::Attention => "warn",
             Self::Stalled | Self::Dead => "bad",
         }
     }
@@ -101,6 +105,13 @@ impl Verdict {
             "The migration has not begun: its tables and columns are not there."
         };
         Self::new(Kind::NotStarted, sentence.to_owned()).then("reelshift apply expand")
+    }
+
+    /// While a rollback is open.
+    pub(crate) fn rolling_back(open: &OpenRollback) -> Self {
+        Self::new(Kind::RollingBack, format!("A rollback has begun: {}.", open.ways_on()))
+            .since(Some(open.started_at))
+            .then(open.command())
     }
 
     /// Over what a report counts. `progress_at` is when something was last seen done.

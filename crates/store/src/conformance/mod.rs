@@ -184,6 +184,8 @@ macro_rules! conformance_tests {
                 reruns_at_once_enqueue_once;
             rollback:
                 undoing_brings_the_schema_of_before_back
+                what_uses_what_is_dropped_is_named
+                runs_of_before_a_rollback_do_not_count
                 undoing_stops_where_it_is_told
                 a_death_before_any_statement_is_made_up_for
                 a_death_after_any_statement_is_made_up_for

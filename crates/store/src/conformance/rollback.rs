@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use reelshift_plan::{BatchState, JobKind, RunState};
 use uuid::Uuid;
 
-use super::arrange::{expanded, insert, try_expand, video, videos};
+use super::arrange::{
+    batch_states, claimed, create, error, everything, expanded, insert, plan, running, try_expand,
+    video, videos,
+};
 use super::{Fixture, Rows};
 use crate::archive::{ArchivedTable, Restored, Row};
+use crate::ledger::{Rerun, RerunSelection};
 use crate::patience::Options;
-use crate::rollback::{Change, Definition, RollbackState, differences};
+use crate::rollback::{Change, Definition, RollbackState, dependents, differences};
 use crate::schema::{self, Step, StepGroup, UndoOutcome};
+use crate::videos::{FailedItem, FileResults};
 use crate::{Result, SharedStore, StoreError};
 
 const ALL: [StepGroup; 4] =
@@ -200,6 +206,59 @@ pub async fn what_others_changed_since_is_named(db: &dyn Fixture) {
     assert!(before.iter().any(|thing| thing.name == "newer"));
 }
 
+pub async fn what_uses_what_is_dropped_is_named(db: &dyn Fixture) {
+    furnish(db).await;
+    let store = db.store().await;
+    apply_all(&store).await;
+    let before = store.schema_before().await.expect("it is read").expect("there is a record");
+    let found = async |last: u32| -> Vec<String> {
+        let undone = schema::undoable(store.as_ref(), last).await.expect("steps");
+        let found = dependents(store.steps(), &undone, &before, &now(&store).await);
+        found.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(found(ledger(&store)).await, [""; 0], "nothing of the application's own uses it");
+    for statement in [
+        "CREATE TRIGGER app_t AFTER UPDATE ON videos FOR EACH ROW \
+         BEGIN UPDATE theirs SET v = NEW.workflow_state WHERE id = 0; END",
+        "CREATE TRIGGER app_other AFTER UPDATE ON videos FOR EACH ROW \
+         BEGIN UPDATE theirs SET v = NEW.status WHERE id = 0; END",
+        "CREATE VIEW app_v AS SELECT id, expiry_date FROM videos",
+        "CREATE VIEW app_stats AS SELECT * FROM v_processing_dashboard_stats",
+        "CREATE INDEX app_i ON videos (file_hash, project_id)",
+        "CREATE TABLE app_f (id INTEGER PRIMARY KEY, status_id VARCHAR(36), \
+         CONSTRAINT app_fk FOREIGN KEY (status_id) REFERENCES video_processing_status (id))",
+    ] {
+        db.execute(statement).await;
+    }
+    // MySQL cannot add a stored column in place, nor SQLite any.
+    db.execute("ALTER TABLE videos ADD COLUMN app_g INTEGER GENERATED ALWAYS AS (annotations_count + 1) VIRTUAL")
+        .await;
+    let expected = [
+        "column videos.app_g (videos.annotations_count)",
+        "foreign key app_f.app_fk (video_processing_status)",
+        "index videos.app_i (videos.file_hash)",
+        "trigger app_t (videos.workflow_state)",
+        "view app_stats (v_processing_dashboard_stats)",
+        "view app_v (videos.expiry_date)",
+    ];
+    assert_eq!(found(ledger(&store)).await, expected);
+    let of_expand =
+        store.steps().iter().filter(|step| step.group == StepGroup::Expand).map(|step| step.number);
+    let to_index = found(of_expand.max().expect("there are steps")).await;
+    assert_eq!(to_index, expected[4..5], "the columns stay");
+    // As it stands before expand, by itself or with one of another name, it uses nothing.
+    for drop in [
+        "DROP TRIGGER app_t",
+        "DROP VIEW app_v",
+        "DROP VIEW app_stats",
+        "DROP TABLE app_f",
+        "ALTER TABLE videos DROP COLUMN app_g",
+    ] {
+        db.execute(drop).await;
+    }
+    assert_eq!(found(ledger(&store)).await, expected[2..3]);
+}
+
 pub async fn a_rollback_is_recorded(db: &dyn Fixture) {
     let store = expanded(db).await;
     assert_eq!(store.open_rollback().await.expect("it is read"), None);
@@ -215,6 +274,42 @@ pub async fn a_rollback_is_recorded(db: &dyn Fixture) {
     assert!(store.open_rollback().await.expect("it is read").expect("it is open").undoing);
     store.move_rollback(RollbackState::Done).await.expect("it ends");
     assert_eq!(store.open_rollback().await.expect("it is read"), None);
+}
+
+pub async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
+    insert(db, &videos(3)).await;
+    let store = expanded(db).await;
+    let failed = claimed(&store, JobKind::Backfill, everything()).await;
+    let aside = FailedItem {
+        video_id: "v0002".to_owned(),
+        error: error("bad_row", Some("v0002"), failed.id),
+    };
+    let results = FileResults { failed: vec![aside], ..FileResults::default() };
+    store.record_files(failed.lease, &results).await.expect("set aside");
+    let record = error("io", None, failed.id);
+    let state = store.fail_attempt(failed.lease, false, Duration::ZERO, &record).await;
+    assert_eq!(state.expect("it fails"), BatchState::Failed);
+    assert_eq!(store.settle(failed.run_id).await.expect("settled"), RunState::Failed);
+    let paused = running(&store, JobKind::Backfill, plan(Some("p1")), &[everything()]).await;
+    store.pause_run(paused.id, None, "ops").await.expect("it is paused");
+    store.begin_rollback(Uuid::new_v4(), None, "ops").await.expect("it begins");
+    assert_eq!(store.snapshot(10).await.expect("it is read").runs.len(), 2, "nothing is undone");
+    store.move_rollback(RollbackState::Undoing).await.expect("it moves on");
+    undo(&store, ledger(&store)).await.expect("everything is undone");
+    store.move_rollback(RollbackState::Done).await.expect("it ends");
+    try_expand(&store).await.expect("expanded again");
+
+    assert_eq!(store.snapshot(10).await.expect("it is read").runs, []);
+    let rerun = store.rerun(&RerunSelection::default()).await.expect("it is asked");
+    assert_eq!(rerun, Rerun::default(), "what failed before is not enqueued again");
+    let ended = store.run(paused.id).await.expect("it is read").expect("it is there");
+    assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Cancelled, Some("rolled back")));
+    assert_eq!(batch_states(db).await, ["failed", "cancelled"]);
+    assert_eq!(db.count("FROM reelshift_quarantine").await, 0, "every row is tried anew");
+    // The same videos again: a new run, and it counts.
+    let again = create(&store, JobKind::Backfill, plan(Some("p1"))).await;
+    let runs = store.snapshot(10).await.expect("it is read").runs;
+    assert_eq!(runs.iter().map(|report| report.run.id).collect::<Vec<_>>(), [again.id]);
 }
 
 /// The archive in memory.

@@ -1,0 +1,75 @@
+//! What stands in a rollback's way: whoever works on what it drops, and what of the
+//! application's own uses it.
+
+use anyhow::Result;
+use reelshift_plan::RunState;
+use reelshift_store::SharedStore;
+use reelshift_store::rollback::{Dependent, dependents};
+use reelshift_store::schema::Step;
+
+use crate::exit::Refused;
+
+/// A worker or watcher that was seen within this is taken for alive: several lease timeouts.
+const ALIVE_SECONDS: f64 = 30.0;
+
+fn refused(why: String) -> Result<()> {
+    Err(Refused(why).into())
+}
+
+/// Nobody may be writing what is about to be dropped.
+pub async fn while_working(store: &SharedStore) -> Result<()> {
+    if let Some(run) = store.active_runs(None).await?.first() {
+        return refused(format!(
+            "{} run {} is {}: let it finish (reelshift work --until-idle), then roll back",
+            run.kind, run.id, run.state
+        ));
+    }
+    let snapshot = store.snapshot(1).await?;
+    let alive = |state: &str, seen: f64| state == "live" && seen < ALIVE_SECONDS;
+    if let Some(worker) =
+        snapshot.workers.iter().find(|worker| alive(&worker.state, worker.seen_seconds_ago))
+    {
+        return refused(format!(
+            "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
+            worker.id, worker.pid, worker.host
+        ));
+    }
+    for duty in store.duties().await? {
+        let Some(holder) = duty.holder.filter(|_| duty.silent_seconds < ALIVE_SECONDS) else {
+            continue;
+        };
+        if duty.name.starts_with("watch ") {
+            return refused(format!(
+                "{holder} watches for videos (enqueue --watch): stop it (SIGTERM), then roll back"
+            ));
+        }
+    }
+    if store.has_open_work().await? {
+        let paused = snapshot.runs.iter().find(|report| report.run.state == RunState::Paused);
+        let which = paused.map_or_else(String::new, |report| format!(" of run {}", report.run.id));
+        return refused(format!(
+            "a batch{which} is still leased: let a worker finish it (reelshift work --until-idle), then roll back"
+        ));
+    }
+    Ok(())
+}
+
+/// Nothing of the application's own may use what is about to be dropped, but for what
+/// `despite` names: its queries would fail afterwards, or the rollback itself half-way.
+pub async fn while_used(store: &SharedStore, undone: &[&Step], despite: &[String]) -> Result<()> {
+    let before = store.schema_before().await?.unwrap_or_default();
+    let found = dependents(store.steps(), undone, &before, &store.schema_now().await?);
+    let named: Vec<_> = found
+        .iter()
+        .filter(|found| !despite.contains(&found.name))
+        .map(Dependent::to_string)
+        .collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    refused(format!(
+        "what is to be dropped is used by: {}. Drop or change these first, then roll back; --despite NAME goes \
+         on all the same where one only seems to use it",
+        named.join(", ")
+    ))
+}

@@ -1,0 +1,234 @@
+//! What a rollback is refused for, what is refused while one is not at its end, and both
+//! ways on from there.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::Duration;
+
+use reelshift_tests::{Legacy, Ran, Reelshift};
+use serde_json::Value;
+use sqlx::{Connection, MySqlConnection};
+
+fn reelshift(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Ran {
+    println!("reelshift {arguments:?}");
+    Reelshift::new(directory, arguments).database(&legacy.url).run()
+}
+
+fn ok(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> String {
+    reelshift(directory, legacy, arguments).expect(0).stdout
+}
+
+fn refusal(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> String {
+    reelshift(directory, legacy, arguments).expect(4).stderr
+}
+
+fn json(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().copied()).collect();
+    reelshift(directory, legacy, &arguments).expect(0).json()
+}
+
+/// A backfilled database of 20 videos.
+async fn backfilled(directory: &Path, legacy: &Legacy) {
+    legacy.fill(20).await;
+    ok(directory, legacy, &["apply", "expand"]);
+    ok(directory, legacy, &["enqueue", "backfill"]);
+    ok(directory, legacy, &["work", "--until-idle"]);
+}
+
+async fn interrupted(directory: &Path, legacy: &Legacy) {
+    backfilled(directory, legacy).await;
+    let errors = "UPDATE video_processing_status SET error_count = 7";
+    legacy.execute(errors).await;
+    let rollback = ["rollback", "--archive", "kept"];
+    let mut child = Reelshift::new(directory, &rollback).database(&legacy.url).start_reading();
+    let mut lines = BufReader::new(child.stdout.take().expect("its output is read")).lines();
+    let killed_after = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("0112 ")));
+    child.kill().expect("it is killed");
+    child.wait().expect("it is dead");
+    assert!(killed_after.is_some(), "step 0112 was undone");
+
+    let shown = ok(directory, legacy, &["status"]);
+    let kept = directory.join("kept").display().to_string();
+    for part in ["ROLLBACK begun", &format!("--archive {kept}`"), &format!("restore {kept}`")] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("Next: reelshift apply expand"), "{shown}");
+    let status = json(directory, legacy, &["status"]);
+    assert_eq!(status["rollback"]["directory"], Value::from(kept.clone()), "{status}");
+    for command in [
+        &["work"] as &[&str],
+        &["validate"],
+        &["enqueue", "backfill"],
+        &["apply", "expand"],
+        &["apply", "index"],
+    ] {
+        let said = refusal(directory, legacy, command);
+        assert!(said.contains("is not at its end") && said.contains(&kept), "{command:?}: {said}");
+    }
+    let said = ok(directory, legacy, &["apply", "expand", "--abandon-rollback"]);
+    assert!(said.contains(&format!("Next: reelshift restore {kept}")), "{said}");
+    ok(directory, legacy, &["restore", "kept"]);
+    let restored = "SELECT COUNT(*) FROM video_processing_status WHERE error_count = 7";
+    assert_eq!(legacy.number(restored).await, 20);
+    let shown = ok(directory, legacy, &["status"]);
+    assert!(!shown.contains("ROLLBACK") && shown.contains("backfill not started"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_rollback_is_shown_and_kept_to_on_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    interrupted(directory.path(), &Legacy::sqlite(directory.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_rollback_is_shown_and_kept_to_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    interrupted(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_starts_while_a_rollback_is_open() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path();
+    let legacy = Legacy::sqlite(directory).await;
+    backfilled(directory, &legacy).await;
+    legacy
+        .execute(
+            "INSERT INTO reelshift_rollbacks (id, state, directory, started_by, started_at) VALUES \
+             ('6f0d2b0c-8a4e-4f53-9b6e-6c7f1d3e2a10', 'archiving', '/kept', 'ops@host', '2026-01-02 03:04:05.000')",
+        )
+        .await;
+    for command in [
+        &["work", "--until-idle"] as &[&str],
+        &["enqueue", "backfill"],
+        &["enqueue", "hash", "--watch"],
+        &["rerun"],
+    ] {
+        let said = refusal(directory, &legacy, command);
+        assert!(said.contains("ops@host") && said.contains("nothing has been undone"), "{said}");
+    }
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 1);
+    let shown = ok(directory, &legacy, &["status"]);
+    assert!(shown.contains("ROLLBACK begun") && shown.contains("backfill ok"), "{shown}");
+    ok(directory, &legacy, &["apply", "expand", "--abandon-rollback"]);
+    ok(directory, &legacy, &["enqueue", "backfill"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_of_before_a_rollback_does_not_count() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path();
+    let legacy = Legacy::sqlite(directory).await;
+    backfilled(directory, &legacy).await;
+    assert!(ok(directory, &legacy, &["status"]).contains("backfill ok"));
+    ok(directory, &legacy, &["rollback", "--discard"]);
+    let shown = ok(directory, &legacy, &["status"]);
+    assert!(shown.contains("EXPAND not started"), "{shown}");
+    ok(directory, &legacy, &["apply", "expand"]);
+    let shown = ok(directory, &legacy, &["status"]);
+    assert!(shown.contains("backfill not started"), "{shown}");
+    let noted = reelshift(directory, &legacy, &["apply", "index"]).expect(0).stderr;
+    assert!(noted.contains("no backfill of this database is done"), "{noted}");
+    ok(directory, &legacy, &["enqueue", "backfill"]);
+    ok(directory, &legacy, &["work", "--until-idle"]);
+    assert!(ok(directory, &legacy, &["status"]).contains("backfill ok"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_and_flags_are_seen() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path();
+    let legacy = Legacy::sqlite(directory).await;
+    backfilled(directory, &legacy).await;
+    let watch = ["enqueue", "backfill", "--watch"];
+    let mut watcher = Reelshift::new(directory, &watch).database(&legacy.url).start();
+    let watching =
+        "SELECT COUNT(*) FROM reelshift_duties WHERE name LIKE 'watch %' AND holder IS NOT NULL";
+    while legacy.number(watching).await == 0 {
+        assert!(watcher.try_wait().expect("a child can be asked").is_none(), "it watches");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let said = refusal(directory, &legacy, &["rollback", "--discard"]);
+    assert!(said.contains("watches for videos"), "{said}");
+    watcher.kill().expect("it is killed");
+    watcher.wait().expect("it is dead");
+
+    ok(directory, &legacy, &["flags", "enable", "enhanced_video_processing"]);
+    let report = json(directory, &legacy, &["rollback", "--to", "expand"]);
+    assert_eq!(report["flags_disabled"], 1, "{report}");
+    assert_eq!(report["undone"], Value::Array(Vec::new()), "{report}");
+    let on =
+        "SELECT COUNT(*) FROM reelshift_flags WHERE name = 'enhanced_video_processing' AND enabled";
+    assert_eq!(legacy.number(on).await, 0);
+}
+
+async fn used(directory: &Path, legacy: &Legacy) {
+    backfilled(directory, legacy).await;
+    for statement in [
+        "CREATE TABLE notes (id INTEGER PRIMARY KEY, v VARCHAR(40))",
+        "CREATE TRIGGER app_t AFTER UPDATE ON videos FOR EACH ROW \
+         BEGIN UPDATE notes SET v = NEW.workflow_state WHERE id = 0; END",
+        "CREATE INDEX app_i ON videos (file_hash, project_id)",
+    ] {
+        legacy.execute(statement).await;
+    }
+    let rollback = ["rollback", "--archive", "kept"];
+    let said = refusal(directory, legacy, &rollback);
+    for part in ["trigger app_t (videos.workflow_state)", "index videos.app_i (videos.file_hash)"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!directory.join("kept").exists(), "nothing was archived");
+    ok(directory, legacy, &["work", "--until-idle"]);
+    legacy.execute("DROP TRIGGER app_t").await;
+    let sqlite = legacy.url.starts_with("sqlite");
+    legacy.execute(if sqlite { "DROP INDEX app_i" } else { "DROP INDEX app_i ON videos" }).await;
+    legacy
+        .execute(
+            "CREATE TRIGGER app_s AFTER UPDATE ON notes FOR EACH ROW \
+             BEGIN UPDATE videos SET status = 'workflow_state' WHERE id = 'none'; END",
+        )
+        .await;
+    assert!(refusal(directory, legacy, &rollback).contains("trigger app_s"));
+    ok(directory, legacy, &["rollback", "--to", "rollout"]);
+    // The schema is as before expand but for what was added since.
+    let despite = ["rollback", "--archive", "kept", "--despite", "app_s"];
+    let said = reelshift(directory, legacy, &despite).expect(1).stderr;
+    assert!(said.contains("trigger app_s (new since)"), "{said}");
+    legacy.execute("UPDATE videos SET processing_status = 'processing'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_uses_is_not_dropped_on_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    used(directory.path(), &Legacy::sqlite(directory.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_uses_is_not_dropped_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    used(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_says_whom_it_waits_for() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let directory = scratch.path();
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(10).await;
+    ok(directory, &legacy, &["apply", "expand"]);
+    let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
+    let mut held = holder.begin().await.expect("a transaction");
+    let read = sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await;
+    read.expect("it reads videos");
+    let rollback = ["rollback", "--discard", "--lock-patience", "3s"];
+    let said = refusal(directory, &legacy, &rollback);
+    assert!(said.contains("waiting for the lock of step"), "{said}");
+    assert!(said.contains("did not get its lock within 3 s"), "{said}");
+    held.rollback().await.expect("the transaction ends");
+    ok(directory, &legacy, &rollback);
+    legacy.drop_database().await;
+}
