@@ -32,9 +32,7 @@ impl Fixture {
         legacy.insert(&videos.collect::<Vec<_>>()).await;
         let fixture = Self { dir, legacy, store: ObjectStore::start() };
         fixture.run(&["apply", "expand"]).ok();
-        fixture
-            .run(&["enqueue", "hash", "--batch-files", "4", "--max-attempts", "2"])
-            .ok();
+        fixture.run(&["enqueue", "hash", "--batch-files", "4", "--max-attempts", "2"]).ok();
         fixture
     }
 

@@ -104,7 +104,8 @@ const OUTSIDE_ROOT: Meaning = row("file_outside_root", Quarantine, Critical, Use
 const NOT_REGULAR: Meaning = row("file_not_regular", Quarantine, High, UserImpact::Medium);
 const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
 const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
-pub(crate) const STORAGE_AWAY: Meaning = row("storage_unavailable", Retry, Medium, UserImpact::None);
+pub(crate) const STORAGE_AWAY: Meaning =
+    row("storage_unavailable", Retry, Medium, UserImpact::None);
 const BAD_ROOT: Meaning = row("media_root_unusable", EndWorker, Critical, UserImpact::None);
 const INTERRUPTED: Meaning = row("interrupted", Retry, Low, UserImpact::None);
 
@@ -131,6 +132,9 @@ pub const PANIC: Meaning = row("handler_panicked", RetryOnce, Critical, UserImpa
 
 /// A row that says another size than its file has; the file is hashed all the same.
 pub const SIZE_MISMATCH: Meaning = row("file_size_mismatch", Accept, Low, UserImpact::None);
+
+/// A file without a byte: nobody can watch it; it is hashed all the same.
+pub const FILE_EMPTY: Meaning = row("file_empty", Accept, Low, UserImpact::Medium);
 
 /// The row's `file_path` changed each time it was read.
 pub const PATH_UNSETTLED: Meaning = row("file_path_unsettled", Retry, Low, UserImpact::None);
@@ -170,7 +174,7 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             BAD_ROOT,
         ],
     ),
-    ("Handlers", &[PANIC, SIZE_MISMATCH, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
+    ("Handlers", &[PANIC, SIZE_MISMATCH, FILE_EMPTY, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
 ];
 
 #[cfg(test)]
