@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use reelshift_tests::{Legacy, Reelshift, Video, wait};
 use sqlx::Row;
+
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 /// Large enough to be in the middle of for a second, on the slowest backend. All of it is
 /// a hole, so that the disk has nothing to do.
@@ -131,6 +134,7 @@ async fn every_file(legacy: Legacy, dir: &Path) {
     }
     // The row said 7 bytes: told, and hashed.
     assert_eq!(errors["v0003"], "file_size_mismatch");
+    assert_eq!(errors["v0010"], "file_empty");
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_file_checkpoints").await, 0);
     let duplicates = Reelshift::new(dir, &["duplicates", "--json"]).database(&legacy.url).run();
     let duplicates = duplicates.expect(0).json();
@@ -211,6 +215,29 @@ fn hash_prints_what_sha256sum_prints() {
         let errors = String::from_utf8_lossy(&theirs.stderr).replace("sha256sum: ", "reelshift: ");
         assert_eq!(ours.stderr, errors);
     }
+}
+
+#[test]
+fn a_pipe_is_read_once_and_what_comes_before_it_is_printed_meanwhile() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("a"), "abc").expect("a file");
+    let pipe = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let mut child = Reelshift::new(dir.path(), &["hash", "a", "pipe"]).start_reading();
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut line = || lines.next().expect("a line").expect("it is read");
+    assert_eq!(line(), format!("{ABC}  a"));
+    fs::write(&pipe, "abc").expect("it is read");
+    assert_eq!(line(), format!("{ABC}  pipe"));
+    assert_eq!(wait(&mut child, Duration::from_mins(1)), Some(0));
+}
+
+#[test]
+fn a_media_prefix_that_no_absolute_path_begins_with_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ran = Reelshift::new(dir.path(), &["--media-prefix", "srv/videos", "status"]).run();
+    assert!(ran.expect(2).stderr.contains("the media prefix \"srv/videos\" is no absolute path"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::args::Global;
 use crate::config::notifications::Notifications;
 use crate::config::{ConfiguredServe, File};
 use crate::database;
+use crate::exit::Usage;
 
 /// This process, for telemetry.
 #[derive(Debug, Clone)]
@@ -46,11 +47,19 @@ pub struct Context {
 impl Context {
     pub fn new(global: &Global, process: Process, stop: CancellationToken) -> Result<Self> {
         let file = File::read(global)?;
+        let media_prefix = global.media_prefix.clone().or(file.media_prefix);
+        if let Some(prefix) = media_prefix.as_ref().filter(|prefix| !prefix.is_absolute()) {
+            return Err(Usage(format!(
+                "the media prefix {prefix:?} is no absolute path: name what the absolute paths \
+                 of the database begin with, as /srv/videos"
+            ))
+            .into());
+        }
         Ok(Self {
             process,
             json: global.json,
             media_root: global.media_root.clone().or(file.media_root),
-            media_prefix: global.media_prefix.clone().or(file.media_prefix),
+            media_prefix,
             concurrency: file.concurrency,
             replicas: file.replicas,
             notifications: file.notifications,

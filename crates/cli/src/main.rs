@@ -18,6 +18,7 @@ use clap::Parser;
 use owo_colors::OwoColorize;
 use reelshift_telemetry::settings::Signals;
 use reelshift_telemetry::{Service, Settings, Telemetry};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ const ABANDON: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    allow_many_files();
     let instance = Uuid::now_v7();
     let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         let telemetry = {
@@ -49,6 +51,13 @@ fn main() -> ExitCode {
             ExitCode::from(exit::code(&error))
         }
     }
+}
+
+/// Sets the limit of open files, often 1024, to what the process may have: a file that is
+/// hashed has one, a connection too. Without that, files are opened as others end.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).ok();
 }
 
 async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {

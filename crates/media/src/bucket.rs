@@ -2,8 +2,8 @@
 //!
 //! Credentials, region and endpoint come from the environment, by the names that the AWS
 //! tools read: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-//! `AWS_REGION`, `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`), a web identity, or the role
-//! of the container or machine.
+//! `AWS_REGION`, `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`), a web identity, the profile
+//! (`AWS_PROFILE`, `~/.aws/credentials`), or the role of the container or machine.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,11 +15,12 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::MediaError;
 use crate::object::Object;
-use crate::remote;
+use crate::{profile, remote};
 
 /// Long enough for a store on another continent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +29,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request is made again so often at once; after that the file waits for the next
 /// attempt of its batch.
 const RETRIES: usize = 3;
+
+/// Objects that are fetched at once, by two requests each. A connection keeps up to 400 KiB
+/// of what it has received; at the 80 MB/s that one brings, all of them bring more than a
+/// machine's network.
+const FETCHES: usize = 16;
+/// KiB of all objects that wait to be hashed. With the connections they are the most part
+/// of what a worker has in memory, which is to stay below 64 MiB.
+const KIB_WAITING: usize = 8 << 10;
 
 /// A bucket, or the part of one below a prefix.
 #[derive(Debug)]
@@ -38,6 +47,8 @@ pub(crate) struct Bucket {
     prefix: String,
     names: Vec<String>,
     runtime: Handle,
+    pub(crate) turns: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 impl Bucket {
@@ -49,7 +60,9 @@ impl Bucket {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "it names no bucket");
             MediaError::BadRoot { path: PathBuf::from(url), source }
         })?;
-        Self::over(builder(bucket), url, prefix).await
+        let builder = builder(bucket)
+            .map_err(|source| MediaError::BadRoot { path: PathBuf::from(url), source })?;
+        Self::over(builder, url, prefix).await
     }
 
     /// The same with a client of the caller's.
@@ -70,6 +83,8 @@ impl Bucket {
             names: [Some(url.clone()), named].into_iter().flatten().collect(),
             url,
             runtime: Handle::current(),
+            turns: Semaphore::new(FETCHES),
+            waiting: Arc::new(Semaphore::new(KIB_WAITING)),
         };
         bucket.look().await?;
         Ok(bucket)
@@ -96,6 +111,13 @@ impl Bucket {
         let key = self.key(&file_path)?;
         let runtime = self.runtime.clone();
         Ok(Object::begin(self, &runtime, key, file_path, resume))
+    }
+
+    /// Waits until so many bytes more may wait to be hashed; none where nothing may any more.
+    pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = bytes.div_ceil(1 << 10).min(KIB_WAITING);
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        Arc::clone(&self.waiting).acquire_many_owned(kib).await.ok()
     }
 
     /// The object's key: relative paths are below the prefix, absolute ones must begin with
@@ -138,14 +160,15 @@ fn split(url: &str) -> Option<(&str, &str)> {
     (!bucket.is_empty()).then_some((bucket, prefix))
 }
 
-fn builder(bucket: &str) -> AmazonS3Builder {
+fn builder(bucket: &str) -> io::Result<AmazonS3Builder> {
     let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    let builder = profile::add_to(builder, |name| std::env::var(name).ok())?;
     // Who writes an endpoint without TLS means it.
     let plain = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
         .iter()
         .find_map(|key| builder.get_config_value(key))
         .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    builder
+    Ok(builder
         .with_client_options(
             ClientOptions::new()
                 .with_allow_http(plain)
@@ -158,7 +181,7 @@ fn builder(bucket: &str) -> AmazonS3Builder {
             max_retries: RETRIES,
             retry_timeout: READ_TIMEOUT,
             ..RetryConfig::default()
-        })
+        }))
 }
 
 #[cfg(test)]
@@ -172,6 +195,8 @@ mod tests {
             prefix: prefix.to_owned(),
             names: names.iter().map(|&name| name.to_owned()).collect(),
             runtime: Handle::current(),
+            turns: Semaphore::new(1),
+            waiting: Arc::new(Semaphore::new(1)),
         }
     }
 

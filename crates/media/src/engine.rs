@@ -18,6 +18,9 @@ use crate::sha256::Backend;
 /// Files that a thread has open: all lanes of the widest backend, and some to step in for
 /// those that end.
 const FILES_A_THREAD: usize = 20;
+/// A file for which there was no descriptor is tried again after this long: others end
+/// meanwhile.
+const OPEN_AGAIN: Duration = Duration::from_millis(10);
 /// How often it is looked at whether more threads would help: long enough to see the
 /// disk's rate, short beside a run.
 const PACE_EVERY: Duration = Duration::from_millis(500);
@@ -56,6 +59,8 @@ struct Shared {
     /// Those of a lower number work; the others wait until they are needed.
     working: AtomicUsize,
     closed: AtomicBool,
+    /// Files that all threads have open.
+    open: AtomicUsize,
     /// Of all threads since the last look at the pace.
     hashed: AtomicU64,
     reading_micros: AtomicU64,
@@ -76,6 +81,7 @@ impl Engine {
             wake: Mutex::default(),
             working: AtomicUsize::new(first),
             closed: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
             hashed: AtomicU64::new(0),
             reading_micros: AtomicU64::new(0),
             pace: Mutex::new((Pace::new(first, most), Instant::now())),
@@ -132,28 +138,67 @@ impl Shared {
         let mut gang = Gang::new(self.options.backend, self.options.checkpoint_every);
         loop {
             let working = self.working.load(Ordering::Relaxed);
+            let mut put_back = false;
             if number < working {
-                for job in self.take(FILES_A_THREAD - gang.len(), working) {
-                    let observer = Counted { observer: job.observer, hashed: &self.hashed };
-                    gang.add(Job {
-                        file_path: job.file_path,
-                        open: job.open,
-                        resume: job.resume,
-                        observer,
-                    });
+                let mut jobs = self.take(FILES_A_THREAD - gang.len(), working).into_iter();
+                while let Some(job) = jobs.next() {
+                    if let Some(job) = self.open(&mut gang, job) {
+                        put_back = true;
+                        self.put_back([job].into_iter().chain(jobs));
+                        break;
+                    }
                 }
             }
-            match gang.step() {
+            let before = gang.len();
+            let step = gang.step();
+            self.open.fetch_sub(before - gang.len(), Ordering::AcqRel);
+            match step {
                 Step::Worked => {
                     let reading = gang.take_reading().as_micros();
                     let reading = u64::try_from(reading).unwrap_or(u64::MAX);
                     self.reading_micros.fetch_add(reading, Ordering::Relaxed);
                     self.look_at_pace();
                 }
-                Step::Idle if self.closed.load(Ordering::Acquire) && self.is_empty() => return,
+                Step::Idle if self.closed.load(Ordering::Acquire) && self.is_empty() => {
+                    // Those that had slept while there were files left end as well.
+                    return self.wake_all();
+                }
+                Step::Resting(rest) => std::thread::park_timeout(rest),
+                Step::Waiting | Step::Idle if put_back => std::thread::park_timeout(OPEN_AGAIN),
                 Step::Waiting | Step::Idle => std::thread::park(),
             }
         }
+    }
+
+    /// Opens a file, or returns it where too many others are open.
+    fn open<'a>(
+        &'a self,
+        gang: &mut Gang<Counted<'a>>,
+        job: Job<AnyObserver>,
+    ) -> Option<Job<AnyObserver>> {
+        let Job { file_path, open, resume, observer } = job;
+        let job =
+            Job { file_path, open, resume, observer: Counted { observer, hashed: &self.hashed } };
+        match gang.open(&job) {
+            Ok(source) => {
+                self.open.fetch_add(1, Ordering::AcqRel);
+                gang.take_in(job, source);
+            }
+            Err(error)
+                if error.is_for_want_of_descriptors() && self.open.load(Ordering::Acquire) > 0 =>
+            {
+                let Job { file_path, open, resume, observer: Counted { observer, .. } } = job;
+                return Some(Job { file_path, open, resume, observer });
+            }
+            Err(error) => job.refuse(error),
+        }
+        None
+    }
+
+    /// Files that could not be opened are the next ones, in their order.
+    fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Job<AnyObserver>>) {
+        let mut queue = lock(&self.queue);
+        jobs.rev().for_each(|job| queue.push_front(job));
     }
 
     /// This thread's share of the queue: all threads get as many, so that none is without
@@ -198,6 +243,10 @@ impl Observer for Counted<'_> {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
         self.hashed.fetch_add(bytes, Ordering::Relaxed);
         self.observer.progress(bytes)
+    }
+
+    fn debt(&mut self) -> Option<Duration> {
+        self.observer.debt()
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {

@@ -83,6 +83,11 @@ impl MediaError {
         }
     }
 
+    /// Whether the file could not be opened because too many others are open.
+    pub(crate) fn is_for_want_of_descriptors(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if no_descriptors(source))
+    }
+
     /// A stable name of the kind of error, for `processing_error_log.error_type`.
     #[must_use]
     pub const fn error_type(&self) -> &'static str {
@@ -141,6 +146,11 @@ impl MediaError {
             | Self::NotRegular { .. } => Class::PermanentForItem,
         }
     }
+}
+
+/// Whether this process, or the machine, has as many files open as it may.
+pub(crate) fn no_descriptors(error: &io::Error) -> bool {
+    errno(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
 /// Whether an errno is that of a storage that is away, or of a machine that is short of

@@ -17,8 +17,11 @@ use crate::source::{Read, Source};
 /// twice as much was no faster.
 const BUFFER: usize = 64 << 10;
 /// Progress is told after this many bytes, and at the end: often enough to stop a slow
-/// read within moments.
+/// read within moments. Where the rate is limited, after each read.
 const TOLD_EVERY: u64 = 1 << 20;
+/// A file that is left out is looked at this often: the limit may have changed, its
+/// checkpoint be due, its observer stop it.
+const MOST_REST: Duration = Duration::from_millis(100);
 
 /// A file's content, identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,15 @@ impl FileHash {
 /// Who is told about a file while and after it is hashed. All of it happens on the hashing
 /// thread: what waits here makes all its files wait.
 pub trait Observer {
-    /// So many bytes more were read and hashed. Can stop the work.
+    /// So many bytes more were read and hashed, 0 while the file is left out. Can stop the
+    /// work.
     fn progress(&mut self, bytes: u64) -> ControlFlow<()>;
+
+    /// How long the file is to be left out for the bytes that were read, where there is a
+    /// limit to their rate; asked before each read. Progress is told after each read then.
+    fn debt(&mut self) -> Option<Duration> {
+        None
+    }
 
     /// Where to go on from after a crash.
     fn checkpoint(&mut self, checkpoint: Checkpoint);
@@ -54,6 +64,10 @@ pub trait Observer {
 impl<O: Observer + ?Sized> Observer for Box<O> {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
         (**self).progress(bytes)
+    }
+
+    fn debt(&mut self) -> Option<Duration> {
+        (**self).debt()
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
@@ -82,6 +96,8 @@ struct Stream<O> {
     /// Bytes that are in the state, padding not counted.
     hashed: u64,
     told: u64,
+    /// The rate of bytes is limited.
+    limited: bool,
     /// The source has ended; the padding is in the buffer.
     ended: bool,
     /// None where the clock does not reach that far.
@@ -120,6 +136,8 @@ pub(crate) enum Step {
     Worked,
     /// Every file waits for its source.
     Waiting,
+    /// So do all but those that are left out, of which one may be read on after this long.
+    Resting(Duration),
     /// There are no files.
     Idle,
 }
@@ -157,14 +175,22 @@ impl<O: Observer> Gang<O> {
 
     /// Opens a file and takes it in.
     pub(crate) fn add(&mut self, job: Job<O>) {
-        let Job { file_path, open, resume, mut observer } = job;
+        match self.open(&job) {
+            Ok(source) => self.take_in(job, source),
+            Err(error) => job.refuse(error),
+        }
+    }
+
+    pub(crate) fn open(&mut self, job: &Job<O>) -> Result<Box<dyn Source>, MediaError> {
         let started = Instant::now();
-        let opened = open(resume.as_ref());
+        let opened = (job.open)(job.resume.as_ref());
         self.reading += started.elapsed();
-        let source = match opened {
-            Ok(source) => source,
-            Err(error) => return observer.done(Err(error)),
-        };
+        opened
+    }
+
+    /// Takes a file in that was opened.
+    pub(crate) fn take_in(&mut self, job: Job<O>, source: Box<dyn Source>) {
+        let Job { file_path, resume, observer, .. } = job;
         self.streams.push(Stream {
             source,
             observer,
@@ -177,8 +203,9 @@ impl<O: Observer> Gang<O> {
             read: 0,
             hashed: 0,
             told: 0,
+            limited: false,
             ended: false,
-            checkpoint_at: started.checked_add(self.checkpoint_every),
+            checkpoint_at: Instant::now().checked_add(self.checkpoint_every),
         });
     }
 
@@ -188,7 +215,8 @@ impl<O: Observer> Gang<O> {
             return Step::Idle;
         }
         let started = Instant::now();
-        let mut ended = self.each(Stream::fill);
+        let mut rest = None;
+        let mut ended = self.each(|stream| stream.fill(&mut rest));
         self.reading += started.elapsed();
         let mut work: Vec<Work<'_>> = self
             .streams
@@ -202,10 +230,25 @@ impl<O: Observer> Gang<O> {
             for (stream, (state, blocks)) in self.streams.iter_mut().zip(left) {
                 stream.advance(state, blocks);
             }
-            let (now, every) = (Instant::now(), self.checkpoint_every);
-            ended |= self.each(|stream| stream.tell(now, every));
+            ended |= self.each(Stream::tell);
         }
-        if ready || ended { Step::Worked } else { Step::Waiting }
+        self.checkpoints();
+        match rest {
+            _ if ready || ended => Step::Worked,
+            Some(rest) => Step::Resting(rest),
+            None => Step::Waiting,
+        }
+    }
+
+    /// Hands out the checkpoints that are due, also those of files that are left out.
+    fn checkpoints(&mut self) {
+        let now = Instant::now();
+        for stream in &mut self.streams {
+            if stream.checkpoint_at.is_some_and(|at| now >= at) {
+                stream.checkpoint_at = now.checked_add(self.checkpoint_every);
+                stream.checkpoint();
+            }
+        }
     }
 
     /// Does something to each file; those that end by it leave. Returns whether any did.
@@ -250,12 +293,21 @@ impl<O: Observer> Stream<O> {
         Ok(true)
     }
 
-    /// Reads until there is a block to hash, or the source has no more for now.
-    fn fill(&mut self) -> Go {
+    /// Reads until there is a block to hash, the source has no more for now, or the file is
+    /// to be left out: for no longer than `rest` then.
+    fn fill(&mut self, rest: &mut Option<Duration>) -> Go {
         match self.begin() {
             Ok(true) => {}
             Ok(false) => return ControlFlow::Continue(()),
             Err(error) => return ControlFlow::Break(Err(error)),
+        }
+        if !self.ended && self.buffer.blocks().is_empty() {
+            let debt = self.observer.debt();
+            self.limited = debt.is_some();
+            if let Some(debt) = debt.filter(|debt| !debt.is_zero()) {
+                *rest = Some(debt.min(rest.unwrap_or(MOST_REST)));
+                return self.progress(0);
+            }
         }
         while !self.ended && self.buffer.blocks().is_empty() {
             self.buffer.make_room();
@@ -286,16 +338,12 @@ impl<O: Observer> Stream<O> {
         self.hashed = (self.hashed + run as u64 * 64).min(self.read);
     }
 
-    fn tell(&mut self, now: Instant, checkpoint_every: Duration) -> Go {
+    fn tell(&mut self) -> Go {
         let through = self.ended && self.buffer.blocks().is_empty();
         let news = self.hashed - self.told;
-        if news >= TOLD_EVERY || (through && news > 0) {
+        if news >= TOLD_EVERY || ((through || self.limited) && news > 0) {
             self.told = self.hashed;
-            if self.observer.progress(news).is_break() {
-                self.checkpoint();
-                let path = self.file_path.clone();
-                return ControlFlow::Break(Err(MediaError::Interrupted { path }));
-            }
+            self.progress(news)?;
         }
         if through {
             let hash = FileHash {
@@ -305,11 +353,15 @@ impl<O: Observer> Stream<O> {
             };
             return ControlFlow::Break(self.source.settle().map(|()| hash));
         }
-        if self.checkpoint_at.is_some_and(|at| now >= at) {
-            self.checkpoint_at = now.checked_add(checkpoint_every);
-            self.checkpoint();
-        }
         ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, bytes: u64) -> Go {
+        if self.observer.progress(bytes).is_continue() {
+            return ControlFlow::Continue(());
+        }
+        self.checkpoint();
+        ControlFlow::Break(Err(MediaError::Interrupted { path: self.file_path.clone() }))
     }
 
     /// Once the padding is in the buffer the file is as good as done.

@@ -1,6 +1,6 @@
 //! A file to be hashed, not opened yet.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use crate::gang::Observer;
 use crate::local::{LocalFile, Snapshot};
 use crate::source::Source;
 
-type Open = Box<dyn FnOnce(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send>;
+type Open = Box<dyn Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send>;
 
 /// A file to be hashed. It is opened by the thread that hashes it.
 pub struct Job<O> {
     pub(crate) file_path: String,
+    /// Called again where there were no descriptors left.
     pub(crate) open: Open,
     pub(crate) resume: Option<Checkpoint>,
     pub(crate) observer: O,
@@ -28,7 +29,7 @@ impl<O: Observer> Job<O> {
         file_path: &str,
         resume: Option<Checkpoint>,
         observer: O,
-        open: impl FnOnce(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send + 'static,
+        open: impl Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send + 'static,
     ) -> Self {
         Self { file_path: file_path.to_owned(), open: Box::new(open), resume, observer }
     }
@@ -42,15 +43,27 @@ impl<O: Observer> Job<O> {
             let failed = |source| MediaError::from_io(&file_path, source);
             // Opening never waits for the other end of a pipe.
             let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+            let regular = |found: Metadata| match found.is_file() {
+                true => Ok(found),
+                false => {
+                    Err(MediaError::NotRegular { path: file_path.clone(), kind: "no regular file" })
+                }
+            };
+            // A pipe that is opened and closed has lost what its writer had written.
+            regular(std::fs::metadata(&path).map_err(failed)?)?;
             let file = File::options().read(true).custom_flags(nonblocking).open(&path);
             let file = file.map_err(failed)?;
-            let found = file.metadata().map_err(failed)?;
-            if !found.is_file() {
-                return Err(MediaError::NotRegular { path: file_path, kind: "no regular file" });
-            }
+            let found = regular(file.metadata().map_err(failed)?)?;
             let before = Snapshot::of(&found).map_err(failed)?;
-            Ok(Box::new(LocalFile::new(file, file_path, None, before)))
+            Ok(Box::new(LocalFile::new(file, file_path.clone(), None, before)))
         })
+    }
+}
+
+impl<O: Observer> Job<O> {
+    /// Tells the observer that the file could not be opened.
+    pub(crate) fn refuse(mut self, error: MediaError) {
+        self.observer.done(Err(error));
     }
 }
 

@@ -23,6 +23,7 @@ mod local;
 mod location;
 mod object;
 mod pace;
+mod profile;
 mod remote;
 mod root;
 pub mod sha256;

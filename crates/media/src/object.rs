@@ -1,7 +1,8 @@
 //! An object that is fetched in ranges by a task of its own, ahead of the hashing.
 //!
 //! Every range after the first is asked for with `If-Match`, so that what is hashed is one
-//! version of the object.
+//! version of the object; so is the first one after a checkpoint. Nothing is asked by HEAD:
+//! an answer to it has no body, so that a refusal would not say whom it refuses.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,9 +12,9 @@ use std::thread::Thread;
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bucket::Bucket;
@@ -32,21 +33,28 @@ const RANGE: u64 = 16 << 20;
 /// Requests of an object that are under way at once: the next one's answer begins while
 /// this one's is read.
 const RANGES_AT_ONCE: usize = 2;
-/// Pieces that wait to be hashed. A piece is what came out of the network at once, 8 to
-/// 64 KiB, so that an object keeps less than 1 MiB.
+/// Pieces of an object that wait to be hashed. A piece is what came out of the network at
+/// once, 8 KiB to 400 KiB; the bucket sees to it that those of all objects are not too many.
 const PIECES: usize = 16;
 
 enum Piece {
     Begun(Begun),
-    Bytes(Bytes),
+    Bytes(InMemory),
     End,
+}
+
+/// Bytes that count for what the bucket has in memory until they are taken.
+#[derive(Default)]
+struct InMemory {
+    bytes: Bytes,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// An object that is being fetched.
 pub(crate) struct Object {
     pieces: mpsc::Receiver<Result<Piece, MediaError>>,
     /// The piece of which some bytes were not taken yet.
-    rest: Bytes,
+    rest: InMemory,
     file_path: String,
     _fetch: AbortOnDropHandle<()>,
 }
@@ -70,7 +78,7 @@ impl Object {
             reader: std::thread::current(),
         };
         let fetch = AbortOnDropHandle::new(runtime.spawn(fetch.run()));
-        Self { pieces, rest: Bytes::new(), file_path, _fetch: fetch }
+        Self { pieces, rest: InMemory::default(), file_path, _fetch: fetch }
     }
 
     fn next(&mut self) -> Result<Option<Piece>, MediaError> {
@@ -94,15 +102,18 @@ impl Source for Object {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<Read, MediaError> {
-        if self.rest.is_empty() {
+        if self.rest.bytes.is_empty() {
             match self.next()? {
                 Some(Piece::Bytes(bytes)) => self.rest = bytes,
                 Some(Piece::End) => return Ok(Read::End),
                 Some(Piece::Begun(_)) | None => return Ok(Read::Waiting),
             }
         }
-        let count = self.rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.rest.split_to(count));
+        let count = self.rest.bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.rest.bytes.split_to(count));
+        if self.rest.bytes.is_empty() {
+            self.rest = InMemory::default();
+        }
         Ok(Read::Bytes(count))
     }
 
@@ -149,6 +160,7 @@ impl Fetch {
     }
 
     async fn all(&self) -> Result<(), Ended> {
+        let _turn = self.bucket.turns.acquire().await;
         let (version, etag, offset, first) = self.first().await?;
         let size = version.size;
         self.send(Ok(Piece::Begun(Begun { version, offset }))).await?;
@@ -168,7 +180,8 @@ impl Fetch {
                 let bytes = bytes.map_err(|error| self.error(&error))?;
                 fetched += bytes.len() as u64;
                 if !bytes.is_empty() {
-                    self.send(Ok(Piece::Bytes(bytes))).await?;
+                    let permit = self.bucket.room(bytes.len()).await;
+                    self.send(Ok(Piece::Bytes(InMemory { bytes, _permit: permit }))).await?;
                 }
             }
         }
@@ -179,29 +192,57 @@ impl Fetch {
         self.send(Ok(Piece::End)).await
     }
 
-    /// What the object is, where to begin, and the first answer where that told it.
+    /// What the object is, where to begin, and the first answer where it begins there.
     async fn first(
         &self,
     ) -> Result<(FileVersion, Option<String>, u64, Option<GetResult>), MediaError> {
-        if self.resume.is_none() {
-            match self.bucket.store.get_opts(&self.key, ranged(0..RANGE, None)).await {
-                Ok(first) => {
-                    let version = version(&first.meta);
-                    return Ok((version, first.meta.e_tag.clone(), 0, Some(first)));
-                }
-                Err(error) if of_nothing(&error) => {}
-                Err(error) => return Err(self.error(&error)),
-            }
+        if let Some(resume) = &self.resume
+            && let Some(answer) = self.rest_of(resume).await?
+        {
+            return Ok(answer);
         }
-        let meta = self.bucket.store.head(&self.key).await.map_err(|error| self.error(&error))?;
-        let version = version(&meta);
-        let offset = Checkpoint::offset_in(self.resume.as_ref(), &version);
-        Ok((version, meta.e_tag, offset, None))
+        let first = match self.ask(ranged(0..RANGE, None)).await {
+            Err(error) if of_nothing(&error) => self.ask(GetOptions::default()).await,
+            answer => answer,
+        };
+        let first = first.map_err(|error| self.error(&error))?;
+        let version = version(&first.meta);
+        let etag = first.meta.e_tag.clone();
+        // A checkpoint at the object's end leaves no range to be asked for.
+        match Checkpoint::offset_in(self.resume.as_ref(), &version) {
+            0 => Ok((version, etag, 0, Some(first))),
+            offset => Ok((version, etag, offset, None)),
+        }
+    }
+
+    /// What follows a checkpoint; none where the object is another by now, or has no more.
+    async fn rest_of(
+        &self,
+        resume: &Checkpoint,
+    ) -> Result<Option<(FileVersion, Option<String>, u64, Option<GetResult>)>, MediaError> {
+        let mark = &resume.version.mark;
+        let etag = mark.ends_with('"').then(|| mark.clone());
+        let range = resume.offset..resume.version.size.min(resume.offset + RANGE);
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let answer = match self.ask(ranged(range, etag)).await {
+            Ok(answer) => answer,
+            Err(object_store::Error::Precondition { .. }) => return Ok(None),
+            Err(error) if of_nothing(&error) => return Ok(None),
+            Err(error) => return Err(self.error(&error)),
+        };
+        let version = version(&answer.meta);
+        Ok((version == resume.version && answer.range.start == resume.offset)
+            .then(|| (version, answer.meta.e_tag.clone(), resume.offset, Some(answer))))
+    }
+
+    async fn ask(&self, options: GetOptions) -> object_store::Result<GetResult> {
+        self.bucket.store.get_opts(&self.key, options).await
     }
 
     async fn get(&self, range: Range<u64>, etag: Option<String>) -> Result<GetResult, MediaError> {
-        let answer = self.bucket.store.get_opts(&self.key, ranged(range, etag)).await;
-        answer.map_err(|error| self.error(&error))
+        self.ask(ranged(range, etag)).await.map_err(|error| self.error(&error))
     }
 
     fn error(&self, error: &object_store::Error) -> MediaError {
@@ -209,8 +250,8 @@ impl Fetch {
     }
 }
 
-/// Whether a range was asked for of an empty object: most stores answer 416, some with no
-/// bytes, which the client refuses. Neither has a variant of its own.
+/// Whether a range was asked for of an empty object, or behind its end: most stores answer
+/// 416, some with no bytes, which the client refuses. Neither has a variant of its own.
 fn of_nothing(error: &object_store::Error) -> bool {
     let message = error.to_string();
     message.contains("status code: 416") || message.contains("object was only 0 bytes long")

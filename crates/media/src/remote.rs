@@ -15,12 +15,16 @@ pub struct RemoteError {
     code: Option<String>,
 }
 
-/// Codes that are about who asks, whatever the object: every file would fail alike.
-const WHO_ASKS: [&str; 9] = [
+/// Codes that are about who asks, whatever the object: every file would fail alike. Those of
+/// the token service, which a web identity is shown to, are among them.
+const WHO_ASKS: [&str; 12] = [
     "AccountProblem",
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
+    "ExpiredTokenException",
+    "IDPRejectedClaim",
     "InvalidAccessKeyId",
+    "InvalidIdentityToken",
     "InvalidSecurity",
     "InvalidToken",
     "NotSignedUp",
@@ -77,11 +81,14 @@ pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -
         Error::Precondition { .. } => {
             MediaError::Changed { path, how: "another object took its name".to_owned() }
         }
+        // Of an object the client tells it apart: it was whoever gives the credentials.
+        _ if matches!(remote.status, Some(401 | 403)) => bad_root(remote),
         // A request that the store does not take: 408 and 429 are about now, the others
-        // about this object.
-        _ if remote.status.is_some_and(|status| {
-            (400..500).contains(&status) && ![408, 429].contains(&status)
-        }) =>
+        // about this object, if it is a store that says so.
+        _ if remote.code.is_some()
+            && remote.status.is_some_and(|status| {
+                (400..500).contains(&status) && ![408, 429].contains(&status)
+            }) =>
         {
             MediaError::NotReadable { path, source: io::Error::other(remote) }
         }
@@ -166,6 +173,7 @@ mod tests {
                 "InvalidRequest",
                 PermanentForItem,
             ),
+            ("400 Bad Request", String::new(), "storage_unavailable", "HTTP 400", Transient),
             ("429 Too Many Requests", String::new(), "storage_unavailable", "HTTP 429", Transient),
             ("408 Request Timeout", String::new(), "storage_unavailable", "HTTP 408", Transient),
             (
@@ -191,6 +199,24 @@ mod tests {
         }
         let error = media_error("s3://bucket", "a", &answered("412 Precondition Failed", ""));
         assert_eq!((error.error_type(), error.class()), ("file_changed", Transient));
+    }
+
+    #[test]
+    fn whoever_refuses_the_credentials_says_nothing_about_a_file() {
+        for (status, code, said) in [
+            ("403 Forbidden", "", "HTTP 403"),
+            ("400 Bad Request", "InvalidIdentityToken", "InvalidIdentityToken"),
+        ] {
+            let source = format!(
+                "Error performing POST https://sts/ in 1ms - Server returned non-2xx status code: \
+                 {status}: {}",
+                if code.is_empty() { String::new() } else { format!("<Code>{code}</Code>") }
+            );
+            let error = object_store::Error::Generic { store: "S3", source: source.into() };
+            let error = media_error("s3://bucket", "a", &error);
+            assert_eq!(error.error_type(), "media_root_unusable", "{error:?}");
+            assert_eq!(error.code().as_deref(), Some(said));
+        }
     }
 
     #[test]

@@ -66,9 +66,12 @@ impl MediaRoot {
     ) -> Job<O> {
         let (place, path) = (self.0.clone(), file_path.to_owned());
         Job::new(file_path, resume, observer, move |resume| {
-            Ok(match place {
-                Place::Directory(directory) => Box::new(directory.source(path)?) as Box<dyn Source>,
-                Place::Bucket(bucket) => Box::new(bucket.source(path, resume)?),
+            let path = path.clone();
+            Ok(match &place {
+                Place::Directory(directory) => {
+                    Box::new(Arc::clone(directory).source(path)?) as Box<dyn Source>
+                }
+                Place::Bucket(bucket) => Box::new(Arc::clone(bucket).source(path, resume)?),
             })
         })
     }
@@ -90,6 +93,7 @@ impl MediaRoot {
             match gang.step() {
                 Step::Worked => {}
                 Step::Waiting => std::thread::park(),
+                Step::Resting(rest) => std::thread::park_timeout(rest),
                 Step::Idle => break,
             }
         }

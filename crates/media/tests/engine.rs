@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -193,6 +195,70 @@ fn a_file_that_is_not_the_same_starts_over() {
         engine.submit([fixture.job("big", Some(checkpoint.clone()))]);
         let hash = fixture.done().1.unwrap();
         assert_eq!((hash.to_hex(), hash.resumed_at), (expected, 0));
+    }
+}
+
+/// A file whose bytes were read for long to come.
+struct Indebted {
+    teller: Teller,
+    read: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer for Indebted {
+    fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.read |= bytes > 0;
+        if self.stop.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            self.teller.progress(bytes)
+        }
+    }
+
+    fn debt(&mut self) -> Option<Duration> {
+        Some(if self.read { Duration::from_hours(1) } else { Duration::ZERO })
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.teller.checkpoint(checkpoint);
+    }
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        self.teller.done(result);
+    }
+}
+
+#[test]
+fn a_file_that_is_left_out_has_checkpoints_can_be_stopped_and_keeps_nobody() {
+    let fixture = Fixture::new();
+    fixture.write("big", 5 << 20);
+    let expected = fixture.write("other", 3 << 20);
+    let engine = engine(Backend::fastest(), 1, Duration::from_millis(300));
+    let stop = Arc::new(AtomicBool::new(false));
+    let teller = fixture.teller("big", u64::MAX);
+    let indebted = Indebted { teller, read: false, stop: Arc::clone(&stop) };
+    engine.submit([fixture.root.job("big", None, indebted)]);
+    engine.submit([fixture.job("other", None)]);
+    assert_eq!(fixture.done().1.unwrap().to_hex(), expected);
+    let told = fixture.told.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(matches!(told, Told::Checkpoint(_)), "long before the hour is over");
+    stop.store(true, Ordering::Relaxed);
+    let (path, result) = fixture.done();
+    assert!(matches!(result, Err(MediaError::Interrupted { .. })), "{path}: {result:?}");
+}
+
+/// Files of the kernel say 0 or 4096 bytes, whatever they hold.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_do_not_say_their_size_are_read_to_their_end() {
+    let fixture = Fixture::new();
+    let engine = engine(Backend::fastest(), 1, NEVER);
+    for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+        let Ok(content) = fs::read(path) else { continue };
+        engine.submit([Job::plain(Path::new(path), fixture.teller(path, u64::MAX))]);
+        let hash = fixture.done().1.unwrap();
+        assert_eq!(hash.to_hex(), hex::encode(sha2::Sha256::digest(&content)), "{path}");
+        assert_eq!(hash.bytes, content.len() as u64, "{path}");
     }
 }
 

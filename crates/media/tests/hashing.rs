@@ -203,7 +203,8 @@ fn a_file_that_changes_while_it_is_read_has_no_hash() {
     let fixture = Fixture::new();
     let path = fixture.media("big.mp4");
     let write = || fs::write(&path, vec![7; 3 << 20]).unwrap();
-    let reopen = || File::options().write(true).open(&path).unwrap();
+    let reopen_at = |path: &Path| File::options().write(true).open(path).unwrap();
+    let reopen = || reopen_at(&path);
 
     write();
     let grow = || File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
@@ -229,6 +230,26 @@ fn a_file_that_changes_while_it_is_read_has_no_hash() {
         fs::rename(fixture.media("new"), &path).unwrap();
     };
     assert_changed(fixture.hash_while("big.mp4", replace), "another file took its name");
+
+    write();
+    let replace_alike = || {
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(fixture.media("new"), vec![8; 3 << 20]).unwrap();
+        reopen_at(&fixture.media("new")).set_modified(modified).unwrap();
+        fs::rename(fixture.media("new"), &path).unwrap();
+    };
+    assert_changed(fixture.hash_while("big.mp4", replace_alike), "another file took its name");
+
+    write();
+    let rewrite_alike = || {
+        let mut file = reopen();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        // The kernel's clock may be as coarse as its tick.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        file.write_all(b"new").unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    assert_changed(fixture.hash_while("big.mp4", rewrite_alike), "it was written to");
 
     write();
     let remove = || fs::remove_file(&path).unwrap();

@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::duplicates::{Duplicate, DuplicateVideo, Duplicates, FIRST_VIDEOS};
-use sqlx::SqliteConnection;
+use reelshift_store::duplicates::{
+    Counted, Duplicate, DuplicateVideo, Duplicates, FIRST_VIDEOS, ODD_PATH,
+};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::Outcome;
@@ -22,20 +24,41 @@ async fn duplicates(
     limit: u32,
 ) -> Outcome<Vec<Duplicate>> {
     let mut reader = store.readers.acquire().await?;
-    let rows: Vec<(String, i64, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
-                CAST(MAX(file_size) AS INTEGER)
-         FROM videos WHERE file_hash > ?
-         GROUP BY file_hash HAVING COUNT(*) > 1 ORDER BY file_hash LIMIT ?",
-    )
-    .bind(after.unwrap_or_default())
-    .bind(limit)
-    .fetch_all(&mut *reader)
-    .await?;
-    let duplicate = |(hash, videos, files, size)| Duplicate::new(hash, videos, files, size);
-    let mut found: Vec<Duplicate> = rows.into_iter().map(duplicate).collect();
+    let rows: Vec<(String, i64, i64, Option<i64>, Option<i64>, i64, i64)> =
+        sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
+                CAST(MIN(file_size) AS INTEGER), CAST(MAX(file_size) AS INTEGER),
+                COUNT(file_size), COUNT(CASE WHEN {ODD_PATH} THEN 1 END)
+             FROM videos WHERE file_hash > ?
+             GROUP BY file_hash HAVING COUNT(*) > 1 ORDER BY file_hash LIMIT ?"
+        )))
+        .bind(after.unwrap_or_default())
+        .bind(limit)
+        .fetch_all(&mut *reader)
+        .await?;
+    let mut found = Vec::new();
+    for (sha256, videos, paths, least, most, sized, odd) in rows {
+        let sizes = (least, most);
+        let mut duplicate = Duplicate::from(Counted { sha256, videos, paths, sizes, sized });
+        if odd > 0 {
+            count_files(&mut reader, &mut duplicate).await?;
+        }
+        found.push(duplicate);
+    }
     name_first(&mut reader, &mut found).await?;
     Ok(found)
+}
+
+async fn count_files(reader: &mut SqliteConnection, duplicate: &mut Duplicate) -> Outcome<()> {
+    let paths: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(file_path AS TEXT) FROM videos
+         WHERE file_hash = ? AND file_path IS NOT NULL",
+    )
+    .bind(&duplicate.sha256)
+    .fetch_all(reader)
+    .await?;
+    duplicate.count_files(paths.iter().map(String::as_str));
+    Ok(())
 }
 
 async fn name_first(reader: &mut SqliteConnection, found: &mut [Duplicate]) -> Outcome<()> {

@@ -133,6 +133,9 @@ pub const PANIC: Meaning = row("handler_panicked", RetryOnce, Critical, UserImpa
 /// A row that says another size than its file has; the file is hashed all the same.
 pub const SIZE_MISMATCH: Meaning = row("file_size_mismatch", Accept, Low, UserImpact::None);
 
+/// A file without a byte: nobody can watch it; it is hashed all the same.
+pub const FILE_EMPTY: Meaning = row("file_empty", Accept, Low, UserImpact::Medium);
+
 /// The row's `file_path` changed each time it was read.
 pub const PATH_UNSETTLED: Meaning = row("file_path_unsettled", Retry, Low, UserImpact::None);
 
@@ -171,7 +174,7 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             BAD_ROOT,
         ],
     ),
-    ("Handlers", &[PANIC, SIZE_MISMATCH, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
+    ("Handlers", &[PANIC, SIZE_MISMATCH, FILE_EMPTY, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
 ];
 
 #[cfg(test)]

@@ -256,10 +256,9 @@ impl Hash {
         let progress = move |bytes| {
             let _slot = &slot;
             session.activity().add_bytes(JobKind::Hash, bytes);
-            rate.pay(bytes, || interrupt.due());
             if interrupt.due() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let read = self.reader.hash(&file, resume, checkpoints, progress);
+        let read = self.reader.hash(&file, resume, checkpoints, rate, progress);
         let result = read.instrument(span.clone()).await;
         match &result {
             Ok(hash) => {
@@ -297,6 +296,7 @@ impl Hash {
                     );
                 }
                 results.noticed.extend(self.size_mismatch(batch, &file, hash.bytes));
+                results.noticed.extend((hash.bytes == 0).then(|| self.empty(batch, &file)));
                 results.hashed.push(HashedFile {
                     id: file.id,
                     file_path: file.file_path,
@@ -338,9 +338,14 @@ impl Hash {
         if u64::try_from(said) == Ok(bytes) {
             return None;
         }
-        let message =
-            format!("{}: the row says {said} bytes, the file has {bytes}", file.file_path);
+        let path = &file.file_path;
+        let message = format!("the file {path:?} has {bytes} bytes, its row says {said}");
         Some(self.endings.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
+    }
+
+    fn empty(&self, batch: &Claimed, file: &FileToHash) -> ErrorRecord {
+        let message = format!("the file {:?} has no bytes", file.file_path);
+        self.endings.recorder.message(batch, Some(&file.id), classify::FILE_EMPTY, message)
     }
 
     async fn write(&self, batch: &Claimed, results: &mut FileResults) -> Result<(), AttemptEnd> {

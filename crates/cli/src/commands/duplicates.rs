@@ -39,10 +39,11 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     }
     if context.json {
         crate::look::say!(
-            "], \"hashes\": {}, \"videos\": {}, \"bytes_to_save\": {}}}",
+            "], \"hashes\": {}, \"videos\": {}, \"bytes_to_save\": {}, \"at_least\": {}}}",
             total.hashes,
             total.videos,
-            total.bytes_to_save
+            total.bytes_to_save,
+            total.at_least
         );
         return Ok(Outcome::Done);
     }
@@ -55,6 +56,7 @@ struct Total {
     hashes: u64,
     videos: u64,
     bytes_to_save: u64,
+    at_least: bool,
 }
 
 impl Total {
@@ -62,7 +64,12 @@ impl Total {
         self.hashes += 1;
         self.videos += duplicate.videos;
         self.bytes_to_save = self.bytes_to_save.saturating_add(duplicate.bytes_to_save);
+        self.at_least |= duplicate.at_least;
     }
+}
+
+fn amount(bytes: u64, at_least: bool) -> String {
+    format!("{}{}", if at_least { "≥ " } else { "" }, look::bytes(bytes))
 }
 
 fn print(largest: &[Duplicate], total: &Total) {
@@ -77,8 +84,8 @@ fn print(largest: &[Duplicate], total: &Total) {
             Cell::new(duplicate.sha256.get(..12).unwrap_or(&duplicate.sha256)),
             look::number(duplicate.videos),
             look::number(duplicate.files),
-            Cell::new(look::bytes(duplicate.file_size)),
-            Cell::new(look::bytes(duplicate.bytes_to_save)),
+            Cell::new(amount(duplicate.file_size, duplicate.at_least)),
+            Cell::new(amount(duplicate.bytes_to_save, duplicate.at_least)),
             Cell::new(example.unwrap_or("-").escape_debug()),
         ]);
     }
@@ -87,9 +94,14 @@ fn print(largest: &[Duplicate], total: &Total) {
         crate::look::say!("… the {} that cost most; --json lists all", largest.len());
     }
     crate::look::say!(
-        "\n{} in {}: {} could be saved",
+        "\n{} in {}: {} could be saved{}",
         look::plural(total.videos, "video", "videos"),
         look::plural(total.hashes, "group of equal files", "groups of equal files"),
-        look::bytes(total.bytes_to_save).bold()
+        amount(total.bytes_to_save, total.at_least).bold(),
+        if total.at_least {
+            " (≥: file_size is not known, differs, or is all its column can hold)"
+        } else {
+            ""
+        }
     );
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -95,11 +95,14 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
     let mut early = BTreeMap::new();
     let mut out = Output { json, documents: Vec::new(), failed: false, lines: Vec::new() };
     let mut next = 0;
-    for (number, result) in told {
+    while let Some((number, result)) = next_told(&told, &mut out) {
         early.insert(number, result);
         while let Some(result) = early.remove(&next) {
             let result = match result {
-                Err(MediaError::NotRegular { .. }) => stream(&backend, &paths[next]),
+                Err(MediaError::NotRegular { .. }) => {
+                    out.flush();
+                    stream(&backend, &paths[next])
+                }
                 result => result.map_err(told_plainly),
             };
             out.print(&paths[next], result)?;
@@ -107,6 +110,18 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
         }
     }
     out.finish()
+}
+
+/// What came of another file; what can be printed is, where that takes a while.
+fn next_told(told: &Receiver<Hashed>, out: &mut Output) -> Option<Hashed> {
+    match told.recv_timeout(SOON) {
+        Ok(hashed) => Some(hashed),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => {
+            out.flush();
+            told.recv().ok()
+        }
+    }
 }
 
 /// Files of which the sizes are looked at: of more, the last one is a small part of all.
@@ -131,8 +146,11 @@ fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
     opened.map_err(|error| said(&error))
 }
 
-/// Lines are written when so many bytes of them are there, and when nothing is left to print.
+/// Lines are written when so many bytes of them are there, when no other file is done for
+/// [`SOON`], and when nothing is left to print: many small files need few system calls, and
+/// whoever watches sees each line as it comes.
 const LINES: usize = 32 << 10;
+const SOON: Duration = Duration::from_millis(50);
 
 struct Output {
     json: bool,
@@ -159,7 +177,7 @@ impl Output {
                 self.lines.extend(line(&hash.to_hex(), path.as_bytes()));
                 self.lines.push(b'\n');
                 if self.lines.len() >= LINES {
-                    crate::look::raw(&std::mem::take(&mut self.lines));
+                    self.flush();
                 }
             }
             Err(error) => {
@@ -170,8 +188,12 @@ impl Output {
         Ok(())
     }
 
-    fn finish(self) -> Result<Outcome> {
-        crate::look::raw(&self.lines);
+    fn flush(&mut self) {
+        crate::look::raw(&std::mem::take(&mut self.lines));
+    }
+
+    fn finish(mut self) -> Result<Outcome> {
+        self.flush();
         if self.json {
             crate::look::say!("{}", serde_json::to_string_pretty(&self.documents)?);
         }

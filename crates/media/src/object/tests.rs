@@ -55,6 +55,10 @@ fn answer(
         "forbidden" => return error("403 Forbidden", "AccessDenied"),
         "expired" => return error("400 Bad Request", "ExpiredToken"),
         "down" => return error("503 Service Unavailable", "SlowDown"),
+        // Credentials that were good until a checkpoint was gone on from.
+        "expires" if range.is_none_or(|(start, _)| start % (16 << 20) != 0) => {
+            return error("400 Bad Request", "ExpiredToken");
+        }
         "flaky" if nth == 0 => return error("503 Service Unavailable", "SlowDown"),
         _ if !if_match.is_empty() && if_match != etag => {
             return error("412 Precondition Failed", "PreconditionFailed");
@@ -274,6 +278,30 @@ async fn an_object_goes_on_from_its_checkpoint_if_it_is_the_same() {
     let mut other = checkpoint;
     other.version.mark = "\"another\"".to_owned();
     assert_eq!(fixture.is_hashed("resumed", Some(other)).await.resumed_at, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_expired_meanwhile_say_nothing_about_an_object() {
+    let fixture = Fixture::new().await;
+    let (stopped, checkpoint) = fixture.hash("expires", None, 20 << 20).await;
+    assert!(matches!(stopped, Err(MediaError::Interrupted { .. })), "{stopped:?}");
+    let checkpoint = Some(checkpoint.expect("a checkpoint"));
+    let error = fixture.hash("expires", checkpoint, u64::MAX).await.0.expect_err("it is refused");
+    assert_eq!(error.error_type(), "media_root_unusable", "{error:?}");
+    assert!(fixture.requests("expires").iter().all(|request| !request.starts_with("HEAD")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_objects_than_are_fetched_at_once_are_hashed() {
+    let fixture = Fixture::new().await;
+    let (tell, told) = channel();
+    fixture.engine.submit((0..60).map(|n| {
+        let key = if n == 0 { "whole" } else { "small" };
+        fixture.root.job(key, None, Teller(tell.clone(), u64::MAX))
+    }));
+    drop(tell);
+    let wait = move || told.into_iter().filter(|told| matches!(told, Told::Done(Ok(_)))).count();
+    assert_eq!(tokio::task::spawn_blocking(wait).await.expect("all end"), 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,9 +46,24 @@ pub async fn equal_files_are_found_with_what_they_cost(db: &dyn Fixture) {
         (&*"a".repeat(64), vec!["v0002", "v0006"])
     );
     assert_eq!((found[0].videos, found[0].files, found[0].bytes_to_save), (2, 2, 0));
+    assert!(found[0].at_least && !found[1].at_least, "the sizes of some are not known");
     assert_eq!(ids(&found[1]), ["v0001", "v0003", "v0005"]);
     assert_eq!(found[1].first[0].file_path.as_deref(), Some("/media/B.mp4"));
     assert_eq!((found[1].videos, found[1].files, found[1].bytes_to_save), (3, 2, 1_000));
+}
+
+pub async fn one_file_is_one_however_its_path_is_written(db: &dyn Fixture) {
+    let first = [
+        "UPDATE videos SET file_path = 'x/a.mp4' WHERE id = 'v0001'",
+        "UPDATE videos SET file_path = './x//a.mp4' WHERE id = 'v0002'",
+        "UPDATE videos SET file_path = 'x/y/../a.mp4' WHERE id = 'v0003'",
+        "UPDATE videos SET file_path = 'b.mp4' WHERE id = 'v0004'",
+        "UPDATE videos SET file_size = 2147483647",
+    ];
+    let store = hashed(db, 4, &first, |_| "d").await;
+    let found = store.duplicates(None, 10).await.expect("duplicates");
+    assert_eq!((found.len(), found[0].videos, found[0].files), (1, 4, 2));
+    assert_eq!((found[0].bytes_to_save, found[0].at_least), (2_147_483_647, true));
 }
 
 pub async fn duplicates_come_in_pages(db: &dyn Fixture) {

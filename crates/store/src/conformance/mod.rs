@@ -248,6 +248,7 @@ macro_rules! conformance_tests {
             duplicates:
                 equal_files_are_found_with_what_they_cost
                 duplicates_come_in_pages
+                one_file_is_one_however_its_path_is_written
                 of_many_equal_files_the_first_are_named;
             file_checkpoints:
                 a_file_checkpoint_is_read_back_whole

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reelshift_media::sha256::Backend;
@@ -12,6 +13,8 @@ use reelshift_media::{
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::videos::FileToHash;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::throttle::byte_rate::ByteRate;
 
 /// Threads for each one that a fast disk would keep busy, at most: as many files more are
 /// read at once.
@@ -58,18 +61,19 @@ impl Reader {
         self.engine.capacity()
     }
 
-    /// Hashes one file, from `resume` if it is the file's. `progress` is told how many bytes
-    /// more were hashed and can stop the work; whatever it holds is held until the file is
-    /// done, also where nobody waits for it any more.
+    /// Hashes one file, from `resume` if it is the file's, at no more than `rate`.
+    /// `progress` is told how many bytes more were hashed and can stop the work; whatever it
+    /// holds is held until the reading has stopped, also where nobody waits for it any more.
     pub(super) async fn hash(
         &self,
         file: &FileToHash,
         resume: Option<Checkpoint>,
         checkpoints: Checkpoints,
+        rate: Arc<ByteRate>,
         progress: impl FnMut(u64) -> ControlFlow<()> + Send + 'static,
     ) -> Result<FileHash, MediaError> {
         let (done, result) = oneshot::channel();
-        let teller = Teller { file: file.clone(), checkpoints, progress, done: Some(done) };
+        let teller = Teller { file: file.clone(), checkpoints, rate, progress, done: Some(done) };
         self.engine.submit([self.media.job(&file.file_path, resume, teller)]);
         result.await.expect("a hashing thread tells what came of each file")
     }
@@ -78,13 +82,23 @@ impl Reader {
 struct Teller<P> {
     file: FileToHash,
     checkpoints: Checkpoints,
+    rate: Arc<ByteRate>,
     progress: P,
     done: Option<oneshot::Sender<Result<FileHash, MediaError>>>,
 }
 
 impl<P: FnMut(u64) -> ControlFlow<()>> Observer for Teller<P> {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.rate.charge(bytes);
+        // An attempt that has lost its lease waits for none of its files.
+        if self.done.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            return ControlFlow::Break(());
+        }
         (self.progress)(bytes)
+    }
+
+    fn debt(&mut self) -> Option<Duration> {
+        self.rate.debt()
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
@@ -136,5 +150,29 @@ impl Left {
     pub(super) fn without(&self, files: &[FileToHash]) -> Vec<String> {
         let wanted = |id: &str| files.iter().any(|file| file.id == id);
         self.0.keys().filter(|id| !wanted(id)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_for_which_nobody_waits_is_not_read_on() {
+        let (done, result) = oneshot::channel();
+        let mut teller = Teller {
+            file: FileToHash {
+                id: "v1".to_owned(),
+                file_path: "a.mp4".to_owned(),
+                file_size: None,
+            },
+            checkpoints: mpsc::unbounded_channel().0,
+            rate: Arc::default(),
+            progress: |_| ControlFlow::Continue(()),
+            done: Some(done),
+        };
+        assert!(teller.progress(1).is_continue());
+        drop(result);
+        assert!(teller.progress(1).is_break());
     }
 }

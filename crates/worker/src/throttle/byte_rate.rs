@@ -4,9 +4,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A reader that waits looks this often whether the rate was changed or it shall stop.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Bytes of this long a time may be read in one go.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -51,21 +48,19 @@ impl ByteRate {
         });
     }
 
-    /// Counts `bytes` that were read, and waits until they were allowed or `stop` says so.
-    /// Blocks its thread.
-    pub(crate) fn pay(&self, bytes: u64, stop: impl Fn() -> bool) {
+    /// Counts `bytes` that were read.
+    pub(crate) fn charge(&self, bytes: u64) {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         self.bucket(|bucket| bucket.ahead += bytes as f64);
-        loop {
-            let left = self.bucket(|bucket| {
-                bucket.refill(Instant::now());
-                bucket.rate.map_or(0.0, |rate| bucket.ahead / rate)
-            });
-            if left <= 0.0 || stop() {
-                return;
-            }
-            std::thread::sleep(Duration::try_from_secs_f64(left).unwrap_or(LOOK).min(LOOK));
-        }
+    }
+
+    /// How long until more may be read; `None` where there is no limit.
+    pub(crate) fn debt(&self) -> Option<Duration> {
+        self.bucket(|bucket| {
+            bucket.refill(Instant::now());
+            let seconds = (bucket.ahead / bucket.rate?).max(0.0);
+            Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        })
     }
 
     fn bucket<T>(&self, use_it: impl FnOnce(&mut Bucket) -> T) -> T {
@@ -87,28 +82,32 @@ mod tests {
         // A fleet of two that reads 40 MiB/s: 20 for this worker.
         rate.set(Some(40 * MIB), 2);
         let began = Instant::now();
+        let read = || {
+            while let Some(debt) = rate.debt().filter(|debt| !debt.is_zero()) {
+                thread::sleep(debt);
+            }
+            rate.charge(MIB);
+        };
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..4).for_each(|_| rate.pay(MIB, || false)));
+                scope.spawn(|| (0..4).for_each(|_| read()));
             }
         });
-        // 16 MiB, of which a burst of 5 MiB at most is free.
+        // 16 MiB, of which a burst of 5 MiB at most and the last four are not waited for.
         let took = began.elapsed();
-        assert!(took >= Duration::from_millis(540), "{took:?}");
+        assert!(took >= Duration::from_millis(340), "{took:?}");
     }
 
     #[test]
-    fn a_reader_that_waits_is_told_of_changes() {
+    fn a_change_of_the_rate_holds_at_once() {
         let rate = ByteRate::default();
+        assert_eq!(rate.debt(), None);
         rate.set(Some(1), 1);
-        let began = Instant::now();
-        thread::scope(|scope| {
-            scope.spawn(|| rate.pay(MIB, || false));
-            thread::sleep(Duration::from_millis(20));
-            rate.set(None, 1);
-        });
-        rate.set(Some(1), 1);
-        rate.pay(MIB, || true);
-        assert!(began.elapsed() < Duration::from_secs(10), "neither waited twelve days");
+        rate.charge(MIB);
+        assert!(rate.debt() > Some(Duration::from_hours(24)), "twelve days");
+        rate.set(Some(1 << 40), 1);
+        assert!(rate.debt() < Some(Duration::from_secs(1)));
+        rate.set(None, 1);
+        assert_eq!(rate.debt(), None);
     }
 }
