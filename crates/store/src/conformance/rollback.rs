@@ -300,7 +300,7 @@ pub async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
     try_expand(&store).await.expect("expanded again");
 
     assert_eq!(store.snapshot(10).await.expect("it is read").runs, []);
-    let rerun = store.rerun(&RerunSelection::default()).await.expect("it is asked");
+    let rerun = store.rerun(&RerunSelection::default(), "a test").await.expect("it is asked");
     assert_eq!(rerun, Rerun::default(), "what failed before is not enqueued again");
     let ended = store.run(paused.id).await.expect("it is read").expect("it is there");
     assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Cancelled, Some("rolled back")));
