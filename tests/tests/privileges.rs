@@ -126,7 +126,7 @@ async fn the_servers_documented_rights_are_enough() {
     let account = Account::create(&legacy, "server").await;
     // Its files are not there: something to be done again.
     let worker = Reelshift::new(path, &["work", "--until-idle"]).database(&legacy.url);
-    let _ = worker.media(&path.join("media")).run().expect(5);
+    let _answer = worker.media(&path.join("media")).run().expect(5);
     migrates(&["enqueue", "backfill"]).ok();
     let server = Server::start_on(path, &account.url, &[("REELSHIFT_TOKENS", &tokens())]).await;
     let runs = server.send(&Request::get("/api/v1/runs").bearer(VIEWER)).expect(200).json();
@@ -141,7 +141,8 @@ async fn the_servers_documented_rights_are_enough() {
         "quarantine",
         "audit",
     ] {
-        let _ = server.send(&Request::get(&format!("/api/v1/{path}")).bearer(VIEWER)).expect(200);
+        let _answer =
+            server.send(&Request::get(&format!("/api/v1/{path}")).bearer(VIEWER)).expect(200);
     }
     let none = serde_json::json!({});
     for (method, path, body, status) in [
@@ -155,11 +156,11 @@ async fn the_servers_documented_rights_are_enough() {
         ("POST", "validation", none, 202),
     ] {
         let request = Request::new(method, &format!("/api/v1/{path}")).bearer(OPERATOR);
-        let _ = server.send(&request.json(&body)).expect(status);
+        let _answer = server.send(&request.json(&body)).expect(status);
     }
     let id: String = sqlx::Row::get(&legacy.rows("SELECT id FROM videos LIMIT 1").await[0], 0);
     let status = format!("/videos/{id}/status");
-    let _ = server.send(&Request::get(&status).bearer(VIEWER)).expect(200);
+    let _answer = server.send(&Request::get(&status).bearer(VIEWER)).expect(200);
     until("the validation", async || {
         let known = server.send(&Request::get("/api/v1/validation").bearer(VIEWER)).json();
         assert!(known["trouble"].is_null(), "{known}");
