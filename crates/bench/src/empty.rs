@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::FutureExt;
 use reelshift_plan::JobKind;
-use reelshift_queue::{Fleet, Gate, Handler, Lane, Session, Times};
+use reelshift_queue::{Fleet, Gate, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::{
     Bounds, Claimed, CreatedRun, NewBatch, NewRun, NewWorker, Run, RunPlan, VideoFilter,
@@ -38,7 +38,8 @@ pub fn new_worker() -> NewWorker {
 
 /// Works until killed.
 pub async fn work(database: &str) -> Result<()> {
-    let session = Session::join(open(database).await?, &new_worker(), Times::default()).await?;
+    let (store, pulse) = (open(database).await?, Arc::new(Pulse::default()));
+    let session = Session::join(store, &new_worker(), Times::default(), pulse).await?;
     let handler: Handler = Arc::new(|_, _| async { Ok(()) }.boxed());
     let lane = Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), handler };
     let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));
