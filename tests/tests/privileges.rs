@@ -128,6 +128,20 @@ async fn the_servers_documented_rights_are_enough() {
     let worker = Reelshift::new(path, &["work", "--until-idle"]).database(&legacy.url);
     drop(worker.media(&path.join("media")).run().expect(5));
     migrates(&["enqueue", "backfill"]).ok();
+    // Something to be pruned, and a notification on its way.
+    let past = "'2026-01-02 03:04:05'";
+    legacy
+        .execute(&format!(
+            "INSERT INTO realtime_notification_queue \
+               (id, event_type, event_data, status, process_after, sent_at, updated_at) \
+             VALUES ('old', 'hello', '{{}}', 'sent', {past}, {past}, {past})"
+        ))
+        .await;
+    legacy
+        .execute(&format!("INSERT INTO reelshift_notification_outbox VALUES (1, 'old', {past})"))
+        .await;
+    legacy.execute("INSERT INTO reelshift_notification_position VALUES (1, 1)").await;
+    account.run(path, &["notify", "hello", "--broadcast"]).ok();
     let server = Server::start_on(path, &account.url, &[("REELSHIFT_TOKENS", &tokens())]).await;
     let runs = server.send(&Request::get("/api/v1/runs").bearer(VIEWER)).expect(200).json();
     let run = runs["items"][0]["id"].as_str().expect("an id");
@@ -166,6 +180,12 @@ async fn the_servers_documented_rights_are_enough() {
         !known["report"].is_null()
     })
     .await;
+    migrates(&["flags", "enable", "realtime_notifications"]).ok();
+    let queue = async |what: &str| {
+        legacy.number(&format!("SELECT COUNT(*) FROM realtime_notification_queue {what}")).await
+    };
+    until("the notification to be sent", async || queue("WHERE status = 'sent'").await == 1).await;
+    until("the old one to be pruned", async || queue("WHERE id = 'old'").await == 0).await;
     assert!(!server.log().contains("denied"), "{}", server.log());
     drop(server);
     account.drop(&legacy).await;
