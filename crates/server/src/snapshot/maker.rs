@@ -117,7 +117,7 @@ impl Snapshots {
             Seen::Snapshot(latest) => latest.taken > now,
             Seen::Nothing | Seen::Trouble(_) => false,
         });
-        tokio::time::timeout(PATIENCE, newer).await.map(|seen| drop(seen)).ok();
+        tokio::time::timeout(PATIENCE, newer).await.map(drop).ok();
         self.last()
     }
 
