@@ -59,6 +59,7 @@ struct Going {
     /// Tables and views.
     tables: BTreeSet<String>,
     columns: &'static [&'static str],
+    own_tables: BTreeSet<String>,
     own: BTreeSet<(String, String)>,
 }
 
@@ -75,6 +76,10 @@ impl Going {
                 _ => {}
             }
         }
+        let own_tables = steps.iter().filter_map(|step| match &step.creates {
+            Object::Table(name) => Some(name.to_lowercase()),
+            _ => None,
+        });
         // A step of SQLite creates a table's indexes and triggers with the table.
         let own = steps.iter().flat_map(|step| {
             let words: Vec<String> = words(&step.up).collect();
@@ -82,7 +87,7 @@ impl Going {
                 words.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
             pairs
         });
-        Self { tables, columns, own: own.collect() }
+        Self { tables, columns, own_tables: own_tables.collect(), own: own.collect() }
     }
 
     fn is_own(&self, kind: &str, name: &str) -> bool {
@@ -113,7 +118,7 @@ impl Going {
         found: &mut BTreeSet<Dependent>,
     ) {
         let name = table.name.to_lowercase();
-        if self.tables.contains(&name) || self.is_own("table", &name) {
+        if self.own_tables.contains(&name) {
             return;
         }
         let was = was.map_or_else(Vec::new, |was| pieces(&was.definition));

@@ -40,9 +40,8 @@ impl OpenRollback {
                 format!(", its archive is in {directory}"),
                 format!(" and bring back what it archived with `reelshift restore {directory}`"),
             ),
-            (Some(_), false) => (", nothing has been undone yet".to_owned(), String::new()),
             (None, true) => (", part of what there was is gone".to_owned(), String::new()),
-            (None, false) => (", nothing has been undone yet".to_owned(), String::new()),
+            (_, false) => (", nothing has been undone yet".to_owned(), String::new()),
         };
         format!(
             "the rollback that {} began at {} UTC is not at its end{kept}: complete it with `{command}`, or \
