@@ -61,6 +61,10 @@ impl Controls for MySqlStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         within(SHORT, holds::cancel_pending(self, run, limit)).await
     }
+
+    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64> {
+        within(SHORT, holds::free_quarantine(self, run, limit)).await
+    }
 }
 
 pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {

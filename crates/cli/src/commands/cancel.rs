@@ -9,7 +9,7 @@ use crate::context::{Context, who};
 use crate::exit::Outcome;
 use crate::look;
 
-/// Batches cancelled in one short transaction.
+/// Batches cancelled, or items freed, in one short transaction.
 const CHUNK: u32 = 1_000;
 
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
@@ -24,8 +24,20 @@ pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
         }
         batches += some;
     }
+    let mut freed = 0;
+    loop {
+        let some = store.free_quarantine(args.run, CHUNK).await?;
+        if some == 0 {
+            break;
+        }
+        freed += some;
+    }
     if context.json {
-        context.print_json(&json!({ "run": cancelled.run, "batches_cancelled": batches }))?;
+        context.print_json(&json!({
+            "run": cancelled.run,
+            "batches_cancelled": batches,
+            "quarantine_freed": freed,
+        }))?;
         return Ok(Outcome::Done);
     }
     let run = &cancelled.run;
@@ -36,5 +48,11 @@ pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
         run.id,
         look::plural(batches, "batch", "batches")
     );
+    if freed > 0 {
+        crate::look::say!(
+            "{} of it no longer in quarantine: the next enqueue takes what it still needs",
+            look::plural(freed, "item is", "items are")
+        );
+    }
     Ok(Outcome::Done)
 }

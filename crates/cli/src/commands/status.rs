@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
 
-/// The newest runs that are shown.
+/// The newest runs that are shown, beside those that need somebody.
 pub const RUNS: u32 = 10;
 
 pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
@@ -90,7 +90,12 @@ fn phases(steps: &[Step], journal: &[JournalEntry], runs: &[RunReport]) -> Strin
     } else {
         "EXPAND begun".yellow().bold().to_string()
     };
-    let kind = |kind: JobKind| match runs.iter().find(|run| run.run.kind == kind) {
+    // A run that was cancelled says nothing of what was done before it.
+    let newest = |kind: JobKind| {
+        let of_kind = || runs.iter().filter(move |run| run.run.kind == kind);
+        of_kind().find(|run| run.run.state != RunState::Cancelled).or(of_kind().next())
+    };
+    let kind = |kind: JobKind| match newest(kind) {
         None => format!("{kind} {}", "not started".dimmed()),
         Some(run) if run.run.state == RunState::Done => format!("{kind} {}", "ok".green()),
         Some(run) => {
@@ -127,6 +132,10 @@ fn render(snapshot: &Snapshot) -> String {
     }
     for run in &snapshot.runs {
         push(&mut text, &run_lines(run, &snapshot.workers));
+    }
+    if snapshot.runs_left_out > 0 {
+        let older = look::plural(snapshot.runs_left_out, "older run", "older runs");
+        push(&mut text, &format!("and {older} that did not end well, or have not ended"));
     }
     if snapshot.runs.iter().any(|run| run.run.state.is_active()) && idle {
         push(
@@ -186,6 +195,13 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
     text.push_str(&line);
     if run.state.is_active() {
         text.push_str(&format!("\n{}", pace(report, workers, total.saturating_sub(done))));
+        if run.rows_waiting > 0 {
+            let rows = look::plural(run.rows_waiting, "row", "rows");
+            text.push_str(&format!("\n{} for {rows} that the application holds", "waits".yellow()));
+            if let (RunState::Sweeping, Some(at)) = (run.state, run.sweep_at) {
+                text.push_str(&format!(", looks again at {} UTC", look::time(at)));
+            }
+        }
     }
     let batches = report.batches;
     let counts = [
