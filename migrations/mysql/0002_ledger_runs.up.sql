@@ -17,6 +17,10 @@ CREATE TABLE reelshift_runs (
     planned_to {videos_id_type} NULL DEFAULT NULL,
     round INT UNSIGNED NOT NULL DEFAULT 0,
     round_batches BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    -- Rounds since one wrote anything, rows that the last one left, and when the next is due.
+    idle_rounds INT UNSIGNED NOT NULL DEFAULT 0,
+    rows_waiting BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    sweep_at TIMESTAMP(6) NULL DEFAULT NULL,
     planner VARCHAR(255) NULL DEFAULT NULL,
     planner_token BIGINT NULL DEFAULT NULL,
     planner_seen_at TIMESTAMP(6) NULL DEFAULT NULL,

@@ -20,6 +20,10 @@ CREATE TABLE reelshift_runs (
     planned_to TEXT NULL,
     round INTEGER NOT NULL DEFAULT 0,
     round_batches INTEGER NOT NULL DEFAULT 0,
+    -- Rounds since one wrote anything, rows that the last one left, and when the next is due.
+    idle_rounds INTEGER NOT NULL DEFAULT 0,
+    rows_waiting INTEGER NOT NULL DEFAULT 0,
+    sweep_at TEXT NULL,
     planner TEXT NULL,
     planner_token INTEGER NULL,
     planner_seen_at TEXT NULL,

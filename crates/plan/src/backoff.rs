@@ -33,6 +33,15 @@ impl Backoff {
     }
 }
 
+/// How long a backfill's next sweep waits after `idle` rounds in a row that wrote nothing:
+/// what they left is held by the application, which a walk over the whole table only slows.
+/// Nothing after a round that wrote, then half a second, doubled each time, at most a minute.
+#[must_use]
+pub fn sweep_delay(idle: u32) -> Duration {
+    const IDLE: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_mins(1) };
+    if idle == 0 { Duration::ZERO } else { IDLE.ceiling(idle) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -50,6 +59,12 @@ mod tests {
             prop_assert!(backoff.ceiling(attempt) <= backoff.cap);
             prop_assert!(backoff.ceiling(attempt) <= backoff.ceiling(attempt + 1));
         }
+    }
+
+    #[test]
+    fn a_sweep_waits_longer_the_more_found_nothing_to_write() {
+        let delays = [0, 1, 2, 3, 8, 1_000].map(|idle| sweep_delay(idle).as_millis());
+        assert_eq!(delays, [0, 500, 1_000, 2_000, 60_000, 60_000]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-pub use crate::cancel::cancel_batches;
+pub use crate::cancel::{CancelledRest, cancel_rest};
 use crate::sink::BatchSink;
 
 /// A planner that has written nothing for this long has lost its right to plan.

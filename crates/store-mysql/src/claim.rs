@@ -112,8 +112,8 @@ async fn lock_due(
     token: i64,
 ) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(
-        "SELECT seq, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total, attempts, \
-           max_attempts, last_error_id, traceparent \
+        "SELECT seq, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total, rows_done, \
+           rows_quarantined, attempts, max_attempts, last_error_id, traceparent \
          FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
          WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= NOW(6) \
          ORDER BY run_at, seq LIMIT ? FOR UPDATE SKIP LOCKED",
@@ -148,6 +148,8 @@ fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
         checkpoint: row.try_get("checkpoint")?,
         rows_total: row.try_get("rows_total")?,
         bytes_total: row.try_get("bytes_total")?,
+        rows_done: row.try_get("rows_done")?,
+        rows_quarantined: row.try_get("rows_quarantined")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         last_error_id: row.try_get("last_error_id")?,

@@ -68,6 +68,10 @@ impl Controls for MySqlStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         within(SHORT, holds::cancel_pending(self, run, limit)).await
     }
+
+    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64> {
+        within(SHORT, holds::free_quarantine(self, run, limit)).await
+    }
 }
 
 async fn drain(

@@ -67,6 +67,9 @@ pub(crate) enum Parent<'a> {
     OfBatch(Option<&'a str>),
     /// The video's last one of the same stage that nothing made good.
     OfVideo,
+    /// The same for an item of a batch; where the video has none, that of the batch's
+    /// attempt before.
+    OfItem(Option<&'a str>),
 }
 
 /// Writes rows; those written before are left as they are, so that a write whose outcome
@@ -79,7 +82,7 @@ pub(crate) async fn insert(
     parent: Parent<'_>,
 ) -> error::Result<HashSet<String>> {
     let of_batch = match parent {
-        Parent::OfBatch(Some(parent)) => {
+        Parent::OfBatch(Some(parent)) | Parent::OfItem(Some(parent)) => {
             sqlx::query_scalar::<_, String>(
                 "SELECT id FROM processing_error_log WHERE id = ? LOCK IN SHARE MODE",
             )
@@ -87,13 +90,15 @@ pub(crate) async fn insert(
             .fetch_optional(&mut *connection)
             .await?
         }
-        Parent::OfBatch(None) | Parent::OfVideo => None,
+        Parent::OfBatch(None) | Parent::OfItem(None) | Parent::OfVideo => None,
     };
     let mut all_present = HashSet::new();
     for errors in errors.chunks(ROWS_PER_INSERT) {
         let present = lock_present(connection, errors).await?;
         let earlier = match parent {
-            Parent::OfVideo => open_errors(connection, errors, &present).await?,
+            Parent::OfVideo | Parent::OfItem(_) => {
+                open_errors(connection, errors, &present).await?
+            }
             Parent::OfBatch(_) => HashMap::new(),
         };
         let parent_of = |error: &ErrorRecord| {
@@ -134,6 +139,7 @@ pub(crate) async fn insert(
         query.build().execute(&mut *connection).await?;
         let mut parents: Vec<String> = errors.iter().filter_map(parent_of).collect();
         parents.sort_unstable();
+        parents.dedup();
         mark_not_recovered(connection, &parents).await?;
         all_present.extend(present);
     }
@@ -219,6 +225,8 @@ async fn mark_not_recovered(connection: &mut MySqlConnection, ids: &[String]) ->
 }
 
 /// A later attempt succeeded than the one that ended with `last_error` and those before it.
+/// What it set an item aside for, it did not make good: those of the same type wait for the
+/// item.
 pub(crate) async fn mark_chain_recovered(
     connection: &mut MySqlConnection,
     last_error: &str,
@@ -235,12 +243,31 @@ pub(crate) async fn mark_chain_recovered(
         next = parent.flatten();
     }
     for ids in chain.chunks(id_list::MOST) {
+        let waiting = types_that_wait(connection, ids).await?;
         let mut query = recovered("PRIMARY");
         query.push("id IN ");
         id_list::push(&mut query, ids);
+        if !waiting.is_empty() {
+            query.push(" AND error_type NOT IN ");
+            id_list::push(&mut query, &waiting);
+        }
         query.build().execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// The types of the errors that items were set aside for after those of `chain`, and that
+/// nothing made good.
+async fn types_that_wait(
+    connection: &mut MySqlConnection,
+    chain: &[String],
+) -> error::Result<Vec<String>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT DISTINCT error_type FROM processing_error_log \
+         WHERE video_id IS NOT NULL AND NOT (recovery_successful <=> TRUE) AND parent_error_id IN ",
+    );
+    id_list::push(&mut query, chain);
+    Ok(query.build_query_scalar().fetch_all(connection).await?)
 }
 
 /// The work of `kind` on these videos was done after all.
@@ -252,8 +279,33 @@ pub(crate) async fn mark_items_recovered(
     let mut query = recovered("idx_error_video_stage");
     query.push("processing_stage = ").push_bind(kind.as_str()).push(" AND video_id IN ");
     id_list::push(&mut query, video_ids);
-    query.build().execute(connection).await?;
+    if query.build().execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(());
+    }
+    for attempt in attempts_made_good(connection, kind, video_ids).await? {
+        mark_chain_recovered(connection, &attempt).await?;
+    }
     Ok(())
+}
+
+/// The failed attempts that errors of these videos followed, where nothing that followed is
+/// left open.
+async fn attempts_made_good(
+    connection: &mut MySqlConnection,
+    kind: JobKind,
+    video_ids: &[String],
+) -> error::Result<Vec<String>> {
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT DISTINCT p.id FROM processing_error_log e FORCE INDEX (idx_error_video_stage) \
+         JOIN processing_error_log p ON p.id = e.parent_error_id \
+         WHERE p.video_id IS NULL AND NOT (p.recovery_successful <=> TRUE) \
+           AND NOT EXISTS (SELECT 1 FROM processing_error_log o \
+             WHERE o.parent_error_id = p.id AND NOT (o.recovery_successful <=> TRUE)) \
+           AND e.processing_stage = ",
+    );
+    query.push_bind(kind.as_str()).push(" AND e.video_id IN ");
+    id_list::push(&mut query, video_ids);
+    Ok(query.build_query_scalar().fetch_all(connection).await?)
 }
 
 fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {

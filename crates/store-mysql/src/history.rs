@@ -28,14 +28,28 @@ macro_rules! resolved {
     };
 }
 
-/// A run that ended, and to which nothing refers that somebody may still need.
+/// A run with items in quarantine that somebody may still want done.
+macro_rules! needed {
+    () => {
+        concat!(
+            "EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id AND NOT ",
+            resolved!(),
+            ")"
+        )
+    };
+}
+
+/// A run that ended, and that nobody may still need: the newest of its kind that is done
+/// says what has been done to the database.
 macro_rules! removable {
     () => {
         concat!(
             ended!(),
-            " AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id AND NOT ",
-            resolved!(),
-            ")"
+            " AND NOT ",
+            needed!(),
+            " AND (r.state <> 'done' OR EXISTS (SELECT 1 FROM reelshift_runs n \
+             WHERE n.kind = r.kind AND n.state = 'done' AND (n.created_at > r.created_at \
+               OR (n.created_at = r.created_at AND n.id > r.id))))"
         )
     };
 }
@@ -65,7 +79,9 @@ async fn prunable(store: &MySqlStore, age: i64) -> error::Result<Prunable> {
         removable!(),
         ") AS runs, (SELECT COUNT(*) FROM reelshift_runs r WHERE ",
         ended!(),
-        ") AS ended, (SELECT COUNT(*) FROM reelshift_runs r \
+        " AND ",
+        needed!(),
+        ") AS kept, (SELECT COUNT(*) FROM reelshift_runs r \
              JOIN reelshift_batches b ON b.run_id = r.id WHERE ",
         removable!(),
         ") AS batches, (SELECT COUNT(*) FROM reelshift_runs r \
@@ -84,15 +100,14 @@ async fn prunable(store: &MySqlStore, age: i64) -> error::Result<Prunable> {
     .bind(age)
     .fetch_one(&store.pool)
     .await?;
-    let runs = row::count(&row, "runs")?;
     Ok(Prunable {
         removable: Pruned {
-            runs,
+            runs: row::count(&row, "runs")?,
             batches: row::count(&row, "batches")?,
             quarantined: row::count(&row, "quarantined")?,
             workers: row::count(&row, "workers")?,
         },
-        kept_for_quarantine: row::count(&row, "ended")?.saturating_sub(runs),
+        kept_for_quarantine: row::count(&row, "kept")?,
     })
 }
 

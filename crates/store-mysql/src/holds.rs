@@ -180,6 +180,31 @@ pub(crate) async fn cancel_pending(store: &MySqlStore, run: Uuid, limit: u32) ->
     Ok(cancelled)
 }
 
+/// By primary key: a delete by run would lock what others set aside meanwhile.
+pub(crate) async fn free_quarantine(store: &MySqlStore, run: Uuid, limit: u32) -> Result<u64> {
+    let mut connection = store.pool.acquire().await?;
+    let entries: Vec<(String, String)> = sqlx::query_as(
+        "SELECT q.kind, q.video_id FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id \
+         WHERE r.id = ? AND r.state = 'cancelled' LIMIT ?",
+    )
+    .bind(run.to_string())
+    .bind(limit)
+    .fetch_all(&mut *connection)
+    .await?;
+    let Some((kind, _)) = entries.first().cloned() else { return Ok(0) };
+    let ids: Vec<String> = entries.into_iter().map(|(_, id)| id).collect();
+    let mut freed = 0;
+    for ids in ids.chunks(id_list::MOST) {
+        let mut query =
+            QueryBuilder::<MySql>::new("DELETE FROM reelshift_quarantine WHERE run_id = ");
+        query.push_bind(run.to_string()).push(" AND kind = ").push_bind(kind.clone());
+        query.push(" AND video_id IN ");
+        id_list::push(&mut query, ids);
+        freed += query.build().execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(freed)
+}
+
 async fn cancel(connection: &mut MySqlConnection, seqs: &[i64], so: &str) -> Result<u64> {
     let mut query = QueryBuilder::<MySql>::new(
         "UPDATE reelshift_batches SET state = 'cancelled', finished_at = NOW(6), leased_by = NULL, \

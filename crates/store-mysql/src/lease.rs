@@ -25,11 +25,13 @@ pub(crate) fn new_token() -> i64 {
 pub(crate) struct Fence {
     pub(crate) batch_id: String,
     pub(crate) run_id: String,
+    /// That of the last failed attempt.
+    pub(crate) last_error_id: Option<String>,
 }
 
 pub(crate) async fn fence(connection: &mut MySqlConnection, lease: Lease) -> Result<Fence> {
     let row = sqlx::query(
-        "SELECT id, run_id FROM reelshift_batches \
+        "SELECT id, run_id, last_error_id FROM reelshift_batches \
          WHERE seq = ? AND lease_token = ? AND state = 'leased' FOR UPDATE",
     )
     .bind(lease.seq)
@@ -37,7 +39,11 @@ pub(crate) async fn fence(connection: &mut MySqlConnection, lease: Lease) -> Res
     .fetch_optional(connection)
     .await?;
     let row = row.ok_or(Error::Store(StoreError::LeaseLost))?;
-    Ok(Fence { batch_id: row.try_get("id")?, run_id: row.try_get("run_id")? })
+    Ok(Fence {
+        batch_id: row.try_get("id")?,
+        run_id: row.try_get("run_id")?,
+        last_error_id: row.try_get("last_error_id")?,
+    })
 }
 
 /// Batches that ended without a failure on the way are finished in one statement; each of

@@ -26,12 +26,13 @@ pub(crate) async fn set_aside(
 ) -> Result<u64> {
     let mut transaction = store.pool.begin().await?;
     let fence = lease::fence(&mut transaction, lease).await?;
-    let quarantined = write(&mut transaction, &fence, items).await?;
+    let Written { quarantined, status_rows } = write(&mut transaction, &fence, items).await?;
     sqlx::query(
-        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ? \
-         WHERE seq = ? AND lease_token = ?",
+        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?, \
+           status_rows_created = status_rows_created + ? WHERE seq = ? AND lease_token = ?",
     )
     .bind(quarantined)
+    .bind(status_rows)
     .bind(lease.seq)
     .bind(lease.token)
     .execute(&mut *transaction)
@@ -40,26 +41,36 @@ pub(crate) async fn set_aside(
     Ok(quarantined)
 }
 
-/// Logs `items` and quarantines those whose video is there; returns how many.
+/// What setting items aside wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Items whose video is there.
+    pub(crate) quarantined: u64,
+    /// Status rows that were not there.
+    pub(crate) status_rows: u64,
+}
+
+/// Logs `items` and quarantines those whose video is there.
 pub(crate) async fn write(
     connection: &mut MySqlConnection,
     fence: &Fence,
     items: &[FailedItem],
-) -> Result<u64> {
-    let mut quarantined = 0;
+) -> Result<Written> {
+    let mut written = Written::default();
+    let parent = Parent::OfItem(fence.last_error_id.as_deref());
     for items in items.chunks(ITEMS_PER_STATEMENT) {
         let errors: Vec<_> = items.iter().map(|item| item.error.clone()).collect();
-        let present = failures::insert(connection, &errors, Parent::OfVideo).await?;
+        let present = failures::insert(connection, &errors, parent).await?;
         let items: Vec<&FailedItem> =
             items.iter().filter(|item| present.contains(&item.video_id)).collect();
         if items.is_empty() {
             continue;
         }
         insert(connection, fence, &items).await?;
-        count_errors(connection, &items).await?;
-        quarantined += items.len() as u64;
+        written.status_rows += count_errors(connection, &items).await?;
+        written.quarantined += items.len() as u64;
     }
-    Ok(quarantined)
+    Ok(written)
 }
 
 async fn insert(
@@ -93,25 +104,29 @@ async fn insert(
 }
 
 /// The error columns of the status rows. A trigger of somebody else's may refuse these as
-/// well: then the item is set aside without them.
-async fn count_errors(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<()> {
+/// well: then the item is set aside without them. Returns how many status rows were made.
+async fn count_errors(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<u64> {
     let mut savepoint = connection.begin().await?;
     match write_counts(&mut savepoint, items).await {
-        Ok(()) => Ok(savepoint.commit().await?),
+        Ok(made) => {
+            savepoint.commit().await?;
+            Ok(made)
+        }
         Err(error) => match StoreError::from(error) {
             refused @ (StoreError::RowRefused { .. } | StoreError::Permanent { .. }) => {
                 tracing::warn!(
                     %refused, items = items.len(),
                     "the error columns of video_processing_status could not be written"
                 );
-                Ok(savepoint.rollback().await?)
+                savepoint.rollback().await?;
+                Ok(0)
             }
             error => Err(Error::Store(error)),
         },
     }
 }
 
-async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<()> {
+async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<u64> {
     let mut ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
     let with_row: HashSet<String> = {
         let mut query = QueryBuilder::<MySql>::new(
@@ -121,8 +136,9 @@ async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -
         query.build_query_scalar().fetch_all(&mut *connection).await?.into_iter().collect()
     };
     ids.retain(|id| !with_row.contains(id));
+    let mut made = 0;
     if !ids.is_empty() {
-        chunk::write_status_rows(connection, &ids).await?;
+        made = chunk::write_status_rows(connection, &ids).await?;
     }
     let mut query = QueryBuilder::<MySql>::new(
         "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \
@@ -136,5 +152,5 @@ async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -
     let ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
     id_list::push(&mut query, &ids);
     query.build().execute(connection).await?;
-    Ok(())
+    Ok(made)
 }

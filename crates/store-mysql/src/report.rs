@@ -2,6 +2,7 @@
 //! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
+use reelshift_plan::RunState;
 use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
@@ -10,12 +11,12 @@ use reelshift_store::report::{
 };
 use reelshift_store::{Duties as _, Result};
 use sqlx::mysql::MySqlRow;
-use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
-use crate::{controls, error, failures, lost_leases, row, runs, validate};
+use crate::{controls, error, failures, id_list, lost_leases, row, runs, validate};
 
 #[async_trait]
 impl Reports for MySqlStore {
@@ -36,6 +37,43 @@ impl Reports for MySqlStore {
     }
 }
 
+/// The runs of a snapshot, the newest first. What somebody still has to look at is found by
+/// indexes; the newest are few.
+const SHOWN: &str = "SELECT id FROM (\
+       SELECT id, created_at FROM reelshift_runs \
+         WHERE state IN ('planning', 'running', 'sweeping', 'paused', 'failed') AND rolled_back_at IS NULL \
+       UNION SELECT r.id, r.created_at FROM reelshift_runs r \
+         WHERE r.rolled_back_at IS NULL AND EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id) \
+       UNION SELECT id, created_at FROM (SELECT id, created_at, ROW_NUMBER() OVER (\
+           PARTITION BY kind, state = 'done' ORDER BY created_at DESC, id DESC) AS place \
+         FROM reelshift_runs WHERE rolled_back_at IS NULL) AS of_kind WHERE place = 1 \
+       UNION SELECT id, created_at FROM (SELECT id, created_at FROM reelshift_runs \
+         WHERE rolled_back_at IS NULL ORDER BY created_at DESC, id DESC LIMIT ?) AS newest\
+     ) AS shown ORDER BY created_at DESC, id DESC";
+
+async fn run_reports(
+    connection: &mut MySqlConnection,
+    ids: &[String],
+) -> error::Result<Vec<RunReport>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT {}, TIMESTAMPDIFF(MICROSECOND, created_at, COALESCE(finished_at, NOW(6))) / 1e6 AS elapsed \
+         FROM reelshift_runs WHERE id IN ",
+        runs::COLUMNS
+    ));
+    id_list::push(&mut query, ids);
+    query.push(" ORDER BY created_at DESC, id DESC");
+    let rows = query.build().fetch_all(&mut *connection).await?;
+    let mut reports = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let elapsed = row.try_get("elapsed")?;
+        reports.push(run_report(connection, runs::read(row)?, elapsed).await?);
+    }
+    Ok(reports)
+}
+
 async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     let mut connection = store.pool.acquire().await?;
     // One read view for all that follows; the isolation is that of the next transaction
@@ -43,17 +81,11 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mut transaction = connection.begin().await?;
     let at = sqlx::query_scalar("SELECT NOW(6)").fetch_one(&mut *transaction).await?;
-    let sql = format!(
-        "SELECT {}, TIMESTAMPDIFF(MICROSECOND, created_at, COALESCE(finished_at, NOW(6))) / 1e6 AS elapsed \
-         FROM reelshift_runs WHERE rolled_back_at IS NULL ORDER BY created_at DESC, id DESC LIMIT ?",
-        runs::COLUMNS
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(runs).fetch_all(&mut *transaction).await?;
-    let mut reports = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let elapsed = row.try_get("elapsed")?;
-        reports.push(run_report(&mut transaction, runs::read(row)?, elapsed).await?);
-    }
+    let mut shown: Vec<String> =
+        sqlx::query_scalar(SHOWN).bind(runs).fetch_all(&mut *transaction).await?;
+    let runs_left_out = shown.len().saturating_sub(Snapshot::MOST_RUNS) as u64;
+    shown.truncate(Snapshot::MOST_RUNS);
+    let reports = run_reports(&mut transaction, &shown).await?;
     let controls = controls::stored(&mut transaction).await?;
     let workers = workers(&mut transaction).await?;
     let notifications: i64 = sqlx::query_scalar(
@@ -77,6 +109,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         server,
         controls,
         runs: reports,
+        runs_left_out,
         workers,
         errors,
         monitor,
@@ -142,7 +175,10 @@ async fn run_report(
             .bind(run.id.to_string())
             .fetch_one(&mut *connection)
             .await?;
-    let failed_open = runs::failed_without_rerun(connection, run.id).await?;
+    let failed_open = match run.state {
+        RunState::Cancelled => 0,
+        _ => runs::failed_without_rerun(connection, run.id).await?,
+    };
     Ok(RunReport {
         run,
         batches,

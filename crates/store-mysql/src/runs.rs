@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::breaker_reason;
@@ -15,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::{holds, lease, row};
 
 /// The columns that [`read`] reads.
-pub(crate) const COLUMNS: &str = "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, batches_total, \
-     rows_total, bytes_total, created_by, traceparent, created_at, finished_at";
+pub(crate) const COLUMNS: &str = "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, rows_waiting, \
+     sweep_at, batches_total, rows_total, bytes_total, created_by, traceparent, created_at, finished_at";
 
 pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
     let plan: String = row.try_get("plan")?;
@@ -30,6 +31,8 @@ pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
         plan: row::json(&plan, "plan")?,
         planned_to: row.try_get("planned_to")?,
         round: row.try_get("round")?,
+        rows_waiting: row.try_get("rows_waiting")?,
+        sweep_at: row.try_get("sweep_at")?,
         batches_total: row.try_get("batches_total")?,
         rows_total: row.try_get("rows_total")?,
         bytes_total: row.try_get("bytes_total")?,
@@ -109,11 +112,22 @@ pub(crate) async fn take_planning(
     planner: &str,
     timeout: Duration,
 ) -> Result<Option<PlannerLease>> {
+    // All workers ask for a sweep until it is due: that locks nothing.
+    let waits: Option<bool> = sqlx::query_scalar(
+        "SELECT COALESCE(sweep_at > NOW(6), FALSE) FROM reelshift_runs WHERE id = ?",
+    )
+    .bind(run.to_string())
+    .fetch_optional(&store.pool)
+    .await?;
+    if waits != Some(false) {
+        return Ok(None);
+    }
     let token = lease::new_token();
     let taken = sqlx::query(
         "UPDATE reelshift_runs SET planner = ?, planner_token = ?, planner_seen_at = NOW(6) \
          WHERE id = ? AND state IN ('planning', 'sweeping') \
-           AND (planner_token IS NULL OR planner_seen_at < NOW(6) - INTERVAL ? MICROSECOND)",
+           AND (planner_token IS NULL OR planner_seen_at < NOW(6) - INTERVAL ? MICROSECOND) \
+           AND (sweep_at IS NULL OR sweep_at <= NOW(6))",
     )
     .bind(cut(planner, 255))
     .bind(token)
@@ -259,7 +273,8 @@ pub(crate) async fn finish_planning(store: &MySqlStore, lease: &PlannerLease) ->
 async fn end_or_go_on(connection: &mut MySqlConnection, run: Uuid, next: RunState) -> Result<()> {
     let sql = if matches!(next, RunState::Done | RunState::Failed) {
         "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
-           planner_seen_at = NULL, active_key = NULL, finished_at = NOW(6) WHERE id = ?"
+           planner_seen_at = NULL, active_key = NULL, finished_at = NOW(6), rows_waiting = 0, \
+           sweep_at = NULL WHERE id = ?"
     } else {
         "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
            planner_seen_at = NULL WHERE id = ?"
@@ -284,13 +299,22 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     // Most calls find nothing to move: they must not queue for the run's row, which every
     // worker asks for.
     let mut connection = store.pool.acquire().await?;
-    let (_, state) = kind_and_state(&mut connection, run, "").await?;
+    let row = find(&mut connection, run, "SELECT state FROM reelshift_runs WHERE id = ?").await?;
+    let state: RunState = row::named(&row, "state")?;
     if state != RunState::Running || has_open_batches(&mut connection, run).await? {
         return Ok(state);
     }
     drop(connection);
     let mut transaction = store.pool.begin().await?;
-    let (kind, state) = kind_and_state(&mut transaction, run, " FOR UPDATE").await?;
+    let row = find(
+        &mut transaction,
+        run,
+        "SELECT kind, state, round, round_batches, idle_rounds FROM reelshift_runs \
+         WHERE id = ? FOR UPDATE",
+    )
+    .await?;
+    let kind: JobKind = row::named(&row, "kind")?;
+    let state: RunState = row::named(&row, "state")?;
     if state != RunState::Running || has_open_batches(&mut transaction, run).await? {
         return Ok(state);
     }
@@ -302,10 +326,20 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
         RunState::Done
     };
     if next == RunState::Sweeping {
+        let waiting = rows_left(&mut transaction, run, &row).await?;
+        let idle = match waiting {
+            Some(_) => row.try_get::<u32, _>("idle_rounds")?.saturating_add(1),
+            None => 0,
+        };
         sqlx::query(
-            "UPDATE reelshift_runs SET planned_to = NULL, round = round + 1, round_batches = 0 \
-             WHERE id = ?",
+            "UPDATE reelshift_runs SET planned_to = NULL, round = round + 1, round_batches = 0, \
+               idle_rounds = ?, rows_waiting = ?, \
+               sweep_at = CASE WHEN ? > 0 THEN NOW(6) + INTERVAL ? MICROSECOND END WHERE id = ?",
         )
+        .bind(idle)
+        .bind(waiting.unwrap_or_default())
+        .bind(idle)
+        .bind(microseconds(sweep_delay(idle)))
         .bind(run.to_string())
         .execute(&mut *transaction)
         .await?;
@@ -315,17 +349,34 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     Ok(next)
 }
 
-async fn kind_and_state(
+async fn find(connection: &mut MySqlConnection, run: Uuid, sql: &'static str) -> Result<MySqlRow> {
+    let row = sqlx::query(sql).bind(run.to_string()).fetch_optional(connection).await?;
+    row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))
+}
+
+/// How many rows the round that has just ended left, if it wrote and set aside none. The
+/// first round is never such a one. A round's batches are the run's last.
+async fn rows_left(
     connection: &mut MySqlConnection,
     run: Uuid,
-    lock: &'static str,
-) -> Result<(JobKind, RunState)> {
-    let sql = format!("SELECT kind, state FROM reelshift_runs WHERE id = ?{lock}");
-    let row =
-        sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).fetch_optional(connection).await?;
-    let row =
-        row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))?;
-    Ok((row::named(&row, "kind")?, row::named(&row, "state")?))
+    round: &MySqlRow,
+) -> Result<Option<u64>> {
+    if round.try_get::<u32, _>("round")? == 0 {
+        return Ok(None);
+    }
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(rows_done + rows_quarantined), 0) AS SIGNED) AS ended, \
+           CAST(COALESCE(SUM(rows_total), 0) AS SIGNED) AS planned FROM (\
+             SELECT rows_done, rows_quarantined, rows_total \
+             FROM reelshift_batches FORCE INDEX (PRIMARY) \
+             WHERE run_id = ? ORDER BY seq DESC LIMIT ?) AS of_round",
+    )
+    .bind(run.to_string())
+    .bind(round.try_get::<u64, _>("round_batches")?)
+    .fetch_one(connection)
+    .await?;
+    let (ended, planned) = (row::count(&row, "ended")?, row::count(&row, "planned")?);
+    Ok((ended == 0).then_some(planned))
 }
 
 async fn has_open_batches(connection: &mut MySqlConnection, run: Uuid) -> Result<bool> {

@@ -256,14 +256,16 @@ async fn record_files(
     let hashed = results.hashed.iter().map(|file| &file.id);
     let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
     file_checkpoints::forget(&mut transaction, &ended).await?;
-    let quarantined = quarantine::write(&mut transaction, &fence, &results.failed).await?;
+    let aside = quarantine::write(&mut transaction, &fence, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
-           rows_quarantined = rows_quarantined + ? WHERE seq = ? AND lease_token = ?",
+           rows_quarantined = rows_quarantined + ?, \
+           status_rows_created = status_rows_created + ? WHERE seq = ? AND lease_token = ?",
     )
     .bind(written)
     .bind(bytes)
-    .bind(quarantined)
+    .bind(aside.quarantined)
+    .bind(aside.status_rows)
     .bind(lease.seq)
     .bind(lease.token)
     .execute(&mut *transaction)

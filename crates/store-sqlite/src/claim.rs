@@ -74,7 +74,7 @@ const LEASE_DUE: &str = concat!(
     now!(),
     " ORDER BY run_at, seq LIMIT ?4)
      RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
-         attempts, max_attempts, last_error_id, traceparent, run_at"
+         rows_done, rows_quarantined, attempts, max_attempts, last_error_id, traceparent, run_at"
 );
 
 async fn lease_due(
@@ -112,6 +112,8 @@ fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
         checkpoint: row.try_get("checkpoint")?,
         rows_total: count(row, "rows_total")?,
         bytes_total: count(row, "bytes_total")?,
+        rows_done: count(row, "rows_done")?,
+        rows_quarantined: count(row, "rows_quarantined")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         last_error_id: row.try_get("last_error_id")?,

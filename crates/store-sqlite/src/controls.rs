@@ -70,6 +70,10 @@ impl Controls for SqliteStore {
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
         self.named(holds::cancel_pending(self, run, limit).await)
     }
+
+    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64> {
+        self.named(holds::free_quarantine(self, run, limit).await)
+    }
 }
 
 async fn drain(store: &SqliteStore, worker: Uuid, reason: Option<&str>, by: &str) -> Outcome<()> {

@@ -60,6 +60,9 @@ pub(crate) enum Parent<'a> {
     OfBatch(Option<&'a str>),
     /// The video's last one of the same stage that nothing made good.
     OfVideo,
+    /// The same for an item of a batch; where the video has none, that of the batch's
+    /// attempt before.
+    OfItem(Option<&'a str>),
 }
 
 /// Writes one row. A video or a parent that is gone is written as NULL, and a row that a
@@ -73,6 +76,10 @@ pub(crate) async fn insert_error(
     let parent = match (parent, &error.video_id) {
         (Parent::OfBatch(parent), _) => parent.map(str::to_owned),
         (Parent::OfVideo, Some(video)) => open_error(tx, error, video).await?,
+        (Parent::OfItem(batchs), Some(video)) => {
+            open_error(tx, error, video).await?.or_else(|| batchs.map(str::to_owned))
+        }
+        (Parent::OfItem(batchs), None) => batchs.map(str::to_owned),
         (Parent::OfVideo, None) => None,
     };
     sqlx::query(
@@ -133,7 +140,7 @@ pub(crate) async fn mark_items_recovered(
     kind: JobKind,
     videos: &[String],
 ) -> Outcome<()> {
-    sqlx::query(
+    let marked = sqlx::query(
         "UPDATE processing_error_log
          SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
          WHERE video_id IN (SELECT value FROM json_each(?)) AND processing_stage = ?
@@ -141,12 +148,40 @@ pub(crate) async fn mark_items_recovered(
     )
     .bind(id_array(videos))
     .bind(kind.as_str())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
+    if marked.rows_affected() == 0 {
+        return Ok(());
+    }
+    for attempt in attempts_made_good(tx, kind, videos).await? {
+        mark_recovered(tx, &attempt).await?;
+    }
     Ok(())
 }
 
-/// Says of the attempts that led to `last_error_id` that a later one succeeded.
+/// The failed attempts that errors of these videos followed, where nothing that followed is
+/// left open.
+async fn attempts_made_good(
+    tx: &mut SqliteConnection,
+    kind: JobKind,
+    videos: &[String],
+) -> Outcome<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT DISTINCT p.id FROM processing_error_log e
+         JOIN processing_error_log p ON p.id = e.parent_error_id
+         WHERE p.video_id IS NULL AND p.recovery_successful IS NOT 1
+           AND NOT EXISTS (SELECT 1 FROM processing_error_log o
+                           WHERE o.parent_error_id = p.id AND o.recovery_successful IS NOT 1)
+           AND e.processing_stage = ? AND e.video_id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(kind.as_str())
+    .bind(id_array(videos))
+    .fetch_all(tx)
+    .await?)
+}
+
+/// Says of the attempts that led to `last_error_id` that a later one succeeded. What it set
+/// an item aside for, it did not make good: those of the same type wait for the item.
 pub(crate) async fn mark_recovered(tx: &mut SqliteConnection, last_error_id: &str) -> Outcome<()> {
     sqlx::query(
         "WITH RECURSIVE chain (id) AS (
@@ -157,7 +192,11 @@ pub(crate) async fn mark_recovered(tx: &mut SqliteConnection, last_error_id: &st
          )
          UPDATE processing_error_log
          SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
-         WHERE id IN (SELECT id FROM chain) AND recovery_successful IS NOT 1",
+         WHERE id IN (SELECT id FROM chain) AND recovery_successful IS NOT 1
+           AND error_type NOT IN (
+             SELECT o.error_type FROM processing_error_log o
+             WHERE o.parent_error_id IN (SELECT id FROM chain) AND o.video_id IS NOT NULL
+               AND o.recovery_successful IS NOT 1)",
     )
     .bind(last_error_id)
     .execute(tx)

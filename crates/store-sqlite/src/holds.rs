@@ -151,3 +151,17 @@ pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -
     .await?
     .rows_affected())
 }
+
+pub(crate) async fn free_quarantine(store: &SqliteStore, run: Uuid, limit: u32) -> Outcome<u64> {
+    Ok(sqlx::query(
+        "DELETE FROM reelshift_quarantine WHERE (kind, video_id) IN (
+             SELECT q.kind, q.video_id FROM reelshift_quarantine q
+             JOIN reelshift_runs r ON r.id = q.run_id
+             WHERE r.id = ? AND r.state = 'cancelled' LIMIT ?)",
+    )
+    .bind(run.to_string())
+    .bind(limit)
+    .execute(&store.writer)
+    .await?
+    .rows_affected())
+}

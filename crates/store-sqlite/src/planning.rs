@@ -20,8 +20,8 @@ pub(crate) async fn take(
     planner: &str,
     timeout: Duration,
 ) -> Outcome<Option<PlannerLease>> {
-    // Watchers ask again and again: a refusal must not take the write lock.
-    if alive(store, run, timeout).await? {
+    // Watchers and workers ask again and again: a refusal must not take the write lock.
+    if alive(store, run, timeout).await? || waits(store, run).await? {
         return Ok(None);
     }
     let row = sqlx::query(concat!(
@@ -30,6 +30,7 @@ pub(crate) async fn take(
         now!(),
         " WHERE id = ?2 AND state IN ('planning', 'sweeping')
            AND (planner_token IS NULL OR planner_seen_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?3))
+           AND (sweep_at IS NULL OR sweep_at <= strftime('%Y-%m-%d %H:%M:%f', 'now'))
          RETURNING planner_token, ",
         run_columns!()
     ))
@@ -40,6 +41,18 @@ pub(crate) async fn take(
     .await?;
     row.map(|row| Ok(PlannerLease { run: runs::read(&row)?, token: row.try_get("planner_token")? }))
         .transpose()
+}
+
+/// Whether the run's sweep is not due yet.
+async fn waits(store: &SqliteStore, run: Uuid) -> Outcome<bool> {
+    Ok(sqlx::query_scalar(concat!(
+        "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE id = ? AND sweep_at > ",
+        now!(),
+        ")"
+    ))
+    .bind(run.to_string())
+    .fetch_one(&store.readers)
+    .await?)
 }
 
 pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Outcome<bool> {
@@ -164,6 +177,8 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = ?1, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
              active_key = CASE ?1 WHEN 'done' THEN NULL ELSE active_key END,
+             rows_waiting = CASE ?1 WHEN 'done' THEN 0 ELSE rows_waiting END,
+             sweep_at = CASE ?1 WHEN 'done' THEN NULL ELSE sweep_at END,
              finished_at = CASE ?1 WHEN 'done' THEN ",
         now!(),
         " END WHERE id = ?2"

@@ -20,13 +20,15 @@ pub(crate) async fn set_aside(
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
     be_quiet(&mut tx).await?;
-    let quarantined = write(&mut tx, &batch, items).await?;
+    let Written { quarantined, status_rows } = write(&mut tx, &batch, items).await?;
     end_quiet(&mut tx).await?;
     sqlx::query(
-        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?
+        "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?,
+             status_rows_created = status_rows_created + ?
          WHERE seq = ? AND lease_token = ?",
     )
     .bind(quarantined)
+    .bind(status_rows)
     .bind(lease.seq)
     .bind(lease.token)
     .execute(&mut *tx)
@@ -35,21 +37,31 @@ pub(crate) async fn set_aside(
     Ok(u64::try_from(quarantined).unwrap_or_default())
 }
 
-/// Logs `items` and quarantines those whose video is there; returns how many.
+/// What setting items aside wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// Items whose video is there.
+    pub(crate) quarantined: i64,
+    /// Status rows that were not there.
+    pub(crate) status_rows: i64,
+}
+
+/// Logs `items` and quarantines those whose video is there.
 pub(crate) async fn write(
     tx: &mut SqliteConnection,
     batch: &Fenced,
     items: &[FailedItem],
-) -> Outcome<i64> {
-    let mut quarantined = 0;
+) -> Outcome<Written> {
+    let mut written = Written::default();
+    let parent = Parent::OfItem(batch.last_error_id.as_deref());
     for item in items {
-        insert_error(tx, &item.error, Parent::OfVideo).await?;
+        insert_error(tx, &item.error, parent).await?;
         if insert(tx, batch, item).await? {
-            count_error(tx, item).await?;
-            quarantined += 1;
+            written.status_rows += count_error(tx, item).await?;
+            written.quarantined += 1;
         }
     }
-    Ok(quarantined)
+    Ok(written)
 }
 
 async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) -> Outcome<bool> {
@@ -73,23 +85,28 @@ async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) ->
 }
 
 /// The error columns of the status row. A trigger of somebody else's may refuse these as
-/// well: then the item is set aside without them.
-async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<()> {
+/// well: then the item is set aside without them. Returns how many status rows were made.
+async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<i64> {
     let mut savepoint = tx.begin().await?;
     match write_count(&mut savepoint, item).await {
-        Ok(()) => Ok(savepoint.commit().await?),
+        Ok(made) => {
+            savepoint.commit().await?;
+            Ok(i64::from(made))
+        }
         Err(Failure::Sqlx(refused)) if error::is_refusal(&refused) => {
             tracing::warn!(
                 %refused, video = item.video_id,
                 "the error columns of video_processing_status could not be written"
             );
-            Ok(savepoint.rollback().await?)
+            savepoint.rollback().await?;
+            Ok(0)
         }
         Err(failure) => Err(failure),
     }
 }
 
-async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<()> {
+/// Says whether the status row had to be made.
+async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<bool> {
     let there: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = ?)",
     )
@@ -108,5 +125,5 @@ async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<()
     .bind(&item.video_id)
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(!there)
 }

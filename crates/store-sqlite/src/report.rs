@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use reelshift_plan::BatchState;
+use reelshift_plan::{BatchState, RunState};
 use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
@@ -40,19 +40,39 @@ impl Reports for SqliteStore {
     }
 }
 
+/// The runs of a snapshot, the newest first. What somebody still has to look at is found by
+/// indexes; the newest are few.
+const SHOWN: &str = "SELECT number FROM (
+         SELECT rowid AS number, created_at FROM reelshift_runs
+         WHERE state IN ('planning', 'running', 'sweeping', 'paused', 'failed') AND rolled_back_at IS NULL
+         UNION SELECT r.rowid, r.created_at FROM reelshift_runs r
+         WHERE r.rolled_back_at IS NULL AND EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id)
+         UNION SELECT number, created_at FROM (
+             SELECT rowid AS number, created_at, ROW_NUMBER() OVER (
+                 PARTITION BY kind, state = 'done' ORDER BY created_at DESC, rowid DESC) AS place
+             FROM reelshift_runs WHERE rolled_back_at IS NULL) WHERE place = 1
+         UNION SELECT number, created_at FROM (
+             SELECT rowid AS number, created_at FROM reelshift_runs
+             WHERE rolled_back_at IS NULL ORDER BY created_at DESC, rowid DESC LIMIT ?)
+     ) ORDER BY created_at DESC, number DESC";
+
 async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     let server = crate::schema::server(store).await?;
     let mut connection = store.readers.acquire().await?;
     // One transaction: everything is seen as of one moment.
     let mut tx = connection.begin().await?;
     let at = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(&mut *tx).await?;
+    let mut shown: Vec<i64> = sqlx::query_scalar(SHOWN).bind(limit).fetch_all(&mut *tx).await?;
+    let runs_left_out = shown.len().saturating_sub(Snapshot::MOST_RUNS) as u64;
+    shown.truncate(Snapshot::MOST_RUNS);
     let rows = sqlx::query(concat!(
         "SELECT ",
         run_columns!(),
         ", 86400.0 * (julianday(COALESCE(finished_at, 'now')) - julianday(created_at)) AS elapsed
-         FROM reelshift_runs WHERE rolled_back_at IS NULL ORDER BY created_at DESC, rowid DESC LIMIT ?"
+         FROM reelshift_runs WHERE rowid IN (SELECT value FROM json_each(?))
+         ORDER BY created_at DESC, rowid DESC"
     ))
-    .bind(limit)
+    .bind(serde_json::json!(shown).to_string())
     .fetch_all(&mut *tx)
     .await?;
     let mut reports = Vec::with_capacity(rows.len());
@@ -80,6 +100,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
         server,
         controls,
         runs: reports,
+        runs_left_out,
         workers,
         errors,
         monitor,
@@ -130,6 +151,10 @@ async fn run_report(
     .bind(&id)
     .fetch_one(tx)
     .await?;
+    let failed_open = match run.state {
+        RunState::Cancelled => 0,
+        _ => count(&row, "failed_open")?,
+    };
     Ok(RunReport {
         run,
         batches,
@@ -138,7 +163,7 @@ async fn run_report(
         status_rows_created,
         errors,
         quarantined: count(&row, "quarantined")?,
-        failed_open: count(&row, "failed_open")?,
+        failed_open,
         elapsed_seconds,
     })
 }

@@ -280,6 +280,8 @@ mod tests {
             },
             planned_to: None,
             round: 0,
+            rows_waiting: 0,
+            sweep_at: None,
             batches_total: 1,
             rows_total: 3,
             bytes_total: 0,

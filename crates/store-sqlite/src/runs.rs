@@ -1,5 +1,6 @@
 //! Runs: creating them, reading them, moving them on.
 
+use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::{BREAKER, breaker_reason};
@@ -10,14 +11,14 @@ use uuid::Uuid;
 
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
-use crate::time::{self, now};
+use crate::time::{self, hence, now};
 use crate::{SqliteStore, holds};
 
 /// What [`read`] needs.
 macro_rules! run_columns {
     () => {
-        "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, batches_total, rows_total, bytes_total,
-         created_by, traceparent, created_at, finished_at"
+        "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, rows_waiting, sweep_at,
+         batches_total, rows_total, bytes_total, created_by, traceparent, created_at, finished_at"
     };
 }
 pub(crate) use run_columns;
@@ -37,6 +38,8 @@ pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
         },
         planned_to: row.try_get("planned_to")?,
         round: row.try_get("round")?,
+        rows_waiting: count(row, "rows_waiting")?,
+        sweep_at: time::read_optional(row, "sweep_at")?,
         batches_total: count(row, "batches_total")?,
         rows_total: count(row, "rows_total")?,
         bytes_total: count(row, "bytes_total")?,
@@ -169,11 +172,21 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
         JobKind::Hash => RunState::Done,
     };
     let moved = if state == RunState::Sweeping {
+        let waiting = rows_left(&mut tx, &run).await?;
+        let idle: u32 = match waiting {
+            Some(_) => idle_rounds(&mut tx, id).await?.saturating_add(1),
+            None => 0,
+        };
         sqlx::query(
             "UPDATE reelshift_runs SET state = 'sweeping', reason = NULL, planned_to = NULL, round = round + 1,
-                 round_batches = 0, planner = NULL, planner_token = NULL, planner_seen_at = NULL
-             WHERE id = ? AND state = 'running'",
+                 round_batches = 0, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
+                 idle_rounds = ?1, rows_waiting = ?2,
+                 sweep_at = CASE WHEN ?1 > 0 THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ?3) END
+             WHERE id = ?4 AND state = 'running'",
         )
+        .bind(idle)
+        .bind(stored(waiting.unwrap_or_default()))
+        .bind(hence(sweep_delay(idle)))
         .bind(id.to_string())
     } else {
         let reason = (failed > 0).then(|| format!("{failed} batches failed"));
@@ -189,6 +202,34 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
     moved.execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(state)
+}
+
+/// How many rows the round that has just ended left, if it wrote and set aside none. The
+/// first round is never such a one. A round's batches are the run's last.
+async fn rows_left(tx: &mut SqliteConnection, run: &Run) -> Outcome<Option<u64>> {
+    if run.round == 0 {
+        return Ok(None);
+    }
+    // By the key, not by the run's index, which would have to be sorted.
+    let row = sqlx::query(
+        "SELECT COALESCE(SUM(rows_done + rows_quarantined), 0) AS ended,
+             COALESCE(SUM(rows_total), 0) AS planned
+         FROM (SELECT rows_done, rows_quarantined, rows_total FROM reelshift_batches NOT INDEXED
+               WHERE run_id = ?1 ORDER BY seq DESC
+               LIMIT (SELECT round_batches FROM reelshift_runs WHERE id = ?1))",
+    )
+    .bind(run.id.to_string())
+    .fetch_one(tx)
+    .await?;
+    let planned = count(&row, "planned")?;
+    Ok((count(&row, "ended")? == 0).then_some(planned))
+}
+
+async fn idle_rounds(tx: &mut SqliteConnection, id: Uuid) -> Outcome<u32> {
+    Ok(sqlx::query_scalar("SELECT idle_rounds FROM reelshift_runs WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_one(tx)
+        .await?)
 }
 
 /// The state of a run that cannot be moved on now.

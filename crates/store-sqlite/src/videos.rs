@@ -395,15 +395,16 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     for notice in &results.noticed {
         insert_error(&mut tx, notice, Parent::OfVideo).await?;
     }
-    let quarantined = quarantine::write(&mut tx, &batch, &results.failed).await?;
+    let aside = quarantine::write(&mut tx, &batch, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?,
-             rows_quarantined = rows_quarantined + ?
+             rows_quarantined = rows_quarantined + ?, status_rows_created = status_rows_created + ?
          WHERE seq = ? AND lease_token = ?",
     )
     .bind(written)
     .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
-    .bind(quarantined)
+    .bind(aside.quarantined)
+    .bind(aside.status_rows)
     .bind(lease.seq)
     .bind(lease.token)
     .execute(&mut *tx)

@@ -152,8 +152,8 @@ pub trait Controls {
     async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
 
     /// Ends a run for good: its planner and whoever executes a batch of it write nothing
-    /// from now on. Its pending batches are [`Self::cancel_pending`]'s. A run that is
-    /// cancelled already stays so.
+    /// from now on. Its pending batches are [`Self::cancel_pending`]'s, its items in
+    /// quarantine [`Self::free_quarantine`]'s. A run that is cancelled already stays so.
     ///
     /// # Errors
     /// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
@@ -162,6 +162,12 @@ pub trait Controls {
     /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
     /// none is left.
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
+
+    /// Takes up to `limit` items of a cancelled run out of quarantine, so that the next run
+    /// over their videos takes them up; what they failed for stays in the error log. After
+    /// [`Self::cancel_pending`], when no batch of the run can set another aside. Returns how
+    /// many, 0 when none is left.
+    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64>;
 }
 
 /// The row of the history that says that failed work of `run`, which was in that state, is

@@ -91,6 +91,11 @@ pub struct Run {
     pub planned_to: Option<String>,
     /// 0 while the first plan is made, then the number of the sweep.
     pub round: u32,
+    /// Rows that its last round found and could not write, since the application held them;
+    /// 0 where that round wrote any.
+    pub rows_waiting: u64,
+    /// When the next sweep is due, where it waits for such rows.
+    pub sweep_at: Option<DateTime<Utc>>,
     /// Sums over the batches planned so far.
     pub batches_total: u64,
     pub rows_total: u64,
@@ -158,6 +163,9 @@ pub struct Claimed {
     pub checkpoint: Option<String>,
     pub rows_total: u64,
     pub bytes_total: u64,
+    /// What earlier attempts wrote and set aside.
+    pub rows_done: u64,
+    pub rows_quarantined: u64,
     /// Failed attempts so far.
     pub attempts: u32,
     pub max_attempts: u32,
@@ -261,7 +269,8 @@ pub trait Ledger {
     async fn active_runs(&self, kind: Option<JobKind>) -> Result<Vec<Run>>;
 
     /// Takes the right to plan a run in `planning` or `sweeping`: granted when nobody has
-    /// it or when its holder has not written for `timeout`. `planner` is who, for people.
+    /// it or when its holder has not written for `timeout`, and when its sweep is due.
+    /// `planner` is who, for people.
     async fn take_planning(
         &self,
         run: Uuid,
@@ -298,7 +307,8 @@ pub trait Ledger {
     /// Moves a `running` run on, if no batch of it is pending or leased: to `failed` when
     /// a failed batch has no rerun, else to `sweeping` (backfill; `planned_to` cleared, the
     /// round counted up, no planner) or `done` (hash). Returns the state it then has.
-    /// Several callers at once move it once.
+    /// Several callers at once move it once. A sweep that follows a round in which no row
+    /// was written or set aside is due after [`reelshift_plan::backoff::sweep_delay`].
     async fn settle(&self, run: Uuid) -> Result<RunState>;
 
     /// Leases up to `max` due batches of `kind`, oldest runs first, within a run by

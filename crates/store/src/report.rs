@@ -44,7 +44,8 @@ pub struct RunReport {
     pub errors: u64,
     /// Items of this run in quarantine.
     pub quarantined: u64,
-    /// Failed batches that nobody has enqueued again.
+    /// Failed batches that nobody has enqueued again; none of a cancelled run, which nobody
+    /// enqueues.
     pub failed_open: u64,
     /// From creation to the end, or to now; by the database's clock.
     pub elapsed_seconds: f64,
@@ -89,6 +90,9 @@ pub struct Snapshot {
     pub controls: Vec<Control>,
     /// The newest runs first.
     pub runs: Vec<RunReport>,
+    /// Runs that are older than all of `runs` and would be among them, were these not
+    /// [`Snapshot::MOST_RUNS`].
+    pub runs_left_out: u64,
     /// Live workers, and those lost or gone within the last ten minutes.
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,
@@ -105,6 +109,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Runs in one snapshot: each costs three reads, and a screen holds fewer.
+    pub const MOST_RUNS: usize = 100;
+
     /// The pause of the whole fleet, while it is paused.
     #[must_use]
     pub fn pause(&self) -> Option<&Control> {
@@ -247,8 +254,11 @@ pub const FIRST_DIFFERENCES: u32 = 10;
 /// What people look at.
 #[async_trait]
 pub trait Reports {
-    /// The newest `runs` runs with their progress, workers, and error groups. Bounded: it
-    /// counts the ledger of these runs, never the platform's tables.
+    /// Runs with their progress, workers, and error groups: the newest `runs`, and whatever
+    /// their age those that are active, paused or failed or have items in quarantine, the
+    /// newest of each kind and the newest of each kind that is done. Bounded by
+    /// [`Snapshot::MOST_RUNS`]: it counts the ledger of these runs, never the platform's
+    /// tables.
     async fn snapshot(&self, runs: u32) -> Result<Snapshot>;
 
     /// The server's load; `None` where the database has no server.

@@ -12,9 +12,14 @@ use crate::look;
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let cancelled = store.cancel_run(args.run, args.reason.as_deref(), &who()).await?;
-    let batches = cancelled.leased + reelshift_producer::cancel_batches(&*store, args.run).await?;
+    let rest = reelshift_producer::cancel_rest(&*store, args.run).await?;
+    let (batches, freed) = (cancelled.leased + rest.batches, rest.freed);
     if context.json {
-        context.print_json(&json!({ "run": cancelled.run, "batches_cancelled": batches }))?;
+        context.print_json(&json!({
+            "run": cancelled.run,
+            "batches_cancelled": batches,
+            "quarantine_freed": freed,
+        }))?;
         return Ok(Outcome::Done);
     }
     let run = &cancelled.run;
@@ -25,5 +30,11 @@ pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
         run.id,
         look::plural(batches, "batch", "batches")
     );
+    if freed > 0 {
+        crate::look::say!(
+            "{} of it no longer in quarantine: the next enqueue takes what it still needs",
+            look::plural(freed, "item is", "items are")
+        );
+    }
     Ok(Outcome::Done)
 }

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
 
-/// The newest runs that are shown.
+/// The newest runs that are shown, beside those that need somebody.
 pub const RUNS: u32 = reelshift_server::snapshot::RUNS;
 
 pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
@@ -128,6 +128,10 @@ fn render(snapshot: &Snapshot) -> String {
     for run in &snapshot.runs {
         push(&mut text, &run_lines(run, &snapshot.workers));
     }
+    if snapshot.runs_left_out > 0 {
+        let older = look::plural(snapshot.runs_left_out, "older run", "older runs");
+        push(&mut text, &format!("and {older} that did not end well, or have not ended"));
+    }
     if snapshot.runs.iter().any(|run| run.run.state.is_active()) && idle {
         push(
             &mut text,
@@ -186,6 +190,13 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
     text.push_str(&line);
     if run.state.is_active() {
         text.push_str(&format!("\n{}", pace(report, workers, total.saturating_sub(done))));
+        if run.rows_waiting > 0 {
+            let rows = look::plural(run.rows_waiting, "row", "rows");
+            text.push_str(&format!("\n{} for {rows} that the application holds", "waits".yellow()));
+            if let (RunState::Sweeping, Some(at)) = (run.state, run.sweep_at) {
+                text.push_str(&format!(", looks again at {} UTC", look::time(at)));
+            }
+        }
     }
     let batches = report.batches;
     let counts = [

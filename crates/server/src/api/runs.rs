@@ -156,7 +156,7 @@ pub(super) async fn cancel(
         let cancelled = shared.store.cancel_run(id, reason, &by).await.map_err(of_path)?;
         let rest = shared.clone();
         shared.tasks.spawn(async move {
-            if let Err(error) = reelshift_producer::cancel_batches(&*rest.store, id).await {
+            if let Err(error) = reelshift_producer::cancel_rest(&*rest.store, id).await {
                 tracing::warn!(run = %id, %error, "batches of a cancelled run are still pending: cancel it again");
             }
         });

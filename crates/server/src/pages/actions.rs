@@ -147,7 +147,7 @@ pub(crate) async fn cancel(
         // has to wait for.
         let (store, of) = (app.store.clone(), run);
         app.tasks.spawn(async move {
-            if let Err(error) = reelshift_producer::cancel_batches(&*store, of).await {
+            if let Err(error) = reelshift_producer::cancel_rest(&*store, of).await {
                 tracing::warn!(%error, run = %of, "pending batches are left: cancel the run again");
             }
         });

@@ -28,6 +28,13 @@ async fn end(db: &dyn Fixture, run: Uuid, state: RunState) {
     .await;
 }
 
+/// A newer run that is done, beside which older ones are of no use.
+async fn newer(db: &dyn Fixture, store: &SharedStore) -> Uuid {
+    let run = create(store, JobKind::Hash, plan(Some("newer"))).await;
+    end(db, run.id, RunState::Done).await;
+    run.id
+}
+
 /// Prunes to the end, `limit` rows at a time; every step must keep to it.
 async fn prune(store: &SharedStore, limit: u32) -> Pruned {
     let mut all = Pruned::default();
@@ -51,6 +58,7 @@ pub async fn what_ended_long_ago_is_removed_in_small_steps(db: &dyn Fixture) {
         let run = running(&store, JobKind::Hash, plan(Some(&format!("p{n}"))), &batches).await;
         end(db, run.id, state).await;
     }
+    let newer = newer(db, &store).await;
     let gone = worker(&store).await;
     store.deregister_worker(gone).await.expect("it leaves");
     let live = worker(&store).await;
@@ -62,10 +70,33 @@ pub async fn what_ended_long_ago_is_removed_in_small_steps(db: &dyn Fixture) {
     let after = [db.contents("reelshift_runs").await, db.contents("reelshift_batches").await];
     assert_eq!(before, after, "telling changes nothing");
     assert_eq!(prune(&store, 2).await, expected);
-    assert_eq!(db.count("FROM reelshift_runs").await, 0);
+    assert_eq!(db.value("id", "FROM reelshift_runs").await, Some(newer.to_string()));
     assert_eq!(db.count("FROM reelshift_batches").await, 0);
     let left = db.value("id", "FROM reelshift_workers").await;
     assert_eq!(left, Some(live.to_string()), "a live worker stays");
+}
+
+pub async fn the_newest_done_run_of_each_kind_stays(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let mut kept = Vec::new();
+    for kind in [JobKind::Backfill, JobKind::Hash] {
+        for (n, state) in
+            [RunState::Done, RunState::Done, RunState::Cancelled].into_iter().enumerate()
+        {
+            let run = create(&store, kind, plan(Some(&format!("p{n}")))).await;
+            end(db, run.id, state).await;
+            if n == 1 {
+                kept.push(run.id);
+            }
+        }
+    }
+    let told = store.prunable(AGE).await.expect("told");
+    assert_eq!((told.removable.runs, told.kept_for_quarantine), (4, 0));
+    assert_eq!(prune(&store, 9).await.runs, 4);
+    let mut left: Vec<Uuid> =
+        store.snapshot(9).await.expect("a snapshot").runs.iter().map(|run| run.run.id).collect();
+    left.sort();
+    assert_eq!(left, kept);
 }
 
 pub async fn what_is_recent_or_open_stays(db: &dyn Fixture) {
@@ -132,6 +163,7 @@ pub async fn resolved_quarantine_goes(db: &dyn Fixture) {
     let store = expanded(db).await;
     insert(db, &videos(3)).await;
     with_quarantine(db, &store, &["v0001", "v0002"]).await;
+    newer(db, &store).await;
     db.execute("UPDATE videos SET file_hash = 'h' WHERE id = 'v0001'").await;
     db.execute("DELETE FROM videos WHERE id = 'v0002'").await;
     let told = store.prunable(AGE).await.expect("told");

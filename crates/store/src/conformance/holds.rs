@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, batch, batch_states, claim_one, create, error, everything, expanded, plan, planner,
-    run_state, running, running_batches, set_run_state, steadily, worker,
+    LONG, batch, batch_states, claim_one, create, error, everything, expanded, insert, items, plan,
+    planner, run_state, running, running_batches, set_run_state, steadily, videos, worker,
 };
 use crate::controls::{BREAKER, RUN};
-use crate::ledger::{Finished, RerunSelection, Run};
+use crate::ledger::{Finished, RerunSelection, Run, VideoFilter};
+use crate::videos::{FailedItem, FileResults};
 use crate::{SharedStore, StoreError};
 
 async fn paused(store: &SharedStore, run: Uuid) -> Run {
@@ -175,6 +176,52 @@ pub async fn a_cancelled_run_frees_its_videos(db: &dyn Fixture) {
     assert_ne!(next.id, run.id);
     let again = store.cancel_run(run.id, None, "ops").await.expect("cancelled already");
     assert_eq!((again.run.state, again.leased), (RunState::Cancelled, 0));
+}
+
+pub async fn a_cancelled_run_frees_its_quarantine(db: &dyn Fixture) {
+    insert(db, &videos(5)).await;
+    let store = expanded(db).await;
+    let ids = ["v0001", "v0002", "v0003"];
+    let (run, _) = quarantining(&store, &ids, None).await;
+    let (other, _) = quarantining(&store, &["v0004"], Some("other")).await;
+    assert_eq!(store.free_quarantine(run, 9).await.expect("asked"), 0, "it is not cancelled");
+    store.cancel_run(run, None, "ops").await.expect("cancelled");
+    assert_eq!(store.cancel_pending(run, 9).await.expect("asked"), 0);
+    for (limit, expected) in [(2, 2), (2, 1), (2, 0)] {
+        assert_eq!(store.free_quarantine(run, limit).await.expect("asked"), expected);
+    }
+    let left = db.rows(&["video_id", "run_id"], "FROM reelshift_quarantine").await;
+    assert_eq!(left, [["v0004".to_owned(), other.to_string()].map(Some)]);
+    let logged = db.count("FROM processing_error_log WHERE video_id IS NOT NULL").await;
+    assert_eq!(logged, 4, "no error is lost");
+    let files = store.unhashed(None, 100, &VideoFilter::default()).await.expect("files");
+    let files: Vec<_> = files.iter().map(|file| file.id.as_str()).collect();
+    assert_eq!(files, ["v0001", "v0002", "v0003", "v0005"], "the next run takes them up");
+    let report = store.snapshot(9).await.expect("a snapshot").runs;
+    let report = report.iter().find(|report| report.run.id == run).expect("the run");
+    assert_eq!((report.quarantined, report.failed_open), (0, 0), "nothing of it waits for anybody");
+}
+
+/// A run over `ids` that has set all of them aside, and whose second batch has failed.
+async fn quarantining(store: &SharedStore, ids: &[&str], project: Option<&str>) -> (Uuid, Uuid) {
+    let bounds = [items(ids), items(&["v0005"])];
+    let run = running(store, JobKind::Hash, plan(project), &bounds).await.id;
+    let me = worker(store).await;
+    let batch = claim_one(store, me, JobKind::Hash).await;
+    let failed = ids
+        .iter()
+        .map(|id| FailedItem {
+            video_id: (*id).to_owned(),
+            error: error("file_missing", Some(id), batch.id),
+        })
+        .collect();
+    let results = FileResults { failed, ..FileResults::default() };
+    store.record_files(batch.lease, &results).await.expect("recorded");
+    store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
+    let failing = claim_one(store, me, JobKind::Hash).await;
+    let why = error("broken", None, failing.id);
+    store.fail_attempt(failing.lease, false, LONG, &why).await.expect("it fails");
+    (run, batch.id)
 }
 
 pub async fn what_has_ended_is_neither_paused_nor_cancelled(db: &dyn Fixture) {

@@ -117,6 +117,7 @@ macro_rules! conformance_tests {
                 only_a_running_run_settles
                 a_failed_batch_fails_its_run
                 a_backfill_sweeps_until_nothing_is_found
+                a_sweep_waits_for_rows_that_others_hold
                 many_settlers_at_once_settle_once;
             planning:
                 two_planners_at_once_one_gets_it
@@ -242,6 +243,10 @@ macro_rules! conformance_tests {
                 a_status_row_that_refuses_too_is_left_out
                 a_video_that_is_gone_is_only_logged
                 a_row_that_is_done_after_all_has_recovered
+                an_attempt_has_not_recovered_while_its_row_is_set_aside
+                an_attempt_has_recovered_where_its_row_failed_for_something_else
+                status_rows_of_what_is_set_aside_are_counted
+                a_claim_tells_what_earlier_attempts_did
                 a_row_that_fails_again_names_its_failure_before
                 a_refused_hash_names_its_rule
                 items_go_on_from_the_batch_that_set_them_aside;
@@ -269,6 +274,8 @@ macro_rules! conformance_tests {
                 an_empty_ledger_has_an_empty_snapshot
                 a_snapshot_counts_what_a_run_did
                 a_snapshot_shows_the_newest_runs_first
+                a_snapshot_shows_every_run_that_somebody_has_to_look_at
+                a_snapshot_says_how_many_runs_it_leaves_out
                 the_clock_of_a_run_that_ended_stands_still
                 inspection_of_an_empty_table_has_no_averages
                 inspection_finds_the_specifications_figures
@@ -296,6 +303,7 @@ macro_rules! conformance_tests {
                 operators_at_once_change_controls_one_after_the_other;
             history:
                 what_ended_long_ago_is_removed_in_small_steps
+                the_newest_done_run_of_each_kind_stays
                 what_is_recent_or_open_stays
                 a_run_with_items_in_quarantine_stays
                 resolved_quarantine_goes
@@ -309,6 +317,7 @@ macro_rules! conformance_tests {
                 cancelling_fences_whoever_works
                 a_cancelled_planner_writes_nothing
                 a_cancelled_run_frees_its_videos
+                a_cancelled_run_frees_its_quarantine
                 what_has_ended_is_neither_paused_nor_cancelled
                 claims_and_a_cancellation_at_once_leave_nothing_open;
             duties:

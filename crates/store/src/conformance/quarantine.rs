@@ -1,7 +1,7 @@
 //! Rows that refuse to be written: told apart, set aside without being touched, and done
 //! after all.
 
-use reelshift_plan::{JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState};
 
 use super::Fixture;
 use super::arrange::{
@@ -144,6 +144,80 @@ pub async fn a_row_that_is_done_after_all_has_recovered(db: &dyn Fixture) {
     let columns = ["recovery_attempted", "recovery_successful", "recovery_timestamp IS NOT NULL"];
     let recovered = db.rows(&columns, "FROM processing_error_log").await;
     assert_eq!(recovered, [["1", "1", "1"].map(|text| Some(text.to_owned()))]);
+}
+
+/// What the log says of the recovery of `error`.
+async fn recovery(db: &dyn Fixture, error: &ErrorRecord) -> [Option<String>; 2] {
+    let found = format!("FROM processing_error_log WHERE id = '{}'", error.id);
+    let rows = db.rows(&["recovery_attempted", "recovery_successful"], &found).await;
+    rows[0].clone().try_into().expect("two columns")
+}
+
+/// Fails an attempt for `error_type`, and sets one of two rows aside for a refusal in the
+/// next, which then ends well. Returns the errors of the attempt and of the row.
+async fn failed_then_set_aside(
+    db: &dyn Fixture,
+    error_type: &str,
+) -> (SharedStore, ErrorRecord, ErrorRecord) {
+    let (store, batch) = backfilling(db, 2).await;
+    let attempt = error(error_type, None, batch.id);
+    let again = store.fail_attempt(batch.lease, true, std::time::Duration::ZERO, &attempt).await;
+    assert_eq!(again.expect("it fails"), BatchState::Pending);
+    let batch = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
+    let item = refused("v0001", &batch);
+    store.set_aside(batch.lease, std::slice::from_ref(&item)).await.expect("set aside");
+    assert_eq!(drain(&store, &batch, 10).await, 1);
+    let ended = Finished { lease: batch.lease, last_error_id: batch.last_error_id };
+    store.finish(&[ended]).await.expect("it ends");
+    let parent = format!("FROM processing_error_log WHERE id = '{}'", item.error.id);
+    assert_eq!(db.value("parent_error_id", &parent).await, Some(attempt.id.to_string()));
+    (store, attempt, item.error)
+}
+
+pub async fn an_attempt_has_not_recovered_while_its_row_is_set_aside(db: &dyn Fixture) {
+    let text = |values: [&str; 2]| values.map(|value| Some(value.to_owned()));
+    let (store, attempt, item) = failed_then_set_aside(db, "database_trigger_refused").await;
+    assert_eq!(recovery(db, &attempt).await, text(["1", "0"]), "its row failed for the same");
+    let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
+    assert_eq!(store.rerun(&selection).await.expect("again").items, 1);
+    let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
+    assert_eq!(drain(&store, &again, 10).await, 1);
+    for error in [&item, &attempt] {
+        assert_eq!(
+            recovery(db, error).await,
+            text(["1", "1"]),
+            "{} is made good",
+            error.error_type
+        );
+    }
+}
+
+pub async fn an_attempt_has_recovered_where_its_row_failed_for_something_else(db: &dyn Fixture) {
+    let (_, attempt, item) = failed_then_set_aside(db, "database_deadlock").await;
+    assert_eq!(recovery(db, &attempt).await, ["1", "1"].map(|value| Some(value.to_owned())));
+    assert_ne!(recovery(db, &item).await[1].as_deref(), Some("1"));
+}
+
+pub async fn status_rows_of_what_is_set_aside_are_counted(db: &dyn Fixture) {
+    let (store, batch) = backfilling(db, 3).await;
+    let aside = ["v0001", "v0002"].map(|id| refused(id, &batch));
+    store.set_aside(batch.lease, &aside).await.expect("set aside");
+    // Once more: they have theirs by now.
+    store.set_aside(batch.lease, &aside).await.expect("set aside");
+    assert_eq!(drain(&store, &batch, 10).await, 1);
+    let report = &store.snapshot(1).await.expect("a snapshot").runs[0];
+    assert_eq!(report.status_rows_created, 3);
+    assert_eq!(db.count("FROM video_processing_status").await, 3);
+}
+
+pub async fn a_claim_tells_what_earlier_attempts_did(db: &dyn Fixture) {
+    let (store, batch) = backfilling(db, 3).await;
+    assert_eq!((batch.rows_done, batch.rows_quarantined), (0, 0));
+    store.set_aside(batch.lease, &[refused("v0001", &batch)]).await.expect("set aside");
+    assert_eq!(drain(&store, &batch, 10).await, 2);
+    assert_eq!(store.release(&[batch.lease]).await.expect("given back"), 1);
+    let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
+    assert_eq!((again.rows_done, again.rows_quarantined), (2, 1));
 }
 
 pub async fn a_row_that_fails_again_names_its_failure_before(db: &dyn Fixture) {

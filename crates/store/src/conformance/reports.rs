@@ -2,13 +2,15 @@
 
 use chrono::{Days, NaiveDateTime, TimeDelta};
 use reelshift_plan::{JobKind, RunState};
+use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, claim_one, create, error, everything, expanded, insert, plan, running, videos, worker,
+    LONG, claim_one, claimed, create, error, everything, expanded, insert, items, plan, running,
+    set_run_state, videos, worker,
 };
 use crate::ledger::Finished;
-use crate::report::BatchCounts;
+use crate::report::{BatchCounts, Snapshot};
 use crate::videos::{FailedItem, FileResults};
 
 pub async fn an_empty_ledger_has_an_empty_snapshot(db: &dyn Fixture) {
@@ -89,9 +91,70 @@ pub async fn a_snapshot_shows_the_newest_runs_first(db: &dyn Fixture) {
     let mut ids = Vec::new();
     for n in 0..4 {
         ids.insert(0, create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await.id);
+        set_run_state(db, ids[0], RunState::Cancelled).await;
     }
     let snapshot = store.snapshot(3).await.expect("a snapshot");
     assert_eq!(snapshot.runs.iter().map(|report| report.run.id).collect::<Vec<_>>(), ids[..3]);
+}
+
+pub async fn a_snapshot_shows_every_run_that_somebody_has_to_look_at(db: &dyn Fixture) {
+    insert(db, &videos(1)).await;
+    let store = expanded(db).await;
+    let mut expected = Vec::new();
+    let named = |n: usize| plan(Some(&format!("p{n}")));
+    // The first of these is done too, but not the newest of its kind; the second is.
+    for (n, state) in [
+        RunState::Done,
+        RunState::Done,
+        RunState::Planning,
+        RunState::Paused,
+        RunState::Failed,
+        RunState::Sweeping,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = create(&store, JobKind::Backfill, named(n)).await.id;
+        set_run_state(db, run, state).await;
+        if n > 0 {
+            expected.insert(0, run);
+        }
+    }
+    // Done with an item in quarantine, and older than the newest one that is done.
+    let batch = claimed(&store, JobKind::Hash, items(&["v0001"])).await;
+    let item = FailedItem {
+        video_id: "v0001".to_owned(),
+        error: error("file_missing", Some("v0001"), batch.id),
+    };
+    let results = FileResults { failed: vec![item], ..FileResults::default() };
+    store.record_files(batch.lease, &results).await.expect("recorded");
+    set_run_state(db, batch.run_id, RunState::Done).await;
+    expected.insert(0, batch.run_id);
+    for n in 0..12 {
+        let run = create(&store, JobKind::Hash, named(n)).await.id;
+        set_run_state(db, run, if n < 2 { RunState::Done } else { RunState::Cancelled }).await;
+        if n == 1 || n >= 10 {
+            expected.insert(0, run);
+        }
+    }
+    let shown = async |most| {
+        let snapshot = store.snapshot(most).await.expect("a snapshot");
+        assert_eq!(snapshot.runs_left_out, 0);
+        snapshot.runs.iter().map(|report| report.run.id).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(2).await, expected);
+    assert_eq!(shown(99).await.len(), 6 + 1 + 12);
+}
+
+pub async fn a_snapshot_says_how_many_runs_it_leaves_out(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let mut newest = Uuid::nil();
+    for n in 0..Snapshot::MOST_RUNS + 3 {
+        newest = create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await.id;
+    }
+    let snapshot = store.snapshot(1).await.expect("a snapshot");
+    assert_eq!((snapshot.runs.len(), snapshot.runs_left_out), (Snapshot::MOST_RUNS, 3));
+    assert_eq!(snapshot.runs[0].run.id, newest);
 }
 
 pub async fn the_clock_of_a_run_that_ended_stands_still(db: &dyn Fixture) {

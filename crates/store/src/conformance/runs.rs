@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    batch, claim_one, create, error, everything, expanded, new_run, plan, planner, running,
-    running_batches, set_run_state, steadily, worker,
+    LONG, batch, claim_one, create, error, eventually, everything, expanded, new_run, plan,
+    planner, running, running_batches, set_run_state, steadily, worker,
 };
-use crate::ledger::{CreatedRun, Finished, RunPlan};
+use crate::SharedStore;
+use crate::ledger::{CreatedRun, Finished, PlannerLease, RunPlan};
 
 pub async fn a_new_run_is_read_back(db: &dyn Fixture) {
     let store = expanded(db).await;
@@ -170,7 +171,7 @@ pub async fn a_backfill_sweeps_until_nothing_is_found(db: &dyn Fixture) {
         assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Sweeping);
         let now = store.run(run.id).await.expect("read").expect("there");
         assert_eq!((now.round, &now.planned_to, now.finished_at), (round, &None, None));
-        let lease = planner(&store, run.id).await;
+        let lease = due_planner(&store, run.id).await;
         store
             .add_batches(&lease, Some("v0001"), &[batch(everything())])
             .await
@@ -179,13 +180,56 @@ pub async fn a_backfill_sweeps_until_nothing_is_found(db: &dyn Fixture) {
     }
     finish_all(&store, JobKind::Backfill).await;
     assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Sweeping);
-    let lease = planner(&store, run.id).await;
+    let lease = due_planner(&store, run.id).await;
     assert_eq!(
         store.finish_planning(&lease).await.expect("the sweep ends"),
         RunState::Done,
         "nothing found"
     );
     assert_eq!(store.run(run.id).await.expect("read").expect("there").batches_total, 3);
+}
+
+/// The right to plan, once the run's sweep is due.
+async fn due_planner(store: &SharedStore, run: Uuid) -> PlannerLease {
+    eventually("the sweep to be due", async || {
+        store.take_planning(run, "planner", LONG).await.expect("asked")
+    })
+    .await
+}
+
+pub async fn a_sweep_waits_for_rows_that_others_hold(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let run = running_batches(&store, JobKind::Backfill, 1).await.id;
+    let read = async || store.run(run).await.expect("read").expect("there");
+    // Nothing of a round is written: after the first plan the sweep is due at once.
+    for idle in 0..=2 {
+        finish_all(&store, JobKind::Backfill).await;
+        assert_eq!(store.settle(run).await.expect("settles"), RunState::Sweeping);
+        let now = read().await;
+        assert_eq!(now.rows_waiting, if idle == 0 { 0 } else { 10 }, "{now:?}");
+        let at = store.snapshot(1).await.expect("a snapshot").at;
+        let delay = now.sweep_at.map(|due| (due - at).as_seconds_f64());
+        match idle {
+            0 => assert_eq!(delay, None),
+            _ => assert!(delay.is_some_and(|delay| delay <= 0.5 * f64::from(idle)), "{delay:?}"),
+        }
+        if idle == 2 {
+            let early = store.take_planning(run, "early", LONG).await.expect("asked");
+            assert_eq!(early, None, "it is not due");
+        }
+        let lease = due_planner(&store, run).await;
+        let late = store.snapshot(1).await.expect("a snapshot").at;
+        assert!(now.sweep_at.is_none_or(|due| late >= due), "not before");
+        store.add_batches(&lease, None, &[batch(everything())]).await.expect("it found rows");
+        assert_eq!(store.finish_planning(&lease).await.expect("planned"), RunState::Running);
+    }
+    // A round that writes is followed at once, and one that finds nothing ends the run.
+    db.execute("UPDATE reelshift_batches SET rows_done = 1 WHERE state = 'pending'").await;
+    finish_all(&store, JobKind::Backfill).await;
+    assert_eq!(store.settle(run).await.expect("settles"), RunState::Sweeping);
+    assert_eq!((read().await.rows_waiting, read().await.sweep_at), (0, None));
+    let lease = planner(&store, run).await;
+    assert_eq!(store.finish_planning(&lease).await.expect("planned"), RunState::Done);
 }
 
 pub async fn many_settlers_at_once_settle_once(db: &dyn Fixture) {

@@ -22,7 +22,8 @@ pub struct Monitor {
     pub notifications_queued: u64,
     /// Whether there are more than were counted.
     pub notifications_queued_or_more: bool,
-    /// Errors for each migrated video.
+    /// The share of errors in all that ended, well or not: errors among errors and items
+    /// done (rows of backfills, files hashed).
     pub error_rate: f64,
     /// Seconds until the active runs are through, as fast as the live workers are now;
     /// `None` where nothing is active or nothing moves.
@@ -48,6 +49,7 @@ impl Monitor {
         let backfills = runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
         let videos_migrated = backfills.map(|report| report.rows_done).sum();
         let errors_encountered = runs.iter().map(|report| report.errors).sum();
+        let items_done: u64 = runs.iter().map(|report| report.rows_done).sum();
         let most = u64::from(Self::MOST_NOTIFICATIONS);
         Self {
             elapsed_seconds: elapsed.unwrap_or_default().as_secs_f64(),
@@ -56,15 +58,15 @@ impl Monitor {
             processing_status_created: runs.iter().map(|report| report.status_rows_created).sum(),
             notifications_queued: notifications.min(most),
             notifications_queued_or_more: notifications > most,
-            error_rate: ratio(errors_encountered, videos_migrated),
+            error_rate: share(errors_encountered, items_done),
             estimated_completion_seconds: estimate(runs, workers),
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio that is shown with few digits")]
-fn ratio(errors: u64, migrated: u64) -> f64 {
-    errors as f64 / migrated.max(1) as f64
+fn share(errors: u64, done: u64) -> f64 {
+    errors as f64 / (errors + done).max(1) as f64
 }
 
 impl RunReport {
