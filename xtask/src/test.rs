@@ -25,6 +25,9 @@ const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
 const COMMAND_VARIABLE: &str = "REELSHIFT_TEST_SERVER_COMMAND";
 const DATA_VARIABLE: &str = "REELSHIFT_TEST_SERVER_DATA";
 
+/// Names the file into which tests write what they had to skip.
+const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
+
 /// Builds the binary with the same features as the tests, so that nothing is compiled twice.
 pub(crate) const BUILD: [&str; 5] =
     ["build", "--workspace", "--all-features", "--bin", "reelshift"];
@@ -59,11 +62,14 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
         }
     };
     let nextest = nextest_is_installed();
+    let skipped = std::env::temp_dir().join(format!("reelshift-skipped-{}", std::process::id()));
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
         let mut outcome = Outcome { server, version: None, code: 0 };
-        if let Err(error) = test_on(&mut outcome, &commands, receiver.as_deref(), interrupts) {
+        if let Err(error) =
+            test_on(&mut outcome, &commands, receiver.as_deref(), &skipped, interrupts)
+        {
             if error.is::<Stopped>() {
                 return Err(error);
             }
@@ -73,6 +79,11 @@ pub(crate) fn run(servers: &[Server], args: &[String], interrupts: &Interrupts) 
         outcomes.push(outcome);
     }
     println!("\n{}", table(&outcomes));
+    // Where nothing was skipped there is no such file.
+    if let Ok(lines) = std::fs::read_to_string(&skipped) {
+        println!("\nSKIPPED, not passed:\n{lines}");
+        std::fs::remove_file(&skipped)?;
+    }
     Ok(outcomes.iter().map(|outcome| outcome.code).find(|&code| code != 0).unwrap_or(0))
 }
 
@@ -80,6 +91,7 @@ fn test_on(
     outcome: &mut Outcome,
     commands: &[Vec<String>],
     receiver: Option<&Path>,
+    skipped: &Path,
     interrupts: &Interrupts,
 ) -> Result<()> {
     let server = outcome.server;
@@ -89,6 +101,7 @@ fn test_on(
         let mut cargo = cargo();
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
+        cargo.env(SKIPPED_VARIABLE, skipped);
         if let Some(receiver) = receiver {
             cargo.env(receiver::VARIABLE, receiver);
         }
