@@ -13,6 +13,8 @@ use tokio::time::sleep;
 const WORKERS: usize = 3;
 /// Faults of a round: more than that and a round never ends.
 const FAULTS: u32 = 8;
+/// With fewer the fleet was done before anything worth the name happened to it.
+const LEAST_FAULTS: u32 = 2;
 
 async fn round(seed: u64) {
     eprintln!("random faults with seed {seed}");
@@ -30,6 +32,7 @@ async fn round(seed: u64) {
     }
     scene.enqueue(&["hash", "--batch-files", "10"]);
     scene.enqueue(&["backfill", "--batch-size", "50"]);
+    let mut faults = 0;
     for _ in 0..FAULTS {
         sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
         if scene.is_done().await {
@@ -38,9 +41,12 @@ async fn round(seed: u64) {
         let began = Instant::now();
         let fault = fault(&mut scene, &mut rng).await;
         eprintln!("  {fault} ({:.1?})", began.elapsed());
+        faults += 1;
     }
+    assert!(faults >= LEAST_FAULTS, "the fleet was done after {faults} faults");
     let outcome = scene.finish().await;
     assert_eq!(files.check(&outcome.still.legacy).await, 0, "files without a hash");
+    files.check_present(&outcome.still.legacy).await;
     let (chunks, application) = (&outcome.chunks, &outcome.application);
     eprintln!(
         "  proved: {} chunks of {} rows, {} leases taken back, {} failed attempts, all in the error log; \

@@ -246,7 +246,12 @@ struct Watcher {
 
 impl Watcher {
     fn start(directory: &Path, legacy: &Legacy, kind: &str) -> Self {
-        let arguments = ["--json", "enqueue", kind, "--watch", "--every", "1s"];
+        Self::of(directory, legacy, &[kind])
+    }
+
+    /// With these arguments after `enqueue`.
+    fn of(directory: &Path, legacy: &Legacy, some: &[&str]) -> Self {
+        let arguments = [&["--json", "enqueue"], some, &["--watch", "--every", "1s"]].concat();
         let mut process =
             Reelshift::new(directory, &arguments).database(&legacy.url).start_reading();
         let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
@@ -291,6 +296,11 @@ async fn one_watcher_acts_and_another_takes_over() {
         let standing = second.next("standing_by");
         let pid = first.process.id().to_string();
         assert!(standing["holder"].as_str().is_some_and(|who| who.contains(&pid)), "{standing}");
+        // Its videos are among the first one's: two runs would be over them.
+        let mut filtered =
+            Watcher::of(dir.path(), &legacy, &["hash", "--where", "status=uploaded"]);
+        filtered.next("standing_by");
+        drop(filtered);
         let mut other = Watcher::start(dir.path(), &legacy, "backfill");
         other.next("watching");
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reelshift_tests::{Legacy, Ran, Reelshift, oracle, wait};
+use sqlx::Row as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -123,6 +124,143 @@ async fn where_every_row_is_refused_the_batch_fails() {
     assert_eq!(oracle::check_every_row(&legacy).await, 300);
     let open = "SELECT COUNT(*) FROM processing_error_log WHERE recovery_successful IS NOT TRUE";
     assert_eq!(legacy.number(open).await, 0, "every failure has recovered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_batches_of_refused_rows_fail_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    media(dir.path());
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(200).await;
+    run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
+    legacy
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos WHEN NEW.filename NOT LIKE 'video 7%' \
+             BEGIN SELECT RAISE(ABORT, 'no more mysql://user:hunter2@h/x'); END",
+        )
+        .await;
+    run(dir.path(), &legacy, &["enqueue", "backfill", "--batch-size", "50"], 0).ok();
+    let said = run(dir.path(), &legacy, &["work", "--until-idle"], 5).stderr;
+    assert!(said.contains("mysql://***@h/x") && !said.contains("hunter2"), "{said}");
+    let batches = |state: &str| {
+        format!("SELECT COUNT(*) FROM reelshift_batches WHERE state = '{state}' AND attempts <= 1")
+    };
+    assert_eq!(legacy.number(&batches("failed")).await, 4);
+    assert_eq!(legacy.number(&batches("done")).await, 0, "no batch is done with nothing written");
+    legacy.execute("DROP TRIGGER theirs").await;
+    run(dir.path(), &legacy, &["rerun"], 0).ok();
+    run(dir.path(), &legacy, &["work", "--until-idle"], 0).ok();
+    assert_eq!(oracle::check_every_row(&legacy).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bisecting_ends_for_a_pause() {
+    let dir = tempfile::tempdir().expect("a directory");
+    media(dir.path());
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(90).await;
+    run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
+    // Slow, so that halving all of them takes far longer than a pause may.
+    legacy
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos FOR EACH ROW BEGIN DO SLEEP(0.2); \
+             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'; END",
+        )
+        .await;
+    run(dir.path(), &legacy, &["enqueue", "backfill"], 0).ok();
+    let mut worker = Reelshift::new(dir.path(), &["work"]).database(&legacy.url).start();
+    let aside = "SELECT COUNT(*) FROM reelshift_quarantine";
+    let leased = "SELECT COUNT(*) FROM reelshift_batches WHERE leased_by IS NOT NULL";
+    until(&legacy, Duration::from_mins(1), aside, |count| count >= 2).await;
+    run(dir.path(), &legacy, &["pause"], 0).ok();
+    until(&legacy, Duration::from_secs(4), leased, |count| count == 0).await;
+    assert!(legacy.number(aside).await < 45, "it was in the middle of it");
+    run(dir.path(), &legacy, &["resume"], 0).ok();
+    until(&legacy, Duration::from_secs(10), leased, |count| count == 1).await;
+    let id: String = legacy.rows("SELECT id FROM reelshift_runs").await[0].get(0);
+    run(dir.path(), &legacy, &["cancel", &id], 0).ok();
+    let left = legacy.number(aside).await;
+    assert_eq!(left, 0, "its quarantine is free");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(legacy.number(aside).await, 0, "and nothing is set aside any more");
+    worker.kill().expect("it is killed");
+    worker.wait().expect("it is gone");
+    legacy.drop_database().await;
+}
+
+/// Waits for a count.
+async fn until(legacy: &Legacy, longest: Duration, count: &str, so: impl Fn(i64) -> bool) {
+    let began = Instant::now();
+    while !so(legacy.number(count).await) {
+        assert!(began.elapsed() < longest, "waited {longest:?} for {count}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_error_leads_from_the_attempt_to_its_row() {
+    let dir = tempfile::tempdir().expect("a directory");
+    media(dir.path());
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(200).await;
+    run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
+    legacy
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos FOR EACH ROW BEGIN \
+             IF NEW.filename LIKE 'video 42.%' THEN INSERT INTO nowhere VALUES (1); END IF; END",
+        )
+        .await;
+    run(dir.path(), &legacy, &["enqueue", "backfill"], 0).ok();
+    let _ = run(dir.path(), &legacy, &["work", "--until-idle"], 5);
+    let chain = "SELECT COUNT(*) FROM processing_error_log e \
+                 JOIN processing_error_log p ON p.id = e.parent_error_id \
+                 JOIN reelshift_quarantine q ON q.error_id = e.id \
+                 WHERE p.video_id IS NULL AND p.recovery_strategy = 'retry_once' \
+                   AND p.recovery_attempted AND p.recovery_successful = FALSE";
+    assert_eq!(legacy.number(chain).await, 1);
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM processing_error_log").await, 2);
+    legacy.execute("DROP TRIGGER theirs").await;
+    run(dir.path(), &legacy, &["rerun", "--quarantined"], 0).ok();
+    run(dir.path(), &legacy, &["work", "--until-idle"], 0).ok();
+    let recovered = "SELECT COUNT(*) FROM processing_error_log WHERE recovery_successful";
+    assert_eq!(legacy.number(recovered).await, 2, "the row's error, and the attempt's by it");
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_undone_is_shown_however_old_and_freed_by_cancelling() {
+    let dir = tempfile::tempdir().expect("a directory");
+    media(dir.path());
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(50).await;
+    run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
+    legacy
+        .execute(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos WHEN NEW.filename LIKE 'video 7.%' \
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        )
+        .await;
+    run(dir.path(), &legacy, &["enqueue", "backfill"], 0).ok();
+    let _ = run(dir.path(), &legacy, &["work", "--until-idle"], 5);
+    for _ in 0..11 {
+        let hash = run(dir.path(), &legacy, &["--json", "enqueue", "hash"], 0).json();
+        let id = hash["run"]["id"].as_str().expect("an id");
+        run(dir.path(), &legacy, &["cancel", id], 0).ok();
+    }
+    let status = run(dir.path(), &legacy, &["status"], 5).stdout;
+    assert!(status.contains("> backfill ok >"), "{status}");
+    assert!(status.contains("1 item in quarantine"), "{status}");
+
+    legacy.execute("DROP TRIGGER theirs").await;
+    legacy.execute("UPDATE reelshift_runs SET state = 'paused' WHERE kind = 'backfill'").await;
+    let id: String =
+        legacy.rows("SELECT id FROM reelshift_runs WHERE kind = 'backfill'").await[0].get(0);
+    let cancelled = run(dir.path(), &legacy, &["cancel", &id], 0).stdout;
+    assert!(cancelled.contains("no longer in quarantine"), "{cancelled}");
+    run(dir.path(), &legacy, &["status"], 0).ok();
+    run(dir.path(), &legacy, &["enqueue", "backfill"], 0).ok();
+    run(dir.path(), &legacy, &["work", "--until-idle"], 0).ok();
+    assert_eq!(oracle::check_every_row(&legacy).await, 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,9 @@ const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
 const COMMAND_VARIABLE: &str = "REELSHIFT_TEST_SERVER_COMMAND";
 const DATA_VARIABLE: &str = "REELSHIFT_TEST_SERVER_DATA";
 
+/// Names the file into which tests write what they had to skip.
+const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
+
 /// Builds the binary with the same features as the tests, so that nothing is compiled twice.
 pub(crate) const BUILD: [&str; 5] =
     ["build", "--workspace", "--all-features", "--bin", "reelshift"];
@@ -64,6 +67,8 @@ pub(crate) fn run(
         variables.push((LONG_VARIABLE, OsString::from("1")));
     }
     let nextest = nextest_is_installed();
+    let skipped = std::env::temp_dir().join(format!("reelshift-skipped-{}", std::process::id()));
+    variables.push((SKIPPED_VARIABLE, skipped.clone().into()));
     let mut outcomes = Vec::new();
     for &server in servers {
         let commands = commands(server, nextest, args);
@@ -78,6 +83,11 @@ pub(crate) fn run(
         outcomes.push(outcome);
     }
     println!("\n{}", table(&outcomes));
+    // Where nothing was skipped there is no such file.
+    if let Ok(lines) = std::fs::read_to_string(&skipped) {
+        println!("\nSKIPPED, not passed:\n{lines}");
+        std::fs::remove_file(&skipped)?;
+    }
     Ok(outcomes.iter().map(|outcome| outcome.code).find(|&code| code != 0).unwrap_or(0))
 }
 

@@ -1,9 +1,9 @@
 //! Watching: a run whenever videos need work, from exactly one watcher in the fleet.
 //!
-//! The right to watch is a duty of the ledger, one for each kind of work and filter. Its
-//! holder beats beside whatever it does; the others stand by and take over when it is
-//! silent. Two watchers at once, as after a long pause of one, do no harm: two active runs
-//! never cover the same videos.
+//! The right to watch is a duty of the ledger, one for each kind of work, whatever the
+//! filter: filters may overlap, and two active runs with different ones may be over the same
+//! video. Its holder beats beside whatever it does; the others stand by and take over, with
+//! their own filter, when it is silent.
 
 use std::time::{Duration, Instant};
 
@@ -54,10 +54,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The name of the duty: one for each kind and filter.
+    /// The name of the duty: one for each kind.
     #[must_use]
     pub fn duty(&self) -> String {
-        format!("watch {} {}", self.kind, self.plan.key(self.kind))
+        format!("watch {}", self.kind)
     }
 }
 

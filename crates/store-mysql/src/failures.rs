@@ -32,7 +32,7 @@ impl Failures for MySqlStore {
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
         within(SHORT, async {
             let mut transaction = self.pool.begin().await?;
-            insert(&mut transaction, errors, Parent::OfVideo).await?;
+            insert(&mut transaction, errors, Parent::Video).await?;
             transaction.commit().await.map_err(Error::from)
         })
         .await
@@ -64,12 +64,12 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Parent<'a> {
     /// That of the batch's attempt before.
-    OfBatch(Option<&'a str>),
+    Batch(Option<&'a str>),
     /// The video's last one of the same stage that nothing made good.
-    OfVideo,
+    Video,
     /// The same for an item of a batch; where the video has none, that of the batch's
     /// attempt before.
-    OfItem(Option<&'a str>),
+    Item(Option<&'a str>),
 }
 
 /// Writes rows; those written before are left as they are, so that a write whose outcome
@@ -82,7 +82,7 @@ pub(crate) async fn insert(
     parent: Parent<'_>,
 ) -> error::Result<HashSet<String>> {
     let of_batch = match parent {
-        Parent::OfBatch(Some(parent)) | Parent::OfItem(Some(parent)) => {
+        Parent::Batch(Some(parent)) | Parent::Item(Some(parent)) => {
             sqlx::query_scalar::<_, String>(
                 "SELECT id FROM processing_error_log WHERE id = ? LOCK IN SHARE MODE",
             )
@@ -90,16 +90,14 @@ pub(crate) async fn insert(
             .fetch_optional(&mut *connection)
             .await?
         }
-        Parent::OfBatch(None) | Parent::OfItem(None) | Parent::OfVideo => None,
+        Parent::Batch(None) | Parent::Item(None) | Parent::Video => None,
     };
     let mut all_present = HashSet::new();
     for errors in errors.chunks(ROWS_PER_INSERT) {
         let present = lock_present(connection, errors).await?;
         let earlier = match parent {
-            Parent::OfVideo | Parent::OfItem(_) => {
-                open_errors(connection, errors, &present).await?
-            }
-            Parent::OfBatch(_) => HashMap::new(),
+            Parent::Video | Parent::Item(_) => open_errors(connection, errors, &present).await?,
+            Parent::Batch(_) => HashMap::new(),
         };
         let parent_of = |error: &ErrorRecord| {
             let of_video = error.video_id.as_ref().and_then(|video| earlier.get(video)).cloned();

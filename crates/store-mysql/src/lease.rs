@@ -148,7 +148,7 @@ pub(crate) async fn fail_attempt(
     let next =
         if retry && attempts + 1 < max_attempts { BatchState::Pending } else { BatchState::Failed };
 
-    let parent = failures::Parent::OfBatch(parent.as_deref());
+    let parent = failures::Parent::Batch(parent.as_deref());
     failures::insert(&mut transaction, std::slice::from_ref(error), parent).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET attempts = attempts + 1, leased_by = NULL, lease_token = NULL, \

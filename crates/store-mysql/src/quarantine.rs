@@ -57,7 +57,7 @@ pub(crate) async fn write(
     items: &[FailedItem],
 ) -> Result<Written> {
     let mut written = Written::default();
-    let parent = Parent::OfItem(fence.last_error_id.as_deref());
+    let parent = Parent::Item(fence.last_error_id.as_deref());
     for items in items.chunks(ITEMS_PER_STATEMENT) {
         let errors: Vec<_> = items.iter().map(|item| item.error.clone()).collect();
         let present = failures::insert(connection, &errors, parent).await?;

@@ -252,7 +252,7 @@ async fn record_files(
         bytes += held.iter().map(|file| file.bytes).sum::<u64>();
     }
     // After the hashes: the notices of this call are not failures that it recovers.
-    failures::insert(&mut transaction, &results.noticed, failures::Parent::OfVideo).await?;
+    failures::insert(&mut transaction, &results.noticed, failures::Parent::Video).await?;
     let hashed = results.hashed.iter().map(|file| &file.id);
     let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
     file_checkpoints::forget(&mut transaction, &ended).await?;

@@ -57,12 +57,12 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Parent<'a> {
     /// That of the batch's attempt before.
-    OfBatch(Option<&'a str>),
+    Batch(Option<&'a str>),
     /// The video's last one of the same stage that nothing made good.
-    OfVideo,
+    Video,
     /// The same for an item of a batch; where the video has none, that of the batch's
     /// attempt before.
-    OfItem(Option<&'a str>),
+    Item(Option<&'a str>),
 }
 
 /// Writes one row. A video or a parent that is gone is written as NULL, and a row that a
@@ -74,13 +74,13 @@ pub(crate) async fn insert_error(
     parent: Parent<'_>,
 ) -> Outcome<()> {
     let parent = match (parent, &error.video_id) {
-        (Parent::OfBatch(parent), _) => parent.map(str::to_owned),
-        (Parent::OfVideo, Some(video)) => open_error(tx, error, video).await?,
-        (Parent::OfItem(batchs), Some(video)) => {
+        (Parent::Batch(parent), _) => parent.map(str::to_owned),
+        (Parent::Video, Some(video)) => open_error(tx, error, video).await?,
+        (Parent::Item(batchs), Some(video)) => {
             open_error(tx, error, video).await?.or_else(|| batchs.map(str::to_owned))
         }
-        (Parent::OfItem(batchs), None) => batchs.map(str::to_owned),
-        (Parent::OfVideo, None) => None,
+        (Parent::Item(batchs), None) => batchs.map(str::to_owned),
+        (Parent::Video, None) => None,
     };
     sqlx::query(
         "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, error_message,
@@ -210,7 +210,7 @@ async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> Outcome<(
     }
     let mut tx = store.write().await?;
     for error in errors {
-        insert_error(&mut tx, error, Parent::OfVideo).await?;
+        insert_error(&mut tx, error, Parent::Video).await?;
     }
     Ok(tx.commit().await?)
 }

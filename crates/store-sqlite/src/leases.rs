@@ -48,7 +48,7 @@ pub(crate) async fn fail_attempt(
 ) -> Outcome<BatchState> {
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
-    insert_error(&mut tx, error, Parent::OfBatch(batch.last_error_id.as_deref())).await?;
+    insert_error(&mut tx, error, Parent::Batch(batch.last_error_id.as_deref())).await?;
     let again = retry && batch.attempts + 1 < batch.max_attempts;
     let state = if again { BatchState::Pending } else { BatchState::Failed };
     sqlx::query(concat!(

@@ -53,7 +53,7 @@ pub(crate) async fn write(
     items: &[FailedItem],
 ) -> Outcome<Written> {
     let mut written = Written::default();
-    let parent = Parent::OfItem(batch.last_error_id.as_deref());
+    let parent = Parent::Item(batch.last_error_id.as_deref());
     for item in items {
         insert_error(tx, &item.error, parent).await?;
         if insert(tx, batch, item).await? {

@@ -393,7 +393,7 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     let failed = results.failed.iter().map(|item| item.video_id.clone());
     file_checkpoints::forget(&mut tx, &hashed.chain(failed).collect::<Vec<_>>()).await?;
     for notice in &results.noticed {
-        insert_error(&mut tx, notice, Parent::OfVideo).await?;
+        insert_error(&mut tx, notice, Parent::Video).await?;
     }
     let aside = quarantine::write(&mut tx, &batch, &results.failed).await?;
     sqlx::query(

@@ -8,6 +8,7 @@
 //! - [`failure`]: errors as status and exception events of a span.
 //! - [`statements`]: a span for each SQL statement.
 //! - [`metrics`]: every instrument, by name; `docs/telemetry.md` lists them.
+//! - [`redact`]: what no log may hold.
 //! - [`probes`]: `/livez`, `/readyz` and `/metrics`.
 //!
 //! Exporting is a matter of threads of its own: whoever ends a span or counts something
@@ -20,6 +21,7 @@ mod log;
 pub mod metrics;
 mod otlp;
 pub mod probes;
+pub mod redact;
 pub mod settings;
 mod statements;
 

@@ -16,6 +16,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::redact::Redacted;
+
 /// How often the exporter's own complaints are repeated: a collector may be away for hours,
 /// and an export is tried every few seconds.
 const COMPLAINTS: Duration = Duration::from_mins(1);
@@ -35,7 +37,7 @@ where
     // Spans are the traces': where none are exported, none are made.
     let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
     let filter = filter.and(events);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Redacted(std::io::stderr()));
     if std::io::stderr().is_terminal() {
         let lines = WithIds { inner: Format::default().with_target(false), last: Mutex::default() };
         layer.event_format(lines).with_filter(filter).boxed()

@@ -254,6 +254,79 @@ pub fn queue(depths: Vec<Depth>) {
     });
 }
 
+/// The specification's monitor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Monitor {
+    pub videos_migrated: u64,
+    pub errors: u64,
+    pub status_rows: u64,
+    pub notifications: u64,
+    /// Errors among all that ended, 0 to 1.
+    pub error_rate: f64,
+    /// Seconds; `None` where nothing is active or nothing moves.
+    pub left: Option<f64>,
+}
+
+static MONITOR: Mutex<Option<Monitor>> = Mutex::new(None);
+
+/// Tells the specification's monitor from now on; with nothing, that another worker tells it.
+pub fn monitor(monitor: Option<Monitor>) {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    *MONITOR.lock().unwrap_or_else(PoisonError::into_inner) = monitor;
+    ONCE.get_or_init(|| {
+        count("reelshift.videos.migrated", "{video}", "Videos migrated", |now| now.videos_migrated);
+        count("reelshift.errors", "{error}", "Failed attempts and items set aside", |now| {
+            now.errors
+        });
+        count("reelshift.status_rows", "{row}", "Status rows created", |now| now.status_rows);
+        count(
+            "reelshift.notifications.queued",
+            "{notification}",
+            "Notifications queued, counted to 10,000",
+            |now| now.notifications,
+        );
+        share("reelshift.error_rate", "1", "Errors among all that ended", |now| {
+            Some(now.error_rate)
+        });
+        share("reelshift.time_left", "s", "Until the active runs are through", |now| now.left);
+    });
+}
+
+fn monitored() -> Option<Monitor> {
+    *MONITOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(name: &'static str, unit: &'static str, what: &'static str, of: fn(Monitor) -> u64) {
+    meter()
+        .u64_observable_gauge(name)
+        .with_unit(unit)
+        .with_description(format!("{what}; told by one worker"))
+        .with_callback(move |told| {
+            if let Some(now) = monitored() {
+                told.observe(of(now), &[]);
+            }
+        })
+        .build();
+}
+
+fn share(
+    name: &'static str,
+    unit: &'static str,
+    what: &'static str,
+    of: fn(Monitor) -> Option<f64>,
+) {
+    meter()
+        .f64_observable_gauge(name)
+        .with_unit(unit)
+        .with_description(format!("{what}; told by one worker"))
+        .with_callback(move |told| {
+            if let Some(figure) = monitored().and_then(of) {
+                told.observe(figure, &[]);
+            }
+        })
+        .build();
+}
+
 /// A pool of database connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
@@ -346,6 +419,14 @@ mod tests {
         let level = OneOf { name: Some("slowed"), all: &["free", "slowed"] };
         throttle(0.5, level, OneOf { name: None, all: &["chunk_time", "lock_waits"] });
         queue(vec![Depth { kind: "hash", pending: 3, oldest: 1.5 }]);
+        monitor(Some(Monitor {
+            videos_migrated: 9,
+            errors: 1,
+            status_rows: 8,
+            notifications: 0,
+            error_rate: 0.1,
+            left: Some(2.5),
+        }));
         observe_connections(|| vec![Connections { name: "main", used: 1, idle: 2, max: 8 }]);
         provider.force_flush().expect("it is collected");
         let collected = exporter.get_finished_metrics().expect("it is exported");

@@ -1,7 +1,11 @@
-//! Credentials do not belong into the error log, whoever put them into a message.
+//! Credentials belong neither into the error log nor into a log, whoever put them into a
+//! message.
+
+use std::io::{self, Write};
 
 /// `text` with the user's part of every URL in it (`scheme://USER:PASSWORD@host`) hidden.
-pub(crate) fn redact(text: &str) -> String {
+#[must_use]
+pub fn redact(text: &str) -> String {
     let mut rest = text;
     let mut redacted = String::with_capacity(text.len());
     while let Some(scheme) = rest.find("://") {
@@ -21,9 +25,38 @@ pub(crate) fn redact(text: &str) -> String {
     redacted
 }
 
+/// Writes on with every text redacted. A text is what one call writes: formatters write an
+/// event at a time.
+#[derive(Debug)]
+pub(crate) struct Redacted<W>(pub(crate) W);
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.write_all(redact(&String::from_utf8_lossy(text)).as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::redact;
+    use std::io::Write as _;
+
+    use super::{Redacted, redact};
+
+    #[test]
+    fn an_event_is_written_whole_and_redacted() {
+        let mut written = Redacted(Vec::new());
+        let event = "{\"error\":\"no more mysql://u:pw@h/x\",\"video\":\"ä\"}\n";
+        written.write_all(event.as_bytes()).expect("it is written");
+        assert_eq!(
+            String::from_utf8(written.0).expect("UTF-8"),
+            "{\"error\":\"no more mysql://***@h/x\",\"video\":\"ä\"}\n"
+        );
+    }
 
     #[test]
     fn the_users_part_of_a_url_is_hidden() {

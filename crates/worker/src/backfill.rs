@@ -34,6 +34,26 @@ impl Backfill {
         Self { endings, brake, controls, stop, sizer: Mutex::default() }
     }
 
+    pub(crate) const fn endings(&self) -> &Endings {
+        &self.endings
+    }
+
+    /// Rests as the throttle says; ends the attempt where somebody wants its batch back.
+    pub(crate) async fn may_go_on(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
+        self.brake.rest(&self.stop).await;
+        let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
+        if self.stop.is_cancelled() || held || pass.must_leave() {
+            return Err(AttemptEnd::Drained);
+        }
+        Ok(())
+    }
+
+    /// Tells the throttle of a chunk that was committed.
+    pub(crate) fn took(&self, took: Duration) {
+        self.brake.took(took);
+        self.endings.session.activity().add_chunk(took);
+    }
+
     /// Executes one attempt, going on after the batch's checkpoint.
     pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         let session = &self.endings.session;
@@ -42,14 +62,10 @@ impl Backfill {
             Bounds::Range { after, .. } => after.clone(),
             Bounds::Items(_) => None,
         });
-        let mut bisect = Bisect::new(&self.endings, &self.stop, batch);
+        let mut bisect = Bisect::new(self, batch, pass);
         let mut tries = 0;
         loop {
-            self.brake.rest(&self.stop).await;
-            let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
-            if self.stop.is_cancelled() || held || pass.must_leave() {
-                return Err(AttemptEnd::Drained);
-            }
+            self.may_go_on(batch, pass).await?;
             let target = self.controls.chunk_target();
             let limit = self.with_sizer(|sizer| {
                 sizer.aim_at(target);
@@ -68,12 +84,12 @@ impl Backfill {
                     tries = 0;
                     let took = started.elapsed();
                     self.with_sizer(|sizer| sizer.observe(chunk.rows, took));
-                    self.brake.took(took);
-                    session.activity().add_chunk(took);
+                    self.took(took);
                     session.activity().add_rows(batch.kind, chunk.rows.into());
+                    bisect.wrote(chunk.rows);
                     match chunk.next {
                         Some(next) => after = Some(next),
-                        None => return Ok(()),
+                        None => return bisect.through(),
                     }
                 }
                 Err(error @ StoreError::Locked { .. }) if tries < CHUNK_TRIES => {

@@ -5,19 +5,19 @@
 //! checkpoint, and a row in quarantine is not taken up again.
 
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use reelshift_queue::AttemptEnd;
+use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::FailedItem;
 use reelshift_telemetry::failure::noticed;
 use reelshift_telemetry::metrics;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use crate::attempt;
+use crate::backfill::Backfill;
 use crate::classify::{self, Meaning, Remedy};
 use crate::ending::{Endings, blames_an_item, chunk_span};
 
@@ -26,8 +26,12 @@ const AT_ONCE: u32 = 256;
 /// A half that met the application's locks, or a row that failed for nobody knows what, is
 /// tried this often.
 const TRIES: u32 = 5;
-/// From here on a batch fails if more of its rows are refused than written.
+/// From here on a batch fails at once if more of its rows are refused than written: halving
+/// the rest would take long.
 const MOST_REFUSED: u64 = 100;
+/// A batch of fewer rows does not fail for what is refused of it: too few to tell a cause
+/// that is not with the rows.
+const LEAST_ROWS: u64 = 20;
 
 /// What is left to be tried, in order.
 #[derive(Debug)]
@@ -53,22 +57,41 @@ impl<'a, T> Halves<'a, T> {
     }
 }
 
+/// Whether the cause is not with the rows: more of a batch were refused than written.
+const fn mostly_refused(written: u64, refused: u64) -> bool {
+    refused > written && refused + written >= LEAST_ROWS
+}
+
 /// The bisecting of one attempt.
 pub(crate) struct Bisect<'a> {
+    backfill: &'a Backfill,
     endings: &'a Endings,
-    stop: &'a CancellationToken,
     batch: &'a Claimed,
+    pass: &'a Pass,
+    /// Of the whole batch, whichever attempts did it.
     written: u64,
     refused: u64,
+    /// What the last row was refused for.
+    last: Option<String>,
 }
 
 impl<'a> Bisect<'a> {
-    pub(crate) fn new(
-        endings: &'a Endings,
-        stop: &'a CancellationToken,
-        batch: &'a Claimed,
-    ) -> Self {
-        Self { endings, stop, batch, written: 0, refused: 0 }
+    pub(crate) fn new(backfill: &'a Backfill, batch: &'a Claimed, pass: &'a Pass) -> Self {
+        let (written, refused) = (batch.rows_done, batch.rows_quarantined);
+        Self { backfill, endings: backfill.endings(), batch, pass, written, refused, last: None }
+    }
+
+    /// Counts rows that were written without bisecting.
+    pub(crate) fn wrote(&mut self, rows: u32) {
+        self.written += u64::from(rows);
+    }
+
+    /// The batch is through: it fails if more of it was refused than written.
+    pub(crate) fn through(&self) -> Result<(), AttemptEnd> {
+        if mostly_refused(self.written, self.refused) {
+            return Err(self.mostly_refused());
+        }
+        Ok(())
     }
 
     /// Does up to `limit` of the rows that follow `after`, without those that refuse.
@@ -85,12 +108,10 @@ impl<'a> Bisect<'a> {
             .map_err(|error| self.endings.database(batch, &error))?;
         let mut halves = Halves::of(&ids);
         while let Some(rows) = halves.next() {
-            if self.stop.is_cancelled() {
-                return Err(AttemptEnd::Drained);
-            }
+            self.backfill.may_go_on(batch, self.pass).await?;
             let error = match self.chunk(rows).await {
                 Ok(written) => {
-                    self.written += u64::from(written);
+                    self.wrote(written);
                     self.endings.session.activity().add_rows(self.batch.kind, written.into());
                     continue;
                 }
@@ -111,13 +132,17 @@ impl<'a> Bisect<'a> {
         loop {
             let (store, batch) = (self.endings.session.store(), self.batch);
             let span = chunk_span(limit);
+            let started = Instant::now();
             let chunk = store
                 .backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter)
                 .instrument(span.clone())
                 .await;
             self.endings.chunk_ended(&span, batch, &chunk);
             match chunk {
-                Ok(chunk) => return Ok(chunk.rows),
+                Ok(chunk) => {
+                    self.backfill.took(started.elapsed());
+                    return Ok(chunk.rows);
+                }
                 Err(error) if tries < self.tries(rows, &error) => {
                     let pause =
                         Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
@@ -140,27 +165,33 @@ impl<'a> Bisect<'a> {
     }
 
     async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
-        let Endings { session, recorder } = self.endings;
+        let session = &self.endings.session;
         let item = failed_item(self.endings, self.batch, id, error);
         found(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
-        session
+        self.refused += session
             .store()
             .set_aside(self.batch.lease, slice::from_ref(&item))
             .await
             .map_err(|error| self.endings.database(self.batch, &error))?;
         set_aside(self.batch, &item);
-        self.refused += 1;
-        if self.refused >= MOST_REFUSED && self.refused > self.written {
-            let message = format!(
-                "{} rows of this batch were refused and {} written, the last with: {error}",
-                self.refused, self.written
-            );
-            let meaning = classify::MOSTLY_REFUSED;
-            let record = recorder.message(self.batch, None, meaning, message);
-            return Err(self.endings.failed(self.batch, meaning.remedy, record));
+        self.last = Some(error.to_string());
+        if self.refused >= MOST_REFUSED && mostly_refused(self.written, self.refused) {
+            return Err(self.mostly_refused());
         }
         Ok(())
+    }
+
+    fn mostly_refused(&self) -> AttemptEnd {
+        let message = format!(
+            "{} rows of this batch were refused and {} written, the last with: {}",
+            self.refused,
+            self.written,
+            self.last.as_deref().unwrap_or("an error of an attempt before")
+        );
+        let meaning = classify::MOSTLY_REFUSED;
+        let record = self.endings.recorder.message(self.batch, None, meaning, message);
+        self.endings.failed(self.batch, meaning.remedy, record)
     }
 }
 
@@ -217,6 +248,15 @@ mod tests {
             assert_eq!(good, (0..100).filter(|item| !bad.contains(item)).collect::<Vec<_>>());
         }
         assert_eq!(halve(0, &[]), (vec![], vec![], 0));
+    }
+
+    #[test]
+    fn a_batch_fails_if_more_is_refused_than_written() {
+        for (written, refused, fails) in
+            [(0, 19, false), (0, 20, true), (10, 10, false), (9, 11, true), (1_000, 999, false)]
+        {
+            assert_eq!(mostly_refused(written, refused), fails, "{written} and {refused}");
+        }
     }
 
     #[test]

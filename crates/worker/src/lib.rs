@@ -18,7 +18,6 @@ mod controls;
 mod ending;
 mod hash;
 mod record;
-mod redact;
 mod throttle;
 mod upkeep;
 

@@ -5,12 +5,12 @@ use std::error::Error;
 use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::{Bounds, Claimed, NewWorker};
 use reelshift_telemetry::context;
+use reelshift_telemetry::redact::redact;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::classify::{self, Meaning};
 use crate::controls::Controls;
-use crate::redact::redact;
 
 /// Writes failures down with what is known of this worker.
 #[derive(Debug)]

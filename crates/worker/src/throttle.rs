@@ -21,12 +21,14 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::Tuning;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_store::duties::DutyLease;
+use reelshift_store::report::Monitor;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
 use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
 use reelshift_store::vitals::QueueDepth;
 use reelshift_store::{Result, SharedStore, StoreError};
 use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::controls::Controls;
 use smooth::Smooth;
@@ -41,6 +43,12 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Between two counts of the queue, which cost some milliseconds.
 const COUNT_QUEUE: Duration = Duration::from_secs(10);
+
+/// Between two counts of the runs, which cost as much as a look at `status`.
+const COUNT_RUNS: Duration = Duration::from_secs(15);
+
+/// The newest runs that are counted, as `status` shows them.
+const MONITORED_RUNS: u32 = 10;
 
 /// Looks between two samples of everything: one a second.
 const TICKS: u32 = 4;
@@ -120,6 +128,7 @@ impl Sampler {
         let mut sampling = Sampling::new(self, before);
         let mut counted: Option<Instant> = None;
         let _told = Told;
+        let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
         loop {
             if metrics::enabled() && counted.is_none_or(|at| at.elapsed() >= COUNT_QUEUE) {
                 counted = Some(Instant::now());
@@ -167,6 +176,29 @@ impl Sampler {
     }
 }
 
+/// Tells the specification's monitor for all. Beside the sampling, which must not wait for
+/// it: it counts the ledger of all runs that `status` shows.
+async fn tell_monitor(store: SharedStore) {
+    while metrics::enabled() {
+        match store.snapshot(MONITORED_RUNS).await {
+            Ok(snapshot) => metrics::monitor(Some(monitor(&snapshot.monitor))),
+            Err(error) => tracing::debug!(%error, "the runs were not counted"),
+        }
+        tokio::time::sleep(COUNT_RUNS).await;
+    }
+}
+
+const fn monitor(monitor: &Monitor) -> metrics::Monitor {
+    metrics::Monitor {
+        videos_migrated: monitor.videos_migrated,
+        errors: monitor.errors_encountered,
+        status_rows: monitor.processing_status_created,
+        notifications: monitor.notifications_queued,
+        error_rate: monitor.error_rate,
+        left: monitor.estimated_completion_seconds,
+    }
+}
+
 fn depth(depth: QueueDepth) -> metrics::Depth {
     let QueueDepth { kind, pending, oldest_seconds } = depth;
     metrics::Depth { kind: kind.as_str(), pending, oldest: oldest_seconds }
@@ -178,6 +210,7 @@ struct Told;
 impl Drop for Told {
     fn drop(&mut self) {
         metrics::queue(Vec::new());
+        metrics::monitor(None);
     }
 }
 

@@ -60,6 +60,22 @@ impl Files {
         self.contents.entry(name.to_owned()).or_default().insert(hash);
     }
 
+    /// Every hash is that of what its file holds now: for files that nobody changed after
+    /// they were read.
+    ///
+    /// # Panics
+    /// At the first that is not.
+    pub async fn check_present(&self, legacy: &Legacy) {
+        let rows = legacy
+            .rows("SELECT file_path, file_hash FROM videos WHERE file_hash IS NOT NULL")
+            .await;
+        assert!(!rows.is_empty(), "nothing was hashed");
+        for row in rows {
+            let (name, hash): (String, String) = (row.get(0), row.get(1));
+            assert_eq!(sha256(&self.path(&name)), hash, "{name} holds something else now");
+        }
+    }
+
     /// Every file that has a hash has one of a content that it had as a whole, and the
     /// number of those without one.
     ///

@@ -17,9 +17,28 @@ pub mod scene;
 pub mod server;
 pub mod worker;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
 pub use scene::{Place, Scene};
 
-/// Says that a test cannot be done on this machine; nextest shows it beside the results.
+/// Names the file into which tests write what they had to skip.
+const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
+
+/// Says that a test cannot be done on this machine; `cargo xtask` repeats it at the end.
+///
+/// # Panics
+/// Where `REELSHIFT_TEST_NO_SKIPS` is set: there every test is to be done.
 pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
+    let strict = std::env::var_os("REELSHIFT_TEST_NO_SKIPS").is_some();
+    assert!(!strict, "a test was skipped, and REELSHIFT_TEST_NO_SKIPS is set: {why}");
+    let Some(path) = std::env::var_os(SKIPPED_VARIABLE) else { return };
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{test}: {why}"))
+        .expect("what was skipped is written down");
 }

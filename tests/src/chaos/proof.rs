@@ -26,7 +26,8 @@ pub async fn check(scene: &Scene, application: &Seen) -> Summary {
     summary
 }
 
-/// Every failed attempt is in the error log, each with the one before it as its parent.
+/// Every failed attempt is in the error log, each with the one before it as its parent, and
+/// none has recovered while what an item was set aside for after it has not.
 ///
 /// # Panics
 /// When one is not.
@@ -46,6 +47,11 @@ pub async fn check_errors(legacy: &Legacy, summary: &Summary) {
         assert_eq!(parent.as_deref(), before.insert(batch, error), "parent of error {error}");
         assert!(!row.get::<String, _>("error_message").is_empty(), "error {error} says nothing");
     }
+    let early = "SELECT COUNT(*) FROM processing_error_log e
+        JOIN processing_error_log p ON p.id = e.parent_error_id AND p.error_type = e.error_type
+        WHERE e.video_id IS NOT NULL AND e.recovery_successful IS NOT TRUE
+          AND p.recovery_successful IS TRUE";
+    assert_eq!(legacy.number(early).await, 0, "errors that recovered before their items");
 }
 
 /// No lease is left, of a batch or of a run; nobody is in the fleet; every batch is done.
