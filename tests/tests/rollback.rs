@@ -85,7 +85,7 @@ async fn migrate(directory: &Path, legacy: &Legacy) {
     legacy
         .execute(
             "UPDATE video_processing_status SET progress_percentage = 44.4, error_count = 7, retry_count = 2, \
-             current_stage = 'inference', last_error_message = 'no disk' WHERE video_id LIKE 'cold-00%'",
+             last_error_message = 'no disk' WHERE video_id LIKE 'cold-00%'",
         )
         .await;
     legacy
