@@ -18,24 +18,26 @@ impl Duplicates for SqliteStore {
     }
 }
 
+/// Hash, videos, paths, smallest and largest size, sizes, paths that may be odd.
+type Group = (String, i64, i64, Option<i64>, Option<i64>, i64, i64);
+
 async fn duplicates(
     store: &SqliteStore,
     after: Option<&str>,
     limit: u32,
 ) -> Outcome<Vec<Duplicate>> {
     let mut reader = store.readers.acquire().await?;
-    let rows: Vec<(String, i64, i64, Option<i64>, Option<i64>, i64, i64)> =
-        sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
+    let rows: Vec<Group> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
                 CAST(MIN(file_size) AS INTEGER), CAST(MAX(file_size) AS INTEGER),
                 COUNT(file_size), COUNT(CASE WHEN {ODD_PATH} THEN 1 END)
              FROM videos WHERE file_hash > ?
              GROUP BY file_hash HAVING COUNT(*) > 1 ORDER BY file_hash LIMIT ?"
-        )))
-        .bind(after.unwrap_or_default())
-        .bind(limit)
-        .fetch_all(&mut *reader)
-        .await?;
+    )))
+    .bind(after.unwrap_or_default())
+    .bind(limit)
+    .fetch_all(&mut *reader)
+    .await?;
     let mut found = Vec::new();
     for (sha256, videos, paths, least, most, sized, odd) in rows {
         let sizes = (least, most);
