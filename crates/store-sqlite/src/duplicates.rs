@@ -18,8 +18,8 @@ impl Duplicates for SqliteStore {
     }
 }
 
-/// Hash, videos, paths, least and largest size, sizes known, odd paths.
-type Row = (String, i64, i64, Option<i64>, Option<i64>, i64, i64);
+/// Hash, videos, paths, smallest and largest size, sizes, paths that may be odd.
+type Group = (String, i64, i64, Option<i64>, Option<i64>, i64, i64);
 
 async fn duplicates(
     store: &SqliteStore,
@@ -27,7 +27,7 @@ async fn duplicates(
     limit: u32,
 ) -> Outcome<Vec<Duplicate>> {
     let mut reader = store.readers.acquire().await?;
-    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
+    let rows: Vec<Group> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
                 CAST(MIN(file_size) AS INTEGER), CAST(MAX(file_size) AS INTEGER),
                 COUNT(file_size), COUNT(CASE WHEN {ODD_PATH} THEN 1 END)

@@ -179,7 +179,7 @@ pub async fn an_attempt_has_not_recovered_while_its_row_is_set_aside(db: &dyn Fi
     let (store, attempt, item) = failed_then_set_aside(db, "database_trigger_refused").await;
     assert_eq!(recovery(db, &attempt).await, text(["1", "0"]), "its row failed for the same");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection).await.expect("again").items, 1);
+    assert_eq!(store.rerun(&selection, "a test").await.expect("again").items, 1);
     let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
     assert_eq!(drain(&store, &again, 10).await, 1);
     for error in [&item, &attempt] {
