@@ -208,7 +208,7 @@ fn flag() -> FlagReport {
 /// The snapshot of `report`.
 pub(crate) fn snapshot(report: Report) -> Snapshot {
     let (steps, flag) = (steps(), flag());
-    let phases = phases(&steps, &report.runs, &[flag.stored.clone()]);
+    let phases = phases(&steps, &report.runs, std::slice::from_ref(&flag.stored));
     Snapshot {
         expanded: true,
         verdict: Verdict::of(&report, None),

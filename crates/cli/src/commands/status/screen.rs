@@ -99,11 +99,7 @@ fn verdict(looked: &Snapshot) -> String {
         _ => String::new(),
     };
     let reason = verdict.reason.as_ref().map_or_else(String::new, |why| format!("   {why}"));
-    format!(
-        "{}{since}{reason}   {}",
-        coloured(verdict.kind, verdict.kind.word()),
-        verdict.sentence
-    )
+    format!("{}{since}{reason}   {}", coloured(verdict.kind, verdict.kind.word()), verdict.sentence)
 }
 
 /// `expand ok > BACKFILL 58.1 % > rollout > index > automate`
