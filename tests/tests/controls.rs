@@ -251,7 +251,7 @@ impl Watcher {
 
     /// With these arguments after `enqueue`.
     fn of(directory: &Path, legacy: &Legacy, some: &[&str]) -> Self {
-        let arguments = [&["--json", "enqueue"], some, &["--watch", "--every", "1s"]].concat();
+        let arguments = [&["--json", "enqueue"][..], some, &["--watch", "--every", "1s"]].concat();
         let mut process =
             Reelshift::new(directory, &arguments).database(&legacy.url).start_reading();
         let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
@@ -345,6 +345,8 @@ async fn old_runs_are_pruned() {
         document(dir.path(), &legacy, &["work", "--until-idle"], 0);
         let batches = legacy.number("SELECT COUNT(*) FROM reelshift_batches").await;
         assert!(batches >= 1_200, "{batches}");
+        // One that finds nothing to do is the newest that is done: it stays.
+        document(dir.path(), &legacy, &["enqueue", "backfill"], 0);
         let prune = |arguments: &[&str]| {
             let all: Vec<&str> = ["prune"].into_iter().chain(arguments.iter().copied()).collect();
             document(dir.path(), &legacy, &all, 0)
@@ -364,6 +366,7 @@ async fn old_runs_are_pruned() {
         );
         assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches").await, 0);
         assert_eq!(prune(&["--older-than", "30days"])["removed"]["runs"], 0);
+        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 1);
         for nonsense in ["0s", "-1day", "soon", "1000years"] {
             refused(dir.path(), &legacy, &["prune", "--older-than", nonsense], 2);
         }
