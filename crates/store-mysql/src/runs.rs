@@ -299,14 +299,15 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     // Most calls find nothing to move: they must not queue for the run's row, which every
     // worker asks for.
     let mut connection = store.pool.acquire().await?;
-    let row = find(&mut connection, run, "SELECT state FROM reelshift_runs WHERE id = ?").await?;
+    let row =
+        read_row(&mut connection, run, "SELECT state FROM reelshift_runs WHERE id = ?").await?;
     let state: RunState = row::named(&row, "state")?;
     if state != RunState::Running || has_open_batches(&mut connection, run).await? {
         return Ok(state);
     }
     drop(connection);
     let mut transaction = store.pool.begin().await?;
-    let row = find(
+    let row = read_row(
         &mut transaction,
         run,
         "SELECT kind, state, round, round_batches, idle_rounds FROM reelshift_runs \
@@ -349,7 +350,11 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     Ok(next)
 }
 
-async fn find(connection: &mut MySqlConnection, run: Uuid, sql: &'static str) -> Result<MySqlRow> {
+async fn read_row(
+    connection: &mut MySqlConnection,
+    run: Uuid,
+    sql: &'static str,
+) -> Result<MySqlRow> {
     let row = sqlx::query(sql).bind(run.to_string()).fetch_optional(connection).await?;
     row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {run}"))))
 }
