@@ -233,6 +233,7 @@ async fn what_is_left_undone_is_shown_however_old_and_freed_by_cancelling() {
     media(dir.path());
     let legacy = Legacy::sqlite(dir.path()).await;
     legacy.fill(50).await;
+    legacy.execute("UPDATE videos SET file_path = 'here.mp4'").await;
     run(dir.path(), &legacy, &["apply", "expand"], 0).ok();
     legacy
         .execute(
