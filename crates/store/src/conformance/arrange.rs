@@ -84,9 +84,11 @@ pub async fn undo_step(store: &SharedStore, step: &Step) {
 }
 
 /// Drops the bridge's triggers, so that a test can make rows disagree.
-pub async fn without_bridge(_db: &dyn Fixture, store: &SharedStore) {
+pub async fn without_bridge(db: &dyn Fixture, store: &SharedStore) {
     for step in bridge(store).iter().rev() {
         undo_step(store, step).await;
+        let forget = format!("DELETE FROM reelshift_schema_steps WHERE number = {}", step.number);
+        db.execute(&forget).await;
     }
 }
 

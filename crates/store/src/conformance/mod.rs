@@ -252,8 +252,8 @@ macro_rules! conformance_tests {
                 items_go_on_from_the_batch_that_set_them_aside;
             duplicates:
                 equal_files_are_found_with_what_they_cost
-                duplicates_come_in_pages
                 one_file_is_one_however_its_path_is_written
+                duplicates_come_in_pages
                 of_many_equal_files_the_first_are_named;
             file_checkpoints:
                 a_file_checkpoint_is_read_back_whole
