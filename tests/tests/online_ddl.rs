@@ -156,7 +156,9 @@ async fn triggers_that_vanished_are_told_and_made_again() {
         run(&["work", "--until-idle"]).ok();
         run(&["validate"]).ok();
         let trigger = match legacy.url.starts_with("sqlite") {
-            true => "SELECT name FROM sqlite_schema WHERE type = 'trigger' ORDER BY name LIMIT 1",
+            true => {
+                "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'tr_reelshift_%' ORDER BY name LIMIT 1"
+            }
             false => {
                 "SELECT CAST(TRIGGER_NAME AS CHAR) FROM information_schema.TRIGGERS \
                  WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY TRIGGER_NAME LIMIT 1"

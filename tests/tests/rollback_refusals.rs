@@ -133,7 +133,7 @@ async fn a_backfill_of_before_a_rollback_does_not_count() {
     assert!(ok(directory, &legacy, &["status"]).contains("backfill ok"));
     ok(directory, &legacy, &["rollback", "--discard"]);
     let shown = ok(directory, &legacy, &["status"]);
-    assert!(shown.contains("EXPAND not started"), "{shown}");
+    assert!(shown.contains("expand not started"), "{shown}");
     ok(directory, &legacy, &["apply", "expand"]);
     let shown = ok(directory, &legacy, &["status"]);
     assert!(shown.contains("backfill not started"), "{shown}");

@@ -18,6 +18,7 @@ mod verdict;
 use chrono::{DateTime, Utc};
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::report::Snapshot as Report;
+use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
 pub use compose::{Looker, RUNS};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     /// What the ledger counts.
     #[serde(flatten)]
     pub report: Option<Report>,
+    /// A rollback that has begun and is not at its end.
+    pub rollback: Option<OpenRollback>,
     pub verdict: Verdict,
     /// What holds the fleet back, or comes closest to it.
     pub limiting: Option<Limiting>,

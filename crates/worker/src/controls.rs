@@ -246,7 +246,8 @@ impl Watcher {
             OneOf { name: Some(throttle.level.as_str()), all: &Level::NAMES },
             OneOf { name: reason, all: &Signal::LABELS },
         );
-        self.activity.set_capacity(view.tuning.share(self.gates.own(), view.rank, view.live));
+        let share = view.tuning.share(self.gates.own(), view.rank, view.live);
+        self.activity.set_capacity(share);
         self.activity.set_controls_seen(view.version);
         if let Some(by) = view.drained_by.as_deref().filter(|_| !self.stop.is_cancelled()) {
             tracing::warn!(by, "this worker was told to drain: it takes nothing more and leaves");
@@ -255,7 +256,7 @@ impl Watcher {
         self.activity.idle(match view.paused {
             Some(_) => "paused",
             None if throttle.at_once == 0 => "stopped by the throttle",
-            None if self.gates.files.limit() == 0 => "beyond the fleet's concurrency",
+            None if share == 0 => "beyond the fleet's concurrency",
             None if self.gates.backfill.limit() == 0 => "held back by the throttle",
             None => WAITING,
         });

@@ -40,8 +40,12 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
         context.print_json(&looked)?;
     } else {
         crate::look::say!("{}", screen::phases(&looked));
+        if let Some(open) = &looked.rollback {
+            crate::look::say!("{} {}", "ROLLBACK begun:".yellow().bold(), open.ways_on());
+        }
         match &looked.report {
             Some(report) => crate::look::say!("{}", render(report).trim_end()),
+            None if looked.rollback.is_some() => {}
             None => {
                 crate::look::say!("Next: {}", looked.verdict.next.as_deref().unwrap_or_default());
             }

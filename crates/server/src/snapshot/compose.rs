@@ -112,6 +112,7 @@ impl Looker {
         Snapshot {
             expanded: report.is_some(),
             limiting: report.as_ref().and_then(Limiting::of),
+            rollback,
             report,
             verdict,
             phases,

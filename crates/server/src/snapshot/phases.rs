@@ -98,19 +98,20 @@ pub(crate) fn phases(
         .into_iter()
         .map(|phase| {
             let (progress, note) = match phase {
-                Phase::Expand => of_steps(steps, &[StepGroup::Ledger, StepGroup::Expand]),
+                // Reelshift's own tables stay when a rollback is through.
+                Phase::Expand => of_steps(steps, StepGroup::Expand),
                 Phase::Backfill => of_runs(runs),
                 Phase::Rollout => of_flag(flags),
-                Phase::Index => of_steps(steps, &[StepGroup::Index]),
-                Phase::Automate => of_steps(steps, &[StepGroup::Automate]),
+                Phase::Index => of_steps(steps, StepGroup::Index),
+                Phase::Automate => of_steps(steps, StepGroup::Automate),
             };
             PhaseReport { phase, progress, note }
         })
         .collect()
 }
 
-fn of_steps(steps: &[StepReport], groups: &[StepGroup]) -> (Progress, Option<String>) {
-    let of_phase = || steps.iter().filter(|step| groups.contains(&step.group));
+fn of_steps(steps: &[StepReport], group: StepGroup) -> (Progress, Option<String>) {
+    let of_phase = || steps.iter().filter(|step| step.group == group);
     let begun = of_phase().filter(|step| step.progress != Progress::NotStarted).count();
     let done = of_phase().filter(|step| step.progress == Progress::Done).count();
     let all = of_phase().count();
@@ -121,9 +122,12 @@ fn of_steps(steps: &[StepReport], groups: &[StepGroup]) -> (Progress, Option<Str
     }
 }
 
-/// The newest backfill decides: its last sweep proved that every row agrees.
+/// The newest backfill decides: its last sweep proved that every row agrees. One that was
+/// cancelled says nothing of what was done before it.
 fn of_runs(runs: &[RunReport]) -> (Progress, Option<String>) {
-    let Some(run) = runs.iter().find(|run| run.run.kind == JobKind::Backfill) else {
+    let backfills = || runs.iter().filter(|run| run.run.kind == JobKind::Backfill);
+    let newest = backfills().find(|run| run.run.state != RunState::Cancelled);
+    let Some(run) = newest.or_else(|| backfills().next()) else {
         return (Progress::NotStarted, None);
     };
     if run.run.state == RunState::Done {

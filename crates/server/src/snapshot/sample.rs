@@ -213,6 +213,7 @@ pub(crate) fn snapshot(report: Report) -> Snapshot {
     let (steps, flag) = (steps(), flag());
     let phases = phases(&steps, &report.runs, std::slice::from_ref(&flag.stored));
     Snapshot {
+        rollback: None,
         expanded: true,
         verdict: Verdict::of(&report, None),
         limiting: Limiting::of(&report),

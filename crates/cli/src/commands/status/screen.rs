@@ -104,7 +104,8 @@ fn verdict(looked: &Snapshot) -> String {
 
 /// `expand ok > BACKFILL 58.1 % > rollout > index > automate`
 pub(super) fn phases(looked: &Snapshot) -> String {
-    let phases = looked.phases.iter().map(|phase| {
+    let next = looked.phases.iter().position(|phase| phase.progress != Progress::Done);
+    let phases = looked.phases.iter().enumerate().map(|(place, phase)| {
         let name = phase.phase.as_str();
         match phase.progress {
             Progress::Done => format!("{name} {}", "ok".green()),
@@ -112,6 +113,7 @@ pub(super) fn phases(looked: &Snapshot) -> String {
                 let note = phase.note.as_ref().map_or_else(String::new, |note| format!(" {note}"));
                 format!("{}{note}", name.to_uppercase().bold())
             }
+            Progress::NotStarted if Some(place) == next => format!("{name} not started"),
             Progress::NotStarted => name.dimmed().to_string(),
         }
     });
