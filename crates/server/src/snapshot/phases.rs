@@ -177,13 +177,16 @@ mod tests {
     fn a_phase_is_done_with_its_last_step() {
         let mut steps = vec![
             step(1, StepGroup::Ledger, Progress::Done),
-            step(101, StepGroup::Expand, Progress::Underway),
+            step(101, StepGroup::Expand, Progress::Done),
+            step(102, StepGroup::Expand, Progress::Underway),
             step(201, StepGroup::Index, Progress::NotStarted),
         ];
         let expand = |steps: &[StepReport]| phases(steps, &[], &[])[0].clone();
+        let own = phases(&steps[..1], &[], &[])[0].progress;
+        assert_eq!(own, Progress::NotStarted, "its own tables are none of the phase");
         assert_eq!(expand(&steps).note.as_deref(), Some("1 of 2 steps"));
         assert!(!expanded(&steps));
-        steps[1].progress = Progress::Done;
+        steps[2].progress = Progress::Done;
         assert_eq!(expand(&steps).progress, Progress::Done);
         assert!(expanded(&steps), "indexes are another phase");
         assert_eq!(phases(&steps, &[], &[])[3].progress, Progress::NotStarted);
