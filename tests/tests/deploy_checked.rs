@@ -225,8 +225,8 @@ async fn prometheus_answers_every_panel() {
     for panel in panels {
         for target in panel["targets"].as_array().expect("targets") {
             let query = target["expr"].as_str().expect("a query");
-            // No worker is lost here, but the query must be one.
-            if query.contains("leases_") {
+            // No worker is lost here, and nothing is left to do; but the query must be one.
+            if query.contains("leases_") || query.contains("time_left") {
                 series(own, query);
                 continue;
             }

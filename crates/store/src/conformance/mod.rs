@@ -185,8 +185,6 @@ macro_rules! conformance_tests {
                 reruns_at_once_enqueue_once;
             rollback:
                 undoing_brings_the_schema_of_before_back
-                what_uses_what_is_dropped_is_named
-                runs_of_before_a_rollback_do_not_count
                 undoing_stops_where_it_is_told
                 a_death_before_any_statement_is_made_up_for
                 a_death_after_any_statement_is_made_up_for
@@ -194,7 +192,9 @@ macro_rules! conformance_tests {
                 undoing_waits_while_the_table_is_held
                 steps_of_another_version_are_not_undone
                 what_others_changed_since_is_named
+                what_uses_what_is_dropped_is_named
                 a_rollback_is_recorded
+                runs_of_before_a_rollback_do_not_count
                 pages_are_in_key_order_and_hold_everything
                 a_rollback_and_a_restore_lose_nothing
                 where_a_row_changed_the_legacy_columns_win;
