@@ -165,6 +165,9 @@ impl Shared {
                 }
                 Step::Resting(rest) => std::thread::park_timeout(rest),
                 Step::Waiting | Step::Idle if put_back => std::thread::park_timeout(OPEN_AGAIN),
+                // Its share was refused, or is done: what others did not take is left.
+                Step::Waiting | Step::Idle
+                    if number < working && gang.len() < FILES_A_THREAD && !self.is_empty() => {}
                 Step::Waiting | Step::Idle => std::thread::park(),
             }
         }

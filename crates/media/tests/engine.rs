@@ -263,6 +263,19 @@ fn files_that_do_not_say_their_size_are_read_to_their_end() {
 }
 
 #[test]
+fn files_that_are_all_missing_are_all_told() {
+    let fixture = Fixture::new();
+    let backend = Backend::all().next().unwrap();
+    let engine = engine(backend, 2, NEVER);
+    let paths: Vec<String> = (0..50).map(|number| format!("gone-{number}.mp4")).collect();
+    engine.submit(paths.iter().map(|path| fixture.job(path, None)));
+    for _ in &paths {
+        let told = fixture.told.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(matches!(told, Told::Done(_, Err(MediaError::Missing { .. }))));
+    }
+}
+
+#[test]
 fn an_engine_that_is_dropped_finishes_what_it_has() {
     let fixture = Fixture::new();
     let engine = engine(Backend::fastest(), 2, NEVER);
