@@ -10,6 +10,7 @@
 //! - [`metrics`]: every instrument, by name; `docs/telemetry.md` lists them.
 //! - [`redact`]: what no log may hold.
 //! - [`probes`]: `/livez`, `/readyz` and `/metrics`.
+//! - [`listener`]: accepts connections, for these and for the server.
 //!
 //! Exporting is a matter of threads of its own: whoever ends a span or counts something
 //! never waits for a collector. What does not fit into the queue is dropped and counted.
@@ -17,6 +18,7 @@
 pub mod context;
 pub mod failure;
 mod guard;
+pub mod listener;
 mod log;
 pub mod metrics;
 mod otlp;

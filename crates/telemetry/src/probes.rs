@@ -14,6 +14,8 @@ pub use prometheus::Registry;
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
 
+use crate::listener::{Limits, accept};
+
 /// What can be said of a process. An `Err` says why not.
 pub trait Probe: Send + Sync {
     /// Whether it does its work; if not, only a new start helps.
@@ -39,6 +41,9 @@ pub fn router(probe: Shared, registry: Option<Registry>) -> Router {
     }
 }
 
+/// Probes and scrapes at once: an orchestrator and a few Prometheus servers.
+const CONNECTIONS: usize = 32;
+
 /// Answers at `address` until `end` is ready. Returns the address that it got, and what
 /// answers.
 ///
@@ -48,10 +53,11 @@ pub async fn serve(
     address: SocketAddr,
     router: Router,
     end: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<(SocketAddr, impl Future<Output = std::io::Result<()>> + Send)> {
+) -> std::io::Result<(SocketAddr, impl Future<Output = ()> + Send)> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    Ok((address, async move { axum::serve(listener, router).with_graceful_shutdown(end).await }))
+    let limits = Limits::new(CONNECTIONS);
+    Ok((address, async move { accept(listener, router, limits, end).await.shutdown().await }))
 }
 
 fn answer(said: Result<(), String>) -> (StatusCode, String) {

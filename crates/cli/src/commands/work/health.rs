@@ -30,10 +30,6 @@ pub async fn serve(context: &Context, address: SocketAddr, pulse: Arc<Pulse>) ->
         .await
         .with_context(|| format!("--health {address}: nothing can listen there"))?;
     tracing::info!(%address, "/livez, /readyz and /metrics are answered");
-    tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the probes are answered no longer");
-        }
-    });
+    tokio::spawn(serving);
     Ok(ended.drop_guard())
 }
