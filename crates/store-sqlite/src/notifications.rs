@@ -6,6 +6,7 @@
 mod claim;
 mod ending;
 mod outbox;
+mod payload;
 mod upkeep;
 
 use std::time::Duration;

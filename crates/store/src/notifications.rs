@@ -19,6 +19,28 @@ use crate::Result;
 /// Notifications that one call claims, publishes or ends at most.
 pub const MOST: usize = 256;
 
+/// Bytes of `event_data` and `event_metadata` that one claim, or one page of the outbox, holds
+/// at most, unless its first notification alone has more.
+const MAX_PAYLOAD_BYTES: u64 = 8 * 1_024 * 1_024;
+
+/// What is left of [`MAX_PAYLOAD_BYTES`].
+#[derive(Debug, Default)]
+pub struct PayloadBudget {
+    taken: Option<u64>,
+}
+
+impl PayloadBudget {
+    /// Takes the room of a notification of so many bytes, if there is room.
+    pub fn take(&mut self, bytes: u64) -> bool {
+        let sum = self.taken.map_or(bytes, |taken| taken.saturating_add(bytes));
+        let fits = self.taken.is_none() || sum <= MAX_PAYLOAD_BYTES;
+        if fits {
+            self.taken = Some(sum);
+        }
+        fits
+    }
+}
+
 /// What a notification of which nobody has said how often gets: the specification's default
 /// of `max_attempts`.
 pub const MAX_ATTEMPTS: i32 = 3;
@@ -140,8 +162,8 @@ pub trait Notifications: std::fmt::Debug + Send + Sync {
     /// whose answer was lost can be repeated.
     async fn queue_notification(&self, notification: &NewNotification) -> Result<()>;
 
-    /// Claims up to `max` (at most [`MOST`]) notifications that are due, in order of their
-    /// priority, and leases them for `lease`. Due is what is `pending` and whose
+    /// Claims up to `max` (at most [`MOST`]) notifications that are due, or fewer that are
+    /// large (see [`PayloadBudget`]), in order of their priority, and leases them for `lease`. Due is what is `pending` and whose
     /// `process_after`, `scheduled_at` and `next_retry_at` have come. What it meets that is
     /// over becomes `expired`. `process_after` is moved to the time from which a
     /// notification is due, so that the index leads past it until then.

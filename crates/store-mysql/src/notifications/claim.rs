@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::{MOST, Notification, NotificationClaim};
+use reelshift_store::notifications::{MOST, Notification, NotificationClaim, PayloadBudget};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
-use super::{columns, read};
+use super::payload;
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::id_list;
@@ -52,20 +52,24 @@ pub(super) async fn claim(
     let mut notifications: Vec<Notification> = Vec::new();
     let mut transaction = store.pool.begin().await?;
     let mut walks = 0;
+    let mut budget = PayloadBudget::default();
+    let mut is_full = false;
     for priority in priorities {
         loop {
             let wanted = most - notifications.len();
-            if wanted == 0 || walks == WALKS {
+            if wanted == 0 || is_full || walks == WALKS {
                 break;
             }
             walks += 1;
             let due = lock_due(&mut transaction, priority, wanted).await?;
             expire(&mut transaction, &due.over).await?;
             put_off(&mut transaction, &due.later).await?;
-            lease_all(&mut transaction, &due.ready, dispatcher, token, lease).await?;
+            let ready = payload::fitting(&mut transaction, &due.ready, &mut budget).await?;
+            is_full = ready.len() < due.ready.len();
+            lease_all(&mut transaction, ready, dispatcher, token, lease).await?;
+            notifications.extend(payload::read_all(&mut transaction, ready).await?);
             let set_aside = due.over.len() + due.later.len();
             let all = set_aside + due.ready.len() < wanted;
-            notifications.extend(due.ready);
             if all || set_aside == 0 {
                 break;
             }
@@ -79,23 +83,19 @@ pub(super) async fn claim(
 /// What a walk met.
 #[derive(Default)]
 struct Due {
-    ready: Vec<Notification>,
+    ready: Vec<String>,
     over: Vec<String>,
     /// Due by `process_after`, and not by `scheduled_at` or `next_retry_at`.
     later: Vec<String>,
 }
 
-const DUE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", COALESCE(q.expires_at <= NOW(), FALSE) AS is_over, \
+const DUE: &str = "SELECT q.id, COALESCE(q.expires_at <= NOW(), FALSE) AS is_over, \
        COALESCE(q.scheduled_at > NOW(), FALSE) OR COALESCE(q.next_retry_at > NOW(), FALSE) \
          AS is_later \
      FROM realtime_notification_queue q FORCE INDEX (idx_notification_processing) \
      WHERE q.status = 'pending' AND q.priority = ? \
        AND (q.process_after IS NULL OR q.process_after <= NOW()) \
-     ORDER BY q.process_after LIMIT ? FOR UPDATE SKIP LOCKED"
-);
+     ORDER BY q.process_after LIMIT ? FOR UPDATE SKIP LOCKED";
 
 async fn lock_due(connection: &mut MySqlConnection, priority: i32, wanted: usize) -> Result<Due> {
     let rows = sqlx::query(DUE).bind(priority).bind(wanted as u64).fetch_all(connection).await?;
@@ -106,7 +106,7 @@ async fn lock_due(connection: &mut MySqlConnection, priority: i32, wanted: usize
         } else if row.try_get("is_later")? {
             due.later.push(row.try_get("id")?);
         } else {
-            due.ready.push(read(row)?);
+            due.ready.push(row.try_get("id")?);
         }
     }
     Ok(due)
@@ -136,22 +136,21 @@ async fn update(connection: &mut MySqlConnection, set: &str, ids: &[String]) -> 
 
 async fn lease_all(
     connection: &mut MySqlConnection,
-    notifications: &[Notification],
+    ids: &[String],
     dispatcher: &str,
     token: i64,
     lease: Duration,
 ) -> Result<()> {
-    if notifications.is_empty() {
+    if ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<String> = notifications.iter().map(|one| one.id.clone()).collect();
     let processing = "status = 'processing', process_after = COALESCE(process_after, NOW())";
-    update(connection, processing, &ids).await?;
+    update(connection, processing, ids).await?;
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO reelshift_notification_leases \
            (notification_id, token, dispatcher, leased_until) ",
     );
-    query.push_values(id_list::padded(&ids), |mut values, id| {
+    query.push_values(id_list::padded(ids), |mut values, id| {
         values
             .push_bind(id.clone())
             .push_bind(token)

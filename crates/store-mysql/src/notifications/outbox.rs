@@ -5,14 +5,14 @@
 //! lower number has always been committed before. Numbers of AUTO_INCREMENT become visible
 //! in the order of commits, and a reader that has seen 7 would never look for a late 6.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use reelshift_store::StoreError;
-use reelshift_store::notifications::{MOST, OutboxSpan, Published};
-use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use reelshift_store::notifications::{MOST, Notification, OutboxSpan, PayloadBudget, Published};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use super::ending::hold;
-use super::{columns, read};
+use super::payload;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::id_list;
@@ -118,17 +118,29 @@ pub(super) async fn span(store: &MySqlStore) -> Result<OutboxSpan> {
     Ok(OutboxSpan { newest, pruned_upto: oldest.map_or(newest, |oldest| oldest - 1) })
 }
 
-const AFTER: &str = concat!(
-    "SELECT o.seq, ",
-    columns!(),
-    " FROM reelshift_notification_outbox o \
+const AFTER: &str = "SELECT o.seq, q.id FROM reelshift_notification_outbox o \
      STRAIGHT_JOIN realtime_notification_queue q ON q.id = o.notification_id \
-     WHERE o.seq > ? ORDER BY o.seq LIMIT ?"
-);
+     WHERE o.seq > ? ORDER BY o.seq LIMIT ?";
 
 pub(super) async fn after(store: &MySqlStore, seq: i64, limit: u32) -> Result<Vec<Published>> {
-    let rows = sqlx::query(AFTER).bind(seq).bind(limit).fetch_all(&store.pool).await?;
-    rows.iter()
-        .map(|row| Ok(Published { seq: row.try_get("seq")?, notification: read(row)? }))
-        .collect()
+    let limit = limit.min(MOST as u32);
+    let mut connection = store.pool.acquire().await?;
+    loop {
+        let rows: Vec<(i64, String)> =
+            sqlx::query_as(AFTER).bind(seq).bind(limit).fetch_all(&mut *connection).await?;
+        let (seqs, ids): (Vec<i64>, Vec<String>) = rows.into_iter().unzip();
+        let mut budget = PayloadBudget::default();
+        let fitting = payload::fitting(&mut connection, &ids, &mut budget).await?;
+        let found = payload::read_all(&mut connection, fitting).await?;
+        // All that were named have been pruned meanwhile: there may be others behind them.
+        if found.is_empty() && !ids.is_empty() {
+            continue;
+        }
+        let seqs: HashMap<&String, i64> = ids.iter().zip(seqs).collect();
+        let published = |notification: Notification| {
+            let seq = seqs.get(&notification.id).copied();
+            seq.map(|seq| Published { seq, notification })
+        };
+        return Ok(found.into_iter().filter_map(published).collect());
+    }
 }

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::{MOST, Notification, NotificationClaim};
+use reelshift_store::notifications::{MOST, NotificationClaim, PayloadBudget};
 use sqlx::{Row, SqliteConnection};
 
-use super::{columns, read};
+use super::payload;
 use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::time::{self, hence, now};
@@ -57,20 +57,24 @@ pub(super) async fn claim(
     let most = max.min(MOST);
     let mut tx = store.write().await?;
     let mut walks = 0;
+    let mut budget = PayloadBudget::default();
+    let mut is_full = false;
     for priority in waiting {
         loop {
             let wanted = most - claim.notifications.len();
-            if wanted == 0 || walks == WALKS {
+            if wanted == 0 || is_full || walks == WALKS {
                 break;
             }
             walks += 1;
             let due = due(&mut tx, priority, wanted).await?;
             expire(&mut tx, &due.over).await?;
             put_off(&mut tx, &due.later).await?;
-            lease_all(&mut tx, &due.ready, dispatcher, claim.token, lease).await?;
+            let ready = payload::fitting(&mut tx, &due.ready, &mut budget).await?;
+            is_full = ready.len() < due.ready.len();
+            lease_all(&mut tx, ready, dispatcher, claim.token, lease).await?;
+            claim.notifications.extend(payload::read_all(&mut tx, ready).await?);
             let set_aside = due.over.len() + due.later.len();
             let all = set_aside + due.ready.len() < wanted;
-            claim.notifications.extend(due.ready);
             if all || set_aside == 0 {
                 break;
             }
@@ -94,7 +98,7 @@ async fn moment(store: &SqliteStore) -> Outcome<chrono::DateTime<chrono::Utc>> {
 /// What a walk met.
 #[derive(Default)]
 struct Due {
-    ready: Vec<Notification>,
+    ready: Vec<String>,
     over: Vec<String>,
     /// Due by `process_after`, and not by `scheduled_at` or `next_retry_at`.
     later: Vec<String>,
@@ -103,25 +107,17 @@ struct Due {
 /// A row without a time to wait for comes before all others. Its condition is a statement
 /// of its own: joined by OR, the order of the index would be lost.
 pub(super) const DUE: [&str; 2] = [
-    concat!(
-        "SELECT ",
-        columns!(),
-        ", COALESCE(q.expires_at <= datetime('now'), 0) AS is_over,
+    "SELECT q.id, COALESCE(q.expires_at <= datetime('now'), 0) AS is_over,
              COALESCE(q.scheduled_at > datetime('now'), 0) OR COALESCE(q.next_retry_at > datetime('now'), 0)
                  AS is_later
          FROM realtime_notification_queue q INDEXED BY idx_notification_processing
-         WHERE q.status = 'pending' AND q.priority = ? AND q.process_after IS NULL LIMIT ?"
-    ),
-    concat!(
-        "SELECT ",
-        columns!(),
-        ", COALESCE(q.expires_at <= datetime('now'), 0) AS is_over,
+         WHERE q.status = 'pending' AND q.priority = ? AND q.process_after IS NULL LIMIT ?",
+    "SELECT q.id, COALESCE(q.expires_at <= datetime('now'), 0) AS is_over,
              COALESCE(q.scheduled_at > datetime('now'), 0) OR COALESCE(q.next_retry_at > datetime('now'), 0)
                  AS is_later
          FROM realtime_notification_queue q INDEXED BY idx_notification_processing
          WHERE q.status = 'pending' AND q.priority = ? AND q.process_after <= datetime('now')
-         ORDER BY q.process_after LIMIT ?"
-    ),
+         ORDER BY q.process_after LIMIT ?",
 ];
 
 async fn any_due(store: &SqliteStore, priority: i32) -> Outcome<bool> {
@@ -145,7 +141,7 @@ async fn due(tx: &mut SqliteConnection, priority: i32, wanted: usize) -> Outcome
             } else if row.try_get("is_later")? {
                 due.later.push(row.try_get("id")?);
             } else {
-                due.ready.push(read(row)?);
+                due.ready.push(row.try_get("id")?);
             }
         }
     }
@@ -178,18 +174,17 @@ async fn put_off(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
 
 async fn lease_all(
     tx: &mut SqliteConnection,
-    notifications: &[Notification],
+    ids: &[String],
     dispatcher: &str,
     token: i64,
     lease: Duration,
 ) -> Outcome<()> {
-    let ids: Vec<String> = notifications.iter().map(|one| one.id.clone()).collect();
     sqlx::query(
         "UPDATE realtime_notification_queue
          SET status = 'processing', process_after = COALESCE(process_after, datetime('now'))
          WHERE id IN (SELECT value FROM json_each(?))",
     )
-    .bind(id_array(&ids))
+    .bind(id_array(ids))
     .execute(&mut *tx)
     .await?;
     // Whoever had it before and did not say so has lost it.
@@ -199,7 +194,7 @@ async fn lease_all(
          ON CONFLICT (notification_id) DO UPDATE SET token = excluded.token,
              dispatcher = excluded.dispatcher, leased_until = excluded.leased_until",
     )
-    .bind(id_array(&ids))
+    .bind(id_array(ids))
     .bind(token)
     .bind(dispatcher)
     .bind(hence(lease))

@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use reelshift_store::notifications::{MOST, OutboxSpan, Published};
+use reelshift_store::notifications::{MOST, OutboxSpan, PayloadBudget, Published};
 use sqlx::{Row, SqliteConnection};
 
 use super::ending::hold;
-use super::{columns, read};
+use super::payload;
 use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::time::now;
@@ -92,17 +92,18 @@ pub(super) async fn span(store: &SqliteStore) -> Outcome<OutboxSpan> {
     Ok(OutboxSpan { newest, pruned_upto: oldest.map_or(newest, |oldest| oldest - 1) })
 }
 
-const AFTER: &str = concat!(
-    "SELECT o.seq, ",
-    columns!(),
-    " FROM reelshift_notification_outbox o
+const AFTER: &str = "SELECT o.seq, q.id FROM reelshift_notification_outbox o
      CROSS JOIN realtime_notification_queue q ON q.id = o.notification_id
-     WHERE o.seq > ? ORDER BY o.seq LIMIT ?"
-);
+     WHERE o.seq > ? ORDER BY o.seq LIMIT ?";
 
 pub(super) async fn after(store: &SqliteStore, seq: i64, limit: u32) -> Outcome<Vec<Published>> {
-    let rows = sqlx::query(AFTER).bind(seq).bind(limit).fetch_all(&store.readers).await?;
-    rows.iter()
-        .map(|row| Ok(Published { seq: row.try_get("seq")?, notification: read(row)? }))
-        .collect()
+    // One snapshot for all three statements.
+    let mut tx = store.readers.begin().await?;
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as(AFTER).bind(seq).bind(limit).fetch_all(&mut *tx).await?;
+    let (seqs, ids): (Vec<i64>, Vec<String>) = rows.into_iter().unzip();
+    let fitting = payload::fitting(&mut tx, &ids, &mut PayloadBudget::default()).await?;
+    let found = payload::read_all(&mut tx, fitting).await?;
+    let published = |(seq, notification)| Published { seq, notification };
+    Ok(seqs.into_iter().zip(found).map(published).collect())
 }

@@ -27,6 +27,7 @@ pub mod index;
 pub mod listings;
 pub mod monitor;
 pub mod notifications;
+pub mod payloads;
 pub mod planning;
 pub mod preflight;
 pub mod quarantine;
@@ -165,11 +166,13 @@ macro_rules! conformance_tests {
                 a_worker_that_leaves_gives_back_what_it_held;
             audit:
                 every_change_is_in_the_audit
+                what_was_done_elsewhere_is_recorded
                 a_dry_rerun_is_no_change
                 what_is_not_as_expected_is_not_changed
                 without_the_audit_nothing_is_changed;
             listings:
                 runs_are_listed_newest_first
+                an_id_is_found_by_its_beginning_or_end
                 batches_of_a_run_are_listed_state_by_state
                 workers_are_listed_with_their_leases
                 the_quarantine_is_listed_by_its_key;
@@ -381,6 +384,8 @@ macro_rules! conformance_tests {
                 a_reader_beside_many_publishers_misses_nothing
                 what_ended_long_ago_is_pruned
                 numbers_go_on_after_all_was_pruned;
+            payloads:
+                large_notifications_are_claimed_few_at_once;
             automate:
                 every_change_of_state_queues_one_notification
                 every_change_of_the_legacy_columns_queues_one_notification
@@ -447,6 +452,7 @@ mod tests {
             ("flags", include_str!("flags.rs")),
             ("monitor", include_str!("monitor.rs")),
             ("notifications", include_str!("notifications.rs")),
+            ("payloads", include_str!("payloads.rs")),
             ("planning", include_str!("planning.rs")),
             ("preflight", include_str!("preflight.rs")),
             ("quarantine", include_str!("quarantine.rs")),
