@@ -158,3 +158,14 @@ async fn a_server_without_tls_is_refused_elsewhere() {
     connected(&server.inspect(ELSEWHERE, "", &["--allow-plaintext"]));
     connected(&server.inspect("127.0.0.1", "", &[]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_says_nothing_in_the_clear_either() {
+    let server = Server::start(true).await;
+    let url = format!("mysql://far:hunter2@{ELSEWHERE}:{}/platform", server.port);
+    let plain = format!("{url}?ssl-mode=disabled");
+    let ran = Reelshift::new(server.directory.path(), &["demo", "--legacy-only"]);
+    refused(&ran.database(&plain).run(), "--allow-plaintext");
+    // No table was made before it was refused.
+    connected(&server.inspect(ELSEWHERE, "", &[]));
+}

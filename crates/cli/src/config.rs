@@ -2,7 +2,9 @@
 //! file. Unknown keys are refused. Passwords belong in `DATABASE_URL`, not here.
 
 pub mod notifications;
+pub mod trust;
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use crate::args::Global;
-use crate::exit::Usage;
+use crate::exit::{Refused, Usage};
 
 /// Read if it exists and no `--config` is given.
 const DEFAULT_FILE: &str = "reelshift.toml";
@@ -57,6 +59,9 @@ pub struct ConfiguredServe {
     pub jaeger: Option<String>,
     /// Who may do what.
     pub tokens: Vec<TokenEntry>,
+    /// Where the file is.
+    #[serde(skip)]
+    pub directory: Option<PathBuf>,
 }
 
 /// An entry of `serve.tokens`.
@@ -76,17 +81,30 @@ impl File {
     /// Reads the file that `global` names, or the default one if it is there.
     ///
     /// # Errors
-    /// `Usage` when the file is named and missing, or holds something unknown.
+    /// `Usage` when the file is named and missing, or holds something unknown; `Refused` when
+    /// it was not named, and somebody else can have put it there.
     pub fn read(global: &Global) -> Result<Self> {
         let path = match &global.config {
             Some(path) => path.as_path(),
             None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
             None => return Ok(Self::default()),
         };
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let unreadable = |error: std::io::Error| {
             Usage(format!("cannot read the settings in {}: {error}", path.display()))
-        })?;
-        let file: Self = toml::from_str(&text).map_err(|error| {
+        };
+        let mut opened = std::fs::File::open(path).map_err(unreadable)?;
+        if global.config.is_none()
+            && let Err(why) = trust::check_unaltered(&opened.metadata().map_err(unreadable)?)
+        {
+            return Err(Refused(format!(
+                "./{DEFAULT_FILE} {why}: its settings are not used; name the file with --config if \
+                 you trust it"
+            ))
+            .into());
+        }
+        let mut text = String::new();
+        opened.read_to_string(&mut text).map_err(unreadable)?;
+        let mut file: Self = toml::from_str(&text).map_err(|error| {
             Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
         })?;
         if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
@@ -94,6 +112,8 @@ impl File {
                 Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into()
             );
         }
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        file.serve.directory = Some(directory.unwrap_or(Path::new(".")).to_owned());
         Ok(file)
     }
 }

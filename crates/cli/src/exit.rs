@@ -5,6 +5,7 @@ use std::fmt;
 use reelshift_archive::ArchiveError;
 use reelshift_media::sha256::WrongHash;
 use reelshift_store::StoreError;
+use reelshift_telemetry::redact::redact;
 use reelshift_worker::WorkerError;
 
 /// What a command that did not fail has to say with its exit code.
@@ -68,9 +69,9 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 /// The error and its causes in one line; a cause that its error names already is not
-/// said twice.
+/// said twice, and credentials are not said at all.
 pub fn sentence(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+    let sentence = error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         if said.is_empty() {
             cause
         } else if said.contains(&cause) {
@@ -78,7 +79,8 @@ pub fn sentence(error: &anyhow::Error) -> String {
         } else {
             format!("{said}: {cause}")
         }
-    })
+    });
+    redact(&sentence)
 }
 
 /// The exit code of an error.

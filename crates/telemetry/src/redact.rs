@@ -3,26 +3,55 @@
 
 use std::io::{self, Write};
 
-/// `text` with the user's part of every URL in it (`scheme://USER:PASSWORD@host`) hidden.
+/// `text` with the user's part of every URL in it (`scheme://USER:PASSWORD@host`) hidden, also
+/// where the scheme is missing or the password has a space in it.
 #[must_use]
 pub fn redact(text: &str) -> String {
     let mut rest = text;
     let mut redacted = String::with_capacity(text.len());
     while let Some(scheme) = rest.find("://") {
         let (before, after) = rest.split_at(scheme + 3);
-        redacted.push_str(before);
-        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-        let url = after.find(ends).unwrap_or(after.len());
-        // The last @: a password may hold one, and a slash too where nobody escaped it.
-        if let Some(at) = after[..url].rfind('@') {
-            redacted.push_str("***");
+        redacted.push_str(&redact_words(before));
+        if let Some(at) = credentials(after) {
+            redacted.push_str(HIDDEN);
             rest = &after[at..];
         } else {
             rest = after;
         }
     }
-    redacted.push_str(rest);
+    redacted.push_str(&redact_words(rest));
     redacted
+}
+
+const HIDDEN: &str = "***";
+
+fn ends_word(letter: char) -> bool {
+    letter.is_whitespace() || matches!(letter, '"' | '\'' | '<' | '>' | '`')
+}
+
+/// Where the `@` is that ends the user's part of a URL whose scheme was before `rest`.
+fn credentials(rest: &str) -> Option<usize> {
+    let url = &rest[..rest.find(ends_word).unwrap_or(rest.len())];
+    // The last @: a password may hold one, and a slash too where nobody escaped it.
+    if let Some(at) = url.rfind('@') {
+        return Some(at);
+    }
+    // What follows a colon and is no port is the beginning of a password.
+    let authority = url.split(['/', '?', '#', ',', ')']).next().unwrap_or_default();
+    let (host, port) = authority.rsplit_once(':')?;
+    let broken =
+        !host.ends_with(']') && !host.contains('[') && !port.bytes().all(|b| b.is_ascii_digit());
+    let line = rest.split('\n').next().unwrap_or_default();
+    line.find('@').filter(|_| broken)
+}
+
+/// Hides the user's part of a URL without its scheme: `USER:PASSWORD@host`.
+fn redact_words(text: &str) -> String {
+    let hide = |word: &str| match word.rfind('@') {
+        Some(at) if word[..at].contains(':') => format!("{HIDDEN}{}", &word[at..]),
+        _ => word.to_owned(),
+    };
+    text.split_inclusive(ends_word).map(hide).collect()
 }
 
 /// Writes on with every text redacted. A text is what one call writes: formatters write an
@@ -69,6 +98,10 @@ mod tests {
             ("s3://KEY:SECRET@bucket and http://h/p", "s3://***@bucket and http://h/p"),
             ("'mysql://a:b@c' \"mysql://d:e@f\"", "'mysql://***@c' \"mysql://***@f\""),
             ("sqlite://plain.db", "sqlite://plain.db"),
+            ("user:secret@collector:4317 is no URL", "***@collector:4317 is no URL"),
+            ("`http://user:se cret@h:1`: not a URI", "`http://***@h:1`: not a URI"),
+            ("http://h:4317: refused by ann@10.0.0.1", "http://h:4317: refused by ann@10.0.0.1"),
+            ("http://[::1]:80/x by ann@10.0.0.1", "http://[::1]:80/x by ann@10.0.0.1"),
         ];
         for (text, expected) in cases {
             assert_eq!(redact(text), expected);

@@ -48,7 +48,13 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     }
     // The database first: one that is refused leaves the last demo as it is.
     let given = match context.given_url() {
-        Some(url) => Some(platform::Platform::check(url).await?),
+        Some(url) => {
+            // Before anything is said to a server elsewhere: it may have to be said encrypted.
+            if platform::is_mysql(url) {
+                database::open(url, 1, context.allow_plaintext).await?;
+            }
+            Some(platform::Platform::check(url).await?)
+        }
         None => None,
     };
     let dir = fresh_directory(&args.dir)?;

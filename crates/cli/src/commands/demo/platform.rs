@@ -28,7 +28,7 @@ const LEGACY: &str = "CREATE TABLE videos (
 /// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
 const ROWS: usize = 500;
 
-fn is_mysql(url: &str) -> bool {
+pub fn is_mysql(url: &str) -> bool {
     url.starts_with("mysql:") || url.starts_with("mariadb:")
 }
 
