@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::flags::{FlagChange, FlagSetting};
-use reelshift_store::{Flags, Result, StoreError};
+use reelshift_store::{Result, Store, StoreError, rollback, schema};
 
 use crate::initial::{InitialFlags, initialise};
 
@@ -65,17 +65,26 @@ pub struct FlagTerms<'a> {
 /// binary log is MIXED, an application's REPEATABLE READ transaction locks that row until
 /// it ends, and what the other flags switch off must not wait for it.
 ///
+/// Off is always possible, also where nothing is left that could be on: then nothing is changed.
+///
 /// # Errors
-/// `Invalid` for a percentage above 100; `Refused` when the flag is not what is expected;
-/// otherwise as the store.
+/// `Invalid` for a percentage above 100; `Refused` when the flag is not what is expected, and
+/// when it is to be on where expand is not complete, or is being rolled back; otherwise as the
+/// store.
 pub async fn change(
-    store: &dyn Flags,
+    store: &dyn Store,
     request: FlagRequest,
     terms: FlagTerms<'_>,
     initial: InitialFlags,
     by: &str,
 ) -> Result<Vec<FlagChange>> {
     let settings = request.settings(terms.expected);
+    if settings.iter().any(FlagSetting::is_on) {
+        rollback::refuse_while_open(store).await?;
+        schema::require_expanded(store).await?;
+    } else if store.flags().await?.is_none() {
+        return Ok(Vec::new());
+    }
     let (of_triggers, of_readers): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| setting.flag == Flag::RealtimeNotifications);
     let mut patience = Patience::default();

@@ -168,7 +168,8 @@ impl VideoStatusReader {
             }
         }
         if flags.is_on_for(Flag::AdvancedErrorHandling, status.id()) {
-            let details = self.videos.error_details(status.id()).await?.map(ErrorDetails::from);
+            let details = if_there(self.videos.error_details(status.id()).await)?;
+            let details = details.flatten().map(ErrorDetails::from);
             match &mut status {
                 VideoStatus::Enhanced(status) => status.error_details = details,
                 VideoStatus::Legacy(status) => status.error_details = details,
@@ -177,14 +178,27 @@ impl VideoStatusReader {
         Ok(Some(status))
     }
 
+    /// The legacy shape too where the enhanced one cannot be had: after a rollback a flag may
+    /// still be on, and what it shows is gone.
     async fn read_shape(&self, video_id: &str, enhanced: bool) -> Result<Option<VideoStatus>> {
-        Ok(if enhanced {
-            let row = self.videos.enhanced_status(video_id).await?;
-            row.map(|row| VideoStatus::Enhanced(row.into()))
-        } else {
-            let row = self.videos.legacy_status(video_id).await?;
-            row.map(|row| VideoStatus::Legacy(row.into()))
-        })
+        if enhanced && let Some(row) = if_there(self.videos.enhanced_status(video_id).await)? {
+            return Ok(row.map(|row| VideoStatus::Enhanced(row.into())));
+        }
+        let row = self.videos.legacy_status(video_id).await?;
+        Ok(row.map(|row| VideoStatus::Legacy(row.into())))
+    }
+}
+
+/// What was read; `None` where the database will go on refusing it, as it refuses to read
+/// columns and tables that are not there.
+fn if_there<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "a status is answered without what only the new schema has");
+            Ok(None)
+        }
     }
 }
 

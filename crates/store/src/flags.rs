@@ -31,6 +31,14 @@ pub struct FlagSetting {
     pub expected: Option<Rollout>,
 }
 
+impl FlagSetting {
+    /// Whether it may switch the flag on for some video.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.enabled && self.percent != Some(0)
+    }
+}
+
 /// A change of a flag, as the audit has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -16,8 +16,18 @@ use crate::context::{Context, who};
 use crate::exit::Outcome;
 use crate::look;
 
+/// What is said when a flag was changed, and when there was none to change.
+const SEEN: &str = "Every process sees it within 2 seconds.";
+const NO_FLAGS: &str = "This database has no feature flags: none is on.";
+
 pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
-    let store = context.expanded_store(2).await?;
+    // Off must always be possible.
+    let store = match args.action {
+        FlagsAction::Disable { .. } | FlagsAction::EmergencyDisable => {
+            context.store_with(2).await?
+        }
+        _ => context.expanded_store(2).await?,
+    };
     let request = match args.action {
         FlagsAction::List { changes } => return list(context, &*store, changes).await,
         FlagsAction::Enable { flag } => FlagRequest::Enable(flag),
@@ -34,7 +44,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         let before = change.previous.map_or_else(|| "not stored".to_owned(), plain);
         crate::look::say!("{}: {before} -> {}", change.flag.bold(), coloured(change.rollout));
     }
-    crate::look::say!("Every process sees it within 2 seconds.");
+    crate::look::say!("{}", if changes.is_empty() { NO_FLAGS } else { SEEN });
     Ok(Outcome::Done)
 }
 
