@@ -1,5 +1,6 @@
 //! Bad input: one clear sentence, the exit code that the design gives it, nothing changed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use reelshift_tests::{Legacy, Ran, Reelshift};
@@ -192,5 +193,77 @@ fn help_is_there() {
         ["demo", "inspect", "apply", "enqueue", "work", "status", "errors", "rerun", "validate"]
     {
         assert!(ran.stdout.contains(command), "{command} is not in the help");
+    }
+}
+
+#[tokio::test]
+async fn conditions_that_no_video_meets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
+        legacy.fill(20).await;
+        run(dir.path(), &legacy.url, &["apply", "expand"]).ok();
+        for (kind, condition) in [
+            ("hash", "status=no-such-status"),
+            ("backfill", "project=no-such-project"),
+            ("backfill", "created-after=2037-12-31"),
+            ("hash", "created-before=1971-01-01"),
+        ] {
+            let ran = run(dir.path(), &legacy.url, &["enqueue", kind, "--where", condition]);
+            one_sentence(&ran, 2, "nothing was enqueued");
+            assert!(ran.stderr.contains("no video meets"), "{}", ran.stderr);
+        }
+        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 0, "no run is made");
+        legacy.drop_database().await;
+    }
+}
+
+#[tokio::test]
+async fn settings_that_somebody_else_wrote() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    let settings = dir.path().join("reelshift.toml");
+    std::fs::write(&settings, "concurrency = 1\n").expect("written");
+    let mode = |mode| {
+        std::fs::set_permissions(&settings, PermissionsExt::from_mode(mode)).expect("changed");
+    };
+    mode(0o644);
+    run(dir.path(), &legacy.url, &["inspect"]).ok();
+    mode(0o666);
+    one_sentence(&run(dir.path(), &legacy.url, &["inspect"]), 4, "may be written by others");
+    // Whoever names the file has looked at it.
+    run(dir.path(), &legacy.url, &["--config", "reelshift.toml", "inspect"]).ok();
+    mode(0o644);
+    match std::os::unix::fs::chown(&settings, Some(12_345), None) {
+        Ok(()) => {
+            one_sentence(&run(dir.path(), &legacy.url, &["inspect"]), 4, "belongs to user 12345")
+        }
+        Err(error) => eprintln!("SKIPPED in part: only root can give a file away: {error}"),
+    }
+}
+
+#[test]
+fn credentials_in_settings_are_not_shown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("reelshift.db"), "").expect("written");
+    for endpoint in [
+        "http://user:hunter2@collector:port",
+        "http://user:hunter2@[collector",
+        "http://user:hunter2 x@collector:4317",
+        "user:hunter2@collector:4317",
+        "user:hunter2@",
+        "://user:hunter2@collector",
+    ] {
+        for variable in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"] {
+            let status = Reelshift::new(dir.path(), &["status"]).env(variable, endpoint);
+            let ran = status.env("OTEL_LOGS_EXPORTER", "otlp").run();
+            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(!shown.contains("hunter2"), "{variable}={endpoint}: {shown}");
+        }
+    }
+    for root in ["s3://KEY:hunter2@bucket", "s3://KEY:hunter2@", "s3://KEY:hunter2@bucket/a b"] {
+        let enqueue = Reelshift::new(dir.path(), &["--media-root", root, "enqueue", "hash"]);
+        let ran = enqueue.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").run();
+        let shown = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code != Some(0) && !shown.contains("hunter2"), "{root}: {shown}");
     }
 }

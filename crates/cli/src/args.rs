@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reelshift_media::sha256::Backend;
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind};
+use reelshift_store::ids::IdPart;
 use reelshift_store::ledger::Since;
-use uuid::Uuid;
 
 use crate::exit::Usage;
 use crate::filter::Condition;
@@ -429,9 +429,10 @@ pub struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub struct ErrorsArgs {
-    /// Errors of this batch only, in full
+    /// Errors of this batch only, in full. The first or last digits of an id suffice, here and
+    /// everywhere
     #[arg(long, value_name = "ID")]
-    pub batch: Option<Uuid>,
+    pub batch: Option<IdPart>,
 
     /// Errors of this type only
     #[arg(long = "type", value_name = "TYPE")]
@@ -446,11 +447,11 @@ pub struct ErrorsArgs {
 pub struct RerunArgs {
     /// Failed work of this run only
     #[arg(long, value_name = "ID")]
-    pub run: Option<Uuid>,
+    pub run: Option<IdPart>,
 
     /// This batch only
     #[arg(long, value_name = "ID")]
-    pub batch: Option<Uuid>,
+    pub batch: Option<IdPart>,
 
     /// Work that failed with this error type only
     #[arg(long = "type", value_name = "TYPE")]
@@ -477,7 +478,7 @@ pub struct RerunArgs {
 pub struct PauseArgs {
     /// This run only [default: the whole fleet]
     #[arg(long, value_name = "ID")]
-    pub run: Option<Uuid>,
+    pub run: Option<IdPart>,
 
     /// Why, for whoever looks at the status
     #[arg(long, value_name = "TEXT")]
@@ -488,13 +489,13 @@ pub struct PauseArgs {
 pub struct ResumeArgs {
     /// This run only [default: the whole fleet]
     #[arg(long, value_name = "ID")]
-    pub run: Option<Uuid>,
+    pub run: Option<IdPart>,
 }
 
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// The run's id
-    pub run: Uuid,
+    /// The run's id, or a part of it
+    pub run: IdPart,
 
     /// Why, for whoever looks at the status
     #[arg(long, value_name = "TEXT")]

@@ -13,7 +13,7 @@ pub mod watch;
 use std::time::Duration;
 
 use reelshift_plan::{JobKind, RunState};
-use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run};
+use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run, VideoFilter};
 use reelshift_store::{Result, SharedStore, StoreError, rollback};
 use reelshift_telemetry::context;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,8 @@ impl Producer {
     /// when its planner is gone.
     ///
     /// # Errors
-    /// `Refused` while a rollback is not at its end; a new run is cancelled again then.
+    /// `Invalid` when no video meets the plan's conditions: then no run is made. `Refused` while
+    /// a rollback is not at its end; a new run is cancelled again then.
     pub async fn enqueue(
         &self,
         kind: JobKind,
@@ -84,6 +85,7 @@ impl Producer {
         stop: &CancellationToken,
         report: impl FnMut(&Progress) + Send,
     ) -> Result<Enqueued> {
+        self.check_conditions(&plan.filter).await?;
         let id = Uuid::now_v7();
         let span = tracing::info_span!(
             "enqueue",
@@ -99,6 +101,23 @@ impl Producer {
             traceparent: Some(context::traceparent(&span)),
         };
         self.enqueue_new(&new, stop, report).instrument(span).await
+    }
+
+    /// Refuses conditions that no video meets: one of them was mistyped.
+    async fn check_conditions(&self, filter: &VideoFilter) -> Result<()> {
+        if *filter == VideoFilter::default() {
+            return Ok(());
+        }
+        match self.store.any_video(filter).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Invalid(format!(
+                "no video meets {filter}: nothing was enqueued. `reelshift inspect` shows what states \
+                 videos have"
+            ))),
+            // The table is too large to say at once; planning will find out.
+            Err(error) if error.is_transient() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn enqueue_new(

@@ -25,14 +25,18 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use reelshift_store::StoreError;
+use reelshift_store::ids::{self, IdKind, IdPart};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 pub(crate) use aged::Aged;
 pub(crate) use validation::{Validations, begin_validation};
 
 use crate::app::Shared;
+use crate::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
@@ -60,6 +64,14 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rerun::rerun))
         .routes(routes!(audit::list))
         .routes(routes!(validation::last, validation::validate))
+}
+
+/// What the path names by its id, or by a part of it.
+async fn of_path(app: &Shared, kind: IdKind, part: &IdPart) -> Result<Uuid, Problem> {
+    ids::find(&*app.store, kind, part).await.map_err(|error| match error {
+        StoreError::Invalid(why) => Problem::not_found(why),
+        error => error.into(),
+    })
 }
 
 /// `/openapi.json`: the document of all routes.

@@ -5,19 +5,21 @@
 use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind};
 use reelshift_store::Result;
-use reelshift_store::ledger::Run;
+use reelshift_store::ids::{IdKind, IdPart};
+use reelshift_store::ledger::{Run, VideoFilter};
 use reelshift_store::listings::{
     BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
     Quarantined, RunSelection,
 };
 use reelshift_store::report::WorkerReport;
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySql, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, MySql, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
+use crate::videos::push_filter;
 use crate::{claim, error, report, row};
 
 #[async_trait]
@@ -61,6 +63,35 @@ impl Listings for MySqlStore {
     ) -> Result<Vec<Quarantined>> {
         within(SHORT, quarantine(self, selection, after, limit)).await
     }
+
+    async fn any_video(&self, filter: &VideoFilter) -> Result<bool> {
+        within(SHORT, any_video(self, filter)).await
+    }
+
+    async fn ids_like(&self, kind: IdKind, part: &IdPart, limit: u32) -> Result<Vec<Uuid>> {
+        within(SHORT, ids_like(self, kind, part, limit)).await
+    }
+}
+
+async fn any_video(store: &MySqlStore, filter: &VideoFilter) -> error::Result<bool> {
+    let mut query = QueryBuilder::<MySql>::new("SELECT EXISTS (SELECT 1 FROM videos v WHERE TRUE");
+    push_filter(&mut query, filter);
+    query.push(") AS any_video");
+    Ok(query.build().fetch_one(&store.pool).await?.try_get("any_video")?)
+}
+
+/// Walks an index of the ids, of which a ledger has at most some hundred thousand.
+async fn ids_like(
+    store: &MySqlStore,
+    kind: IdKind,
+    part: &IdPart,
+    limit: u32,
+) -> error::Result<Vec<Uuid>> {
+    let sql =
+        format!("SELECT id FROM {} WHERE id LIKE ? OR id LIKE ? ORDER BY id LIMIT ?", kind.table());
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(part.prefix()).bind(part.suffix());
+    let rows = query.bind(limit).fetch_all(&store.pool).await?;
+    rows.iter().map(|row| row::uuid(row, "id")).collect()
 }
 
 async fn runs_page(

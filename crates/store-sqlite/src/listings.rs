@@ -5,19 +5,21 @@
 use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind};
 use reelshift_store::Result;
-use reelshift_store::ledger::Run;
+use reelshift_store::ids::{IdKind, IdPart};
+use reelshift_store::ledger::{Run, VideoFilter};
 use reelshift_store::listings::{
     BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
     Quarantined, RunSelection,
 };
 use reelshift_store::report::WorkerReport;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
 use crate::claim::{self, PRIORITIES};
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
+use crate::mapping::push_filter;
 use crate::runs::{self, parsed, run_columns, uuid};
 use crate::{SqliteStore, report, time};
 
@@ -62,6 +64,35 @@ impl Listings for SqliteStore {
     ) -> Result<Vec<Quarantined>> {
         self.named(quarantine(self, selection, after, limit).await)
     }
+
+    async fn any_video(&self, filter: &VideoFilter) -> Result<bool> {
+        self.named(any_video(self, filter).await)
+    }
+
+    async fn ids_like(&self, kind: IdKind, part: &IdPart, limit: u32) -> Result<Vec<Uuid>> {
+        self.named(ids_like(self, kind, part, limit).await)
+    }
+}
+
+async fn any_video(store: &SqliteStore, filter: &VideoFilter) -> Outcome<bool> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT EXISTS (SELECT 1 FROM videos v WHERE 1");
+    push_filter(&mut query, filter);
+    query.push(") AS any_video");
+    Ok(query.build().fetch_one(&store.readers).await?.try_get("any_video")?)
+}
+
+/// Walks an index of the ids, of which a ledger has at most some hundred thousand.
+async fn ids_like(
+    store: &SqliteStore,
+    kind: IdKind,
+    part: &IdPart,
+    limit: u32,
+) -> Outcome<Vec<Uuid>> {
+    let sql =
+        format!("SELECT id FROM {} WHERE id LIKE ? OR id LIKE ? ORDER BY id LIMIT ?", kind.table());
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(part.prefix()).bind(part.suffix());
+    let rows = query.bind(limit).fetch_all(&store.readers).await?;
+    rows.iter().map(|row| uuid(row, "id")).collect()
 }
 
 async fn runs_page(

@@ -7,10 +7,11 @@
 //!   planner writes about a run on its planner token;
 //! - ids compare as the database compares them (its collation), never in Rust.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use reelshift_plan::{BatchState, JobKind, RunState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -34,6 +35,21 @@ pub struct VideoFilter {
     /// `videos.created_at` is before this.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub created_before: Option<DateTime<Utc>>,
+}
+
+/// The conditions as `--where` takes them, separated by commas.
+impl fmt::Display for VideoFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { project, status, created_after, created_before } = self;
+        let time = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let conditions = [
+            project.as_ref().map(|project| format!("project={project}")),
+            status.as_ref().map(|status| format!("status={status}")),
+            created_after.as_ref().map(|at| format!("created-after={}", time(at))),
+            created_before.as_ref().map(|at| format!("created-before={}", time(at))),
+        ];
+        f.write_str(&conditions.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// What a run plans: stored as JSON with the run, so that any planner can go on with it.

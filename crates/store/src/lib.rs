@@ -17,6 +17,7 @@ pub mod failures;
 pub mod file_checkpoints;
 pub mod flags;
 pub mod history;
+pub mod ids;
 pub mod ledger;
 pub mod listings;
 pub mod notifications;

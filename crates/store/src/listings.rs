@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Result;
-use crate::ledger::{Bounds, Run};
+use crate::ids::{IdKind, IdPart};
+use crate::ledger::{Bounds, Run, VideoFilter};
 use crate::report::WorkerReport;
 
 /// Which runs. Every condition that is given must hold.
@@ -162,4 +163,10 @@ pub trait Listings {
         after: Option<&QuarantineCursor>,
         limit: u32,
     ) -> Result<Vec<Quarantined>>;
+
+    /// Whether any video matches `filter`, whatever it needs.
+    async fn any_video(&self, filter: &VideoFilter) -> Result<bool>;
+
+    /// Up to `limit` ids that begin or end with `part`.
+    async fn ids_like(&self, kind: IdKind, part: &IdPart, limit: u32) -> Result<Vec<Uuid>>;
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::CancelArgs;
@@ -11,8 +12,9 @@ use crate::look;
 
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
-    let cancelled = store.cancel_run(args.run, args.reason.as_deref(), &who()).await?;
-    let rest = reelshift_producer::cancel_rest(&*store, args.run).await?;
+    let run = ids::find(&*store, IdKind::Run, &args.run).await?;
+    let cancelled = store.cancel_run(run, args.reason.as_deref(), &who()).await?;
+    let rest = reelshift_producer::cancel_rest(&*store, run).await?;
     let (batches, freed) = (cancelled.leased + rest.batches, rest.freed);
     if context.json {
         context.print_json(&json!({

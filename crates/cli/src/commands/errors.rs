@@ -4,6 +4,7 @@ use anyhow::Result;
 use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorSelection};
+use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::ErrorsArgs;
@@ -14,7 +15,7 @@ use crate::look;
 pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     let store = context.expanded_store(4).await?;
     let selection = ErrorSelection {
-        batch: args.batch,
+        batch: ids::find_given(&*store, IdKind::Batch, args.batch.as_ref()).await?,
         error_type: args.error_type.clone(),
         ..ErrorSelection::default()
     };

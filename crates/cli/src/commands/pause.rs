@@ -3,6 +3,7 @@
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_store::controls::{ControlSetting, ON, PAUSE};
+use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::PauseArgs;
@@ -11,7 +12,8 @@ use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
-    let (document, what, next) = match args.run {
+    let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
+    let (document, what, next) = match run {
         Some(run) => {
             let run = store.pause_run(run, args.reason.as_deref(), &who()).await?;
             let next = format!("reelshift resume --run {}", run.id);

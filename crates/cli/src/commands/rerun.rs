@@ -5,6 +5,7 @@ use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::JobKind;
 use reelshift_store::SharedStore;
+use reelshift_store::ids::{self, IdKind};
 use reelshift_store::ledger::{Rerun, RerunSelection};
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,8 +21,8 @@ const RUNS: u32 = 100;
 pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
     let store = context.writing_store(4).await?;
     let selection = RerunSelection {
-        run: args.run,
-        batch: args.batch,
+        run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,
+        batch: ids::find_given(&*store, IdKind::Batch, args.batch.as_ref()).await?,
         error_type: args.error_type.clone(),
         stage: args.stage,
         since: args.since,

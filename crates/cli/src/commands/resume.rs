@@ -5,6 +5,7 @@ use owo_colors::OwoColorize;
 use reelshift_plan::RunState;
 use reelshift_store::SharedStore;
 use reelshift_store::controls::{ControlSetting, PAUSE};
+use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::ResumeArgs;
@@ -14,7 +15,8 @@ use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
     let store = context.writing_store(2).await?;
-    let Some(run) = args.run else { return fleet(context, &store).await };
+    let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
+    let Some(run) = run else { return fleet(context, &store).await };
     let run = store.resume_run(run, &who()).await?;
     let paused = store.controls().await?.iter().any(|control| control.name == PAUSE);
     if context.json {

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use reelshift_store::ids::{self, IdKind, IdPart};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
@@ -19,7 +19,7 @@ pub(super) struct Filter {
     /// The flag's or the control's name.
     name: Option<String>,
     /// Of this run.
-    run: Option<Uuid>,
+    run: Option<IdPart>,
 }
 
 /// Changes, the newest first: who, what, from where, when by the database's clock.
@@ -37,6 +37,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
     let (limit, before) = (page.limit()?, page.cursor()?);
     let Filter { subject, name, run } = filter;
+    let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
     let selection = AuditSelection { subject, name, run };
     let entries = app.store.audit(&selection, before, limit + 1).await?;
     Page::of(entries, limit, |entry| entry.seq).map(Json)

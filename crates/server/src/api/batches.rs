@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use reelshift_plan::BatchState;
+use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
-use super::page::{Page, PageQuery, checked, wrong_cursor};
+use super::of_path;
+use super::page::{Page, PageQuery};
 use crate::app::Shared;
 use crate::problem::Problem;
 
@@ -17,17 +18,19 @@ use crate::problem::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Of this run, state after state in the order in which they are claimed.
-    run: Option<Uuid>,
+    run: Option<IdPart>,
     /// In this state; goes with `run`.
     state: Option<BatchState>,
     /// Those that this worker has now.
-    worker: Option<Uuid>,
+    worker: Option<IdPart>,
 }
 
 impl Filter {
     /// What an index of the ledger answers.
-    fn selection(&self) -> Result<BatchSelection, Problem> {
-        match (self.run, self.state, self.worker) {
+    async fn selection(&self, app: &Shared) -> Result<BatchSelection, Problem> {
+        let run = ids::find_given(&*app.store, IdKind::Run, self.run.as_ref()).await?;
+        let worker = ids::find_given(&*app.store, IdKind::Worker, self.worker.as_ref()).await?;
+        match (run, self.state, worker) {
             (Some(run), state, None) => Ok(BatchSelection::OfRun { run, state }),
             (None, None, Some(worker)) => Ok(BatchSelection::LeasedBy(worker)),
             (None, None, None) => Ok(BatchSelection::All),
@@ -52,11 +55,8 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<BatchReport>>, Problem> {
-    let selection = filter.selection()?;
+    let selection = filter.selection(&app).await?;
     let (limit, after) = (page.limit()?, page.cursor::<BatchCursor>()?);
-    if after.as_ref().is_some_and(|after| checked(after.run_at).is_none()) {
-        return Err(wrong_cursor());
-    }
     let batches = app.store.batches(&selection, after.as_ref(), limit + 1).await?;
     Page::of(batches, limit, BatchReport::cursor).map(Json)
 }
@@ -66,7 +66,7 @@ pub(super) async fn list(
     get,
     path = "/api/v1/batches/{id}",
     tag = "batches",
-    params(("id" = Uuid, Path, description = "The batch's id")),
+    params(("id" = IdPart, Path, description = "The batch's id, or its first or last digits")),
     responses(
         (status = 200, description = "The batch", body = BatchReport),
         (status = 404, description = "There is no such batch", body = Problem, content_type = "application/problem+json"),
@@ -74,8 +74,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn one(
     State(app): State<Shared>,
-    Path(id): Path<Uuid>,
+    Path(part): Path<IdPart>,
 ) -> Result<Json<BatchReport>, Problem> {
+    let id = of_path(&app, IdKind::Batch, &part).await?;
     let batch = app.store.batch(id).await?;
     batch.map(Json).ok_or_else(|| Problem::not_found(format!("there is no batch {id}")))
 }

@@ -5,11 +5,11 @@ use axum::extract::{Query, State};
 use reelshift_store::failures::{
     ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection, NEWEST_GROUPED,
 };
+use reelshift_store::ids::{self, IdKind, IdPart};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
-use super::page::{Page, PageQuery, checked, wrong_cursor};
+use super::page::{Page, PageQuery};
 use crate::app::Shared;
 use crate::problem::Problem;
 
@@ -24,7 +24,7 @@ pub(super) struct Filter {
     /// `backfill` or `hash`.
     stage: Option<String>,
     /// Of this batch.
-    batch: Option<Uuid>,
+    batch: Option<IdPart>,
     /// Of this video.
     video: Option<String>,
 }
@@ -43,13 +43,8 @@ pub(super) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<ErrorEntry>>, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<ErrorCursor>()?);
-    // Rows without a time, which somebody else may have written, count as the epoch.
-    let epoch = |cursor: &ErrorCursor| cursor.created_at.timestamp() == 0;
-    if before.as_ref().is_some_and(|at| checked(at.created_at).is_none() && !epoch(at)) {
-        return Err(wrong_cursor());
-    }
     let selection = ErrorSelection {
-        batch: filter.batch,
+        batch: ids::find_given(&*app.store, IdKind::Batch, filter.batch.as_ref()).await?,
         error_type: filter.error_type,
         processing_stage: filter.stage,
         video: filter.video,

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::{Query, State};
 use reelshift_plan::JobKind;
+use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantined};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
@@ -18,7 +18,7 @@ use crate::problem::Problem;
 pub(super) struct Filter {
     kind: Option<JobKind>,
     /// Of this run.
-    run: Option<Uuid>,
+    run: Option<IdPart>,
     /// `file_missing`, `database_trigger_refused`, …
     #[serde(rename = "type")]
     #[param(rename = "type")]
@@ -40,6 +40,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<Quarantined>>, Problem> {
     let (limit, after) = (page.limit()?, page.cursor::<QuarantineCursor>()?);
     let Filter { kind, run, error_type } = filter;
+    let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
     let selection = QuarantineSelection { kind, run, error_type };
     let items = app.store.quarantine(&selection, after.as_ref(), limit + 1).await?;
     Page::of(items, limit, Quarantined::cursor).map(Json)

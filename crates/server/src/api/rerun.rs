@@ -7,15 +7,15 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::StoreError;
+use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::ledger::{Rerun, RerunSelection, Since};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::command::carry_out;
-use super::page::checked;
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::cursor::storable;
 use crate::problem::Problem;
 
 /// Which failed work. Every condition that is given must hold.
@@ -23,9 +23,9 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 pub(super) struct Selection {
     /// Of this run.
-    run: Option<Uuid>,
+    run: Option<IdPart>,
     /// Of this batch.
-    batch: Option<Uuid>,
+    batch: Option<IdPart>,
     /// What failed with this error type.
     #[serde(rename = "type")]
     error_type: Option<String>,
@@ -59,11 +59,11 @@ pub(super) async fn rerun(
 ) -> Result<Response, Problem> {
     let since = selection.since.map(|time| {
         let wrong = || Problem::bad_request("since: give a time from 1971 to 2037");
-        checked(time).map(Since::At).ok_or_else(wrong)
+        storable(time).map(Since::At).ok_or_else(wrong)
     });
     let selection = RerunSelection {
-        run: selection.run,
-        batch: selection.batch,
+        run: ids::find_given(&*app.store, IdKind::Run, selection.run.as_ref()).await?,
+        batch: ids::find_given(&*app.store, IdKind::Batch, selection.batch.as_ref()).await?,
         error_type: selection.error_type,
         stage: selection.stage,
         since: since.transpose()?,

@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::RunSelection;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::command::{Why, soon};
+use super::of_path;
 use super::page::{Page, PageQuery};
 use crate::access::Principal;
 use crate::app::Shared;
@@ -49,7 +51,7 @@ pub(super) async fn list(
     get,
     path = "/api/v1/runs/{id}",
     tag = "runs",
-    params(("id" = Uuid, Path, description = "The run's id")),
+    params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     responses(
         (status = 200, description = "The run", body = Run),
         (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
@@ -57,8 +59,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn one(
     State(app): State<Shared>,
-    Path(id): Path<Uuid>,
+    Path(part): Path<IdPart>,
 ) -> Result<Json<Run>, Problem> {
+    let id = of_path(&app, IdKind::Run, &part).await?;
     app.store.run(id).await?.map(Json).ok_or_else(|| missing(id))
 }
 
@@ -67,7 +70,7 @@ fn missing(id: Uuid) -> Problem {
 }
 
 /// As the store says it, where the run of the path is what it knows nothing of.
-fn of_path(error: StoreError) -> Problem {
+fn not_there(error: StoreError) -> Problem {
     match error {
         StoreError::Invalid(why) => Problem::not_found(why),
         error => error.into(),
@@ -79,7 +82,7 @@ fn of_path(error: StoreError) -> Problem {
     post,
     path = "/api/v1/runs/{id}/pause",
     tag = "runs",
-    params(("id" = Uuid, Path, description = "The run's id")),
+    params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     request_body = Why,
     responses(
         (status = 200, description = "The run, paused", body = Run),
@@ -90,12 +93,13 @@ fn of_path(error: StoreError) -> Problem {
 pub(super) async fn pause(
     State(app): State<Shared>,
     principal: Principal,
-    Path(id): Path<Uuid>,
+    Path(part): Path<IdPart>,
     Json(why): Json<Why>,
 ) -> Result<Json<Run>, Problem> {
+    let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.by());
     let work = async move {
-        shared.store.pause_run(id, why.reason.as_deref(), &by).await.map_err(of_path)
+        shared.store.pause_run(id, why.reason.as_deref(), &by).await.map_err(not_there)
     };
     soon(&app, work).await.map(Json)
 }
@@ -105,7 +109,7 @@ pub(super) async fn pause(
     post,
     path = "/api/v1/runs/{id}/resume",
     tag = "runs",
-    params(("id" = Uuid, Path, description = "The run's id")),
+    params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     responses(
         (status = 200, description = "The run as it goes on", body = Run),
         (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
@@ -115,10 +119,11 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(app): State<Shared>,
     principal: Principal,
-    Path(id): Path<Uuid>,
+    Path(part): Path<IdPart>,
 ) -> Result<Json<Run>, Problem> {
+    let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.by());
-    let work = async move { shared.store.resume_run(id, &by).await.map_err(of_path) };
+    let work = async move { shared.store.resume_run(id, &by).await.map_err(not_there) };
     soon(&app, work).await.map(Json)
 }
 
@@ -136,7 +141,7 @@ pub(super) struct Cancelled {
     post,
     path = "/api/v1/runs/{id}/cancel",
     tag = "runs",
-    params(("id" = Uuid, Path, description = "The run's id")),
+    params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     request_body = Why,
     responses(
         (status = 202, description = "The run is cancelled; its batches follow", body = Cancelled),
@@ -147,13 +152,14 @@ pub(super) struct Cancelled {
 pub(super) async fn cancel(
     State(app): State<Shared>,
     principal: Principal,
-    Path(id): Path<Uuid>,
+    Path(part): Path<IdPart>,
     Json(why): Json<Why>,
 ) -> Result<(StatusCode, Json<Cancelled>), Problem> {
+    let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.by());
     let work = async move {
         let reason = why.reason.as_deref();
-        let cancelled = shared.store.cancel_run(id, reason, &by).await.map_err(of_path)?;
+        let cancelled = shared.store.cancel_run(id, reason, &by).await.map_err(not_there)?;
         let rest = shared.clone();
         shared.tasks.spawn(async move {
             if let Err(error) = reelshift_producer::cancel_rest(&*rest.store, id).await {

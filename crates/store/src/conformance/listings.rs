@@ -8,12 +8,13 @@ use super::arrange::{
     claim_one, claimed, create, error, everything, expanded, insert, plan, running_batches,
     set_run_state, videos, worker,
 };
-use crate::SharedStore;
+use crate::ids::{self, IdKind};
 use crate::ledger::Finished;
 use crate::listings::{
     BatchReport, BatchSelection, QuarantineSelection, Quarantined, RunSelection,
 };
 use crate::videos::FailedItem;
+use crate::{SharedStore, StoreError};
 
 /// All rows of a list, read in pages of two.
 async fn paged<T, C>(
@@ -41,6 +42,42 @@ async fn batches(store: &SharedStore, selection: &BatchSelection) -> Vec<BatchRe
 async fn quarantine(store: &SharedStore, selection: &QuarantineSelection) -> Vec<Quarantined> {
     let page = async |after: Option<_>| store.quarantine(selection, after.as_ref(), 2).await;
     paged(page, Quarantined::cursor).await
+}
+
+pub async fn an_id_is_found_by_its_beginning_or_end(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let ids = ["0198f000-aaaa-7000-8000-00000000000a", "0198f000-aaab-7000-8000-00000000000b"];
+    for id in ids {
+        create(&store, JobKind::Hash, plan(Some(id))).await;
+        db.execute(&format!("UPDATE reelshift_runs SET id = '{id}' WHERE id NOT LIKE '0198f000%'"))
+            .await;
+    }
+    let find = async |part: &str| {
+        let part = part.parse().expect("a part of an id");
+        ids::find(&*store, IdKind::Run, &part).await.map(|id| id.to_string())
+    };
+    for part in ["0198f000-aaaa", "0198f000aaaa", "0198F000-AAAA-7", "000a", "8000-00000000000a"] {
+        assert_eq!(find(part).await.as_deref().ok(), Some(ids[0]), "{part}");
+    }
+    assert_eq!(find("000b").await.as_deref().ok(), Some(ids[1]));
+    match find("0198f000").await {
+        Err(StoreError::Invalid(why)) => assert!(ids.iter().all(|id| why.contains(id)), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    match find("ffff").await {
+        Err(StoreError::Invalid(why)) => assert!(why.starts_with("no run has an id"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    // A whole one is not looked up: whoever uses it says that there is nothing.
+    let whole = Uuid::nil();
+    assert_eq!(find(&whole.to_string()).await.ok(), Some(whole.to_string()));
+    running_batches(&store, JobKind::Backfill, 1).await;
+    let worker = worker(&store).await;
+    let batch = claim_one(&store, worker, JobKind::Backfill).await.id;
+    for (kind, id) in [(IdKind::Batch, batch), (IdKind::Worker, worker)] {
+        let part = id.to_string()[24..].parse().expect("a part of an id");
+        assert_eq!(ids::find(&*store, kind, &part).await.ok(), Some(id), "{kind}");
+    }
 }
 
 pub async fn runs_are_listed_newest_first(db: &dyn Fixture) {
