@@ -17,6 +17,8 @@ use crate::waiting::until;
 pub const OPERATOR: &str = "reelshift_operator-of-the-tests";
 pub const OTHER_OPERATOR: &str = "reelshift_another-operator-of-the-tests";
 pub const VIEWER: &str = "reelshift_viewer-of-the-tests";
+/// The SHA-256 of [`VIEWER`].
+pub const VIEWER_HASH: &str = "2c05afbd6f92a7f633d28d3947aefb407372039dfb88d8d72f4ccdc9a8726c6b";
 pub const EXPIRED: &str = "reelshift_token-of-long-ago";
 
 /// What the server is configured with.
@@ -57,6 +59,16 @@ impl Server {
     /// On the database at `url`.
     pub async fn start_on(directory: &Path, url: &str, variables: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::start_at(address, directory, url, variables).await
+    }
+
+    /// At the address where another one was.
+    pub async fn start_at(
+        address: SocketAddr,
+        directory: &Path,
+        url: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = directory.join(format!("serve-{}.log", address.port()));
         let mut binary =
             Reelshift::new(directory, &["serve", "--listen", &address.to_string()]).database(url);

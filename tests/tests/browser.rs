@@ -276,3 +276,34 @@ async fn a_viewer_looks_and_old_figures_say_so() {
     browser.screenshot("overview-stale").await;
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_logged_out_meanwhile_logs_in_and_comes_back() {
+    let mut scene = Scene::new().await;
+    let Some(browser) = scene.browser(Screen::Wide).await else { return };
+    browser.open("/login").await;
+    let styled = "const main = getComputedStyle(document.querySelector('main')); \
+                  return main.maxWidth !== 'none' && main.fontFamily.includes('system-ui')";
+    assert_eq!(browser.run(styled).await, true, "the login has its style");
+    log_in(&browser, VIEWER).await;
+    browser.open("/runs?before=0198f000-0000-7000-8000-000000000000").await;
+    browser.find("#part-verdict").await;
+    // Another process signs its sessions with another key.
+    let (address, tokens) = (scene.server.address, reelshift_tests::server::tokens());
+    scene.server.terminate();
+    assert_eq!(scene.server.ended(std::time::Duration::from_secs(30)), Some(0));
+    let (directory, url) = (scene.directory.path(), &scene.legacy.url);
+    let variables = [("REELSHIFT_TOKENS", &*tokens)];
+    scene.server = Server::start_at(address, directory, url, &variables).await;
+    browser.shows(".flash", "Your session has ended").await;
+    browser.screenshot("login-ended").await;
+    browser.fill("input[name=token]", VIEWER).await;
+    browser.click("button").await;
+    browser.find("#part-verdict").await;
+    let path = browser.run("return location.pathname + location.search").await;
+    assert_eq!(path, "/runs?before=0198f000-0000-7000-8000-000000000000");
+    browser.open("/no-such-page").await;
+    browser.shows("h1", "Not Found").await;
+    browser.screenshot("no-such-page").await;
+    browser.close().await;
+}

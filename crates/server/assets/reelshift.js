@@ -61,9 +61,22 @@
     document.title = document.title.replace(/^([A-Z ]+: )?/, news.urgent ? news.word + ": " : "");
     tick();
   }
+  // A stream that was refused is not tried again by the browser: whoever is logged out goes
+  // to the login and comes back here; any other reason may pass.
+  function refused() {
+    if (!stream || stream.readyState !== EventSource.CLOSED) return;
+    close();
+    var again = function () { window.setTimeout(open, 2000); };
+    fetch("/api/v1/whoami", { cache: "no-store" }).then(function (answer) {
+      if (answer.status !== 401) return again();
+      var here = encodeURIComponent(window.location.pathname + window.location.search);
+      window.location.assign("/login?ended=true&next=" + here);
+    }, again);
+  }
   function open() {
     if (stream || document.hidden || !body.dataset.stream) return;
     stream = new EventSource(body.dataset.stream);
+    stream.addEventListener("error", refused);
     stream.addEventListener("look", look);
     stream.addEventListener("trouble", function (event) { cause = JSON.parse(event.data); tick(); });
   }

@@ -14,7 +14,7 @@ pub mod token;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -38,7 +38,16 @@ pub(crate) fn protect(routes: Router<Shared>, app: &Shared) -> Router<Shared> {
         .layer(DefaultBodyLimit::max(guard::LARGEST_BODY))
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .layer(CatchPanicLayer::custom(headers::panicked))
-        .layer(from_fn(headers::finish))
+        .layer(from_fn_with_state(app.clone(), headers::finish))
+}
+
+/// `path` if it is one of this server, else the overview. Only plain letters are allowed:
+/// browsers leave tabs and line breaks out, and take backslashes for slashes, so that what
+/// looks like a path of this server may name another.
+pub(crate) fn local_path(path: Option<&str>) -> &str {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/-_.?=&%+~".contains(letter);
+    path.filter(|path| path.starts_with('/') && !path.starts_with("//") && path.chars().all(plain))
+        .unwrap_or("/")
 }
 
 /// The configured token that was given, if it is valid now.
@@ -66,4 +75,28 @@ fn no_clock() -> Problem {
         "the database has not answered yet, and its clock says whether a token is valid: try again \
          in a moment",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_of_this_server_is_gone_to() {
+        let path = "/runs?state=failed&kind=hash";
+        assert_eq!(local_path(Some(path)), path);
+        for path in [
+            "",
+            "//evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/\"><b>",
+            "/a\r\nb",
+        ] {
+            assert_eq!(local_path(Some(path)), "/", "{path:?}");
+        }
+        assert_eq!(local_path(None), "/");
+    }
 }

@@ -1,5 +1,6 @@
-//! The database's clock as this process knows it, and whether the database answers: asked
-//! every two seconds beside the requests, so that neither a probe nor a login has to.
+//! The database's clock as this process knows it, who has logged out by then, and whether the
+//! database answers: asked every two seconds beside the requests, so that neither a probe nor
+//! a login has to.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -34,12 +35,12 @@ impl Clock {
         Some(answer.time + answer.at.elapsed())
     }
 
-    async fn ask(&self, store: &dyn Store) -> reelshift_store::Result<()> {
+    async fn ask(&self, store: &dyn Store) -> reelshift_store::Result<DateTime<Utc>> {
         // The answer is at least as old as the question.
         let at = Instant::now();
         let time = store.now().await?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Answer { time, at });
-        Ok(())
+        Ok(time)
     }
 }
 
@@ -58,9 +59,18 @@ impl Probe for Clock {
     }
 }
 
+/// Asks for the time, and for who has logged out.
+async fn ask(app: &Shared) -> reelshift_store::Result<()> {
+    let now = app.clock.ask(&*app.store).await?;
+    if let Err(error) = app.sessions.refresh(&*app.store, now).await {
+        tracing::warn!(%error, "the logouts of other replicas cannot be read");
+    }
+    Ok(())
+}
+
 /// Asks until `app.stop`; the first answer is there when this returns, if there is one.
 pub(crate) async fn start(app: &Shared) {
-    let first = app.clock.ask(&*app.store).await;
+    let first = ask(app).await;
     let app = app.clone();
     app.tasks.clone().spawn(async move {
         let mut trouble = first.err();
@@ -72,10 +82,11 @@ pub(crate) async fn start(app: &Shared) {
                 () = tokio::time::sleep(ASK_EVERY) => {}
                 () = app.stop.cancelled() => return,
             }
-            match app.clock.ask(&*app.store).await {
+            match ask(&app).await {
                 Ok(()) => {
                     if trouble.take().is_some() {
                         tracing::info!("the database answers again");
+                        app.snapshots.wake();
                     }
                 }
                 Err(error) => {

@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod app;
 mod clock;
+mod cursor;
 pub mod figures;
 mod listen;
 mod notifications;

@@ -7,6 +7,7 @@
 mod actions;
 mod activity;
 mod assets;
+pub(crate) mod bare;
 mod batch;
 mod chart;
 mod controls;
@@ -27,10 +28,14 @@ use askama::Template;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use reelshift_store::ids::{self, IdKind};
 use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
 
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::cursor::{self, Cursor};
+use crate::problem::Problem;
 use crate::snapshot::Latest;
 use flash::Flash;
 use frame::{Frame, Page};
@@ -130,13 +135,28 @@ fn no_figures(frame: Frame, why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, finish(&page, false)).into_response()
 }
 
+/// What the address names by its id, or by a part of it; otherwise why there is no such thing.
+async fn find(app: &Shared, kind: IdKind, text: &str) -> Result<Uuid, String> {
+    let part = text.parse().map_err(|error| format!("{text}: {error}"))?;
+    ids::find(&*app.store, kind, &part).await.map_err(|error| error.to_string())
+}
+
+/// The part of a link that says where the page before ended.
+fn next_link(parameter: &str, end: &impl Cursor) -> String {
+    format!("{parameter}={}", cursor::encode(end).unwrap_or_default())
+}
+
+/// A page of a list that the address does not name rightly.
+fn no_such_page(frame: Frame, wrong: &Problem) -> Response {
+    unavailable(frame, wrong.code(), "There is no such part of this list.", &wrong.detail)
+}
+
 /// A part of a page that cannot be shown, or is not there.
 fn unavailable(frame: Frame, status: StatusCode, sentence: &str, reason: &str) -> Response {
-    let word = if status == StatusCode::NOT_FOUND { "NOT FOUND" } else { "UNAVAILABLE" };
-    let next = if status == StatusCode::NOT_FOUND {
-        "look under Runs; what was pruned is gone"
-    } else {
-        "try again; if it stays so, look at this server's log"
+    let (word, next) = match status {
+        StatusCode::NOT_FOUND => ("NOT FOUND", "look under Runs; what was pruned is gone"),
+        StatusCode::BAD_REQUEST => ("NOT FOUND", "begin with the first page of the list"),
+        _ => ("UNAVAILABLE", "try again; if it stays so, look at this server's log"),
     };
     (status, finish(&Trouble { frame, word, sentence, reason, next }, false)).into_response()
 }

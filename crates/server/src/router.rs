@@ -42,14 +42,14 @@ fn complete(document: &mut Document) {
     };
     for (path, item) in &mut document.paths.paths {
         let operations = [
-            ("get", "viewer", &mut item.get),
-            ("head", "viewer", &mut item.head),
-            ("post", "operator", &mut item.post),
-            ("put", "operator", &mut item.put),
-            ("patch", "operator", &mut item.patch),
-            ("delete", "operator", &mut item.delete),
+            ("get", true, &mut item.get),
+            ("head", true, &mut item.head),
+            ("post", false, &mut item.post),
+            ("put", false, &mut item.put),
+            ("patch", false, &mut item.patch),
+            ("delete", false, &mut item.delete),
         ];
-        for (method, role, operation) in operations {
+        for (method, reads, operation) in operations {
             let Some(operation) = operation else { continue };
             let words = path.split(|letter: char| !letter.is_ascii_alphanumeric());
             let words = words.filter(|word| !matches!(*word, "" | "api" | "v1"));
@@ -61,6 +61,7 @@ fn complete(document: &mut Document) {
             if operation.security.is_none() {
                 let unknown = problem().description("A valid token is needed").build();
                 responses.entry("401".to_owned()).or_insert(RefOr::T(unknown));
+                let role = access::guard::needed_role(reads, path).as_str();
                 let role = format!("The role {role} is needed");
                 let forbidden = problem().description(role).build();
                 responses.entry("403".to_owned()).or_insert(RefOr::T(forbidden));

@@ -27,6 +27,14 @@ impl Audit for MySqlStore {
     ) -> Result<Vec<AuditEntry>> {
         within(SHORT, read_page(self, selection, before, limit)).await
     }
+
+    async fn record(&self, change: &Change) -> Result<()> {
+        within(SHORT, async {
+            let mut connection = self.pool.acquire().await?;
+            log(&mut connection, change).await
+        })
+        .await
+    }
 }
 
 /// Writes one change.

@@ -26,6 +26,16 @@ impl Audit for SqliteStore {
     ) -> Result<Vec<AuditEntry>> {
         self.named(read_page(self, selection, before, limit).await)
     }
+
+    async fn record(&self, change: &Change) -> Result<()> {
+        let recorded = async {
+            let mut tx = self.write().await?;
+            log(&mut tx, change).await?;
+            tx.commit().await?;
+            Ok(())
+        };
+        self.named(recorded.await)
+    }
 }
 
 /// Writes one change.

@@ -28,10 +28,13 @@ pub enum Subject {
     Run,
     /// A notification was sent by hand.
     Notification,
+    /// A browser logged out.
+    Session,
 }
 
 impl Subject {
-    pub const ALL: [Self; 4] = [Self::Flag, Self::Control, Self::Run, Self::Notification];
+    pub const ALL: [Self; 5] =
+        [Self::Flag, Self::Control, Self::Run, Self::Notification, Self::Session];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Subject {
             Self::Control => "control",
             Self::Run => "run",
             Self::Notification => "notification",
+            Self::Session => "session",
         }
     }
 
@@ -55,9 +59,9 @@ impl Subject {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Change {
     pub subject: Subject,
-    /// Of the flag or the control; `run` for a run.
+    /// Of the flag or the control; `run` for a run, `session` for a session.
     pub name: String,
-    /// `set`, `reset`, `state`, `rerun`, or what was done with the flag.
+    /// `set`, `reset`, `state`, `rerun`, `logout`, or what was done with the flag.
     pub action: String,
     pub run: Option<Uuid>,
     /// `None` where there was nothing, or the default.
@@ -100,6 +104,9 @@ pub trait Audit {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>>;
+
+    /// Records what was done outside the database.
+    async fn record(&self, change: &Change) -> Result<()>;
 }
 
 /// The action of a change of a run's state.
@@ -135,7 +142,7 @@ impl Change {
             Subject::Control => self.name,
             Subject::Run if self.action == RERUN => RERUN.to_owned(),
             Subject::Run => RUN.to_owned(),
-            Subject::Flag | Subject::Notification => return None,
+            Subject::Flag | Subject::Notification | Subject::Session => return None,
         };
         Some(ControlChange {
             name,

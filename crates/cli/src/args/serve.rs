@@ -35,7 +35,7 @@ pub struct ServeArgs {
     pub trusted_proxies: Vec<IpAddr>,
 
     /// Signs the sessions of browsers, the same for all replicas: 32 characters or more
-    /// [default: one of this process, so that a restart logs everybody out]
+    /// [default: one kept in reelshift.session-key beside the settings file]
     #[arg(long, env = "REELSHIFT_SESSION_KEY", hide_env_values = true, value_name = "KEY")]
     pub session_key: Option<String>,
 

@@ -1,9 +1,12 @@
 //! `serve`: the API, the dashboard and notifications, until told to stop.
 
+mod session_key;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use reelshift_server::{App, ConfiguredToken, Options};
+use session_key::SHORTEST_KEY;
 use tokio::net::TcpListener;
 
 use crate::args::serve::ServeArgs;
@@ -17,19 +20,27 @@ use crate::exit::{Outcome, Refused, Usage};
 const CONNECTIONS: u32 = 16;
 /// Where to answer unless told otherwise: whoever is on this machine.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// A key of fewer characters could be guessed.
-const SHORTEST_KEY: usize = 32;
 
 pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
     let file = &context.serve;
     let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
     let options = options(context, args, listen)?;
     let open = options.tokens.is_empty();
+    let sessions_are_kept = options.session_key.is_some();
     if open && !options.loopback {
         return Err(Refused(format!(
             "--listen {listen} can be reached from elsewhere, and no tokens are configured: make one \
              with `reelshift token --name NAME --role operator`, or listen on 127.0.0.1"
         ))
+        .into());
+    }
+    if open && !(options.hosts.is_empty() && options.trusted_proxies.is_empty()) {
+        return Err(Refused(
+            "--host and --trusted-proxy say that this server is reached through a proxy, from \
+             elsewhere, and no tokens are configured: make one with `reelshift token --name NAME \
+             --role operator`, or leave both options out"
+                .to_owned(),
+        )
         .into());
     }
     let store = context.expanded_store(CONNECTIONS).await?;
@@ -44,26 +55,28 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
             "no tokens are configured: whoever is on this machine may change everything"
         );
     }
+    if !open && !sessions_are_kept {
+        crate::look::say!(
+            "a restart will log all browsers out: to prevent that set REELSHIFT_SESSION_KEY, or \
+             keep reelshift.toml in a directory that this user may write"
+        );
+    }
     reelshift_server::serve(app, listener).await;
     tracing::info!("the server has stopped");
     Ok(Outcome::Done)
 }
 
 /// Options, environment and file, the first that says something.
-fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Options, Usage> {
+fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Options> {
     let file = &context.serve;
-    let session_key = args.session_key.clone().filter(|key| !key.is_empty());
-    if session_key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
-        return Err(Usage(format!(
-            "REELSHIFT_SESSION_KEY is too short: give {SHORTEST_KEY} random characters or more"
-        )));
-    }
+    let tokens = tokens(args, file)?;
     let either = |given: &[String], file: &[String]| {
         let given: Vec<_> = given.iter().filter(|one| !one.is_empty()).cloned().collect();
         if given.is_empty() { file.to_vec() } else { given }
     };
     Ok(Options {
-        tokens: tokens(args, file)?,
+        session_key: if tokens.is_empty() { None } else { session_key(args, file)? },
+        tokens,
         loopback: listen.ip().is_loopback(),
         hosts: either(&args.hosts, &file.hosts),
         trusted_proxies: if args.trusted_proxies.is_empty() {
@@ -71,7 +84,6 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         } else {
             args.trusted_proxies.clone()
         },
-        session_key,
         environment: args.environment.clone().or_else(|| file.environment.clone()),
         jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
         registry: context.process.registry.clone(),
@@ -79,10 +91,31 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
     })
 }
 
+/// The key that signs sessions: of the environment, or kept beside the file.
+fn session_key(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<String>> {
+    match args.session_key.as_deref().map(str::trim).filter(|key| !key.is_empty()) {
+        Some(key) if key.len() < SHORTEST_KEY => Err(Usage(format!(
+            "REELSHIFT_SESSION_KEY is too short: give {SHORTEST_KEY} random characters or more"
+        ))
+        .into()),
+        Some(key) => Ok(Some(key.to_owned())),
+        None => file.directory.as_deref().map_or(Ok(None), session_key::kept_in),
+    }
+}
+
 /// The tokens of the environment and of the file together.
 fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToken>, Usage> {
     let mut tokens: Vec<ConfiguredToken> = Vec::new();
-    for text in args.tokens.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+    let given = || args.tokens.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    // A secret that did not arrive must not open the server to everybody.
+    if !args.tokens.is_empty() && given().next().is_none() {
+        return Err(Usage(
+            "REELSHIFT_TOKENS is set and names no token: give NAME:ROLE:HASH as `reelshift token` \
+             prints it, or unset it"
+                .to_owned(),
+        ));
+    }
+    for text in given() {
         // The text is not repeated: somebody may have put a token where its hash belongs.
         let token = text.parse().map_err(|error| {
             Usage(format!("token {} of REELSHIFT_TOKENS: {error}", tokens.len() + 1))

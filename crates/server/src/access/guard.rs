@@ -7,15 +7,15 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, ORIGIN, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERER,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use url::Url;
 
-use super::principal::Principal;
+use super::principal::{Admission, Principal};
 use super::token::{self, Role};
 use crate::app::Shared;
 use crate::problem::Problem;
@@ -34,6 +34,11 @@ fn is_public(path: &str) -> bool {
 /// Whether nothing is changed by such a request.
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The role that a request needs. Whoever is logged in may log out.
+pub(crate) fn needed_role(reads: bool, path: &str) -> Role {
+    if reads || path == super::login::LOGOUT { Role::Viewer } else { Role::Operator }
 }
 
 /// How somebody showed who they are.
@@ -77,10 +82,12 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
     let (principal, credential) = match authenticate(app, &parts.headers, address) {
         Ok(found) => found,
         Err(denied) => {
-            let page =
-                read && denied.status == StatusCode::UNAUTHORIZED && wants_page(&parts.headers);
+            let page = denied.status == StatusCode::UNAUTHORIZED && wants_page(&parts.headers);
             return Err(Box::new(if page {
-                Redirect::to(&super::login::address(&parts.uri)).into_response()
+                let wanted =
+                    if read { path_of(&parts.uri) } else { referring_path(&parts.headers) };
+                let ended = cookies(&parts.headers).is_some_and(super::session::is_given);
+                Redirect::to(&super::login::address(&wanted, ended)).into_response()
             } else {
                 challenge(app, denied, &parts.headers, address)
             }));
@@ -88,7 +95,7 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
     };
     let mut body = body;
     if !read {
-        if !principal.operates() {
+        if principal.role < needed_role(read, parts.uri.path()) {
             let name = &principal.name;
             let why =
                 format!("{name} is a viewer: what changes something needs an operator's token");
@@ -138,8 +145,7 @@ fn check_host(app: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
     if !options.loopback && options.hosts.is_empty() {
         return Ok(());
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = name_of(host);
+    let name = name_of(host(headers));
     let known = is_loopback(name)
         || options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
         // An orchestrator asks by address.
@@ -154,11 +160,23 @@ fn check_host(app: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// The name in a `Host` header, without the port.
+/// The name in a `Host` header, without the port; empty unless the header is a name with or
+/// without a port, and nothing else.
 fn name_of(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |digits: &str| digits.parse::<u16>().is_ok_and(|_| !digits.starts_with('+'));
+    if port.is_empty() || port.strip_prefix(':').is_some_and(is_port) { name } else { "" }
+}
+
+/// The value of the `Host` header; empty where there is none, or more than one.
+fn host(headers: &HeaderMap) -> &str {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or_default(),
+        _ => "",
     }
 }
 
@@ -169,8 +187,7 @@ fn is_loopback(name: &str) -> bool {
 
 /// Whether the browser reaches this server on its own machine, where there is no TLS.
 pub(crate) fn is_local(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    is_loopback(name_of(host))
+    is_loopback(name_of(host(headers)))
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
@@ -198,13 +215,15 @@ fn authenticate(
     if tokens.is_empty() {
         let csrf = app.sessions.csrf("");
         let name = "local".to_owned();
-        return Ok((Principal { name, role: Role::Operator, address, csrf }, Credential::Open));
+        let (role, admission) = (Role::Operator, Admission::default());
+        return Ok((Principal { name, role, address, csrf, admission }, Credential::Open));
     }
-    let principal = |token: &token::ConfiguredToken, csrf| Principal {
+    let principal = |token: &token::ConfiguredToken, csrf, session| Principal {
         name: token.name.clone(),
         role: token.role,
         address,
         csrf,
+        admission: Admission { expires: token.expires, session },
     };
     if let Some(authorization) = headers.get(AUTHORIZATION) {
         let said = authorization.to_str().unwrap_or_default();
@@ -213,15 +232,14 @@ fn authenticate(
             return Err(unauthorized("give a token as `Authorization: Bearer TOKEN`"));
         }
         let token = super::valid_token(app, given.trim())?;
-        return Ok((principal(token, String::new()), Credential::Bearer));
+        return Ok((principal(token, String::new(), None), Credential::Bearer));
     }
-    let cookies = headers.get(COOKIE).and_then(|cookies| cookies.to_str().ok());
-    if let (Some(cookies), Some(now)) = (cookies, app.clock.now())
+    if let (Some(cookies), Some(now)) = (cookies(headers), app.clock.now())
         && let Some((token, session)) = app.sessions.read(tokens, cookies, now)
     {
         super::check_expiry(app, token)?;
-        let csrf = app.sessions.csrf(session);
-        return Ok((principal(token, csrf), Credential::Session(session.to_owned())));
+        let (csrf, cookie) = (app.sessions.csrf(&session.cookie), session.cookie.clone());
+        return Ok((principal(token, csrf, Some(session)), Credential::Session(cookie)));
     }
     Err(unauthorized("a token is needed: `Authorization: Bearer TOKEN`, or log in at /login"))
 }
@@ -230,7 +248,23 @@ pub(crate) fn unauthorized(why: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why)
 }
 
-fn wants_page(headers: &HeaderMap) -> bool {
+fn cookies(headers: &HeaderMap) -> Option<&str> {
+    headers.get(COOKIE).and_then(|cookies| cookies.to_str().ok())
+}
+
+fn path_of(uri: &Uri) -> String {
+    uri.path_and_query().map_or("/", |wanted| wanted.as_str()).to_owned()
+}
+
+/// The path of the page that a form is on.
+fn referring_path(headers: &HeaderMap) -> String {
+    let referrer = headers.get(REFERER).and_then(|referrer| referrer.to_str().ok());
+    let page = referrer.and_then(|page| page.parse().ok());
+    page.map_or_else(|| "/".to_owned(), |page| path_of(&page))
+}
+
+/// Whether a browser is about to show the answer.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("text/html") && !headers.contains_key(AUTHORIZATION)
 }
@@ -277,7 +311,7 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let foreign_site =
         text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host(headers);
     let foreign_origin = text(ORIGIN.as_str()).is_some_and(|origin| {
         let authority = Url::parse(origin).ok().and_then(|origin| {
             let name = origin.host_str()?.to_owned();
@@ -369,7 +403,21 @@ mod tests {
         for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "LOCALHOST", "127.1.2.3:1"] {
             assert!(is_loopback(name_of(host)), "{host}");
         }
-        for host in ["", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"] {
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]",
+            "127.0.0.1:80@evil.example",
+            "127.0.0.1:@evil.example",
+            "127.0.0.1:",
+            "127.0.0.1:80:81",
+            "localhost:+80",
+            "[::1]evil.example",
+            "[::1",
+            "[::1]:80@evil.example",
+        ] {
             assert!(!is_loopback(name_of(host)), "{host}");
         }
     }

@@ -1,15 +1,18 @@
 //! What every answer says to browsers, and one form for all that went wrong.
 
-use axum::body::{Body, to_bytes};
-use axum::extract::Request;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::guard::wants_page;
+use crate::app::Shared;
+use crate::pages::bare;
 use crate::problem::Problem;
 
 /// Everything from this server, nothing inline, shown in no other site's frame.
@@ -32,11 +35,18 @@ const HEADERS: [(HeaderName, &str); 7] = [
 ];
 
 /// What a library said of an error is kept to this length.
-const LONGEST_TEXT: usize = 4_096;
+const LONGEST_TEXT: usize = 64 * 1_024;
 
-/// Adds the headers; an error that is no problem+json and no page becomes one.
-pub(crate) async fn finish(request: Request, next: Next) -> Response {
-    let mut response = problem(next.run(request).await).await;
+/// Adds the headers. Whatever went wrong becomes problem+json, or a page where a browser is
+/// about to show it.
+pub(crate) async fn finish(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let page = wants_page(request.headers()) && !request.uri().path().starts_with("/api/");
+    let environment = app.options.environment.as_deref();
+    let mut response = match problem(next.run(request).await, page).await {
+        Ok(response) => response,
+        Err(problem) if page => problem.shown(|problem| bare::refusal(environment, problem)),
+        Err(problem) => problem.shown(|problem| problem.clone().into_response()),
+    };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -47,17 +57,44 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
     response
 }
 
-async fn problem(response: Response) -> Response {
+/// An answer that is none yet: what went wrong, and the headers that say more of it.
+struct Refusal {
+    problem: Problem,
+    headers: HeaderMap,
+}
+
+impl Refusal {
+    /// The answer that `show` makes of the problem.
+    fn shown(self, show: impl FnOnce(&Problem) -> Response) -> Response {
+        let mut response = show(&self.problem);
+        let made = response.headers().clone();
+        for (name, value) in self.headers.iter().filter(|(name, _)| !made.contains_key(*name)) {
+            response.headers_mut().append(name, value.clone());
+        }
+        response
+    }
+}
+
+/// The response, or the problem that it stands for where that is shown otherwise: as a page,
+/// or as problem+json where it is neither.
+async fn problem(response: Response, page: bool) -> Result<Response, Refusal> {
     let status = response.status();
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let said = kind.is_some_and(|kind| {
-        kind.starts_with("application/problem+json") || kind.starts_with("text/html")
-    });
-    if said || !(status.is_client_error() || status.is_server_error()) {
-        return response;
+    let is = |wanted: &str| kind.is_some_and(|kind| kind.starts_with(wanted));
+    let is_problem = is("application/problem+json");
+    let is_shown = is("text/html") || (is_problem && !page);
+    if is_shown || !(status.is_client_error() || status.is_server_error()) {
+        return Ok(response);
     }
-    let (mut parts, body) = response.into_parts();
+    let (parts, body) = response.into_parts();
+    let mut headers = parts.headers;
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
     let text = to_bytes(body, LONGEST_TEXT).await.unwrap_or_default();
+    if let Some(problem) = is_problem.then(|| serde_json::from_slice(&text).ok()).flatten() {
+        return Err(Refusal { problem, headers });
+    }
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     let (name, usual) = match status {
         StatusCode::NOT_FOUND => ("not-found", "there is no such page"),
@@ -72,12 +109,7 @@ async fn problem(response: Response) -> Response {
         _ => ("bad-request", "the request is malformed"),
     };
     let detail = if text.is_empty() { usual.to_owned() } else { text };
-    let made = Problem::new(status, name, detail).into_response();
-    let (made_parts, body) = made.into_parts();
-    parts.headers.remove(CONTENT_LENGTH);
-    parts.headers.remove(TRANSFER_ENCODING);
-    parts.headers.extend(made_parts.headers);
-    Response::from_parts(parts, Body::new(body))
+    Err(Refusal { problem: Problem::new(status, name, detail), headers })
 }
 
 /// A panic in a handler: said in the log by the panic itself.

@@ -3,23 +3,28 @@
 use axum::Form;
 use axum::extract::{Extension, Query, State};
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::guard::{Client, is_local, too_many};
 use super::session::Sessions;
+use super::{Principal, local_path};
 use crate::app::Shared;
+use crate::pages::bare;
 use crate::problem::Problem;
 
-/// The page; `{next}` and `{trouble}` are filled in.
-const PAGE: &str = include_str!("login.html");
+/// What is said to whoever had a session.
+const ENDED: &str = "Your session has ended. Log in again to go on.";
 
 /// Where to go after the login.
 #[derive(Debug, Deserialize)]
 pub(crate) struct After {
     next: Option<String>,
+    /// Whether a session has ended.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// What the login page sends.
@@ -30,37 +35,22 @@ pub(crate) struct Login {
     next: Option<String>,
 }
 
-/// The login page's address, for whoever asked for `uri`.
-pub(crate) fn address(uri: &Uri) -> String {
-    let wanted = uri.path_and_query().map_or("/", |wanted| wanted.as_str());
-    if wanted == "/" {
-        return "/login".to_owned();
-    }
-    let next: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
-    format!("/login?next={next}")
-}
+/// Where one logs out.
+pub(crate) const LOGOUT: &str = "/logout";
 
-/// A path of this server: never another site, and nothing that a page would read as markup.
-fn path(next: Option<&str>) -> &str {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/-_.?=&%+~".contains(letter);
-    match next {
-        Some(next)
-            if next.starts_with('/') && !next.starts_with("//") && next.chars().all(plain) =>
-        {
-            next
-        }
-        _ => "/",
+/// The login page's address, for whoever wanted `path`; `ended` when they had a session.
+pub(crate) fn address(path: &str, ended: bool) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    if path != "/" {
+        query.append_pair("next", path);
     }
-}
-
-fn page(status: StatusCode, next: &str, trouble: &str) -> Response {
-    let trouble = if trouble.is_empty() {
-        String::new()
-    } else {
-        format!("<p class=\"trouble\" role=\"alert\">{trouble}</p>")
-    };
-    let next = next.replace('&', "&amp;");
-    (status, Html(PAGE.replace("{next}", &next).replace("{trouble}", &trouble))).into_response()
+    if ended {
+        query.append_pair("ended", "true");
+    }
+    match query.finish() {
+        query if query.is_empty() => "/login".to_owned(),
+        query => format!("/login?{query}"),
+    }
 }
 
 /// The login page.
@@ -68,16 +58,20 @@ fn page(status: StatusCode, next: &str, trouble: &str) -> Response {
     get,
     path = "/login",
     tag = "access",
-    params(("next" = Option<String>, Query, description = "Where to go then")),
+    params(
+        ("next" = Option<String>, Query, description = "Where to go then"),
+        ("ended" = Option<bool>, Query, description = "Say that a session has ended"),
+    ),
     responses((status = 200, description = "The page", content_type = "text/html", body = String)),
     security(())
 )]
 pub(crate) async fn form(State(app): State<Shared>, Query(after): Query<After>) -> Response {
-    let next = path(after.next.as_deref());
+    let next = local_path(after.next.as_deref());
     if app.options.tokens.is_empty() {
         return Redirect::to(next).into_response();
     }
-    page(StatusCode::OK, next, "")
+    let environment = app.options.environment.as_deref();
+    bare::login(environment, StatusCode::OK, next, after.ended.then_some(ENDED))
 }
 
 /// Begins a session of a token.
@@ -99,7 +93,7 @@ pub(crate) async fn login(
     headers: HeaderMap,
     Form(login): Form<Login>,
 ) -> Result<Response, Problem> {
-    let next = path(login.next.as_deref());
+    let next = local_path(login.next.as_deref());
     if app.options.tokens.is_empty() {
         return Ok(Redirect::to(next).into_response());
     }
@@ -116,22 +110,40 @@ pub(crate) async fn login(
         Err(denied) if denied.status == StatusCode::UNAUTHORIZED => {
             app.failures.count(client);
             tracing::warn!(%client, why = denied.detail, "a login failed");
-            Ok(page(StatusCode::UNAUTHORIZED, next, "This token is not valid. Ask for another."))
+            let environment = app.options.environment.as_deref();
+            let why = "This token is not valid. Ask for another.";
+            Ok(bare::login(environment, StatusCode::UNAUTHORIZED, next, Some(why)))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-/// Ends the session of this browser.
+/// Ends the session of this browser, at every replica.
 #[utoipa::path(
     post,
     path = "/logout",
     tag = "access",
-    responses((status = 303, description = "Logged out"))
+    responses(
+        (status = 303, description = "Logged out"),
+        (status = 503, description = "Logged out at this replica only: the database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
 )]
-pub(crate) async fn logout(headers: HeaderMap) -> Response {
-    let cookie = Sessions::end(!is_local(&headers));
-    ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
+pub(crate) async fn logout(
+    State(app): State<Shared>,
+    principal: Principal,
+    headers: HeaderMap,
+) -> Response {
+    let removal = [(SET_COOKIE, Sessions::removal(!is_local(&headers)))];
+    let (by, session) = (principal.by(), principal.admission.session);
+    if let (Some(session), Some(now)) = (session, app.clock.now())
+        && let Err(error) = app.sessions.revoke(&*app.store, &session, by, now).await
+    {
+        tracing::warn!(%error, "a logout could not be recorded");
+        let why = "this browser is logged out, but the database does not answer, so that other \
+                   replicas do not know: who has a copy of the cookie can use it until it expires";
+        return (removal, Problem::unavailable(why)).into_response();
+    }
+    (removal, Redirect::to("/login")).into_response()
 }
 
 #[cfg(test)]
@@ -139,19 +151,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_the_login_one_stays_here() {
-        assert_eq!(path(Some("/runs?state=failed&kind=hash")), "/runs?state=failed&kind=hash");
-        for next in [
-            None,
-            Some("//evil.example"),
-            Some("https://evil.example"),
-            Some("/\"><b>"),
-            Some("/\\evil"),
-            Some(""),
-        ] {
-            assert_eq!(path(next), "/", "{next:?}");
-        }
-        let uri: Uri = "/runs?state=failed".parse().expect("a path");
-        assert_eq!(address(&uri), "/login?next=%2Fruns%3Fstate%3Dfailed");
+    fn the_address_says_where_one_wanted_to_go() {
+        assert_eq!(address("/", false), "/login");
+        assert_eq!(address("/runs?state=failed", false), "/login?next=%2Fruns%3Fstate%3Dfailed");
+        assert_eq!(address("/runs", true), "/login?next=%2Fruns&ended=true");
     }
 }

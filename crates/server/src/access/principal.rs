@@ -1,17 +1,49 @@
 //! Who asks: what access control found out, for handlers that have to know.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::guard::unauthorized;
+use super::session::Session;
 use super::token::Role;
 use crate::app::Shared;
 use crate::problem::Problem;
+
+/// How often somebody who is connected for longer is looked up again: as often as the clock,
+/// which is what ends a token or a session.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// For how long somebody is admitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Admission {
+    /// When their token expires.
+    pub expires: Option<DateTime<Utc>>,
+    /// Their login, where they have one.
+    pub session: Option<Session>,
+}
+
+impl Admission {
+    fn has_ended(&self, app: &Shared) -> bool {
+        app.clock.now().is_some_and(|now| {
+            self.expires.is_some_and(|expires| now >= expires)
+                || self.session.as_ref().is_some_and(|session| !app.sessions.is_open(session, now))
+        })
+    }
+
+    /// Returns when the token has expired or the session has ended: a stream ends with it.
+    pub(crate) async fn ended(self, app: Shared) {
+        while !self.has_ended(&app) {
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    }
+}
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +56,7 @@ pub(crate) struct Principal {
     /// What a form of a page has to send along as its field `csrf`, a script as the header
     /// `x-csrf-token`; empty for bearers of a token, who need none.
     pub csrf: String,
+    pub admission: Admission,
 }
 
 impl Principal {
@@ -34,6 +67,7 @@ impl Principal {
             role: Role::Viewer,
             address: IpAddr::from([127, 0, 0, 1]),
             csrf: String::new(),
+            admission: Admission::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::event::{Event, Key};
 use super::hub::{Missed, NoSubscription, Subscription};
 use super::replay::Replay;
+use crate::access::Principal;
 use crate::app::Shared;
 use crate::problem::Problem;
 
@@ -31,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const COME_BACK: std::ops::RangeInclusive<u64> = 500..=3_000;
 /// How long a subscriber waits for a replica that has just started.
 const READY: Duration = Duration::from_secs(5);
-/// Then a stream ends, and the subscriber comes back: who may subscribe is looked at again.
+/// Then a stream ends, and the subscriber comes back.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Rooms, sessions and users that one stream may name.
 const MOST_KEYS: usize = 64;
@@ -62,6 +63,7 @@ const LONGEST_KEY: usize = 255;
 )]
 pub(crate) async fn stream(
     State(app): State<Shared>,
+    who: Principal,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
@@ -71,7 +73,13 @@ pub(crate) async fn stream(
     let subscription = app.hub.subscribe(asked.keys, asked.after).map_err(no_subscription)?;
     let feed = Feed::begin(&app, subscription, asked.after).await?;
     let stop = app.stop.clone();
-    let end = async move { tokio::time::timeout(LONGEST, stop.cancelled()).await.is_ok() };
+    let end = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = who.admission.ended(app) => {}
+            () = tokio::time::sleep(LONGEST) => {}
+        }
+    };
     let events = futures::StreamExt::take_until(feed.events(), Box::pin(end));
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     Ok((

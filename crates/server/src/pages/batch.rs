@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reelshift_plan::BatchState;
 use reelshift_store::failures::{ErrorEntry, ErrorSelection};
+use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::Bounds;
 use reelshift_store::listings::BatchReport;
-use uuid::Uuid;
 
 use super::frame::{Frame, Page, said};
 use super::run::BatchRow;
 use super::view::View;
-use super::{begin, finish, unavailable};
+use super::{begin, find, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::figures::{plural, tail, time};
@@ -56,8 +56,9 @@ pub(crate) async fn page(
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
     let frame = frame.titled("Batch");
     let unknown = "There is no such batch.";
-    let Ok(id) = id.parse::<Uuid>() else {
-        return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, "its id is no UUID"));
+    let id = match find(&app, IdKind::Batch, &id).await {
+        Ok(id) => id,
+        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
     };
     let read = async {
         let of_batch = ErrorSelection { batch: Some(id), ..ErrorSelection::default() };

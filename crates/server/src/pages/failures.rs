@@ -8,14 +8,14 @@ use reelshift_store::StoreError;
 use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorSelection};
 use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantined};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::frame::{Frame, Page, said};
 use super::view::View;
-use super::{begin, finish, unavailable};
+use super::{begin, finish, next_link, no_such_page, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::cursor;
 use crate::figures::{tail, time};
 
 /// Rows of a page.
@@ -85,16 +85,19 @@ pub(crate) async fn page(
     let filter = asked.error_type.clone().filter(|of_type| !of_type.is_empty());
     let here = address(filter.as_deref(), "");
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
+    let ends = cursor::decode::<ErrorCursor>(asked.before.as_deref()).and_then(|before| {
+        Ok((before, cursor::decode::<QuarantineCursor>(asked.after.as_deref())?))
+    });
+    let (before, after) = match ends {
+        Ok(ends) => ends,
+        Err(wrong) => return Err(no_such_page(frame, &wrong)),
+    };
     let read = async {
-        let selection = ErrorSelection {
-            error_type: filter.clone(),
-            before: cursor::<ErrorCursor>(asked.before.as_deref()),
-            ..ErrorSelection::default()
-        };
+        let selection =
+            ErrorSelection { error_type: filter.clone(), before, ..ErrorSelection::default() };
         let errors = app.store.errors(&selection, ROWS).await?;
         let all =
             QuarantineSelection { error_type: filter.clone(), ..QuarantineSelection::default() };
-        let after = cursor::<QuarantineCursor>(asked.after.as_deref());
         let items = app.store.quarantine(&all, after.as_ref(), ROWS).await?;
         Ok::<_, StoreError>((errors, items))
     };
@@ -107,12 +110,12 @@ pub(crate) async fn page(
     };
     let flashed = frame.flash.is_some();
     let full = |rows: usize| rows >= ROWS as usize;
-    let older = errors.last().filter(|_| full(errors.len())).map(|last| {
-        address(filter.as_deref(), &format!("before={}", encoded(&last.cursor()))) + "#entries"
-    });
+    let older = errors
+        .last()
+        .filter(|_| full(errors.len()))
+        .map(|last| address(filter.as_deref(), &next_link("before", &last.cursor())) + "#entries");
     let more_quarantine = items.last().filter(|_| full(items.len())).map(|last| {
-        let end = QuarantineCursor { kind: last.kind, video_id: last.video_id.clone() };
-        address(filter.as_deref(), &format!("after={}", encoded(&end))) + "#quarantine"
+        address(filter.as_deref(), &next_link("after", &last.cursor())) + "#quarantine"
     });
     let page = Failures {
         entries: errors.into_iter().map(entry).collect(),
@@ -124,15 +127,6 @@ pub(crate) async fn page(
         more_quarantine,
     };
     Ok(finish(&page, flashed))
-}
-
-fn cursor<T: DeserializeOwned>(text: Option<&str>) -> Option<T> {
-    text.and_then(|text| serde_json::from_str(text).ok())
-}
-
-fn encoded(cursor: &impl serde::Serialize) -> String {
-    let text = serde_json::to_string(cursor).unwrap_or_default();
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 fn address(filter: Option<&str>, rest: &str) -> String {

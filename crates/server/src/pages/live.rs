@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::activity::Activity;
@@ -130,13 +130,13 @@ fn shown(part: &impl Template) -> String {
 /// `GET /live/{page}`
 pub(crate) async fn stream(
     State(app): State<Shared>,
-    _who: Principal,
+    who: Principal,
     Path(name): Path<String>,
 ) -> Response {
     let Some(page) = Page::named(&name) else { return StatusCode::NOT_FOUND.into_response() };
     let watching = app.snapshots.watch();
     let first = Event::default().retry(RETRY).comment("the figures follow");
-    let events = stream::unfold((app, watching), move |(app, mut watching)| async move {
+    let events = stream::unfold((app.clone(), watching), move |(app, mut watching)| async move {
         let next = app.stop.run_until_cancelled(watching.next()).await??;
         let event = match next {
             Ok(latest) => {
@@ -150,7 +150,8 @@ pub(crate) async fn stream(
         };
         Some((Ok::<_, Infallible>(event), (app, watching)))
     });
-    let events = futures::StreamExt::chain(stream::iter([Ok(first)]), events);
+    let events = stream::iter([Ok(first)]).chain(events);
+    let events = events.take_until(Box::pin(who.admission.ended(app)));
     let keep = KeepAlive::new().interval(ALIVE);
     ([(header::CACHE_CONTROL, "no-store")], Sse::new(events).keep_alive(keep)).into_response()
 }

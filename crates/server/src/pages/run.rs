@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reelshift_plan::{BatchState, RunState};
+use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::{Run, VideoFilter};
 use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
 use serde::Deserialize;
@@ -12,9 +13,10 @@ use uuid::Uuid;
 
 use super::frame::{Frame, Page, said};
 use super::view::{RunView, View};
-use super::{begin, finish, unavailable};
+use super::{begin, find, finish, next_link, no_such_page, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::cursor;
 use crate::figures::{count, tail, time};
 
 /// Rows of a page.
@@ -141,12 +143,15 @@ pub(crate) async fn page(
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
     let frame = frame.titled("Run");
     let unknown = "There is no such run.";
-    let Ok(id) = id.parse::<Uuid>() else {
-        return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, "its id is no UUID"));
+    let id = match find(&app, IdKind::Run, &id).await {
+        Ok(id) => id,
+        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
     };
     let state = asked.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
-    let after =
-        asked.after.as_deref().and_then(|after| serde_json::from_str::<BatchCursor>(after).ok());
+    let after = match cursor::decode::<BatchCursor>(asked.after.as_deref()) {
+        Ok(after) => after,
+        Err(wrong) => return Err(no_such_page(frame, &wrong)),
+    };
     let read = async {
         let selection = BatchSelection::OfRun { run: id, state };
         let batches = app.store.batches(&selection, after.as_ref(), ROWS).await?;
@@ -175,10 +180,8 @@ pub(crate) async fn page(
         |run| Figures { run }.render().unwrap_or_default(),
     );
     let next = batches.last().filter(|_| batches.len() >= ROWS as usize).map(|last| {
-        let cursor = serde_json::to_string(&last.cursor()).unwrap_or_default();
-        let cursor: String = url::form_urlencoded::byte_serialize(cursor.as_bytes()).collect();
         let of = state.map_or_else(String::new, |state| format!("state={state}&"));
-        format!("/runs/{id}?{of}after={cursor}#batches")
+        format!("/runs/{id}?{of}{}#batches", next_link("after", &last.cursor()))
     });
     let page = RunPage {
         figures,

@@ -24,6 +24,27 @@ const ATTENTION: Duration = Duration::from_secs(15);
 /// A look takes at most this part of the time, however large the ledger is.
 const SHARE: u32 = 10;
 
+/// How long looks take. One that took much longer than the one before waited for a database
+/// that was away: only what two in a row took is the ledger's size.
+#[derive(Debug, Default)]
+struct Cadence {
+    previous: Duration,
+}
+
+impl Cadence {
+    /// From the start of a look that took `took` to the start of the next. One that `failed`
+    /// says nothing about the ledger: the next is made soon, so that the database is seen as
+    /// soon as it is back.
+    fn next(&mut self, took: Duration, failed: bool) -> Duration {
+        if failed {
+            return took + LIVELY;
+        }
+        let usual = took.min(self.previous);
+        self.previous = took;
+        LIVELY.max(usual * SHARE).max(took)
+    }
+}
+
 /// Nobody waits longer than this for a newer snapshot: the older one says its age.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -136,6 +157,11 @@ impl Snapshots {
         Watching(receiver)
     }
 
+    /// Looks now, if nobody has looked for a while: the database is back.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     fn somebody_is_there(&self) -> bool {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         self.seen.receiver_count() > 0 || asked.is_some_and(|asked| asked.elapsed() < ATTENTION)
@@ -189,21 +215,43 @@ pub(super) fn start(app: &Shared) {
 
 async fn look(app: &Shared) {
     let mut looker = Looker::new(app.store.clone(), Arc::clone(&app.flags));
+    let mut cadence = Cadence::default();
     loop {
         let began = Instant::now();
         let looked = looker.look().await.map_err(|error| {
             tracing::warn!(%error, "the migration could not be looked at");
             error.to_string()
         });
+        let failed = looked.is_err();
         app.snapshots.publish(looked.map(|snapshot| (snapshot, looker.history().clone())));
         let took = began.elapsed();
-        let lively = LIVELY.max(took * SHARE);
-        tokio::time::sleep(lively.saturating_sub(took)).await;
+        tokio::time::sleep(cadence.next(took, failed).saturating_sub(took)).await;
         if !app.snapshots.somebody_is_there() {
             tokio::select! {
                 () = tokio::time::sleep(QUIET) => {}
                 () = app.snapshots.wake.notified() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_ledger_is_looked_at_rarely_and_an_outage_is_no_large_ledger() {
+        let (fast, slow) = (Duration::from_millis(50), Duration::from_secs(3));
+        let mut cadence = Cadence::default();
+        assert_eq!(cadence.next(fast, false), LIVELY);
+        assert_eq!(cadence.next(slow, false), slow, "one may have waited for the database");
+        assert_eq!(cadence.next(slow, false), slow * SHARE, "two did not");
+        assert_eq!(cadence.next(fast, false), LIVELY);
+        assert_eq!(
+            cadence.next(Duration::from_secs(10), true),
+            Duration::from_secs(11),
+            "soon again"
+        );
+        assert_eq!(cadence.next(slow, false), slow, "the first look after an outage");
     }
 }

@@ -1,10 +1,11 @@
 //! The audit: every change by itself, in one history, and none that was not made.
 
+use chrono::SubsecRound as _;
 use reelshift_plan::{Flag, FlagAction, JobKind, Rollout};
 
 use super::Fixture;
 use super::arrange::{claim_one, error, expanded, running_batches, worker};
-use crate::audit::{AuditEntry, AuditSelection, Subject};
+use crate::audit::{AuditEntry, AuditSelection, Change, Subject};
 use crate::controls::ControlSetting;
 use crate::flags::FlagSetting;
 use crate::ledger::RerunSelection;
@@ -87,6 +88,25 @@ pub async fn every_change_is_in_the_audit(db: &dyn Fixture) {
     assert_eq!(audit(&store, &named).await, entries[4..]);
     let page = store.audit(&AuditSelection::default(), Some(entries[1].seq), 2).await;
     assert_eq!(page.expect("a page"), entries[2..4]);
+}
+
+pub async fn what_was_done_elsewhere_is_recorded(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let change = Change {
+        subject: Subject::Session,
+        name: "session".to_owned(),
+        action: "logout".to_owned(),
+        run: None,
+        previous: Some("an-id".to_owned()),
+        value: None,
+        reason: Some("é".to_owned()),
+        changed_by: "ann@10.0.0.1".to_owned(),
+        changed_at: store.now().await.expect("a time").trunc_subsecs(3),
+    };
+    store.record(&change).await.expect("recorded");
+    let sessions = AuditSelection { subject: Some(Subject::Session), ..AuditSelection::default() };
+    let entries = audit(&store, &sessions).await;
+    assert_eq!(entries.into_iter().map(|entry| entry.change).collect::<Vec<_>>(), [change]);
 }
 
 pub async fn a_dry_rerun_is_no_change(db: &dyn Fixture) {

@@ -1,0 +1,160 @@
+//! Pages in a browser, without one: what they link to is there, and what is wrong is said on
+//! a page.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use reelshift_tests::http::{Answer, Request, encoded};
+use reelshift_tests::server::{OPERATOR, Server, VIEWER};
+use reelshift_tests::{Legacy, Reelshift};
+
+const PAGES: [&str; 8] = [
+    "/",
+    "/runs",
+    "/failures",
+    "/workers",
+    "/controls",
+    "/activity",
+    "/duplicates",
+    "/no-such-page",
+];
+
+async fn expanded(directory: &Path) -> Legacy {
+    let legacy = Legacy::sqlite(directory).await;
+    Reelshift::new(directory, &["apply", "expand"]).database(&legacy.url).run().ok();
+    legacy
+}
+
+/// As a browser asks for a page; a bearer is not a browser's, so there is a session.
+fn browse(server: &Server, path: &str, cookie: &str) -> Answer {
+    server.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
+}
+
+fn log_in(server: &Server, token: &str) -> String {
+    let login = Request::new("POST", "/login").form(&format!("token={token}"));
+    let answer = server.send(&login).expect(303);
+    let set = answer.header("set-cookie").expect("a cookie");
+    set.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// The addresses of this server that a page names.
+fn addresses(page: &str) -> BTreeSet<String> {
+    let named = |attribute: &str| {
+        let parts: Vec<_> = page.split(attribute).skip(1).collect();
+        parts.into_iter().filter_map(|part| part.split('"').next().map(str::to_owned))
+    };
+    let all = named("href=\"").chain(named("src=\""));
+    all.filter(|address| address.starts_with('/')).map(|one| one.replace("&amp;", "&")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_page_links_to_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    legacy.fill(20).await;
+    Reelshift::new(dir.path(), &["enqueue", "backfill"]).database(&legacy.url).run().ok();
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, OPERATOR);
+    let mut pages = vec![server.send(&Request::get("/login")).expect(200)];
+    pages.extend(PAGES.map(|path| browse(&server, path, &cookie)));
+    for page in pages {
+        let addresses = addresses(&page.body);
+        assert!(addresses.iter().any(|one| one.starts_with("/assets/reelshift.css")), "{page:?}");
+        for address in addresses {
+            let path = address.split('#').next().unwrap_or_default();
+            let answer = browse(&server, path, &cookie);
+            assert_eq!(answer.status, 200, "{address}: {answer:?}");
+            let kind = answer.header("content-type").unwrap_or_default();
+            let expected = match path.split('?').next().and_then(|path| path.rsplit_once('.')) {
+                Some((_, "css")) => "text/css",
+                Some((_, "js")) => "text/javascript",
+                Some((_, "svg")) => "image/svg+xml",
+                Some((_, "csv")) => "text/csv",
+                _ => "text/html",
+            };
+            assert!(kind.starts_with(expected), "{address} is {kind}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_a_page_in_a_browser_and_a_problem_elsewhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, VIEWER);
+    for (path, status) in [("/no-such-page", 404), ("/runs?before=x", 400), ("/live/x", 404)] {
+        let page = browse(&server, path, &cookie).expect(status);
+        let kind = page.header("content-type").unwrap_or_default().to_owned();
+        assert!(kind.starts_with("text/html") && page.body.contains("<h1>"), "{path}: {page:?}");
+        assert!(page.header("content-security-policy").is_some(), "{path}");
+        let script = server.send(&Request::get(path).header("Cookie", &cookie)).expect(status);
+        assert!(!script.problem().is_empty(), "{path}");
+    }
+    let api = browse(&server, "/api/v1/runs/00000000", &cookie).expect(404);
+    assert_eq!(api.problem(), "not-found", "the API has one form for everybody");
+    let form = Request::new("POST", "/actions/pause").form("").header("Cookie", &cookie);
+    let refused = server.send(&form.header("Accept", "text/html")).expect(403);
+    assert!(refused.body.contains("<h1>Forbidden</h1>"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_an_address_makes_a_page_fail() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, VIEWER);
+    let time = r#"{"created_at":"+262142-12-31T23:59:59Z","id":"x"}"#;
+    let batch = r#"{"state":"pending","priority":1,"run_at":"+262142-12-31T23:59:59Z","seq":1}"#;
+    let run = "00000000-0000-7000-8000-000000000000";
+    for text in [time, batch, "x", "", "%", "-1", "99999999999999999999", "\u{202e}"] {
+        use base64::Engine as _;
+        let opaque = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        for value in [encoded(text), opaque] {
+            for path in [
+                format!("/failures?before={value}"),
+                format!("/failures?after={value}"),
+                format!("/runs?before={value}"),
+                format!("/runs/{run}?after={value}"),
+                format!("/runs/{value}"),
+                format!("/batches/{value}"),
+                format!("/activity?before={value}"),
+                format!("/duplicates?after={value}"),
+                format!("/api/v1/errors?cursor={value}"),
+                format!("/api/v1/batches?cursor={value}"),
+                format!("/api/v1/runs?cursor={value}"),
+            ] {
+                let answer = browse(&server, &path, &cookie);
+                assert!(answer.status < 500, "{path}: {answer:?}");
+            }
+        }
+    }
+    let first = format!("/failures?before={}", encoded(time));
+    let page = browse(&server, &first, &cookie).expect(400);
+    assert!(page.body.contains("There is no such part of this list"), "{page:?}");
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_sent_to_another_site() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, OPERATOR);
+    let page = browse(&server, "/controls", &cookie).expect(200);
+    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").expect("a form");
+    let csrf = rest.split('"').next().unwrap_or_default();
+    for back in ["/\t/evil.example", "//evil.example", "/\\evil.example", "/\n/evil.example"] {
+        let back = encoded(back);
+        let form =
+            Request::new("POST", "/actions/resume").form(&format!("csrf={csrf}&back={back}"));
+        let sent = server.send(&form.header("Cookie", &cookie)).expect(303);
+        assert_eq!(sent.header("location"), Some("/"), "{back}");
+        let login = Request::new("POST", "/login").form(&format!("token={OPERATOR}&next={back}"));
+        assert_eq!(server.send(&login).expect(303).header("location"), Some("/"), "{back}");
+    }
+    for host in ["127.0.0.1:80@evil.example", "127.0.0.1:x", "[::1]evil.example", ""] {
+        let asked = Request::get("/login").header("Host", host);
+        assert_eq!(server.send(&asked).expect(421).problem(), "unknown-host", "{host}");
+    }
+}
