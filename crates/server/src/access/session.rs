@@ -3,6 +3,7 @@
 //! when its owner logs out: that is written into the audit, which every replica reads.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -30,6 +31,8 @@ pub(crate) struct Sessions {
     /// Sessions whose owners have logged out, with when they would have ended. `None` until the
     /// audit was read: before that no session is believed.
     revoked: Mutex<Option<HashMap<String, i64>>>,
+    /// Whether the audit could not be read the last time, which was logged then.
+    unreadable: AtomicBool,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -52,7 +55,11 @@ impl Sessions {
     pub(crate) fn new(key: Option<&str>) -> Self {
         let own: [u8; 32] = rand::random();
         let key = key.map_or(&own[..], str::as_bytes);
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), revoked: Mutex::new(None) }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            revoked: Mutex::new(None),
+            unreadable: AtomicBool::new(false),
+        }
     }
 
     /// The `Set-Cookie` of a new session of `token`.
@@ -134,11 +141,17 @@ impl Sessions {
             .await
     }
 
-    /// Reads who has logged out since the last time, at any replica.
-    ///
-    /// # Errors
-    /// When the audit cannot be read: what was known before is still known.
-    pub(crate) async fn refresh(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
+    /// Reads who has logged out since the last time, at any replica. Where the audit cannot be
+    /// read, what was known before is still known.
+    pub(crate) async fn refresh(&self, store: &dyn Store, now: DateTime<Utc>) {
+        let read = self.read_logouts(store, now).await;
+        let failed_before = self.unreadable.swap(read.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (read, failed_before) {
+            tracing::warn!(%error, "the logouts of other replicas cannot be read");
+        }
+    }
+
+    async fn read_logouts(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
         let selection = AuditSelection {
             subject: Some(Subject::Session),
             name: Some(NAME.to_owned()),
