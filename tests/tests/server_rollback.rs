@@ -36,7 +36,8 @@ async fn statuses_are_read_and_flags_go_off_whatever_is_rolled_back() {
         let path = format!("/videos/{video}/status");
         let status = || server.send(&Request::get(&path).bearer(OPERATOR)).expect(200).json();
         for flag in ["enhanced_video_processing", "advanced_error_handling"] {
-            set(&server, flag, &json!({ "enabled": true })).expect(200).json();
+            let set = set(&server, flag, &json!({ "enabled": true })).expect(200).json();
+            assert_eq!(set["changes"][0]["enabled"], true);
         }
         until("the new shape is read", async || status()["enhanced_processing"] == true).await;
 
