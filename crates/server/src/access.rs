@@ -7,6 +7,7 @@
 pub(crate) mod failures;
 pub(crate) mod guard;
 mod headers;
+mod host;
 mod login;
 mod principal;
 pub(crate) mod session;

@@ -7,14 +7,15 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERER,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ORIGIN, REFERER, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use url::Url;
 
+use super::host;
 use super::principal::{Admission, Principal};
 use super::token::{self, Role};
 use crate::app::Shared;
@@ -68,7 +69,7 @@ pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Nex
 
 async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, Box<Response>> {
     let address = client(app, &request);
-    check_host(app, request.headers())?;
+    host::check(app, request.headers())?;
     check_length(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let read = is_read(&parts.method);
@@ -136,58 +137,6 @@ fn client(app: &Shared, request: &Request) -> IpAddr {
         .map_while(|said| said.trim().parse::<IpAddr>().ok())
         .find(|address| !trusted.contains(address))
         .unwrap_or(peer)
-}
-
-/// A page elsewhere can have its own name resolve to this address; the browser then sends
-/// that name.
-fn check_host(app: &Shared, headers: &HeaderMap) -> Result<(), Problem> {
-    let options = &app.options;
-    if !options.loopback && options.hosts.is_empty() {
-        return Ok(());
-    }
-    let name = name_of(host(headers));
-    let known = is_loopback(name)
-        || options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
-        // An orchestrator asks by address.
-        || (!options.loopback && name.parse::<IpAddr>().is_ok());
-    if known {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "unknown-host",
-        "this server is not known by that name: use 127.0.0.1, or name it with --host",
-    ))
-}
-
-/// The name in a `Host` header, without the port; empty unless the header is a name with or
-/// without a port, and nothing else.
-fn name_of(host: &str) -> &str {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').unwrap_or_default(),
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
-    };
-    let is_port = |digits: &str| digits.parse::<u16>().is_ok_and(|_| !digits.starts_with('+'));
-    if port.is_empty() || port.strip_prefix(':').is_some_and(is_port) { name } else { "" }
-}
-
-/// The value of the `Host` header; empty where there is none, or more than one.
-fn host(headers: &HeaderMap) -> &str {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().unwrap_or_default(),
-        _ => "",
-    }
-}
-
-fn is_loopback(name: &str) -> bool {
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Whether the browser reaches this server on its own machine, where there is no TLS.
-pub(crate) fn is_local(headers: &HeaderMap) -> bool {
-    is_loopback(name_of(host(headers)))
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
@@ -311,7 +260,7 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let foreign_site =
         text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let host = host(headers);
+    let host = host::of(headers);
     let foreign_origin = text(ORIGIN.as_str()).is_some_and(|origin| {
         let authority = Url::parse(origin).ok().and_then(|origin| {
             let name = origin.host_str()?.to_owned();
@@ -396,29 +345,5 @@ mod tests {
         assert!(!ours(&[("origin", "null")]));
         assert!(!ours(&[("sec-fetch-site", "cross-site")]));
         assert!(!ours(&[("sec-fetch-site", "same-site")]));
-    }
-
-    #[test]
-    fn loopback_is_known_by_its_names() {
-        for host in ["localhost:80", "127.0.0.1", "[::1]:8080", "LOCALHOST", "127.1.2.3:1"] {
-            assert!(is_loopback(name_of(host)), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "127.0.0.1.evil.example",
-            "10.0.0.1",
-            "[::2]",
-            "127.0.0.1:80@evil.example",
-            "127.0.0.1:@evil.example",
-            "127.0.0.1:",
-            "127.0.0.1:80:81",
-            "localhost:+80",
-            "[::1]evil.example",
-            "[::1",
-            "[::1]:80@evil.example",
-        ] {
-            assert!(!is_loopback(name_of(host)), "{host}");
-        }
     }
 }

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::guard::{Client, is_local, too_many};
+use super::guard::{Client, too_many};
+use super::host::is_local;
 use super::session::Sessions;
 use super::{Principal, local_path};
 use crate::app::Shared;
