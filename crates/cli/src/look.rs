@@ -7,39 +7,7 @@ pub use reelshift_server::figures::{
     time,
 };
 
-/// Prints a line on standard output. A reader that has gone (`| head`) ends the program
-/// quietly; a full disk ends it with a sentence.
-pub fn line(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    let mut out = anstream::stdout().lock();
-    end_on_error(out.write_fmt(text).and_then(|()| writeln!(out)).and_then(|()| out.flush()));
-}
-
-fn end_on_error(printed: std::io::Result<()>) {
-    use std::io::ErrorKind;
-    if let Err(error) = printed {
-        if error.kind() == ErrorKind::BrokenPipe {
-            std::process::exit(0);
-        }
-        anstream::eprintln!("error: cannot write to standard output: {error}");
-        std::process::exit(1);
-    }
-}
-
-/// Prints bytes as they are, under the conditions of [`line`].
-pub fn raw(bytes: &[u8]) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    end_on_error(out.write_all(bytes).and_then(|()| out.flush()));
-}
-
-/// As `println!`, through [`line`].
-macro_rules! say {
-    ($($text:tt)*) => {
-        $crate::look::line(format_args!($($text)*))
-    };
-}
-pub(crate) use say;
+pub(crate) use crate::output::say;
 
 /// A table that fits the terminal, without ruling.
 pub fn table(header: &[&str]) -> Table {

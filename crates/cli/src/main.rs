@@ -1,6 +1,8 @@
 //! The `reelshift` binary: reads the command line, runs one command, prints, and ends
 //! with the exit code that says what came of it.
 
+#![warn(clippy::disallowed_macros)]
+
 mod args;
 mod commands;
 mod config;
@@ -9,6 +11,7 @@ mod database;
 mod exit;
 mod filter;
 mod look;
+mod output;
 mod waiting;
 
 use std::process::ExitCode;
@@ -30,7 +33,13 @@ use crate::exit::Outcome;
 const ABANDON: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            output::usage(&message);
+            return end(u8::try_from(message.exit_code()).unwrap_or(2));
+        }
+    };
     allow_many_files();
     let instance = Uuid::now_v7();
     let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
@@ -45,12 +54,22 @@ fn main() -> ExitCode {
         ended
     });
     match ended {
-        Ok(outcome) => ExitCode::from(outcome.code()),
+        Ok(outcome) => end(outcome.code()),
         Err(error) => {
-            anstream::eprintln!("{} {}", "error:".red().bold(), exit::sentence(&error));
-            ExitCode::from(exit::code(&error))
+            output::say_error!("{} {}", "error:".red().bold(), exit::sentence(&error));
+            end(exit::code(&error))
         }
     }
+}
+
+/// The exit code is that of the work. Work that was done without its output is a failure.
+fn end(code: u8) -> ExitCode {
+    let Some(error) = output::failure() else { return ExitCode::from(code) };
+    output::say_error!(
+        "{} cannot write to standard output, part of it is missing: {error}",
+        "error:".red().bold()
+    );
+    ExitCode::from(code.max(1))
 }
 
 /// Sets the limit of open files, often 1024, to what the process may have: a file that is

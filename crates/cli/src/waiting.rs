@@ -49,7 +49,7 @@ impl WaitingLine {
         let due = said
             .is_none_or(|(step, at)| step != waiting.step.number || waiting.waited >= at + PAUSE);
         if due {
-            anstream::eprintln!("{}", sentence(waiting));
+            crate::output::say_error!("{}", sentence(waiting));
             *said = Some((waiting.step.number, waiting.waited));
         }
     }

@@ -37,7 +37,10 @@ where
     // Spans are the traces': where none are exported, none are made.
     let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
     let filter = filter.and(events);
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| Redacted(std::io::stderr()));
+    // A log that cannot be written is no reason to panic.
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(|| Redacted(std::io::stderr()));
     if std::io::stderr().is_terminal() {
         let lines = WithIds { inner: Format::default().with_target(false), last: Mutex::default() };
         layer.event_format(lines).with_filter(filter).boxed()

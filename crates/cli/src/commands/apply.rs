@@ -133,9 +133,9 @@ async fn allow_copy(context: &Context, args: &ApplyArgs, store: &SharedStore) ->
             ))
             .into());
         }
-        anstream::eprint!(
+        crate::output::error(format_args!(
             "Where nothing else will do, {table} is copied, and writers wait until that is done. Allow it? [y/N] "
-        );
+        ));
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         if !matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -157,7 +157,7 @@ async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<()> {
         .iter()
         .any(|report| report.run.kind == JobKind::Backfill && report.run.state == RunState::Done);
     if !backfilled {
-        anstream::eprintln!(
+        crate::output::say_error!(
             "{} no backfill of this database is done, and {phase} makes one slower: the order is \
              expand, backfill, rollout, index, automate",
             "note:".yellow().bold(),

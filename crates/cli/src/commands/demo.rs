@@ -324,7 +324,7 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
         ));
     }
     if !snapshot.errors.is_empty() {
-        anstream::eprintln!(
+        crate::output::say_error!(
             "\n   {}",
             "What failed, and why (some files are missing or bad on purpose):".bold()
         );
@@ -334,7 +334,7 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
             table.set_width(width.saturating_sub(3));
         }
         for line in table.lines() {
-            anstream::eprintln!("   {line}");
+            crate::output::say_error!("   {line}");
         }
     }
     let database = if embedded {
@@ -343,11 +343,11 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
         "--database URL".to_owned()
     };
     let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
-    anstream::eprintln!("\n{} in {}. Look around:", "Done".green().bold(), look::duration(took));
+    crate::output::say_error!("\n{} in {}. Look around:", "Done".green().bold(), look::duration(took));
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
-        anstream::eprintln!("   {program} {database} {command}");
+        crate::output::say_error!("   {program} {database} {command}");
     }
-    anstream::eprintln!("The way to a real database, step by step: README.md");
+    crate::output::say_error!("The way to a real database, step by step: README.md");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -379,9 +379,9 @@ fn step_bar(total: u64, what: &str) -> indicatif::ProgressBar {
 
 /// The demo tells its story on standard error: standard output is for `--json`.
 fn title(text: &str) {
-    anstream::eprintln!("\n{}", text.bold());
+    crate::output::say_error!("\n{}", text.bold());
 }
 
 fn say(text: &str) {
-    anstream::eprintln!("   {text}");
+    crate::output::say_error!("   {text}");
 }

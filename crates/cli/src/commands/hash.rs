@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -96,6 +95,10 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
     let mut out = Output { json, documents: Vec::new(), failed: false, lines: Vec::new() };
     let mut next = 0;
     while let Some((number, result)) = next_told(&told, &mut out) {
+        // Nothing but the output comes of this command.
+        if !crate::output::is_open() {
+            break;
+        }
         early.insert(number, result);
         while let Some(result) = early.remove(&next) {
             let result = match result {
@@ -182,14 +185,14 @@ impl Output {
             }
             Err(error) => {
                 self.failed = true;
-                writeln!(std::io::stderr(), "reelshift: {shown}: {error}")?;
+                crate::output::say_error!("reelshift: {shown}: {error}");
             }
         }
         Ok(())
     }
 
     fn flush(&mut self) {
-        crate::look::raw(&std::mem::take(&mut self.lines));
+        crate::output::raw(&std::mem::take(&mut self.lines));
     }
 
     fn finish(mut self) -> Result<Outcome> {

@@ -75,9 +75,12 @@ async fn watch(
                 age: taken.elapsed(),
                 trouble: trouble.as_deref(),
             };
-            look::raw(screen::frame(&shown.lines()).as_bytes());
+            crate::output::raw(screen::frame(&shown.lines()).as_bytes());
         } else if !context.json {
             crate::look::say!("{}", screen::line(&looked, taken.elapsed(), trouble.as_deref()));
+        }
+        if !crate::output::is_open() {
+            return Ok(ended(&looked));
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}

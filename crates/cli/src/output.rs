@@ -1,0 +1,80 @@
+//! Standard output and standard error. Every command prints through this module.
+//!
+//! Printing never decides what becomes of the work: once standard output cannot be written,
+//! nothing more is printed and the work goes on. A reader that has gone (`| head`) is no
+//! failure. Any other reason, such as a full disk, is reported when the program ends.
+
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::sync::OnceLock;
+
+/// Why standard output could not be written, the first time.
+static FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line on standard output.
+pub fn line(text: Arguments<'_>) {
+    write(|| {
+        let mut out = anstream::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    });
+}
+
+/// Prints bytes as they are on standard output.
+pub fn raw(bytes: &[u8]) {
+    write(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    });
+}
+
+/// Prints the command line's help, version or error.
+pub fn usage(message: &clap::Error) {
+    if message.use_stderr() {
+        message.print().unwrap_or_default();
+    } else {
+        write(|| message.print());
+    }
+}
+
+fn write(print: impl FnOnce() -> io::Result<()>) {
+    if is_open()
+        && let Err(error) = print()
+    {
+        FAILURE.get_or_init(|| error);
+    }
+}
+
+/// Whether what is printed still reaches standard output. A command that does nothing but
+/// print may end when it does not.
+pub fn is_open() -> bool {
+    FAILURE.get().is_none()
+}
+
+/// Why part of the output is missing; `None` where its reader has gone, who wanted no more.
+pub fn failure() -> Option<&'static io::Error> {
+    FAILURE.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
+}
+
+/// Prints on standard error. Where that fails there is nobody to report it to.
+pub fn error(text: Arguments<'_>) {
+    let mut out = anstream::stderr().lock();
+    out.write_fmt(text).and_then(|()| out.flush()).unwrap_or_default();
+}
+
+/// As `println!`, through [`line`].
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::output::line(format_args!($($text)*))
+    };
+}
+pub(crate) use say;
+
+/// As `eprintln!`, through [`error()`].
+macro_rules! say_error {
+    ($($text:tt)*) => {
+        $crate::output::error(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+pub(crate) use say_error;
