@@ -141,6 +141,15 @@ impl Reelshift {
         ran
     }
 
+    /// Runs to the end with these for its output; returns its exit code.
+    #[must_use]
+    pub fn run_into(mut self, stdout: Stdio, stderr: Stdio) -> Option<i32> {
+        let child = self.command.stdout(stdout).stderr(stderr).spawn();
+        // The command holds the pipes too.
+        drop(self);
+        wait(&mut child.expect("the binary starts"), Duration::from_mins(3))
+    }
+
     /// Starts and goes on; its standard output is the caller's to read.
     #[must_use]
     pub fn start_reading(mut self) -> Child {
