@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use reelshift_store::StoreError;
+use reelshift_store::archive::ArchivedTable;
 
 pub type Result<T, E = ArchiveError> = std::result::Result<T, E>;
 
@@ -19,6 +20,13 @@ pub enum ArchiveError {
     /// The disk, or a right to it.
     #[error("{path}: {error}")]
     Io { path: PathBuf, error: std::io::Error },
+
+    /// The database cannot hold an archived value as it is.
+    #[error(
+        "{} cannot be restored: {error}. Where a column was changed since, give it the type that the archive's \
+         manifest.json names, then restore again", .table.as_str()
+    )]
+    Value { table: ArchivedTable, error: StoreError },
 
     /// The database.
     #[error(transparent)]

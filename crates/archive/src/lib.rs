@@ -6,14 +6,21 @@
 //! order of the manifest's columns. The manifest names every file with its rows and its
 //! SHA-256, and is complete only when everything else is on disk.
 
+mod directory;
 mod error;
 mod file;
 mod manifest;
+mod pace;
+mod platform;
 mod restore;
+mod retry;
 mod write;
 
+pub use directory::Directory;
 pub use error::{ArchiveError, Result};
 pub use manifest::{Archive, ArchivedFile, Manifest, TableManifest};
+pub use pace::Pace;
+pub use platform::Platform;
 pub use restore::{Checked, RestoreReport, restore};
 pub use write::{Prepared, prepare, write};
 
@@ -21,6 +28,9 @@ use reelshift_store::archive::ArchivedTable;
 
 /// Rows in a file: some megabytes, compressed.
 pub const FILE_ROWS: u64 = 50_000;
+
+/// The values of a page, in memory at once: some milliseconds of a disk or a network.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How far an archive or a restore is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

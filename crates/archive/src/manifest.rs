@@ -1,21 +1,25 @@
 //! `manifest.json`: what an archive holds, and the checks before anything is believed.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use reelshift_store::archive::ArchivedTable;
+use reelshift_store::archive::{ArchivedTable, Column};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::directory::Directory;
 use crate::error::{ArchiveError, Result, at};
 use crate::file;
+use crate::platform::Platform;
 
 const NAME: &str = "manifest.json";
 
 /// Written while it is not whole yet.
 const UNFINISHED: &str = "manifest.json.new";
+
+/// A manifest of five thousand million rows is not longer.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -30,6 +34,8 @@ pub struct Manifest {
     pub reelshift: String,
     /// Product and version of the server.
     pub server: String,
+    /// Whose rows these are.
+    pub platform: Platform,
     /// When it was begun, by the database's clock.
     pub created_at: DateTime<Utc>,
     /// `false` while files are being written.
@@ -41,8 +47,10 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct TableManifest {
     pub table: ArchivedTable,
-    pub columns: Vec<String>,
+    pub columns: Vec<Column>,
     pub rows: u64,
+    /// The bytes of the largest row in a statement ([`reelshift_store::archive::size`]).
+    pub largest_row: u64,
     pub files: Vec<ArchivedFile>,
 }
 
@@ -59,13 +67,14 @@ pub struct ArchivedFile {
 
 impl Manifest {
     #[must_use]
-    pub fn new(id: Uuid, server: String, created_at: DateTime<Utc>) -> Self {
+    pub fn new(id: Uuid, server: String, platform: Platform, created_at: DateTime<Utc>) -> Self {
         let reelshift = env!("CARGO_PKG_VERSION").to_owned();
         Self {
             format: FORMAT,
             id,
             reelshift,
             server,
+            platform,
             created_at,
             complete: false,
             tables: Vec::new(),
@@ -83,61 +92,70 @@ impl Manifest {
     }
 
     /// The manifest in `directory`; `None` when there is none.
-    pub(crate) fn find(directory: &Path) -> Result<Option<Self>> {
-        let path = directory.join(NAME);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at(&path)(error)),
-        };
-        let manifest: Self =
+    pub(crate) fn find(directory: &Directory) -> Result<Option<Self>> {
+        let Some(file) = directory.read(NAME)? else { return Ok(None) };
+        let path = directory.path(NAME);
+        let mut text = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(at(&path))?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(ArchiveError::damaged(&path, "it is longer than any manifest"));
+        }
+        let manifest =
             serde_json::from_slice(&text).map_err(|error| ArchiveError::damaged(&path, error))?;
         Ok(Some(manifest))
     }
 
     /// Writes it beside the old one and then in its place: it is never half there.
-    pub(crate) fn save(&self, directory: &Path) -> Result<()> {
-        let (new, path) = (directory.join(UNFINISHED), directory.join(NAME));
+    pub(crate) fn save(&self, directory: &Directory) -> Result<()> {
+        let path = directory.path(UNFINISHED);
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|error| ArchiveError::damaged(&path, error))?;
         text.push(b'\n');
-        let mut file = File::create(&new).map_err(at(&new))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(at(&new))?;
-        std::fs::rename(&new, &path).map_err(at(&path))?;
-        sync_directory(directory)
+        directory.remove(UNFINISHED)?;
+        let mut file = directory.create(UNFINISHED)?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(at(&path))?;
+        directory.replace(UNFINISHED, NAME)
+    }
+
+    /// Whether the parts fit together, whoever wrote them.
+    fn is_consistent(&self) -> bool {
+        let mut tables: Vec<_> = self.tables.iter().map(|table| table.table).collect();
+        tables.sort_unstable();
+        tables.is_sorted_by(|a, b| a < b)
+            && self.tables.iter().all(|table| {
+                let rows =
+                    table.files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.rows));
+                let mut names: Vec<_> = table.columns.iter().map(|column| &column.name).collect();
+                let key_is_first = names.first().is_some_and(|name| *name == "id");
+                names.sort_unstable();
+                key_is_first && names.is_sorted_by(|a, b| a < b) && rows == Some(table.rows)
+            })
     }
 }
 
-/// Sees new names of `directory` onto the disk.
-fn sync_directory(directory: &Path) -> Result<()> {
-    // Windows has no such thing.
-    if cfg!(unix) {
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))?;
+/// Sees that `directory` holds nothing but regular files of an archive that nobody else can
+/// change; without a manifest, none but one that was never whole.
+///
+/// # Errors
+/// `Refused` where it holds anything else.
+pub(crate) fn check_names(directory: &Directory, has_manifest: bool) -> Result<()> {
+    for name in directory.names()? {
+        let belongs = name == UNFINISHED || has_manifest && (name == NAME || is_file_name(&name));
+        if !belongs {
+            return Err(ArchiveError::Refused(format!(
+                "{} is not empty: name an empty directory, or one that is still to be made",
+                directory.shown()
+            )));
+        }
+        directory.check(&name)?;
     }
     Ok(())
 }
 
-/// Whether nothing is in `directory`, but perhaps a manifest that was never whole.
-pub(crate) fn is_empty(directory: &Path) -> Result<bool> {
-    for entry in std::fs::read_dir(directory).map_err(at(directory))? {
-        if entry.map_err(at(directory))?.file_name() != UNFINISHED {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Removes what an earlier, unfinished attempt left in `directory`: only names that an
-/// archive has.
-pub(crate) fn clear(directory: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(directory).map_err(at(directory))? {
-        let path = entry.map_err(at(directory))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if is_file_name(name) || name == UNFINISHED {
-            std::fs::remove_file(&path).map_err(at(&path))?;
-        }
-    }
-    Ok(())
+/// Removes the files of rows that an earlier, unfinished attempt left in `directory`.
+pub(crate) fn clear(directory: &Directory) -> Result<()> {
+    let names = directory.names()?;
+    names.iter().filter(|name| is_file_name(name)).try_for_each(|name| directory.remove(name))
 }
 
 pub(crate) fn file_name(table: ArchivedTable, number: usize) -> String {
@@ -153,25 +171,25 @@ fn is_file_name(name: &str) -> bool {
     ArchivedTable::ALL.into_iter().any(|table| of_table(table).is_some())
 }
 
-/// An archive that can be restored from: complete, and every file as the manifest says.
-#[derive(Debug, Clone)]
+/// An archive that can be restored from: complete, and every row as the manifest says.
+#[derive(Debug)]
 pub struct Archive {
-    pub directory: PathBuf,
+    pub(crate) directory: Directory,
     pub manifest: Manifest,
 }
 
 impl Archive {
-    /// Opens the archive in `directory` and checks every file.
+    /// Opens the archive in the directory at `path` and checks every file.
     ///
     /// # Errors
-    /// `Refused` when there is none or an incomplete or unknown one, `Damaged` naming the
-    /// first file that is not as the manifest says.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let shown = directory.display();
+    /// `Refused` when there is none, an incomplete or unknown one, or one that others can
+    /// change; `Damaged` naming the first file that is not as the manifest says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = path.display();
         let refused = |why: String| Err(ArchiveError::Refused(why));
-        let Some(manifest) = Manifest::find(directory)? else {
-            return refused(format!("{shown} holds no archive: there is no manifest.json in it"));
-        };
+        let none = || refused(format!("{shown} holds no archive: there is no manifest.json in it"));
+        let Some(directory) = Directory::open(path)? else { return none() };
+        let Some(manifest) = Manifest::find(&directory)? else { return none() };
         if manifest.format != FORMAT {
             return refused(format!(
                 "the archive in {shown} was written by reelshift {} in a layout that this version does not \
@@ -185,24 +203,22 @@ impl Archive {
                  undone, so the database still holds everything"
             ));
         }
+        if !manifest.is_consistent() {
+            return Err(ArchiveError::damaged(&directory.path(NAME), "it contradicts itself"));
+        }
         for table in &manifest.tables {
-            let rows: u64 = table.files.iter().map(|file| file.rows).sum();
-            let key = table.columns.first().map(String::as_str);
-            if rows != table.rows || key != Some("id") {
-                return Err(ArchiveError::damaged(&directory.join(NAME), "it contradicts itself"));
-            }
             for listed in &table.files {
-                let path = directory.join(&listed.name);
                 if !is_file_name(&listed.name) {
-                    return Err(ArchiveError::damaged(
-                        &path,
-                        "an archive has no file of such a name",
-                    ));
+                    let why = format!(
+                        "it names {:?}, and an archive has no file of such a name",
+                        listed.name
+                    );
+                    return Err(ArchiveError::damaged(&directory.path(NAME), why));
                 }
-                file::check(&path, listed)?;
+                file::check(&directory, table, listed)?;
             }
         }
-        Ok(Self { directory: directory.to_owned(), manifest })
+        Ok(Self { directory, manifest })
     }
 }
 
@@ -231,15 +247,18 @@ mod tests {
         let said = Archive::open(directory.path()).expect_err("it is empty").to_string();
         assert!(said.contains("no manifest.json"), "{said}");
         let time = DateTime::from_timestamp(0, 0).expect("a time");
-        let mut manifest = Manifest::new(Uuid::nil(), "SQLite 3".to_owned(), time);
-        manifest.save(directory.path()).expect("saved");
+        let platform = Platform { since: time, place: "x.db".to_owned() };
+        let mut manifest = Manifest::new(Uuid::nil(), "SQLite 3".to_owned(), platform, time);
+        let opened = Directory::open(directory.path()).expect("private").expect("there");
+        manifest.save(&opened).expect("saved");
         let said = Archive::open(directory.path()).expect_err("incomplete").to_string();
         assert!(said.contains("not complete"), "{said}");
         manifest.complete = true;
         manifest.tables.push(TableManifest {
             table: ArchivedTable::Videos,
-            columns: vec!["id".to_owned()],
+            columns: vec![Column { name: "id".to_owned(), declared: String::new() }],
             rows: 0,
+            largest_row: 0,
             files: vec![ArchivedFile {
                 name: "../x".to_owned(),
                 rows: 0,
@@ -247,7 +266,7 @@ mod tests {
                 sha256: String::new(),
             }],
         });
-        manifest.save(directory.path()).expect("saved");
+        manifest.save(&opened).expect("saved");
         let said = Archive::open(directory.path()).expect_err("a file elsewhere").to_string();
         assert!(said.contains("no file of such a name"), "{said}");
     }

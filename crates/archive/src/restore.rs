@@ -1,26 +1,24 @@
-//! Bringing an archive back: table after table, a small transaction a page. Doing it
+//! Bringing an archive back: table after table, a small transaction a chunk. Doing it
 //! again changes nothing more, so an interrupted restore is simply run again.
 
-use std::time::Duration;
+use std::time::Instant;
 
-use reelshift_store::archive::{ArchivedTable, Restored, Row};
+use reelshift_store::archive::{
+    ArchivedTable, Column, MAX_LINKS, PageLimit, Restored, Row, position, video_columns,
+};
 use reelshift_store::{Store, StoreError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::Progress;
 use crate::error::{ArchiveError, Result};
 use crate::file::RowReader;
 use crate::manifest::{Archive, TableManifest};
+use crate::pace::{Chunks, Pace};
+use crate::retry::retry;
+use crate::{PAGE_BYTES, Progress, platform};
 
-/// Rows of a page: their locks are held for some milliseconds.
-const PAGE_ROWS: usize = 100;
-
-/// How often a page is tried while the database says that it may succeed later.
-const TRIES: u32 = 120;
-
-/// Between two tries.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Rows that are read from a file at once: several chunks.
+const PAGE_ROWS: u32 = 10_000;
 
 /// What came of restoring one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,14 +31,23 @@ pub struct RestoreReport {
 
 /// An archive that fits the database.
 #[derive(Debug)]
-pub struct Checked<'a>(&'a Archive);
+pub struct Checked<'a> {
+    archive: &'a Archive,
+    /// Of each table, the database's columns in the archive's order.
+    columns: Vec<Vec<Column>>,
+    /// Bytes of a page, so that a statement can carry it.
+    page_bytes: u64,
+}
 
 impl<'a> Checked<'a> {
-    /// Checks that every archived column is there to be written, before anything is.
+    /// Checks that every archived column is there to be written, that the server takes the
+    /// largest row, and, unless `any_platform`, that the archive is of this platform, before
+    /// anything is written.
     ///
     /// # Errors
-    /// `Refused` when the database is of another kind, or lacks a table or a column.
-    pub async fn new(store: &dyn Store, archive: &'a Archive) -> Result<Self> {
+    /// `Refused` when the database is of another kind or platform, or lacks a table or a
+    /// column, or the server refuses statements of the size of a row.
+    pub async fn new(store: &dyn Store, archive: &'a Archive, any_platform: bool) -> Result<Self> {
         let (was, is) = (&archive.manifest.server, store.server().await?);
         let embedded = |server: &str| server.starts_with("SQLite");
         if embedded(was) != embedded(&is) {
@@ -48,57 +55,101 @@ impl<'a> Checked<'a> {
                 "the archive is of {was} and cannot be restored to {is}: their values differ in kind"
             )));
         }
-        for TableManifest { table, columns, .. } in &archive.manifest.tables {
-            let name = table.as_str();
-            let now = store.archived_columns(*table).await?.ok_or_else(|| {
-                ArchiveError::Refused(format!(
-                    "there is no table {name} to restore to: run `reelshift apply expand`"
-                ))
-            })?;
-            if let Some(gone) = columns.iter().find(|column| !now.contains(column)) {
+        let largest = store.largest_row().await?;
+        let mut columns = Vec::new();
+        for table in &archive.manifest.tables {
+            columns.push(columns_of(store, table).await?);
+            if let Some(largest) = largest.filter(|largest| *largest < table.largest_row) {
                 return Err(ArchiveError::Refused(format!(
-                    "the archive holds a column {name}.{gone}, which the database does not have: add it, then \
-                     restore again"
+                    "the archive holds a row of {} of {} bytes, and the server takes statements of {largest}: set \
+                     its max_allowed_packet to {} or more, then restore again",
+                    table.table.as_str(),
+                    table.largest_row,
+                    (table.largest_row * 5 / 4).next_multiple_of(1024 * 1024),
                 )));
             }
-            if *table == ArchivedTable::Videos && *columns != now {
-                return Err(ArchiveError::Refused(
-                    "the archive was written by a version of reelshift with other columns of videos: use that \
-                     version"
-                        .to_owned(),
-                ));
-            }
         }
-        Ok(Self(archive))
+        if !any_platform {
+            let videos = store.archived_columns(ArchivedTable::Videos).await?.unwrap_or_default();
+            platform::check(store, archive, &videos).await?;
+        }
+        let page_bytes = largest.map_or(PAGE_BYTES, |largest| largest.min(PAGE_BYTES));
+        Ok(Self { archive, columns, page_bytes })
     }
 }
 
-/// Restores every table.
+/// The database's columns of an archived table.
+async fn columns_of(store: &dyn Store, archived: &TableManifest) -> Result<Vec<Column>> {
+    let name = archived.table.as_str();
+    let now = store.archived_columns(archived.table).await?.ok_or_else(|| {
+        ArchiveError::Refused(format!(
+            "there is no table {name} to restore to: run `reelshift apply expand`"
+        ))
+    })?;
+    let find = |was: &Column| {
+        let found = now.iter().find(|column| column.name == was.name).cloned();
+        found.ok_or_else(|| {
+            ArchiveError::Refused(format!(
+                "the archive holds a column {name}.{} of type {}, which the database does not have: add it, then \
+                 restore again",
+                was.name, was.declared
+            ))
+        })
+    };
+    let columns = archived.columns.iter().map(find).collect::<Result<Vec<_>>>()?;
+    if archived.table == ArchivedTable::Videos && video_columns(&columns).as_ref() != Some(&columns)
+    {
+        return Err(ArchiveError::Refused(
+            "the archive was written by a version of reelshift with other columns of videos: use that \
+             version"
+                .to_owned(),
+        ));
+    }
+    Ok(columns)
+}
+
+/// Restores every table, as fast as `pace` allows.
 ///
 /// # Errors
 /// `Damaged` when a file changed since it was checked, `Store`, or `Stopped`.
 pub async fn restore(
     store: &dyn Store,
     archive: &Checked<'_>,
+    pace: Pace,
     stop: &CancellationToken,
     mut report: impl FnMut(Progress),
 ) -> Result<Vec<RestoreReport>> {
+    let mut chunks = Chunks::new(pace);
     let mut reports = Vec::new();
-    for table in &archive.0.manifest.tables {
+    for (archived, columns) in archive.archive.manifest.tables.iter().zip(&archive.columns) {
+        let (table, of) = (archived.table, archived.rows);
         let mut restored = Restored::default();
         let mut rows = 0;
-        each_page(archive, table, stop, async |page| {
-            restored +=
-                patiently(async || store.restore_rows(table.table, &table.columns, page).await)
-                    .await?;
-            rows += page.len() as u64;
-            report(Progress { table: table.table, rows, of: table.rows });
+        each_page(archive, archived, PAGE_ROWS, stop, async |page| {
+            let mut left = page;
+            while !left.is_empty() {
+                let count = chunks.next(stop).await?.min(left.len());
+                let began = Instant::now();
+                match store.restore_rows(table, columns, &left[..count]).await {
+                    Ok(some) => {
+                        chunks.committed(count, began.elapsed());
+                        restored += some;
+                        rows += count as u64;
+                        left = &left[count..];
+                        report(Progress { table, rows, of });
+                    }
+                    Err(error @ (StoreError::RowRefused { .. } | StoreError::Permanent { .. })) => {
+                        return Err(ArchiveError::Value { table, error });
+                    }
+                    Err(error) => chunks.failed(error).await?,
+                }
+            }
             Ok(())
         })
         .await?;
-        reports.push(RestoreReport { table: table.table, archived: table.rows, restored });
-        if table.table == ArchivedTable::Errors {
-            link(store, archive, table, stop).await?;
+        reports.push(RestoreReport { table, archived: of, restored });
+        if table == ArchivedTable::Errors {
+            link(store, archive, archived, stop).await?;
         }
     }
     Ok(reports)
@@ -112,16 +163,15 @@ async fn link(
     table: &TableManifest,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let Some(parent) = table.columns.iter().position(|column| column == "parent_error_id") else {
-        return Ok(());
-    };
-    each_page(archive, table, stop, async |page| {
+    let Some(parent) = position(&table.columns, "parent_error_id") else { return Ok(()) };
+    let rows = u32::try_from(MAX_LINKS).unwrap_or(u32::MAX);
+    each_page(archive, table, rows, stop, async |page| {
         let linked = |row: &Row| Some((row[0].text()?.to_owned(), row[parent].text()?.to_owned()));
         let links: Vec<_> = page.iter().filter_map(linked).collect();
         if links.is_empty() {
             return Ok(());
         }
-        patiently(async || store.link_errors(&links).await).await
+        retry(async || store.link_errors(&links).await).await
     })
     .await
 }
@@ -129,17 +179,18 @@ async fn link(
 async fn each_page(
     archive: &Checked<'_>,
     table: &TableManifest,
+    rows: u32,
     stop: &CancellationToken,
     mut handle: impl AsyncFnMut(&[Row]) -> Result<()>,
 ) -> Result<()> {
+    let limit = PageLimit { rows, bytes: archive.page_bytes };
     for file in &table.files {
-        let mut reader =
-            RowReader::open(&archive.0.directory.join(&file.name), table.columns.len())?;
+        let mut reader = RowReader::open(&archive.archive.directory, file, table.columns.len())?;
         loop {
             if stop.is_cancelled() {
                 return Err(ArchiveError::Stopped);
             }
-            let page = reader.page(PAGE_ROWS)?;
+            let page = reader.page(limit)?;
             if page.is_empty() {
                 break;
             }
@@ -147,21 +198,4 @@ async fn each_page(
         }
     }
     Ok(())
-}
-
-/// The same call again while the database says that it may succeed later.
-pub(crate) async fn patiently<T>(
-    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
-) -> Result<T> {
-    let mut tries = 1;
-    loop {
-        match call().await {
-            Err(error) if error.is_transient() && tries < TRIES => {
-                tracing::debug!(%error, tries, "trying again");
-                tokio::time::sleep(RETRY_PAUSE).await;
-                tries += 1;
-            }
-            other => return Ok(other?),
-        }
-    }
 }

@@ -4,19 +4,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reelshift_store::Store;
-use reelshift_store::archive::ArchivedTable;
+use reelshift_store::archive::{ArchivedTable, Column, PageLimit, size};
 use reelshift_store::rollback::OpenRollback;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::{ArchiveError, Result, at};
+use crate::directory::Directory;
+use crate::error::{ArchiveError, Result};
 use crate::file::RowWriter;
 use crate::manifest::{self, Manifest, TableManifest, file_name};
-use crate::restore::patiently;
-use crate::{FILE_ROWS, Progress};
+use crate::platform::Platform;
+use crate::retry::retry;
+use crate::{FILE_ROWS, PAGE_BYTES, Progress};
 
-/// Rows of a page: some milliseconds of reading.
-const PAGE_ROWS: u32 = 500;
+/// Rows of a page at most: some milliseconds of reading.
+const MAX_PAGE_ROWS: u32 = 500;
 
 /// The longest pause after a page.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -30,31 +32,25 @@ pub enum Prepared {
     Ours { complete: bool },
 }
 
-/// Makes `directory` if it is not there, and sees what is in it. `open` is the rollback
-/// that has begun, if any.
+/// Makes the directory at `path` if it is not there, for its owner alone, and sees what is in
+/// it. `open` is the rollback that has begun, if any.
 ///
 /// # Errors
-/// `Refused` when it holds anything but this rollback's archive.
-pub fn prepare(directory: &Path, open: Option<Uuid>) -> Result<Prepared> {
-    std::fs::create_dir_all(directory).map_err(at(directory))?;
-    if let Some(manifest) = Manifest::find(directory)? {
-        return if Some(manifest.id) == open {
-            Ok(Prepared::Ours { complete: manifest.complete })
-        } else {
-            Err(ArchiveError::Refused(format!(
-                "{} holds an archive of {}, which is not overwritten: name an empty directory",
-                directory.display(),
-                manifest.created_at.format("%Y-%m-%d %H:%M:%S UTC")
-            )))
-        };
-    }
-    if !manifest::is_empty(directory)? {
+/// `Refused` when it holds anything but this rollback's archive, or others can change it.
+pub fn prepare(path: &Path, open: Option<Uuid>) -> Result<(Directory, Prepared)> {
+    let directory = Directory::open_or_create(path)?;
+    let manifest = Manifest::find(&directory)?;
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| Some(manifest.id) != open) {
         return Err(ArchiveError::Refused(format!(
-            "{} is not empty: name an empty directory, or one that is still to be made",
-            directory.display()
+            "{} holds an archive of {}, which is not overwritten: name an empty directory",
+            directory.shown(),
+            manifest.created_at.format("%Y-%m-%d %H:%M:%S UTC")
         )));
     }
-    Ok(Prepared::Empty)
+    manifest::check_names(&directory, manifest.is_some())?;
+    let prepared =
+        manifest.map_or(Prepared::Empty, |manifest| Prepared::Ours { complete: manifest.complete });
+    Ok((directory, prepared))
 }
 
 /// Writes the archive of `rollback` into `directory`, in place of an earlier attempt at
@@ -65,12 +61,13 @@ pub fn prepare(directory: &Path, open: Option<Uuid>) -> Result<Prepared> {
 /// `Io`, `Store`, or `Stopped` when `stop` was asked for; the archive is then incomplete.
 pub async fn write(
     store: &dyn Store,
-    directory: &Path,
+    directory: &Directory,
     rollback: &OpenRollback,
     stop: &CancellationToken,
     mut report: impl FnMut(Progress),
 ) -> Result<Manifest> {
-    let mut manifest = Manifest::new(rollback.id, store.server().await?, rollback.started_at);
+    let (server, platform) = (store.server().await?, Platform::of(store).await?);
+    let mut manifest = Manifest::new(rollback.id, server, platform, rollback.started_at);
     manifest.save(directory)?;
     manifest::clear(directory)?;
     for table in ArchivedTable::ALL {
@@ -86,24 +83,24 @@ pub async fn write(
 
 async fn write_table(
     store: &dyn Store,
-    directory: &Path,
+    directory: &Directory,
     table: ArchivedTable,
-    columns: Vec<String>,
+    columns: Vec<Column>,
     stop: &CancellationToken,
     report: &mut impl FnMut(Progress),
 ) -> Result<TableManifest> {
     let about = store.about_rows(table).await?;
-    let mut written = TableManifest { table, columns, rows: 0, files: Vec::new() };
+    let mut written = TableManifest { table, columns, rows: 0, largest_row: 0, files: Vec::new() };
     let mut file: Option<RowWriter> = None;
     let mut after: Option<String> = None;
+    let mut limit = PageLimit { rows: MAX_PAGE_ROWS, bytes: PAGE_BYTES };
     loop {
         if stop.is_cancelled() {
             return Err(ArchiveError::Stopped);
         }
         let began = Instant::now();
         let (columns, from) = (&written.columns, after.as_deref());
-        let page =
-            patiently(async || store.archive_page(table, columns, from, PAGE_ROWS).await).await?;
+        let page = retry(async || store.archive_page(table, columns, from, limit).await).await?;
         let took = began.elapsed();
         let Some(last) = page.last() else { break };
         after = Some(last[0].text().map(str::to_owned).ok_or_else(|| no_text_key(table))?);
@@ -114,6 +111,7 @@ async fn write_table(
         };
         for row in &page {
             writer.push(row)?;
+            written.largest_row = written.largest_row.max(size(row));
         }
         written.rows += page.len() as u64;
         if writer.rows >= FILE_ROWS
@@ -122,6 +120,7 @@ async fn write_table(
             written.files.push(full.finish()?);
         }
         report(Progress { table, rows: written.rows, of: about.max(written.rows) });
+        limit.rows = next_rows(limit.rows, page.len());
         // As long as the read took: at most half of one connection's share of the server.
         tokio::time::sleep(took.min(LONGEST_PAUSE)).await;
     }
@@ -129,6 +128,14 @@ async fn write_table(
         written.files.push(rest.finish()?);
     }
     Ok(written)
+}
+
+/// Rows to ask for after a page of `got`. Where bytes ended it, the server has sent in vain
+/// what was beyond them.
+fn next_rows(asked: u32, got: usize) -> u32 {
+    let got = u32::try_from(got).unwrap_or(asked);
+    let next = if got < asked { got } else { asked.saturating_mul(2) };
+    next.clamp(1, MAX_PAGE_ROWS)
 }
 
 fn no_text_key(table: ArchivedTable) -> ArchiveError {

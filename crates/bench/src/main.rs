@@ -13,6 +13,7 @@ mod legacy;
 mod memory;
 mod process;
 mod recovery;
+mod rollback;
 mod serve;
 mod simulate;
 
@@ -49,6 +50,8 @@ enum Command {
     Empty,
     /// What an application notices of each phase, against the specification's own statements
     AppImpact(impact::ImpactArgs),
+    /// There and back: backfill, validate, rollback with an archive, restore
+    Rollback(rollback::RollbackArgs),
     /// The server: status reads, subscribers, a queue that is drained
     Serve(serve::ServeArgs),
 }
@@ -66,6 +69,7 @@ async fn main() -> Result<()> {
         Command::Simulate(args) => simulate::run(database()?, &args).await,
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
+        Command::Rollback(args) => rollback::run(database()?, &args).await,
         Command::Serve(args) => serve::run(database()?, &args).await,
     }
 }

@@ -233,6 +233,20 @@ pub struct RestoreArgs {
     /// Where `rollback --archive` wrote it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+
+    /// Restore though the archive seems to be of another platform's database
+    #[arg(long)]
+    pub other_platform: bool,
+
+    /// A replica whose lag stops the restore, as of `work`; repeat for more
+    #[arg(
+        long = "replica",
+        env = "REELSHIFT_REPLICAS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub replicas: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use reelshift_store::strain::Replica;
 use reelshift_store::vitals::Place;
 use reelshift_store::{SharedStore, rollback, schema};
 use reelshift_telemetry::Database;
@@ -34,7 +35,7 @@ pub struct Context {
     pub media_root: Option<PathBuf>,
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
-    pub replicas: Vec<String>,
+    replicas: Vec<String>,
     pub notifications: Notifications,
     pub serve: ConfiguredServe,
     /// Cancelled by SIGINT and SIGTERM.
@@ -86,6 +87,12 @@ impl Context {
         let Place { system, namespace, server } = store.place();
         Database { system, namespace, server }.describe();
         Ok(store)
+    }
+
+    /// The replicas of options and environment, else those of the file.
+    pub fn replicas(&self, given: &[String]) -> Result<Vec<Box<dyn Replica>>> {
+        let urls = if given.is_empty() { &self.replicas } else { given };
+        urls.iter().map(|url| database::replica(url, self.allow_plaintext)).collect()
     }
 
     /// Opens a database on which expand is complete.

@@ -121,6 +121,15 @@ impl State {
     }
 }
 
+/// What the throttle leaves to a process that writes one chunk at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowance {
+    /// As [`State::chunks`]: below 1 it rests, at 0 it stops.
+    pub chunks: f64,
+    /// The time that a chunk aims at.
+    pub target: Duration,
+}
+
 /// Chunks that may run at once in the fleet, for [`State::chunks`] chunks on average.
 #[must_use]
 pub fn at_once(chunks: f64) -> u32 {

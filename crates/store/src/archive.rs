@@ -1,15 +1,17 @@
 //! What the new columns and tables hold, read out before a rollback and written back
 //! after a new expand. The files are `reelshift-archive`'s.
 //!
-//! Values travel exactly: as the text that MySQL casts them to and reads them back from,
-//! or in the storage class that SQLite keeps them in.
+//! Values travel exactly: text as text, bytes as bytes, floats as doubles, and of MySQL all
+//! else as the text that it is cast to and read back from.
 
 pub mod decide;
+mod value;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+pub use value::{RowOf, Value};
 
 /// What is archived, in the order in which it is restored: a status row's video comes
 /// before it, since the bridge may make a status row when the video is written.
@@ -73,59 +75,43 @@ pub const NEW_COLUMNS: [&str; 19] = [
 /// meanwhile. It is never written back.
 pub const VIDEO_TRUTH: &str = "videos.ground_truth_status";
 
-/// The columns of an archived video.
-#[must_use]
-pub fn video_columns() -> Vec<String> {
-    LEGACY_COLUMNS.into_iter().chain(NEW_COLUMNS).map(str::to_owned).collect()
-}
-
-/// A stored value. In JSON: null, a number, a text, `{"real":"0.75"}`, `{"blob":"00ff"}`.
+/// A column as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    Null,
-    Integer(i64),
-    Text(String),
-    /// A float, as the shortest text that is read back as the same.
-    Real {
-        real: String,
-    },
-    /// Bytes, as hex digits.
-    Blob {
-        blob: String,
-    },
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    pub name: String,
+    /// Its type, as declared; of a text with its character set. By it is decided how the
+    /// column is read.
+    #[serde(rename = "type")]
+    pub declared: String,
 }
 
-impl Value {
-    #[must_use]
-    pub const fn is_null(&self) -> bool {
-        matches!(self, Self::Null)
-    }
-
-    /// The text of a text.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Whether the value, of whatever class, is written like this.
-    #[must_use]
-    pub fn reads(&self, written: &str) -> bool {
-        match self {
-            Self::Null | Self::Blob { .. } => false,
-            Self::Integer(number) => number.to_string() == written,
-            Self::Text(text) | Self::Real { real: text } => text == written,
-        }
-    }
+/// The columns of an archived video out of `all` of the table, in the archive's order;
+/// `None` where one is missing.
+#[must_use]
+pub fn video_columns(all: &[Column]) -> Option<Vec<Column>> {
+    let names = LEGACY_COLUMNS.into_iter().chain(NEW_COLUMNS);
+    names.map(|name| all.iter().find(|column| column.name == name).cloned()).collect()
 }
 
-impl From<Option<String>> for Value {
-    fn from(text: Option<String>) -> Self {
-        text.map_or(Self::Null, Self::Text)
-    }
+/// The place of a column among `columns`.
+#[must_use]
+pub fn position(columns: &[Column], name: &str) -> Option<usize> {
+    columns.iter().position(|column| column.name == name)
+}
+
+/// How much one page of an archive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    pub rows: u32,
+    /// Of all values together. Passed by no more than the last row.
+    pub bytes: u64,
+}
+
+/// The bytes of a row's values in a statement, at most.
+#[must_use]
+pub fn size(row: &[Value]) -> u64 {
+    row.iter().map(Value::size).sum()
 }
 
 /// The values of a row, in the order of the archive's columns.
@@ -170,60 +156,57 @@ impl std::ops::AddAssign for Restored {
 pub trait Archive {
     /// The columns of `table` that are archived, the key `id` first, of status rows
     /// [`VIDEO_TRUTH`] last; `None` when the table, or the new columns of `videos`, are not
-    /// there.
-    async fn archived_columns(&self, table: ArchivedTable) -> Result<Option<Vec<String>>>;
+    /// there. Generated columns are derived anew and not archived.
+    async fn archived_columns(&self, table: ArchivedTable) -> Result<Option<Vec<Column>>>;
 
     /// How many rows `table` has, about: for a progress bar.
     async fn about_rows(&self, table: ArchivedTable) -> Result<u64>;
 
-    /// Up to `limit` rows of `table` with `id` after `after`, in key order; none at the end.
-    /// One short read that locks nothing. Pages are of different moments.
+    /// The next rows of `table` with `id` after `after`, in key order, as many as `limit`
+    /// allows and at least one; none at the end. One short read that locks nothing. Pages are
+    /// of different moments.
     async fn archive_page(
         &self,
         table: ArchivedTable,
-        columns: &[String],
+        columns: &[Column],
         after: Option<&str>,
-        limit: u32,
+        limit: PageLimit,
     ) -> Result<Vec<Row>>;
 
-    /// Writes up to 250 archived rows back, in one transaction, under these rules:
+    /// Those of the videos that are there, as archived, in no order. Locks nothing.
+    async fn archived_videos(&self, columns: &[Column], ids: &[String]) -> Result<Vec<Row>>;
+
+    /// The bytes that a row may have by [`size`] so that a statement can carry it; `None`
+    /// where any row can be written.
+    async fn largest_row(&self) -> Result<Option<u64>>;
+
+    /// Writes archived rows back, in one transaction, under these rules:
     /// - `videos`: [`decide`]; no legacy column changes, `updated_at` neither;
     /// - a status row replaces the row that the video has under another id; the same id is
     ///   left as it is; where [`decide::truth_is_outdated`], `ground_truth_status` and
     ///   `current_stage` follow from the video as it is now;
     /// - notifications and errors are inserted where their id is free; errors without
     ///   `parent_error_id`, which [`Self::link_errors`] sets;
-    /// - a row whose video is gone is not restored.
+    /// - a row whose video is gone is not restored;
+    /// - a value that the column cannot hold exactly is an error, and nothing is written.
     ///
-    /// Doing it twice changes nothing more.
+    /// `columns` are those of the database, in the order of the archive. Statements are
+    /// bounded by [`Self::largest_row`]; how long the transaction takes is the caller's,
+    /// by the number of rows. Doing it twice changes nothing more.
+    ///
+    /// # Errors
+    /// `Locked` at once where the application holds one of the videos.
     async fn restore_rows(
         &self,
         table: ArchivedTable,
-        columns: &[String],
+        columns: &[Column],
         rows: &[Row],
     ) -> Result<Restored>;
 
-    /// Sets `parent_error_id` of up to 250 error rows (id, parent) that have none, where
-    /// the parent is there.
+    /// Sets `parent_error_id` of error rows (id, parent) that have none, where the parent is
+    /// there. Up to [`MAX_LINKS`].
     async fn link_errors(&self, links: &[(String, String)]) -> Result<()>;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_read_back_as_they_were_written() {
-        let row: Row = vec![
-            Value::Null,
-            Value::Integer(-9_007_199_254_740_993),
-            Value::Text("0.75 \"'\u{0} é\n".to_owned()),
-            Value::Text("null".to_owned()),
-            Value::Real { real: "0.1".to_owned() },
-            Value::Blob { blob: "00ff".to_owned() },
-        ];
-        let line = serde_json::to_string(&row).expect("a row is JSON");
-        assert!(!line.contains('\n'), "{line}");
-        assert_eq!(serde_json::from_str::<Row>(&line).expect("a row"), row);
-    }
-}
+/// Errors that are linked in one transaction at most.
+pub const MAX_LINKS: usize = 250;

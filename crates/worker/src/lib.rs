@@ -46,6 +46,7 @@ pub use crate::hash::HashOptions;
 use crate::hash::Reader;
 use crate::record::Recorder;
 use crate::throttle::Sampler;
+pub use crate::throttle::watch_allowance;
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
 /// process ends within 30 s.

@@ -4,6 +4,7 @@
 //! The controller itself is `reelshift_plan::throttle`. Here are the signals, one a file,
 //! the duty of sampling them, and in [`brake`] what a worker makes of what is published.
 
+mod allowance;
 pub(crate) mod brake;
 pub(crate) mod byte_rate;
 mod chunk_time;
@@ -29,6 +30,8 @@ use reelshift_store::{Result, SharedStore, StoreError};
 use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+pub use allowance::watch_allowance;
 
 use crate::controls::Controls;
 use smooth::Smooth;
@@ -125,7 +128,7 @@ impl Sampler {
 
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
-        let mut sampling = Sampling::new(self, before);
+        let mut sampling = Sampling::new(&self.store, &self.replicas, before);
         let mut counted: Option<Instant> = None;
         let _told = Told;
         let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
@@ -156,12 +159,14 @@ impl Sampler {
 
 impl Sampler {
     async fn publish(&self, lease: &DutyLease, sampling: &mut Sampling<'_>) -> Result<()> {
-        let state = sampling.sample().await?;
+        let state = sampling.sample(&self.controls.tuning()).await?;
         let json = serde_json::to_value(&state).map_err(|error| {
             StoreError::Invalid(format!("the throttle's state is no JSON: {error}"))
         })?;
         self.store.beat_duty(lease, Some(&json)).await?;
-        sampling.published(&state);
+        if sampling.published(&state) {
+            self.controls.look_now();
+        }
         Ok(())
     }
 }
@@ -214,9 +219,10 @@ impl Drop for Told {
     }
 }
 
-/// What the holder of the duty remembers from sample to sample.
+/// What whoever samples remembers from sample to sample.
 struct Sampling<'a> {
-    sampler: &'a Sampler,
+    store: &'a SharedStore,
+    replicas: &'a [Box<dyn Replica>],
     controller: Throttle,
     threads_running: Smooth,
     lock_waits: Smooth,
@@ -229,10 +235,15 @@ struct Sampling<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    fn new(sampler: &'a Sampler, before: Option<State>) -> Self {
+    fn new(
+        store: &'a SharedStore,
+        replicas: &'a [Box<dyn Replica>],
+        before: Option<State>,
+    ) -> Self {
         let known = before.iter().flat_map(|state| &state.readings);
         Self {
-            sampler,
+            store,
+            replicas,
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
             lock_waits: Smooth::default(),
@@ -249,18 +260,17 @@ impl<'a> Sampling<'a> {
     /// Looks at what jumps.
     async fn tick(&mut self) {
         // A failure shows in the next sample, which says why.
-        if let Ok(Figure::Is(running)) = self.sampler.store.threads_running().await {
+        if let Ok(Figure::Is(running)) = self.store.threads_running().await {
             self.threads_running.observe(running, Instant::now());
         }
     }
 
     /// # Errors
     /// When the database cannot be asked, and never could: later that is a signal missing.
-    async fn sample(&mut self) -> Result<State> {
+    async fn sample(&mut self, tuning: &Tuning) -> Result<State> {
         let now = Instant::now();
         let elapsed = self.last.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        let tuning = self.sampler.controls.tuning();
-        let (heard, at, capacity) = match (self.hear(&tuning).await, &self.last) {
+        let (heard, at, capacity) = match (self.hear(tuning).await, &self.last) {
             (Ok(heard), _) => heard,
             (Err(error), None) => return Err(error),
             (Err(error), Some((_, last))) => {
@@ -283,16 +293,15 @@ impl<'a> Sampling<'a> {
 
     /// Every signal, the database's time, and the fleet's capacity.
     async fn hear(&mut self, tuning: &Tuning) -> Result<(Vec<Heard>, DateTime<Utc>, u32)> {
-        let store = &self.sampler.store;
-        let mut strain = store.strain().await?;
-        let fleet = store.fleet_strain().await?;
+        let mut strain = self.store.strain().await?;
+        let fleet = self.store.fleet_strain().await?;
         let now = Instant::now();
         strain.lock_waits = self.lock_waits.of(strain.lock_waits, now);
         let threads_running = self.threads_running.of(strain.threads_running.clone(), now);
         let look =
             Look { strain: &strain, threads_running: &threads_running, fleet: &fleet, tuning };
         let mut heard = replica_lag::hear(
-            &self.sampler.replicas,
+            self.replicas,
             &self.known_replicas,
             strain.at,
             tuning.limits.replica_lag,
@@ -308,8 +317,8 @@ impl<'a> Sampling<'a> {
         Ok((heard, strain.at, fleet.capacity))
     }
 
-    /// Records what changed, and has this worker go by it at once.
-    fn published(&mut self, state: &State) {
+    /// Logs what changed; returns whether anything did.
+    fn published(&mut self, state: &State) -> bool {
         for why in &state.unavailable {
             if self.unavailable_said.insert(why.clone()) {
                 tracing::info!("the throttle goes without {why}");
@@ -322,7 +331,8 @@ impl<'a> Sampling<'a> {
             reason.map(|reason| (reason.signal, reason.host.clone())),
         );
         let first = self.said.is_none();
-        if self.said.as_ref() != Some(&now) {
+        let changed = self.said.as_ref() != Some(&now);
+        if changed {
             let share = state.share();
             match reason {
                 Some(reason) => {
@@ -332,7 +342,7 @@ impl<'a> Sampling<'a> {
                 None => tracing::info!(share, "the fleet is no longer throttled"),
             }
             self.said = Some(now);
-            self.sampler.controls.look_now();
         }
+        changed
     }
 }

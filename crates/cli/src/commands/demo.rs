@@ -343,7 +343,11 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
         "--database URL".to_owned()
     };
     let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
-    crate::output::say_error!("\n{} in {}. Look around:", "Done".green().bold(), look::duration(took));
+    crate::output::say_error!(
+        "\n{} in {}. Look around:",
+        "Done".green().bold(),
+        look::duration(took)
+    );
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
         crate::output::say_error!("   {program} {database} {command}");
     }

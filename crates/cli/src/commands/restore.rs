@@ -17,7 +17,10 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let store = context.writing_store(4).await?;
     let lock = store.lock_migration().await?;
     let restored = async {
-        let checked = Checked::new(&*store, &archive).await?;
+        let checked = Checked::new(&*store, &archive, args.other_platform).await?;
+        let (pace, _following) =
+            reelshift_worker::watch_allowance(store.clone(), context.replicas(&args.replicas)?)
+                .await?;
         let bar = context.draws().then(|| {
             look::progress(
                 0,
@@ -25,18 +28,19 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
                 "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
             )
         });
-        let reports = reelshift_archive::restore(&*store, &checked, &context.stop, |progress| {
-            if let Some(bar) = &bar {
-                bar.set_message(progress.table.as_str());
-                bar.set_length(progress.of);
-                bar.set_position(progress.rows);
-            }
-        })
-        .await;
+        let reports =
+            reelshift_archive::restore(&*store, &checked, pace, &context.stop, |progress| {
+                if let Some(bar) = &bar {
+                    bar.set_message(progress.table.as_str());
+                    bar.set_length(progress.of);
+                    bar.set_position(progress.rows);
+                }
+            })
+            .await;
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        reports
+        Ok::<_, anyhow::Error>(reports?)
     }
     .await;
     let released = lock.release().await;

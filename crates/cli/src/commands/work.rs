@@ -9,13 +9,11 @@ use std::time::Duration;
 use anyhow::Result;
 use reelshift_plan::tuning::MOST_CONCURRENCY;
 use reelshift_queue::{Pulse, Times};
-use reelshift_store::strain::Replica;
 use reelshift_worker::{HashOptions, WorkerOptions};
 
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
-use crate::database;
 use crate::exit::{Failed, Outcome};
 use crate::look::plural;
 
@@ -51,7 +49,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
             heartbeat: (args.lease_timeout / 4).min(Duration::from_secs(2)),
             ..Times::default()
         },
-        replicas: replicas(context, args)?,
+        replicas: context.replicas(&args.replicas)?,
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -74,10 +72,4 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         context.print_json(&snapshot)?;
     }
     Ok(status::outcome(&snapshot))
-}
-
-/// The replicas of options and environment, else those of the file.
-fn replicas(context: &Context, args: &WorkArgs) -> Result<Vec<Box<dyn Replica>>> {
-    let given = if args.replicas.is_empty() { &context.replicas } else { &args.replicas };
-    given.iter().map(|url| database::replica(url, context.allow_plaintext)).collect()
 }

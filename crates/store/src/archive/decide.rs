@@ -4,7 +4,7 @@
 //! by themselves (the column's default, or what follows from the legacy columns), never
 //! what somebody else has written since. Where the legacy columns changed, they win.
 
-use super::{LEGACY_COLUMNS, NEW_COLUMNS, Row, VIDEO_TRUTH, Value};
+use super::{Column, LEGACY_COLUMNS, NEW_COLUMNS, Row, VIDEO_TRUTH, Value, position};
 
 /// A video as it is now.
 #[derive(Debug, Clone)]
@@ -24,6 +24,16 @@ pub struct Decision {
     pub kept_state: bool,
     pub kept_hash: bool,
     pub kept_metadata: bool,
+}
+
+impl Decision {
+    /// Which of [`NEW_COLUMNS`] are set, a bit each.
+    #[must_use]
+    pub fn columns(&self) -> u32 {
+        let is_set = |name: &&str| self.set.iter().any(|(column, _)| column == name);
+        let bits = NEW_COLUMNS.iter().enumerate().filter(|(_, name)| is_set(name));
+        bits.map(|(at, _)| 1 << at).sum()
+    }
 }
 
 /// Decides over one video. Both rows have all columns.
@@ -127,10 +137,9 @@ fn legacy<'a>(column: &str, row: &'a [Value]) -> &'a Value {
 /// `truth`, which is `GT(video)` now, and the legacy columns have changed since. Where they
 /// have not, the row said something else all along, and does so again.
 #[must_use]
-pub fn truth_is_outdated(columns: &[String], archived: &[Value], truth: &str) -> bool {
+pub fn truth_is_outdated(columns: &[Column], archived: &[Value], truth: &str) -> bool {
     let says = |column: &str| {
-        let at = columns.iter().position(|name| name == column);
-        at.is_some_and(|at| archived[at].text() == Some(truth))
+        position(columns, column).is_some_and(|at| archived[at].text() == Some(truth))
     };
     !says("ground_truth_status") && !says(VIDEO_TRUTH)
 }
@@ -212,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_truth_is_outdated_only_where_the_legacy_columns_changed() {
-        let columns = ["id", "ground_truth_status", VIDEO_TRUTH].map(str::to_owned);
+        let columns = ["id", "ground_truth_status", VIDEO_TRUTH]
+            .map(|name| Column { name: name.to_owned(), declared: String::new() });
         let outdated = |status, video, now| {
             truth_is_outdated(&columns, &[text("s"), text(status), text(video)], now)
         };

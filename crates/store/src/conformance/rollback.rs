@@ -10,7 +10,7 @@ use super::arrange::{
     video, videos,
 };
 use super::{Fixture, Rows};
-use crate::archive::{ArchivedTable, Restored, Row};
+use crate::archive::{ArchivedTable, Column, PageLimit, Restored, Row, position, size};
 use crate::ledger::{Rerun, RerunSelection};
 use crate::patience::Options;
 use crate::rollback::{Change, Definition, RollbackState, dependents, differences};
@@ -313,25 +313,26 @@ pub async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
 }
 
 /// The archive in memory.
-type Archived = Vec<(ArchivedTable, Vec<String>, Vec<Row>)>;
+type Archived = Vec<(ArchivedTable, Vec<Column>, Vec<Row>)>;
 
 /// Reads everything in pages of `limit` rows.
-async fn archive(store: &SharedStore, limit: u32) -> Archived {
+async fn archive(store: &SharedStore, rows: u32) -> Archived {
+    let limit = PageLimit { rows, bytes: u64::MAX };
     let mut archived = Vec::new();
     for table in ArchivedTable::ALL {
         let columns = store.archived_columns(table).await.expect("read").expect("it is there");
-        let mut rows: Vec<Row> = Vec::new();
+        let mut found: Vec<Row> = Vec::new();
         loop {
-            let after = rows.last().and_then(|row| row[0].text().map(str::to_owned));
+            let after = found.last().and_then(|row| row[0].text().map(str::to_owned));
             let page =
                 store.archive_page(table, &columns, after.as_deref(), limit).await.expect("a page");
-            assert!(page.len() <= limit as usize);
+            assert!(page.len() <= rows as usize);
             if page.is_empty() {
                 break;
             }
-            rows.extend(page);
+            found.extend(page);
         }
-        archived.push((table, columns, rows));
+        archived.push((table, columns, found));
     }
     archived
 }
@@ -344,7 +345,7 @@ async fn restore(store: &SharedStore, archived: &Archived) -> Vec<Restored> {
             sum += store.restore_rows(*table, columns, page).await.expect("a page is restored");
         }
         all.push(sum);
-        if let Some(at) = columns.iter().position(|column| column == "parent_error_id") {
+        if let Some(at) = position(columns, "parent_error_id") {
             let link = |row: &Row| Some((row[0].text()?.to_owned(), row[at].text()?.to_owned()));
             let links: Vec<_> = rows.iter().filter_map(link).collect();
             store.link_errors(&links).await.expect("errors are linked");
@@ -419,10 +420,16 @@ pub async fn pages_are_in_key_order_and_hold_everything(db: &dyn Fixture) {
     let archived = archive(&store, 3).await;
     assert_eq!(archived, archive(&store, 1_000).await);
     for (table, columns, rows) in &archived {
-        assert_eq!(columns[0], "id");
+        assert_eq!(columns[0].name, "id");
         assert_eq!(rows.len() as u64, db.count(&format!("FROM {}", table.as_str())).await);
         let ids: Vec<_> = rows.iter().map(|row| row[0].text().expect("a text")).collect();
         assert!(ids.is_sorted(), "{ids:?}");
+        // A page ends with the row that passes its bytes, and has at least one.
+        for (bytes, expected) in [(1, 1), (size(&rows[0]) + 1, 2)] {
+            let limit = PageLimit { rows: 10, bytes };
+            let page = store.archive_page(*table, columns, None, limit).await.expect("a page");
+            assert_eq!(page, rows[..expected], "{table:?} {bytes}");
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn goes_on(open: &OpenRollback, args: &RollbackArgs) -> Result<()> {
     };
     let given = args.archive.as_deref().ok_or_else(elsewhere)?;
     match reelshift_archive::prepare(given, Some(open.id)) {
-        Ok(Prepared::Ours { complete: true }) => Ok(()),
+        Ok((_, Prepared::Ours { complete: true })) => Ok(()),
         _ => Err(elsewhere().into()),
     }
 }
@@ -74,7 +74,8 @@ async fn archive(
     directory: &Path,
     open: Option<OpenRollback>,
 ) -> Result<Kept> {
-    let prepared = reelshift_archive::prepare(directory, open.as_ref().map(|open| open.id))?;
+    let (opened, prepared) =
+        reelshift_archive::prepare(directory, open.as_ref().map(|open| open.id))?;
     let shown = std::path::absolute(directory)?.display().to_string();
     let rollback = match open {
         Some(open) if open.directory.as_deref() == Some(&shown) => open,
@@ -102,7 +103,7 @@ async fn archive(
         )
     });
     let manifest =
-        reelshift_archive::write(&**store, directory, &rollback, &context.stop, |progress| {
+        reelshift_archive::write(&**store, &opened, &rollback, &context.stop, |progress| {
             if let Some(bar) = &bar {
                 bar.set_message(progress.table.as_str());
                 bar.set_length(progress.of);
