@@ -36,10 +36,15 @@ const TABLE: &str = "CREATE TABLE videos (
 impl Legacy {
     /// An SQLite database in `directory` with the legacy table.
     pub async fn sqlite(directory: &Path) -> Self {
-        let url = format!("sqlite://{}", directory.join("platform.db").display());
-        let legacy = Self::connect(&url, &format!("{url}?mode=rwc"), None).await;
+        let legacy = Self::empty_sqlite(directory).await;
         legacy.execute(TABLE).await;
         legacy
+    }
+
+    /// An SQLite database in `directory` with nothing in it.
+    pub async fn empty_sqlite(directory: &Path) -> Self {
+        let url = format!("sqlite://{}", directory.join("platform.db").display());
+        Self::connect(&url, &format!("{url}?mode=rwc"), None).await
     }
 
     /// A database that something else has made.
@@ -65,14 +70,8 @@ impl Legacy {
         Self::empty_on(server).await
     }
 
-    /// A database with the legacy table, on the server at this URL.
-    pub async fn on(server: String) -> Self {
-        let legacy = Self::empty_on(server).await;
-        legacy.execute(&format!("{TABLE} DEFAULT CHARSET = utf8mb4")).await;
-        legacy
-    }
-
-    async fn empty_on(server: String) -> Self {
+    /// A database with nothing in it, on the server at this URL.
+    pub async fn empty_on(server: String) -> Self {
         let name = format!("e2e_{}", Uuid::new_v4().simple());
         let root = Self::connect(&server, &server, None).await;
         root.execute(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;

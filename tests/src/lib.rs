@@ -2,6 +2,7 @@
 //! for a fleet of them, a receiver of its telemetry, the server with a client, subscribers to
 //! its notifications, and a browser.
 
+pub mod backlog;
 mod binary;
 pub mod browser;
 pub mod chaos;
@@ -9,6 +10,7 @@ pub mod http;
 mod legacy;
 pub mod notifications;
 pub mod oracle;
+pub mod orm;
 pub mod receiver;
 pub mod s3;
 pub mod server;
@@ -16,4 +18,4 @@ mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};
 pub use legacy::{Legacy, Video};
-pub use waiting::{until, until_within};
+pub use waiting::{LIMIT, until, until_within};

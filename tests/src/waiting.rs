@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-/// Waits until `holds`, for a minute at most.
+/// Far more than any machine needs, so that only what never comes fails a test.
+pub const LIMIT: Duration = Duration::from_mins(2);
+
+/// Waits until `holds`, for [`LIMIT`] at most.
 ///
 /// # Panics
 /// When it does not come about.
 pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
-    until_within(what, Duration::from_mins(1), holds).await;
+    until_within(what, LIMIT, holds).await;
 }
 
 /// Waits until `holds`, for `limit` at most.

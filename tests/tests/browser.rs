@@ -7,10 +7,9 @@ use std::process::Child;
 use reelshift_tests::browser::{Browser, Screen};
 use reelshift_tests::chaos::skipped;
 use reelshift_tests::server::{OPERATOR, Server, VIEWER};
-use reelshift_tests::{Legacy, Reelshift, until};
+use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, until};
 
-/// Enough for several seconds of work at one small chunk at a time.
-const VIDEOS: u32 = 20_000;
+const VIDEOS: u32 = 4_000;
 
 const PAGES: [(&str, &str); 7] = [
     ("overview", "/"),
@@ -102,18 +101,20 @@ async fn an_operator_steers_a_migration() {
 
 /// The percentage rises and the page is not loaded again.
 async fn watches_a_run(scene: &Scene, browser: &Browser) {
-    scene.run(&["tune", "chunk_target=1ms", "--reason", "leave the application alone"]);
-    scene.run(&["enqueue", "backfill", "--batch-size", "500"]);
+    scene.run(&["enqueue", "backfill", "--batch-size", "100"]);
+    backlog::keep_back(&scene.legacy, 10).await;
     browser.shows("#part-verdict", "DEAD").await;
     browser.shows("#part-fleet", "reelshift work").await;
     browser.run("window.loaded = 'once'").await;
     let _worker = scene.worker();
-    let mut seen = std::collections::BTreeSet::new();
-    until("three different percentages", async || {
-        seen.insert(browser.text("#part-progress .percent").await);
-        seen.len() >= 3
-    })
-    .await;
+    let mut percentages = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        until("another percentage", async || {
+            percentages.insert(browser.text("#part-progress .percent").await)
+        })
+        .await;
+        backlog::release(&scene.legacy, 10).await;
+    }
     browser.screenshot("overview-running").await;
     browser.shows("#part-verdict", "NEEDS ATTENTION").await;
     browser.shows("#part-attention", "failed batch").await;
@@ -217,14 +218,14 @@ async fn drains_a_worker(scene: &Scene, browser: &Browser) {
     browser.fill("input[name=reason]", "a new host").await;
     browser.click("button.warn").await;
     browser.shows(".flash", "leaves within seconds").await;
-    let ended = reelshift_tests::wait(&mut worker.0, std::time::Duration::from_secs(30));
+    let ended = reelshift_tests::wait(&mut worker.0, LIMIT);
     assert_eq!(ended, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_can_be_used_by_everybody() {
     let scene = Scene::new().await;
-    scene.run(&["enqueue", "backfill", "--batch-size", "500"]);
+    scene.run(&["enqueue", "backfill", "--batch-size", "100"]);
     let _worker = scene.worker();
     let failed = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'failed'";
     until("a batch fails", async || scene.legacy.number(failed).await > 0).await;
@@ -270,7 +271,7 @@ async fn a_viewer_looks_and_old_figures_say_so() {
     browser.open("/").await;
     browser.shows("#part-verdict", "IDLE").await;
     scene.server.terminate();
-    assert_eq!(scene.server.ended(std::time::Duration::from_secs(30)), Some(0));
+    assert_eq!(scene.server.ended(LIMIT), Some(0));
     browser.shows("#stale", "s old").await;
     browser.find("body.stale").await;
     browser.screenshot("overview-stale").await;

@@ -6,18 +6,26 @@ use reelshift_tests::chaos::faults::{self, Deadlocks};
 use reelshift_tests::chaos::network::Namespace;
 use reelshift_tests::chaos::{Place, Scene, skipped};
 use reelshift_tests::{until, until_within};
-use tokio::time::sleep;
+
+/// Waits until worker `index` holds a lease.
+async fn at_work(scene: &Scene, index: usize) {
+    until("a worker at work", async || {
+        scene.feed().await;
+        scene.leases_of(index).await > 0
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_connection_killed_again_and_again() {
     let mut scene = Scene::set(Place::Shared, 3_000, 11).await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for _ in 0..2 {
         scene.start_worker().await;
     }
-    until("a worker at work", async || scene.leases_of(0).await > 0).await;
-    let killed = faults::kill_connections(&scene, Duration::from_secs(4)).await;
-    assert!(killed > 20, "only {killed} connections were killed");
+    at_work(&scene, 0).await;
+    faults::kill_connections(&scene, Duration::from_secs(4), 20).await;
     let outcome = scene.finish().await;
     assert!(outcome.application.outages > 0, "{:?}", outcome.application);
     outcome.clear().await;
@@ -25,18 +33,19 @@ async fn every_connection_killed_again_and_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_killed_restarted_and_away() {
-    let mut scene = Scene::set(Place::Own, 4_000, 12).await;
+    let mut scene = Scene::set(Place::Own, 4_000, 12).await.with_lease("12s");
     scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for _ in 0..3 {
         scene.start_worker().await;
     }
-    until("a worker at work", async || scene.leases_of(0).await > 0).await;
+    at_work(&scene, 0).await;
     faults::kill_server(&mut scene, Duration::ZERO).await;
-    sleep(Duration::from_millis(1_500)).await;
+    at_work(&scene, 1).await;
     faults::restart_server(&mut scene).await;
-    sleep(Duration::from_millis(1_500)).await;
+    at_work(&scene, 2).await;
     // Longer than the lease: every heartbeat is old then, and nobody is lost all the same.
-    faults::kill_server(&mut scene, Duration::from_secs(5)).await;
+    faults::kill_server(&mut scene, Duration::from_secs(13)).await;
     let outcome = scene.finish().await;
     let lost = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'lost'";
     assert_eq!(outcome.still.legacy.number(lost).await, 0, "live workers were given up");
@@ -52,6 +61,7 @@ async fn deadlocks_provoked() {
         .execute("UPDATE videos SET processing_status = 'failed', ground_truth_generated = FALSE WHERE project_id = 'touched'")
         .await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     let mut provokers = Vec::new();
     for seed in 0..3 {
         provokers.push(Deadlocks::provoke(&mut scene, seed).await);
@@ -60,7 +70,8 @@ async fn deadlocks_provoked() {
         scene.start_worker().await;
     }
     until("some deadlocks", async || faults::deadlocks(&scene).await >= 10).await;
-    until("half of the rows", async || {
+    until_within("half of the rows", Duration::from_mins(3), async || {
+        scene.feed().await;
         let done = "SELECT COUNT(*) FROM videos WHERE retention_policy IS NOT NULL";
         scene.legacy.number(done).await > 1_500
     })
@@ -78,7 +89,8 @@ async fn a_worker_cut_off_by_its_network() {
         Err(why) => return skipped(&why),
     };
     let mut scene = Scene::set(Place::Own, 5_000, 14).await;
-    scene.enqueue(&["backfill", "--batch-size", "400"]);
+    scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     let cut_off = scene
         .start_worker_with(&namespace.address(), |url, reelshift| {
             let url = url.replace("127.0.0.1", &namespace.gateway());
@@ -90,15 +102,10 @@ async fn a_worker_cut_off_by_its_network() {
         })
         .await;
     scene.start_worker().await;
-    until("a worker at work in its namespace", async || scene.leases_of(cut_off).await > 0).await;
-    namespace.cut();
-    faults::is_lost(&scene, cut_off).await;
+    faults::lose_at_work(&scene, cut_off, || namespace.cut(), || namespace.heal()).await;
     namespace.heal();
     let pid = scene.workers[cut_off].pid();
-    until_within("a worker that is back", Duration::from_secs(30), async || {
-        scene.worker_state(pid).await == "live"
-    })
-    .await;
+    until("a worker that is back", async || scene.worker_state(pid).await == "live").await;
     let outcome = scene.finish().await;
     assert!(outcome.chunks.returned > 0, "{:?}", outcome.chunks);
     outcome.clear().await;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use reelshift_tests::chaos::{chunks, proof, skipped, worker::Worker};
-use reelshift_tests::{Legacy, Reelshift, oracle, until};
+use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, oracle, until};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -71,6 +71,7 @@ async fn a_full_disk_is_waited_out() {
     run(&["tune", "throttle=off"]);
     chunks::install_sqlite(&legacy).await;
     run(&["enqueue", "backfill", "--batch-size", "100", "--max-attempts", "50"]);
+    backlog::keep_back(&legacy, 10).await;
 
     let arguments = ["work", "--until-idle", "--concurrency", "1"];
     let mut workers: Vec<Worker> = ["one.log", "two.log"]
@@ -80,7 +81,14 @@ async fn a_full_disk_is_waited_out() {
     // A worker that cannot join ends: the full disk is to meet both at work.
     let joined = "SELECT COUNT(*) FROM reelshift_workers";
     until("both workers", async || legacy.number(joined).await == 2).await;
-    until("the first batches", async || legacy.number(done).await > 0).await;
+    until("the first batches", async || legacy.number(done).await == 10).await;
+    // The others become due while the disk is full: it takes milliseconds to fill.
+    legacy
+        .execute(
+            "UPDATE reelshift_batches SET run_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '+5 seconds')
+             WHERE state = 'pending'",
+        )
+        .await;
     let ballast = disk.fill();
     let notices = |worker: &Worker| {
         std::fs::read_to_string(worker.log()).expect("a log").contains("disk is full")
@@ -92,7 +100,7 @@ async fn a_full_disk_is_waited_out() {
     std::fs::remove_file(ballast).expect("the ballast goes");
 
     for worker in &mut workers {
-        block_in_place(|| worker.ends(Duration::from_mins(1)));
+        block_in_place(|| worker.ends(LIMIT));
     }
     assert_eq!(oracle::check_every_row(&legacy).await, 6_000);
     let summary = chunks::check(&legacy).await;

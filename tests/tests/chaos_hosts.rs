@@ -1,12 +1,11 @@
 //! A fleet on three hosts, of which one is cut off from the others and comes back.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use reelshift_tests::chaos::network::Namespace;
 use reelshift_tests::chaos::{Place, Scene, faults, skipped};
 use reelshift_tests::receiver::Receiver;
-use reelshift_tests::{until, until_within};
+use reelshift_tests::until;
 use sqlx::Row as _;
 
 const HOSTS: [&str; 3] = ["host-1", "host-2", "host-3"];
@@ -23,8 +22,9 @@ async fn three_hosts_of_which_one_is_cut_off() {
     let dir = tempfile::tempdir().expect("a directory");
     let Some(receiver) = Receiver::start(dir.path()) else { return };
     let port = receiver.grpc().rsplit_once(':').expect("a port").1.to_owned();
-    let mut scene = Scene::set(Place::Own, 12_000, 21).await;
-    scene.enqueue(&["backfill", "--batch-size", "400"]);
+    let mut scene = Scene::set(Place::Own, 6_000, 21).await;
+    scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for (namespace, host) in namespaces.iter().zip(HOSTS) {
         let renamed = Namespace::renamed(host);
         scene
@@ -41,29 +41,24 @@ async fn three_hosts_of_which_one_is_cut_off() {
             })
             .await;
     }
-    until("the third host at work", async || scene.leases_of(CUT_OFF).await > 0).await;
-    namespaces[CUT_OFF].cut();
+    let cut_off = &namespaces[CUT_OFF];
+    faults::lose_at_work(&scene, CUT_OFF, || cut_off.cut(), || cut_off.heal()).await;
     let pid = scene.workers[CUT_OFF].pid();
     let held = scene
         .legacy
         .rows(&format!(
-            "SELECT b.seq FROM reelshift_batches b JOIN reelshift_workers w ON w.id = b.leased_by \
-             WHERE w.pid = {pid}"
+            "SELECT l.batch_seq FROM reelshift_lost_leases l JOIN reelshift_workers w \
+             ON w.id = l.worker_id WHERE w.pid = {pid}"
         ))
         .await;
     let held: Vec<String> = held.iter().map(|row| row.get::<i64, _>(0).to_string()).collect();
-    assert!(!held.is_empty(), "it was cut off at work");
-    faults::is_lost(&scene, CUT_OFF).await;
     until("its batches with the others", async || {
         let waiting = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'pending' AND seq IN";
         scene.legacy.number(&format!("{waiting} ({})", held.join(","))).await == 0
     })
     .await;
-    namespaces[CUT_OFF].heal();
-    until_within("the third host back", Duration::from_secs(30), async || {
-        scene.worker_state(pid).await == "live"
-    })
-    .await;
+    cut_off.heal();
+    until("the third host back", async || scene.worker_state(pid).await == "live").await;
     let outcome = scene.finish().await;
     assert!(outcome.chunks.returned > 0, "{:?}", outcome.chunks);
 

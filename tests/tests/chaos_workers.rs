@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reelshift_tests::chaos::{Place, Scene, faults, skipped};
-use reelshift_tests::{until, until_within};
+use reelshift_tests::until;
 use sqlx::Row;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -15,13 +15,14 @@ use uuid::Uuid;
 async fn workers_killed_at_random() {
     let mut scene = Scene::set(Place::Shared, 4_000, 1).await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..3 {
         scene.start_worker().await;
     }
     for _ in 0..5 {
         sleep(Duration::from_millis(700)).await;
-        faults::kill_worker(&mut scene, &mut rng).await;
+        faults::kill_at_work(&mut scene, &mut rng).await;
     }
     let outcome = scene.finish().await;
     assert!(outcome.chunks.returned > 0, "no killed worker held a lease: {:?}", outcome.chunks);
@@ -33,16 +34,15 @@ async fn workers_killed_at_random() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_writes_nothing() {
     let mut scene = Scene::set(Place::Shared, 4_000, 2).await;
-    scene.enqueue(&["backfill", "--batch-size", "400"]);
+    scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for _ in 0..3 {
         scene.start_worker().await;
     }
     for zombie in [0, 1] {
-        faults::freeze_at_work(&scene, zombie).await;
-    }
-    for zombie in [0, 1] {
-        faults::is_lost(&scene, zombie).await;
-        scene.workers[zombie].thaw();
+        let worker = &scene.workers[zombie];
+        faults::lose_at_work(&scene, zombie, || worker.freeze(), || worker.thaw()).await;
+        worker.thaw();
     }
     // Whatever they then wrote under their lost leases, the ledger of chunks would show.
     for zombie in [0, 1] {
@@ -57,13 +57,12 @@ async fn a_zombie_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_given_up_while_they_work() {
-    let mut scene = Scene::set(Place::Shared, 12_000, 5).await;
-    scene.enqueue(&["backfill", "--batch-size", "400"]);
+    let mut scene = Scene::set(Place::Shared, 6_000, 5).await;
+    scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for _ in 0..3 {
         scene.start_worker().await;
     }
-    // Nobody reaps before it has been in touch for as long as a lease lasts.
-    sleep(Duration::from_secs(3)).await;
     for worker in [0, 1, 2, 0] {
         faults::give_up(&scene, worker).await;
     }
@@ -76,6 +75,13 @@ async fn workers_given_up_while_they_work() {
 async fn planners_killed_while_they_enqueue() {
     let mut scene = Scene::set(Place::Shared, 3_000, 3).await;
     let planned = "SELECT COUNT(*) FROM reelshift_batches";
+    // Slow enough for whoever plans to be met at it.
+    scene
+        .legacy
+        .execute(
+            "CREATE TRIGGER slow BEFORE INSERT ON reelshift_batches FOR EACH ROW DO SLEEP(0.01)",
+        )
+        .await;
     let mut producer = scene.start_producer(&["backfill", "--batch-size", "2"]);
     until("some planned batches", async || scene.legacy.number(planned).await > 0).await;
     producer.kill();
@@ -98,6 +104,7 @@ async fn planners_killed_while_they_enqueue() {
         index.map(|index| scene.workers.remove(index).kill()).is_some()
     })
     .await;
+    scene.legacy.execute("DROP TRIGGER slow").await;
     let outcome = scene.finish().await;
     let legacy = &outcome.still.legacy;
     // A row that was locked in passing is the sweep's; but no range was planned twice.
@@ -119,8 +126,9 @@ async fn clocks_an_hour_off() {
     let Some(library) = faketime() else {
         return skipped("a clock an hour off needs the program `faketime`");
     };
-    let mut scene = Scene::set(Place::Shared, 5_000, 4).await.with_default_lease();
+    let mut scene = Scene::set(Place::Shared, 5_000, 4).await.with_lease("20s");
     scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.keep_back().await;
     for offset in ["+3600", "-3600"] {
         scene
             .start_worker_with("%", |url, reelshift| {
@@ -148,13 +156,14 @@ async fn clocks_an_hour_off() {
         let off = own - row.get::<i64, _>(1);
         assert!((off - offset).abs() < 60, "the clock of a worker is off by {off} s");
     }
-    until("a victim at work", async || scene.leases_of(victim).await > 0).await;
-    scene.workers.remove(victim).kill();
-    // They see that it is silent, when it is, and nobody takes them for silent.
-    until_within("a lost worker", Duration::from_secs(20), async || {
-        scene.worker_state(pids[2]).await == "lost"
+    until("a victim at work", async || {
+        scene.feed().await;
+        scene.leases_of(victim).await > 0
     })
     .await;
+    scene.workers.remove(victim).kill();
+    // They see that it is silent, when it is, and nobody takes them for silent.
+    until("a lost worker", async || scene.worker_state(pids[2]).await == "lost").await;
     let outcome = scene.finish().await;
     let legacy = &outcome.still.legacy;
     let lost = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'lost'";

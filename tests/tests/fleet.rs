@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
 
-use reelshift_tests::{Legacy, Reelshift, oracle, until, wait};
+use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, oracle, until, wait};
 
 fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) -> serde_json::Value {
     let arguments: Vec<&str> = ["--json"].into_iter().chain(arguments.iter().copied()).collect();
@@ -28,10 +27,12 @@ async fn a_killed_worker_loses_nothing_on_mariadb() {
     legacy.fill(3_000).await;
     run(dir.path(), &legacy, &["apply", "expand"], 0);
     run(dir.path(), &legacy, &["enqueue", "backfill", "--batch-size", "50"], 0);
+    backlog::keep_back(&legacy, 4).await;
 
     // The victim is stopped in the middle of a batch, so that it certainly holds one.
     let mut victim = worker(dir.path(), &legacy, &[]);
     until("a leased batch of the victim", async || {
+        backlog::feed(&legacy, 4).await;
         let leased =
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await
                 > 0;
@@ -49,11 +50,12 @@ async fn a_killed_worker_loses_nothing_on_mariadb() {
     .await;
     victim.kill().expect("the victim dies");
     victim.wait().expect("the victim is dead");
+    backlog::release_all(&legacy).await;
 
     let mut others: Vec<Child> =
         (0..3).map(|_| worker(dir.path(), &legacy, &["--until-idle"])).collect();
     for other in &mut others {
-        assert_eq!(wait(other, Duration::from_mins(2)), Some(0));
+        assert_eq!(wait(other, LIMIT), Some(0));
     }
     assert_eq!(oracle::check_every_row(&legacy).await, 3_000);
     assert_eq!(
@@ -70,14 +72,16 @@ async fn drains(legacy: &Legacy, directory: &Path) {
     legacy.fill(4_000).await;
     run(directory, legacy, &["apply", "expand"], 0);
     run(directory, legacy, &["enqueue", "backfill", "--batch-size", "100"], 0);
+    backlog::keep_back(legacy, 4).await;
     for name in ["-TERM", "-INT"] {
         let mut drained = worker(directory, legacy, &["--concurrency", "1"]);
         until("a leased batch", async || {
+            backlog::feed(legacy, 4).await;
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await > 0
         })
         .await;
         signal(&drained, name);
-        assert_eq!(wait(&mut drained, Duration::from_secs(30)), Some(0), "after {name}");
+        assert_eq!(wait(&mut drained, LIMIT), Some(0), "after {name}");
         assert_eq!(
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await,
             0
@@ -87,10 +91,8 @@ async fn drains(legacy: &Legacy, directory: &Path) {
             0
         );
     }
-    assert_eq!(
-        wait(&mut worker(directory, legacy, &["--until-idle"]), Duration::from_mins(2)),
-        Some(0)
-    );
+    backlog::release_all(legacy).await;
+    assert_eq!(wait(&mut worker(directory, legacy, &["--until-idle"]), LIMIT), Some(0));
     assert_eq!(oracle::check_every_row(legacy).await, 4_000);
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE attempts > 0").await, 0);
 }

@@ -12,7 +12,7 @@ use reelshift_tests::{Legacy, Reelshift, wait};
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not come about in a minute");
+        assert!(began.elapsed() < reelshift_tests::LIMIT, "{what} did not come about");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -85,7 +85,7 @@ async fn metrics_are_read_in_prometheus_text() {
     }
     assert_eq!(get(address, "/elsewhere").map(|(status, _)| status), Some(404));
     signal(&worker, "-TERM");
-    assert_eq!(wait(&mut worker, Duration::from_secs(40)), Some(0));
+    assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
     let asked = Reelshift::new(dir.path(), &["probe", &address.to_string()]).run().expect(1);
     assert!(asked.stderr.contains("cannot be asked"), "{}", asked.stderr);
 }
@@ -141,7 +141,7 @@ async fn a_frozen_worker_answers_no_probe_and_a_draining_one_is_not_ready() {
     until("the worker to be back", || ready(address));
     signal(&worker, "-TERM");
     until("the worker to be unready", || !ready(address));
-    assert_eq!(wait(&mut worker, Duration::from_secs(40)), Some(0));
+    assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

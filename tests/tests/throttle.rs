@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use reelshift_tests::{Legacy, Reelshift, oracle, wait};
+use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, oracle, wait};
 use serde_json::Value;
 
 fn run(directory: &Path, legacy: &Legacy, arguments: &[&str], code: i32) -> Value {
@@ -23,6 +23,9 @@ fn status(directory: &Path, legacy: &Legacy) -> String {
     Reelshift::new(directory, &["status"]).database(&legacy.url).run().stdout
 }
 
+/// Batches that are due at a time: a run is not over before the throttle has acted.
+const DUE: usize = 10;
+
 fn tune(directory: &Path, legacy: &Legacy, setting: &str) {
     run(directory, legacy, &["tune", setting], 0);
 }
@@ -39,13 +42,14 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not come about in a minute");
+        assert!(began.elapsed() < LIMIT, "{what} did not come about within {LIMIT:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 async fn until_level(directory: &Path, legacy: &Legacy, level: &str) -> Value {
     until(&format!("the level {level}"), async || {
+        backlog::feed(legacy, DUE).await;
         let throttle = throttle(directory, legacy);
         (throttle["level"] == level).then_some(throttle)
     })
@@ -60,6 +64,7 @@ async fn prepared(directory: &Path, legacy: &Legacy, videos: u32) {
     legacy.fill(videos).await;
     run(directory, legacy, &["apply", "expand"], 0);
     run(directory, legacy, &["enqueue", "backfill", "--batch-size", "50"], 0);
+    backlog::keep_back(legacy, DUE).await;
 }
 
 /// Waits until the throttle was sampled `more` times again.
@@ -92,13 +97,13 @@ async fn stops_and_goes_on(directory: &Path, legacy: &Legacy) {
     })
     .await;
     let done = rows_done(legacy).await;
-    assert!(done < 2_000, "the workers were through before they were stopped");
+    backlog::release_all(legacy).await;
     samples(legacy, 2).await;
     assert_eq!(rows_done(legacy).await, done, "nothing is done meanwhile");
 
     tune(directory, legacy, "free_disk=default");
     for worker in &mut workers {
-        assert_eq!(wait(worker, Duration::from_mins(2)), Some(0));
+        assert_eq!(wait(worker, LIMIT), Some(0));
     }
     assert_eq!(oracle::check_every_row(legacy).await, 2_000);
     // A batch given back is no failed attempt.
@@ -124,7 +129,7 @@ async fn a_full_disk_stops_the_fleet_on_sqlite() {
 async fn a_busy_server_slows_the_fleet_down() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::mariadb().await;
-    prepared(dir.path(), &legacy, 16_000).await;
+    prepared(dir.path(), &legacy, 4_000).await;
     tune(dir.path(), &legacy, "threads_running=1");
     // An application that keeps three threads busy.
     let busy: Vec<_> = (0..3)
@@ -137,6 +142,7 @@ async fn a_busy_server_slows_the_fleet_down() {
         .collect();
     let mut worker = worker(dir.path(), &legacy, &["--concurrency", "2"]);
     let slowed = until("less than one chunk", async || {
+        backlog::feed(&legacy, DUE).await;
         let throttle = throttle(dir.path(), &legacy);
         let chunks = throttle["chunks"].as_f64().unwrap_or(1.0);
         (throttle["level"] == "slowed" && chunks < 0.5).then_some(throttle)
@@ -146,12 +152,12 @@ async fn a_busy_server_slows_the_fleet_down() {
     assert!(reason.starts_with("threads running ") && reason.contains(" > 1.0 on "), "{reason}");
     assert!(status(dir.path(), &legacy).contains("one chunk at a time, "));
     let done = rows_done(&legacy).await;
-    assert!(done < 16_000, "the worker was through before it was slowed down");
+    backlog::release_all(&legacy).await;
     until("slow progress", async || (rows_done(&legacy).await > done).then_some(())).await;
 
     // With the limit far away the worker gets its share back, and is through.
     tune(dir.path(), &legacy, "threads_running=1000");
-    assert_eq!(wait(&mut worker, Duration::from_mins(2)), Some(0));
+    assert_eq!(wait(&mut worker, LIMIT), Some(0));
     busy.iter().for_each(tokio::task::JoinHandle::abort);
     for session in legacy
         .rows("SELECT CAST(ID AS SIGNED) FROM information_schema.PROCESSLIST WHERE INFO = 'SELECT SLEEP(600)'")
@@ -160,7 +166,7 @@ async fn a_busy_server_slows_the_fleet_down() {
         let id: i64 = sqlx::Row::get(&session, 0);
         legacy.execute(&format!("KILL {id}")).await;
     }
-    assert_eq!(oracle::check_every_row(&legacy).await, 16_000);
+    assert_eq!(oracle::check_every_row(&legacy).await, 4_000);
     legacy.drop_database().await;
 }
 
@@ -182,7 +188,7 @@ async fn hashing_keeps_to_the_byte_rate() {
     let began = Instant::now();
     let media = dir.path().to_string_lossy().into_owned();
     let mut worker = worker(dir.path(), &legacy, &["--media-root", &media]);
-    assert_eq!(wait(&mut worker, Duration::from_mins(1)), Some(0));
+    assert_eq!(wait(&mut worker, LIMIT), Some(0));
     // 6 MiB, of which a quarter of a second's are free.
     assert!(began.elapsed() >= Duration::from_millis(2_700), "{:?}", began.elapsed());
     let hashed = "SELECT COUNT(*) FROM videos WHERE LENGTH(file_hash) = 64";
@@ -195,7 +201,7 @@ async fn hashing_keeps_to_the_byte_rate() {
 async fn a_replica_that_falls_behind_stops_the_fleet() {
     let dir = tempfile::tempdir().expect("a directory");
     let (legacy, replica) = (Legacy::mariadb().await, Legacy::empty_mariadb().await);
-    prepared(dir.path(), &legacy, 20_000).await;
+    prepared(dir.path(), &legacy, 4_000).await;
     let database = legacy.url.rsplit('/').next().expect("a name");
     let copied = format!("{database}.reelshift_duties");
     replica.execute(&format!("CREATE TABLE reelshift_duties LIKE {copied}")).await;
@@ -212,6 +218,7 @@ async fn a_replica_that_falls_behind_stops_the_fleet() {
     tokio::select! {
         () = replicate() => unreachable!("it goes on for ever"),
         () = until("a replica that follows", async || {
+            backlog::feed(&legacy, DUE).await;
             let throttle = throttle(dir.path(), &legacy);
             let value = lag(&throttle)?["value"].as_f64()?;
             (value < 1.0 && throttle["at_once"] != 0).then_some(())
@@ -222,7 +229,7 @@ async fn a_replica_that_falls_behind_stops_the_fleet() {
     let reason = stopped["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("replica lag ") && reason.contains(" > 1.0 s on "), "{reason}");
     let done = rows_done(&legacy).await;
-    assert!(done < 20_000, "the worker was through before the replica fell behind");
+    backlog::release_all(&legacy).await;
     tokio::select! {
         () = replicate() => unreachable!("it goes on for ever"),
         () = until("work once it has caught up", async || {
@@ -247,6 +254,7 @@ async fn a_replica_that_cannot_be_asked_slows_the_fleet_down() {
     assert!(reason.starts_with("replica lag unknown on 127.0.0.1:1: "), "{reason}");
     assert!(seen["chunks"].as_f64().is_some_and(|chunks| chunks <= 0.05), "{seen}");
     let done = rows_done(&legacy).await;
+    backlog::release_all(&legacy).await;
     until("slow progress", async || (rows_done(&legacy).await > done).then_some(())).await;
 
     // A successor that was not given the replica does not forget it.

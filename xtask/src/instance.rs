@@ -16,7 +16,7 @@ use crate::reaper::{Group, Sandbox, end_of};
 use crate::server::Server;
 
 /// How long a server may take to accept connections; half a second is usual.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Tries at a port that somebody else may take between our look and the server's.
 const PORT_TRIES: u32 = 5;

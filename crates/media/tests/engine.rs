@@ -270,7 +270,7 @@ fn files_that_are_all_missing_are_all_told() {
     let paths: Vec<String> = (0..50).map(|number| format!("gone-{number}.mp4")).collect();
     engine.submit(paths.iter().map(|path| fixture.job(path, None)));
     for _ in &paths {
-        let told = fixture.told.recv_timeout(Duration::from_secs(20)).unwrap();
+        let told = fixture.told.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(matches!(told, Told::Done(_, Err(MediaError::Missing { .. }))));
     }
 }

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::chaos::Scene;
-use crate::chaos::application::{is_deadlock, is_outage};
-use crate::until;
+use crate::orm::application::{is_deadlock, is_outage};
+use crate::{orm, until};
 
 /// `kill -9` of a worker; another takes its place.
 pub async fn kill_worker(scene: &mut Scene, rng: &mut StdRng) {
@@ -21,27 +21,48 @@ pub async fn kill_worker(scene: &mut Scene, rng: &mut StdRng) {
     scene.start_worker().await;
 }
 
-/// Waits until worker `index` certainly holds a lease, and leaves it frozen.
-pub async fn freeze_at_work(scene: &Scene, index: usize) {
-    until("a frozen worker that holds a lease", async || {
+/// `kill -9` of a random worker that holds a lease; another takes its place.
+pub async fn kill_at_work(scene: &mut Scene, rng: &mut StdRng) {
+    let victim = rng.random_range(0..scene.workers.len());
+    stop_at_work(scene, victim, || scene.workers[victim].freeze(), || scene.workers[victim].thaw())
+        .await;
+    scene.workers.remove(victim).kill();
+    scene.start_worker().await;
+}
+
+/// Stops worker `index` when it certainly holds a lease.
+async fn stop_at_work(scene: &Scene, index: usize, stop: impl Fn(), go_on: impl Fn()) {
+    until("a stopped worker that holds a lease", async || {
+        scene.feed().await;
         if scene.leases_of(index).await == 0 {
             return false;
         }
-        scene.workers[index].freeze();
+        stop();
         let holds = scene.leases_of(index).await > 0;
         if !holds {
-            scene.workers[index].thaw();
+            go_on();
         }
         holds
     })
     .await;
 }
 
-/// Waits until the fleet has taken everything from worker `index`.
-pub async fn is_lost(scene: &Scene, index: usize) {
+/// Stops worker `index` at work and leaves it so when the fleet has taken its leases. Again,
+/// where the server was just about to end them.
+pub async fn lose_at_work(scene: &Scene, index: usize, stop: impl Fn(), go_on: impl Fn()) {
+    let before = scene.leases_lost_by(index).await;
     let pid = scene.workers[index].pid();
-    until("a lost worker without a lease", async || {
-        scene.worker_state(pid).await == "lost" && scene.leases_of(index).await == 0
+    until("a worker that lost a lease", async || {
+        stop_at_work(scene, index, &stop, &go_on).await;
+        until("a lost worker without a lease", async || {
+            scene.worker_state(pid).await == "lost" && scene.leases_of(index).await == 0
+        })
+        .await;
+        let lost = scene.leases_lost_by(index).await > before;
+        if !lost {
+            go_on();
+        }
+        lost
     })
     .await;
 }
@@ -59,31 +80,27 @@ pub async fn freeze_worker(scene: &Scene, rng: &mut StdRng) {
 /// not come through: it goes on under leases that are others' by now.
 pub async fn give_up(scene: &Scene, index: usize) {
     let pid = scene.workers[index].pid();
+    let before = scene.leases_lost_by(index).await;
+    let silent = format!(
+        "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
+         WHERE pid = {pid} AND state = 'live'"
+    );
     until("a worker that is given up at work", async || {
-        if scene.leases_of(index).await == 0 {
-            return false;
-        }
+        scene.feed().await;
         // Again and again: its heartbeats do come through. Not without a pause: reaping passes
         // by a worker whose row is locked.
-        let silent = format!(
-            "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
-             WHERE pid = {pid} AND state = 'live'"
-        );
-        for _ in 0..50 {
+        if scene.leases_of(index).await > 0 {
             scene.legacy.execute(&silent).await;
             sleep(Duration::from_millis(50)).await;
-            if scene.worker_state(pid).await == "lost" {
-                return true;
-            }
         }
-        // With its work done it is nothing to give up.
-        scene.is_done().await
+        scene.leases_lost_by(index).await > before
     })
     .await;
 }
 
-/// Kills every connection of the fleet and the application, again and again; how many.
-pub async fn kill_connections(scene: &Scene, span: Duration) -> u64 {
+/// Kills every connection of the fleet and the application, again and again for `span`, and
+/// until it were `least`.
+pub async fn kill_connections(scene: &Scene, span: Duration, least: u64) {
     let began = Instant::now();
     let mut killed = 0;
     let prefix = scene.account_prefix();
@@ -91,7 +108,8 @@ pub async fn kill_connections(scene: &Scene, span: Duration) -> u64 {
         "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE LEFT(user, {}) = '{prefix}'",
         prefix.len()
     );
-    while began.elapsed() < span {
+    while began.elapsed() < span || killed < least {
+        scene.feed().await;
         for row in scene.legacy.rows(&list).await {
             let kill = format!("KILL {}", row.get::<i64, _>(0));
             // It may have ended by itself meanwhile (error 1094).
@@ -100,7 +118,6 @@ pub async fn kill_connections(scene: &Scene, span: Duration) -> u64 {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    killed
 }
 
 /// `kill -9` of the server, which stays away for `away`.
@@ -128,7 +145,7 @@ impl Deadlocks {
     /// Begins to provoke them among the videos that the application touches.
     pub async fn provoke(scene: &mut Scene, seed: u64) -> Self {
         scene.deadlocks = true;
-        let (url, ids) = (scene.account("provoker", "%").await, scene.touched().await);
+        let (url, ids) = (scene.account("provoker", "%").await, orm::touched(&scene.legacy).await);
         let stop = CancellationToken::new();
         let task = tokio::spawn(provoke(url, ids, StdRng::seed_from_u64(seed), stop.clone()));
         Self { stop, task }

@@ -23,7 +23,7 @@ impl Files {
     pub async fn make(legacy: &Legacy, root: &Path, count: usize, bytes: u64) -> Self {
         let videos = legacy
             .rows(&format!(
-                "SELECT id FROM videos WHERE project_id = 'touched' AND file_path IS NULL LIMIT {count}"
+                "SELECT id FROM videos WHERE project_id = 'touched' AND file_path = '' LIMIT {count}"
             ))
             .await;
         let mut files = Self { root: root.to_owned(), contents: HashMap::new() };
@@ -82,9 +82,8 @@ impl Files {
     /// # Panics
     /// At the first hash that was never a file's.
     pub async fn check(&self, legacy: &Legacy) -> usize {
-        let rows = legacy
-            .rows("SELECT file_path, file_hash FROM videos WHERE file_path IS NOT NULL")
-            .await;
+        let rows =
+            legacy.rows("SELECT file_path, file_hash FROM videos WHERE file_path <> ''").await;
         let mut without = 0;
         for row in rows {
             let (name, hash): (String, Option<String>) = (row.get(0), row.get(1));

@@ -7,7 +7,6 @@
 //! - [`faults`]: what happens to the fleet.
 //! - [`proof`]: what must hold afterwards.
 
-pub mod application;
 pub mod chunks;
 pub mod faults;
 pub mod files;

@@ -70,7 +70,7 @@ impl Namespace {
         let ours: Option<PathBuf> = of("self");
         let began = Instant::now();
         while of(&self.process.id().to_string()) == ours {
-            if began.elapsed() > Duration::from_secs(5) {
+            if began.elapsed() > Duration::from_secs(20) {
                 return Err(format!("{NEEDED}: unshare --net does nothing"));
             }
             std::thread::sleep(Duration::from_millis(5));

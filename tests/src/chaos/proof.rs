@@ -5,21 +5,24 @@ use std::collections::HashMap;
 use sqlx::Row;
 
 use crate::chaos::Scene;
-use crate::chaos::application::Seen;
 use crate::chaos::chunks::{self, Summary};
+use crate::orm::application::Report;
 use crate::{Legacy, oracle};
 
 /// Every promise, on a scene whose workers have left.
 ///
 /// # Panics
 /// When one is broken.
-pub async fn check(scene: &Scene, application: &Seen) -> Summary {
+pub async fn check(scene: &Scene, application: &Report) -> Summary {
     let legacy = &scene.legacy;
     oracle::check_every_live_row(legacy).await;
     assert!(scene.is_still().await, "legacy columns changed that the application left alone");
-    assert!(application.writes > 0, "the application wrote nothing: {application:?}");
-    assert!(application.refused.is_empty(), "{application:?}");
-    assert!(scene.deadlocks || application.deadlocks == 0, "{application:?}");
+    application.check_refused(legacy).await;
+    assert!(
+        scene.deadlocks || application.deadlocks == 0,
+        "{} transactions of the application were deadlock victims",
+        application.deadlocks
+    );
     let summary = chunks::check(legacy).await;
     check_errors(legacy, &summary).await;
     check_ends(legacy).await;

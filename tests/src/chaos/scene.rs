@@ -9,23 +9,30 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use crate::chaos::application::{Application, Seen};
 use crate::chaos::chunks::{self, Summary};
 use crate::chaos::proof;
 use crate::chaos::server::Server;
 use crate::chaos::worker::Worker;
-use crate::{Legacy, Reelshift, until, until_within};
+use crate::orm::application::{Application, Report};
+use crate::orm::{self, Dates};
+use crate::{Legacy, Reelshift, backlog, until, until_within};
 
 /// What a worker's write of one video takes: a chunk of the smallest size lasts an eighth
 /// of a second, so that most faults meet one under way.
 const DELAY: Duration = Duration::from_micros(2_500);
 
-/// Shorter than the default, so that the suite is; [`Scene::default_lease`] is for where
-/// the machine's own pauses must not look like a silent worker.
+/// Shorter than the default, so that the suite is; [`Scene::with_lease`] is for where the
+/// machine's own pauses must not look like a silent worker.
 const LEASE: &str = "3s";
 
-/// A run with its sweeps, whatever happens to it. nextest ends a test after 180 s.
-const FINISHES: Duration = Duration::from_secs(100);
+/// A run with its sweeps, whatever happens to it. nextest ends a test after five minutes.
+const FINISHES: Duration = Duration::from_mins(3);
+
+/// Due at a time while the others are kept back: as many as three workers hold.
+const DUE: usize = 6;
+
+/// Threads of the application.
+const THREADS: u64 = 2;
 
 /// The server that a scene is set on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,24 +66,21 @@ pub struct Scene {
 #[derive(Debug)]
 pub struct Outcome {
     pub chunks: Summary,
-    pub application: Seen,
+    pub application: Report,
     pub still: Scene,
 }
 
 impl Scene {
     /// A database of `videos` videos after `apply expand`. The application touches every
     /// other of them from now on; the legacy columns of the rest must stay as they are.
-    pub async fn set(place: Place, videos: u32, seed: u64) -> Self {
+    pub async fn set(place: Place, videos: usize, seed: u64) -> Self {
         let server = match place {
             Place::Own => Some(Server::start().await),
             Place::Shared => None,
         };
         let url = server.as_ref().map_or_else(shared_server, Server::url);
-        let legacy = Legacy::on(url).await;
-        legacy.fill(videos).await;
-        legacy
-            .execute("UPDATE videos SET project_id = IF(CRC32(id) % 2 = 0, 'still', 'touched')")
-            .await;
+        let legacy = Legacy::empty_on(url).await;
+        orm::fill(&legacy, Dates::Timestamp, videos).await;
         let scene = Self {
             workers: Vec::new(),
             application: None,
@@ -86,7 +90,7 @@ impl Scene {
             accounts: format!("c{}_", &Uuid::new_v4().simple().to_string()[..10]),
             started: 0,
             deadlocks: false,
-            still: digest(&legacy).await,
+            still: orm::digest(&legacy).await,
             directory: tempfile::tempdir().expect("a directory"),
             url: legacy.url.clone(),
             legacy,
@@ -99,22 +103,16 @@ impl Scene {
     }
 
     async fn begin_application(mut self, seed: u64) -> Self {
-        let ids = self.touched().await;
+        let ids = orm::touched(&self.legacy).await;
         let url = self.account("application", "%").await;
-        self.application = Some(Application::start(&url, ids, seed));
+        self.application = Some(Application::start(&url, ids, THREADS, seed, true));
         self
     }
 
-    /// The videos that the application touches.
-    pub async fn touched(&self) -> Vec<String> {
-        let ids = self.legacy.rows("SELECT id FROM videos WHERE project_id = 'touched'").await;
-        ids.iter().map(|row| row.get("id")).collect()
-    }
-
-    /// Workers started from now on have the lease timeout that workers have by default.
+    /// Workers started from now on have this lease timeout.
     #[must_use]
-    pub fn with_default_lease(mut self) -> Self {
-        self.lease = "8s";
+    pub const fn with_lease(mut self, lease: &'static str) -> Self {
+        self.lease = lease;
         self
     }
 
@@ -213,6 +211,28 @@ impl Scene {
         self.run(&arguments);
     }
 
+    /// Keeps most batches back until [`finish`](Self::finish), so that no run is over before
+    /// the faults; [`feed`](Self::feed) makes some of them due.
+    pub async fn keep_back(&self) {
+        backlog::keep_back(&self.legacy, DUE).await;
+    }
+
+    /// Gives the fleet something to claim, where it has nothing.
+    pub async fn feed(&self) {
+        backlog::feed(&self.legacy, DUE).await;
+    }
+
+    /// How many leases the fleet has taken from worker `index`.
+    pub async fn leases_lost_by(&self, index: usize) -> i64 {
+        let pid = self.workers[index].pid();
+        self.legacy
+            .number(&format!(
+                "SELECT COUNT(*) FROM reelshift_lost_leases l JOIN reelshift_workers w
+                 ON w.id = l.worker_id WHERE w.pid = {pid}"
+            ))
+            .await
+    }
+
     /// How many batches worker `index` has leased.
     pub async fn leases_of(&self, index: usize) -> i64 {
         let pid = self.workers[index].pid();
@@ -250,6 +270,7 @@ impl Scene {
     /// Lets the fleet finish with at least two workers, everybody leave, and proves what
     /// must hold.
     pub async fn finish(mut self) -> Outcome {
+        backlog::release_all(&self.legacy).await;
         while self.workers.len() < 2 {
             self.start_worker().await;
         }
@@ -262,10 +283,7 @@ impl Scene {
         // The dead are found before the last of the living leaves: nobody would otherwise.
         let alive = i64::try_from(self.workers.len()).expect("a few");
         let live = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'";
-        until_within("every dead worker lost", Duration::from_secs(30), async || {
-            self.legacy.number(live).await == alive
-        })
-        .await;
+        until("every dead worker lost", async || self.legacy.number(live).await == alive).await;
         for worker in &mut self.workers {
             block_in_place(|| worker.leave());
         }
@@ -273,10 +291,10 @@ impl Scene {
         Outcome { chunks, application, still: self }
     }
 
-    /// Whether the legacy columns of the videos that the application leaves alone are as
-    /// they were.
+    /// Whether the legacy columns of the videos that the application leaves alone, and the
+    /// children that were there at first, are as they were.
     pub async fn is_still(&self) -> bool {
-        digest(&self.legacy).await == self.still
+        orm::digest(&self.legacy).await == self.still
     }
 }
 
@@ -307,16 +325,4 @@ fn shared_server() -> String {
     std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
         "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
     )
-}
-
-async fn digest(legacy: &Legacy) -> String {
-    let rows = legacy
-        .rows(
-            "SELECT CAST(SUM(CRC32(CONCAT_WS('|', id, QUOTE(filename), QUOTE(file_path), \
-             QUOTE(file_size), QUOTE(status), QUOTE(processing_status), \
-             QUOTE(ground_truth_generated), QUOTE(created_at), QUOTE(updated_at)))) AS CHAR) \
-             FROM videos WHERE project_id = 'still'",
-        )
-        .await;
-    rows[0].get(0)
 }

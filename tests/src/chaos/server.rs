@@ -5,19 +5,15 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use sqlx::{Connection, MySqlConnection};
 use tempfile::TempDir;
 
-use crate::{until, wait};
+use crate::{LIMIT, until, wait};
 
 /// What the suite's own server does without, but a server that is killed needs: a commit
 /// that was answered is in the operating system's hands, and no page is half written.
 const DURABLE: [&str; 2] = ["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=1"];
-
-/// How long a server may take to shut down.
-const SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// A server; killed when this value goes.
 #[derive(Debug)]
@@ -71,7 +67,7 @@ impl Server {
         let signal = rustix::process::Signal::TERM;
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
             .expect("the server gets a signal");
-        assert_eq!(wait(&mut self.child, SHUTDOWN), Some(0), "the server shuts down");
+        assert_eq!(wait(&mut self.child, LIMIT), Some(0), "the server shuts down");
     }
 
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until

@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Reelshift, wait};
-
-/// The longest that a worker may take to leave after SIGTERM: its drain, and a little.
-const LEAVES: Duration = Duration::from_secs(35);
+use crate::{LIMIT, Reelshift, wait};
 
 /// A worker; killed when this value goes.
 #[derive(Debug)]
@@ -71,7 +68,7 @@ impl Worker {
     /// SIGTERM; it must drain and end well.
     pub fn leave(&mut self) {
         self.signal(Signal::TERM);
-        self.ends(LEAVES);
+        self.ends(LIMIT);
     }
 
     fn signal(&self, signal: Signal) {

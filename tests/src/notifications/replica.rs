@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::receiver::free_port;
-use crate::{Legacy, Reelshift, until, wait};
+use crate::{LIMIT, Legacy, Reelshift, until, wait};
 
 /// A replica that answers.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Replica {
             let read = stream.read(&mut answer).await.ok()?;
             String::from_utf8_lossy(&answer[..read]).split(' ').nth(1)?.parse().ok()
         };
-        tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten()
+        tokio::time::timeout(Duration::from_secs(30), ask).await.ok().flatten()
     }
 
     /// The process's number.
@@ -75,13 +75,13 @@ impl Replica {
     /// SIGTERM; the exit code.
     ///
     /// # Panics
-    /// When it does not end in 20 s.
+    /// When it does not end.
     #[must_use]
     pub fn terminate(mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
         let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
-        wait(&mut child, Duration::from_secs(20))
+        wait(&mut child, LIMIT)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A subscriber: Server-Sent Events read as the standard says.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -18,7 +18,6 @@ pub struct Received {
     /// `message` unless the stream names another.
     pub event: String,
     pub data: Value,
-    pub at: Instant,
 }
 
 impl Received {
@@ -168,7 +167,6 @@ async fn read(stream: TcpStream, seen: Arc<Mutex<Seen>>) {
                         id: id.expect("every event has an id"),
                         event: event.clone().unwrap_or_else(|| "message".to_owned()),
                         data: serde_json::from_str(&data).expect("JSON"),
-                        at: Instant::now(),
                     });
                 }
             });

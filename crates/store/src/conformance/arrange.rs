@@ -17,7 +17,7 @@ use crate::schema::{Step, StepGroup, StepOutcome};
 use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 
 /// How long a test waits for a state before it fails: far more than any adapter needs.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(2);
 /// How often a test looks.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Longer than any test.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use reelshift_plan::{BatchState, JobKind, RunState};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Fixture;
@@ -84,12 +85,18 @@ pub async fn a_delayed_batch_waits_for_its_time(db: &dyn Fixture) {
     let first = claimed(&store, JobKind::Hash, everything()).await;
     let other = worker(&store).await;
     let delay = Duration::from_secs(2);
+    let failed = Instant::now();
     let state = store
         .fail_attempt(first.lease, true, delay, &error("busy", None, first.id))
         .await
         .expect("it fails");
     assert_eq!(state, BatchState::Pending);
-    assert_eq!(store.claim(other, JobKind::Hash, 1).await.expect("a claim"), [], "it is not due");
+    let early = store.claim(other, JobKind::Hash, 1).await.expect("a claim");
+    // A machine that stood still for longer than the delay proves nothing.
+    if failed.elapsed() >= delay {
+        return;
+    }
+    assert_eq!(early, [], "it is not due");
     let again = eventually("the batch to be due", async || {
         store.claim(other, JobKind::Hash, 1).await.expect("a claim").pop()
     })

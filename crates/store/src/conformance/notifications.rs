@@ -336,7 +336,7 @@ pub async fn a_reader_beside_many_publishers_misses_nothing(db: &dyn Fixture) {
         seen
     };
     let (_, seen) = tokio::time::timeout(
-        Duration::from_mins(1),
+        Duration::from_mins(2),
         futures::future::join(join_all(publishers), reading),
     )
     .await

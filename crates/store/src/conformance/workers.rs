@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use reelshift_plan::JobKind;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Fixture;
@@ -85,6 +86,12 @@ pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
     assert_eq!(reap_all(&store).await, 2);
     let heir = worker(&store).await;
     let taken = claim_one(&store, heir, JobKind::Hash).await;
+    // As where the clock has not moved between the two.
+    db.execute(
+        "UPDATE reelshift_lost_leases SET lost_at = \
+         (SELECT MAX(leased_at) FROM reelshift_batches)",
+    )
+    .await;
 
     let told = async || {
         let snapshot = store.snapshot(1).await.expect("a snapshot");
@@ -100,7 +107,14 @@ pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
     let done = Finished { lease: taken.lease, last_error_id: None };
     assert_eq!(store.finish(&[done]).await.expect("it ends"), 1);
     let finished = (taken.id, Some(heir), "done".to_owned());
-    assert_eq!(told().await, [finished, waits], "it is known afterwards too");
+    assert_eq!(told().await, [finished.clone(), waits], "it is known afterwards too");
+
+    // Whoever lost it may get it again, and ends it.
+    store.heartbeat(silent, &activity("back")).await.expect("it is back");
+    let again = claim_one(&store, silent, JobKind::Hash).await;
+    let failed = error("broken", None, again.id);
+    store.fail_attempt(again.lease, false, Duration::ZERO, &failed).await.expect("it fails");
+    assert_eq!(told().await, [finished, (again.id, Some(silent), "failed".to_owned())]);
 }
 
 pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {
@@ -122,16 +136,12 @@ pub async fn a_live_worker_keeps_its_leases(db: &dyn Fixture) {
     let (live, silent) = (worker(&store).await, worker(&store).await);
     let kept = claim_one(&store, live, JobKind::Hash).await;
     let lost = claim_one(&store, silent, JobKind::Hash).await;
-    let reaped = eventually("the silent one to be reaped", async || {
-        assert!(
-            steadily("a heartbeat", async || store.heartbeat(live, &activity("working")).await)
-                .await
-        );
-        let reaped = store.reap(Duration::from_millis(1_500)).await.expect("workers are reaped");
-        (reaped > 0).then_some(reaped)
-    })
+    // Its heartbeat has just come, however long the machine stands still.
+    db.execute(&format!(
+        "UPDATE reelshift_workers SET last_seen_at = '2037-01-01 00:00:00.000' WHERE id = '{live}'"
+    ))
     .await;
-    assert_eq!(reaped, 1);
+    assert_eq!(reap_all(&store).await, 1);
     let leased =
         db.rows(&["id", "leased_by"], "FROM reelshift_batches WHERE state = 'leased'").await;
     assert_eq!(leased, [[Some(kept.id.to_string()), Some(live.to_string())]]);
@@ -156,12 +166,14 @@ pub async fn nobody_reaps_before_its_own_connection_is_old_enough(db: &dyn Fixtu
     })
     .await;
     let timeout = Duration::from_secs(2);
+    let born = Instant::now();
     let newcomer = db.store().await;
-    assert_eq!(
-        newcomer.reap(timeout).await.expect("workers are reaped"),
-        0,
-        "the database was just away"
-    );
+    let early = newcomer.reap(timeout).await.expect("workers are reaped");
+    // A machine that stood still for longer than the timeout proves nothing.
+    if born.elapsed() >= timeout {
+        return;
+    }
+    assert_eq!(early, 0, "the database was just away");
     assert_eq!(batch_states(db).await, ["leased"]);
     let reaped = eventually("the newcomer to grow old", async || {
         let reaped = newcomer.reap(timeout).await.expect("workers are reaped");
