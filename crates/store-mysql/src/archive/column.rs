@@ -57,7 +57,8 @@ impl Reading {
         let charset = charset.and_then(|rest| rest.split(' ').next());
         match (charset, word.to_ascii_lowercase().as_str()) {
             (Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii"), _) => Self::Utf8,
-            (Some("binary"), _) => Self::Name,
+            // MySQL names no character set where that is binary.
+            (Some("binary"), _) | (None, "enum" | "set") => Self::Name,
             (Some(charset), _) => Self::Transcoded { charset: charset.to_owned() },
             (None, "float") => Self::Float,
             (None, "double" | "real") => Self::Double,
@@ -151,6 +152,7 @@ mod tests {
             ("varchar(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", Reading::Utf8),
             ("enum('a CHARACTER SET x') CHARACTER SET latin1 COLLATE latin1_bin", latin1),
             ("enum('a') CHARACTER SET binary COLLATE binary", Reading::Name),
+            ("set('a')", Reading::Name),
             ("varbinary(3)", Reading::Bytes),
             ("bit(64)", Reading::Bytes),
             ("POINT", Reading::Bytes),
