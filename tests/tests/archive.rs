@@ -111,14 +111,14 @@ async fn every_type_comes_back_on_mariadb() {
     let add = format!("ALTER TABLE video_processing_status {}", added.join(", "));
     legacy.execute(&add).await;
     // As an application writes that is not strict; each video another value.
-    let mut writes =
-        vec!["SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00'".to_owned()];
-    writes.push("SET @n = 0".to_owned());
-    writes.push(
+    let mut writes: Vec<String> = [
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00'",
+        "SET @n = 0",
         "UPDATE video_processing_status SET progress_percentage = 0, \
-                 processed_frames = (@n := @n + 1), updated_at = '2024-01-01 00:00:00' ORDER BY id"
-            .to_owned(),
-    );
+           processed_frames = (@n := @n + 1), updated_at = '2024-01-01 00:00:00' ORDER BY id",
+    ]
+    .map(str::to_owned)
+    .into();
     for (at, (_, values)) in columns.iter().enumerate() {
         for (n, value) in values.iter().enumerate() {
             writes.push(format!(

@@ -189,7 +189,7 @@ async fn an_archive_that_was_tampered_with_is_not_restored() {
     replaced(&|path| symlink(&outside, path).expect("a link"), "a symbolic link");
     replaced(&|path| symlink("/dev/zero", path).expect("a link"), "a symbolic link");
     replaced(&|path| fs::hard_link(&outside, path).expect("a link"), "a hard link");
-    replaced(&|path| fifo(path), "a pipe");
+    replaced(&fifo, "a pipe");
     replaced(
         &|path| {
             fs::write(path, &forgery.first).expect("written");

@@ -120,10 +120,9 @@ impl Directory {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn check(&self, name: &str) -> Result<bool> {
-        let is_missing = |error: &Errno| *error == Errno::NOENT;
         match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(status) => self.refuse(name, &status).map(|()| true),
-            Err(error) if is_missing(&error) => Ok(false),
+            Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(at(&self.path(name))(error.into())),
         }
     }

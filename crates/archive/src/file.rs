@@ -98,15 +98,17 @@ pub(crate) fn check(
     let mut file = open(directory, listed)?;
     let length = file.metadata().map_err(at(&path))?.len();
     let mut digest = Context::new(&SHA256);
-    let mut buffer = vec![0; 1024 * 1024];
     // Of a file of another length nothing is read.
-    while length == listed.bytes {
-        match file.read(&mut buffer).map_err(at(&path))? {
-            0 => break,
-            read => digest.update(&buffer[..read]),
+    if length == listed.bytes {
+        let mut buffer = vec![0; 1024 * 1024];
+        loop {
+            match file.read(&mut buffer).map_err(at(&path))? {
+                0 => break,
+                read => digest.update(&buffer[..read]),
+            }
         }
     }
-    if hex::encode(digest.finish()) != listed.sha256 {
+    if length != listed.bytes || hex::encode(digest.finish()) != listed.sha256 {
         return Err(ArchiveError::damaged(
             &path,
             "its length or SHA-256 is not the manifest's: it was changed or cut off",

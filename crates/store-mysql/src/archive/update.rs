@@ -1,6 +1,6 @@
 //! Writing the new columns of many videos, each its own values, in one statement.
 //!
-//! One statement a video took ten times as long. A JSON document costs the server no more
+//! One statement a video took three times as long. A JSON document costs the server no more
 //! than the backfill's own statement does; what JSON cannot say is written by itself.
 
 use reelshift_store::StoreError;
