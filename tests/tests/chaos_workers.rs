@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_killed_at_random() {
-    let mut scene = Scene::set(Place::Shared, 4_000, 1).await;
+    let mut scene = Scene::set(Place::Shared, 8_000, 1).await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
     scene.keep_back().await;
     let mut rng = StdRng::seed_from_u64(1);
@@ -33,7 +33,7 @@ async fn workers_killed_at_random() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_writes_nothing() {
-    let mut scene = Scene::set(Place::Shared, 4_000, 2).await;
+    let mut scene = Scene::set(Place::Shared, 8_000, 2).await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
     scene.keep_back().await;
     for _ in 0..3 {
@@ -57,7 +57,7 @@ async fn a_zombie_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_given_up_while_they_work() {
-    let mut scene = Scene::set(Place::Shared, 6_000, 5).await;
+    let mut scene = Scene::set(Place::Shared, 8_000, 5).await;
     scene.enqueue(&["backfill", "--batch-size", "200"]);
     scene.keep_back().await;
     for _ in 0..3 {

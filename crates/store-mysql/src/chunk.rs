@@ -22,17 +22,29 @@ pub(crate) async fn backfill(
     filter: &VideoFilter,
 ) -> Result<Chunk> {
     let mut transaction = store.pool.begin().await?;
-    lease::fence(&mut transaction, lease).await?;
-    let ids = lock_needing(&mut transaction, bounds, after, limit, filter).await?;
+    let written = write(&mut transaction, lease, bounds, after, limit, filter).await;
+    lease::commit_or_roll_back(transaction, written).await
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    lease: Lease,
+    bounds: &Bounds,
+    after: Option<&str>,
+    limit: u32,
+    filter: &VideoFilter,
+) -> Result<Chunk> {
+    lease::fence(connection, lease).await?;
+    let ids = lock_needing(connection, bounds, after, limit, filter).await?;
     for ids in ids.chunks(id_list::MOST) {
-        update_videos(&mut transaction, ids).await?;
+        update_videos(connection, ids).await?;
     }
     let mut created = 0;
     for ids in ids.chunks(id_list::MOST) {
-        created += write_status_rows(&mut transaction, ids).await?;
+        created += write_status_rows(connection, ids).await?;
     }
     if let Bounds::Items(items) = bounds {
-        mark_done(&mut transaction, items).await?;
+        mark_done(connection, items).await?;
     }
     let rows = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let next = if rows < limit { None } else { ids.last().cloned() };
@@ -50,9 +62,8 @@ pub(crate) async fn backfill(
     .bind(passed)
     .bind(lease.seq)
     .bind(lease.token)
-    .execute(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await?;
     Ok(Chunk { next, rows })
 }
 

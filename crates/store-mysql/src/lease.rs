@@ -5,7 +5,7 @@ use std::time::Duration;
 use reelshift_plan::BatchState;
 use reelshift_store::ledger::{Finished, Lease};
 use reelshift_store::{ErrorRecord, StoreError};
-use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
@@ -44,6 +44,25 @@ pub(crate) async fn fence(connection: &mut MySqlConnection, lease: Lease) -> Res
         run_id: row.try_get("run_id")?,
         last_error_id: row.try_get("last_error_id")?,
     })
+}
+
+/// Commits what succeeded. Where the connection is gone, that is the error: a server that
+/// kills a connection calls the triggers and tables of its statement broken (MariaDB: 1064,
+/// 1146), which would be blamed on a row.
+pub(crate) async fn commit_or_roll_back<T>(
+    transaction: Transaction<'_, MySql>,
+    written: Result<T>,
+) -> Result<T> {
+    match written {
+        Ok(written) => {
+            transaction.commit().await?;
+            Ok(written)
+        }
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
+    }
 }
 
 /// Batches that ended without a failure on the way are finished in one statement; each of

@@ -239,24 +239,33 @@ async fn record_files(
     results: &FileResults,
 ) -> error::Result<u64> {
     let mut transaction = store.pool.begin().await?;
-    let fence = lease::fence(&mut transaction, lease).await?;
+    let written = write_results(&mut transaction, lease, results).await;
+    lease::commit_or_roll_back(transaction, written).await
+}
+
+async fn write_results(
+    connection: &mut MySqlConnection,
+    lease: Lease,
+    results: &FileResults,
+) -> error::Result<u64> {
+    let fence = lease::fence(connection, lease).await?;
     let (mut written, mut bytes) = (0, 0);
     for files in results.hashed.chunks(HASHES_PER_UPDATE) {
-        let held = unchanged(&mut transaction, files).await?;
+        let held = unchanged(connection, files).await?;
         if !held.is_empty() {
-            write_hashes(&mut transaction, &held).await?;
+            write_hashes(connection, &held).await?;
             let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
-            failures::mark_items_recovered(&mut transaction, JobKind::Hash, &ids).await?;
+            failures::mark_items_recovered(connection, JobKind::Hash, &ids).await?;
         }
         written += held.len() as u64;
         bytes += held.iter().map(|file| file.bytes).sum::<u64>();
     }
     // After the hashes: the notices of this call are not failures that it recovers.
-    failures::insert(&mut transaction, &results.noticed, failures::Parent::Video).await?;
+    failures::insert(connection, &results.noticed, failures::Parent::Video).await?;
     let hashed = results.hashed.iter().map(|file| &file.id);
     let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
-    file_checkpoints::forget(&mut transaction, &ended).await?;
-    let aside = quarantine::write(&mut transaction, &fence, &results.failed).await?;
+    file_checkpoints::forget(connection, &ended).await?;
+    let aside = quarantine::write(connection, &fence, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
            rows_quarantined = rows_quarantined + ?, \
@@ -268,9 +277,8 @@ async fn record_files(
     .bind(aside.status_rows)
     .bind(lease.seq)
     .bind(lease.token)
-    .execute(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await?;
     Ok(written)
 }
 

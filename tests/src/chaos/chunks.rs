@@ -27,10 +27,13 @@ const BATCH_VALUES: &str = "NEW.id, OLD.state, NEW.state, OLD.lease_token, NEW.l
     NEW.last_error_id";
 
 /// Begins the ledger on MySQL or MariaDB. Videos are logged where a user does it whose name
-/// begins with `workers`, and each then takes `delay`: a fleet slow enough for faults to
-/// meet it at work.
+/// begins with `workers`, and each then takes `delay`, until [`hurry`]: a fleet slow enough
+/// for faults to meet it at work.
 pub async fn install(legacy: &Legacy, workers: &str, delay: Duration) {
     legacy.execute(TABLE).await;
+    legacy.execute("CREATE TABLE chaos_pace (seconds DOUBLE NOT NULL)").await;
+    let seconds = delay.as_secs_f64();
+    legacy.execute(&format!("INSERT INTO chaos_pace VALUES ({seconds})")).await;
     legacy
         .execute(&format!(
             "CREATE TRIGGER chaos_batches AFTER UPDATE ON reelshift_batches FOR EACH ROW
@@ -38,7 +41,6 @@ pub async fn install(legacy: &Legacy, workers: &str, delay: Duration) {
                (UUID_SHORT(), USER(), CONNECTION_ID(), NULL, {BATCH_VALUES})"
         ))
         .await;
-    let seconds = delay.as_secs_f64();
     legacy
         .execute(&format!(
             "CREATE TRIGGER chaos_videos AFTER UPDATE ON videos FOR EACH ROW
@@ -46,12 +48,17 @@ pub async fn install(legacy: &Legacy, workers: &str, delay: Duration) {
                IF LEFT(USER(), {}) = '{workers}' THEN
                  INSERT INTO chaos_events (n, who, connection, video)
                    VALUES (UUID_SHORT(), USER(), CONNECTION_ID(), NEW.id);
-                 DO SLEEP({seconds});
+                 DO SLEEP((SELECT seconds FROM chaos_pace));
                END IF;
              END",
             workers.len()
         ))
         .await;
+}
+
+/// Lets the workers be as fast as they can.
+pub async fn hurry(legacy: &Legacy) {
+    legacy.execute("UPDATE chaos_pace SET seconds = 0").await;
 }
 
 /// Begins the ledger on SQLite, which knows no users and one writer at a time: batches only.

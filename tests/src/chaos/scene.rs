@@ -17,9 +17,9 @@ use crate::orm::application::{Application, Report};
 use crate::orm::{self, Dates};
 use crate::{Legacy, Reelshift, backlog, until, until_within};
 
-/// What a worker's write of one video takes: a chunk of the smallest size lasts an eighth
-/// of a second, so that most faults meet one under way.
-const DELAY: Duration = Duration::from_micros(2_500);
+/// What a worker's write of one video takes until [`Scene::finish`]: a chunk of the smallest
+/// size lasts half a second, so that faults meet batches under way on a slow machine too.
+const DELAY: Duration = Duration::from_millis(10);
 
 /// Shorter than the default, so that the suite is; [`Scene::with_lease`] is for where the
 /// machine's own pauses must not look like a silent worker.
@@ -270,6 +270,7 @@ impl Scene {
     /// Lets the fleet finish with at least two workers, everybody leave, and proves what
     /// must hold.
     pub async fn finish(mut self) -> Outcome {
+        chunks::hurry(&self.legacy).await;
         backlog::release_all(&self.legacy).await;
         while self.workers.len() < 2 {
             self.start_worker().await;
