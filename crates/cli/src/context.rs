@@ -129,7 +129,7 @@ impl Context {
 
     /// Prints the one JSON document of a command.
     pub fn print_json(&self, document: &impl serde::Serialize) -> Result<()> {
-        crate::look::say!("{}", serde_json::to_string_pretty(document)?);
+        crate::output::json(&serde_json::to_string_pretty(document)?);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! How things look: the same words, units and colours in every command.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use reelshift_plan::RunState;
 pub use reelshift_server::figures::{
     bytes, clock, count, duration, float_bytes, float_count, percent, plural, seconds, short, tail,
@@ -8,18 +7,16 @@ pub use reelshift_server::figures::{
 };
 
 pub(crate) use crate::output::say;
+use crate::table::{Cell, Table};
 
 /// A table that fits the terminal, without ruling.
 pub fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.iter().map(|name| Cell::new(name.to_uppercase())));
-    table
+    Table::new(header)
 }
 
 /// A number in a table.
 pub fn number(value: u64) -> Cell {
-    Cell::new(count(value)).set_alignment(CellAlignment::Right)
+    Cell::figure(count(value))
 }
 
 /// A share of a whole, drawn `width` characters wide.

@@ -8,10 +8,12 @@ mod commands;
 mod config;
 mod context;
 mod database;
+mod escape;
 mod exit;
 mod filter;
 mod look;
 mod output;
+mod table;
 mod waiting;
 
 use std::process::ExitCode;

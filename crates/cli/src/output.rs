@@ -4,20 +4,44 @@
 //! nothing more is printed and the work goes on. A reader that has gone (`| head`) is no
 //! failure. Any other reason, such as a full disk, is reported when the program ends.
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Display};
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
+
+use crate::escape;
 
 /// Why standard output could not be written, the first time.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
-/// Prints a line on standard output.
+/// Prints a line on standard output. What others wrote in it is escaped; line breaks at its
+/// edges are blank lines.
 pub fn line(text: Arguments<'_>) {
+    let text = one_line(&text.to_string());
+    write_text(&text);
+}
+
+/// Prints lines whose texts of others are escaped already: tables.
+pub fn block(text: impl Display) {
+    write_text(&escape::lines(&text.to_string()));
+}
+
+/// Prints a JSON document, or a part of one.
+pub fn json(text: &str) {
+    write_text(&escape::json(text));
+}
+
+fn write_text(text: &str) {
     write(|| {
         let mut out = anstream::stdout().lock();
         writeln!(out, "{text}")?;
         out.flush()
     });
+}
+
+fn one_line(text: &str) -> String {
+    let inner = text.trim_matches('\n');
+    let (before, after) = text.split_once(inner).unwrap_or_default();
+    format!("{before}{}{after}", escape::line(inner))
 }
 
 /// Prints bytes as they are on standard output.
@@ -57,10 +81,13 @@ pub fn failure() -> Option<&'static io::Error> {
     FAILURE.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
-/// Prints on standard error. Where that fails there is nobody to report it to.
+/// Prints on standard error, escaped as by [`line`]. Where that fails there is nobody to report
+/// it to.
 pub fn error(text: Arguments<'_>) {
     let mut out = anstream::stderr().lock();
-    out.write_fmt(text).and_then(|()| out.flush()).unwrap_or_default();
+    out.write_all(one_line(&text.to_string()).as_bytes())
+        .and_then(|()| out.flush())
+        .unwrap_or_default();
 }
 
 /// As `println!`, through [`line`].

@@ -9,7 +9,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use comfy_table::{Cell, CellAlignment};
 use indicatif::MultiProgress;
 use owo_colors::OwoColorize;
 use reelshift_plan::Flag;
@@ -28,6 +27,7 @@ use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused};
+use crate::table::Cell;
 use crate::{database, look};
 
 /// Says that a directory is a demo's, and may be replaced by the next.
@@ -36,6 +36,8 @@ const MARKER: &str = ".reelshift-demo";
 const COMPLETE: &str = ".reelshift-demo-complete";
 /// Small, so that the two workers have something to share out.
 const BATCH_ROWS: u32 = 100;
+/// What the demo's lines begin with, in characters.
+const INDENT: usize = 3;
 /// How long the application runs with nothing beside it, before and after.
 const ALONE: Duration = Duration::from_secs(2);
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
@@ -290,8 +292,7 @@ fn print_noticed(stages: &[Noticed]) {
     let mut table =
         look::table(&["during", "queries", "errors", "half within", "99 % within", "longest"]);
     for stage in stages {
-        let ms =
-            |value: f64| Cell::new(format!("{value:.1} ms")).set_alignment(CellAlignment::Right);
+        let ms = |value: f64| Cell::figure(format_args!("{value:.1} ms"));
         table.add_row([
             Cell::new(&stage.stage),
             look::number(stage.queries),
@@ -301,7 +302,7 @@ fn print_noticed(stages: &[Noticed]) {
             ms(stage.longest_ms),
         ]);
     }
-    for line in table.lines() {
+    for line in table.lines(INDENT) {
         say(&line);
     }
     for error in stages.iter().filter_map(|stage| stage.first_error.as_deref()) {
@@ -328,13 +329,8 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
             "\n   {}",
             "What failed, and why (some files are missing or bad on purpose):".bold()
         );
-        let mut table = group_table(&snapshot.errors);
-        if let Some(width) = table.width() {
-            // The demo's lines are indented.
-            table.set_width(width.saturating_sub(3));
-        }
-        for line in table.lines() {
-            crate::output::say_error!("   {line}");
+        for line in group_table(&snapshot.errors).lines(INDENT) {
+            say(&line);
         }
     }
     let database = if embedded {

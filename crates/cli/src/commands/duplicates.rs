@@ -1,13 +1,13 @@
 //! `duplicates`: videos whose files have the same content, and what they cost.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_store::duplicates::Duplicate;
 
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::Cell;
 
 /// Hashes that one statement reads.
 const PAGE: u32 = 1_000;
@@ -29,7 +29,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
         for duplicate in &page {
             if context.json {
                 let comma = if total.hashes == 0 { "" } else { "," };
-                crate::look::say!("{comma}{}", serde_json::to_string(duplicate)?);
+                crate::output::json(&format!("{comma}{}", serde_json::to_string(duplicate)?));
             }
             total.add(duplicate);
         }
@@ -86,10 +86,10 @@ fn print(largest: &[Duplicate], total: &Total) {
             look::number(duplicate.files),
             Cell::new(amount(duplicate.file_size, duplicate.at_least)),
             Cell::new(amount(duplicate.bytes_to_save, duplicate.at_least)),
-            Cell::new(example.unwrap_or("-").escape_debug()),
+            Cell::new(example.unwrap_or("-")),
         ]);
     }
-    crate::look::say!("{table}");
+    crate::output::block(&table);
     if total.hashes > largest.len() as u64 {
         crate::look::say!("… the {} that cost most; --json lists all", largest.len());
     }

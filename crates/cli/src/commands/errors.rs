@@ -1,7 +1,6 @@
 //! `errors`: what failed and why, grouped by cause.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorSelection};
 use reelshift_store::ids::{self, IdKind};
@@ -11,6 +10,7 @@ use crate::args::ErrorsArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     let store = context.expanded_store(4).await?;
@@ -29,18 +29,18 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
         crate::look::say!("{}", "no errors".green().bold());
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{}", group_table(&groups));
+    crate::output::block(group_table(&groups));
     if args.batch.is_some() {
         errors.iter().for_each(print_whole);
     } else if !errors.is_empty() {
         crate::look::say!("\nthe newest {}:", errors.len());
-        crate::look::say!("{}", entry_table(&errors));
+        crate::output::block(entry_table(&errors));
     }
     crate::look::say!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
     Ok(Outcome::Done)
 }
 
-pub fn group_table(groups: &[ErrorGroup]) -> comfy_table::Table {
+pub fn group_table(groups: &[ErrorGroup]) -> Table {
     let mut table = look::table(&[
         "type",
         "stage",
@@ -66,7 +66,7 @@ pub fn group_table(groups: &[ErrorGroup]) -> comfy_table::Table {
     table
 }
 
-fn entry_table(errors: &[ErrorEntry]) -> comfy_table::Table {
+fn entry_table(errors: &[ErrorEntry]) -> Table {
     let mut table = look::table(&["when", "type", "video", "message", "trace"]);
     for error in errors {
         table.add_row([

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::Rollout;
 use reelshift_rollout::{FlagCache, FlagRequest, FlagTerms, InitialFlags};
@@ -15,6 +14,7 @@ use crate::args::{FlagsAction, FlagsArgs};
 use crate::context::{Context, who};
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::{Cell, Table};
 
 /// What is said when a flag was changed, and when there was none to change.
 const SEEN: &str = "Every process sees it within 2 seconds.";
@@ -87,14 +87,15 @@ async fn list(context: &Context, store: &dyn Store, changes: u32) -> Result<Outc
         context.print_json(&json!({ "flags": flags, "changes": changes }))?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{}", flag_table(&flags));
+    crate::output::block(flag_table(&flags));
     if !changes.is_empty() {
-        crate::look::say!("\n{}", change_table(&changes));
+        crate::look::say!("");
+        crate::output::block(change_table(&changes));
     }
     Ok(Outcome::Done)
 }
 
-fn flag_table(flags: &[StoredFlag]) -> comfy_table::Table {
+fn flag_table(flags: &[StoredFlag]) -> Table {
     let mut table = look::table(&["flag", "is", "since", "by"]);
     for stored in flags {
         table.add_row([
@@ -107,7 +108,7 @@ fn flag_table(flags: &[StoredFlag]) -> comfy_table::Table {
     table
 }
 
-fn change_table(changes: &[FlagChange]) -> comfy_table::Table {
+fn change_table(changes: &[FlagChange]) -> Table {
     let mut table = look::table(&["when", "who", "did", "flag", "before", "after", "why"]);
     for change in changes {
         table.add_row([

@@ -198,7 +198,7 @@ impl Output {
     fn finish(mut self) -> Result<Outcome> {
         self.flush();
         if self.json {
-            crate::look::say!("{}", serde_json::to_string_pretty(&self.documents)?);
+            crate::output::json(&serde_json::to_string_pretty(&self.documents)?);
         }
         Ok(if self.failed { Outcome::Failed } else { Outcome::Done })
     }

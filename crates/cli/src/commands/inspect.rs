@@ -32,7 +32,7 @@ fn print(inspection: &Inspection) {
     facts.add_row(["size, all", &size(inspection.total_file_size)]);
     facts.add_row(["earliest upload", &day(inspection.earliest_upload)]);
     facts.add_row(["latest upload", &day(inspection.latest_upload)]);
-    crate::look::say!("{facts}\n");
+    crate::output::block(format_args!("{facts}\n"));
 
     let mut states =
         look::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
@@ -49,7 +49,7 @@ fn print(inspection: &Inspection) {
             state.becomes.clone().into(),
         ]);
     }
-    crate::look::say!("{states}\n");
+    crate::output::block(format_args!("{states}\n"));
 
     if !inspection.daily.is_empty() {
         let mut daily = look::table(&["day", "uploads", "mean size"]);
@@ -60,7 +60,7 @@ fn print(inspection: &Inspection) {
                 size(day.avg_size).into(),
             ]);
         }
-        crate::look::say!("{daily}\n");
+        crate::output::block(format_args!("{daily}\n"));
     }
 
     let surprises = [

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{Phase, forecast};
 use reelshift_store::SharedStore;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
 use crate::look;
+use crate::table::Cell;
 
 /// The document that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -171,13 +171,14 @@ fn print(plan: &Plan) {
             Verdict::Warning => "warning".yellow().bold().to_string(),
             Verdict::Refusal => "refusal".red().bold().to_string(),
         };
+        let says = Cell::new(&finding.says);
         let says = match &finding.do_what {
-            Some(do_what) => format!("{}\n-> {do_what}", finding.says),
-            None => finding.says.clone(),
+            Some(do_what) => says.and(format_args!("-> {do_what}")),
+            None => says,
         };
-        table.add_row([Cell::new(&finding.check), Cell::new(verdict), Cell::new(says)]);
+        table.add_row([Cell::new(&finding.check), Cell::new(verdict), says]);
     }
-    crate::look::say!("{table}");
+    crate::output::block(&table);
     let Some(work) = &plan.work else { return };
     let about = if work.table.exact { "" } else { "about " };
     let bytes =
@@ -197,7 +198,8 @@ fn print_phase(phase: &PhasePlan) {
             format!("about {}", look::duration(Duration::from_secs_f64(seconds)))
         }
     };
-    crate::look::say!("\n{}  {duration}\n  {}", phase.phase.as_str().bold(), phase.what);
+    crate::look::say!("\n{}  {duration}", phase.phase.as_str().bold());
+    crate::look::say!("  {}", phase.what);
     for PlannedStatement { number, name, statement } in &phase.statements {
         crate::look::say!(
             "\n  {number:04} {}  algorithm: {}, lock: {}",

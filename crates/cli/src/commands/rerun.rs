@@ -1,7 +1,6 @@
 //! `rerun`: failed batches and quarantined items again.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::JobKind;
 use reelshift_store::SharedStore;
@@ -14,6 +13,7 @@ use crate::args::RerunArgs;
 use crate::context::{Context, who};
 use crate::exit::Outcome;
 use crate::look::{self, plural};
+use crate::table::{Cell, Table};
 
 /// The newest runs that a dry run shows one by one; the sum is over all.
 const RUNS: u32 = 100;
@@ -56,7 +56,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         plural(rerun.item_batches, "batch", "batches"),
     );
     if args.dry_run {
-        crate::look::say!("{}", table(&runs));
+        crate::output::block(table(&runs));
         crate::look::say!("would enqueue again: {what}. Nothing was changed");
     } else {
         crate::look::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
@@ -91,7 +91,7 @@ async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<O
     Ok(runs)
 }
 
-fn table(runs: &[OfRun]) -> comfy_table::Table {
+fn table(runs: &[OfRun]) -> Table {
     let mut table =
         look::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
     for of_run in runs {

@@ -1,7 +1,6 @@
 //! `restore DIR`: what a rollback archived comes back after a new expand.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_archive::{Archive, Checked, RestoreReport};
 use serde_json::json;
@@ -10,6 +9,7 @@ use crate::args::RestoreArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::Cell;
 
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     // Every file is read once before anything is changed.
@@ -67,7 +67,7 @@ fn print(reports: &[RestoreReport]) {
             look::number(restored.deleted),
         ]);
     }
-    crate::look::say!("{table}");
+    crate::output::block(&table);
     let sum = |count: fn(&RestoreReport) -> u64| reports.iter().map(count).sum::<u64>();
     let kept = [
         (

@@ -262,7 +262,7 @@ fn print(args: &RollbackArgs, report: &Report) {
             for found in found {
                 table.add_row([found.kind.as_str(), found.name.as_str(), word(found)]);
             }
-            crate::look::say!("{table}");
+            crate::output::block(&table);
         }
         None => {}
     }

@@ -10,7 +10,6 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState, eta};
 use reelshift_server::snapshot::{Looker, Snapshot as Looked};
@@ -24,6 +23,7 @@ use crate::commands::flags;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::{Cell, Table};
 
 /// The newest runs that are shown, beside those that need somebody.
 pub const RUNS: u32 = reelshift_server::snapshot::RUNS;
@@ -44,7 +44,11 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
             crate::look::say!("{} {}", "ROLLBACK begun:".yellow().bold(), open.ways_on());
         }
         match &looked.report {
-            Some(report) => crate::look::say!("{}", render(report).trim_end()),
+            Some(report) => {
+                for line in render(report) {
+                    crate::look::say!("{line}");
+                }
+            }
             None if looked.rollback.is_some() => {}
             None => {
                 crate::look::say!("Next: {}", looked.verdict.next.as_deref().unwrap_or_default());
@@ -67,7 +71,7 @@ async fn watch(
     let (mut taken, mut trouble) = (Instant::now(), None);
     loop {
         if context.json && trouble.is_none() {
-            crate::look::say!("{}", serde_json::to_string(&looked)?);
+            crate::output::json(&serde_json::to_string(&looked)?);
         } else if redraws {
             let shown = screen::Shown {
                 looked: &looked,
@@ -108,51 +112,51 @@ pub fn outcome(snapshot: &Snapshot) -> Outcome {
 }
 
 /// The snapshot for people.
-fn render(snapshot: &Snapshot) -> String {
-    let mut text = String::new();
+fn render(snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
     let idle = snapshot.workers.iter().all(|worker| worker.state != "live");
-    push(&mut text, &format!("{}   {} UTC\n", snapshot.server.dimmed(), look::time(snapshot.at)));
+    lines.push(format!("{}   {} UTC", snapshot.server.dimmed(), look::time(snapshot.at)));
+    lines.push(String::new());
     if let Some(load) = snapshot.load {
         let connections = look::plural(load.active_connections, "connection", "connections");
         let line = format!(
             "{connections} at work   queries {:.1} s on average, {} s at most",
             load.avg_query_seconds, load.max_query_seconds
         );
-        push(&mut text, &line);
+        lines.push(line);
     }
     for control in &snapshot.controls {
-        push(&mut text, &control_line(control));
+        lines.push(control_line(control));
     }
     if let Some(report) = &snapshot.throttle {
-        push(&mut text, &throttle::line(report));
+        lines.push(throttle::line(report));
     }
     if !snapshot.runs.is_empty() {
-        push(&mut text, &monitor::line(&snapshot.monitor));
+        lines.push(monitor::line(&snapshot.monitor));
     }
     if snapshot.runs.is_empty() {
-        push(&mut text, "no runs yet. Next: reelshift enqueue backfill");
+        lines.push("no runs yet. Next: reelshift enqueue backfill".to_owned());
     }
     for run in &snapshot.runs {
-        push(&mut text, &run_lines(run, &snapshot.workers));
+        lines.extend(run_lines(run, &snapshot.workers));
     }
     if snapshot.runs_left_out > 0 {
         let older = look::plural(snapshot.runs_left_out, "older run", "older runs");
-        push(&mut text, &format!("and {older} that did not end well, or have not ended"));
+        lines.push(format!("and {older} that did not end well, or have not ended"));
     }
     if snapshot.runs.iter().any(|run| run.run.state.is_active()) && idle {
-        push(
-            &mut text,
-            &format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()),
-        );
+        lines.push(format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()));
     }
     if !snapshot.workers.is_empty() {
-        push(&mut text, &format!("\n{}", worker_table(&snapshot.workers)));
+        lines.push(String::new());
+        lines.extend(worker_table(&snapshot.workers).lines(0));
     }
     if !snapshot.errors.is_empty() {
-        push(&mut text, &format!("\n{}", group_table(&snapshot.errors)));
-        push(&mut text, "Look closer: reelshift errors");
+        lines.push(String::new());
+        lines.extend(group_table(&snapshot.errors).lines(0));
+        lines.push("Look closer: reelshift errors".to_owned());
     }
-    text
+    lines
 }
 
 /// What an operator set, with who, when and why.
@@ -166,12 +170,7 @@ fn control_line(control: &Control) -> String {
     format!("{what}{why} ({}, since {} UTC)", control.changed_by, look::time(control.changed_at))
 }
 
-fn push(text: &mut String, line: &str) {
-    text.push_str(line);
-    text.push('\n');
-}
-
-fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
+fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> Vec<String> {
     let run = &report.run;
     let (done, total) = report.progress();
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
@@ -193,16 +192,20 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
             look::count(run.rows_total)
         ),
     };
-    let line = format!("\n{} {}  {amount}", look::bar(done, total, 24), look::percent(done, total));
-    text.push_str(&line);
+    let bar = look::bar(done, total, 24);
+    let mut lines = vec![text, format!("{bar} {}  {amount}", look::percent(done, total))];
     if run.state.is_active() {
-        text.push_str(&format!("\n{}", pace(report, workers, total.saturating_sub(done))));
+        lines.push(pace(report, workers, total.saturating_sub(done)));
         if run.rows_waiting > 0 {
             let rows = look::plural(run.rows_waiting, "row", "rows");
-            text.push_str(&format!("\n{} for {rows} that the application holds", "waits".yellow()));
-            if let (RunState::Sweeping, Some(at)) = (run.state, run.sweep_at) {
-                text.push_str(&format!(", looks again at {} UTC", look::time(at)));
-            }
+            let again = match (run.state, run.sweep_at) {
+                (RunState::Sweeping, Some(at)) => {
+                    format!(", looks again at {} UTC", look::time(at))
+                }
+                _ => String::new(),
+            };
+            let waits = "waits".yellow();
+            lines.push(format!("{waits} for {rows} that the application holds{again}"));
         }
     }
     let batches = report.batches;
@@ -213,7 +216,7 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
         ("failed", batches.failed),
         ("cancelled", batches.cancelled),
     ];
-    text.push_str("\nbatches");
+    let mut text = "batches".to_owned();
     for (word, count) in counts.into_iter().filter(|(word, count)| *count > 0 || *word == "done") {
         let shown = format!("{word} {}", look::count(count));
         let shown = if word == "failed" { shown.red().to_string() } else { shown };
@@ -224,8 +227,8 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> String {
         let items = look::plural(report.quarantined, "item", "items");
         text.push_str(&format!("   {}", format!("{items} in quarantine").yellow()));
     }
-    text.push('\n');
-    text
+    lines.extend([text, String::new()]);
+    lines
 }
 
 fn pace(report: &RunReport, workers: &[WorkerReport], left: u64) -> String {
@@ -240,7 +243,7 @@ fn pace(report: &RunReport, workers: &[WorkerReport], left: u64) -> String {
     format!("rate {shown}   left {eta}   running for {elapsed}")
 }
 
-fn worker_table(workers: &[WorkerReport]) -> comfy_table::Table {
+fn worker_table(workers: &[WorkerReport]) -> Table {
     let mut table =
         look::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
     for worker in workers {

@@ -1,7 +1,6 @@
 //! `tune`: settings of the whole fleet, shown or changed while it works.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_plan::tuning::{Assignment, Knob, Tuning};
 use reelshift_store::SharedStore;
@@ -12,6 +11,7 @@ use crate::args::TuneArgs;
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Usage};
 use crate::look;
+use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
     check_once(&args.settings)?;
@@ -75,18 +75,16 @@ async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Ou
         context.print_json(&json!({ "settings": settings, "changes": changes }))?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{}", setting_table(&tuning, by_name));
+    crate::output::block(setting_table(&tuning, by_name));
     if !changes.is_empty() {
-        crate::look::say!("\n{}", change_table(&changes));
+        crate::look::say!("");
+        crate::output::block(change_table(&changes));
     }
     crate::look::say!("\nChange one: reelshift tune KEY=VALUE; back to its default: KEY=default");
     Ok(Outcome::Done)
 }
 
-fn setting_table<'a>(
-    tuning: &Tuning,
-    by_name: impl Fn(Knob) -> Option<&'a Control>,
-) -> comfy_table::Table {
+fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Control>) -> Table {
     let mut table = look::table(&["setting", "is", "since", "by", "meaning"]);
     for knob in Knob::ALL {
         let (value, since, by) = match by_name(knob) {
@@ -108,7 +106,7 @@ fn setting_table<'a>(
     table
 }
 
-fn change_table(changes: &[ControlChange]) -> comfy_table::Table {
+fn change_table(changes: &[ControlChange]) -> Table {
     let mut table = look::table(&["when", "who", "what", "before", "after", "why"]);
     for change in changes {
         let what = match change.run {

@@ -1,7 +1,6 @@
 //! `validate`: every row against the specification.
 
 use anyhow::Result;
-use comfy_table::Cell;
 use owo_colors::OwoColorize;
 use reelshift_store::report::{Check, CheckVerdict};
 use serde_json::json;
@@ -9,6 +8,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::look;
+use crate::table::Cell;
 
 pub async fn run(context: &Context) -> Result<Outcome> {
     let store = context.expanded_store(4).await?;
@@ -42,7 +42,7 @@ pub fn print(checks: &[Check]) {
             Cell::new(&check.description),
         ]);
     }
-    crate::look::say!("{table}");
+    crate::output::block(&table);
     for (name, note) in checks.iter().filter_map(|check| Some((&check.name, check.note.as_ref()?)))
     {
         crate::look::say!("{name}: {note}");
@@ -58,7 +58,8 @@ pub fn print(checks: &[Check]) {
                 text(&difference.found),
             ]);
         }
-        crate::look::say!("\n{}\n{table}", check.name.red().bold());
+        crate::look::say!("\n{}", check.name.red().bold());
+        crate::output::block(&table);
     }
 }
 

@@ -179,7 +179,7 @@ impl Counting {
             p99_ms: ms(self.latencies.value_at_quantile(0.99)),
             longest_ms: ms(self.latencies.max()),
         };
-        crate::output::say!("{}", serde_json::to_string(&noticed)?);
+        crate::output::json(&serde_json::to_string(&noticed)?);
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ pub async fn run(
         if context.json {
             // The events hold nothing that JSON cannot.
             let line = serde_json::to_string(&event).unwrap_or_default();
-            crate::look::say!("{line}");
+            crate::output::json(&line);
             return;
         }
         // A look that finds nothing is said once, not every minute.

@@ -7,7 +7,7 @@ use owo_colors::OwoColorize;
 use reelshift_server::snapshot::{Kind, Progress, Snapshot};
 use reelshift_store::report::{RunReport, Snapshot as Report, WorkerReport};
 
-use crate::look;
+use crate::{escape, look};
 
 /// Wide enough for every line of a usual migration, where nobody says how wide it is.
 const WIDTH: usize = 100;
@@ -35,7 +35,7 @@ pub(super) fn frame(lines: &[String]) -> String {
     let mut text = String::from("\x1b[H");
     let shown: Vec<_> = lines.iter().take(usize::from(height.max(2)) - 1).collect();
     for line in shown {
-        text.push_str(&truncate_str(line, width, "…"));
+        text.push_str(&truncate_str(&escape::line(line), width, "…"));
         text.push_str("\x1b[0m\x1b[K\r\n");
     }
     text.push_str("\x1b[J");
