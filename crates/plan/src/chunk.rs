@@ -3,33 +3,49 @@
 
 use std::time::Duration;
 
+/// What a chunk may cost the application on one kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkLimits {
+    /// A chunk never aims at more than this, whatever target is set.
+    pub max_target: Duration,
+    /// Fewer rows than this are not worth a transaction.
+    pub min_rows: u32,
+    /// Where a worker starts.
+    pub start_rows: u32,
+}
+
+impl ChunkLimits {
+    /// A database that locks the rows of a chunk, and no others: 500 rows were measured at
+    /// about 20 ms (`docs/benchmarks.md`).
+    pub const ROW_LOCKS: Self = Self { max_target: Duration::MAX, min_rows: 50, start_rows: 500 };
+}
+
 /// Adapts the rows of a chunk to a target time.
 #[derive(Debug, Clone)]
 pub struct ChunkSizer {
+    limits: ChunkLimits,
     target: Duration,
     rows: u32,
 }
 
 impl ChunkSizer {
-    /// Fewer rows than this are not worth a transaction.
-    pub const MIN_ROWS: u32 = 50;
     /// More rows than this lock too much at once, however fast the server is.
     pub const MAX_ROWS: u32 = 10_000;
-    /// Where a worker starts: measured at about 20 ms (`docs/benchmarks.md`).
-    pub const START_ROWS: u32 = 500;
     /// The time that a chunk aims at.
     pub const TARGET: Duration = Duration::from_millis(20);
     /// Growth is slow, since one fast chunk proves little; shrinking is immediate.
     const MAX_GROWTH: f64 = 1.5;
 
     #[must_use]
-    pub fn new(target: Duration) -> Self {
-        Self { target, rows: Self::START_ROWS }
+    pub fn new(limits: ChunkLimits) -> Self {
+        let mut sizer = Self { limits, target: Self::TARGET, rows: limits.start_rows };
+        sizer.aim_at(Self::TARGET);
+        sizer
     }
 
     /// Aims at another time from now on; the size follows with the next chunks.
-    pub const fn aim_at(&mut self, target: Duration) {
-        self.target = target;
+    pub fn aim_at(&mut self, target: Duration) {
+        self.target = target.min(self.limits.max_target);
     }
 
     /// Rows for the next chunk.
@@ -54,7 +70,7 @@ impl ChunkSizer {
     }
 
     fn set(&mut self, rows: f64) {
-        let rows = rows.clamp(f64::from(Self::MIN_ROWS), f64::from(Self::MAX_ROWS));
+        let rows = rows.clamp(f64::from(self.limits.min_rows), f64::from(Self::MAX_ROWS));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -66,39 +82,45 @@ impl ChunkSizer {
     }
 }
 
-impl Default for ChunkSizer {
-    fn default() -> Self {
-        Self::new(Self::TARGET)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    fn limits() -> impl Strategy<Value = ChunkLimits> {
+        let short =
+            ChunkLimits { max_target: Duration::from_millis(5), min_rows: 5, start_rows: 20 };
+        prop::sample::select(vec![ChunkLimits::ROW_LOCKS, short])
+    }
+
     proptest! {
         #[test]
-        fn the_size_stays_in_its_bounds(times in prop::collection::vec(0u64..10_000_000, 1..100)) {
-            let mut sizer = ChunkSizer::default();
+        fn the_size_stays_in_its_bounds(
+            limits in limits(),
+            times in prop::collection::vec(0u64..10_000_000, 1..100),
+        ) {
+            let mut sizer = ChunkSizer::new(limits);
             for micros in times {
                 let before = sizer.rows();
                 sizer.observe(before, Duration::from_micros(micros));
-                prop_assert!((ChunkSizer::MIN_ROWS..=ChunkSizer::MAX_ROWS).contains(&sizer.rows()));
+                prop_assert!((limits.min_rows..=ChunkSizer::MAX_ROWS).contains(&sizer.rows()));
                 prop_assert!(f64::from(sizer.rows()) <= f64::from(before) * 1.5);
             }
         }
 
         #[test]
-        fn the_size_settles_at_the_target(per_row in 2u64..400) {
-            let mut sizer = ChunkSizer::default();
+        fn the_size_settles_at_the_target(limits in limits(), per_row in 2u64..400) {
+            let mut sizer = ChunkSizer::new(limits);
+            // More than the limits allow is not aimed at.
+            sizer.aim_at(ChunkSizer::TARGET);
             for _ in 0..40 {
                 let rows = sizer.rows();
                 sizer.observe(rows, Duration::from_micros(per_row * u64::from(rows)));
             }
             let settled = Duration::from_micros(per_row * u64::from(sizer.rows()));
-            prop_assert!(settled <= ChunkSizer::TARGET * 11 / 10);
+            let target = ChunkSizer::TARGET.min(limits.max_target);
+            prop_assert!(settled <= target * 11 / 10);
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod tuning;
 
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
-pub use chunk::ChunkSizer;
+pub use chunk::{ChunkLimits, ChunkSizer};
 pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName};

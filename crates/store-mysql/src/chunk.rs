@@ -2,6 +2,8 @@
 //!
 //! Its order is that of the bridge's triggers: `videos` before `video_processing_status`.
 
+use std::time::Instant;
+
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
 use reelshift_store::videos::Chunk;
@@ -22,10 +24,13 @@ pub(crate) async fn backfill(
     filter: &VideoFilter,
 ) -> Result<Chunk> {
     let mut transaction = store.pool.begin().await?;
+    let began = Instant::now();
     let written = write(&mut transaction, lease, bounds, after, limit, filter).await;
-    lease::commit_or_roll_back(transaction, written).await
+    let (next, rows) = lease::commit_or_roll_back(transaction, written).await?;
+    Ok(Chunk { next, rows, held: began.elapsed() })
 }
 
+/// The chunk's statements; returns where the next begins, and what was written.
 async fn write(
     connection: &mut MySqlConnection,
     lease: Lease,
@@ -33,7 +38,7 @@ async fn write(
     after: Option<&str>,
     limit: u32,
     filter: &VideoFilter,
-) -> Result<Chunk> {
+) -> Result<(Option<String>, u32)> {
     lease::fence(connection, lease).await?;
     let ids = lock_needing(connection, bounds, after, limit, filter).await?;
     for ids in ids.chunks(id_list::MOST) {
@@ -64,7 +69,7 @@ async fn write(
     .bind(lease.token)
     .execute(connection)
     .await?;
-    Ok(Chunk { next, rows })
+    Ok((next, rows))
 }
 
 /// Whatever the application holds is skipped: the sweep comes back to it.

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use reelshift_store::{Result, StoreError};
 use rustix::fs::{Access, access};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
-use sqlx::{ConnectOptions as _, Connection, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection};
+use tokio::sync::Mutex;
 
 use crate::error::{self, Failure, Outcome};
+use crate::turns::{Turn, Turns, Write};
 
 /// How long a statement waits for another process's transaction. Far longer than any of
 /// ours takes, so that only somebody who forgot to commit is ever reported.
@@ -42,14 +45,16 @@ pub struct SqliteStore {
     /// One connection: tasks of this process queue for it in order, instead of polling
     /// the file's lock against each other. A single statement needs no transaction.
     pub(crate) writer: SqlitePool,
+    turns: Arc<Mutex<Turns>>,
     /// When this process came to the database, to tell how long it can have seen it.
     pub(crate) opened: Instant,
 }
 
 impl SqliteStore {
-    /// Begins a transaction that may write.
-    pub(crate) async fn write(&self) -> Outcome<Transaction<'static, Sqlite>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// Begins a transaction that may write, when it is its turn.
+    pub(crate) async fn write(&self) -> Outcome<Write> {
+        let turn = Turn::wait(&self.turns).await;
+        Ok(Write::new(self.writer.begin_with("BEGIN IMMEDIATE").await?, turn))
     }
 
     /// A connection on which nothing waits for anybody's lock. Opening it does.
@@ -147,6 +152,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
     let store = SqliteStore {
         readers: pool(options.max_connections),
         writer: pool(1),
+        turns: Turns::new(&file),
         options: parsed.clone(),
         file,
         opened: Instant::now(),

@@ -3,7 +3,7 @@
 //!
 //! SQLite has one writer at a time for the whole file, so there are no row locks to skip.
 //! Every writing transaction begins IMMEDIATE (a transaction that only becomes a writer
-//! half-way fails at once when another was faster) and is short.
+//! half-way fails at once when another was faster), is short, and takes its turn (`turns`).
 
 mod archive;
 mod audit;
@@ -38,6 +38,7 @@ mod status;
 mod strain;
 mod structure;
 mod time;
+mod turns;
 mod validate;
 mod videos;
 mod vitals;

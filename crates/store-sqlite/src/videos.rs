@@ -1,7 +1,9 @@
 //! The platform's rows: windows for planning, backfill chunks, files and their hashes.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
-use reelshift_plan::JobKind;
+use reelshift_plan::{ChunkLimits, JobKind};
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
 use reelshift_store::videos::{Chunk, FailedItem, FileResults, FileToHash, Videos, Window};
 use reelshift_store::{Result, StoreError};
@@ -16,8 +18,17 @@ use crate::mapping::{
 };
 use crate::{SqliteStore, quarantine};
 
+/// A chunk keeps every other writer out, not only those of its rows, and SQLite has them look
+/// again after up to 100 ms: it has to be far shorter than on a server.
+const CHUNK_LIMITS: ChunkLimits =
+    ChunkLimits { max_target: Duration::from_millis(5), min_rows: 5, start_rows: 20 };
+
 #[async_trait]
 impl Videos for SqliteStore {
+    fn chunk_limits(&self) -> ChunkLimits {
+        CHUNK_LIMITS
+    }
+
     async fn window(
         &self,
         after: Option<&str>,
@@ -223,6 +234,7 @@ async fn backfill_chunk(
     filter: &VideoFilter,
 ) -> Outcome<Chunk> {
     let mut tx = store.write().await?;
+    let began = Instant::now();
     fence(&mut tx, lease).await?;
     let ids = needing(&mut tx, bounds, after, limit, filter).await?;
     let mut created = 0_i64;
@@ -258,7 +270,7 @@ async fn backfill_chunk(
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(Chunk { next, rows })
+    Ok(Chunk { next, rows, held: began.elapsed() })
 }
 
 /// Inserts the missing status rows, and corrects those that are there and differ.

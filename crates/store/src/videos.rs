@@ -13,7 +13,10 @@
 //! when it has no `video_processing_status` row, or when that row's `ground_truth_status`
 //! is not `GT(row)`; unless it is in quarantine for `backfill`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use reelshift_plan::ChunkLimits;
 use serde::Serialize;
 
 use crate::ledger::{Bounds, Lease, VideoFilter};
@@ -35,6 +38,9 @@ pub struct Chunk {
     pub next: Option<String>,
     /// Rows that were locked and brought into agreement.
     pub rows: u32,
+    /// How long its transaction was open: what a write of the application can have waited
+    /// for. Waiting for the turn to begin is not in it.
+    pub held: Duration,
 }
 
 /// A video whose file is to be hashed.
@@ -90,6 +96,11 @@ pub trait Videos {
         rows: u32,
         filter: &VideoFilter,
     ) -> Result<Option<Window>>;
+
+    /// What a chunk may cost the application on this database.
+    fn chunk_limits(&self) -> ChunkLimits {
+        ChunkLimits::ROW_LOCKS
+    }
 
     /// One backfill chunk, in one transaction, in exactly this order: the fence's row; the
     /// ids of up to `limit` videos in `bounds` after `after` that match `filter` and need

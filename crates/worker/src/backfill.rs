@@ -1,7 +1,7 @@
 //! Backfill: a key range in chunks, each committed with its checkpoint.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use reelshift_plan::ChunkSizer;
@@ -31,7 +31,8 @@ pub(crate) struct Backfill {
 impl Backfill {
     pub(crate) fn new(endings: Endings, controls: Controls, stop: CancellationToken) -> Self {
         let brake = Brake::new(controls.clone());
-        Self { endings, brake, controls, stop, sizer: Mutex::default() }
+        let sizer = Mutex::new(ChunkSizer::new(endings.session.store().chunk_limits()));
+        Self { endings, brake, controls, stop, sizer }
     }
 
     pub(crate) const fn endings(&self) -> &Endings {
@@ -71,7 +72,6 @@ impl Backfill {
                 sizer.aim_at(target);
                 sizer.rows()
             });
-            let started = Instant::now();
             let span = chunk_span(limit);
             let chunk = session
                 .store()
@@ -82,9 +82,8 @@ impl Backfill {
             match chunk {
                 Ok(chunk) => {
                     tries = 0;
-                    let took = started.elapsed();
-                    self.with_sizer(|sizer| sizer.observe(chunk.rows, took));
-                    self.took(took);
+                    self.with_sizer(|sizer| sizer.observe(chunk.rows, chunk.held));
+                    self.took(chunk.held);
                     session.activity().add_rows(batch.kind, chunk.rows.into());
                     bisect.wrote(chunk.rows);
                     match chunk.next {

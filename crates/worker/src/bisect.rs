@@ -5,7 +5,7 @@
 //! checkpoint, and a row in quarantine is not taken up again.
 
 use std::slice;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use reelshift_queue::{AttemptEnd, Pass};
@@ -132,7 +132,6 @@ impl<'a> Bisect<'a> {
         loop {
             let (store, batch) = (self.endings.session.store(), self.batch);
             let span = chunk_span(limit);
-            let started = Instant::now();
             let chunk = store
                 .backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter)
                 .instrument(span.clone())
@@ -140,7 +139,7 @@ impl<'a> Bisect<'a> {
             self.endings.chunk_ended(&span, batch, &chunk);
             match chunk {
                 Ok(chunk) => {
-                    self.backfill.took(started.elapsed());
+                    self.backfill.took(chunk.held);
                     return Ok(chunk.rows);
                 }
                 Err(error) if tries < self.tries(rows, &error) => {
