@@ -78,6 +78,10 @@ enum Task {
     /// The command finds the server in REELSHIFT_TEST_MYSQL_URL, and an empty database
     /// on it in DATABASE_URL. Durability is off: nothing outlives the command.
     Mariadb {
+        /// Another server than MariaDB, or several in turn: those that `test` knows
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
+        servers: Vec<Choice>,
+
         /// An option for the server, such as --innodb-buffer-pool-size=1G; may be repeated
         #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
         server_option: Vec<String>,
@@ -104,18 +108,31 @@ fn run(task: Task) -> Result<u8> {
             test::run(&Server::chosen(&servers), long, &args, &interrupts)
         }
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
-        Task::Mariadb { server_option, command } => {
-            let mut instance =
-                Instance::start(Server::Default, Some(DATABASE), &server_option, &interrupts)?;
-            let (program, args) = command.split_first().context("a command is required")?;
-            let url = instance.url();
-            let mut command = Command::new(program);
-            test::forget_cargo_run(&mut command);
-            command.args(args).env("DATABASE_URL", format!("{url}/{DATABASE}"));
-            command.env(test::URL_VARIABLE, url);
-            instance.run(&mut command, &interrupts).map(exit_code)
+        Task::Mariadb { servers, server_option, command } => {
+            let mut code = 0;
+            for server in Server::chosen(&servers) {
+                code = code.max(beside(server, &server_option, &command, &interrupts)?);
+            }
+            Ok(code)
         }
     }
+}
+
+/// Runs `command` beside a private server.
+fn beside(
+    server: Server,
+    options: &[String],
+    command: &[String],
+    interrupts: &Interrupts,
+) -> Result<u8> {
+    let mut instance = Instance::start(server, Some(DATABASE), options, interrupts)?;
+    let (program, args) = command.split_first().context("a command is required")?;
+    let url = instance.url();
+    let mut command = Command::new(program);
+    test::forget_cargo_run(&mut command);
+    command.args(args).env("DATABASE_URL", format!("{url}/{DATABASE}"));
+    command.env(test::URL_VARIABLE, url);
+    instance.run(&mut command, interrupts).map(exit_code)
 }
 
 /// A process's exit code, or 128 and its signal as a shell would say.

@@ -11,11 +11,15 @@ mod hash;
 mod impact;
 mod legacy;
 mod memory;
+mod migration;
+mod peers;
+mod platform;
 mod process;
 mod recovery;
 mod rollback;
 mod serve;
 mod simulate;
+mod specification;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -52,6 +56,8 @@ enum Command {
     AppImpact(impact::ImpactArgs),
     /// There and back: backfill, validate, rollback with an archive, restore
     Rollback(rollback::RollbackArgs),
+    /// What an application notices of gh-ost, spirit and reelshift
+    Peers(peers::PeersArgs),
     /// The server: status reads, subscribers, a queue that is drained
     Serve(serve::ServeArgs),
 }
@@ -70,6 +76,7 @@ async fn main() -> Result<()> {
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
         Command::Rollback(args) => rollback::run(database()?, &args).await,
+        Command::Peers(args) => peers::run(database()?, &args).await,
         Command::Serve(args) => serve::run(database()?, &args).await,
     }
 }

@@ -1,8 +1,9 @@
 //! The product as its users run it: processes of the `reelshift` binary, and the memory
 //! that they took; and the programs that they are compared with.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,12 +27,16 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(database: &str, arguments: &[&str]) -> Result<Self> {
+    pub fn start(database: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
         Self::start_program(&binary()?, database, arguments)
     }
 
     /// Another program, which finds the database where ours does.
-    pub fn start_program(program: &Path, database: &str, arguments: &[&str]) -> Result<Self> {
+    pub fn start_program(
+        program: &Path,
+        database: &str,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> Result<Self> {
         let child = Command::new(program)
             .args(arguments)
             .env("DATABASE_URL", database)
@@ -82,6 +87,11 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits for the end, good or bad.
+    pub async fn end(mut self) -> Result<ExitStatus> {
+        self.child.wait().await.context("cannot wait for a process")
     }
 
     /// The kernel keeps the high-water mark while the process lives.
