@@ -94,7 +94,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let mut application = Application::start(&url, &dir.join("application.log")).await?;
     application.stage("before").await?;
     say(&format!(
-        "its application reads, updates and uploads; {} of it alone",
+        "its application reads, changes, uploads and deletes; {} of it alone",
         look::duration(ALONE)
     ));
     tokio::time::sleep(ALONE).await;
@@ -290,13 +290,13 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
 fn print_noticed(stages: &[Noticed]) {
     title("What the application noticed");
     let mut table =
-        look::table(&["during", "queries", "errors", "half within", "99 % within", "longest"]);
+        look::table(&["during", "transactions", "failed", "half within", "99 % within", "longest"]);
     for stage in stages {
         let ms = |value: f64| Cell::figure(format_args!("{value:.1} ms"));
         table.add_row([
             Cell::new(&stage.stage),
-            look::number(stage.queries),
-            look::number(stage.errors),
+            look::number(stage.transactions),
+            look::number(stage.failed),
             ms(stage.p50_ms),
             ms(stage.p99_ms),
             ms(stage.longest_ms),
@@ -305,8 +305,10 @@ fn print_noticed(stages: &[Noticed]) {
     for line in table.lines(INDENT) {
         say(&line);
     }
-    for error in stages.iter().filter_map(|stage| stage.first_error.as_deref()) {
-        say(&format!("its first error: {error}"));
+    for stage in stages {
+        if let Some(failure) = &stage.first_failure {
+            say(&format!("the first transaction that failed during {}: {failure}", stage.stage));
+        }
     }
 }
 

@@ -1,28 +1,26 @@
-//! The demo's application: a process of its own that reads, updates and inserts videos
-//! all the while, and says what it noticed.
+//! The demo's application: a process of its own that reads, changes, uploads and deletes
+//! videos all the while, and says what it noticed.
 //!
 //! The demo writes the name of each stage on its standard input; with each it begins a new
 //! count and prints the last one as a line of JSON. The end of its input ends it.
+
+mod transaction;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use sqlx::AnyPool;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use uuid::Uuid;
 
+use self::transaction::Videos;
 use super::platform;
 use crate::args::DEMO_APPLICATION;
 use crate::exit::Outcome;
 
-/// Queries in a second: a busy page, not a load test.
+/// Between two transactions: a busy page, not a load test.
 const PERIOD: Duration = Duration::from_millis(10);
 /// From this stage on the application reads and writes the new columns too.
 pub const NEW_COLUMNS_FROM: &str = "rollout";
@@ -31,9 +29,9 @@ pub const NEW_COLUMNS_FROM: &str = "rollout";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Noticed {
     pub stage: String,
-    pub queries: u64,
-    pub errors: u64,
-    pub first_error: Option<String>,
+    pub transactions: u64,
+    pub failed: u64,
+    pub first_failure: Option<String>,
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub longest_ms: f64,
@@ -100,7 +98,7 @@ impl Application {
             self.noticed.next_line().await?.context("the application has ended: see its log")?;
         let noticed: Noticed =
             serde_json::from_str(&line).context("the application said nonsense")?;
-        if noticed.queries > 0 {
+        if noticed.transactions > 0 {
             self.stages_noticed.push(noticed);
         }
         Ok(())
@@ -110,19 +108,17 @@ impl Application {
 /// The application's side: works until its input ends.
 pub async fn run(url: &str) -> Result<Outcome> {
     let pool = platform::connect(url, 1).await?;
-    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM videos").fetch_all(&pool).await?;
+    let mut videos = Videos::read(pool, url).await?;
     let mut stages = BufReader::new(tokio::io::stdin()).lines();
     let mut counting = Counting::new("starting")?;
-    let mut rng = StdRng::seed_from_u64(7);
     let mut due = Instant::now();
-    let mut new_columns = false;
     loop {
         tokio::select! {
             // The stage first: a busy application must still hear it.
             biased;
             stage = stages.next_line() => match stage? {
                 Some(stage) => {
-                    new_columns |= stage == NEW_COLUMNS_FROM;
+                    videos.new_columns |= stage == NEW_COLUMNS_FROM;
                     counting.say()?;
                     counting = Counting::new(&stage)?;
                 }
@@ -132,7 +128,7 @@ pub async fn run(url: &str) -> Result<Outcome> {
                 }
             },
             () = tokio::time::sleep_until(due.into()) => {
-                let done = query(&pool, &mut rng, &ids, new_columns).await;
+                let done = videos.transaction().await;
                 counting.count(due.elapsed(), done)?;
                 due += PERIOD;
             }
@@ -143,8 +139,8 @@ pub async fn run(url: &str) -> Result<Outcome> {
 struct Counting {
     stage: String,
     latencies: Histogram<u64>,
-    errors: u64,
-    first_error: Option<String>,
+    failed: u64,
+    first_failure: Option<String>,
 }
 
 impl Counting {
@@ -152,17 +148,17 @@ impl Counting {
         Ok(Self {
             stage: stage.to_owned(),
             latencies: Histogram::new(3)?,
-            errors: 0,
-            first_error: None,
+            failed: 0,
+            first_failure: None,
         })
     }
 
-    /// From when the query was due: a stall delays those behind it too.
+    /// From when the transaction was due: a stall delays those behind it too.
     fn count(&mut self, latency: Duration, done: sqlx::Result<()>) -> Result<()> {
         self.latencies.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))?;
         if let Err(error) = done {
-            self.errors += 1;
-            self.first_error.get_or_insert_with(|| error.to_string());
+            self.failed += 1;
+            self.first_failure.get_or_insert_with(|| error.to_string());
         }
         Ok(())
     }
@@ -172,9 +168,9 @@ impl Counting {
         let ms = |micros: u64| micros as f64 / 1_000.0;
         let noticed = Noticed {
             stage: self.stage.clone(),
-            queries: self.latencies.len(),
-            errors: self.errors,
-            first_error: self.first_error.clone(),
+            transactions: self.latencies.len(),
+            failed: self.failed,
+            first_failure: self.first_failure.clone(),
             p50_ms: ms(self.latencies.value_at_quantile(0.5)),
             p99_ms: ms(self.latencies.value_at_quantile(0.99)),
             longest_ms: ms(self.latencies.max()),
@@ -182,58 +178,4 @@ impl Counting {
         crate::output::json(&serde_json::to_string(&noticed)?);
         Ok(())
     }
-}
-
-/// One query of the mix: six reads, three updates and one upload in ten.
-async fn query(
-    pool: &AnyPool,
-    rng: &mut StdRng,
-    ids: &[String],
-    new_columns: bool,
-) -> sqlx::Result<()> {
-    let id = ids.choose(rng).map_or("", String::as_str);
-    let state = *["pending", "processing", "completed", "failed"].choose(rng).unwrap_or(&"pending");
-    match rng.random_range(0..10) {
-        0..6 => {
-            let read = if new_columns {
-                "SELECT id, filename, original_filename FROM videos WHERE id = ? AND workflow_state IS NOT NULL"
-            } else {
-                "SELECT id, filename, status FROM videos WHERE id = ?"
-            };
-            sqlx::query(read).bind(id).fetch_optional(pool).await?;
-        }
-        6..9 if new_columns && rng.random() => {
-            let state = *["validating", "processing", "completed", "failed"]
-                .choose(rng)
-                .unwrap_or(&"failed");
-            sqlx::query(
-                "UPDATE videos SET workflow_state = ?, updated_at = CURRENT_TIMESTAMP WHERE id = ?",
-            )
-            .bind(state)
-            .bind(id)
-            .execute(pool)
-            .await?;
-        }
-        6..9 => {
-            sqlx::query(
-                "UPDATE videos SET processing_status = ?, ground_truth_generated = ?, \
-                 updated_at = CURRENT_TIMESTAMP WHERE id = ?",
-            )
-            .bind(state)
-            .bind(i32::from(state == "completed"))
-            .bind(id)
-            .execute(pool)
-            .await?;
-        }
-        _ => {
-            sqlx::query(
-                "INSERT INTO videos (id, filename, file_size, status, project_id, created_at, updated_at) \
-                 VALUES (?, 'upload.mp4', 1000, 'uploaded', 'live', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)",
-            )
-            .bind(Uuid::from_u128(rng.random()).to_string())
-            .execute(pool)
-            .await?;
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! The made-up platform's own side: its legacy table, in the dialect of its database. It
 //! speaks to the database as an application does, not through reelshift's store.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::{Any, AnyPool, QueryBuilder};
@@ -8,8 +10,14 @@ use sqlx::{Any, AnyPool, QueryBuilder};
 use super::files::DemoVideo;
 use crate::exit::{Refused, Usage};
 
-/// The specification's current table, which both dialects take.
-const LEGACY: &str = "CREATE TABLE videos (
+/// The specification's current table as an ORM has it, with the tables around it; both
+/// dialects take them.
+const LEGACY: [&str; 4] = [
+    "CREATE TABLE projects (
+    id VARCHAR(36) PRIMARY KEY,
+    name VARCHAR(255) NOT NULL
+)",
+    "CREATE TABLE videos (
     id VARCHAR(36) PRIMARY KEY,
     filename VARCHAR(255),
     file_path VARCHAR(500),
@@ -20,10 +28,28 @@ const LEGACY: &str = "CREATE TABLE videos (
     status VARCHAR(50) DEFAULT 'uploaded',
     processing_status VARCHAR(50) DEFAULT 'pending',
     ground_truth_generated BOOLEAN DEFAULT FALSE,
-    project_id VARCHAR(36),
-    created_at TIMESTAMP NULL,
-    updated_at TIMESTAMP NULL
-)";
+    project_id VARCHAR(36) NOT NULL,
+    created_at DATETIME NULL,
+    updated_at DATETIME NULL,
+    FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE
+)",
+    "CREATE TABLE ground_truth_objects (
+    id VARCHAR(36) PRIMARY KEY,
+    video_id VARCHAR(36) NOT NULL,
+    timestamp FLOAT NOT NULL,
+    class_label VARCHAR(255) NOT NULL,
+    FOREIGN KEY (video_id) REFERENCES videos (id) ON DELETE CASCADE
+)",
+    "CREATE TABLE annotations (
+    id VARCHAR(36) PRIMARY KEY,
+    video_id VARCHAR(36) NOT NULL,
+    frame_number INTEGER,
+    FOREIGN KEY (video_id) REFERENCES videos (id) ON DELETE CASCADE
+)",
+];
+
+/// The project of the videos that are uploaded while the demo runs.
+pub const LIVE_PROJECT: &str = "live";
 
 /// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
 const ROWS: usize = 500;
@@ -77,14 +103,22 @@ impl Platform {
         Ok(Self { pool, mysql })
     }
 
-    /// Makes the legacy table.
+    /// Makes the legacy tables.
     pub async fn create(&self) -> Result<()> {
-        sqlx::query(LEGACY).execute(&self.pool).await.context("cannot make the legacy table")?;
         if self.mysql {
             // Names hold any script, whatever the server's default is.
-            sqlx::query("ALTER TABLE videos CONVERT TO CHARACTER SET utf8mb4")
-                .execute(&self.pool)
-                .await?;
+            sqlx::query("ALTER DATABASE CHARACTER SET utf8mb4").execute(&self.pool).await?;
+        }
+        for table in LEGACY {
+            sqlx::query(table).execute(&self.pool).await.context("cannot make a legacy table")?;
+        }
+        // What the application lists by; the foreign keys of MySQL have theirs already.
+        for index in [
+            "CREATE INDEX idx_video_project_created ON videos (project_id, created_at)",
+            "CREATE INDEX ix_ground_truth_objects_video_id ON ground_truth_objects (video_id)",
+            "CREATE INDEX ix_annotations_video_id ON annotations (video_id)",
+        ] {
+            sqlx::query(index).execute(&self.pool).await.context("cannot make a legacy index")?;
         }
         Ok(())
     }
@@ -97,6 +131,14 @@ impl Platform {
             ("datetime('now', '-' || ", " || ' days')")
         };
         let mut transaction = self.pool.begin().await?;
+        let mut projects: BTreeSet<&str> =
+            videos.iter().map(|video| video.project_id.as_str()).collect();
+        projects.insert(LIVE_PROJECT);
+        let mut insert: QueryBuilder<Any> = QueryBuilder::new("INSERT INTO projects (id, name) ");
+        insert.push_values(projects, |mut row, id| {
+            row.push_bind(id).push_bind(format!("Project {id}"));
+        });
+        insert.build().execute(&mut *transaction).await.context("cannot insert the projects")?;
         for rows in videos.chunks(ROWS) {
             let mut insert: QueryBuilder<Any> = QueryBuilder::new(
                 "INSERT INTO videos (id, filename, file_path, file_size, duration, fps, resolution, \
