@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -75,7 +75,8 @@ impl Bucket {
         rustls::crypto::ring::default_provider().install_default().ok();
         let bad = |source| MediaError::BadRoot { path: PathBuf::from(url), source };
         let store = client.build().map_err(|error| bad(io::Error::other(error)))?;
-        let url = url.trim_end_matches('/').to_owned();
+        // One slash: the next would be a part of the prefix.
+        let url = url.strip_suffix('/').unwrap_or(url).to_owned();
         let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
         let bucket = Self {
             store,
@@ -94,9 +95,10 @@ impl Bucket {
     /// missing, for good.
     async fn look(&self) -> Result<(), MediaError> {
         let bad = |source| MediaError::BadRoot { path: PathBuf::from(&self.url), source };
-        let prefix = Path::parse(&self.prefix).map_err(|error| bad(io::Error::other(error)))?;
+        let prefix = verbatim(&self.prefix).map_err(|why| bad(io::Error::other(why)))?;
         match self.store.list(Some(&prefix)).next().await {
-            Some(Ok(_)) => Ok(()),
+            // A key that the client cannot list is an object all the same.
+            Some(Ok(_) | Err(object_store::Error::InvalidPath { .. })) => Ok(()),
             Some(Err(error)) => Err(bad(io::Error::other(remote::RemoteError::new(&error)))),
             None => Err(bad(io::Error::other("there is no object in it"))),
         }
@@ -121,37 +123,47 @@ impl Bucket {
     }
 
     /// The object's key: relative paths are below the prefix, absolute ones must begin with
-    /// a name of the root.
+    /// a name of the root. What follows is the key as it is: `a//b`, `a/b` and `a/b/` are
+    /// three objects.
     fn key(&self, file_path: &str) -> Result<Path, MediaError> {
         let outside = || MediaError::OutsideRoot { path: file_path.to_owned() };
-        let missing = |said: String| MediaError::Missing {
-            path: file_path.to_owned(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, said),
-        };
         let absolute = file_path.starts_with('/') || file_path.starts_with("s3://");
-        let relative = if absolute {
+        let below = if absolute {
             let below = |name: &String| file_path.strip_prefix(name.as_str())?.strip_prefix('/');
             self.names.iter().find_map(below).ok_or_else(outside)?
         } else {
             file_path
         };
-        let mut parts: Vec<&str> = Vec::new();
-        for part in relative.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => {
-                    parts.pop().ok_or_else(outside)?;
-                }
-                part => parts.push(part),
-            }
+        if below.is_empty() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is empty");
+            return Err(MediaError::Missing { path: file_path.to_owned(), source });
         }
-        if parts.is_empty() {
-            return Err(missing("the path is empty".to_owned()));
-        }
-        let key = format!("{}/{}", self.prefix, parts.join("/"));
-        Path::parse(key).map_err(|error| missing(error.to_string()))
+        let key = match self.prefix.as_str() {
+            "" => below.to_owned(),
+            prefix => format!("{prefix}/{below}"),
+        };
+        verbatim(&key).map_err(|why| MediaError::KeyUnusable { path: file_path.to_owned(), why })
     }
 }
+
+/// A key as the client takes it. The client's own parser changes keys or refuses them; part by
+/// part it takes empty ones as well.
+fn verbatim(key: &str) -> Result<Path, &'static str> {
+    let mut parts = key.split('/');
+    let first = parts.next().unwrap_or_default();
+    if first.is_empty() && !key.is_empty() {
+        return Err("no request can be made for a key that begins with /");
+    }
+    let mut path = Path::parse(first).map_err(|_| UNUSABLE)?;
+    for part in parts {
+        path = path.join(PathPart::parse(part).map_err(|_| UNUSABLE)?);
+    }
+    Ok(path)
+}
+
+/// HTTP clients resolve such parts before they ask, and XML cannot hold such characters.
+const UNUSABLE: &str = "no request can be made for a key with . or .. between its slashes, or with a \
+     control character";
 
 /// The bucket and what follows it.
 fn split(url: &str) -> Option<(&str, &str)> {
@@ -206,24 +218,39 @@ mod tests {
         let bucket = bucket("media/2026", &["s3://b/media/2026", "/srv/videos"]);
         let cases = [
             ("a.mp4", Ok("media/2026/a.mp4")),
-            ("./x/../a b%20c 🎬.mp4", Ok("media/2026/a b%20c 🎬.mp4")),
-            ("/srv/videos//x/a.mp4", Ok("media/2026/x/a.mp4")),
+            ("x//a.mp4", Ok("media/2026/x//a.mp4")),
+            ("x/a.mp4/", Ok("media/2026/x/a.mp4/")),
+            ("x/", Ok("media/2026/x/")),
+            ("a b%20c+d&e=f?g#h\\i 🎬.mp4", Ok("media/2026/a b%20c+d&e=f?g#h\\i 🎬.mp4")),
+            ("~a..b.", Ok("media/2026/~a..b.")),
+            ("...", Ok("media/2026/...")),
+            ("/srv/videos//x/a.mp4", Ok("media/2026//x/a.mp4")),
             ("s3://b/media/2026/a.mp4", Ok("media/2026/a.mp4")),
-            ("../a.mp4", Err("file_outside_root")),
-            ("x/../../a.mp4", Err("file_outside_root")),
-            ("/srv/videos/../a.mp4", Err("file_outside_root")),
+            ("s3://b/media/2026//a.mp4", Ok("media/2026//a.mp4")),
+            ("./a.mp4", Err("object_key_unusable")),
+            ("../a.mp4", Err("object_key_unusable")),
+            ("x/../a.mp4", Err("object_key_unusable")),
+            ("/srv/videos/../a.mp4", Err("object_key_unusable")),
+            (".", Err("object_key_unusable")),
+            ("a\nb", Err("object_key_unusable")),
+            ("a\0b", Err("object_key_unusable")),
+            ("a\u{7f}b", Err("object_key_unusable")),
             ("/srv/videos2/a.mp4", Err("file_outside_root")),
             ("/etc/passwd", Err("file_outside_root")),
             ("s3://other/media/2026/a.mp4", Err("file_outside_root")),
             ("", Err("file_missing")),
-            (".", Err("file_missing")),
-            ("a\nb", Err("file_missing")),
+            ("/srv/videos/", Err("file_missing")),
         ];
         for (path, expected) in cases {
             let key = bucket.key(path);
             let found = key.as_ref().map(Path::as_ref).map_err(MediaError::error_type);
             assert_eq!(found, expected, "{path:?}");
         }
+        let whole = self::bucket("", &["s3://b"]);
+        let key =
+            |path| whole.key(path).as_ref().map(Path::to_string).map_err(MediaError::error_type);
+        assert_eq!(key("a//b"), Ok("a//b".to_owned()));
+        assert_eq!(key("s3://b//a"), Err("object_key_unusable"), "the client drops that slash");
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub enum MediaError {
     #[error("the path {path:?} leads out of the media root")]
     OutsideRoot { path: String },
 
+    /// An object's key that cannot be asked for as it is.
+    #[error("the object key {path:?} cannot be used: {why}")]
+    KeyUnusable { path: String, why: &'static str },
+
     /// The name is that of a directory, pipe, socket or device.
     #[error("{path:?} is {kind}, not a regular file")]
     NotRegular { path: String, kind: &'static str },
@@ -96,6 +100,7 @@ impl MediaError {
             Self::Missing { .. } => "file_missing",
             Self::NotReadable { .. } => "file_unreadable",
             Self::OutsideRoot { .. } => "file_outside_root",
+            Self::KeyUnusable { .. } => "object_key_unusable",
             Self::NotRegular { .. } => "file_not_regular",
             Self::Changed { .. } => "file_changed",
             Self::Io { .. } => "file_io_error",
@@ -124,6 +129,7 @@ impl MediaError {
             }
             Self::Remote { source, .. } => source.code(),
             Self::OutsideRoot { .. }
+            | Self::KeyUnusable { .. }
             | Self::NotRegular { .. }
             | Self::Changed { .. }
             | Self::Interrupted { .. } => None,
@@ -143,6 +149,7 @@ impl MediaError {
             Self::Missing { .. }
             | Self::NotReadable { .. }
             | Self::OutsideRoot { .. }
+            | Self::KeyUnusable { .. }
             | Self::NotRegular { .. } => Class::PermanentForItem,
         }
     }

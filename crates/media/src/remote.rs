@@ -69,6 +69,9 @@ pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -
     if remote.has_code(&WHO_ASKS) || remote.has_code(&["NoSuchBucket"]) {
         return bad_root(remote);
     }
+    if remote.has_code(&["KeyTooLongError"]) {
+        return MediaError::KeyUnusable { path, why: "it is longer than this object store allows" };
+    }
     match error {
         Error::NotFound { .. } => {
             MediaError::Missing { path, source: io::Error::new(io::ErrorKind::NotFound, remote) }

@@ -160,11 +160,16 @@ impl RunState {
     #[must_use]
     pub const fn successors(self) -> &'static [Self] {
         match self {
-            Self::Planning => &[Self::Running, Self::Done, Self::Paused, Self::Cancelled],
+            // To failed: the videos cannot be read.
+            Self::Planning => {
+                &[Self::Running, Self::Done, Self::Failed, Self::Paused, Self::Cancelled]
+            }
             Self::Running => {
                 &[Self::Sweeping, Self::Done, Self::Failed, Self::Paused, Self::Cancelled]
             }
-            Self::Sweeping => &[Self::Running, Self::Done, Self::Paused, Self::Cancelled],
+            Self::Sweeping => {
+                &[Self::Running, Self::Done, Self::Failed, Self::Paused, Self::Cancelled]
+            }
             Self::Paused => &[Self::Planning, Self::Running, Self::Sweeping, Self::Cancelled],
             // A rerun of failed batches or quarantined items opens the run again.
             Self::Done | Self::Failed => &[Self::Running],

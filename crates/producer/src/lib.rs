@@ -176,16 +176,19 @@ impl Producer {
 
     async fn plan(
         &self,
-        lease: PlannerLease,
+        mut lease: PlannerLease,
         stop: &CancellationToken,
         added: &mut Progress,
-        report: impl FnMut(&Progress) + Send,
+        mut report: impl FnMut(&Progress) + Send,
     ) -> Result<Planned> {
-        let mut sink = BatchSink::new(&*self.store, &lease, added, report);
-        let planned = match lease.run.kind {
-            JobKind::Backfill => backfill::plan(&*self.store, &lease.run, &mut sink, stop).await,
-            JobKind::Hash => hash::plan(&*self.store, &lease.run, &mut sink, stop).await,
-        };
+        let mut planned = self.walk(&lease, stop, added, &mut report).await;
+        if planned.as_ref().is_err_and(is_final) {
+            // Nobody knows whether it passes: once more, from what the ledger holds by now.
+            if let Some(run) = self.store.run(lease.run.id).await? {
+                lease.run = run;
+            }
+            planned = self.walk(&lease, stop, added, &mut report).await;
+        }
         match planned {
             Ok(true) => match self.store.finish_planning(&lease).await {
                 Ok(state) => Ok(Planned::Complete(state)),
@@ -197,6 +200,17 @@ impl Producer {
                 Ok(Planned::Stopped)
             }
             Err(StoreError::LeaseLost) => Ok(Planned::TakenOver),
+            Err(error) if is_final(&error) => {
+                let after =
+                    match &self.store.run(lease.run.id).await?.and_then(|run| run.planned_to) {
+                        Some(id) => format!("after video {id:?}"),
+                        None => "from the first video on".to_owned(),
+                    };
+                let reason = format!("it cannot be planned {after}: {error}");
+                self.store.fail_planning(&lease, &reason, &self.name).await?;
+                tracing::error!(run = %lease.run.id, reason, "the run failed");
+                Err(error)
+            }
             Err(error) => {
                 // Best effort: the lease times out by itself if this does not reach the database.
                 if let Err(unreleased) = self.store.release_planning(&lease).await {
@@ -206,4 +220,24 @@ impl Producer {
             }
         }
     }
+
+    /// Plans until the end, or until it is stopped: `false` then.
+    async fn walk(
+        &self,
+        lease: &PlannerLease,
+        stop: &CancellationToken,
+        added: &mut Progress,
+        report: impl FnMut(&Progress) + Send,
+    ) -> Result<bool> {
+        let mut sink = BatchSink::new(&*self.store, lease, added, report);
+        match lease.run.kind {
+            JobKind::Backfill => backfill::plan(&*self.store, &lease.run, &mut sink, stop).await,
+            JobKind::Hash => hash::plan(&*self.store, &lease.run, &mut sink, stop).await,
+        }
+    }
+}
+
+/// Whether planning meets this error each time: a row that cannot be read.
+const fn is_final(error: &StoreError) -> bool {
+    matches!(error, StoreError::Permanent { .. } | StoreError::RowRefused { .. })
 }

@@ -4,7 +4,7 @@
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
 use reelshift_store::controls::{BREAKER, CancelledRun, ControlChange, RUN, refused};
-use reelshift_store::ledger::Run;
+use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
@@ -160,6 +160,33 @@ pub(crate) async fn cancel_run(
     }
     let run = decided(transaction, &run, reason, by).await?;
     Ok(CancelledRun { run, leased: fenced })
+}
+
+pub(crate) async fn fail_planning(
+    store: &MySqlStore,
+    lease: &PlannerLease,
+    reason: &str,
+    by: &str,
+) -> Result<()> {
+    let reason = cut_bytes(reason, TEXT_BYTES);
+    let mut transaction = store.pool.begin().await?;
+    let failed = sqlx::query(
+        "UPDATE reelshift_runs SET state = 'failed', active_key = NULL, reason = ?, decided_by = ?, \
+           decided_at = NOW(6), finished_at = NOW(6), rows_waiting = 0, sweep_at = NULL, \
+           planner = NULL, planner_token = NULL, planner_seen_at = NULL \
+         WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')",
+    )
+    .bind(reason)
+    .bind(runs::cut(by, 255))
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
+    if failed.rows_affected() == 0 {
+        return Err(Error::Store(StoreError::LeaseLost));
+    }
+    decided(transaction, &lease.run, Some(reason), by).await?;
+    Ok(())
 }
 
 /// Also what a claim leased that had begun before the run was cancelled.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
-use crate::{claim, lease, rerun, runs, workers};
+use crate::{claim, holds, lease, rerun, runs, workers};
 
 #[async_trait]
 impl Ledger for MySqlStore {
@@ -51,6 +51,10 @@ impl Ledger for MySqlStore {
         batches: &[NewBatch],
     ) -> Result<()> {
         within(SHORT, runs::add_batches(self, lease, planned_to, batches)).await
+    }
+
+    async fn fail_planning(&self, lease: &PlannerLease, reason: &str, by: &str) -> Result<()> {
+        within(SHORT, holds::fail_planning(self, lease, reason, by)).await
     }
 
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {

@@ -5,7 +5,8 @@ use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
 use reelshift_store::videos::{
-    Chunk, FailedItem, FileResults, FileToHash, HashedFile, Videos, Window,
+    Chunk, FailedItem, FileResults, FileToHash, FilesToHash, HashedFile, PathNotUtf8,
+    UnhashedVideo, Videos, Window,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
@@ -56,11 +57,11 @@ impl Videos for MySqlStore {
         after: Option<&str>,
         limit: u32,
         filter: &VideoFilter,
-    ) -> Result<Vec<FileToHash>> {
+    ) -> Result<Vec<UnhashedVideo>> {
         Ok(unhashed(self, after, limit, filter).await?)
     }
 
-    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
+    async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash> {
         within(SHORT, files_to_hash(self, ids)).await
     }
 
@@ -130,12 +131,24 @@ const FILES: &str = files!("PRIMARY");
 /// By the specification's index, whose entries without a hash are in key order.
 const FILES_BY_HASH: &str = files!("idx_video_hash");
 
-fn read_file(row: &MySqlRow) -> error::Result<FileToHash> {
-    Ok(FileToHash {
-        id: row.try_get("id")?,
-        file_path: row.try_get("file_path")?,
-        file_size: row.try_get("file_size")?,
-    })
+/// `file_path` may be a binary column, or hold what is not UTF-8.
+fn path_bytes(row: &MySqlRow) -> error::Result<Option<Vec<u8>>> {
+    Ok(row.try_get_unchecked("file_path")?)
+}
+
+fn read_file(row: &MySqlRow, found: &mut FilesToHash) -> error::Result<()> {
+    let id = row.try_get("id")?;
+    match String::from_utf8(path_bytes(row)?.unwrap_or_default()) {
+        Ok(file_path) => {
+            let file_size = row.try_get("file_size")?;
+            found.files.push(FileToHash { id, file_path, file_size });
+        }
+        Err(error) => {
+            let shown = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            found.not_utf8.push(PathNotUtf8 { id, shown });
+        }
+    }
+    Ok(())
 }
 
 /// Rows that one statement looks through for files without a hash: at first, and at most
@@ -151,7 +164,7 @@ async fn unhashed(
     after: Option<&str>,
     limit: u32,
     filter: &VideoFilter,
-) -> error::Result<Vec<FileToHash>> {
+) -> error::Result<Vec<UnhashedVideo>> {
     let mut after = after.map(str::to_owned);
     let mut rows = limit.max(UNHASHED_ROWS);
     let indexed = within(SHORT, has_hash_index(store)).await?;
@@ -179,7 +192,15 @@ async fn unhashed(
         })
         .await?;
         if !files.is_empty() || upto.is_none() {
-            return files.iter().map(read_file).collect();
+            return files
+                .iter()
+                .map(|row| {
+                    Ok(UnhashedVideo {
+                        id: row.try_get("id")?,
+                        file_size: row.try_get("file_size")?,
+                    })
+                })
+                .collect();
         }
         after = upto;
         rows = rows.saturating_mul(4).min(limit.max(UNHASHED_ROWS_MOST));
@@ -215,8 +236,8 @@ async fn unhashed_boundary(
 }
 
 /// Ids come in key order from the ledger, so lists of them follow each other.
-async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<Vec<FileToHash>> {
-    let mut files = Vec::with_capacity(ids.len());
+async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<FilesToHash> {
+    let mut found = FilesToHash::default();
     for ids in ids.chunks(id_list::MOST) {
         let mut query = QueryBuilder::<MySql>::new(FILES);
         query.push(" AND v.id IN ");
@@ -224,10 +245,10 @@ async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<Vec<
         query.push(" ORDER BY v.id");
         let rows = query.build().fetch_all(&store.pool).await?;
         for row in &rows {
-            files.push(read_file(row)?);
+            read_file(row, &mut found)?;
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// Hashes in one UPDATE: each row is looked up in lists of this length.
@@ -298,7 +319,7 @@ async fn unchanged<'a>(
     let mut rows = std::collections::HashMap::new();
     for row in query.build().fetch_all(connection).await? {
         let id: String = row.try_get("id")?;
-        let path: Option<String> = row.try_get("file_path")?;
+        let path = path_bytes(&row)?;
         let size: Option<i64> = row.try_get("file_size")?;
         rows.insert(id, (path, size));
     }
@@ -306,7 +327,7 @@ async fn unchanged<'a>(
         .iter()
         .filter(|file| {
             rows.get(&file.id).is_some_and(|(path, size)| {
-                path.as_ref() == Some(&file.file_path) && *size == file.file_size
+                path.as_deref() == Some(file.file_path.as_bytes()) && *size == file.file_size
             })
         })
         .collect())

@@ -104,6 +104,13 @@ impl Fixture for MySqlFixture {
         )
     }
 
+    fn path_not_utf8(&self, id: &str) -> Vec<String> {
+        vec![
+            "ALTER TABLE videos MODIFY file_path VARBINARY(500)".to_owned(),
+            format!("UPDATE videos SET file_path = x'61FF622E6D7034' WHERE id = '{id}'"),
+        ]
+    }
+
     fn refusing(&self, name: &str, event: &str, condition: &str) -> String {
         format!(
             "CREATE TRIGGER {name} BEFORE {event} FOR EACH ROW BEGIN IF {condition} THEN \

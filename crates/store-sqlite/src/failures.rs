@@ -9,8 +9,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
+use crate::mapping::{hex_array, ids};
 use crate::time::parse;
-use crate::videos::id_array;
 
 /// The columns' lengths, in characters. SQLite enforces none; a row must fit everywhere.
 const STAGE: usize = 50;
@@ -140,13 +140,14 @@ pub(crate) async fn mark_items_recovered(
     kind: JobKind,
     videos: &[String],
 ) -> Outcome<()> {
-    let marked = sqlx::query(
+    let marked = sqlx::query(concat!(
         "UPDATE processing_error_log
          SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
-         WHERE video_id IN (SELECT value FROM json_each(?)) AND processing_stage = ?
-           AND recovery_successful IS NOT 1",
-    )
-    .bind(id_array(videos))
+         WHERE video_id IN ",
+        ids!(),
+        " AND processing_stage = ? AND recovery_successful IS NOT 1"
+    ))
+    .bind(hex_array(videos))
     .bind(kind.as_str())
     .execute(&mut *tx)
     .await?;
@@ -166,16 +167,17 @@ async fn attempts_made_good(
     kind: JobKind,
     videos: &[String],
 ) -> Outcome<Vec<String>> {
-    Ok(sqlx::query_scalar(
+    Ok(sqlx::query_scalar(concat!(
         "SELECT DISTINCT p.id FROM processing_error_log e
          JOIN processing_error_log p ON p.id = e.parent_error_id
          WHERE p.video_id IS NULL AND p.recovery_successful IS NOT 1
            AND NOT EXISTS (SELECT 1 FROM processing_error_log o
                            WHERE o.parent_error_id = p.id AND o.recovery_successful IS NOT 1)
-           AND e.processing_stage = ? AND e.video_id IN (SELECT value FROM json_each(?))",
-    )
+           AND e.processing_stage = ? AND e.video_id IN ",
+        ids!()
+    ))
     .bind(kind.as_str())
-    .bind(id_array(videos))
+    .bind(hex_array(videos))
     .fetch_all(tx)
     .await?)
 }

@@ -8,8 +8,9 @@ use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::error::Outcome;
+use crate::mapping::{hex_array, ids};
 use crate::time::now;
-use crate::videos::{fence, id_array};
+use crate::videos::fence;
 
 #[async_trait]
 impl FileCheckpoints for SqliteStore {
@@ -35,11 +36,13 @@ impl FileCheckpoints for SqliteStore {
 
 async fn read(store: &SqliteStore, video_ids: &[String]) -> Outcome<Vec<FileCheckpoint>> {
     let mut reader = store.readers.acquire().await?;
-    let rows: Vec<(String, String, i64, i64, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<(String, String, i64, i64, Vec<u8>)> = sqlx::query_as(concat!(
         "SELECT video_id, file_path, file_size, bytes_done, state FROM reelshift_file_checkpoints
-         WHERE video_id IN (SELECT value FROM json_each(?)) ORDER BY video_id",
-    )
-    .bind(id_array(video_ids))
+         WHERE video_id IN ",
+        ids!(),
+        " ORDER BY video_id"
+    ))
+    .bind(hex_array(video_ids))
     .fetch_all(&mut *reader)
     .await?;
     let checkpoint =
@@ -78,12 +81,9 @@ async fn save(store: &SqliteStore, lease: Lease, checkpoint: &FileCheckpoint) ->
 
 /// Removes checkpoints within a transaction that holds its fence.
 pub(crate) async fn forget(tx: &mut SqliteConnection, video_ids: &[String]) -> Outcome<()> {
-    sqlx::query(
-        "DELETE FROM reelshift_file_checkpoints
-         WHERE video_id IN (SELECT value FROM json_each(?))",
-    )
-    .bind(id_array(video_ids))
-    .execute(tx)
-    .await?;
+    sqlx::query(concat!("DELETE FROM reelshift_file_checkpoints WHERE video_id IN ", ids!()))
+        .bind(hex_array(video_ids))
+        .execute(tx)
+        .await?;
     Ok(())
 }

@@ -2,8 +2,9 @@
 //! of the history.
 
 use reelshift_plan::RunState;
+use reelshift_store::StoreError;
 use reelshift_store::controls::{CancelledRun, ControlChange, RUN, refused};
-use reelshift_store::ledger::Run;
+use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
@@ -135,6 +136,37 @@ pub(crate) async fn cancel_run(
     let run = decided(&mut tx, &run, reason, by).await?;
     tx.commit().await?;
     Ok(CancelledRun { run, leased })
+}
+
+pub(crate) async fn fail_planning(
+    store: &SqliteStore,
+    lease: &PlannerLease,
+    reason: &str,
+    by: &str,
+) -> Outcome<()> {
+    let reason = cut_bytes(reason, TEXT);
+    let mut tx = store.write().await?;
+    let failed = sqlx::query(concat!(
+        "UPDATE reelshift_runs SET state = 'failed', active_key = NULL, reason = ?, decided_by = ?,
+             decided_at = ",
+        now!(),
+        ", finished_at = ",
+        now!(),
+        ", rows_waiting = 0, sweep_at = NULL, planner = NULL, planner_token = NULL,
+             planner_seen_at = NULL
+         WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')"
+    ))
+    .bind(reason)
+    .bind(by)
+    .bind(lease.run.id.to_string())
+    .bind(lease.token)
+    .execute(&mut *tx)
+    .await?;
+    if failed.rows_affected() == 0 {
+        return Err(StoreError::LeaseLost.into());
+    }
+    decided(&mut tx, &lease.run, Some(reason), by).await?;
+    Ok(tx.commit().await?)
 }
 
 pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -> Outcome<u64> {

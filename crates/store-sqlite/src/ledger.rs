@@ -12,7 +12,7 @@ use reelshift_store::ledger::{
 use reelshift_store::{ErrorRecord, Result};
 use uuid::Uuid;
 
-use crate::{SqliteStore, claim, leases, planning, rerun, runs, workers};
+use crate::{SqliteStore, claim, holds, leases, planning, rerun, runs, workers};
 
 #[async_trait]
 impl Ledger for SqliteStore {
@@ -48,6 +48,10 @@ impl Ledger for SqliteStore {
         batches: &[NewBatch],
     ) -> Result<()> {
         self.named(planning::add_batches(self, lease, planned_to, batches).await)
+    }
+
+    async fn fail_planning(&self, lease: &PlannerLease, reason: &str, by: &str) -> Result<()> {
+        self.named(holds::fail_planning(self, lease, reason, by).await)
     }
 
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {

@@ -88,10 +88,29 @@ macro_rules! needs_hash {
     };
 }
 
+/// The ids of a bound [`hex_array`], as a subquery. In hexadecimal: a text of `json_each`
+/// ends at a NUL, which an id may hold.
+macro_rules! ids {
+    () => {
+        "(SELECT CAST(unhex(value) AS TEXT) FROM json_each(?))"
+    };
+}
+
 pub(crate) use {
-    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash,
+    agrees, current_stage, ground_truth_status, ids, mime_type, needs_backfill, needs_hash,
     workflow_state,
 };
+
+/// Ids of videos as one bound value, for [`ids!`].
+pub(crate) fn hex_array(ids: &[String]) -> String {
+    serde_json::json!(ids.iter().map(hex::encode).collect::<Vec<_>>()).to_string()
+}
+
+/// Adds [`ids!`] with its value.
+pub(crate) fn push_ids(query: &mut QueryBuilder<Sqlite>, ids: &[String]) {
+    query.push("(SELECT CAST(unhex(value) AS TEXT) FROM json_each(");
+    query.push_bind(hex_array(ids)).push("))");
+}
 
 /// Adds the condition that `v.id` lies behind `after`. Without one the first text of all
 /// is the limit: SQLite puts NULL before it and, should there be any, blobs after the

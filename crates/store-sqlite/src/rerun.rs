@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::claim::bounds;
 use crate::error::Outcome;
 use crate::failures::count;
+use crate::mapping::{hex_array, ids};
 use crate::planning::{Origin, insert};
 use crate::{SqliteStore, controls, runs, time};
 
@@ -221,12 +222,12 @@ fn batches_of(run: &Run, origin: &SetAside, items: Vec<Item>) -> Vec<NewBatch> {
 /// Takes items out of quarantine.
 async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Outcome<()> {
     let ids: Vec<String> = items.iter().map(|item| item.video.clone()).collect();
-    sqlx::query(
-        "DELETE FROM reelshift_quarantine
-         WHERE kind = ? AND video_id IN (SELECT value FROM json_each(?))",
-    )
+    sqlx::query(concat!(
+        "DELETE FROM reelshift_quarantine WHERE kind = ? AND video_id IN ",
+        ids!()
+    ))
     .bind(kind.as_str())
-    .bind(crate::videos::id_array(&ids))
+    .bind(hex_array(&ids))
     .execute(tx)
     .await?;
     Ok(())

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use reelshift_plan::{ChunkLimits, JobKind};
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
-use reelshift_store::videos::{Chunk, FailedItem, FileResults, FileToHash, Videos, Window};
+use reelshift_store::videos::{
+    Chunk, FailedItem, FileResults, FileToHash, FilesToHash, PathNotUtf8, UnhashedVideo, Videos,
+    Window,
+};
 use reelshift_store::{Result, StoreError};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
@@ -13,8 +16,8 @@ use crate::error::Outcome;
 use crate::failures::{Parent, insert_error, mark_items_recovered};
 use crate::file_checkpoints;
 use crate::mapping::{
-    agrees, current_stage, ground_truth_status, mime_type, needs_backfill, needs_hash, push_after,
-    push_filter, workflow_state,
+    agrees, current_stage, ground_truth_status, hex_array, ids, mime_type, needs_backfill,
+    needs_hash, push_after, push_filter, push_ids, workflow_state,
 };
 use crate::{SqliteStore, quarantine};
 
@@ -71,22 +74,12 @@ impl Videos for SqliteStore {
         after: Option<&str>,
         limit: u32,
         filter: &VideoFilter,
-    ) -> Result<Vec<FileToHash>> {
+    ) -> Result<Vec<UnhashedVideo>> {
         self.named(unhashed(self, after, limit, filter).await)
     }
 
-    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
-        let mut query = QueryBuilder::new(concat!(
-            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
-             FROM videos v WHERE ",
-            needs_hash!(),
-            " AND v.id IN (SELECT value FROM json_each("
-        ));
-        query.push_bind(id_array(ids)).push(")) ORDER BY v.id");
-        self.named(match self.readers.acquire().await {
-            Ok(mut reader) => files(&mut reader, query).await,
-            Err(error) => Err(error.into()),
-        })
+    async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash> {
+        self.named(files_to_hash(self, ids).await)
     }
 
     async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
@@ -94,7 +87,7 @@ impl Videos for SqliteStore {
     }
 }
 
-/// Ids as one bound value, for `json_each`.
+/// Texts as one bound value, for `json_each`.
 pub(crate) fn id_array(ids: &[String]) -> String {
     serde_json::json!(ids).to_string()
 }
@@ -141,7 +134,7 @@ async fn unhashed(
     after: Option<&str>,
     limit: u32,
     filter: &VideoFilter,
-) -> Outcome<Vec<FileToHash>> {
+) -> Outcome<Vec<UnhashedVideo>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut reader = store.readers.acquire().await?;
     let mut after = after.map(str::to_owned);
@@ -151,8 +144,7 @@ async fn unhashed(
             break;
         };
         let mut query = QueryBuilder::new(concat!(
-            "SELECT CAST(v.id AS TEXT), CAST(v.file_path AS TEXT), CAST(v.file_size AS INTEGER)
-             FROM videos v WHERE ",
+            "SELECT CAST(v.id AS TEXT), CAST(v.file_size AS INTEGER) FROM videos v WHERE ",
             needs_hash!(),
             " AND "
         ));
@@ -162,21 +154,43 @@ async fn unhashed(
         query
             .push(" ORDER BY v.id LIMIT ")
             .push_bind(i64::try_from(limit - found.len()).unwrap_or(-1));
-        found.extend(files(&mut reader, query).await?);
+        let rows: Vec<(String, Option<i64>)> =
+            query.build_query_as().fetch_all(&mut *reader).await?;
+        found.extend(rows.into_iter().map(|(id, file_size)| UnhashedVideo { id, file_size }));
         after = Some(upto);
     }
     Ok(found)
 }
 
-async fn files(
-    reader: &mut SqliteConnection,
-    mut query: QueryBuilder<Sqlite>,
-) -> Outcome<Vec<FileToHash>> {
-    let rows: Vec<(String, String, Option<i64>)> = query.build_query_as().fetch_all(reader).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, file_path, file_size)| FileToHash { id, file_path, file_size })
-        .collect())
+async fn files_to_hash(store: &SqliteStore, ids: &[String]) -> Outcome<FilesToHash> {
+    let mut reader = store.readers.acquire().await?;
+    let rows = sqlx::query(concat!(
+        "SELECT CAST(v.id AS TEXT) AS id, CAST(v.file_path AS TEXT) AS file_path,
+                CAST(v.file_size AS INTEGER) AS file_size FROM videos v WHERE ",
+        needs_hash!(),
+        " AND v.id IN ",
+        ids!(),
+        " ORDER BY v.id"
+    ))
+    .bind(hex_array(ids))
+    .fetch_all(&mut *reader)
+    .await?;
+    let mut found = FilesToHash::default();
+    for row in rows {
+        let id = row.try_get("id")?;
+        match row.try_get("file_path") {
+            Ok(file_path) => {
+                let file_size = row.try_get("file_size")?;
+                found.files.push(FileToHash { id, file_path, file_size });
+            }
+            Err(_) => {
+                let bytes: Vec<u8> = row.try_get_unchecked("file_path")?;
+                let shown = String::from_utf8_lossy(&bytes).into_owned();
+                found.not_utf8.push(PathNotUtf8 { id, shown });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The batch of a lease that is still held. The transaction holds the database's write
@@ -239,7 +253,7 @@ async fn backfill_chunk(
     let ids = needing(&mut tx, bounds, after, limit, filter).await?;
     let mut created = 0_i64;
     if !ids.is_empty() {
-        let chosen = id_array(&ids);
+        let chosen = hex_array(&ids);
         created = sqlx::query_scalar(WITHOUT_STATUS).bind(&chosen).fetch_one(&mut *tx).await?;
         be_quiet(&mut tx).await?;
         sqlx::query(UPDATE_VIDEOS).bind(&chosen).execute(&mut *tx).await?;
@@ -275,7 +289,7 @@ async fn backfill_chunk(
 
 /// Inserts the missing status rows, and corrects those that are there and differ.
 pub(crate) async fn write_status_rows(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
-    sqlx::query(UPSERT_STATUS).bind(id_array(ids)).execute(tx).await?;
+    sqlx::query(UPSERT_STATUS).bind(hex_array(ids)).execute(tx).await?;
     Ok(())
 }
 
@@ -287,9 +301,10 @@ async fn mark_done(tx: &mut SqliteConnection, items: &[String]) -> Outcome<()> {
         needs_backfill!(),
         ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q
                            WHERE q.kind = 'backfill' AND q.video_id = v.id)
-           AND v.id IN (SELECT value FROM json_each(?))"
+           AND v.id IN ",
+        ids!()
     ))
-    .bind(id_array(items))
+    .bind(hex_array(items))
     .fetch_all(&mut *tx)
     .await?;
     if done.is_empty() { Ok(()) } else { mark_items_recovered(tx, JobKind::Backfill, &done).await }
@@ -316,10 +331,8 @@ async fn needing(
             query.push(" AND v.id <= ").push_bind(upto.clone());
         }
         Bounds::Items(ids) => {
-            query
-                .push(" AND v.id IN (SELECT value FROM json_each(")
-                .push_bind(id_array(ids))
-                .push("))");
+            query.push(" AND v.id IN ");
+            push_ids(&mut query, ids);
         }
     }
     push_filter(&mut query, filter);
@@ -340,7 +353,8 @@ const UPDATE_VIDEOS: &str = concat!(
     "),
          storage_location = COALESCE(v.storage_location, v.file_path),
          retention_policy = COALESCE(v.retention_policy, 'standard_90_days')
-     WHERE v.id IN (SELECT value FROM json_each(?))"
+     WHERE v.id IN ",
+    ids!()
 );
 
 /// The milliseconds since 1970 as twelve hex digits: how a UUIDv7 begins.
@@ -351,8 +365,11 @@ macro_rules! milliseconds {
 }
 
 /// How many status rows [`UPSERT_STATUS`] is about to insert.
-const WITHOUT_STATUS: &str = "SELECT COUNT(*) FROM json_each(?) AS chosen WHERE NOT EXISTS
-     (SELECT 1 FROM video_processing_status s WHERE s.video_id = chosen.value)";
+const WITHOUT_STATUS: &str = concat!(
+    "SELECT COUNT(*) FROM videos v WHERE v.id IN ",
+    ids!(),
+    " AND NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id)"
+);
 
 /// The id is a UUIDv7, as MySQL's UUID() one that rises with time: random ids dirty a
 /// page of the key's index for every row, and cost half as much time again.
@@ -371,8 +388,9 @@ const UPSERT_STATUS: &str = concat!(
     ", ",
     current_stage!(),
     ", v.created_at, v.updated_at
-     FROM videos v WHERE v.id IN (SELECT value FROM json_each(?))
-     ON CONFLICT (video_id) DO UPDATE SET
+     FROM videos v WHERE v.id IN ",
+    ids!(),
+    " ON CONFLICT (video_id) DO UPDATE SET
          ground_truth_status = excluded.ground_truth_status, current_stage = excluded.current_stage
      WHERE video_processing_status.ground_truth_status IS NOT excluded.ground_truth_status"
 );

@@ -94,6 +94,18 @@ impl Fixture for SqliteFixture {
         )
     }
 
+    fn path_not_utf8(&self, id: &str) -> Vec<String> {
+        vec![format!(
+            "UPDATE videos SET file_path = CAST(x'61FF622E6D7034' AS TEXT) WHERE id = '{id}'"
+        )]
+    }
+
+    /// The text of a statement ends at a NUL.
+    fn quoted(&self, text: &str) -> String {
+        let bytes: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("CAST(x'{bytes}' AS TEXT)")
+    }
+
     fn refusing(&self, name: &str, event: &str, condition: &str) -> String {
         format!(
             "CREATE TRIGGER {name} BEFORE {event} WHEN {condition} \

@@ -317,6 +317,13 @@ pub trait Ledger {
     /// `LeaseLost` when the token is no longer the run's.
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState>;
 
+    /// Ends a run that cannot be planned: `planning` or `sweeping` becomes `failed`, for
+    /// `reason`, and `by` is recorded with it. Its batches stay as they are, unclaimed.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the run's.
+    async fn fail_planning(&self, lease: &PlannerLease, reason: &str, by: &str) -> Result<()>;
+
     /// Gives the right to plan back without ending it, so that another takes it at once.
     async fn release_planning(&self, lease: &PlannerLease) -> Result<()>;
 

@@ -43,6 +43,29 @@ pub struct Chunk {
     pub held: Duration,
 }
 
+/// A video without a hash, as planning needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnhashedVideo {
+    pub id: String,
+    /// As the platform stored it, in bytes; it may be wrong, negative or NULL.
+    pub file_size: Option<i64>,
+}
+
+/// What is left to be hashed of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesToHash {
+    pub files: Vec<FileToHash>,
+    pub not_utf8: Vec<PathNotUtf8>,
+}
+
+/// A video whose `file_path` is not UTF-8, and so names no file that reelshift can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathNotUtf8 {
+    pub id: String,
+    /// For people: what is not UTF-8 is replaced.
+    pub shown: String,
+}
+
 /// A video whose file is to be hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileToHash {
@@ -143,17 +166,17 @@ pub trait Videos {
 
     /// Up to `limit` videos after the id `after`, in key order, that match `filter`, have
     /// a `file_path` that is not empty and no `file_hash`, and are not in quarantine for
-    /// `hash`.
+    /// `hash`. The path itself is not read: one that cannot be is its batch's concern.
     async fn unhashed(
         &self,
         after: Option<&str>,
         limit: u32,
         filter: &VideoFilter,
-    ) -> Result<Vec<FileToHash>>;
+    ) -> Result<Vec<UnhashedVideo>>;
 
     /// Those of `ids` that still have a `file_path` and no `file_hash` and are not in
     /// quarantine for `hash`, in key order.
-    async fn files_to_hash(&self, ids: &[String]) -> Result<Vec<FileToHash>>;
+    async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash>;
 
     /// Writes the outcome of some files in one transaction: the fence's row; `file_hash`
     /// and `updated_at` (now, as the specification's hash service sets it) of each hashed

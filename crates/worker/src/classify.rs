@@ -102,6 +102,10 @@ const MISSING: Meaning = row("file_missing", Quarantine, High, UserImpact::High)
 const UNREADABLE: Meaning = row("file_unreadable", Quarantine, High, UserImpact::Medium);
 const OUTSIDE_ROOT: Meaning = row("file_outside_root", Quarantine, Critical, UserImpact::Low);
 const NOT_REGULAR: Meaning = row("file_not_regular", Quarantine, High, UserImpact::Medium);
+/// The row's `file_path` is not UTF-8.
+pub(crate) const PATH_NOT_UTF8: Meaning =
+    row("file_path_not_utf8", Quarantine, High, UserImpact::Low);
+const KEY_UNUSABLE: Meaning = row("object_key_unusable", Quarantine, High, UserImpact::Low);
 const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
 const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
 pub(crate) const STORAGE_AWAY: Meaning =
@@ -118,6 +122,7 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::NotReadable { .. } => UNREADABLE,
         MediaError::OutsideRoot { .. } => OUTSIDE_ROOT,
         MediaError::NotRegular { .. } => NOT_REGULAR,
+        MediaError::KeyUnusable { .. } => KEY_UNUSABLE,
         MediaError::Changed { .. } => CHANGED,
         MediaError::Remote { .. } => STORAGE_AWAY,
         MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
@@ -168,6 +173,8 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             UNREADABLE,
             OUTSIDE_ROOT,
             NOT_REGULAR,
+            PATH_NOT_UTF8,
+            KEY_UNUSABLE,
             CHANGED,
             IO_ERROR,
             STORAGE_AWAY,

@@ -19,7 +19,7 @@ use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
-use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile};
+use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile, PathNotUtf8};
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::failure::{Failure, failed};
 use tokio::sync::{Semaphore, mpsc};
@@ -87,24 +87,40 @@ impl Hash {
         };
         let mut in_hand = self.gates.hash.begin();
         for _ in 0..MOST_PASSES {
-            let (files, left) = {
+            let (found, left) = {
                 let _turn = self.turns.acquire().await;
-                let files = session
+                let found = session
                     .store()
                     .files_to_hash(items)
                     .await
                     .map_err(|error| self.endings.database(batch, &error))?;
-                if files.is_empty() {
-                    return Ok(());
-                }
-                let left = self.left(batch, items, &files).await?;
-                (files, left)
+                let left = self.left(batch, items, &found.files).await?;
+                (found, left)
             };
+            self.not_utf8(batch, found.not_utf8).await?;
+            let files = found.files;
+            if files.is_empty() {
+                return Ok(());
+            }
             in_hand.files(files.len());
             self.pass(batch, pass, &mut in_hand, files, left).await?;
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         Err(self.ends(batch, classify::PATH_UNSETTLED, message))
+    }
+
+    /// Sets aside what has no path that could be opened.
+    async fn not_utf8(&self, batch: &Claimed, paths: Vec<PathNotUtf8>) -> Result<(), AttemptEnd> {
+        let mut results = FileResults::default();
+        for PathNotUtf8 { id, shown } in paths {
+            let message = format!("the file_path {shown:?} of this video is not UTF-8");
+            let recorder = &self.endings.recorder;
+            let error = recorder.message(batch, Some(&id), classify::PATH_NOT_UTF8, message);
+            let item = FailedItem { video_id: id, error };
+            bisect::found(&item);
+            results.failed.push(item);
+        }
+        self.write(batch, &mut results).await
     }
 
     fn ends(&self, batch: &Claimed, meaning: Meaning, message: String) -> AttemptEnd {

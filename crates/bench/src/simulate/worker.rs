@@ -206,7 +206,7 @@ async fn attempt(
         }
     };
     let Bounds::Items(items) = &batch.bounds else { return Ok(()) };
-    let files = store.files_to_hash(items).await.map_err(&ended)?;
+    let files = store.files_to_hash(items).await.map_err(&ended)?.files;
     let whole = pace.batch();
     let writes = (whole.as_secs_f64() / WRITE.as_secs_f64()).ceil().max(1.0);
     #[expect(

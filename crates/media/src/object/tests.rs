@@ -27,7 +27,7 @@ const LEN: usize = (35 << 20) + 5;
 fn content(key: &str) -> Vec<u8> {
     let len = if key == "empty" {
         0
-    } else if key == "small" {
+    } else if key == "small" || key.contains('/') || key.contains('%') {
         1_000
     } else {
         LEN
@@ -110,7 +110,7 @@ async fn serve(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
             stream.write_all(format!("{head}{body}").as_bytes()).await?;
             continue;
         }
-        let key = target.rsplit('/').next().unwrap_or_default().to_owned();
+        let key = target.strip_prefix("/bucket/root/").unwrap_or_default().to_owned();
         let range = header("range").and_then(|range| {
             let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
             Some((start.parse().ok()?, end.parse().ok()?))
@@ -318,4 +318,31 @@ async fn a_bucket_that_cannot_be_read_is_no_root() {
     assert_eq!(error.error_type(), "media_root_unusable");
     let error = MediaRoot::at(Path::new("s3://"), None).await.expect_err("it names no bucket");
     assert!(error.to_string().contains("it names no bucket"), "{error}");
+}
+
+/// Each key is asked for as it is, and each answer is its own object's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_not_a_path() {
+    let fixture = Fixture::new().await;
+    for (key, asked) in [
+        ("a//b.mp4", "a//b.mp4"),
+        ("a/b.mp4", "a/b.mp4"),
+        ("a/b.mp4/", "a/b.mp4/"),
+        ("/a//", "/a//"),
+        ("a/50%25 +&=?#.mp4", "a/50%2525%20%2B%26%3D%3F%23.mp4"),
+        ("a/\u{e9}🎬", "a/%C3%A9%F0%9F%8E%AC"),
+        ("a/...", "a/..."),
+    ] {
+        let path =
+            if key.starts_with('/') { format!("s3://bucket/root/{key}") } else { key.to_owned() };
+        let hash = fixture.hash(&path, None, u64::MAX).await.0.expect("it has a hash");
+        assert_eq!(hash.sha256[..], sha2::Sha256::digest(content(asked))[..], "{key}");
+        assert_eq!(fixture.requests(asked).len(), 1, "{key}");
+    }
+    for key in ["a/./b.mp4", "a/../small", "a\nb"] {
+        let error =
+            fixture.hash(key, None, u64::MAX).await.0.expect_err("no client can ask for it");
+        assert_eq!(error.error_type(), "object_key_unusable", "{error:?}");
+    }
+    assert!(fixture.requests("small").is_empty(), "no other object was read");
 }

@@ -44,6 +44,9 @@ pub trait Fixture: Send + Sync {
     /// `condition` holds, saying that it is `refused by them`.
     fn refusing(&self, name: &str, event: &str, condition: &str) -> String;
 
+    /// Statements that give a video the `file_path` `a`, a byte FF, `b.mp4`.
+    fn path_not_utf8(&self, id: &str) -> Vec<String>;
+
     /// `text` as a literal.
     fn quoted(&self, text: &str) -> String {
         format!("'{}'", text.replace('\'', "''"))

@@ -127,6 +127,7 @@ macro_rules! conformance_tests {
                 a_planner_that_writes_keeps_its_right
                 a_released_right_is_taken_at_once
                 batches_add_up_in_their_run
+                a_run_that_cannot_be_planned_fails_with_its_reason
                 a_batch_that_fails_to_be_added_adds_none
                 a_run_without_batches_is_done;
             claims:
@@ -211,7 +212,9 @@ macro_rules! conformance_tests {
                 chunks_keep_to_their_filter
                 unhashed_videos_keep_to_their_filter
                 unhashed_videos_are_those_with_a_path_and_no_hash
-                files_to_hash_are_those_still_to_be_hashed;
+                files_to_hash_are_those_still_to_be_hashed
+                a_path_that_is_not_utf8_is_told_apart
+                an_id_of_any_characters_is_worked_on;
             videos:
                 every_combination_gets_what_the_specification_says
                 status_rows_have_ids_and_times_of_their_own_video

@@ -173,3 +173,27 @@ pub async fn a_run_without_batches_is_done(db: &dyn Fixture) {
     assert_eq!(run.state, RunState::Done);
     assert!(run.finished_at.is_some_and(|end| end >= run.created_at));
 }
+
+pub async fn a_run_that_cannot_be_planned_fails_with_its_reason(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    for (n, state) in [RunState::Planning, RunState::Sweeping].into_iter().enumerate() {
+        let run = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
+        set_run_state(db, run.id, state).await;
+        let lease = planner(&store, run.id).await;
+        store.add_batches(&lease, Some("v0005"), &[batch(everything())]).await.expect("added");
+        store.fail_planning(&lease, "no row can be read", "ann@host").await.expect("it fails");
+        let failed = store.run(run.id).await.expect("read").expect("there");
+        assert_eq!(
+            (failed.state, failed.reason.as_deref()),
+            (RunState::Failed, Some("no row can be read"))
+        );
+        assert_eq!(failed.decided_by.as_deref(), Some("ann@host"));
+        assert!(failed.finished_at.is_some());
+        assert!(!store.has_open_work().await.expect("asked"), "nobody waits for it");
+        let again = store.fail_planning(&lease, "again", "ann@host").await;
+        assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
+        let anew = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
+        assert_ne!(anew.id, run.id, "its key is free");
+        store.cancel_run(anew.id, None, "ann@host").await.expect("cancelled");
+    }
+}

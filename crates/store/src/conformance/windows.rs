@@ -8,9 +8,11 @@ use super::arrange::{
     Video, claimed, error, everything, expanded, insert, video, videos, without_bridge,
 };
 use crate::SharedStore;
-use crate::ledger::VideoFilter;
+use crate::ledger::{Bounds, VideoFilter};
 use crate::schema::StepGroup;
-use crate::videos::{FailedItem, FileResults, FileToHash, Window};
+use crate::videos::{
+    FailedItem, FileResults, FileToHash, FilesToHash, HashedFile, UnhashedVideo, Window,
+};
 
 fn all() -> VideoFilter {
     VideoFilter::default()
@@ -225,12 +227,9 @@ fn file(id: &str, file_path: &str, file_size: Option<i64>) -> FileToHash {
 
 pub async fn unhashed_videos_are_those_with_a_path_and_no_hash(db: &dyn Fixture) {
     let store = to_hash(db).await;
-    let expected = [
-        file("v0001", "/media/clip 1.mp4", Some(-5)),
-        file("v0002", r"C:\clips\it's a 'clip' 🎬 100%.mp4", None),
-        file("v0003", " ", Some(1_000)),
-        file("v0009", "/media/clip 9.mp4", Some(1_000)),
-    ];
+    let expected =
+        [("v0001", Some(-5)), ("v0002", None), ("v0003", Some(1_000)), ("v0009", Some(1_000))]
+            .map(|(id, file_size)| UnhashedVideo { id: id.to_owned(), file_size });
     // The index on the hash, where there is one, changes how they are found and nothing else.
     for phase in [StepGroup::Expand, StepGroup::Index] {
         super::index::apply(&store, phase).await.expect("applied");
@@ -255,11 +254,80 @@ pub async fn files_to_hash_are_those_still_to_be_hashed(db: &dyn Fixture) {
         .chain(["gone".to_owned(), "it's".to_owned()])
         .collect();
     let found = store.files_to_hash(&ids).await.expect("files");
-    let found: Vec<_> = found.iter().map(|file| file.id.as_str()).collect();
-    assert_eq!(found, ["v0001", "v0002", "v0003", "v0009"]);
-    assert_eq!(store.files_to_hash(&[]).await.expect("files"), []);
-    assert_eq!(
-        store.files_to_hash(&ids[..1]).await.expect("files"),
-        [file("v0009", "/media/clip 9.mp4", Some(1_000))]
-    );
+    let expected = [
+        file("v0001", "/media/clip 1.mp4", Some(-5)),
+        file("v0002", r"C:\clips\it's a 'clip' 🎬 100%.mp4", None),
+        file("v0003", " ", Some(1_000)),
+        file("v0009", "/media/clip 9.mp4", Some(1_000)),
+    ];
+    assert_eq!(found.files, expected);
+    assert_eq!(store.files_to_hash(&[]).await.expect("files"), FilesToHash::default());
+    let one = store.files_to_hash(&ids[..1]).await.expect("files");
+    assert_eq!(one.files, expected[3..]);
+}
+
+/// Whatever bytes a column can hold, planning passes the row, and its batch is told which
+/// paths name no file.
+pub async fn a_path_that_is_not_utf8_is_told_apart(db: &dyn Fixture) {
+    let mut some = videos(4);
+    some[2].file_path = Some("line\nfeed".to_owned());
+    some[3].file_path = Some("x".repeat(490));
+    insert(db, &some).await;
+    for sql in db.path_not_utf8("v0002") {
+        db.execute(&sql).await;
+    }
+    let store = expanded(db).await;
+    let planned = store.unhashed(None, 10, &all()).await.expect("planned");
+    let ids: Vec<_> = planned.into_iter().map(|video| video.id).collect();
+    assert_eq!(ids, ["v0001", "v0002", "v0003", "v0004"]);
+    let found = store.files_to_hash(&ids).await.expect("files");
+    let paths: Vec<_> = found.files.iter().map(|file| file.file_path.as_str()).collect();
+    assert_eq!(paths, ["/media/clip 1.mp4", "line\nfeed", "x".repeat(490).as_str()]);
+    let [odd] = found.not_utf8.as_slice() else { panic!("one path is odd: {found:?}") };
+    assert_eq!((odd.id.as_str(), odd.shown.as_str()), ("v0002", "a\u{fffd}b.mp4"));
+    // The hash of a path in a binary column is written all the same.
+    let batch = claimed(&store, JobKind::Hash, everything()).await;
+    let hashed = found
+        .files
+        .into_iter()
+        .map(|FileToHash { id, file_path, file_size }| HashedFile {
+            id,
+            file_path,
+            file_size,
+            sha256: "a".repeat(64),
+            bytes: 1,
+        })
+        .collect();
+    let results = FileResults { hashed, ..FileResults::default() };
+    assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 3);
+}
+
+/// An id is data as well.
+pub async fn an_id_of_any_characters_is_worked_on(db: &dyn Fixture) {
+    let ids = ["a\0b", "c\nd", "e\u{1}\u{7f}", "f\"'\\%_`", "🎬"];
+    let some: Vec<_> = ids.iter().map(|id| Video { id: (*id).to_owned(), ..video(1) }).collect();
+    insert(db, &some).await;
+    let store = expanded(db).await;
+    let planned = store.unhashed(None, 10, &all()).await.expect("planned");
+    let ids: Vec<_> = planned.into_iter().map(|video| video.id).collect();
+    assert_eq!(ids.len(), 5, "{ids:?}");
+    let batch = claimed(&store, JobKind::Hash, Bounds::Items(ids.clone())).await;
+    assert_eq!(batch.bounds, Bounds::Items(ids.clone()));
+    let files = store.files_to_hash(&ids).await.expect("files").files;
+    assert_eq!(files.iter().map(|file| file.id.clone()).collect::<Vec<_>>(), ids);
+    let failed = FailedItem {
+        video_id: ids[0].clone(),
+        error: error("file_missing", Some(&ids[0]), batch.id),
+    };
+    let results = FileResults { failed: vec![failed], ..FileResults::default() };
+    store.record_files(batch.lease, &results).await.expect("set aside");
+    assert_eq!(store.files_to_hash(&ids).await.expect("files").files.len(), 4);
+
+    without_bridge(db, &store).await;
+    db.execute("UPDATE videos SET workflow_state = NULL").await;
+    let bounds = Bounds::Items(ids.clone());
+    let batch = claimed(&store, JobKind::Backfill, bounds.clone()).await;
+    let chunk = store.backfill_chunk(batch.lease, &bounds, None, 10, &all()).await;
+    assert_eq!(chunk.expect("a chunk").rows, 5);
+    assert_eq!(of(&windows(&store, 10, &all()).await)[0].1, 0, "all rows agree");
 }
