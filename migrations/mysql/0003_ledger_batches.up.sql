@@ -28,6 +28,8 @@ CREATE TABLE reelshift_batches (
     leased_at TIMESTAMP(6) NULL DEFAULT NULL,
     -- Who had it last; stays when the lease ends.
     claimed_by CHAR(36) NULL DEFAULT NULL,
+    -- The first worker that gave it back since it does not find most of its files.
+    root_suspected_by CHAR(36) NULL DEFAULT NULL,
     traceparent VARCHAR(64) NULL DEFAULT NULL,
     last_error_id CHAR(36) NULL DEFAULT NULL,
     last_error_type VARCHAR(100) NULL DEFAULT NULL,

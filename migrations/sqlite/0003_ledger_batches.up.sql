@@ -30,6 +30,8 @@ CREATE TABLE reelshift_batches (
     leased_at TEXT NULL,
     -- Who had it last; stays when the lease ends.
     claimed_by TEXT NULL,
+    -- The first worker that gave it back since it does not find most of its files.
+    root_suspected_by TEXT NULL,
     traceparent TEXT NULL,
     last_error_id TEXT NULL,
     created_at TEXT NOT NULL,

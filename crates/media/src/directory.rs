@@ -44,13 +44,21 @@ impl Directory {
         let open = || {
             let names = RootNames::of(path, prefix)?;
             let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-            // Every file of an unmounted volume would count as missing, for good.
-            if dir.entries()?.next().is_none() {
-                return Err(io::Error::other("it is empty, as when its volume is not mounted"));
+            // Every file of an unmounted volume would count as missing, for good. A volume that
+            // was just made, mounted by mistake, has a `lost+found`.
+            for entry in dir.entries()? {
+                if entry?.file_name() != "lost+found" {
+                    return Ok(Self { dir, names });
+                }
             }
-            Ok(Self { dir, names })
+            Err(io::Error::other("it is empty, as when its volume is not mounted"))
         };
         open().map_err(|source| MediaError::BadRoot { path: path.to_owned(), source })
+    }
+
+    /// Its name, for messages.
+    pub(crate) fn name(&self) -> std::path::Display<'_> {
+        self.names.given().display()
     }
 
     /// Opens the regular file that `file_path` names: relative to the directory, or

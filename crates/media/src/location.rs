@@ -26,6 +26,11 @@ impl RootNames {
         })
     }
 
+    /// As it was given, for messages.
+    pub(crate) fn given(&self) -> &Path {
+        &self.given
+    }
+
     /// `path` as seen from the root; none if it is absolute and not below it.
     pub(crate) fn relative<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let relative = if path.is_absolute() {

@@ -51,6 +51,15 @@ impl MediaRoot {
         }
     }
 
+    /// Its name, for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.0 {
+            Place::Directory(directory) => directory.name().to_string(),
+            Place::Bucket(bucket) => bucket.url.clone(),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn of(bucket: Bucket) -> Self {
         Self(Place::Bucket(Arc::new(bucket)))

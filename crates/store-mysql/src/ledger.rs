@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind, RunState};
 use reelshift_store::ledger::{
     Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
-    RerunSelection, Run, WorkerActivity,
+    RerunSelection, RootSuspicion, Run, WorkerActivity,
 };
 use reelshift_store::{ErrorRecord, Result, StoreError};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
-use crate::{claim, holds, lease, rerun, runs, workers};
+use crate::{claim, holds, lease, rerun, runs, suspicions, workers};
 
 #[async_trait]
 impl Ledger for MySqlStore {
@@ -89,6 +89,14 @@ impl Ledger for MySqlStore {
 
     async fn release(&self, leases: &[Lease]) -> Result<u64> {
         within(SHORT, lease::release(self, leases)).await
+    }
+
+    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion> {
+        within(SHORT, suspicions::read(self, lease)).await
+    }
+
+    async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()> {
+        within(SHORT, suspicions::suspect(self, lease, worker)).await
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {

@@ -50,6 +50,7 @@ mod server;
 mod status;
 mod strain;
 mod structure;
+mod suspicions;
 mod tls;
 mod triggers;
 mod validate;

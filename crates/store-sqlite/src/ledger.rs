@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind, RunState};
 use reelshift_store::ledger::{
     Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
-    RerunSelection, Run, WorkerActivity,
+    RerunSelection, RootSuspicion, Run, WorkerActivity,
 };
 use reelshift_store::{ErrorRecord, Result};
 use uuid::Uuid;
 
-use crate::{SqliteStore, claim, holds, leases, planning, rerun, runs, workers};
+use crate::{SqliteStore, claim, holds, leases, planning, rerun, runs, suspicions, workers};
 
 #[async_trait]
 impl Ledger for SqliteStore {
@@ -86,6 +86,14 @@ impl Ledger for SqliteStore {
 
     async fn release(&self, leases: &[Lease]) -> Result<u64> {
         self.named(leases::release(self, leases).await)
+    }
+
+    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion> {
+        self.named(suspicions::read(self, lease).await)
+    }
+
+    async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()> {
+        self.named(suspicions::suspect(self, lease, worker).await)
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {

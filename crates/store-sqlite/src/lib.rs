@@ -37,6 +37,7 @@ mod schema;
 mod status;
 mod strain;
 mod structure;
+mod suspicions;
 mod time;
 mod turns;
 mod validate;

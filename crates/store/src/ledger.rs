@@ -193,6 +193,15 @@ pub struct Claimed {
     pub run_traceparent: Option<String>,
 }
 
+/// What the ledger knows of a batch most of whose files a worker does not find.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RootSuspicion {
+    /// The first worker that gave the batch back for it.
+    pub suspected_by: Option<Uuid>,
+    /// Whether any file of the batch's run was hashed, by whichever worker.
+    pub run_has_hashes: bool,
+}
+
 /// A batch whose work is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -360,6 +369,19 @@ pub trait Ledger {
 
     /// Gives leased batches back as they are, to be claimed at once; no attempt counts.
     async fn release(&self, leases: &[Lease]) -> Result<u64>;
+
+    /// Who gave the leased batch back for its missing files.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's.
+    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion>;
+
+    /// Records that `worker` does not find most files of the leased batch; the first that
+    /// says so stays.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's.
+    async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()>;
 
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 

@@ -111,6 +111,9 @@ const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medi
 pub(crate) const STORAGE_AWAY: Meaning =
     row("storage_unavailable", Retry, Medium, UserImpact::None);
 const BAD_ROOT: Meaning = row("media_root_unusable", EndWorker, Critical, UserImpact::None);
+/// Most files of a batch are missing here: the root is not what it should be.
+pub(crate) const ROOT_SUSPECT: Meaning =
+    row("media_root_suspect", EndWorker, Critical, UserImpact::None);
 const INTERRUPTED: Meaning = row("interrupted", Retry, Low, UserImpact::None);
 
 /// Errors of a file. A file that is missing or damaged is one that a user cannot watch.
@@ -130,6 +133,11 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::BadRoot { .. } => BAD_ROOT,
         MediaError::Interrupted { .. } => INTERRUPTED,
     }
+}
+
+/// Whether an error of many files points at their root rather than at each of them.
+pub(crate) fn tells_of_the_root(meaning: Meaning) -> bool {
+    meaning == MISSING || meaning == UNREADABLE
 }
 
 /// A handler that panicked: a fault of ours, or data that nobody thought of.
@@ -179,6 +187,7 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             IO_ERROR,
             STORAGE_AWAY,
             BAD_ROOT,
+            ROOT_SUSPECT,
         ],
     ),
     ("Handlers", &[PANIC, SIZE_MISMATCH, FILE_EMPTY, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),

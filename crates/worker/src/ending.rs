@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use reelshift_media::MediaError;
 use reelshift_plan::Backoff;
 use reelshift_queue::{AttemptEnd, FatalError, Session};
 use reelshift_store::ledger::Claimed;
@@ -43,9 +42,9 @@ impl Endings {
 
     /// This worker ends for an unusable media root, of which no file can be read. The
     /// batch did nothing wrong: it goes back as it is, and other workers may read it.
-    pub(crate) fn media_root(&self, record: ErrorRecord, error: &MediaError) {
+    pub(crate) fn media_root(&self, record: ErrorRecord, message: String) {
         self.session.outbox().put(record);
-        self.session.fatal().end(FatalError::Unusable(error.to_string()));
+        self.session.fatal().end(FatalError::Unusable(message));
     }
 
     /// Says on `span` how its chunk ended.

@@ -6,6 +6,7 @@
 
 pub(crate) mod intake;
 mod reader;
+mod root_trust;
 
 use std::ops::ControlFlow;
 use std::slice;
@@ -31,6 +32,7 @@ use self::intake::InHand;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
+use self::root_trust::{RootTrust, Tally};
 use crate::bisect::{self, Halves, failed_item};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
@@ -57,7 +59,17 @@ pub(crate) struct Hash {
     gates: Arc<Gates>,
     /// For the database: however many batches are in hand, few of them talk to it at once.
     turns: Semaphore,
+    trust: RootTrust,
     stop: CancellationToken,
+}
+
+/// What came of the files of one pass, until it is written.
+#[derive(Default)]
+struct Outcomes {
+    results: FileResults,
+    /// Missing or unreadable files: set aside once it is known that it is not the root.
+    refused: Vec<FailedItem>,
+    tally: Tally,
 }
 
 /// A file that was read, or was not.
@@ -74,7 +86,8 @@ impl Hash {
         gates: Arc<Gates>,
         stop: CancellationToken,
     ) -> Self {
-        Self { endings, reader, controls, gates, turns: Semaphore::new(TURNS), stop }
+        let (turns, trust) = (Semaphore::new(TURNS), RootTrust::default());
+        Self { endings, reader, controls, gates, turns, trust, stop }
     }
 
     /// Executes one attempt.
@@ -150,9 +163,10 @@ impl Hash {
         // The largest first: otherwise the last one is read with nothing beside it.
         let mut files = files;
         files.sort_by_key(|file| std::cmp::Reverse(file.file_size));
+        let count = files.len() as u64;
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
-        let mut results = FileResults::default();
+        let mut outcomes = Outcomes::default();
         let mut written_at = Instant::now();
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
@@ -189,34 +203,80 @@ impl Hash {
                 }
             };
             in_hand.done();
-            match self.sort(batch, outcome, last_attempt, &mut results) {
+            match self.sort(batch, outcome, last_attempt, &mut outcomes) {
                 Ok(()) => {}
                 Err(Unfinished::Interrupted) => drained = true,
                 Err(Unfinished::RootUnusable(record, error)) => {
                     if !root_unusable {
-                        self.endings.media_root(*record, &error);
+                        self.endings.media_root(*record, error.to_string());
                     }
                     (root_unusable, drained) = (true, true);
                 }
                 // The first is the attempt's own error row; each other file has a row of its own.
-                Err(Unfinished::Retry(error)) if to_retry.is_some() => results.noticed.push(*error),
+                Err(Unfinished::Retry(error)) if to_retry.is_some() => {
+                    outcomes.results.noticed.push(*error);
+                }
                 Err(Unfinished::Retry(error)) => to_retry = Some(*error),
             }
-            if results_len(&results) >= MOST_RESULTS || written_at.elapsed() >= MOST_WAIT {
-                self.write(batch, &mut results).await?;
+            if outcomes.tally.clears(count) {
+                outcomes.accept_refusals();
+            }
+            let results = &mut outcomes.results;
+            if results_len(results) >= MOST_RESULTS || written_at.elapsed() >= MOST_WAIT {
+                self.write(batch, results).await?;
                 written_at = Instant::now();
             }
         }
+        if !drained && self.root_is_suspect(batch, &outcomes).await? {
+            drained = true;
+        } else if !drained {
+            outcomes.accept_refusals();
+        }
         if drained {
             // The attempt ends as drained, not as failed: the file's error has its row still.
-            results.noticed.extend(to_retry.take());
+            outcomes.results.noticed.extend(to_retry.take());
         }
-        self.write(batch, &mut results).await?;
+        self.write(batch, &mut outcomes.results).await?;
         match to_retry {
             _ if drained => Err(AttemptEnd::Drained),
             Some(error) => Err(self.endings.failed(batch, Remedy::Retry, error)),
             None => Ok(()),
         }
+    }
+
+    /// Whether most of the batch's files are missing here and no other worker has said so:
+    /// then this worker ends, and the batch goes back.
+    async fn root_is_suspect(
+        &self,
+        batch: &Claimed,
+        outcomes: &Outcomes,
+    ) -> Result<bool, AttemptEnd> {
+        let Outcomes { refused, tally, .. } = outcomes;
+        let Some(first) = refused.first().filter(|_| self.trust.doubts(*tally)) else {
+            return Ok(false);
+        };
+        let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
+        let failed = |error: StoreError| self.endings.database(batch, &error);
+        let suspicion = store.root_suspicion(batch.lease).await.map_err(failed)?;
+        if self.trust.agrees(worker, suspicion) {
+            tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
+            return Ok(false);
+        }
+        store.suspect_root(batch.lease, worker).await.map_err(failed)?;
+        let message = format!(
+            "{} of {} files of batch {} are missing or unreadable below the media root {:?}, as \
+             where its volume is not mounted: mend the root and start this worker again; where \
+             another worker finds the same, the files are set aside (first: {})",
+            tally.refused,
+            tally.refused + tally.read,
+            batch.id,
+            self.reader.root(),
+            first.error.error_message
+        );
+        let meaning = classify::ROOT_SUSPECT;
+        let record = self.endings.recorder.message(batch, None, meaning, message.clone());
+        self.endings.media_root(record, message);
+        Ok(true)
     }
 
     /// The checkpoints that earlier attempts have left. Those of videos that need no hash
@@ -298,11 +358,13 @@ impl Hash {
         batch: &Claimed,
         outcome: Outcome,
         last_attempt: bool,
-        results: &mut FileResults,
+        outcomes: &mut Outcomes,
     ) -> Result<(), Unfinished> {
         let Outcome { file, result } = outcome;
+        let results = &mut outcomes.results;
         let error = match result {
             Ok(hash) => {
+                outcomes.tally.read += 1;
                 if hash.resumed_at > 0 {
                     tracing::info!(
                         video = file.id,
@@ -339,8 +401,13 @@ impl Hash {
         };
         if set_aside {
             let item = FailedItem { video_id: file.id, error: record };
-            bisect::found(&item);
-            results.failed.push(item);
+            if classify::tells_of_the_root(meaning) {
+                outcomes.tally.refused += 1;
+                outcomes.refused.push(item);
+            } else {
+                bisect::found(&item);
+                results.failed.push(item);
+            }
             Ok(())
         } else {
             Err(Unfinished::Retry(Box::new(record)))
@@ -405,6 +472,14 @@ impl Hash {
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };
         self.record(batch, &rest).await.map_err(ended)
+    }
+}
+
+impl Outcomes {
+    /// Files that are missing are missing.
+    fn accept_refusals(&mut self) {
+        self.refused.iter().for_each(bisect::found);
+        self.results.failed.append(&mut self.refused);
     }
 }
 

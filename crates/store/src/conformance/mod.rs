@@ -38,6 +38,7 @@ pub mod runs;
 pub mod schema;
 pub mod status;
 pub mod strain;
+pub mod suspicions;
 pub mod tables;
 pub mod transitions;
 pub mod validate;
@@ -256,6 +257,8 @@ macro_rules! conformance_tests {
                 a_row_that_fails_again_names_its_failure_before
                 a_refused_hash_names_its_rule
                 items_go_on_from_the_batch_that_set_them_aside;
+            suspicions:
+                the_first_worker_that_misses_a_batchs_files_stays;
             duplicates:
                 equal_files_are_found_with_what_they_cost
                 one_file_is_one_however_its_path_is_written

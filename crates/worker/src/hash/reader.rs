@@ -56,6 +56,11 @@ impl Reader {
         Ok(Self { media, engine })
     }
 
+    /// The media root's name.
+    pub(super) fn root(&self) -> String {
+        self.media.name()
+    }
+
     /// Files that it makes sense to have given it at once.
     pub(crate) fn files_at_once(&self) -> usize {
         self.engine.capacity()

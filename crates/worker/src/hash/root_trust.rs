@@ -1,0 +1,125 @@
+//! Whether this worker's media root is to be believed where files are missing: a volume that
+//! is not mounted, or credentials that may list and not read, make every file look lost.
+//!
+//! A worker that does not find most files of a batch gives the batch back and ends. The files
+//! are set aside once another worker, with a root of its own, does not find them either.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use reelshift_store::ledger::RootSuspicion;
+use uuid::Uuid;
+
+/// Files that have to be missing before the root is doubted: of one batch, or one after
+/// another where batches are smaller. Fewer may be a directory that somebody removed.
+const LEAST_FILES: u64 = 20;
+
+/// What became of a batch's files, as far as it tells about the root.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub read: u64,
+    /// Missing or not readable.
+    pub refused: u64,
+}
+
+impl Tally {
+    /// Whether most files of a batch of `files` were read: nothing more is to be doubted.
+    pub(super) const fn clears(self, files: u64) -> bool {
+        self.read * 2 >= files
+    }
+}
+
+/// What this worker has found below its root since it started.
+#[derive(Debug, Default)]
+pub(super) struct RootTrust(Mutex<Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    read_any: bool,
+    /// Files refused since the last that was read.
+    refused_in_a_row: u64,
+    /// Another worker has found the same.
+    confirmed: bool,
+}
+
+impl RootTrust {
+    /// Counts a batch's files; whether the root is in doubt because of them.
+    pub(super) fn doubts(&self, tally: Tally) -> bool {
+        let mut found = self.found();
+        if tally.read > 0 {
+            found.read_any = true;
+            found.refused_in_a_row = 0;
+        } else {
+            found.refused_in_a_row += tally.refused;
+        }
+        let files = tally.read + tally.refused;
+        let mostly = tally.refused > tally.read && files >= LEAST_FILES;
+        !found.confirmed && (mostly || found.refused_in_a_row >= LEAST_FILES)
+    }
+
+    /// Whether `worker` takes missing files of a batch as missing, by what others found. A
+    /// worker that has read nothing does not agree while others of the fleet do find files.
+    pub(super) fn agrees(&self, worker: Uuid, suspicion: RootSuspicion) -> bool {
+        let mut found = self.found();
+        let another = suspicion.suspected_by.is_some_and(|by| by != worker);
+        found.confirmed |= another && (found.read_any || !suspicion.run_has_hashes);
+        found.confirmed
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(read: u64, refused: u64) -> Tally {
+        Tally { read, refused }
+    }
+
+    #[test]
+    fn most_of_many_files_is_what_raises_doubt() {
+        for (read, refused, doubts) in [
+            (0, 20, true),
+            (9, 11, true),
+            (10, 10, false),
+            (0, 19, false),
+            (30, 31, true),
+            (64, 0, false),
+        ] {
+            assert_eq!(
+                RootTrust::default().doubts(tally(read, refused)),
+                doubts,
+                "{read} {refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn small_batches_add_up_until_a_file_is_read() {
+        let trust = RootTrust::default();
+        for _ in 0..19 {
+            assert!(!trust.doubts(tally(0, 1)));
+        }
+        assert!(trust.doubts(tally(0, 1)));
+        assert!(!trust.doubts(tally(1, 1)));
+        assert!(!trust.doubts(tally(0, 1)));
+    }
+
+    #[test]
+    fn another_worker_that_finds_the_same_confirms_it() {
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let by = |suspected_by, run_has_hashes| RootSuspicion { suspected_by, run_has_hashes };
+        let trust = RootTrust::default();
+        assert!(!trust.agrees(one, by(None, false)));
+        assert!(!trust.agrees(one, by(Some(one), false)), "itself is no other");
+        assert!(!trust.agrees(one, by(Some(two), true)), "the others do find files");
+        assert!(trust.agrees(one, by(Some(two), false)));
+        assert!(!trust.doubts(tally(0, 64)), "from now on missing is missing");
+
+        let reader = RootTrust::default();
+        assert!(!reader.doubts(tally(5, 0)));
+        assert!(reader.agrees(one, by(Some(two), true)), "its own root has files");
+    }
+}
