@@ -352,6 +352,10 @@ pub struct WorkArgs {
     /// How often the progress of a file's hash is written down: what a crash costs at most
     #[arg(long, env = "REELSHIFT_CHECKPOINT_EVERY", default_value = "30s", value_name = "TIME", value_parser = checkpoint_every)]
     pub checkpoint_every: Duration,
+
+    /// A file whose storage gives no byte for so long is left to a later attempt
+    #[arg(long, env = "REELSHIFT_STALL_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = stall_timeout)]
+    pub stall_timeout: Duration,
 }
 
 /// Which code computes SHA-256.
@@ -392,6 +396,14 @@ fn checkpoint_every(text: &str) -> Result<Duration, String> {
         return Ok(every);
     }
     Err("must be 10ms to 1m".to_owned())
+}
+
+fn stall_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&timeout) {
+        return Ok(timeout);
+    }
+    Err("must be 1s to 1h".to_owned())
 }
 
 fn lease_timeout(text: &str) -> Result<Duration, String> {

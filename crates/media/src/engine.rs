@@ -1,16 +1,15 @@
 //! Hashing threads over one queue of files: as many as cores to begin with, more while
-//! that makes a slow disk give more.
+//! that makes a slow disk give more. A thread that hangs in a read is given up and replaced.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::Checkpoint;
 use crate::error::MediaError;
-use crate::gang::{FileHash, Gang, Observer, Step};
+use crate::gang::{Gang, Observer, Step};
+use crate::hung::{HashThread, HungRead, Tracked};
 use crate::job::Job;
 use crate::pace::Pace;
 use crate::sha256::Backend;
@@ -24,6 +23,13 @@ const OPEN_AGAIN: Duration = Duration::from_millis(10);
 /// How often it is looked at whether more threads would help: long enough to see the
 /// disk's rate, short beside a run.
 const PACE_EVERY: Duration = Duration::from_millis(500);
+/// Threads that hang and were replaced, at most. Each keeps up to 1.3 MiB of buffers; where
+/// more hang, it is the storage that does not answer.
+const MAX_HUNG_THREADS: usize = 12;
+/// How often it is checked whether a thread hangs, at most.
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
+/// A closed engine does not wait for a thread that has been in one read for this long.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How an engine works.
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +41,17 @@ pub struct EngineOptions {
     pub most_threads: usize,
     /// How often a file's checkpoint is handed to its observer.
     pub checkpoint_every: Duration,
+    /// A file whose storage has not answered for this long is given up.
+    pub stall_timeout: Duration,
 }
 
-type AnyObserver = Box<dyn Observer + Send>;
+pub(crate) type AnyObserver = Box<dyn Observer + Send>;
 
-/// Hashing threads. Dropping it waits for the files that are open.
+/// Hashing threads. Dropping it waits for the files that are open, but for those whose
+/// storage does not answer.
 pub struct Engine {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -53,9 +62,9 @@ impl std::fmt::Debug for Engine {
 
 struct Shared {
     options: EngineOptions,
+    most_threads: usize,
     queue: Mutex<VecDeque<Job<AnyObserver>>>,
-    /// The hashing threads, to wake them.
-    wake: Mutex<Vec<Thread>>,
+    threads: Mutex<Threads>,
     /// Those of a lower number work; the others wait until they are needed.
     working: AtomicUsize,
     closed: AtomicBool,
@@ -65,6 +74,18 @@ struct Shared {
     hashed: AtomicU64,
     reading_micros: AtomicU64,
     pace: Mutex<(Pace, Instant)>,
+}
+
+/// The threads that take files, and those that were given up and have not returned yet.
+#[derive(Default)]
+struct Threads {
+    live: Vec<Running>,
+    hung: Vec<Arc<HashThread>>,
+}
+
+struct Running {
+    thread: Arc<HashThread>,
+    handle: JoinHandle<()>,
 }
 
 impl Engine {
@@ -77,8 +98,9 @@ impl Engine {
         let most = options.most_threads.max(first);
         let shared = Arc::new(Shared {
             options,
+            most_threads: most,
             queue: Mutex::default(),
-            wake: Mutex::default(),
+            threads: Mutex::default(),
             working: AtomicUsize::new(first),
             closed: AtomicBool::new(false),
             open: AtomicUsize::new(0),
@@ -86,22 +108,20 @@ impl Engine {
             reading_micros: AtomicU64::new(0),
             pace: Mutex::new((Pace::new(first, most), Instant::now())),
         });
-        let mut engine = Self { shared, threads: Vec::new() };
+        let mut engine = Self { shared, watch: None };
         for number in 0..most {
-            let shared = Arc::clone(&engine.shared);
-            let thread = std::thread::Builder::new()
-                .name(format!("hash-{number}"))
-                .spawn(move || shared.work(number))?;
-            lock(&engine.shared.wake).push(thread.thread().clone());
-            engine.threads.push(thread);
+            Shared::spawn(&engine.shared, number)?;
         }
+        let shared = Arc::clone(&engine.shared);
+        let watch = std::thread::Builder::new().name("hash-watch".to_owned());
+        engine.watch = Some(watch.spawn(move || Shared::watch(&shared))?);
         Ok(engine)
     }
 
     /// Files that it makes sense to have submitted at once.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.threads.len() * FILES_A_THREAD
+        self.shared.most_threads * FILES_A_THREAD
     }
 
     /// Has files hashed, in this order as far as there is room; what comes of each is told
@@ -115,36 +135,114 @@ impl Engine {
         lock(&self.shared.queue).extend(jobs);
         self.shared.wake_all();
     }
+
+    /// A function that lists the reads from which a thread has not returned for at least
+    /// `least`, the longest first. It does not keep the engine.
+    pub fn hung_reads(&self) -> impl Fn(Duration) -> Vec<HungRead> + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move |least| {
+            let threads = lock(&shared.threads);
+            let live = threads.live.iter().map(|running| &running.thread);
+            let mut reads: Vec<HungRead> =
+                live.chain(&threads.hung).filter_map(|thread| thread.reading(least)).collect();
+            reads.sort_by_key(|read| std::cmp::Reverse(read.waited));
+            reads
+        }
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
         self.shared.wake_all();
-        for thread in self.threads.drain(..) {
-            // A panic was an observer's; its files' receivers have seen it.
-            thread.join().ok();
+        if let Some(watch) = self.watch.take() {
+            watch.thread().unpark();
+            watch.join().ok();
+        }
+        loop {
+            let mut threads = lock(&self.shared.threads);
+            threads.live.retain(|running| !running.handle.is_finished());
+            if threads.live.iter().all(|running| running.thread.reading(CLOSE_PATIENCE).is_some()) {
+                return;
+            }
+            drop(threads);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
 impl Shared {
     fn wake_all(&self) {
-        lock(&self.wake).iter().for_each(Thread::unpark);
+        lock(&self.threads).live.iter().for_each(|running| running.handle.thread().unpark());
+    }
+
+    /// Starts the hashing thread `number`.
+    fn spawn(shared: &Arc<Self>, number: usize) -> std::io::Result<()> {
+        let thread = Arc::new(HashThread::new(number));
+        let handle = std::thread::Builder::new().name(format!("hash-{number}")).spawn({
+            let (shared, thread) = (Arc::clone(shared), Arc::clone(&thread));
+            move || shared.work(&thread)
+        })?;
+        lock(&shared.threads).live.push(Running { thread, handle });
+        Ok(())
+    }
+
+    /// Gives up threads that hang, until the engine is closed.
+    fn watch(shared: &Arc<Self>) {
+        let period = WATCH_PERIOD.min(shared.options.stall_timeout / 4);
+        while !shared.closed.load(Ordering::Acquire) {
+            std::thread::park_timeout(period);
+            Self::give_up_hung(shared);
+        }
+    }
+
+    /// Replaces threads that have been in one read for too long: the file of the read fails,
+    /// the thread's other files go to other threads.
+    fn give_up_hung(shared: &Arc<Self>) {
+        let (hung, count) = {
+            let mut threads = lock(&shared.threads);
+            let stalled = |running: &mut Running| {
+                running.thread.reading(shared.options.stall_timeout).is_some()
+            };
+            let hung: Vec<Running> = threads.live.extract_if(.., stalled).collect();
+            threads.hung.extend(hung.iter().map(|running| Arc::clone(&running.thread)));
+            (hung, threads.hung.len())
+        };
+        for Running { thread, .. } in hung {
+            if count <= MAX_HUNG_THREADS
+                && let Err(error) = Self::spawn(shared, thread.number())
+            {
+                tracing::error!(%error, "a hashing thread that hangs could not be replaced");
+            }
+            let jobs = thread.give_up(|path, waited| match count <= MAX_HUNG_THREADS {
+                true => MediaError::Stalled { path, waited },
+                false => MediaError::StorageHung { reads: count },
+            });
+            shared.put_back(jobs.into_iter());
+            shared.wake_all();
+        }
     }
 
     /// The life of a hashing thread.
-    fn work(&self, number: usize) {
+    fn work(&self, thread: &Arc<HashThread>) {
+        let number = thread.number();
         let mut gang = Gang::new(self.options.backend, self.options.checkpoint_every);
         loop {
+            if thread.is_given_up() {
+                // The read has returned after all. Its files are others' by now.
+                self.put_back(thread.release_all().into_iter());
+                self.open.fetch_sub(gang.len(), Ordering::AcqRel);
+                lock(&self.threads).hung.retain(|hung| !Arc::ptr_eq(hung, thread));
+                return;
+            }
             let working = self.working.load(Ordering::Relaxed);
             let mut put_back = false;
             if number < working {
-                let mut jobs = self.take(FILES_A_THREAD - gang.len(), working).into_iter();
+                let mut jobs = self.take(FILES_A_THREAD - gang.len(), working, thread).into_iter();
                 while let Some(job) = jobs.next() {
                     if let Some(job) = self.open(&mut gang, job) {
                         put_back = true;
-                        self.put_back([job].into_iter().chain(jobs));
+                        self.put_back([job].into_iter().chain(jobs).filter_map(Tracked::release));
                         break;
                     }
                 }
@@ -176,13 +274,15 @@ impl Shared {
     /// Opens a file, or returns it where too many others are open.
     fn open<'a>(
         &'a self,
-        gang: &mut Gang<Counted<'a>>,
-        job: Job<AnyObserver>,
-    ) -> Option<Job<AnyObserver>> {
-        let Job { file_path, open, resume, observer } = job;
-        let job =
-            Job { file_path, open, resume, observer: Counted { observer, hashed: &self.hashed } };
-        match gang.open(&job) {
+        gang: &mut Gang<Tracked<'a>>,
+        mut job: Job<Tracked<'a>>,
+    ) -> Option<Job<Tracked<'a>>> {
+        if let Some(waited) = self.hangs(&job.file_path) {
+            let path = job.file_path.clone();
+            job.refuse(MediaError::Stalled { path, waited });
+            return None;
+        }
+        match gang.open(&mut job) {
             Ok(source) => {
                 self.open.fetch_add(1, Ordering::AcqRel);
                 gang.take_in(job, source);
@@ -190,26 +290,34 @@ impl Shared {
             Err(error)
                 if error.is_for_want_of_descriptors() && self.open.load(Ordering::Acquire) > 0 =>
             {
-                let Job { file_path, open, resume, observer: Counted { observer, .. } } = job;
-                return Some(Job { file_path, open, resume, observer });
+                return Some(job);
             }
             Err(error) => job.refuse(error),
         }
         None
     }
 
+    /// For how long a thread that was given up has waited for this file: it would cost
+    /// another thread.
+    fn hangs(&self, file_path: &str) -> Option<Duration> {
+        let threads = lock(&self.threads);
+        let mut reads = threads.hung.iter().filter_map(|thread| thread.reading(Duration::ZERO));
+        reads.find(|read| read.file_path == file_path).map(|read| read.waited)
+    }
+
     /// Files that could not be opened are the next ones, in their order.
-    fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Job<AnyObserver>>) {
+    fn put_back(&self, jobs: impl Iterator<Item = Job<AnyObserver>>) {
+        let jobs: Vec<_> = jobs.collect();
         let mut queue = lock(&self.queue);
-        jobs.rev().for_each(|job| queue.push_front(job));
+        jobs.into_iter().rev().for_each(|job| queue.push_front(job));
     }
 
     /// This thread's share of the queue: all threads get as many, so that none is without
     /// while another has all.
-    fn take(&self, room: usize, working: usize) -> Vec<Job<AnyObserver>> {
+    fn take(&self, room: usize, working: usize, thread: &Arc<HashThread>) -> Vec<Job<Tracked<'_>>> {
         let mut queue = lock(&self.queue);
         let share = queue.len().div_ceil(working).min(room);
-        queue.drain(..share).collect()
+        queue.drain(..share).map(|job| Tracked::take(job, thread, &self.hashed)).collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -236,31 +344,6 @@ impl Shared {
     }
 }
 
-/// An observer whose file's bytes count for the pace.
-struct Counted<'a> {
-    observer: AnyObserver,
-    hashed: &'a AtomicU64,
-}
-
-impl Observer for Counted<'_> {
-    fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
-        self.hashed.fetch_add(bytes, Ordering::Relaxed);
-        self.observer.progress(bytes)
-    }
-
-    fn debt(&mut self) -> Option<Duration> {
-        self.observer.debt()
-    }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.observer.checkpoint(checkpoint);
-    }
-
-    fn done(&mut self, result: Result<FileHash, MediaError>) {
-        self.observer.done(result);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -61,6 +62,20 @@ pub enum MediaError {
     #[error("the object store failed on the file {path:?}: {source}")]
     Remote { path: String, source: RemoteError },
 
+    /// A read has not returned.
+    #[error(
+        "no byte of the file {path:?} came within {} s: its storage does not answer",
+        waited.as_secs()
+    )]
+    Stalled { path: String, waited: Duration },
+
+    /// So many reads of this process have not returned that it can read no more.
+    #[error(
+        "the storage of the media root does not answer: {reads} reads have not returned; mend the \
+         mount, then start this worker again"
+    )]
+    StorageHung { reads: usize },
+
     /// The caller's progress function asked to stop.
     #[error("hashing the file {path:?} was stopped")]
     Interrupted { path: String },
@@ -96,7 +111,7 @@ impl MediaError {
     #[must_use]
     pub const fn error_type(&self) -> &'static str {
         match self {
-            Self::BadRoot { .. } => "media_root_unusable",
+            Self::BadRoot { .. } | Self::StorageHung { .. } => "media_root_unusable",
             Self::Missing { .. } => "file_missing",
             Self::NotReadable { .. } => "file_unreadable",
             Self::OutsideRoot { .. } => "file_outside_root",
@@ -104,7 +119,7 @@ impl MediaError {
             Self::NotRegular { .. } => "file_not_regular",
             Self::Changed { .. } => "file_changed",
             Self::Io { .. } => "file_io_error",
-            Self::Remote { .. } => "storage_unavailable",
+            Self::Remote { .. } | Self::Stalled { .. } => "storage_unavailable",
             Self::Interrupted { .. } => "interrupted",
         }
     }
@@ -132,6 +147,8 @@ impl MediaError {
             | Self::KeyUnusable { .. }
             | Self::NotRegular { .. }
             | Self::Changed { .. }
+            | Self::Stalled { .. }
+            | Self::StorageHung { .. }
             | Self::Interrupted { .. } => None,
         }
     }
@@ -143,6 +160,8 @@ impl MediaError {
             Self::BadRoot { .. }
             | Self::Changed { .. }
             | Self::Remote { .. }
+            | Self::Stalled { .. }
+            | Self::StorageHung { .. }
             | Self::Interrupted { .. } => Class::Transient,
             Self::Io { source, .. } if errno(source).is_some_and(passes) => Class::Transient,
             Self::Io { .. } => Class::Unknown,

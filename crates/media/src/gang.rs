@@ -54,6 +54,9 @@ pub trait Observer {
         None
     }
 
+    /// The file's storage is about to be asked, or has answered.
+    fn waits_for_storage(&mut self, _waits: bool) {}
+
     /// Where to go on from after a crash.
     fn checkpoint(&mut self, checkpoint: Checkpoint);
 
@@ -68,6 +71,10 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
 
     fn debt(&mut self) -> Option<Duration> {
         (**self).debt()
+    }
+
+    fn waits_for_storage(&mut self, waits: bool) {
+        (**self).waits_for_storage(waits);
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
@@ -174,16 +181,18 @@ impl<O: Observer> Gang<O> {
     }
 
     /// Opens a file and takes it in.
-    pub(crate) fn add(&mut self, job: Job<O>) {
-        match self.open(&job) {
+    pub(crate) fn add(&mut self, mut job: Job<O>) {
+        match self.open(&mut job) {
             Ok(source) => self.take_in(job, source),
             Err(error) => job.refuse(error),
         }
     }
 
-    pub(crate) fn open(&mut self, job: &Job<O>) -> Result<Box<dyn Source>, MediaError> {
+    pub(crate) fn open(&mut self, job: &mut Job<O>) -> Result<Box<dyn Source>, MediaError> {
         let started = Instant::now();
+        job.observer.waits_for_storage(true);
         let opened = (job.open)(job.resume.as_ref());
+        job.observer.waits_for_storage(false);
         self.reading += started.elapsed();
         opened
     }
@@ -265,6 +274,10 @@ impl<O: Observer> Gang<O> {
                     let mut stream = self.streams.swap_remove(i);
                     (stream.buffer.start, stream.buffer.end) = (0, 0);
                     self.buffers.push(stream.buffer);
+                    // Closing a file can hang as reading it can.
+                    stream.observer.waits_for_storage(true);
+                    drop(stream.source);
+                    stream.observer.waits_for_storage(false);
                     stream.observer.done(result);
                 }
             }
@@ -278,9 +291,6 @@ type Go = ControlFlow<Result<FileHash, MediaError>>;
 impl<O: Observer> Stream<O> {
     /// Learns what the source is and where it begins; false while that is not known.
     fn begin(&mut self) -> Result<bool, MediaError> {
-        if self.version.is_some() {
-            return Ok(true);
-        }
         let Some(begun) = self.source.begin(self.resume.as_ref())? else { return Ok(false) };
         let resume = self.resume.take();
         if let Some(checkpoint) = resume.filter(|_| begun.offset > 0) {
@@ -296,10 +306,15 @@ impl<O: Observer> Stream<O> {
     /// Reads until there is a block to hash, the source has no more for now, or the file is
     /// to be left out: for no longer than `rest` then.
     fn fill(&mut self, rest: &mut Option<Duration>) -> Go {
-        match self.begin() {
-            Ok(true) => {}
-            Ok(false) => return ControlFlow::Continue(()),
-            Err(error) => return ControlFlow::Break(Err(error)),
+        if self.version.is_none() {
+            self.observer.waits_for_storage(true);
+            let begun = self.begin();
+            self.observer.waits_for_storage(false);
+            match begun {
+                Ok(true) => {}
+                Ok(false) => return ControlFlow::Continue(()),
+                Err(error) => return ControlFlow::Break(Err(error)),
+            }
         }
         if !self.ended && self.buffer.blocks().is_empty() {
             let debt = self.observer.debt();
@@ -312,7 +327,10 @@ impl<O: Observer> Stream<O> {
         while !self.ended && self.buffer.blocks().is_empty() {
             self.buffer.make_room();
             let end = self.buffer.end;
-            match self.source.read(&mut self.buffer.bytes[end..BUFFER]) {
+            self.observer.waits_for_storage(true);
+            let read = self.source.read(&mut self.buffer.bytes[end..BUFFER]);
+            self.observer.waits_for_storage(false);
+            match read {
                 Ok(Read::Bytes(count)) => {
                     self.buffer.end += count;
                     self.read += count as u64;
@@ -351,7 +369,10 @@ impl<O: Observer> Stream<O> {
                 bytes: self.read,
                 resumed_at: self.resumed_at,
             };
-            return ControlFlow::Break(self.source.settle().map(|()| hash));
+            self.observer.waits_for_storage(true);
+            let settled = self.source.settle();
+            self.observer.waits_for_storage(false);
+            return ControlFlow::Break(settled.map(|()| hash));
         }
         ControlFlow::Continue(())
     }

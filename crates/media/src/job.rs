@@ -13,12 +13,13 @@ use crate::gang::Observer;
 use crate::local::{LocalFile, Snapshot};
 use crate::source::Source;
 
-type Open = Box<dyn Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send>;
+pub(crate) type Open =
+    Arc<dyn Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send + Sync>;
 
 /// A file to be hashed. It is opened by the thread that hashes it.
 pub struct Job<O> {
     pub(crate) file_path: String,
-    /// Called again where there were no descriptors left.
+    /// Called again where there were no descriptors left, or its thread was given up.
     pub(crate) open: Open,
     pub(crate) resume: Option<Checkpoint>,
     pub(crate) observer: O,
@@ -29,9 +30,12 @@ impl<O: Observer> Job<O> {
         file_path: &str,
         resume: Option<Checkpoint>,
         observer: O,
-        open: impl Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError> + Send + 'static,
+        open: impl Fn(Option<&Checkpoint>) -> Result<Box<dyn Source>, MediaError>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
-        Self { file_path: file_path.to_owned(), open: Box::new(open), resume, observer }
+        Self { file_path: file_path.to_owned(), open: Arc::new(open), resume, observer }
     }
 
     /// A regular file that was named by hand, anywhere. Symlinks are followed. What is no

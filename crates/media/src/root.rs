@@ -14,6 +14,9 @@ use crate::job::Job;
 use crate::sha256::Backend;
 use crate::source::Source;
 
+/// A directory that does not open for so long is that of a dead mount.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Where video files are. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct MediaRoot(Place);
@@ -47,7 +50,10 @@ impl MediaRoot {
                 let prefix = prefix.and_then(Path::to_str);
                 Ok(Self(Place::Bucket(Arc::new(Bucket::connect(url, prefix).await?))))
             }
-            None => Ok(Self(Place::Directory(Arc::new(Directory::open(location, prefix)?)))),
+            None => {
+                let directory = open_in_time(location, prefix).await?;
+                Ok(Self(Place::Directory(Arc::new(directory))))
+            }
         }
     }
 
@@ -108,6 +114,24 @@ impl MediaRoot {
         }
         drop(gang);
         result.expect("an idle gang has told what came of its files")
+    }
+}
+
+/// Opens a directory on a thread of its own: that of a dead mount never returns.
+async fn open_in_time(path: &Path, prefix: Option<&Path>) -> Result<Directory, MediaError> {
+    let (tell, opened) = tokio::sync::oneshot::channel();
+    let bad = |source| MediaError::BadRoot { path: path.to_owned(), source };
+    let (location, prefix) = (path.to_owned(), prefix.map(Path::to_owned));
+    let thread = std::thread::Builder::new().name("media-root".to_owned());
+    // Nobody waits for the answer any more where it comes too late.
+    let open = move || drop(tell.send(Directory::open(&location, prefix.as_deref())));
+    thread.spawn(open).map_err(bad)?;
+    match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
+        Ok(Ok(directory)) => directory,
+        _ => Err(bad(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "its storage does not answer, as where a network mount is dead",
+        ))),
     }
 }
 

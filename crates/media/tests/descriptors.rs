@@ -40,6 +40,7 @@ fn files_beyond_the_limit_of_open_files_wait_for_others() {
         threads,
         most_threads: threads,
         checkpoint_every: Duration::MAX,
+        stall_timeout: Duration::MAX,
     };
     let engine = Engine::start(options).unwrap();
     let open = u64::try_from(fs::read_dir("/proc/self/fd").unwrap().count()).unwrap();

@@ -91,8 +91,9 @@ impl Fixture {
 }
 
 fn engine(backend: Backend, threads: usize, checkpoint_every: Duration) -> Engine {
-    let most_threads = threads + 2;
-    Engine::start(EngineOptions { backend, threads, most_threads, checkpoint_every }).unwrap()
+    let (most_threads, stall_timeout) = (threads + 2, NEVER);
+    let options = EngineOptions { backend, threads, most_threads, checkpoint_every, stall_timeout };
+    Engine::start(options).unwrap()
 }
 
 const NEVER: Duration = Duration::MAX;

@@ -1,8 +1,8 @@
 //! What this worker does, counted where it happens and read by the heartbeat.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use reelshift_plan::JobKind;
@@ -29,6 +29,8 @@ pub struct Activity {
     controls_seen: AtomicI64,
     writes_refused: AtomicU64,
     chunks: Mutex<Chunks>,
+    /// Says what it waits for, where something does not answer.
+    stalls: OnceLock<Stalls>,
     /// What it says while it does nothing.
     idle: Mutex<&'static str>,
     seen: Mutex<Seen>,
@@ -40,6 +42,14 @@ struct Chunks {
     count: u32,
     time: Duration,
     last: Option<(Instant, f64)>,
+}
+
+struct Stalls(Box<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl std::fmt::Debug for Stalls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stalls").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +71,7 @@ impl Default for Activity {
             controls_seen: AtomicI64::new(0),
             writes_refused: AtomicU64::new(0),
             chunks: Mutex::default(),
+            stalls: OnceLock::new(),
             idle: Mutex::new(WAITING),
             seen: Mutex::new(Seen {
                 at: Instant::now(),
@@ -125,6 +136,12 @@ impl Activity {
         Doing { activity: self, seq }
     }
 
+    /// Has every report begin with what `stalls` returns, where it returns something. The
+    /// first function stays.
+    pub fn show_stalls(&self, stalls: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.stalls.set(Stalls(Box::new(stalls))).ok();
+    }
+
     /// What is said from now on while there is nothing to do.
     pub fn idle(&self, word: &'static str) {
         *self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = word;
@@ -147,6 +164,10 @@ impl Activity {
                 Some(first) if doing.len() == 1 => first.clone(),
                 Some(first) => format!("{first} and {} more", doing.len() - 1),
             }
+        };
+        let doing = match self.stalls.get().and_then(|Stalls(stalls)| stalls()) {
+            Some(stall) => format!("{stall}; {doing}"),
+            None => doing,
         };
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let elapsed = seen.at.elapsed();
@@ -194,5 +215,12 @@ mod tests {
         assert_eq!(activity.report().chunk_seconds, Some(seconds), "a rest is no news");
         activity.add_chunk(Duration::from_millis(10));
         assert_eq!(activity.report().chunk_seconds, Some(0.01));
+    }
+
+    #[test]
+    fn what_does_not_answer_comes_first() {
+        let activity = Activity::default();
+        activity.show_stalls(|| Some("no byte of \"a.mp4\" for 9 s".to_owned()));
+        assert_eq!(activity.report().doing, format!("no byte of \"a.mp4\" for 9 s; {WAITING}"));
     }
 }

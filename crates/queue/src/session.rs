@@ -153,7 +153,7 @@ impl Session {
 
     /// Writes the error rows that wait, stops the heartbeat and leaves the fleet: no lease
     /// is left behind.
-    pub async fn leave(self) -> Result<()> {
+    pub async fn leave(&self) -> Result<()> {
         self.leave.cancel();
         self.tasks.wait().await;
         self.outbox.flush(&self.store).await;

@@ -127,10 +127,10 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::NotRegular { .. } => NOT_REGULAR,
         MediaError::KeyUnusable { .. } => KEY_UNUSABLE,
         MediaError::Changed { .. } => CHANGED,
-        MediaError::Remote { .. } => STORAGE_AWAY,
+        MediaError::Remote { .. } | MediaError::Stalled { .. } => STORAGE_AWAY,
         MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
         MediaError::Io { .. } => IO_ERROR,
-        MediaError::BadRoot { .. } => BAD_ROOT,
+        MediaError::BadRoot { .. } | MediaError::StorageHung { .. } => BAD_ROOT,
         MediaError::Interrupted { .. } => INTERRUPTED,
     }
 }

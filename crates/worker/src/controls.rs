@@ -34,6 +34,12 @@ const PERIOD: Duration = Duration::from_millis(900);
 /// as one does that is at work.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
+/// How often it is checked whether a drain is over.
+const OVER_PERIOD: Duration = Duration::from_millis(250);
+/// Files that are read notice the end of a drain at their next bytes; what has not after this
+/// long hangs.
+const OVER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The fleet as this worker saw it last.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -304,6 +310,14 @@ impl Interrupt {
     /// Whether nothing new is begun.
     pub(crate) fn begun(&self) -> bool {
         self.stop.is_cancelled() || self.controls.verdict(self.run) != Verdict::GoOn
+    }
+
+    /// Returns when what is under way has had its time to end, and a little more.
+    pub(crate) async fn over(&self) {
+        while !self.due() {
+            tokio::time::sleep(OVER_PERIOD).await;
+        }
+        tokio::time::sleep(OVER_PATIENCE).await;
     }
 
     /// Whether what is under way ends now.

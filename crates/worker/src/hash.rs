@@ -11,7 +11,7 @@ mod root_trust;
 use std::ops::ControlFlow;
 use std::slice;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -24,6 +24,7 @@ use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile, P
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::failure::{Failure, failed};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -167,7 +168,7 @@ impl Hash {
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
         let mut outcomes = Outcomes::default();
-        let mut written_at = Instant::now();
+        let mut write_at = write_deadline();
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
         let mut root_unusable = false;
@@ -190,6 +191,16 @@ impl Hash {
                     continue;
                 }
                 next = reading.next() => next,
+                // What hangs does not hear of a drain.
+                () = interrupt.over() => {
+                    drained = true;
+                    break;
+                }
+                () = tokio::time::sleep_until(write_at), if results_len(&outcomes.results) > 0 => {
+                    self.write(batch, &mut outcomes.results).await?;
+                    write_at = write_deadline();
+                    continue;
+                }
             };
             let outcome = match next {
                 Some(Some(outcome)) => outcome,
@@ -222,9 +233,9 @@ impl Hash {
                 outcomes.accept_refusals();
             }
             let results = &mut outcomes.results;
-            if results_len(results) >= MOST_RESULTS || written_at.elapsed() >= MOST_WAIT {
+            if results_len(results) >= MOST_RESULTS || write_at <= Instant::now() {
                 self.write(batch, results).await?;
-                written_at = Instant::now();
+                write_at = write_deadline();
             }
         }
         if !drained && self.root_is_suspect(batch, &outcomes).await? {
@@ -489,6 +500,11 @@ enum Unfinished {
     Retry(Box<ErrorRecord>),
     /// No file can be read until a person has acted.
     RootUnusable(Box<ErrorRecord>, Box<MediaError>),
+}
+
+/// When what there is is written, whatever else the batch waits for.
+fn write_deadline() -> Instant {
+    Instant::now() + MOST_WAIT
 }
 
 fn results_len(results: &FileResults) -> usize {

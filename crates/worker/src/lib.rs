@@ -132,6 +132,9 @@ pub async fn run(
     });
     tracing::info!(worker = %worker.id, concurrency = options.concurrency, "this worker joins the fleet");
     let files = reader.as_ref().map_or(0, Reader::files_at_once);
+    if let Some(reader) = &reader {
+        session.activity().show_stalls(reader.stalls());
+    }
     let gates = Arc::new(Gates::new(options.concurrency.max(1), files));
     let leave = CancellationToken::new();
     let _leaving = leave.clone().drop_guard();
@@ -201,12 +204,9 @@ pub async fn run(
         if let Err(error) = sampling.await {
             tracing::error!(%error, "the throttle's sampler did not end well");
         }
-        match Arc::try_unwrap(session) {
-            Ok(session) => session.leave().await,
-            // A handler cut off by the deadline still holds the session: its fence keeps it
-            // from writing once the leases are gone.
-            Err(session) => store.deregister_worker(session.worker()).await,
-        }
+        // A handler cut off by the deadline, or a read that hangs, still holds the session: its
+        // fence keeps it from writing once the leases are gone.
+        session.leave().await
     };
     let left = tokio::time::timeout(LEAVE, leaving).await;
     let unrecorded = outbox.unwritten();

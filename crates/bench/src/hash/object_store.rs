@@ -66,6 +66,7 @@ fn hash(root: &MediaRoot, count: usize) -> Result<Vec<FileHash>> {
         threads,
         most_threads: threads,
         checkpoint_every: Duration::MAX,
+        stall_timeout: Duration::MAX,
     })?;
     let (sender, receiver) = channel();
     let job = |n: usize| root.job(&n.to_string(), None, Place(n, sender.clone()));

@@ -76,6 +76,7 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
         threads: processors.min(paths.len()),
         most_threads: (processors * THREADS_A_PROCESSOR).min(paths.len()),
         checkpoint_every: Duration::MAX,
+        stall_timeout: Duration::MAX,
     })?;
     let (tell, told) = channel();
     let (input, files): (Vec<usize>, Vec<usize>) =

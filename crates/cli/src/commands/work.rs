@@ -18,8 +18,11 @@ use crate::exit::{Failed, Outcome};
 use crate::look::plural;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
-    let hashing =
-        HashOptions { backend: args.backend.choose()?, checkpoint_every: args.checkpoint_every };
+    let hashing = HashOptions {
+        backend: args.backend.choose()?,
+        checkpoint_every: args.checkpoint_every,
+        stall_timeout: args.stall_timeout,
+    };
     let concurrency = args
         .concurrency
         .or(context.concurrency)

@@ -184,6 +184,7 @@ impl Fixture {
             threads: 1,
             most_threads: 1,
             checkpoint_every: Duration::ZERO,
+            stall_timeout: Duration::MAX,
         };
         let engine = Engine::start(options).expect("a thread");
         Self { root: MediaRoot::of(bucket), asked, engine }

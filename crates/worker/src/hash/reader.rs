@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
-    Checkpoint, Engine, EngineOptions, FileHash, MediaError, MediaRoot, Observer,
+    Checkpoint, Engine, EngineOptions, FileHash, HungRead, MediaError, MediaRoot, Observer,
 };
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::videos::FileToHash;
@@ -19,6 +19,9 @@ use crate::throttle::byte_rate::ByteRate;
 /// Threads for each one that a fast disk would keep busy, at most: as many files more are
 /// read at once.
 const THREADS_FOR_A_SLOW_DISK: usize = 4;
+
+/// A read that takes so long is shown: a disk that spins up takes ten seconds.
+const STALL_SHOWN: Duration = Duration::from_secs(5);
 
 /// Reads and hashes files.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct HashOptions {
     pub backend: Backend,
     /// How often the state of a file's hash is written to the ledger: what a crash costs.
     pub checkpoint_every: Duration,
+    /// A file whose storage gives no byte for this long is left to a later attempt.
+    pub stall_timeout: Duration,
 }
 
 /// Where the checkpoints of a batch's files go.
@@ -52,8 +57,23 @@ impl Reader {
             threads: concurrency.min(processors),
             most_threads: concurrency * THREADS_FOR_A_SLOW_DISK,
             checkpoint_every: options.checkpoint_every,
+            stall_timeout: options.stall_timeout,
         })?;
         Ok(Self { media, engine })
+    }
+
+    /// A function that says which file's storage does not answer, and for how long.
+    pub(crate) fn stalls(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let reads = self.engine.hung_reads();
+        move || {
+            let reads = reads(STALL_SHOWN);
+            let HungRead { file_path, waited } = reads.first()?;
+            let more = match reads.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more files"),
+            };
+            Some(format!("no byte of {file_path:?}{more} for {} s", waited.as_secs()))
+        }
     }
 
     /// The media root's name.
