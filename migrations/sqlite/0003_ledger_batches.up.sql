@@ -32,6 +32,9 @@ CREATE TABLE reelshift_batches (
     claimed_by TEXT NULL,
     -- The first worker that gave it back since it does not find most of its files.
     root_suspected_by TEXT NULL,
+    -- Leases lost with their workers, and the files that are read with nothing beside them.
+    lost_leases INTEGER NOT NULL DEFAULT 0,
+    alone_files INTEGER NULL,
     traceparent TEXT NULL,
     last_error_id TEXT NULL,
     created_at TEXT NOT NULL,

@@ -14,6 +14,9 @@ use crate::job::Job;
 use crate::pace::Pace;
 use crate::sha256::Backend;
 
+#[cfg(test)]
+mod tests;
+
 /// Files that a thread has open: all lanes of the widest backend, and some to step in for
 /// those that end.
 const FILES_A_THREAD: usize = 20;

@@ -113,7 +113,8 @@ async fn lock_due(
 ) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(
         "SELECT seq, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total, rows_done, \
-           rows_quarantined, attempts, max_attempts, last_error_id, traceparent \
+           rows_quarantined, attempts, max_attempts, lost_leases, alone_files, last_error_id, \
+           traceparent \
          FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
          WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= NOW(6) \
          ORDER BY run_at, seq LIMIT ? FOR UPDATE SKIP LOCKED",
@@ -152,6 +153,8 @@ fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
         rows_quarantined: row.try_get("rows_quarantined")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
+        lost_leases: row.try_get("lost_leases")?,
+        alone_files: row.try_get("alone_files")?,
         last_error_id: row.try_get("last_error_id")?,
         traceparent: row.try_get("traceparent")?,
         run_traceparent: run.traceparent.clone(),

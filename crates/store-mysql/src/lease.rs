@@ -110,7 +110,7 @@ pub(crate) async fn release(store: &MySqlStore, leases: &[Lease]) -> Result<u64>
         store,
         leases,
         "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, \
-         leased_at = NULL",
+         leased_at = NULL, alone_files = NULL",
     )
     .await
 }
@@ -171,7 +171,7 @@ pub(crate) async fn fail_attempt(
     failures::insert(&mut transaction, std::slice::from_ref(error), parent).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET attempts = attempts + 1, leased_by = NULL, lease_token = NULL, \
-           leased_at = NULL, last_error_id = ?, last_error_type = ?, state = ?, \
+           leased_at = NULL, alone_files = NULL, last_error_id = ?, last_error_type = ?, state = ?, \
            run_at = CASE WHEN ? THEN NOW(6) + INTERVAL ? MICROSECOND ELSE run_at END, \
            finished_at = CASE WHEN ? THEN NULL ELSE NOW(6) END \
          WHERE seq = ? AND lease_token = ? AND state = 'leased'",

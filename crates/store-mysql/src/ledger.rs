@@ -99,6 +99,10 @@ impl Ledger for MySqlStore {
         within(SHORT, suspicions::suspect(self, lease, worker)).await
     }
 
+    async fn record_alone(&self, lease: Lease, files: Option<u32>) -> Result<()> {
+        within(SHORT, suspicions::record_alone(self, lease, files)).await
+    }
+
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
         within(SHORT, workers::register(self, worker)).await
     }

@@ -1,4 +1,5 @@
-//! Which worker gave a batch back because it does not find most of its files.
+//! Batches under suspicion: of a worker that does not find most of their files, and of
+//! killing whoever reads them.
 
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Lease, RootSuspicion};
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
+use crate::lease;
 
 pub(crate) async fn read(store: &MySqlStore, lease: Lease) -> Result<RootSuspicion> {
     let row = sqlx::query(
@@ -28,17 +30,35 @@ pub(crate) async fn read(store: &MySqlStore, lease: Lease) -> Result<RootSuspici
 }
 
 pub(crate) async fn suspect(store: &MySqlStore, lease: Lease, worker: Uuid) -> Result<()> {
-    let updated = sqlx::query(
+    let mut transaction = store.pool.begin().await?;
+    lease::fence(&mut transaction, lease).await?;
+    sqlx::query(
         "UPDATE reelshift_batches SET root_suspected_by = COALESCE(root_suspected_by, ?) \
-         WHERE seq = ? AND lease_token = ? AND state = 'leased'",
+         WHERE seq = ? AND lease_token = ?",
     )
     .bind(worker.to_string())
     .bind(lease.seq)
     .bind(lease.token)
-    .execute(&store.pool)
+    .execute(&mut *transaction)
     .await?;
-    match updated.rows_affected() {
-        0 => Err(Error::Store(StoreError::LeaseLost)),
-        _ => Ok(()),
-    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+pub(crate) async fn record_alone(
+    store: &MySqlStore,
+    lease: Lease,
+    files: Option<u32>,
+) -> Result<()> {
+    let mut transaction = store.pool.begin().await?;
+    // The fence first: an UPDATE to the same value has no affected row to tell by.
+    lease::fence(&mut transaction, lease).await?;
+    sqlx::query("UPDATE reelshift_batches SET alone_files = ? WHERE seq = ? AND lease_token = ?")
+        .bind(files)
+        .bind(lease.seq)
+        .bind(lease.token)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
 }

@@ -71,7 +71,7 @@ async fn revive(store: &MySqlStore, worker: Uuid) -> Result<()> {
             "worker {worker} is not registered"
         ))));
     }
-    give_back(&mut transaction, worker).await?;
+    give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -82,7 +82,7 @@ pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
         .bind(worker.to_string())
         .execute(&mut *transaction)
         .await?;
-    give_back(&mut transaction, worker).await?;
+    give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result
         .execute(&mut *transaction)
         .await?;
     lost_leases::record(&mut transaction, worker).await?;
-    let reaped = give_back(&mut transaction, worker).await?;
+    let reaped = give_back(&mut transaction, worker, true).await?;
     transaction.commit().await?;
     if reaped > 0 {
         tracing::info!(%worker, batches = reaped, "took the leases of a silent worker");
@@ -136,8 +136,8 @@ async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result
     Ok(reaped)
 }
 
-/// Makes whatever `worker` leases pending again.
-async fn give_back(connection: &mut MySqlConnection, worker: Uuid) -> Result<u64> {
+/// Makes whatever `worker` leases pending again; `lost` where it did not give it back itself.
+async fn give_back(connection: &mut MySqlConnection, worker: Uuid, lost: bool) -> Result<u64> {
     let seqs: Vec<i64> =
         sqlx::query_scalar("SELECT seq FROM reelshift_batches WHERE leased_by = ? ORDER BY seq")
             .bind(worker.to_string())
@@ -147,8 +147,10 @@ async fn give_back(connection: &mut MySqlConnection, worker: Uuid) -> Result<u64
     for seqs in seqs.chunks(id_list::MOST) {
         let mut query = QueryBuilder::<MySql>::new(
             "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, \
-             leased_at = NULL WHERE state = 'leased' AND leased_by = ",
+             leased_at = NULL, lost_leases = lost_leases + ",
         );
+        query.push_bind(u32::from(lost)).push(", alone_files = CASE WHEN ").push_bind(lost);
+        query.push(" THEN alone_files END WHERE state = 'leased' AND leased_by = ");
         query.push_bind(worker.to_string()).push(" AND seq IN ");
         id_list::push(&mut query, seqs);
         given_back += query.build().execute(&mut *connection).await?.rows_affected();

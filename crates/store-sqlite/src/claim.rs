@@ -74,7 +74,8 @@ const LEASE_DUE: &str = concat!(
     now!(),
     " ORDER BY run_at, seq LIMIT ?4)
      RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
-         rows_done, rows_quarantined, attempts, max_attempts, last_error_id, traceparent, run_at"
+         rows_done, rows_quarantined, attempts, max_attempts, lost_leases, alone_files,
+         last_error_id, traceparent, run_at"
 );
 
 async fn lease_due(
@@ -116,6 +117,8 @@ fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
         rows_quarantined: count(row, "rows_quarantined")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
+        lost_leases: row.try_get("lost_leases")?,
+        alone_files: row.try_get("alone_files")?,
         last_error_id: row.try_get("last_error_id")?,
         traceparent: row.try_get("traceparent")?,
         run_traceparent: run.traceparent.clone(),

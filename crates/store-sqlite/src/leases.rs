@@ -53,7 +53,7 @@ pub(crate) async fn fail_attempt(
     let state = if again { BatchState::Pending } else { BatchState::Failed };
     sqlx::query(concat!(
         "UPDATE reelshift_batches SET state = ?1, attempts = attempts + 1, last_error_id = ?2,
-             leased_by = NULL, lease_token = NULL, leased_at = NULL,
+             leased_by = NULL, lease_token = NULL, leased_at = NULL, alone_files = NULL,
              run_at = CASE ?1 WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ?3) ELSE run_at END,
              finished_at = CASE ?1 WHEN 'failed' THEN ",
         now!(),
@@ -79,7 +79,7 @@ pub(crate) async fn release(store: &SqliteStore, leases: &[Lease]) -> Outcome<u6
     for lease in leases {
         released += sqlx::query(
             "UPDATE reelshift_batches
-             SET state = 'pending', leased_by = NULL, lease_token = NULL, leased_at = NULL
+             SET state = 'pending', leased_by = NULL, lease_token = NULL, leased_at = NULL, alone_files = NULL
              WHERE seq = ? AND lease_token = ? AND state = 'leased'",
         )
         .bind(lease.seq)

@@ -96,6 +96,10 @@ impl Ledger for SqliteStore {
         self.named(suspicions::suspect(self, lease, worker).await)
     }
 
+    async fn record_alone(&self, lease: Lease, files: Option<u32>) -> Result<()> {
+        self.named(suspicions::record_alone(self, lease, files).await)
+    }
+
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
         self.named(workers::register(self, worker).await)
     }

@@ -1,4 +1,5 @@
-//! Which worker gave a batch back because it does not find most of its files.
+//! Batches under suspicion: of a worker that does not find most of their files, and of
+//! killing whoever reads them.
 
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Lease, RootSuspicion};
@@ -28,6 +29,26 @@ pub(crate) async fn suspect(store: &SqliteStore, lease: Lease, worker: Uuid) -> 
          WHERE seq = ? AND lease_token = ? AND state = 'leased'",
     )
     .bind(worker.to_string())
+    .bind(lease.seq)
+    .bind(lease.token)
+    .execute(&store.writer)
+    .await?;
+    match updated.rows_affected() {
+        0 => Err(StoreError::LeaseLost.into()),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn record_alone(
+    store: &SqliteStore,
+    lease: Lease,
+    files: Option<u32>,
+) -> Outcome<()> {
+    let updated = sqlx::query(
+        "UPDATE reelshift_batches SET alone_files = ?
+         WHERE seq = ? AND lease_token = ? AND state = 'leased'",
+    )
+    .bind(files)
     .bind(lease.seq)
     .bind(lease.token)
     .execute(&store.writer)

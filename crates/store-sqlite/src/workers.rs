@@ -71,7 +71,7 @@ fn finite(rate: f64) -> f64 {
 
 pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Outcome<()> {
     let mut tx = store.write().await?;
-    take_leases(&mut tx, &worker.to_string()).await?;
+    take_leases(&mut tx, &worker.to_string(), false).await?;
     sqlx::query(concat!(
         "UPDATE reelshift_workers SET state = 'left', doing = '', last_seen_at = ",
         now!(),
@@ -117,19 +117,23 @@ pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64>
         .await?;
         if lost.rows_affected() > 0 {
             crate::lost_leases::record(&mut tx, &worker).await?;
-            reaped += take_leases(&mut tx, &worker).await?;
+            reaped += take_leases(&mut tx, &worker, true).await?;
         }
         tx.commit().await?;
     }
     Ok(reaped)
 }
 
-/// Makes a worker's batches claimable as they are.
-async fn take_leases(tx: &mut SqliteConnection, worker: &str) -> Outcome<u64> {
+/// Makes a worker's batches claimable as they are; `lost` where it did not give them back
+/// itself.
+async fn take_leases(tx: &mut SqliteConnection, worker: &str, lost: bool) -> Outcome<u64> {
     Ok(sqlx::query(
-        "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, leased_at = NULL
-         WHERE leased_by = ? AND state = 'leased'",
+        "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL,
+             leased_at = NULL, lost_leases = lost_leases + ?1,
+             alone_files = CASE WHEN ?1 THEN alone_files END
+         WHERE leased_by = ?2 AND state = 'leased'",
     )
+    .bind(lost)
     .bind(worker)
     .execute(tx)
     .await?

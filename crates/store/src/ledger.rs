@@ -185,6 +185,11 @@ pub struct Claimed {
     /// Failed attempts so far.
     pub attempts: u32,
     pub max_attempts: u32,
+    /// Leases that were lost with their workers so far.
+    pub lost_leases: u32,
+    /// Files that were being read alone, the first of those that are left, when the last
+    /// lease was lost.
+    pub alone_files: Option<u32>,
     /// The error log row of the last failed attempt.
     pub last_error_id: Option<String>,
     /// W3C `traceparent` of the span that enqueued it: every attempt is its child.
@@ -383,6 +388,13 @@ pub trait Ledger {
     /// `LeaseLost` when the token is no longer the batch's.
     async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()>;
 
+    /// Records how many files of the leased batch are about to be read with nothing beside
+    /// them; `None` when that is over, as it is with every attempt that ends by itself.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the token is no longer the batch's.
+    async fn record_alone(&self, lease: Lease, files: Option<u32>) -> Result<()>;
+
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 
     /// Says that the worker lives. `false` when it had been taken for lost meanwhile: its
@@ -393,7 +405,8 @@ pub trait Ledger {
     async fn deregister_worker(&self, worker: Uuid) -> Result<()>;
 
     /// Takes the leases of workers that were silent for `timeout`: one transaction a
-    /// worker, which checks its heartbeat again. No attempt counts. Returns the number of
+    /// worker, which checks its heartbeat again. No attempt counts, but each batch counts its
+    /// lost leases. Returns the number of
     /// batches that became pending. Workers being reaped by another are skipped.
     async fn reap(&self, timeout: Duration) -> Result<u64>;
 

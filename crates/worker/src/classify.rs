@@ -106,6 +106,9 @@ const NOT_REGULAR: Meaning = row("file_not_regular", Quarantine, High, UserImpac
 pub(crate) const PATH_NOT_UTF8: Meaning =
     row("file_path_not_utf8", Quarantine, High, UserImpact::Low);
 const KEY_UNUSABLE: Meaning = row("object_key_unusable", Quarantine, High, UserImpact::Low);
+/// Workers were lost while they read it, the last one while it read nothing else.
+pub(crate) const WORKER_LOST: Meaning =
+    row("worker_lost", Quarantine, Critical, UserImpact::Medium);
 const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
 const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
 pub(crate) const STORAGE_AWAY: Meaning =
@@ -183,6 +186,7 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             NOT_REGULAR,
             PATH_NOT_UTF8,
             KEY_UNUSABLE,
+            WORKER_LOST,
             CHANGED,
             IO_ERROR,
             STORAGE_AWAY,

@@ -5,11 +5,12 @@
 //! goes on.
 
 pub(crate) mod intake;
+mod isolate;
 mod reader;
+mod results;
 mod root_trust;
 
 use std::ops::ControlFlow;
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
-use reelshift_store::videos::{FailedItem, FileResults, FileToHash, HashedFile, PathNotUtf8};
+use reelshift_store::videos::{FailedItem, FileToHash, HashedFile};
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::failure::{Failure, failed};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -33,17 +34,13 @@ use self::intake::InHand;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
-use self::root_trust::{RootTrust, Tally};
-use crate::bisect::{self, Halves, failed_item};
+use self::results::Outcomes;
+use self::root_trust::RootTrust;
+use crate::bisect;
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
-use crate::ending::{Endings, blames_an_item};
+use crate::ending::Endings;
 
-/// Results are written when this many are in, or after [`MOST_WAIT`]: as many as a batch of
-/// small files has, since a write costs as much as hashing some of these.
-const MOST_RESULTS: usize = 64;
-/// What a crash costs at most beside the files being read.
-const MOST_WAIT: Duration = Duration::from_millis(500);
 /// A drain or a pause leaves running files this long to finish; the rest of a drain is for
 /// writing.
 const FILE_DRAIN: Duration = Duration::from_secs(20);
@@ -61,16 +58,10 @@ pub(crate) struct Hash {
     /// For the database: however many batches are in hand, few of them talk to it at once.
     turns: Semaphore,
     trust: RootTrust,
+    /// Held for reading by batches that are read beside others, for writing by one that is
+    /// read alone.
+    reading: RwLock<()>,
     stop: CancellationToken,
-}
-
-/// What came of the files of one pass, until it is written.
-#[derive(Default)]
-struct Outcomes {
-    results: FileResults,
-    /// Missing or unreadable files: set aside once it is known that it is not the root.
-    refused: Vec<FailedItem>,
-    tally: Tally,
 }
 
 /// A file that was read, or was not.
@@ -88,7 +79,7 @@ impl Hash {
         stop: CancellationToken,
     ) -> Self {
         let (turns, trust) = (Semaphore::new(TURNS), RootTrust::default());
-        Self { endings, reader, controls, gates, turns, trust, stop }
+        Self { endings, reader, controls, gates, turns, trust, reading: RwLock::default(), stop }
     }
 
     /// Executes one attempt.
@@ -100,8 +91,9 @@ impl Hash {
             return Err(self.ends(batch, classify::BOUNDS_UNFIT, message));
         };
         let mut in_hand = self.gates.hash.begin();
+        let mut alone_files = batch.alone_files;
         for _ in 0..MOST_PASSES {
-            let (found, left) = {
+            let (found, mut left) = {
                 let _turn = self.turns.acquire().await;
                 let found = session
                     .store()
@@ -117,24 +109,16 @@ impl Hash {
                 return Ok(());
             }
             in_hand.files(files.len());
-            self.pass(batch, pass, &mut in_hand, files, left).await?;
+            if batch.lost_leases >= isolate::LEAST_LOST_LEASES {
+                let work = isolate::Work { files, left, alone_files: alone_files.take() };
+                self.isolated(batch, pass, &mut in_hand, work).await?;
+            } else {
+                let _beside_others = self.reading.read().await;
+                self.pass(batch, pass, &mut in_hand, files, &mut left).await?;
+            }
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
         Err(self.ends(batch, classify::PATH_UNSETTLED, message))
-    }
-
-    /// Sets aside what has no path that could be opened.
-    async fn not_utf8(&self, batch: &Claimed, paths: Vec<PathNotUtf8>) -> Result<(), AttemptEnd> {
-        let mut results = FileResults::default();
-        for PathNotUtf8 { id, shown } in paths {
-            let message = format!("the file_path {shown:?} of this video is not UTF-8");
-            let recorder = &self.endings.recorder;
-            let error = recorder.message(batch, Some(&id), classify::PATH_NOT_UTF8, message);
-            let item = FailedItem { video_id: id, error };
-            bisect::found(&item);
-            results.failed.push(item);
-        }
-        self.write(batch, &mut results).await
     }
 
     fn ends(&self, batch: &Claimed, meaning: Meaning, message: String) -> AttemptEnd {
@@ -151,7 +135,7 @@ impl Hash {
         pass: &Pass,
         in_hand: &mut InHand<'_>,
         files: Vec<FileToHash>,
-        mut left: Left,
+        left: &mut Left,
     ) -> Result<(), AttemptEnd> {
         let interrupt = Arc::new(Interrupt::new(
             self.controls.clone(),
@@ -168,7 +152,6 @@ impl Hash {
         let mut waiting = files.into_iter();
         let mut reading = FuturesUnordered::new();
         let mut outcomes = Outcomes::default();
-        let mut write_at = write_deadline();
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
         let mut root_unusable = false;
@@ -196,9 +179,8 @@ impl Hash {
                     drained = true;
                     break;
                 }
-                () = tokio::time::sleep_until(write_at), if results_len(&outcomes.results) > 0 => {
-                    self.write(batch, &mut outcomes.results).await?;
-                    write_at = write_deadline();
+                () = until(outcomes.due()) => {
+                    self.write(batch, &mut outcomes).await?;
                     continue;
                 }
             };
@@ -232,10 +214,8 @@ impl Hash {
             if outcomes.tally.clears(count) {
                 outcomes.accept_refusals();
             }
-            let results = &mut outcomes.results;
-            if results_len(results) >= MOST_RESULTS || write_at <= Instant::now() {
-                self.write(batch, results).await?;
-                write_at = write_deadline();
+            if outcomes.is_due() {
+                self.write(batch, &mut outcomes).await?;
             }
         }
         if !drained && self.root_is_suspect(batch, &outcomes).await? {
@@ -247,47 +227,12 @@ impl Hash {
             // The attempt ends as drained, not as failed: the file's error has its row still.
             outcomes.results.noticed.extend(to_retry.take());
         }
-        self.write(batch, &mut outcomes.results).await?;
+        self.write(batch, &mut outcomes).await?;
         match to_retry {
             _ if drained => Err(AttemptEnd::Drained),
             Some(error) => Err(self.endings.failed(batch, Remedy::Retry, error)),
             None => Ok(()),
         }
-    }
-
-    /// Whether most of the batch's files are missing here and no other worker has said so:
-    /// then this worker ends, and the batch goes back.
-    async fn root_is_suspect(
-        &self,
-        batch: &Claimed,
-        outcomes: &Outcomes,
-    ) -> Result<bool, AttemptEnd> {
-        let Outcomes { refused, tally, .. } = outcomes;
-        let Some(first) = refused.first().filter(|_| self.trust.doubts(*tally)) else {
-            return Ok(false);
-        };
-        let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
-        let failed = |error: StoreError| self.endings.database(batch, &error);
-        let suspicion = store.root_suspicion(batch.lease).await.map_err(failed)?;
-        if self.trust.agrees(worker, suspicion) {
-            tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
-            return Ok(false);
-        }
-        store.suspect_root(batch.lease, worker).await.map_err(failed)?;
-        let message = format!(
-            "{} of {} files of batch {} are missing or unreadable below the media root {:?}, as \
-             where its volume is not mounted: mend the root and start this worker again; where \
-             another worker finds the same, the files are set aside (first: {})",
-            tally.refused,
-            tally.refused + tally.read,
-            batch.id,
-            self.reader.root(),
-            first.error.error_message
-        );
-        let meaning = classify::ROOT_SUSPECT;
-        let record = self.endings.recorder.message(batch, None, meaning, message.clone());
-        self.endings.media_root(record, message);
-        Ok(true)
     }
 
     /// The checkpoints that earlier attempts have left. Those of videos that need no hash
@@ -424,74 +369,6 @@ impl Hash {
             Err(Unfinished::Retry(Box::new(record)))
         }
     }
-
-    /// The size that the row says, where the file has another. A 32-bit column cannot hold
-    /// the size of a file of 2 GiB or more; that is said as well.
-    fn size_mismatch(&self, batch: &Claimed, file: &FileToHash, bytes: u64) -> Option<ErrorRecord> {
-        let said = file.file_size?;
-        if u64::try_from(said) == Ok(bytes) {
-            return None;
-        }
-        let path = &file.file_path;
-        let message = format!("the file {path:?} has {bytes} bytes, its row says {said}");
-        Some(self.endings.recorder.message(batch, Some(&file.id), classify::SIZE_MISMATCH, message))
-    }
-
-    fn empty(&self, batch: &Claimed, file: &FileToHash) -> ErrorRecord {
-        let message = format!("the file {:?} has no bytes", file.file_path);
-        self.endings.recorder.message(batch, Some(&file.id), classify::FILE_EMPTY, message)
-    }
-
-    async fn write(&self, batch: &Claimed, results: &mut FileResults) -> Result<(), AttemptEnd> {
-        if results_len(results) == 0 {
-            return Ok(());
-        }
-        let results = std::mem::take(results);
-        let _turn = self.turns.acquire().await;
-        match self.record(batch, &results).await {
-            Err(error) if blames_an_item(batch, &error) => self.write_apart(batch, results).await,
-            written => written.map_err(|error| self.endings.database(batch, &error)),
-        }
-    }
-
-    async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
-        let written = self.endings.session.store().record_files(batch.lease, results).await?;
-        self.endings.session.activity().add_rows(JobKind::Hash, written);
-        results.failed.iter().for_each(|item| bisect::set_aside(batch, item));
-        Ok(())
-    }
-
-    /// The same where the row of some video refuses its hash: that video is set aside.
-    async fn write_apart(&self, batch: &Claimed, results: FileResults) -> Result<(), AttemptEnd> {
-        let FileResults { hashed, failed, noticed } = results;
-        let ended = |error| self.endings.database(batch, &error);
-        let mut halves = Halves::of(&hashed);
-        while let Some(files) = halves.next() {
-            let some = FileResults { hashed: files.to_vec(), ..FileResults::default() };
-            let error = match self.record(batch, &some).await {
-                Ok(()) => continue,
-                Err(error) if blames_an_item(batch, &error) => error,
-                Err(error) => return Err(ended(error)),
-            };
-            if let Some(file) = halves.split(files) {
-                let item = failed_item(&self.endings, batch, &file.id, &error);
-                bisect::found(&item);
-                let store = self.endings.session.store();
-                store.set_aside(batch.lease, slice::from_ref(&item)).await.map_err(ended)?;
-                bisect::set_aside(batch, &item);
-            }
-        }
-        let rest = FileResults { hashed: Vec::new(), failed, noticed };
-        self.record(batch, &rest).await.map_err(ended)
-    }
-}
-
-impl Outcomes {
-    /// Files that are missing are missing.
-    fn accept_refusals(&mut self) {
-        self.refused.iter().for_each(bisect::found);
-        self.results.failed.append(&mut self.refused);
-    }
 }
 
 /// Why a file of this pass is not done.
@@ -502,11 +379,10 @@ enum Unfinished {
     RootUnusable(Box<ErrorRecord>, Box<MediaError>),
 }
 
-/// When what there is is written, whatever else the batch waits for.
-fn write_deadline() -> Instant {
-    Instant::now() + MOST_WAIT
-}
-
-fn results_len(results: &FileResults) -> usize {
-    results.hashed.len() + results.failed.len() + results.noticed.len()
+/// Waits until then; for ever where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

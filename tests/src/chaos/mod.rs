@@ -8,6 +8,7 @@
 //! - [`proof`]: what must hold afterwards.
 
 pub mod chunks;
+pub mod fanotify;
 pub mod faults;
 pub mod files;
 pub mod network;

@@ -258,7 +258,8 @@ macro_rules! conformance_tests {
                 a_refused_hash_names_its_rule
                 items_go_on_from_the_batch_that_set_them_aside;
             suspicions:
-                the_first_worker_that_misses_a_batchs_files_stays;
+                the_first_worker_that_misses_a_batchs_files_stays
+                lost_leases_are_counted_and_keep_what_was_read_alone;
             duplicates:
                 equal_files_are_found_with_what_they_cost
                 one_file_is_one_however_its_path_is_written

@@ -1,10 +1,14 @@
 //! Batches that were given back because a worker does not find their files.
 
+use std::time::Duration;
+
 use reelshift_plan::JobKind;
 use uuid::Uuid;
 
 use super::Fixture;
-use super::arrange::{claim_one, claimed, everything, expanded, insert, videos, worker};
+use super::arrange::{
+    claim_one, claimed, error, everything, expanded, insert, reap_all, videos, worker,
+};
 use crate::StoreError;
 use crate::ledger::RootSuspicion;
 use crate::videos::{FileResults, HashedFile};
@@ -41,4 +45,35 @@ pub async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture)
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
     assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 1);
     assert!(read(batch.lease).await.run_has_hashes);
+}
+
+pub async fn lost_leases_are_counted_and_keep_what_was_read_alone(db: &dyn Fixture) {
+    insert(db, &videos(4)).await;
+    let store = expanded(db).await;
+    let mut batch = claimed(&store, JobKind::Hash, everything()).await;
+    assert_eq!((batch.lost_leases, batch.alone_files), (0, None));
+    for (lost, alone) in [(1, None), (2, Some(2)), (3, Some(1))] {
+        store.record_alone(batch.lease, alone).await.expect("recorded");
+        let before = batch.lease;
+        reap_all(&store).await;
+        let refused = store.record_alone(before, None).await;
+        assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
+        batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
+        assert_eq!((batch.lost_leases, batch.alone_files), (lost, alone));
+        assert_eq!(batch.attempts, 0, "a lost lease is no attempt");
+    }
+    // Whoever ends by itself was not killed.
+    store.release(&[batch.lease]).await.expect("given back");
+    let leaver = worker(&store).await;
+    batch = claim_one(&store, leaver, JobKind::Hash).await;
+    assert_eq!((batch.lost_leases, batch.alone_files), (3, None));
+    store.record_alone(batch.lease, Some(1)).await.expect("recorded");
+    store.deregister_worker(leaver).await.expect("it leaves");
+    batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
+    assert_eq!((batch.lost_leases, batch.alone_files), (3, None));
+    store.record_alone(batch.lease, Some(1)).await.expect("recorded");
+    let failure = error("file_changed", None, batch.id);
+    store.fail_attempt(batch.lease, true, Duration::ZERO, &failure).await.expect("it fails");
+    batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
+    assert_eq!((batch.lost_leases, batch.alone_files, batch.attempts), (3, None, 1));
 }

@@ -6,8 +6,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use reelshift_store::ledger::RootSuspicion;
+use reelshift_queue::AttemptEnd;
+use reelshift_store::StoreError;
+use reelshift_store::ledger::{Claimed, RootSuspicion};
 use uuid::Uuid;
+
+use super::Hash;
+use super::results::Outcomes;
+use crate::classify;
 
 /// Files that have to be missing before the root is doubted: of one batch, or one after
 /// another where batches are smaller. Fewer may be a directory that somebody removed.
@@ -67,6 +73,43 @@ impl RootTrust {
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hash {
+    /// Whether most of the batch's files are missing here and no other worker has said so:
+    /// then this worker ends, and the batch goes back.
+    pub(super) async fn root_is_suspect(
+        &self,
+        batch: &Claimed,
+        outcomes: &Outcomes,
+    ) -> Result<bool, AttemptEnd> {
+        let Outcomes { refused, tally, .. } = outcomes;
+        let Some(first) = refused.first().filter(|_| self.trust.doubts(*tally)) else {
+            return Ok(false);
+        };
+        let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
+        let failed = |error: StoreError| self.endings.database(batch, &error);
+        let suspicion = store.root_suspicion(batch.lease).await.map_err(failed)?;
+        if self.trust.agrees(worker, suspicion) {
+            tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
+            return Ok(false);
+        }
+        store.suspect_root(batch.lease, worker).await.map_err(failed)?;
+        let message = format!(
+            "{} of {} files of batch {} are missing or unreadable below the media root {:?}, as \
+             where its volume is not mounted: mend the root and start this worker again; where \
+             another worker finds the same, the files are set aside (first: {})",
+            tally.refused,
+            tally.refused + tally.read,
+            batch.id,
+            self.reader.root(),
+            first.error.error_message
+        );
+        let meaning = classify::ROOT_SUSPECT;
+        let record = self.endings.recorder.message(batch, None, meaning, message.clone());
+        self.endings.media_root(record, message);
+        Ok(true)
     }
 }
 
