@@ -30,6 +30,7 @@ CREATE TABLE reelshift_batches (
     claimed_by CHAR(36) NULL DEFAULT NULL,
     -- The first worker that gave it back since it does not find most of its files.
     root_suspected_by CHAR(36) NULL DEFAULT NULL,
+    root_suspicions INT UNSIGNED NOT NULL DEFAULT 0,
     -- Leases lost with their workers, and the files that are read with nothing beside them.
     lost_leases INT UNSIGNED NOT NULL DEFAULT 0,
     alone_files INT UNSIGNED NULL DEFAULT NULL,

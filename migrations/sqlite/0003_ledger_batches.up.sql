@@ -32,6 +32,7 @@ CREATE TABLE reelshift_batches (
     claimed_by TEXT NULL,
     -- The first worker that gave it back since it does not find most of its files.
     root_suspected_by TEXT NULL,
+    root_suspicions INTEGER NOT NULL DEFAULT 0,
     -- Leases lost with their workers, and the files that are read with nothing beside them.
     lost_leases INTEGER NOT NULL DEFAULT 0,
     alone_files INTEGER NULL,

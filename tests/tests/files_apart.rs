@@ -179,9 +179,9 @@ async fn a_root_that_is_not_the_mount_ends_its_worker() {
     assert!(scene.quarantined().await.is_empty());
     assert_eq!(scene.count("reelshift_batches WHERE state <> 'pending' OR attempts > 0").await, 0);
     let told = "processing_error_log WHERE error_type = 'media_root_suspect'";
-    assert_eq!(scene.count(told).await, 1);
+    assert!(scene.count(told).await > 0);
 
-    // Another worker finds them, and no wrong mount confirms anything any more.
+    // Another worker finds them.
     scene.command(&["work", "--until-idle"]).run().ok();
     assert_eq!(scene.hashed().await, 120);
 }
@@ -194,7 +194,7 @@ async fn a_worker_with_a_wrong_mount_does_no_harm_beside_others() {
     fs::write(wrong.join("README"), "backups").expect("a file");
     // One file of the run was hashed by somebody.
     scene.legacy.execute("UPDATE reelshift_batches SET rows_done = 1 WHERE seq = 2").await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         let stderr = suspects(&scene, &wrong);
         assert!(stderr.contains("missing or unreadable"), "{stderr}");
     }
@@ -271,5 +271,5 @@ async fn odd_rows_are_set_aside_or_end_their_run() {
     let failed = "reelshift_runs WHERE state = 'failed' AND reason LIKE 'it cannot be planned%'";
     assert_eq!(scene.count(failed).await, 1);
     assert_eq!(scene.count("reelshift_runs WHERE state = 'planning'").await, 0);
-    let _ = scene.command(&["work", "--until-idle"]).run().expect(5);
+    assert_eq!(scene.command(&["work", "--until-idle"]).run().code, Some(5));
 }

@@ -141,7 +141,7 @@ impl Engine {
 
     /// A function that lists the reads from which a thread has not returned for at least
     /// `least`, the longest first. It does not keep the engine.
-    pub fn hung_reads(&self) -> impl Fn(Duration) -> Vec<HungRead> + Send + Sync + 'static {
+    pub fn hung_reads(&self) -> impl Fn(Duration) -> Vec<HungRead> + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
         move |least| {
             let threads = lock(&shared.threads);

@@ -65,7 +65,7 @@ pub enum MediaError {
     /// A read has not returned.
     #[error(
         "no byte of the file {path:?} came within {} s: its storage does not answer",
-        waited.as_secs()
+        .waited.as_secs()
     )]
     Stalled { path: String, waited: Duration },
 

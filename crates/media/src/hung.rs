@@ -77,10 +77,11 @@ impl HashThread {
     ) -> Vec<Job<AnyObserver>> {
         self.given_up.store(true, Ordering::Release);
         let reading = lock(&self.reading).clone();
-        if let Some((taken, since)) = reading
-            && let Some(mut observer) = lock(&taken.state).observer.take()
-        {
-            observer.done(Err(error(taken.file_path.clone(), since.elapsed())));
+        if let Some((taken, since)) = reading {
+            let observer = lock(&taken.state).observer.take();
+            if let Some(mut observer) = observer {
+                observer.done(Err(error(taken.file_path.clone(), since.elapsed())));
+            }
         }
         self.release_all()
     }

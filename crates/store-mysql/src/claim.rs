@@ -112,7 +112,7 @@ async fn lock_due(
     token: i64,
 ) -> Result<Vec<Claimed>> {
     let rows = sqlx::query(
-        "SELECT seq, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total, rows_done, \
+        "SELECT seq, id, of_items, after_id, upto_id, items, checkpoint, rows_total, bytes_total, rows_done, \
            rows_quarantined, attempts, max_attempts, lost_leases, alone_files, last_error_id, \
            traceparent \
          FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
@@ -146,6 +146,7 @@ fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {
         kind: run.kind,
         filter: run.plan.filter.clone(),
         bounds: bounds(row)?,
+        of_items: row.try_get("of_items")?,
         checkpoint: row.try_get("checkpoint")?,
         rows_total: row.try_get("rows_total")?,
         bytes_total: row.try_get("bytes_total")?,

@@ -91,8 +91,8 @@ impl Ledger for MySqlStore {
         within(SHORT, lease::release(self, leases)).await
     }
 
-    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion> {
-        within(SHORT, suspicions::read(self, lease)).await
+    async fn root_suspicion(&self, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
+        within(SHORT, suspicions::read(self, lease, worker)).await
     }
 
     async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()> {

@@ -10,22 +10,28 @@ use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::lease;
 
-pub(crate) async fn read(store: &MySqlStore, lease: Lease) -> Result<RootSuspicion> {
+pub(crate) async fn read(store: &MySqlStore, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
     let row = sqlx::query(
-        "SELECT b.root_suspected_by, EXISTS (SELECT 1 FROM reelshift_batches o \
-           WHERE o.run_id = b.run_id AND o.rows_done > 0) AS run_has_hashes \
+        "SELECT COALESCE(b.root_suspected_by <> ?, FALSE) AS of_batch, b.root_suspicions, \
+           EXISTS (SELECT 1 FROM reelshift_batches o \
+             WHERE o.run_id = b.run_id AND o.root_suspected_by <> ?) AS of_run, \
+           EXISTS (SELECT 1 FROM reelshift_batches o \
+             WHERE o.run_id = b.run_id AND o.rows_done > 0) AS run_has_hashes \
          FROM reelshift_batches b WHERE b.seq = ? AND b.lease_token = ? AND b.state = 'leased'",
     )
+    .bind(worker.to_string())
+    .bind(worker.to_string())
     .bind(lease.seq)
     .bind(lease.token)
     .fetch_optional(&store.pool)
     .await?
     .ok_or(Error::Store(StoreError::LeaseLost))?;
-    let suspected_by: Option<String> = row.try_get("root_suspected_by")?;
-    let run_has_hashes: i64 = row.try_get("run_has_hashes")?;
+    let holds = |column| -> Result<bool> { Ok(row.try_get::<i64, _>(column)? != 0) };
     Ok(RootSuspicion {
-        suspected_by: suspected_by.and_then(|id| id.parse().ok()),
-        run_has_hashes: run_has_hashes != 0,
+        of_batch: holds("of_batch")?,
+        of_run: holds("of_run")?,
+        times: row.try_get("root_suspicions")?,
+        run_has_hashes: holds("run_has_hashes")?,
     })
 }
 
@@ -33,7 +39,8 @@ pub(crate) async fn suspect(store: &MySqlStore, lease: Lease, worker: Uuid) -> R
     let mut transaction = store.pool.begin().await?;
     lease::fence(&mut transaction, lease).await?;
     sqlx::query(
-        "UPDATE reelshift_batches SET root_suspected_by = COALESCE(root_suspected_by, ?) \
+        "UPDATE reelshift_batches SET root_suspected_by = COALESCE(root_suspected_by, ?), \
+           root_suspicions = root_suspicions + 1 \
          WHERE seq = ? AND lease_token = ?",
     )
     .bind(worker.to_string())

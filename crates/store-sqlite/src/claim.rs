@@ -73,7 +73,7 @@ const LEASE_DUE: &str = concat!(
          WHERE run_id = ?2 AND state = 'pending' AND priority = ?3 AND run_at <= ",
     now!(),
     " ORDER BY run_at, seq LIMIT ?4)
-     RETURNING seq, lease_token, id, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
+     RETURNING seq, lease_token, id, of_items, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
          rows_done, rows_quarantined, attempts, max_attempts, lost_leases, alone_files,
          last_error_id, traceparent, run_at"
 );
@@ -110,6 +110,7 @@ fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
         kind: run.kind,
         filter: run.plan.filter.clone(),
         bounds: bounds(row)?,
+        of_items: row.try_get("of_items")?,
         checkpoint: row.try_get("checkpoint")?,
         rows_total: count(row, "rows_total")?,
         bytes_total: count(row, "bytes_total")?,

@@ -88,8 +88,8 @@ impl Ledger for SqliteStore {
         self.named(leases::release(self, leases).await)
     }
 
-    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion> {
-        self.named(suspicions::read(self, lease).await)
+    async fn root_suspicion(&self, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
+        self.named(suspicions::read(self, lease, worker).await)
     }
 
     async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()> {

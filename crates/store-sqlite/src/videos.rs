@@ -10,7 +10,7 @@ use reelshift_store::videos::{
     Window,
 };
 use reelshift_store::{Result, StoreError};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 
 use crate::error::Outcome;
 use crate::failures::{Parent, insert_error, mark_items_recovered};

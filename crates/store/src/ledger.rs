@@ -179,6 +179,8 @@ pub struct Claimed {
     pub checkpoint: Option<String>,
     pub rows_total: u64,
     pub bytes_total: u64,
+    /// Items that were set aside once and enqueued again.
+    pub of_items: bool,
     /// What earlier attempts wrote and set aside.
     pub rows_done: u64,
     pub rows_quarantined: u64,
@@ -201,9 +203,13 @@ pub struct Claimed {
 /// What the ledger knows of a batch most of whose files a worker does not find.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RootSuspicion {
-    /// The first worker that gave the batch back for it.
-    pub suspected_by: Option<Uuid>,
-    /// Whether any file of the batch's run was hashed, by whichever worker.
+    /// Another worker gave the batch back for it.
+    pub of_batch: bool,
+    /// Another worker gave some batch of its run back for it.
+    pub of_run: bool,
+    /// How many times the batch was given back for it, by whichever worker.
+    pub times: u32,
+    /// Some file of the run was hashed, by whichever worker.
     pub run_has_hashes: bool,
 }
 
@@ -375,11 +381,11 @@ pub trait Ledger {
     /// Gives leased batches back as they are, to be claimed at once; no attempt counts.
     async fn release(&self, leases: &[Lease]) -> Result<u64>;
 
-    /// Who gave the leased batch back for its missing files.
+    /// What workers other than `worker` found of the files of the leased batch and its run.
     ///
     /// # Errors
     /// `LeaseLost` when the token is no longer the batch's.
-    async fn root_suspicion(&self, lease: Lease) -> Result<RootSuspicion>;
+    async fn root_suspicion(&self, lease: Lease, worker: Uuid) -> Result<RootSuspicion>;
 
     /// Records that `worker` does not find most files of the leased batch; the first that
     /// says so stays.

@@ -46,6 +46,6 @@ pub fn kill_whoever_opens(path: &Path) -> bool {
 fn group(path: &Path, events: MaskFlags) -> Option<Fanotify> {
     let flags = InitFlags::FAN_CLASS_CONTENT | InitFlags::FAN_CLOEXEC;
     let group = Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC).ok()?;
-    group.mark(MarkFlags::FAN_MARK_ADD, events, None, Some(path)).ok()?;
+    group.mark(MarkFlags::FAN_MARK_ADD, events, rustix::fs::CWD, Some(path)).ok()?;
     Some(group)
 }

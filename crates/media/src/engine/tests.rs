@@ -1,8 +1,8 @@
 //! Reads that do not return until the test lets them.
 
 use std::ops::ControlFlow;
+use std::sync::Condvar;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar};
 
 use sha2::Digest;
 

@@ -160,7 +160,7 @@ pub async fn a_failed_item_is_logged_set_aside_and_counted(db: &dyn Fixture) {
     assert_eq!(statuses[1], [text("s2"), text("0"), None, text("0")]);
     let run = &store.snapshot(1).await.expect("a snapshot").runs[0];
     assert_eq!(run.quarantined, 1);
-    assert!(store.files_to_hash(&["v0001".to_owned()]).await.expect("files").is_empty());
+    assert!(store.files_to_hash(&["v0001".to_owned()]).await.expect("files").files.is_empty());
 }
 
 pub async fn a_batch_with_failed_items_is_done(db: &dyn Fixture) {

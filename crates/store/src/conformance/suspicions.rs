@@ -17,24 +17,26 @@ pub async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture)
     insert(db, &videos(2)).await;
     let store = expanded(db).await;
     let batch = claimed(&store, JobKind::Hash, everything()).await;
-    let read = async |lease| store.root_suspicion(lease).await.expect("read");
-    assert_eq!(read(batch.lease).await, RootSuspicion::default());
     let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let read = async |lease, me| store.root_suspicion(lease, me).await.expect("read");
+    assert_eq!(read(batch.lease, first).await, RootSuspicion::default());
     for worker in [first, second] {
         store.suspect_root(batch.lease, worker).await.expect("recorded");
     }
     store.release(&[batch.lease]).await.expect("given back");
     for lost in [
         store.suspect_root(batch.lease, second).await,
-        store.root_suspicion(batch.lease).await.map(drop),
+        store.root_suspicion(batch.lease, second).await.map(drop),
     ] {
         assert!(matches!(lost, Err(StoreError::LeaseLost)), "{lost:?}");
     }
     let me = worker(&store).await;
     let batch = claim_one(&store, me, JobKind::Hash).await;
     assert_eq!(batch.attempts, 0, "giving back is no attempt");
-    let suspicion = RootSuspicion { suspected_by: Some(first), run_has_hashes: false };
-    assert_eq!(read(batch.lease).await, suspicion);
+    let by_itself = RootSuspicion { times: 2, ..RootSuspicion::default() };
+    assert_eq!(read(batch.lease, first).await, by_itself, "the first stays");
+    let by_another = RootSuspicion { of_batch: true, of_run: true, ..by_itself };
+    assert_eq!(read(batch.lease, second).await, by_another);
     let hashed = HashedFile {
         id: "v0001".to_owned(),
         file_path: "/media/clip 1.mp4".to_owned(),
@@ -44,7 +46,7 @@ pub async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture)
     };
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
     assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 1);
-    assert!(read(batch.lease).await.run_has_hashes);
+    assert!(read(batch.lease, me).await.run_has_hashes);
 }
 
 pub async fn lost_leases_are_counted_and_keep_what_was_read_alone(db: &dyn Fixture) {

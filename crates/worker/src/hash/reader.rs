@@ -63,7 +63,7 @@ impl Reader {
     }
 
     /// A function that says which file's storage does not answer, and for how long.
-    pub(crate) fn stalls(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    pub(crate) fn stalls(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
         let reads = self.engine.hung_reads();
         move || {
             let reads = reads(STALL_SHOWN);

@@ -9,7 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use reelshift_queue::AttemptEnd;
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Claimed, RootSuspicion};
-use uuid::Uuid;
 
 use super::Hash;
 use super::results::Outcomes;
@@ -18,6 +17,11 @@ use crate::classify;
 /// Files that have to be missing before the root is doubted: of one batch, or one after
 /// another where batches are smaller. Fewer may be a directory that somebody removed.
 const LEAST_FILES: u64 = 20;
+
+/// So many workers give a batch back before one that has read nothing takes its files as
+/// missing. A batch that is given back is the next to be claimed: while there are workers
+/// that find the files, they have it long before.
+const ENOUGH_SUSPICIONS: u32 = 3;
 
 /// What became of a batch's files, as far as it tells about the root.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,12 +66,15 @@ impl RootTrust {
         !found.confirmed && (mostly || found.refused_in_a_row >= LEAST_FILES)
     }
 
-    /// Whether `worker` takes missing files of a batch as missing, by what others found. A
-    /// worker that has read nothing does not agree while others of the fleet do find files.
-    pub(super) fn agrees(&self, worker: Uuid, suspicion: RootSuspicion) -> bool {
+    /// Whether missing files are taken as missing, by what others found. While files of the
+    /// run do get hashed, that takes a worker that has read some itself, or several that have
+    /// not: of a directory that is gone nobody reads any.
+    pub(super) fn agrees(&self, others: RootSuspicion) -> bool {
         let mut found = self.found();
-        let another = suspicion.suspected_by.is_some_and(|by| by != worker);
-        found.confirmed |= another && (found.read_any || !suspicion.run_has_hashes);
+        found.confirmed |= match others.run_has_hashes {
+            true => others.of_batch && (found.read_any || others.times >= ENOUGH_SUSPICIONS),
+            false => others.of_run,
+        };
         found.confirmed
     }
 
@@ -85,13 +92,13 @@ impl Hash {
         outcomes: &Outcomes,
     ) -> Result<bool, AttemptEnd> {
         let Outcomes { refused, tally, .. } = outcomes;
-        let Some(first) = refused.first().filter(|_| self.trust.doubts(*tally)) else {
-            return Ok(false);
-        };
+        // What was set aside once was known to be missing: setting it aside again does no harm.
+        let doubts = self.trust.doubts(*tally) && !batch.of_items;
+        let Some(first) = refused.first().filter(|_| doubts) else { return Ok(false) };
         let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
         let failed = |error: StoreError| self.endings.database(batch, &error);
-        let suspicion = store.root_suspicion(batch.lease).await.map_err(failed)?;
-        if self.trust.agrees(worker, suspicion) {
+        let suspicion = store.root_suspicion(batch.lease, worker).await.map_err(failed)?;
+        if self.trust.agrees(suspicion) {
             tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
             return Ok(false);
         }
@@ -152,17 +159,23 @@ mod tests {
 
     #[test]
     fn another_worker_that_finds_the_same_confirms_it() {
-        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let by = |suspected_by, run_has_hashes| RootSuspicion { suspected_by, run_has_hashes };
+        let others = |of_batch, of_run, times, run_has_hashes| RootSuspicion {
+            of_batch,
+            of_run,
+            times,
+            run_has_hashes,
+        };
         let trust = RootTrust::default();
-        assert!(!trust.agrees(one, by(None, false)));
-        assert!(!trust.agrees(one, by(Some(one), false)), "itself is no other");
-        assert!(!trust.agrees(one, by(Some(two), true)), "the others do find files");
-        assert!(trust.agrees(one, by(Some(two), false)));
+        assert!(!trust.agrees(others(false, false, 0, false)));
+        assert!(!trust.agrees(others(true, true, 2, true)), "the others do find files");
+        assert!(trust.agrees(others(false, true, 1, false)));
         assert!(!trust.doubts(tally(0, 64)), "from now on missing is missing");
 
         let reader = RootTrust::default();
         assert!(!reader.doubts(tally(5, 0)));
-        assert!(reader.agrees(one, by(Some(two), true)), "its own root has files");
+        assert!(!reader.agrees(others(false, true, 0, true)), "that was another batch");
+        assert!(reader.agrees(others(true, true, 1, true)), "its own root has files");
+
+        assert!(RootTrust::default().agrees(others(true, true, 3, true)), "nobody finds them");
     }
 }
