@@ -295,7 +295,7 @@ async fn another_platform(directory: &Path, ours: &Legacy, theirs: &Legacy) {
         "INSERT INTO realtime_notification_queue (id, event_type, event_data) VALUES ('ours', 'x', '{}')",
     )
     .await;
-    reelshift(directory, ours, &["rollback", "--archive", "kept", "--purge"]).ok();
+    reelshift(directory, ours, &["rollback", "--archive", "kept", "--purge", "--yes"]).ok();
     let foreign = async |legacy: &Legacy| {
         legacy.number("SELECT COUNT(*) FROM realtime_notification_queue WHERE id = 'ours'").await
     };
@@ -307,7 +307,7 @@ async fn another_platform(directory: &Path, ours: &Legacy, theirs: &Legacy) {
     reelshift(directory, ours, &["restore", "kept"]).ok();
     assert_eq!(foreign(ours).await, 1);
     // Until it holds other videos.
-    reelshift(directory, ours, &["rollback", "--discard", "--purge"]).ok();
+    reelshift(directory, ours, &["rollback", "--discard", "--purge", "--yes"]).ok();
     ours.execute("DELETE FROM videos").await;
     ours.fill(30).await;
     reelshift(directory, ours, &["apply", "expand"]).ok();

@@ -265,7 +265,7 @@ async fn prepared_statements_survive(own_triggers: bool) {
         &["apply", "index"],
         &["apply", "automate"],
         &["rollback", "--to", "rollout"],
-        &["rollback", "--discard", "--purge"],
+        &["rollback", "--discard", "--purge", "--yes"],
     ];
     for phase in phases {
         // Statements as old as each phase: some know its triggers, some do not.

@@ -48,7 +48,7 @@ async fn work_goes_on(directory: &Path, legacy: &Legacy) {
     let complete = {
         assert_eq!(run(&["apply", "expand"], Stdio::null()).0, 0);
         let steps = legacy.number(STEPS_DONE).await;
-        assert_eq!(run(&["rollback", "--discard", "--purge"], Stdio::null()).0, 0);
+        assert_eq!(run(&["rollback", "--discard", "--purge", "--yes"], Stdio::null()).0, 0);
         steps
     };
     let outputs: [(fn() -> Stdio, i32); 2] = [(closed, 0), (full, 1)];
@@ -83,7 +83,7 @@ async fn work_goes_on(directory: &Path, legacy: &Legacy) {
         assert_eq!(run(&["enqueue", "backfill"], stdout()).0, expected);
         assert_eq!(run(&["-vv", "work", "--until-idle"], stdout()).0, 0, "it prints nothing");
         assert_eq!(run(&["validate"], stdout()).0, expected);
-        let back = run(&["rollback", "--discard", "--purge"], stdout());
+        let back = run(&["rollback", "--discard", "--purge", "--yes"], stdout());
         assert_eq!(back.0, expected, "{}", back.1);
     }
 }

@@ -102,7 +102,7 @@ async fn the_documented_rights_are_enough() {
 
     let refused = works(&["apply", "index"], 4);
     assert!(refused.stderr.contains("lacks"), "{}", refused.stderr);
-    migrates(&["rollback", "--archive", "kept", "--purge"], 0).ok();
+    migrates(&["rollback", "--archive", "kept", "--purge", "--yes"], 0).ok();
     let left = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
                 AND TABLE_NAME = 'videos'";
     assert_eq!(legacy.number(left).await, 13, "the legacy table as it was");

@@ -236,7 +236,7 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
     assert!(
         refusal(directory, legacy, &["rollback", "--archive", "kept"]).contains("holds an archive")
     );
-    let last = run(directory, legacy, &["rollback", "--discard", "--purge"], 0);
+    let last = run(directory, legacy, &["rollback", "--discard", "--purge", "--yes"], 0);
     assert_eq!(
         (&last["purged"], &last["differences"]),
         (&true.into(), &Value::Array(Vec::new())),
@@ -248,7 +248,7 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
         "after the last",
     );
     assert_eq!(
-        run(directory, legacy, &["rollback", "--purge"], 0)["undone"],
+        run(directory, legacy, &["rollback", "--purge", "--yes"], 0)["undone"],
         Value::Array(Vec::new())
     );
 }
@@ -354,7 +354,7 @@ async fn killed_after_every_step(directory: &Path, legacy: &Legacy) {
         steps.iter().map(|row| format!("{:04}", row.get::<i64, _>(0))).collect()
     };
     let complete = schema(legacy).await;
-    run(directory, legacy, &["rollback", "--discard", "--purge"], 0);
+    run(directory, legacy, &["rollback", "--discard", "--purge", "--yes"], 0);
     let original = schema(legacy).await;
     let (mut up, mut down) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..5 {
@@ -362,7 +362,7 @@ async fn killed_after_every_step(directory: &Path, legacy: &Legacy) {
             killed_after_each_step(directory, legacy, &["apply", phase], &mut up);
         }
         assert_eq!(schema(legacy).await, complete, "after kills on the way there");
-        let back = ["rollback", "--discard", "--purge"];
+        let back = ["rollback", "--discard", "--purge", "--yes"];
         killed_after_each_step(directory, legacy, &back, &mut down);
         assert_eq!(schema(legacy).await, original, "after kills on the way back");
         if up == all && down == all {
@@ -432,11 +432,12 @@ async fn what_would_lose_something_is_refused() {
 
     // What the application added since stays, and is named.
     legacy.execute("CREATE TABLE theirs (id INTEGER PRIMARY KEY)").await;
-    let ran =
-        reelshift(directory, &legacy, &["rollback", "--archive", "kept", "--purge"]).expect(1);
+    let ran = reelshift(directory, &legacy, &["rollback", "--archive", "kept", "--purge", "--yes"])
+        .expect(1);
     assert!(ran.stderr.contains("table theirs (new since)"), "{}", ran.stderr);
     assert_eq!(ran.json()["purged"], false);
-    let purged = reelshift(directory, &legacy, &["rollback", "--purge", "--discard"]).expect(1);
+    let purged =
+        reelshift(directory, &legacy, &["rollback", "--purge", "--discard", "--yes"]).expect(1);
     assert_eq!(purged.json()["purged"], true);
     assert_eq!(
         legacy.number("SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'reelshift%'").await,

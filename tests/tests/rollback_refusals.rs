@@ -38,22 +38,21 @@ async fn interrupted(directory: &Path, legacy: &Legacy) {
     backfilled(directory, legacy).await;
     let errors = "UPDATE video_processing_status SET error_count = 7";
     legacy.execute(errors).await;
-    // Something of the application's, for which the operator does not want to wait, stops it
-    // half-way: a kill at the same place would leave the same.
-    let (blocks, despite, unblocks) = if legacy.url.starts_with("sqlite") {
-        let view = "CREATE VIEW app_v AS SELECT workflow_state FROM videos";
-        (view, "app_v", "DROP VIEW app_v")
+    // A journal that refuses stands for whatever stops a rollback half-way: a kill at the same
+    // place would leave the same.
+    let blocks = if legacy.url.starts_with("sqlite") {
+        "CREATE TRIGGER stop BEFORE DELETE ON reelshift_schema_steps WHEN OLD.number = 105 \
+         BEGIN SELECT RAISE(ABORT, 'no further'); END"
     } else {
-        let table = "CREATE TABLE app_f (id VARCHAR(36) PRIMARY KEY, \
-                     CONSTRAINT app_fk FOREIGN KEY (id) REFERENCES video_processing_status (id))";
-        (table, "app_f.app_fk", "DROP TABLE app_f")
+        "CREATE TRIGGER stop BEFORE DELETE ON reelshift_schema_steps FOR EACH ROW \
+         BEGIN IF OLD.number = 105 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no further'; END IF; END"
     };
     legacy.execute(blocks).await;
-    let rollback = ["rollback", "--archive", "kept", "--despite", despite];
+    let rollback = ["rollback", "--archive", "kept"];
     let stopped = reelshift(directory, legacy, &rollback);
     assert_ne!(stopped.code, Some(0), "{}", stopped.stdout);
     assert!(stopped.stdout.contains("0112 "), "{}", stopped.stdout);
-    legacy.execute(unblocks).await;
+    legacy.execute("DROP TRIGGER stop").await;
 
     let shown = ok(directory, legacy, &["status"]);
     let kept = directory.join("kept").display().to_string();
@@ -131,7 +130,7 @@ async fn a_backfill_of_before_a_rollback_does_not_count() {
     let legacy = Legacy::sqlite(directory).await;
     backfilled(directory, &legacy).await;
     assert!(ok(directory, &legacy, &["status"]).contains("backfill ok"));
-    ok(directory, &legacy, &["rollback", "--discard"]);
+    ok(directory, &legacy, &["rollback", "--discard", "--yes"]);
     let shown = ok(directory, &legacy, &["status"]);
     assert!(shown.contains("expand not started"), "{shown}");
     ok(directory, &legacy, &["apply", "expand"]);
@@ -158,7 +157,7 @@ async fn a_watcher_and_flags_are_seen() {
         assert!(watcher.try_wait().expect("a child can be asked").is_none(), "it watches");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let said = refusal(directory, &legacy, &["rollback", "--discard"]);
+    let said = refusal(directory, &legacy, &["rollback", "--discard", "--yes"]);
     assert!(said.contains("watches for videos"), "{said}");
     watcher.kill().expect("it is killed");
     watcher.wait().expect("it is dead");
@@ -232,7 +231,7 @@ async fn a_rollback_says_whom_it_waits_for() {
     let mut held = holder.begin().await.expect("a transaction");
     let read = sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await;
     read.expect("it reads videos");
-    let rollback = ["rollback", "--discard", "--lock-patience", "3s"];
+    let rollback = ["rollback", "--discard", "--yes", "--lock-patience", "3s"];
     let said = refusal(directory, &legacy, &rollback);
     assert!(said.contains("waiting for the lock of step"), "{said}");
     assert!(said.contains("did not get its lock within 3 s"), "{said}");

@@ -54,7 +54,7 @@ async fn statuses_are_read_and_flags_go_off_whatever_is_rolled_back() {
         assert_eq!(emergency(&server)["changes"].as_array().map(Vec::len), Some(3));
         run(dir.path(), &legacy, &["flags", "emergency-disable"]).ok();
 
-        run(dir.path(), &legacy, &["rollback", "--discard", "--purge"]).ok();
+        run(dir.path(), &legacy, &["rollback", "--discard", "--purge", "--yes"]).ok();
         assert_eq!(status()["enhanced_processing"], false);
         assert_eq!(emergency(&server)["changes"], json!([]), "there is nothing left to be on");
         let none = run(dir.path(), &legacy, &["flags", "emergency-disable"]).expect(0);

@@ -174,6 +174,11 @@ pub struct ApplyArgs {
     #[arg(long)]
     pub yes: bool,
 
+    /// With expand: go on though statements of the application were seen that fail once
+    /// table videos has more columns
+    #[arg(long)]
+    pub accept_statements: bool,
+
     /// With expand: give up a rollback that is not at its end, and make again what it undid
     #[arg(long)]
     pub abandon_rollback: bool,
@@ -218,6 +223,20 @@ pub struct RollbackArgs {
     /// Drop reelshift's own tables too, last of all: runs, errors' batches, flags, journal
     #[arg(long)]
     pub purge: bool,
+
+    /// Show the steps that would be undone, with their statements, and whether all of them
+    /// can be; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Let the server copy this table where it knows no other way, which keeps writers out
+    /// while it lasts; asks first
+    #[arg(long, value_name = "TABLE")]
+    pub allow_copy: Vec<String>,
+
+    /// Answer every question with yes
+    #[arg(long)]
+    pub yes: bool,
 
     /// Go on though what has this name seems to use what is dropped; repeat for more
     #[arg(long, value_name = "NAME")]

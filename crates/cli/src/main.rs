@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod config;
+mod confirm;
 mod context;
 mod database;
 mod escape;

@@ -76,9 +76,10 @@ impl Error {
     }
 
     /// Whether the server can make this change of a table neither instantly nor in place.
-    /// 4092: a table of MySQL takes 64 instant changes (255 from 9.1), then a rebuild.
+    /// 4092: a table of MySQL takes 64 instant changes (255 from 9.1), then a rebuild. 4157:
+    /// its rows might become too long for an instant change.
     pub(crate) fn needs_copy(&self) -> bool {
-        matches!(self.number(), Some(1845 | 1846 | 4092))
+        matches!(self.number(), Some(1845 | 1846 | 4092 | 4157))
     }
 
     pub(crate) fn is_unknown_table(&self) -> bool {

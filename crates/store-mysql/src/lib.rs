@@ -52,6 +52,7 @@ mod strain;
 mod structure;
 mod suspicions;
 mod tls;
+mod trial;
 mod triggers;
 mod validate;
 mod videos;

@@ -2,24 +2,22 @@
 //! and the record of a rollback.
 
 use async_trait::async_trait;
-use reelshift_store::Result;
 use reelshift_store::rollback::{Definition, OpenRollback, Rollback, RollbackState};
 use reelshift_store::schema::Step;
+use reelshift_store::{Result, StoreError};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
-use crate::error::{self, Error, number};
+use crate::error::{self, Error};
 use crate::row;
+use crate::schema::{COPY, Copying, as_copy};
 
 /// A column is dropped by metadata where the server can.
 const INSTANT: &str = "ALGORITHM=INSTANT";
 
 /// Where it cannot: the table is rebuilt while the application reads and writes it.
 const INPLACE: &str = "ALGORITHM=INPLACE, LOCK=NONE";
-
-/// A rebuilt table is not to be lost because its last moment met one short transaction.
-const INPLACE_LOCK_WAIT: u32 = 1;
 
 #[async_trait]
 impl Rollback for MySqlStore {
@@ -37,7 +35,11 @@ impl Rollback for MySqlStore {
     }
 
     async fn undo_step(&self, step: &Step) -> Result<()> {
-        Ok(undo_step(self, step).await?)
+        Ok(undo_step(self, step, Copying::Refused).await?)
+    }
+
+    async fn undo_step_copying(&self, step: &Step) -> Result<()> {
+        Ok(undo_step(self, step, Copying::Allowed).await?)
     }
 
     async fn journal_undoing(&self, step: &Step) -> Result<()> {
@@ -185,32 +187,49 @@ async fn schema_before(store: &MySqlStore) -> error::Result<Option<Vec<Definitio
     Ok((!before.is_empty()).then_some(before))
 }
 
-async fn undo_step(store: &MySqlStore, step: &Step) -> error::Result<()> {
-    let wait = store.server.ddl_lock_wait();
-    match execute(store, &step.down, INSTANT, wait).await {
-        Err(error) if step.down.contains("{ddl_options}") && not_instant(&error) => {
-            execute(store, &step.down, INPLACE, wait.max(INPLACE_LOCK_WAIT)).await
+async fn undo_step(store: &MySqlStore, step: &Step, copying: Copying) -> error::Result<()> {
+    let mut refused = None;
+    for (index, statement) in ways(&step.down).into_iter().enumerate() {
+        if statement.contains(COPY) && copying == Copying::Refused {
+            break;
         }
-        executed => executed,
+        // A rebuilt table is not to be lost because its last moment met one short transaction.
+        let wait = store.server.ddl_lock_wait().max(u32::from(index > 0));
+        match execute(store, statement, wait).await {
+            Err(error) if error.needs_copy() => refused = Some(error),
+            executed => return executed,
+        }
+    }
+    match refused {
+        None => Ok(()),
+        Some(why) => Err(Error::Store(StoreError::Refused(format!(
+            "the server can roll back step {:04} {} only by copying table {table}, which keeps writers \
+             out while it lasts ({}): in a quiet hour, roll back again with --allow-copy {table}",
+            step.number,
+            step.name,
+            StoreError::from(why),
+            table = step.creates.table().unwrap_or("videos"),
+        )))),
     }
 }
 
-/// The server can do this, but not by metadata alone, or not so often: 64 row versions.
-fn not_instant(error: &Error) -> bool {
-    matches!(error, Error::Database(error) if matches!(number(error), Some(1845 | 1846 | 4092)))
+/// The statement that undoes a step, by each algorithm that may do, the gentlest first: by
+/// metadata, by a rebuild beside which the application reads and writes, by a copy.
+pub(crate) fn ways(down: &str) -> Vec<String> {
+    let in_place = down.replace("{ddl_options}", INPLACE);
+    let mut ways =
+        vec![down.replace("{ddl_options}", INSTANT), in_place.clone(), as_copy(&in_place)];
+    ways.dedup();
+    ways
 }
 
-async fn execute(
-    store: &MySqlStore,
-    statement: &str,
-    options: &str,
-    lock_wait: u32,
-) -> error::Result<()> {
+async fn execute(store: &MySqlStore, statement: String, lock_wait: u32) -> error::Result<()> {
     let mut connection = store.dedicated_connection().await?;
-    let session =
-        format!("SET SESSION lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = 1");
+    let session = format!(
+        "SET SESSION lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = 1{}",
+        store.server.undo_settings()
+    );
     connection.execute(AssertSqlSafe(session)).await?;
-    let statement = statement.replace("{ddl_options}", options);
     let executed = connection.execute(AssertSqlSafe(statement)).await;
     // The statement's outcome counts; the server ends the session by itself.
     if let Err(error) = connection.close().await {

@@ -23,7 +23,10 @@ static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/
 const INSTANT: &str = "ALGORITHM=INSTANT";
 
 /// What the operator may allow instead, a table at a time.
-const COPY: &str = "ALGORITHM=COPY, LOCK=SHARED";
+pub(crate) const COPY: &str = "ALGORITHM=COPY, LOCK=SHARED";
+
+/// What stands for the type of `videos.id` in a shipped statement.
+pub(crate) const VIDEOS_ID_TYPE: &str = "{videos_id_type}";
 
 pub(crate) fn shipped_steps() -> Vec<Step> {
     Step::read_all(
@@ -176,7 +179,7 @@ async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
 
 /// Whether the operator lets the server copy the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Copying {
+pub(crate) enum Copying {
     Refused,
     Allowed,
 }
@@ -268,7 +271,7 @@ async fn ask_for_lock(connection: &mut MySqlConnection, table: &str) -> error::R
 }
 
 /// The statement with the one algorithm that always works.
-fn as_copy(statement: &str) -> String {
+pub(crate) fn as_copy(statement: &str) -> String {
     statement.replace("ALGORITHM=INPLACE, LOCK=NONE", COPY).replace("ALGORITHM=INSTANT", COPY)
 }
 
@@ -298,7 +301,7 @@ pub(crate) fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
 
 pub(crate) fn render(statement: &str, videos: &VideosTable) -> String {
     statement
-        .replace("{videos_id_type}", &videos.id_type())
+        .replace(VIDEOS_ID_TYPE, &videos.id_type())
         .replace("{table_options}", &videos.table_options())
         .replace("{ddl_options}", INSTANT)
 }

@@ -28,13 +28,27 @@ impl Server {
 
     /// Whether `SKIP LOCKED` and instant columns in any position are there.
     pub(crate) fn is_supported(&self) -> bool {
+        self.is_at_least(match self.product {
+            Product::MariaDb => (10, 6, 0),
+            Product::MySql => (8, 0, 29),
+        })
+    }
+
+    /// Whether this is that version of its product, or a later one.
+    pub(crate) fn is_at_least(&self, version: (u32, u32, u32)) -> bool {
+        self.number() >= version
+    }
+
+    /// Major and minor version.
+    pub(crate) fn series(&self) -> (u32, u32) {
+        let (major, minor, _) = self.number();
+        (major, minor)
+    }
+
+    fn number(&self) -> (u32, u32, u32) {
         let mut parts = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         let mut next = || parts.next().unwrap_or(0);
-        let version = (next(), next(), next());
-        match self.product {
-            Product::MariaDb => version >= (10, 6, 0),
-            Product::MySql => version >= (8, 0, 29),
-        }
+        (next(), next(), next())
     }
 
     /// The session settings of a pooled connection beyond those common to both products.
@@ -43,6 +57,15 @@ impl Server {
             // Turns long IN lists into a join with a temporary table, which loses the
             // range over the primary key.
             Product::MariaDb => ", in_predicate_conversion_threshold = 0",
+            Product::MySql => "",
+        }
+    }
+
+    /// Settings of a session that undoes steps. A table whose row format is too small for the
+    /// new columns must still be able to lose them; MySQL refuses to add them there.
+    pub(crate) const fn undo_settings(&self) -> &'static str {
+        match self.product {
+            Product::MariaDb => ", innodb_strict_mode = OFF",
             Product::MySql => "",
         }
     }

@@ -39,6 +39,7 @@ mod strain;
 mod structure;
 mod suspicions;
 mod time;
+mod trial;
 mod turns;
 mod validate;
 mod videos;

@@ -1,14 +1,18 @@
 //! What `plan` finds on SQLite: the checks that make sense for one file with one writer.
 
 use async_trait::async_trait;
-use reelshift_store::preflight::{Finding, Preflight, Scope, Statement, TableSize, in_the_way};
+use reelshift_store::preflight::{
+    Finding, Preflight, Scope, Statement, TableSize, Verdict, in_the_way,
+};
 use reelshift_store::schema::{Object, Step};
+use reelshift_store::trial::{Extent, Trial};
 use reelshift_store::{Result, StoreError};
 
 use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::schema::{check_legacy, exists, journal, server, steps};
+use crate::trial;
 
 /// Since this version a column can be dropped, as rollback does.
 const OLDEST: [u32; 3] = [3, 35, 0];
@@ -29,6 +33,10 @@ impl Preflight for SqliteStore {
     async fn statements(&self, step: &Step) -> Result<Vec<Statement>> {
         Ok(statements(step))
     }
+
+    async fn trial(&self, extent: Extent) -> Result<Trial> {
+        self.named(trial::run(self, extent).await)
+    }
 }
 
 async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
@@ -44,7 +52,13 @@ async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
     }
     findings
         .push(Finding::ok("table videos has the specification's columns and key").named("table"));
-    findings.push(objects(store).await?.named("in_the_way"));
+    let objects = objects(store).await?.named("in_the_way");
+    let refused = objects.verdict == Verdict::Refusal;
+    findings.push(objects);
+    if !refused {
+        let trial = trial::run(store, Extent::WayForthAndBack).await?;
+        findings.push(trial.finding().named("trial"));
+    }
     if scope == Scope::Apply {
         return Ok(findings);
     }
@@ -218,8 +232,6 @@ fn statements(step: &Step) -> Vec<Statement> {
 
 #[cfg(test)]
 mod tests {
-    use reelshift_store::preflight::Verdict;
-
     use super::*;
 
     #[test]

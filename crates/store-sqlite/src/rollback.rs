@@ -37,6 +37,11 @@ impl Rollback for SqliteStore {
         self.named(undo_step(self, step).await)
     }
 
+    // SQLite rewrites a table to drop a column, always.
+    async fn undo_step_copying(&self, step: &Step) -> Result<()> {
+        self.undo_step(step).await
+    }
+
     async fn journal_undoing(&self, step: &Step) -> Result<()> {
         self.named(
             execute(

@@ -74,6 +74,23 @@ impl StoreError {
         matches!(self, Self::Unusable { .. } | Self::Refused(_) | Self::Invalid(_))
     }
 
+    /// The same error in other words; a lost lease has none.
+    #[must_use]
+    pub fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Locked { code, message } => Self::Locked { code, message: words(message) },
+            Self::Transient { code, message } => Self::Transient { code, message: words(message) },
+            Self::RowRefused { rule, code, message } => {
+                Self::RowRefused { rule, code, message: words(message) }
+            }
+            Self::Permanent { code, message } => Self::Permanent { code, message: words(message) },
+            Self::Unusable { code, message } => Self::Unusable { code, message: words(message) },
+            Self::Refused(message) => Self::Refused(words(message)),
+            Self::Invalid(message) => Self::Invalid(words(message)),
+            Self::LeaseLost => Self::LeaseLost,
+        }
+    }
+
     /// The server's code, where it gave one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

@@ -31,6 +31,7 @@ pub mod statement;
 pub mod status;
 pub mod strain;
 pub mod structure;
+pub mod trial;
 pub mod videos;
 pub mod vitals;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::preflight::{Decision, Finding, Verdict};
 use crate::schema::{Object, Step};
 use crate::{Result, Store, StoreError};
 
@@ -72,6 +73,8 @@ pub struct Options<'a> {
     /// Tables that may be copied, under a lock against writers, where the server knows no
     /// other way.
     pub allow_copy: &'a [String],
+    /// Whether statements of the application may fail on the new columns.
+    pub accept_statements: bool,
     /// Told at every look while a step waits.
     pub waiting: &'a (dyn Fn(Waiting<'_>) + Send + Sync),
 }
@@ -81,17 +84,33 @@ impl std::fmt::Debug for Options<'_> {
         f.debug_struct("Options")
             .field("patience", &self.patience)
             .field("allow_copy", &self.allow_copy)
+            .field("accept_statements", &self.accept_statements)
             .finish_non_exhaustive()
     }
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { patience: LOCK_PATIENCE, allow_copy: &[], waiting: &|_| {} }
+        Self {
+            patience: LOCK_PATIENCE,
+            allow_copy: &[],
+            accept_statements: false,
+            waiting: &|_| {},
+        }
     }
 }
 
 impl Options<'_> {
+    /// Whether `finding` refuses, and the operator has not decided against that.
+    #[must_use]
+    pub fn refused_by(&self, finding: &Finding) -> bool {
+        let overruled = finding.overruled_by.as_ref().is_some_and(|decision| match decision {
+            Decision::AllowCopy(table) => self.allow_copy.contains(table),
+            Decision::AcceptStatements => self.accept_statements,
+        });
+        finding.verdict == Verdict::Refusal && !overruled
+    }
+
     fn may_copy(&self, step: &Step) -> bool {
         step.creates.table().is_some_and(|table| self.allow_copy.iter().any(|name| name == table))
     }
@@ -131,6 +150,7 @@ where
         if waited >= next_try && !holders.iter().any(|holder| holder.certain) {
             let began = Instant::now();
             let tried = match direction {
+                Direction::Down if options.may_copy(step) => store.undo_step_copying(step).await,
                 Direction::Down => store.undo_step(step).await,
                 Direction::Up if options.may_copy(step) => store.execute_step_copying(step).await,
                 Direction::Up => store.execute_step(step).await,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::patience::Options;
 use crate::schema::Step;
+use crate::trial::{Extent, Trial};
 use crate::{Result, Store, StoreError};
 
 /// How bad a finding is.
@@ -28,11 +29,20 @@ pub struct Finding {
     /// What was found, one sentence without its full stop.
     pub says: String,
     pub do_what: Option<String>,
+    /// The decision of an operator by which a refusal does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overruled_by: Option<Decision>,
 }
 
-/// The check whether `videos` takes new columns without being copied, which an operator may
-/// overrule.
-pub const INSTANT: &str = "instant";
+/// What an operator may decide against a refusal, by the option that says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// `--allow-copy TABLE`
+    AllowCopy(String),
+    /// `--accept-statements`
+    AcceptStatements,
+}
 
 impl Finding {
     #[must_use]
@@ -51,13 +61,20 @@ impl Finding {
     }
 
     fn new(verdict: Verdict, says: impl Into<String>, do_what: Option<String>) -> Self {
-        Self { check: String::new(), verdict, says: says.into(), do_what }
+        Self { check: String::new(), verdict, says: says.into(), do_what, overruled_by: None }
     }
 
     /// With something to do, or to leave alone, though nothing is wrong.
     #[must_use]
     pub fn advising(mut self, do_what: impl Into<String>) -> Self {
         self.do_what = Some(do_what.into());
+        self
+    }
+
+    /// A refusal that does not hold where the operator has decided so.
+    #[must_use]
+    pub fn unless(mut self, decision: Decision) -> Self {
+        self.overruled_by = Some(decision);
         self
     }
 
@@ -126,6 +143,12 @@ pub trait Preflight {
 
     /// The statements of `step` with everything filled in.
     async fn statements(&self, step: &Step) -> Result<Vec<Statement>>;
+
+    /// Executes the statements of `extent` on empty copies of the tables, up to the first
+    /// that the server refuses. No lock of the application's tables is held for longer than
+    /// their definitions are read; the copies are gone afterwards, and those that a killed
+    /// process left are removed by the next trial.
+    async fn trial(&self, extent: Extent) -> Result<Trial>;
 }
 
 /// Checks that nothing refuses an `apply`.
@@ -134,11 +157,7 @@ pub trait Preflight {
 /// `Refused` with the first refusal.
 pub async fn require(store: &dyn Store, options: &Options<'_>) -> Result<()> {
     let findings = store.preflight(Scope::Apply).await?;
-    let copies = options.allow_copy.iter().any(|table| table == "videos");
-    let refused = |finding: &Finding| {
-        finding.verdict == Verdict::Refusal && !(copies && finding.check == INSTANT)
-    };
-    match findings.into_iter().find(refused) {
+    match findings.into_iter().find(|finding| options.refused_by(finding)) {
         Some(refusal) => Err(refusal.into_error()),
         None => Ok(()),
     }

@@ -118,8 +118,13 @@ pub trait Rollback {
     /// application's, copying no table.
     ///
     /// # Errors
-    /// `Locked` when the table was locked.
+    /// `Locked` when the table was locked, `Refused` when the server could do it only by
+    /// copying the table.
     async fn undo_step(&self, step: &Step) -> Result<()>;
+
+    /// As [`Self::undo_step`], but copies the table, under a lock against writers, where the
+    /// server can do it in no other way.
+    async fn undo_step_copying(&self, step: &Step) -> Result<()>;
 
     /// Writes that `step` is about to be undone: it is no longer complete.
     async fn journal_undoing(&self, step: &Step) -> Result<()>;

@@ -146,6 +146,17 @@ impl Step {
         })
     }
 
+    /// Names this step in `error`, where that does not yet.
+    #[must_use]
+    pub fn name_in(&self, error: StoreError) -> StoreError {
+        error.reworded(|message| {
+            if message.contains(&self.name) {
+                return message;
+            }
+            format!("step {:04} {} ({}): {message}", self.number, self.name, self.creates)
+        })
+    }
+
     /// Identifies the step's text, so that a journal shows which text was executed.
     #[must_use]
     pub fn checksum(&self) -> String {
@@ -363,7 +374,7 @@ where
                 // The statement of a process that was killed went on in the server, and has
                 // ended only now.
                 Err(_) if store.exists(&step.creates).await? => StepOutcome::Recognised,
-                Err(error) => return Err(error),
+                Err(error) => return Err(step.name_in(error)),
             }
         };
         if is_journal {

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
+use reelshift_store::Store;
 use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{self, OpenRollback, RollbackState};
 use reelshift_store::schema::{self, StepGroup, StepOutcome};
-use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
 
 use crate::args::{AppliedPhase, ApplyArgs};
+use crate::confirm;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused, Usage};
 use crate::waiting::WaitingLine;
@@ -40,11 +41,15 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         warn_before_backfill(&*store, phase).await?;
     }
     let abandoned = abandoned(args, &*store).await?;
-    allow_copy(context, args, &store).await?;
+    confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
-    let options =
-        Options { patience: args.lock_patience, allow_copy: &args.allow_copy, waiting: &waiting };
+    let options = Options {
+        patience: args.lock_patience,
+        allow_copy: &args.allow_copy,
+        accept_statements: args.accept_statements,
+        waiting: &waiting,
+    };
     let mut applied = Vec::new();
     let report = |step: &schema::Step, outcome| {
         line.clear();
@@ -114,35 +119,6 @@ async fn end(store: &dyn Store, open: &OpenRollback) -> Result<()> {
     .await;
     lock.release().await?;
     Ok(ended?)
-}
-
-/// Asks before any table is copied: `--yes` answers, and without a terminal it must.
-async fn allow_copy(context: &Context, args: &ApplyArgs, store: &SharedStore) -> Result<()> {
-    for table in &args.allow_copy {
-        if !store.steps().iter().any(|step| step.creates.table() == Some(table)) {
-            let sentence = format!("--allow-copy {table}: no step changes a table of that name");
-            return Err(Usage(sentence).into());
-        }
-        if args.yes {
-            continue;
-        }
-        if !context.asks() {
-            return Err(Refused(format!(
-                "--allow-copy {table} keeps writers out of {table} while it is copied: add --yes where \
-                 nobody can be asked"
-            ))
-            .into());
-        }
-        crate::output::error(format_args!(
-            "Where nothing else will do, {table} is copied, and writers wait until that is done. Allow it? [y/N] "
-        ));
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(Refused(format!("{table} is not to be copied: nothing was changed")).into());
-        }
-    }
-    Ok(())
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.

@@ -1,8 +1,10 @@
 //! `rollback`: what the new columns and tables hold goes into an archive, then each step
 //! is undone in reverse, then the schema is compared with that of before expand.
 
+mod dry_run;
 mod keep;
 mod refuse;
+mod stopped;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,9 +18,11 @@ use reelshift_store::flags::FlagSetting;
 use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{RollbackState, SchemaDifference, differences};
 use reelshift_store::schema::{self, JournalEntry, MigrationLock, Step, StepGroup, UndoOutcome};
+use reelshift_store::trial::Extent;
 use serde::Serialize;
 
 use crate::args::{RollbackArgs, RollbackTarget};
+use crate::confirm;
 use crate::context::{Context, who};
 use crate::exit::{Failed, Outcome, Refused, Usage};
 use crate::look;
@@ -61,12 +65,31 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Outcome> {
     }
     let store = context.store().await?;
     store.check_legacy().await?;
+    if args.dry_run {
+        return dry_run::run(context, args, &store).await;
+    }
+    confirm::copying(context, &args.allow_copy, args.yes, &store)?;
+    if let Some(loss) = loss(args) {
+        confirm::losing(context, loss, &store.place().namespace, args.yes)?;
+    }
     let mut lock = store.lock_migration().await?;
     let done = locked(context, args, &store, &mut *lock).await;
     let released = lock.release().await;
     let report = done?;
     released?;
     conclude(context, args, &report)
+}
+
+/// What cannot be brought back afterwards.
+const fn loss(args: &RollbackArgs) -> Option<&'static str> {
+    match (args.discard, args.purge) {
+        (true, true) => {
+            Some("all that the new columns and tables hold, and reelshift's own tables,")
+        }
+        (true, false) => Some("all that the new columns and tables hold"),
+        (false, true) => Some("reelshift's own tables with the history of all runs"),
+        (false, false) => None,
+    }
 }
 
 async fn locked(
@@ -94,6 +117,7 @@ async fn locked(
         }
     } else {
         refuse::while_used(store, &to_undo, &args.despite).await?;
+        refuse::unless_it_can_end(&store.trial(Extent::WayBack { last }).await?, &args.allow_copy)?;
         // Where expand is not whole nobody can work, and part of what tells is gone.
         let expanded = legacy && schema::require_expanded(&**store).await.is_ok();
         if expanded {
@@ -154,10 +178,15 @@ async fn undo(
         report.undone.push(Undone { number: step.number, name: step.name.clone(), outcome });
     };
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
-    let options = Options { patience: args.lock_patience, waiting: &waiting, ..Options::default() };
+    let options = Options {
+        patience: args.lock_patience,
+        allow_copy: &args.allow_copy,
+        waiting: &waiting,
+        ..Options::default()
+    };
     let undone = schema::undo(&**store, lock, last, &options, tell, tokio::time::sleep).await;
     line.clear();
-    Ok(undone?)
+    undone.map_err(|error| stopped::error(error, args))
 }
 
 /// The number of the last step that stays.

@@ -1,40 +1,60 @@
-//! Statements that insert into `videos` without naming its columns: the new columns make
-//! them fail (error 1136), so that the application could no longer upload.
+//! Statements of the application that fail, or write into the wrong columns, once `videos`
+//! has more columns: those that leave out the list of columns, or take all that there are.
+//!
+//! A view is none of them: the server writes its columns down when it is made.
+
+mod breaking;
+mod tokens;
 
 use async_trait::async_trait;
-use reelshift_store::preflight::Finding;
+use reelshift_store::preflight::{Decision, Finding};
 use reelshift_store::schema::{Object, Schema as _};
 
 use super::{Look, is_on, variable};
 use crate::error::{Error, Result};
 
-/// Where such a statement was seen.
+/// A statement that breaks.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct Breaking {
     place: String,
+    why: &'static str,
     text: String,
 }
 
-/// Statements, with where they come from. Digests are of the last seven days.
-const DIGESTS: &str = "SELECT CAST(CONCAT('executed ', COUNT_STAR, ' times, last at ', LAST_SEEN) AS CHAR), \
-       CAST(DIGEST_TEXT AS CHAR) FROM performance_schema.events_statements_summary_by_digest \
-     WHERE SCHEMA_NAME = DATABASE() AND LAST_SEEN > NOW() - INTERVAL 7 DAY \
-       AND (DIGEST_TEXT LIKE 'INSERT%videos%' OR DIGEST_TEXT LIKE 'REPLACE%videos%')";
+/// Statements that are named in a finding; of the others their number is.
+const MAX_NAMED: usize = 5;
+
+/// Characters that are shown of a statement.
+const MAX_SHOWN_CHARS: usize = 120;
+
+/// Where a statement was found, its text, and whether its default database is this one.
+/// Digests are of the last seven days. Both need the performance schema.
+const EXECUTED: [&str; 2] = [
+    "SELECT CAST(CONCAT('executed ', COUNT_STAR, ' times, last at ', LAST_SEEN) AS CHAR), \
+       CAST(DIGEST_TEXT AS CHAR), COALESCE(SCHEMA_NAME = DATABASE(), FALSE) \
+     FROM performance_schema.events_statements_summary_by_digest \
+     WHERE LAST_SEEN > NOW() - INTERVAL 7 DAY AND DIGEST_TEXT LIKE '%videos%'",
+    "SELECT CAST(CONCAT('prepared in session ', t.PROCESSLIST_ID, ' of ', t.PROCESSLIST_USER, '@', \
+         t.PROCESSLIST_HOST) AS CHAR), \
+       CAST(p.SQL_TEXT AS CHAR), COALESCE(t.PROCESSLIST_DB = DATABASE(), FALSE) \
+     FROM performance_schema.prepared_statements_instances p \
+     JOIN performance_schema.threads t ON t.THREAD_ID = p.OWNER_THREAD_ID \
+     WHERE p.SQL_TEXT LIKE '%videos%' AND t.PROCESSLIST_ID <> CONNECTION_ID()",
+];
 
 const RUNNING: &str = "SELECT CAST(CONCAT('running in session ', ID, ' of ', USER, '@', HOST) AS CHAR), \
-       CAST(INFO AS CHAR) FROM information_schema.PROCESSLIST \
-     WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
-       AND (INFO LIKE '%INSERT%videos%' OR INFO LIKE '%REPLACE%videos%')";
+       CAST(INFO AS CHAR), COALESCE(DB = DATABASE(), FALSE) \
+     FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND INFO LIKE '%videos%'";
 
-const STORED: &str = "SELECT CAST(CONCAT('in ', LOWER(ROUTINE_TYPE), ' ', ROUTINE_NAME) AS CHAR), \
-       CAST(ROUTINE_DEFINITION AS CHAR) FROM information_schema.ROUTINES \
-     WHERE ROUTINE_SCHEMA = DATABASE() AND ROUTINE_DEFINITION LIKE '%videos%' \
-     UNION ALL SELECT CAST(CONCAT('in event ', EVENT_NAME) AS CHAR), CAST(EVENT_DEFINITION AS CHAR) \
-     FROM information_schema.EVENTS \
-     WHERE EVENT_SCHEMA = DATABASE() AND EVENT_DEFINITION LIKE '%videos%' \
-     UNION ALL SELECT CAST(CONCAT('in trigger ', TRIGGER_NAME) AS CHAR), CAST(ACTION_STATEMENT AS CHAR) \
-     FROM information_schema.TRIGGERS \
-     WHERE TRIGGER_SCHEMA = DATABASE() AND ACTION_STATEMENT LIKE '%videos%'";
+const STORED: &str = "SELECT CAST(CONCAT('in ', LOWER(ROUTINE_TYPE), ' ', ROUTINE_SCHEMA, '.', ROUTINE_NAME) AS CHAR), \
+       CAST(ROUTINE_DEFINITION AS CHAR), ROUTINE_SCHEMA = DATABASE() \
+     FROM information_schema.ROUTINES WHERE ROUTINE_DEFINITION LIKE '%videos%' \
+     UNION ALL SELECT CAST(CONCAT('in event ', EVENT_SCHEMA, '.', EVENT_NAME) AS CHAR), \
+       CAST(EVENT_DEFINITION AS CHAR), EVENT_SCHEMA = DATABASE() \
+     FROM information_schema.EVENTS WHERE EVENT_DEFINITION LIKE '%videos%' \
+     UNION ALL SELECT CAST(CONCAT('in trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME) AS CHAR), \
+       CAST(ACTION_STATEMENT AS CHAR), TRIGGER_SCHEMA = DATABASE() \
+     FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE '%videos%'";
 
 pub(super) struct Check;
 
@@ -57,106 +77,70 @@ impl super::Check for Check {
         {
             return Ok(Finding::ok("the new columns of table videos are there"));
         }
-        let history = is_on(variable(at.connection, "global.performance_schema").await?.as_deref());
         let database: String =
             sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *at.connection).await?;
-        let mut seen = Vec::new();
-        let mut looked_at_history = history;
-        for (sql, is_history) in [(DIGESTS, true), (RUNNING, false), (STORED, false)] {
-            if is_history && !history {
-                continue;
-            }
-            let rows: Result<Vec<(String, Option<String>)>> =
-                sqlx::query_as(sql).fetch_all(&mut *at.connection).await.map_err(Error::from);
-            match rows {
-                Err(error) if error.is_denied() && is_history => looked_at_history = false,
-                rows => seen.extend(rows?.into_iter().filter_map(|(place, text)| {
-                    let text = text.filter(|text| inserts_without_columns(text, &database))?;
-                    Some(Seen { place, text })
-                })),
+        let mut breaking = Vec::new();
+        let mut sees_history =
+            is_on(variable(at.connection, "global.performance_schema").await?.as_deref());
+        if sees_history {
+            for sql in EXECUTED {
+                match read(at, sql, &database).await {
+                    Err(error) if error.is_denied() => sees_history = false,
+                    found => breaking.extend(found?),
+                }
             }
         }
-        Ok(judge(&seen, looked_at_history))
+        for sql in [RUNNING, STORED] {
+            breaking.extend(read(at, sql, &database).await?);
+        }
+        Ok(judge(&breaking, sees_history))
     }
 }
 
-fn judge(seen: &[Seen], looked_at_history: bool) -> Finding {
-    if !seen.is_empty() {
-        let list: Vec<String> = seen
+async fn read(at: &mut Look<'_>, sql: &'static str, database: &str) -> Result<Vec<Breaking>> {
+    let rows: Vec<(String, Option<String>, i64)> =
+        sqlx::query_as(sql).fetch_all(&mut *at.connection).await.map_err(Error::from)?;
+    let breaking = rows.into_iter().filter_map(|(place, text, here)| {
+        let text = text?;
+        let why = breaking::why(&text, database, here != 0)?;
+        Some(Breaking { place, why, text })
+    });
+    Ok(breaking.collect())
+}
+
+fn judge(breaking: &[Breaking], sees_history: bool) -> Finding {
+    if !breaking.is_empty() {
+        let mut list: Vec<String> = breaking
             .iter()
-            .map(|Seen { place, text }| {
-                let text: String = text.chars().take(120).collect();
-                format!("{place}: {text}")
+            .take(MAX_NAMED)
+            .map(|Breaking { place, why, text }| {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                let shown: String = words.join(" ").chars().take(MAX_SHOWN_CHARS).collect();
+                format!("one {why} ({place}): {shown}")
             })
             .collect();
+        if let Some(more) = breaking.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+            list.push(format!("and {more} more"));
+        }
         return Finding::refusal(
             format!(
-                "statements insert into videos without a column list, and fail once it has more columns: {}",
+                "statements were found that fail or go wrong once videos has more columns: {}",
                 list.join("; ")
             ),
-            "name the columns in them; digests of executed statements are forgotten with TRUNCATE \
-             performance_schema.events_statements_summary_by_digest",
-        );
+            "name the columns in them (executed ones are forgotten with TRUNCATE \
+             performance_schema.events_statements_summary_by_digest), or apply with --accept-statements",
+        )
+        .unless(Decision::AcceptStatements);
     }
-    if !looked_at_history {
+    if !sees_history {
         return Finding::warning(
-            "no statement that runs now or is stored inserts into videos without a column list; what ran \
+            "no statement that runs now or is stored depends on the number of columns of videos; what ran \
              before could not be looked at (performance_schema is off, or not readable)",
-            "look through the application for INSERT INTO videos VALUES or SELECT: it fails once the table \
-             has more columns",
+            "look through the application for INSERT INTO videos VALUES, LOAD DATA without a column list, \
+             and SELECT * FROM videos in an INSERT or UNION: they fail once the table has more columns",
         );
     }
-    Finding::ok("no statement was seen that inserts into videos without a column list")
-}
-
-/// Whether `text` has an INSERT or REPLACE of `database`'s `videos` that names no columns: what
-/// follows the table is neither SET nor an opening parenthesis with a name behind it.
-fn inserts_without_columns(text: &str, database: &str) -> bool {
-    let database = database.to_uppercase();
-    let words = words(text);
-    (0..words.len()).any(|at| {
-        let verb = words[at].to_uppercase();
-        if verb != "INSERT" && verb != "REPLACE" {
-            return false;
-        }
-        let mut rest = words[at + 1..].iter().map(|word| word.to_uppercase()).peekable();
-        let modifiers = ["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"];
-        while rest.next_if(|word| modifiers.contains(&word.as_str())).is_some() {}
-        let Some(mut table) = rest.next() else { return false };
-        if rest.next_if(|word| word == ".").is_some() {
-            if table != database {
-                return false;
-            }
-            table = rest.next().unwrap_or_default();
-        }
-        if table != "VIDEOS" {
-            return false;
-        }
-        match rest.next().as_deref() {
-            Some("VALUES" | "VALUE" | "SELECT" | "TABLE" | "WITH") => true,
-            Some("(") => matches!(rest.next().as_deref(), Some("SELECT" | "WITH" | "(")),
-            _ => false,
-        }
-    })
-}
-
-/// Names without their quotes, and single signs.
-fn words(text: &str) -> Vec<&str> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    let mut words = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if is_name(first) {
-            rest.find(|c| !is_name(c)).unwrap_or(rest.len())
-        } else {
-            first.len_utf8()
-        };
-        if is_name(first) || (!first.is_whitespace() && first != '`') {
-            words.push(&rest[..length]);
-        }
-        rest = &rest[length..];
-    }
-    words
+    Finding::ok("no statement was found that depends on the number of columns of videos")
 }
 
 #[cfg(test)]
@@ -166,38 +150,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inserts_without_columns_are_known() {
-        for breaks in [
-            "INSERT INTO videos VALUES (1, 2)",
-            "insert ignore into `platform`.`videos` values ( ... )",
-            "REPLACE videos SELECT * FROM old",
-            "INSERT INTO `videos` (SELECT 1)",
-            "BEGIN INSERT INTO log (a) VALUES (1); INSERT INTO videos VALUES (1); END",
-        ] {
-            assert!(inserts_without_columns(breaks, "platform"), "{breaks}");
-        }
-        for fine in [
-            "INSERT INTO videos (id, filename) VALUES (1, 2)",
-            "INSERT INTO `videos` ( `id` ) SELECT 1",
-            "INSERT INTO videos SET id = 1",
-            "INSERT INTO videos () VALUES ()",
-            "INSERT INTO videos_old VALUES (1)",
-            "INSERT INTO other.videos VALUES (1)",
-            "INSERT INTO log VALUES (SELECT 1 FROM videos)",
-            "SELECT * FROM videos",
-        ] {
-            assert!(!inserts_without_columns(fine, "platform"), "{fine}");
-        }
-    }
-
-    #[test]
-    fn what_was_not_seen_is_said() {
+    fn what_breaks_is_named() {
         assert_eq!(judge(&[], true).verdict, Verdict::Ok);
         assert_eq!(judge(&[], false).verdict, Verdict::Warning);
-        let seen = Seen {
-            place: "in procedure p".to_owned(),
-            text: "INSERT INTO videos VALUES (1)".to_owned(),
+        let breaking = |n: usize| Breaking {
+            place: format!("in procedure p{n}"),
+            why: "inserts into videos without a column list",
+            text: "INSERT INTO\n  videos VALUES (1)".to_owned(),
         };
-        assert_eq!(judge(&[seen], false).verdict, Verdict::Refusal);
+        let seven: Vec<Breaking> = (0..7).map(breaking).collect();
+        let finding = judge(&seven, false);
+        assert_eq!(finding.verdict, Verdict::Refusal);
+        assert_eq!(finding.overruled_by, Some(Decision::AcceptStatements));
+        assert!(finding.says.contains("(in procedure p0): INSERT INTO videos VALUES (1)"));
+        assert!(finding.says.ends_with("and 2 more"), "{}", finding.says);
     }
 }

@@ -1,4 +1,4 @@
-//! The table `videos`: that it is one, and of an engine with transactions.
+//! The table `videos`: that it is one, of an engine with transactions, and in one piece.
 
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
@@ -21,7 +21,8 @@ impl super::Check for Check {
 
     async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
         let row = sqlx::query(
-            "SELECT CAST(TABLE_TYPE AS CHAR) AS kind, CAST(ENGINE AS CHAR) AS engine_name \
+            "SELECT CAST(TABLE_TYPE AS CHAR) AS kind, CAST(ENGINE AS CHAR) AS engine_name, \
+               COALESCE(CREATE_OPTIONS LIKE '%partitioned%', FALSE) AS partitioned \
              FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
         )
@@ -30,6 +31,12 @@ impl super::Check for Check {
         let Some(row) = row else { return Ok(judge(None)) };
         let (kind, engine): (String, Option<String>) =
             (row.try_get("kind")?, row.try_get("engine_name")?);
+        if row.try_get::<i64, _>("partitioned")? != 0 {
+            return Ok(Finding::refusal(
+                "table videos is partitioned, and the server takes no foreign key that leads to such a table",
+                "remove the partitions (ALTER TABLE videos REMOVE PARTITIONING copies the table)",
+            ));
+        }
         Ok(judge(Some((&kind, engine.as_deref()))))
     }
 }

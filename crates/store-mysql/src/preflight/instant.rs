@@ -2,7 +2,7 @@
 //! and the changes that it has had before allow.
 
 use async_trait::async_trait;
-use reelshift_store::preflight::{Finding, INSTANT};
+use reelshift_store::preflight::{Decision, Finding};
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::AssertSqlSafe;
 
@@ -10,8 +10,9 @@ use super::{Look, variable};
 use crate::error::{Error, Result};
 use crate::server::Product;
 
-/// Changes that a table of MySQL takes before it must be rebuilt; 9.1 takes 255.
-const ROW_VERSIONS: i64 = 64;
+/// Instant changes that a table of MySQL takes before it must be rebuilt: before 9.1, and
+/// from there on.
+const ROW_VERSIONS: [i64; 2] = [64, 255];
 
 pub(super) struct Check;
 
@@ -23,14 +24,15 @@ struct Seen {
     allowed: Option<String>,
     /// MySQL's count of instant changes so far.
     versions: Option<i64>,
+    /// How many this server takes.
+    most_versions: i64,
     has_full_text: bool,
-    mariadb: bool,
 }
 
 #[async_trait]
 impl super::Check for Check {
     fn name(&self) -> &'static str {
-        INSTANT
+        "instant"
     }
 
     fn refuses(&self) -> bool {
@@ -68,14 +70,16 @@ async fn see(at: &mut Look<'_>) -> Result<Seen> {
     )
     .fetch_one(&mut *at.connection)
     .await?;
-    let mariadb = at.store.server.product == Product::MariaDb;
-    let versions = if mariadb { None } else { row_versions(at).await? };
+    let versions = match at.store.server.product {
+        Product::MariaDb => None,
+        Product::MySql => row_versions(at).await?,
+    };
     Ok(Seen {
         row_format,
         allowed: variable(at.connection, "global.innodb_instant_alter_column_allowed").await?,
         versions,
+        most_versions: ROW_VERSIONS[usize::from(at.store.server.is_at_least((9, 1, 0)))],
         has_full_text: full_text > 0,
-        mariadb,
     })
 }
 
@@ -98,6 +102,7 @@ fn judge(seen: &Seen) -> Finding {
         "in a quiet hour, apply with --allow-copy videos, which keeps writers out while it lasts";
     let refused = |why: String, what: &str| {
         Finding::refusal(format!("table videos takes no new columns instantly: {why}"), what)
+            .unless(Decision::AllowCopy("videos".to_owned()))
     };
     if seen.row_format.as_deref() == Some("COMPRESSED") {
         return refused("its row format is COMPRESSED".to_owned(), copy);
@@ -109,13 +114,14 @@ fn judge(seen: &Seen) -> Finding {
             "SET GLOBAL innodb_instant_alter_column_allowed = 'add_drop_reorder'",
         );
     }
-    if seen.has_full_text && !seen.mariadb {
+    if seen.has_full_text {
         return refused("it has a FULLTEXT index".to_owned(), copy);
     }
     match seen.versions {
-        Some(versions) if versions >= ROW_VERSIONS - 1 => Finding::warning(
+        Some(versions) if versions >= seen.most_versions => refused(
             format!(
-                "table videos has had {versions} instant changes; MySQL before 9.1 takes {ROW_VERSIONS}"
+                "it has had {versions} instant changes, and the server takes {}",
+                seen.most_versions
             ),
             "rebuild it with OPTIMIZE TABLE videos, in place and online, in a quiet hour",
         ),
@@ -146,11 +152,11 @@ mod tests {
             verdict(Seen { allowed: text("add_drop_reorder"), ..Seen::default() }),
             Verdict::Ok
         );
-        assert_eq!(verdict(Seen { versions: Some(64), ..Seen::default() }), Verdict::Warning);
+        let versions = |versions, most_versions| {
+            verdict(Seen { versions: Some(versions), most_versions, ..Seen::default() })
+        };
+        assert_eq!((versions(63, 64), versions(64, 64)), (Verdict::Ok, Verdict::Refusal));
+        assert_eq!((versions(254, 255), versions(255, 255)), (Verdict::Ok, Verdict::Refusal));
         assert_eq!(verdict(Seen { has_full_text: true, ..Seen::default() }), Verdict::Refusal);
-        assert_eq!(
-            verdict(Seen { has_full_text: true, mariadb: true, ..Seen::default() }),
-            Verdict::Ok
-        );
     }
 }

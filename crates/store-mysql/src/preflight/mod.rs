@@ -28,10 +28,12 @@ mod writable;
 use async_trait::async_trait;
 use reelshift_store::preflight::{Finding, Preflight, Scope, Statement, TableSize, Verdict};
 use reelshift_store::schema::Step;
+use reelshift_store::trial::{Extent, Trial};
 use sqlx::{AssertSqlSafe, MySqlConnection};
 
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
+use crate::trial;
 
 /// What a check may look at.
 struct Look<'a> {
@@ -87,6 +89,10 @@ impl Preflight for MySqlStore {
     async fn statements(&self, step: &Step) -> reelshift_store::Result<Vec<Statement>> {
         Ok(statement::of(self, step).await?)
     }
+
+    async fn trial(&self, extent: Extent) -> reelshift_store::Result<Trial> {
+        Ok(trial::run(self, extent).await?)
+    }
 }
 
 /// The first refusal of those checks that every command needs, as the error.
@@ -100,6 +106,16 @@ pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that this account has every right that the steps need, and their undoing.
+pub(crate) async fn require_privileges(store: &MySqlStore) -> error::Result<()> {
+    let mut connection = store.pool.acquire().await?;
+    let finding = privileges::Check.look(&mut Look { store, connection: &mut connection }).await?;
+    match finding.verdict {
+        Verdict::Refusal => Err(Error::Store(finding.into_error())),
+        Verdict::Ok | Verdict::Warning => Ok(()),
+    }
 }
 
 /// Whether this account is told of triggers and views.
@@ -129,8 +145,27 @@ async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding
         };
         findings.push(finding.named(check.name()));
     }
+    // What an operator may overrule must have been tried all the same.
+    let refused = findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Refusal && finding.overruled_by.is_none());
+    let finding = if refused {
+        Finding::warning(
+            "the steps were not tried on copies of the tables, since another check refuses",
+            "mend that first",
+        )
+    } else {
+        match trial::run(store, Extent::WayForthAndBack).await {
+            Err(error) if error.is_denied() => not_seen(error),
+            trial => trial?.finding(),
+        }
+    };
+    findings.push(finding.named(TRIAL));
     Ok(findings)
 }
+
+/// The last check: every statement, on empty copies of the tables.
+const TRIAL: &str = "trial";
 
 /// A check that this user may not make says so, and refuses nothing.
 fn not_seen(error: Error) -> Finding {

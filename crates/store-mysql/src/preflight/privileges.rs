@@ -8,13 +8,14 @@ use super::grants::Grants;
 use crate::error::Result;
 use crate::server::Product;
 
-/// Without one of these, a step of a phase or a chunk of the backfill fails.
-const NEEDED: [&str; 10] = [
+/// Without one of these, a step of a phase, its undoing or a chunk of the backfill fails.
+const NEEDED: [&str; 11] = [
     "SELECT",
     "INSERT",
     "UPDATE",
     "DELETE",
     "CREATE",
+    "DROP",
     "ALTER",
     "INDEX",
     "TRIGGER",
@@ -55,12 +56,6 @@ fn judge(grants: &Grants, asks_for_locks: bool) -> Finding {
             "GRANT PROCESS ON *.* to it",
         );
     }
-    if !grants.has("DROP") {
-        return Finding::warning(
-            "this user lacks DROP, without which nothing can be rolled back",
-            "GRANT DROP to it before it is needed",
-        );
-    }
     if asks_for_locks && !grants.has("LOCK TABLES") {
         return Finding::warning(
             "this user lacks LOCK TABLES, without which an index is tried where it may wait for a second, \
@@ -87,8 +82,7 @@ mod tests {
         let finding = judged(&all.replace("TRIGGER, ", ""));
         assert!(finding.verdict == Verdict::Refusal && finding.says.contains("lacks TRIGGER"));
         assert!(judged(&all).says.contains("PROCESS"));
-        assert!(judged(&format!("{all}, PROCESS")).says.contains("DROP"));
-        assert!(judged(&format!("{all}, PROCESS, DROP")).says.contains("LOCK TABLES"));
-        assert_eq!(judged(&format!("{all}, PROCESS, DROP, LOCK TABLES")).verdict, Verdict::Ok);
+        assert!(judged(&format!("{all}, PROCESS")).says.contains("LOCK TABLES"));
+        assert_eq!(judged(&format!("{all}, PROCESS, LOCK TABLES")).verdict, Verdict::Ok);
     }
 }

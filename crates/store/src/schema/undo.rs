@@ -42,7 +42,8 @@ where
     Slept: Future<Output = ()> + Send,
 {
     for step in undoable(store, last).await? {
-        let outcome = undo_one(store, step, options, &sleep).await?;
+        let undone = undo_one(store, step, options, &sleep).await;
+        let outcome = undone.map_err(|error| step.name_in(error))?;
         report(step, outcome);
     }
     Ok(())
@@ -68,23 +69,6 @@ fn shipped<'a>(steps: &'a [Step], entry: &JournalEntry) -> Result<&'a Step> {
     })
 }
 
-/// Names the step that the database refuses to undo.
-fn of_step(step: &Step, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Permanent { code, message } | StoreError::RowRefused { code, message, .. } => {
-            StoreError::Permanent {
-                code,
-                message: format!(
-                    "step {:04} {} ({}) cannot be undone: {message}. What was undone before stays undone; \
-                     mend this and run the same rollback again",
-                    step.number, step.name, step.creates
-                ),
-            }
-        }
-        other => other,
-    }
-}
-
 async fn undo_one<Sleep, Slept>(
     store: &dyn crate::Store,
     step: &Step,
@@ -106,7 +90,7 @@ where
             Ok(()) => outcome = UndoOutcome::Undone,
             // The statement of a process that was killed may have gone on at the server.
             Err(_) if !store.exists(&step.creates).await? => {}
-            Err(error) => return Err(of_step(step, error)),
+            Err(error) => return Err(error),
         }
     }
     if !is_journal {

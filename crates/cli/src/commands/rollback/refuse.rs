@@ -6,6 +6,7 @@ use reelshift_plan::RunState;
 use reelshift_store::SharedStore;
 use reelshift_store::rollback::{Dependent, dependents};
 use reelshift_store::schema::Step;
+use reelshift_store::trial::Trial;
 
 use crate::exit::Refused;
 
@@ -72,4 +73,19 @@ pub async fn while_used(store: &SharedStore, undone: &[&Step], despite: &[String
          on all the same where one only seems to use it",
         named.join(", ")
     ))
+}
+
+/// A rollback that cannot end does not begin.
+pub fn unless_it_can_end(trial: &Trial, allow_copy: &[String]) -> Result<()> {
+    if let Some(obstacle) = &trial.obstacle {
+        return refused(format!("{}: {}, then roll back", obstacle.says(), obstacle.do_what));
+    }
+    match trial.copies(allow_copy).next() {
+        None => Ok(()),
+        Some((tried, table)) => refused(format!(
+            "the server can roll back step {:04} {} only by copying table {table}, which keeps writers out \
+             while it lasts: in a quiet hour, roll back with --allow-copy {table}",
+            tried.step, tried.name
+        )),
+    }
 }

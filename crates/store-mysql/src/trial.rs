@@ -1,0 +1,318 @@
+//! Executing the steps on empty copies of their tables, for [`reelshift_store::trial`].
+//!
+//! The copies stand in the same database under names that begin with [`PREFIX`], since an
+//! account need not have rights on another one. `CREATE TABLE … LIKE` reads the original's
+//! definition under a shared metadata lock, for a moment; nothing else touches a table of
+//! the application's. Foreign keys lead from copy to copy, so no parent is locked. What a
+//! copy lacks (foreign keys, triggers, views) is made on it from the steps that are applied.
+//!
+//! One trial at a time works on a database, under a named lock that ends with its session.
+//! Each begins by removing what a killed one left.
+
+mod limits;
+mod names;
+
+use std::time::Instant;
+
+use reelshift_store::StoreError;
+use reelshift_store::patience::Direction;
+use reelshift_store::schema::{Object, Schema as _, Step, StepGroup};
+use reelshift_store::trial::{Extent, Trial, Tried};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+use uuid::Uuid;
+
+use crate::connection::MySqlStore;
+use crate::error::{Error, Result};
+use crate::legacy::VideosTable;
+use crate::{preflight, rollback, schema, triggers};
+use names::{Names, PREFIX};
+
+/// How long another trial of this database, and whoever changes the definition of one of
+/// its tables, is waited for.
+const PATIENCE_SECONDS: u32 = 10;
+
+const VIDEOS: &str = "videos";
+
+/// Tries the statements of `extent`.
+///
+/// # Errors
+/// `Refused` where the account lacks a right that this needs, before anything is made.
+pub(crate) async fn run(store: &MySqlStore, extent: Extent) -> Result<Trial> {
+    preflight::require_privileges(store).await?;
+    let mut connection = store.dedicated_connection().await?;
+    let trial = on(&mut connection, store, extent).await;
+    // The server ends the session by itself, and its named lock with it.
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the session of a trial");
+    }
+    trial
+}
+
+async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent) -> Result<Trial> {
+    let mut steps = Vec::new();
+    for step in store.steps() {
+        let exists = store.exists(&step.creates).await?;
+        let wanted = match (step.group, extent) {
+            // Nothing but the type of `videos.id` can be in the way of reelshift's own tables.
+            (StepGroup::Ledger, Extent::WayForthAndBack) => {
+                !exists && step.up.contains(schema::VIDEOS_ID_TYPE)
+            }
+            (StepGroup::Ledger, Extent::WayBack { .. }) => false,
+            (_, Extent::WayForthAndBack) => true,
+            (_, Extent::WayBack { .. }) => exists,
+        };
+        if wanted {
+            steps.push((step, exists));
+        }
+    }
+    let missing = steps.iter().any(|(_, exists)| !exists);
+    let last = match extent {
+        Extent::WayForthAndBack if !missing => return Ok(Trial::default()),
+        Extent::WayForthAndBack => 0,
+        Extent::WayBack { last } => last,
+    };
+    prepare(connection).await?;
+    remove_copies(connection).await?;
+    let mut bench = Bench {
+        videos: VideosTable::read(connection).await?,
+        names: Names::of(store.steps()),
+        undo_settings: store.server.undo_settings(),
+        sql_mode: sqlx::query_scalar("SELECT CAST(@@sql_mode AS CHAR)")
+            .fetch_one(&mut *connection)
+            .await?,
+        connection,
+        trial: Trial::default(),
+    };
+    let tried = bench.way(&steps, last).await;
+    remove_copies(bench.connection).await?;
+    tried?;
+    Ok(bench.trial)
+}
+
+async fn prepare(connection: &mut MySqlConnection) -> Result<()> {
+    let wait = format!("SET SESSION lock_wait_timeout = {PATIENCE_SECONDS}");
+    connection.execute(AssertSqlSafe(wait)).await?;
+    // Replicas need none of it. An account without that right logs it: it does no harm.
+    if let Err(error) = connection.execute("SET SESSION sql_log_bin = 0").await.map_err(Error::from)
+        && !error.is_denied()
+    {
+        return Err(error);
+    }
+    let database: String =
+        sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *connection).await?;
+    let name =
+        format!("reelshift_trial:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, database.as_bytes()));
+    let granted: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(?, ?)")
+        .bind(name)
+        .bind(PATIENCE_SECONDS)
+        .fetch_one(connection)
+        .await?;
+    if granted == Some(1) {
+        return Ok(());
+    }
+    Err(Error::Store(StoreError::Refused(
+        "another process tries the steps on copies in this database: wait until it is done"
+            .to_owned(),
+    )))
+}
+
+/// Removes every table and view whose name begins with the prefix.
+async fn remove_copies(connection: &mut MySqlConnection) -> Result<()> {
+    let copies = sqlx::query(
+        "SELECT CAST(TABLE_NAME AS CHAR), TABLE_TYPE = 'VIEW' FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = DATABASE() AND LEFT(TABLE_NAME, CHAR_LENGTH(?)) = ?",
+    )
+    .bind(PREFIX)
+    .bind(PREFIX)
+    .fetch_all(&mut *connection)
+    .await?;
+    if copies.is_empty() {
+        return Ok(());
+    }
+    connection.execute("SET SESSION foreign_key_checks = 0").await?;
+    for row in copies {
+        let (name, is_view): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let kind = if is_view == 0 { "TABLE" } else { "VIEW" };
+        connection.execute(AssertSqlSafe(format!("DROP {kind} IF EXISTS `{name}`"))).await?;
+    }
+    connection.execute("SET SESSION foreign_key_checks = 1").await?;
+    Ok(())
+}
+
+/// The copies, and what was tried on them.
+struct Bench<'a> {
+    connection: &'a mut MySqlConnection,
+    videos: VideosTable,
+    names: Names,
+    undo_settings: &'static str,
+    /// Of a session that nobody has changed.
+    sql_mode: String,
+    trial: Trial,
+}
+
+impl Bench<'_> {
+    /// Tries every step that does not exist, then the way back to step `last`.
+    async fn way(&mut self, steps: &[(&Step, bool)], last: u32) -> Result<()> {
+        self.copy(VIDEOS).await?;
+        for (step, exists) in steps {
+            if let Object::Table(name) = &step.creates
+                && *exists
+            {
+                self.copy(name).await?;
+            }
+        }
+        let mut back = Vec::new();
+        for (step, exists) in steps {
+            if *exists {
+                if self.complete(step).await? && step.number > last {
+                    back.push(*step);
+                }
+                continue;
+            }
+            let adds_columns =
+                matches!(&step.creates, Object::Column { table, .. } if table == VIDEOS);
+            let rebuilt_before = adds_columns && self.rebuild().await?.is_none();
+            if !self.attempt(step, Direction::Up).await? {
+                return Ok(());
+            }
+            if rebuilt_before && let Some(error) = self.rebuild().await? {
+                self.trial.obstacle = Some(limits::rebuilding(step, &error));
+                return Ok(());
+            }
+            if step.group != StepGroup::Ledger {
+                back.push(*step);
+            }
+        }
+        if let Some(obstacle) = limits::foreign_keys(self.connection, &back).await? {
+            self.trial.obstacle = Some(obstacle);
+            return Ok(());
+        }
+        for step in back.into_iter().rev() {
+            if !self.attempt(step, Direction::Down).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever the original's rows are, they are as long as its format takes.
+    async fn copy(&mut self, table: &str) -> Result<()> {
+        let copy = self.names.renamed(table);
+        let lenient = "SET SESSION innodb_strict_mode = OFF";
+        let strict = "SET SESSION innodb_strict_mode = DEFAULT";
+        // MySQL asks for a right to change it; a table that it refuses then cannot be rebuilt
+        // by anybody.
+        let changed = match self.connection.execute(lenient).await.map_err(Error::from) {
+            Err(error) if error.is_denied() => false,
+            changed => changed.map(|_| true)?,
+        };
+        let statement = format!("CREATE TABLE `{copy}` LIKE `{table}`");
+        let copied = self.connection.execute(AssertSqlSafe(statement)).await;
+        if changed {
+            self.connection.execute(strict).await?;
+        }
+        match copied.map_err(Error::from) {
+            Err(error) if error.is_locked() => Err(Error::Store(StoreError::Refused(format!(
+                "the definition of table {table} has been locked for {PATIENCE_SECONDS} s by another \
+                 session's DDL or LOCK TABLES: wait until it is done, then run the same command again"
+            )))),
+            copied => copied.map(drop),
+        }
+    }
+
+    /// Makes on the copies what an applied step made and a copy lacks. Whether the step can be
+    /// undone there.
+    async fn complete(&mut self, step: &Step) -> Result<bool> {
+        match step.creates {
+            Object::Table(_) | Object::Column { .. } | Object::Index { .. } => Ok(true),
+            Object::ForeignKey { .. } | Object::Trigger(_) | Object::View(_) => {
+                let statement = self.statement(&step.up).await?;
+                self.set(step, Direction::Up).await?;
+                let made = self.connection.execute(AssertSqlSafe(statement)).await;
+                if let Err(error) = &made {
+                    tracing::debug!(%error, step = step.name, "an applied step cannot be copied");
+                }
+                Ok(made.is_ok())
+            }
+        }
+    }
+
+    async fn statement(&mut self, shipped: &str) -> Result<String> {
+        let renamed = self.names.renamed(&schema::render(shipped, &self.videos));
+        triggers::put_first(self.connection, &renamed).await
+    }
+
+    /// The session as a step's statement finds it.
+    async fn set(&mut self, step: &Step, direction: Direction) -> Result<()> {
+        let checks =
+            !matches!((&step.creates, direction), (Object::ForeignKey { .. }, Direction::Up));
+        let mode = match step.creates {
+            Object::Trigger(_) => "",
+            _ => self.sql_mode.as_str(),
+        };
+        let more = if direction == Direction::Down { self.undo_settings } else { "" };
+        let settings = format!(
+            "SET SESSION foreign_key_checks = {}, sql_mode = '{mode}'{more}",
+            u8::from(checks)
+        );
+        self.connection.execute(AssertSqlSafe(settings)).await?;
+        Ok(())
+    }
+
+    /// Executes a step's statement by the gentlest algorithm that the server takes, and
+    /// records it. `false` where the server takes none.
+    async fn attempt(&mut self, step: &Step, direction: Direction) -> Result<bool> {
+        let ways = match direction {
+            Direction::Up => {
+                let statement = self.statement(&step.up).await?;
+                let copying = schema::as_copy(&statement);
+                vec![statement, copying]
+            }
+            Direction::Down => rollback::ways(&self.names.renamed(&step.down)),
+        };
+        self.set(step, direction).await?;
+        let mut refused = None;
+        for statement in &ways {
+            let began = Instant::now();
+            let executed = self.connection.execute(AssertSqlSafe(statement.as_str())).await;
+            let took = began.elapsed();
+            match executed.map_err(Error::from) {
+                Ok(_) => {
+                    let copies = statement.contains(schema::COPY).then(|| step.creates.table());
+                    self.trial.tried.push(Tried {
+                        step: step.number,
+                        name: step.name.clone(),
+                        direction,
+                        statement: statement.replace(PREFIX, ""),
+                        took,
+                        copies: copies.flatten().map(str::to_owned),
+                    });
+                    return Ok(true);
+                }
+                Err(error) if error.needs_copy() => refused = Some(error),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        match refused {
+            Some(error) if error.is_denied() || error.number().is_none() => Err(error),
+            Some(error) => {
+                self.trial.obstacle = Some(limits::refused(step, direction, &error));
+                Ok(false)
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Rebuilds the copy of `videos`, as many a change by the platform itself does. `Some` is
+    /// why the server cannot.
+    async fn rebuild(&mut self) -> Result<Option<Error>> {
+        let statement = format!("ALTER TABLE {PREFIX}{VIDEOS} FORCE, ALGORITHM=COPY");
+        match self.connection.execute(AssertSqlSafe(statement)).await.map_err(Error::from) {
+            Err(error) if error.number().is_some() => Ok(Some(error)),
+            rebuilt => rebuilt.map(|_| None),
+        }
+    }
+}
