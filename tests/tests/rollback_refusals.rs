@@ -234,7 +234,7 @@ async fn a_rollback_says_whom_it_waits_for() {
     let rollback = ["rollback", "--discard", "--yes", "--lock-patience", "3s"];
     let said = refusal(directory, &legacy, &rollback);
     assert!(said.contains("waiting for the lock of step"), "{said}");
-    assert!(said.contains("did not get its lock within 3 s"), "{said}");
+    assert!(said.contains("was never free within 3 s"), "{said}");
     held.rollback().await.expect("the transaction ends");
     ok(directory, &legacy, &rollback);
     legacy.drop_database().await;

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+pub mod gate;
 pub mod notify;
 pub mod serve;
 
@@ -16,6 +17,7 @@ use reelshift_plan::{Flag, JobKind};
 use reelshift_store::ids::IdPart;
 use reelshift_store::ledger::Since;
 
+use crate::args::gate::GateArgs;
 use crate::exit::Usage;
 use crate::filter::Condition;
 
@@ -161,9 +163,8 @@ pub struct ApplyArgs {
     /// The phase
     pub phase: AppliedPhase,
 
-    /// How long to try a step whose table is locked, before saying who holds the lock
-    #[arg(long, env = "REELSHIFT_LOCK_PATIENCE", default_value = "10min", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub lock_patience: Duration,
+    #[command(flatten)]
+    pub gate: GateArgs,
 
     /// Let the server copy this table where it knows no other way, which keeps writers out
     /// while it lasts; asks first
@@ -242,9 +243,8 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "NAME")]
     pub despite: Vec<String>,
 
-    /// How long to try a step whose table is locked, before saying who holds the lock
-    #[arg(long, env = "REELSHIFT_LOCK_PATIENCE", default_value = "10min", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub lock_patience: Duration,
+    #[command(flatten)]
+    pub gate: GateArgs,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod database;
 mod escape;
 mod exit;
 mod filter;
+mod gates;
 mod look;
 mod output;
 mod table;

@@ -71,9 +71,24 @@ impl WaitingLine {
 }
 
 fn sentence(waiting: Waiting<'_>) -> String {
-    let Waiting { step, holders, waited } = waiting;
+    let Waiting { step, holders, waited, asking, for_window } = waiting;
+    if for_window {
+        return format!(
+            "waiting for the window to open for step {:04} {} (it is {} here)",
+            step.number,
+            step.name,
+            chrono::Local::now().format("%H:%M %:z")
+        );
+    }
     let who = match holders {
-        [] => "held by short transactions, or by sessions that this user may not see".to_owned(),
+        [] => match asking.and_then(|asking| asking.fewest) {
+            Some(fewest) => {
+                format!("at least {fewest} transactions were inside at every moment so far")
+            }
+            None => {
+                "held by short transactions, or by sessions that this user may not see".to_owned()
+            }
+        },
         holders => {
             let word =
                 if holders.iter().any(|holder| holder.certain) { "held" } else { "maybe held" };

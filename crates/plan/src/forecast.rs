@@ -42,7 +42,13 @@ pub fn metadata(steps: usize) -> Duration {
 /// All indexes on `videos`.
 #[must_use]
 pub fn index(rows: u64) -> Duration {
-    remaining(rows.saturating_mul(INDEXES_OF_VIDEOS), INDEX_ENTRIES_PER_SECOND).unwrap_or_default()
+    index_entries(rows, INDEXES_OF_VIDEOS)
+}
+
+/// `indexes` of one table.
+#[must_use]
+pub fn index_entries(rows: u64, indexes: u64) -> Duration {
+    remaining(rows.saturating_mul(indexes), INDEX_ENTRIES_PER_SECOND).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use crate::connection::MySqlStore;
 use crate::error::Result;
-use crate::mapping::{ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL};
+use crate::mapping::{
+    ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL, STAGE_AGREES,
+};
 use crate::videos::push_filter;
 use crate::{failures, id_list, lease};
 
@@ -186,8 +188,8 @@ pub(crate) async fn write_status_rows(
            ON s.video_id = v.id SET s.current_stage = ",
     );
     query.push(CURRENT_STAGE).push(", s.ground_truth_status = ").push(GROUND_TRUTH_STATUS);
-    query.push(" WHERE NOT (s.ground_truth_status <=> ").push(GROUND_TRUTH_STATUS);
-    query.push(") AND v.id IN ");
+    query.push(" WHERE (NOT (s.ground_truth_status <=> ").push(GROUND_TRUTH_STATUS);
+    query.push(") OR NOT ").push(STAGE_AGREES).push(") AND v.id IN ");
     id_list::push(&mut query, ids);
     query.build().execute(connection).await?;
     Ok(inserted)

@@ -24,6 +24,7 @@ mod error;
 mod failures;
 mod file_checkpoints;
 mod flags;
+mod gate;
 mod history;
 mod holds;
 mod id_list;

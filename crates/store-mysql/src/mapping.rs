@@ -49,6 +49,25 @@ macro_rules! agrees {
     };
 }
 
+/// Whether the stage of status row `s` is one that the backfill, the bridge or the triggers of
+/// automate give a row like this, as `validate` has it; never NULL. Compared as bytes.
+macro_rules! stage_agrees {
+    () => {
+        concat!(
+            "COALESCE(FIND_IN_SET(CAST(CONVERT(s.current_stage USING utf8mb4) AS BINARY), \
+               CAST(CASE WHEN v.workflow_state = 'archived' \
+                    THEN 'validation,ground_truth,inference,completed,failed' ELSE CASE ",
+            ground_truth_status!(),
+            " WHEN 'completed' THEN 'completed' \
+                      WHEN 'pending' THEN 'validation,ground_truth,inference,completed,failed' \
+                      WHEN 'generating' THEN 'ground_truth,inference' \
+                      ELSE 'validation,failed' END END AS BINARY)), 0) > 0"
+        )
+    };
+}
+
+pub(crate) const STAGE_AGREES: &str = stage_agrees!();
+
 pub(crate) const WORKFLOW_STATE: &str = workflow_state!();
 
 pub(crate) const GROUND_TRUTH_STATUS: &str = ground_truth_status!();
@@ -71,6 +90,8 @@ pub(crate) const NEEDS_BACKFILL: &str = concat!(
       OR NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id \
          AND s.ground_truth_status = ",
     ground_truth_status!(),
+    " AND ",
+    stage_agrees!(),
     ")) AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
         WHERE q.kind = 'backfill' AND q.video_id = v.id)"
 );

@@ -14,7 +14,7 @@ use crate::row;
 use crate::schema::{COPY, Copying, as_copy};
 
 /// A column is dropped by metadata where the server can.
-const INSTANT: &str = "ALGORITHM=INSTANT";
+pub(crate) const INSTANT: &str = "ALGORITHM=INSTANT";
 
 /// Where it cannot: the table is rebuilt while the application reads and writes it.
 const INPLACE: &str = "ALGORITHM=INPLACE, LOCK=NONE";

@@ -1,29 +1,29 @@
 //! The schema steps: shipped text, the journal, and executing one statement online.
 
+mod execute;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
-use reelshift_store::patience::LockHolder;
+use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuild};
+use reelshift_store::patience::{Direction, LockHolder};
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
-use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
+pub(crate) use self::execute::{COPY, Copying, as_copy};
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
 use crate::lock;
-use crate::server::Product;
-use crate::{metadata_locks, preflight, triggers};
+use crate::{gate, metadata_locks, preflight, triggers};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
 
 /// Every change of `videos` that reelshift ships is one of metadata only: where the server
 /// cannot do it so, it refuses instead of copying the table.
 const INSTANT: &str = "ALGORITHM=INSTANT";
-
-/// What the operator may allow instead, a table at a time.
-pub(crate) const COPY: &str = "ALGORITHM=COPY, LOCK=SHARED";
 
 /// What stands for the type of `videos.id` in a shipped statement.
 pub(crate) const VIDEOS_ID_TYPE: &str = "{videos_id_type}";
@@ -63,11 +63,43 @@ impl Schema for MySqlStore {
     }
 
     async fn execute_step(&self, step: &Step) -> Result<()> {
-        Ok(execute(self, step, Copying::Refused).await?)
+        Ok(execute::execute(self, step, Copying::Refused).await?)
     }
 
     async fn execute_step_copying(&self, step: &Step) -> Result<()> {
-        Ok(execute(self, step, Copying::Allowed).await?)
+        Ok(execute::execute(self, step, Copying::Allowed).await?)
+    }
+
+    async fn gate(&self, steps: &[&Step], direction: Direction) -> Result<GateAccess> {
+        Ok(gate::prepare(self, steps, direction).await?)
+    }
+
+    async fn gate_outlook(&self, steps: &[&Step]) -> Result<GateOutlook> {
+        Ok(gate::outlook(self, steps).await?)
+    }
+
+    async fn measure_gate(
+        &self,
+        steps: &[&Step],
+        direction: Direction,
+    ) -> Result<Option<Duration>> {
+        Ok(gate::measure(self, steps, direction).await?)
+    }
+
+    async fn build_indexes(&self, steps: &[&Step], how: IndexBuild) -> Result<()> {
+        Ok(gate::build(self, steps, how).await?)
+    }
+
+    fn builds_without_waiting(&self) -> bool {
+        self.server.ddl_lock_wait() == 0
+    }
+
+    async fn rows_about(&self, table: &str) -> Result<u64> {
+        Ok(gate::rows_about(self, table).await?)
+    }
+
+    async fn metadata_deadlocks(&self) -> Result<Option<u64>> {
+        Ok(gate::metadata_deadlocks(self).await?)
     }
 
     async fn lock_holders(&self, step: &Step) -> Result<Vec<LockHolder>> {
@@ -177,49 +209,13 @@ async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
     Ok(count > 0)
 }
 
-/// Whether the operator lets the server copy the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Copying {
-    Refused,
-    Allowed,
-}
-
-/// Executes a step's statement on a session of its own, whose settings end with it.
-async fn execute(store: &MySqlStore, step: &Step, copying: Copying) -> error::Result<()> {
-    let mut connection = store.dedicated_connection().await?;
-    let executed = execute_on(&mut connection, store, step, copying).await;
-    // The statement's outcome counts; the server ends the session by itself.
-    if let Err(error) = connection.close().await {
-        tracing::debug!(%error, "closing the session of a schema step");
-    }
-    executed
-}
-
-async fn execute_on(
-    connection: &mut MySqlConnection,
+/// The statement of `step` with everything filled in, after the checks that the server does
+/// not make.
+pub(crate) async fn statement(
     store: &MySqlStore,
+    connection: &mut MySqlConnection,
     step: &Step,
-    copying: Copying,
-) -> error::Result<()> {
-    let wait = match step.creates {
-        // An index asks for the lock a second time when it is built, which took minutes: a
-        // refusal then would throw it away.
-        Object::Index { .. } => store.server.ddl_lock_wait().max(1),
-        _ => store.server.ddl_lock_wait(),
-    };
-    let session = format!(
-        "SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = 1{}",
-        match step.creates {
-            // With checks on, the server adds a foreign key by copying the table only; what
-            // it would check is checked below.
-            Object::ForeignKey { .. } => ", foreign_key_checks = 0",
-            // A trigger keeps the mode that it was created under. Whatever an odd value does
-            // to the new columns, it must not fail the application's write.
-            Object::Trigger(_) => ", sql_mode = ''",
-            _ => "",
-        },
-    );
-    connection.execute(AssertSqlSafe(session)).await?;
+) -> error::Result<String> {
     let videos = VideosTable::read(connection).await?;
     if let Object::ForeignKey { table, name } = &step.creates {
         check_references(connection, &videos, table, name).await?;
@@ -227,52 +223,8 @@ async fn execute_on(
     if let Object::Column { table, .. } = &step.creates {
         check_columns_free(connection, table, &step.up).await?;
     }
-    if let Object::Index { table, .. } = &step.creates
-        && store.server.product == Product::MariaDb
-    {
-        ask_for_lock(connection, table).await?;
-    }
-    let statement = triggers::put_first(connection, &render(&step.up, &videos)).await?;
-    // The text protocol: CREATE TRIGGER cannot be prepared.
-    let online = connection.execute(AssertSqlSafe(statement.as_str())).await.map_err(Error::from);
-    match online {
-        Err(error) if error.needs_copy() && copying == Copying::Allowed => {
-            // The copy asks for the lock once more at its end, as an index does.
-            connection.execute("SET SESSION lock_wait_timeout = 1").await?;
-            connection.execute(AssertSqlSafe(as_copy(&statement))).await?;
-            Ok(())
-        }
-        Err(error) if error.needs_copy() => {
-            let why = StoreError::from(error);
-            let table = step.creates.table().unwrap_or("videos");
-            Err(Error::Store(StoreError::Refused(format!(
-                "the server can do step {:04} {} only by copying table {table}, which keeps writers \
-                 out while it lasts ({why}): in a quiet hour, apply again with --allow-copy {table}",
-                step.number, step.name
-            ))))
-        }
-        executed => executed.map(drop),
-    }
-}
-
-/// Fails where somebody holds a metadata lock of `table`, without waiting: the build of an
-/// index would wait for a second, and the application with it. Without the right LOCK TABLES
-/// nothing is asked.
-async fn ask_for_lock(connection: &mut MySqlConnection, table: &str) -> error::Result<()> {
-    let asked = connection.execute(AssertSqlSafe(format!("LOCK TABLE {table} WRITE NOWAIT"))).await;
-    match asked.map_err(Error::from) {
-        Err(error) if error.is_denied() => Ok(()),
-        asked => {
-            asked?;
-            connection.execute("UNLOCK TABLES").await?;
-            Ok(())
-        }
-    }
-}
-
-/// The statement with the one algorithm that always works.
-pub(crate) fn as_copy(statement: &str) -> String {
-    statement.replace("ALGORITHM=INPLACE, LOCK=NONE", COPY).replace("ALGORITHM=INSTANT", COPY)
+    let statement = render(step.statement(), &videos);
+    triggers::put_first(connection, store.server.product, &statement).await
 }
 
 /// A step that adds several columns is recognised by its last; any of them may be in the

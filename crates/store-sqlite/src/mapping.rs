@@ -60,6 +60,30 @@ macro_rules! agrees {
     };
 }
 
+/// Whether a stage is one that the backfill, the bridge or the trigger of automate give a row
+/// of this ground truth status, archived or not, as `validate` has it; never NULL.
+macro_rules! stage_agrees {
+    ($stage:expr, $truth:expr, $archived:expr) => {
+        concat!(
+            "COALESCE(CASE WHEN ",
+            $archived,
+            " OR ",
+            $truth,
+            " = 'pending' THEN ",
+            $stage,
+            " IN ('validation', 'ground_truth', 'inference', 'completed', 'failed') ELSE CASE ",
+            $truth,
+            " WHEN 'completed' THEN ",
+            $stage,
+            " = 'completed' WHEN 'generating' THEN ",
+            $stage,
+            " IN ('ground_truth', 'inference') ELSE ",
+            $stage,
+            " IN ('validation', 'failed') END END, FALSE)"
+        )
+    };
+}
+
 /// Whether the row needs backfill. The three mappings that come from columns that may be
 /// NULL are compared only where they are not.
 macro_rules! needs_backfill {
@@ -70,10 +94,16 @@ macro_rules! needs_backfill {
             " OR v.file_mime_type IS NULL OR v.retention_policy IS NULL
               OR (v.original_filename IS NULL AND v.filename IS NOT NULL)
               OR (v.storage_location IS NULL AND v.file_path IS NOT NULL)
-              OR (SELECT s.ground_truth_status FROM video_processing_status s WHERE s.video_id = v.id)
-                  IS NOT ",
+              OR NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id
+                  AND s.ground_truth_status IS ",
             $crate::mapping::ground_truth_status!(),
-            ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q
+            " AND ",
+            $crate::mapping::stage_agrees!(
+                "s.current_stage",
+                "s.ground_truth_status",
+                "v.workflow_state IS 'archived'"
+            ),
+            ")) AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q
                                WHERE q.kind = 'backfill' AND q.video_id = v.id))"
         )
     };
@@ -98,7 +128,7 @@ macro_rules! ids {
 
 pub(crate) use {
     agrees, current_stage, ground_truth_status, ids, mime_type, needs_backfill, needs_hash,
-    workflow_state,
+    stage_agrees, workflow_state,
 };
 
 /// Ids of videos as one bound value, for [`ids!`].

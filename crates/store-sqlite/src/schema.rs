@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
-use reelshift_store::patience::LockHolder;
+use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuild};
+use reelshift_store::patience::{Direction, LockHolder};
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
 use sqlx::{Connection, Row};
@@ -43,6 +44,9 @@ const LEGACY_COLUMNS: [&str; 13] = [
     "created_at",
     "updated_at",
 ];
+
+/// Why no step has a gate here.
+const ONE_WRITER: &str = "SQLite has one writer at a time";
 
 /// An application that writes in short transactions is done within this.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -84,6 +88,38 @@ impl Schema for SqliteStore {
     // SQLite never copies a table to change it so.
     async fn execute_step_copying(&self, step: &Step) -> Result<()> {
         self.execute_step(step).await
+    }
+
+    // One writer at a time, and schema changes are transactions: nobody meets half of one.
+    async fn gate(&self, _: &[&Step], _: Direction) -> Result<GateAccess> {
+        Ok(GateAccess::EachAlone(ONE_WRITER.to_owned()))
+    }
+
+    async fn gate_outlook(&self, _: &[&Step]) -> Result<GateOutlook> {
+        Ok(GateOutlook { each_alone: Some(ONE_WRITER.to_owned()), inside: None })
+    }
+
+    async fn measure_gate(&self, _: &[&Step], _: Direction) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn build_indexes(&self, steps: &[&Step], _: IndexBuild) -> Result<()> {
+        for step in steps {
+            self.execute_step(step).await?;
+        }
+        Ok(())
+    }
+
+    fn builds_without_waiting(&self) -> bool {
+        true
+    }
+
+    async fn rows_about(&self, _: &str) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn metadata_deadlocks(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     // The file's lock names nobody.

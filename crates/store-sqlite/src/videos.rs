@@ -17,7 +17,7 @@ use crate::failures::{Parent, insert_error, mark_items_recovered};
 use crate::file_checkpoints;
 use crate::mapping::{
     agrees, current_stage, ground_truth_status, hex_array, ids, mime_type, needs_backfill,
-    needs_hash, push_after, push_filter, push_ids, workflow_state,
+    needs_hash, push_after, push_filter, push_ids, stage_agrees, workflow_state,
 };
 use crate::{SqliteStore, quarantine};
 
@@ -392,7 +392,13 @@ const UPSERT_STATUS: &str = concat!(
     ids!(),
     " ON CONFLICT (video_id) DO UPDATE SET
          ground_truth_status = excluded.ground_truth_status, current_stage = excluded.current_stage
-     WHERE video_processing_status.ground_truth_status IS NOT excluded.ground_truth_status"
+     WHERE video_processing_status.ground_truth_status IS NOT excluded.ground_truth_status
+        OR NOT ",
+    stage_agrees!(
+        "video_processing_status.current_stage",
+        "excluded.ground_truth_status",
+        "(SELECT w.workflow_state IS 'archived' FROM videos w WHERE w.id = excluded.video_id)"
+    )
 );
 
 async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) -> Outcome<u64> {

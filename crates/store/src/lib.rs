@@ -16,6 +16,7 @@ pub mod error;
 pub mod failures;
 pub mod file_checkpoints;
 pub mod flags;
+pub mod gate;
 pub mod history;
 pub mod ids;
 pub mod ledger;

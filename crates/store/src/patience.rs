@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::gate::{self, Asking, DailyWindow, GateReport};
 use crate::preflight::{Decision, Finding, Verdict};
 use crate::schema::{Object, Step};
 use crate::{Result, Store, StoreError};
@@ -15,9 +16,12 @@ use crate::{Result, Store, StoreError};
 /// How long one step is tried by default before it is given up.
 pub const LOCK_PATIENCE: Duration = Duration::from_mins(10);
 
+/// How long a gate may be held by default.
+pub const LONGEST_STALL: Duration = Duration::from_millis(200);
+
 /// Between two looks at who holds the lock. InnoDB's list of transactions is a copy that it
 /// renews only where nobody has read it for 100 ms.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often it is asked whether a look or a try is due.
 const TICK: Duration = Duration::from_millis(25);
@@ -63,13 +67,25 @@ pub struct Waiting<'a> {
     /// Empty where nobody holds it for long, or where this user may not see who does.
     pub holders: &'a [LockHolder],
     pub waited: Duration,
+    /// Where a gate is asked for.
+    pub asking: Option<Asking>,
+    /// Whether it waits for the operator's window to open, and for nobody else.
+    pub for_window: bool,
 }
 
 /// What an operator decides about executing steps.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// How long to try one step.
+    /// How long to ask for one gate, or to try one step.
     pub patience: Duration,
+    /// How many transactions of the application may fail for a gate, at most.
+    pub accept_victims: u32,
+    /// The part of the day in which anything may begin; always where there is none.
+    pub window: Option<DailyWindow>,
+    /// How long a gate may be held, which is measured first; `None` measures nothing.
+    pub longest_stall: Option<Duration>,
+    /// Decides about a gate that is expected to be held for longer than that.
+    pub approve_stall: &'a (dyn Fn(Duration) -> bool + Send + Sync),
     /// Tables that may be copied, under a lock against writers, where the server knows no
     /// other way.
     pub allow_copy: &'a [String],
@@ -77,6 +93,10 @@ pub struct Options<'a> {
     pub accept_statements: bool,
     /// Told at every look while a step waits.
     pub waiting: &'a (dyn Fn(Waiting<'_>) + Send + Sync),
+    /// Told of every gate and every build of indexes when it is over.
+    pub gate: &'a (dyn Fn(&GateReport) + Send + Sync),
+    /// Told of what may hurt the application, before it is tried.
+    pub announce: &'a (dyn Fn(&str) + Send + Sync),
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -93,9 +113,15 @@ impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             patience: LOCK_PATIENCE,
+            accept_victims: 0,
+            window: None,
+            longest_stall: None,
+            approve_stall: &|_| false,
             allow_copy: &[],
             accept_statements: false,
             waiting: &|_| {},
+            gate: &|_| {},
+            announce: &|_| {},
         }
     }
 }
@@ -111,7 +137,7 @@ impl Options<'_> {
         finding.verdict == Verdict::Refusal && !overruled
     }
 
-    fn may_copy(&self, step: &Step) -> bool {
+    pub(crate) fn may_copy(&self, step: &Step) -> bool {
         step.creates.table().is_some_and(|table| self.allow_copy.iter().any(|name| name == table))
     }
 }
@@ -143,6 +169,7 @@ where
     let (mut next_try, mut next_look) = (Duration::ZERO, Duration::ZERO);
     let mut holders = Vec::new();
     loop {
+        gate::wait_for_window(step, options, sleep).await;
         if waited >= next_look {
             holders = store.lock_holders(step).await?;
             next_look = waited + LOOK_PAUSE;
@@ -168,7 +195,13 @@ where
         if waited >= options.patience {
             return Err(StoreError::Refused(given_up(step, options.patience, &holders)));
         }
-        (options.waiting)(Waiting { step, holders: &holders, waited });
+        (options.waiting)(Waiting {
+            step,
+            holders: &holders,
+            waited,
+            asking: None,
+            for_window: false,
+        });
         sleep(TICK).await;
         waited += TICK;
     }

@@ -5,6 +5,8 @@
 //! statement succeeded but whose journal entry was not written is recognised by looking
 //! for the object that it creates.
 
+mod apply;
+mod failure;
 mod undo;
 
 use std::time::Duration;
@@ -13,10 +15,11 @@ use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::patience::{self, Direction, LockHolder, Options};
-use crate::rollback::RollbackState;
-use crate::{Result, StoreError, preflight};
+use crate::gate::{GateAccess, GateOutlook, IndexBuild};
+use crate::patience::{Direction, LockHolder};
+use crate::{Result, StoreError};
 
+pub use apply::{StepOutcome, apply, apply_with};
 pub use undo::{UndoOutcome, undo, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.
@@ -98,6 +101,9 @@ pub struct Step {
     pub down: String,
     /// From the first line of the `.up.sql`: `-- creates: KIND NAME`.
     pub creates: Object,
+    /// From its second line, `-- gate: TABLE, TABLE`: the tables that its statements need for
+    /// themselves, the one in use first. Empty where nobody waits for them.
+    pub gate: Vec<String>,
 }
 
 impl Step {
@@ -143,18 +149,25 @@ impl Step {
             up: up.to_owned(),
             down: down?.to_owned(),
             creates,
+            gate: up
+                .lines()
+                .nth(1)
+                .and_then(|line| line.strip_prefix("-- gate: "))
+                .map(|tables| tables.split(", ").map(str::to_owned).collect())
+                .unwrap_or_default(),
         })
     }
 
-    /// Names this step in `error`, where that does not yet.
+    /// Its text without the lines that are for reelshift.
     #[must_use]
-    pub fn name_in(&self, error: StoreError) -> StoreError {
-        error.reworded(|message| {
-            if message.contains(&self.name) {
-                return message;
+    pub fn statement(&self) -> &str {
+        let mut text = self.up.as_str();
+        for head in ["-- creates: ", "-- gate: "] {
+            if text.starts_with(head) {
+                text = text.split_once('\n').map_or("", |(_, rest)| rest);
             }
-            format!("step {:04} {} ({}): {message}", self.number, self.name, self.creates)
-        })
+        }
+        text.trim_end()
     }
 
     /// Identifies the step's text, so that a journal shows which text was executed.
@@ -225,6 +238,38 @@ pub trait Schema {
     /// where the server can do it in no other way.
     async fn execute_step_copying(&self, step: &Step) -> Result<()>;
 
+    /// The lock on all tables of `steps`, to be asked for; their statements in `direction`
+    /// are checked and prepared.
+    ///
+    /// # Errors
+    /// `Refused` when a step cannot be executed on this table.
+    async fn gate(&self, steps: &[&Step], direction: Direction) -> Result<GateAccess>;
+
+    /// What a gate of `steps` would meet now.
+    async fn gate_outlook(&self, steps: &[&Step]) -> Result<GateOutlook>;
+
+    /// How long the gate of `steps` is held here, measured on empty copies of its tables that
+    /// are dropped again; `None` where no such copies can be made.
+    async fn measure_gate(&self, steps: &[&Step], direction: Direction)
+    -> Result<Option<Duration>>;
+
+    /// Tries once to build the indexes of `steps`, all of one table, by one statement.
+    ///
+    /// # Errors
+    /// `Locked` when the table was not free: at the start, or at the end, which throws the
+    /// build away.
+    async fn build_indexes(&self, steps: &[&Step], how: IndexBuild) -> Result<()>;
+
+    /// Whether the server can refuse to wait at the end of an index build.
+    fn builds_without_waiting(&self) -> bool;
+
+    /// About how many rows `table` has.
+    async fn rows_about(&self, table: &str) -> Result<u64>;
+
+    /// Transactions that the server has ended with a deadlock that is not InnoDB's, since it
+    /// started; `None` where it does not count them.
+    async fn metadata_deadlocks(&self) -> Result<Option<u64>>;
+
     /// Who has held, or may have held, for about a second or more, the metadata locks that
     /// `step` needs; empty where nobody has, or where this user may not see it.
     async fn lock_holders(&self, step: &Step) -> Result<Vec<LockHolder>>;
@@ -268,140 +313,6 @@ pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
             step.number, step.name
         ))),
     }
-}
-
-/// What happened to one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepOutcome {
-    /// Its statement was executed now.
-    Applied,
-    /// The journal said that it was done.
-    AlreadyDone,
-    /// Its object was there though the journal did not say so: a process died between
-    /// the two.
-    Recognised,
-}
-
-/// As [`apply_with`], with the default options.
-///
-/// # Errors
-/// As [`apply_with`].
-pub async fn apply<Sleep, Slept>(
-    store: &dyn crate::Store,
-    groups: &[StepGroup],
-    report: impl FnMut(&Step, StepOutcome) + Send,
-    sleep: Sleep,
-) -> Result<()>
-where
-    Sleep: Fn(Duration) -> Slept + Send + Sync,
-    Slept: Future<Output = ()> + Send,
-{
-    apply_with(store, groups, &Options::default(), report, sleep).await
-}
-
-/// Applies every step of `groups` that the journal does not call done, in order, and
-/// tells `report` of each. `sleep` waits between tries.
-///
-/// # Errors
-/// `Refused` when a preflight check refuses, when another operator holds the migration
-/// lock, when a shipped step was journaled with another text, when an object that a step
-/// would create is there already without ever having been started, or when a lock was not
-/// free for as long as `options` say.
-pub async fn apply_with<Sleep, Slept>(
-    store: &dyn crate::Store,
-    groups: &[StepGroup],
-    options: &Options<'_>,
-    mut report: impl FnMut(&Step, StepOutcome) + Send,
-    sleep: Sleep,
-) -> Result<()>
-where
-    Sleep: Fn(Duration) -> Slept + Send + Sync,
-    Slept: Future<Output = ()> + Send,
-{
-    preflight::require(store, options).await?;
-    let lock = store.lock_migration().await?;
-    let applied = apply_locked(store, groups, options, &mut report, &sleep).await;
-    let released = lock.release().await;
-    applied.and(released)
-}
-
-async fn apply_locked<Sleep, Slept>(
-    store: &dyn crate::Store,
-    groups: &[StepGroup],
-    options: &Options<'_>,
-    report: &mut (impl FnMut(&Step, StepOutcome) + Send),
-    sleep: &Sleep,
-) -> Result<()>
-where
-    Sleep: Fn(Duration) -> Slept + Send + Sync,
-    Slept: Future<Output = ()> + Send,
-{
-    let mut journal = store.journal().await?;
-    let mut begun = false;
-    for step in store.steps().iter().filter(|step| groups.contains(&step.group)) {
-        let entry = journal.iter().find(|entry| entry.number == step.number);
-        if let Some(entry) = entry.filter(|entry| entry.checksum != step.checksum()) {
-            return Err(StoreError::Refused(format!(
-                "step {:04} {} was journaled with another text ({}): this database was migrated \
-                 by another version of reelshift; use that version",
-                step.number, step.name, entry.checksum
-            )));
-        }
-        // Journaled, but gone since: who rebuilds a table often forgets its triggers.
-        let exists = store.exists(&step.creates).await?;
-        if exists && entry.is_some_and(|entry| entry.done) {
-            report(step, StepOutcome::AlreadyDone);
-            continue;
-        }
-        if step.group == StepGroup::Expand && !begun {
-            begin_expand(store, &journal).await?;
-            begun = true;
-        }
-        // The journal's own table cannot be journaled before it exists.
-        let is_journal = step.number == store.steps()[0].number;
-        if exists && entry.is_none() && !is_journal {
-            return Err(preflight::in_the_way(&[(step, step.creates.to_string())]).into_error());
-        }
-        let outcome = if exists {
-            StepOutcome::Recognised
-        } else {
-            if !is_journal {
-                store.journal_started(step).await?;
-            }
-            match patience::execute(store, step, Direction::Up, options, sleep).await {
-                Ok(()) => StepOutcome::Applied,
-                // The statement of a process that was killed went on in the server, and has
-                // ended only now.
-                Err(_) if store.exists(&step.creates).await? => StepOutcome::Recognised,
-                Err(error) => return Err(step.name_in(error)),
-            }
-        };
-        if is_journal {
-            store.journal_started(step).await?;
-        }
-        store.journal_done(step).await?;
-        report(step, outcome);
-        if is_journal {
-            journal = store.journal().await?;
-        }
-    }
-    Ok(())
-}
-
-/// Before the first step of expand: what `rollback` must come back to. A rollback that is
-/// under way ends here, since what it has undone is made again.
-async fn begin_expand(store: &dyn crate::Store, journal: &[JournalEntry]) -> Result<()> {
-    let ledger = |entry: &JournalEntry| {
-        store
-            .steps()
-            .iter()
-            .any(|step| step.number == entry.number && step.group == StepGroup::Ledger)
-    };
-    if journal.iter().all(ledger) {
-        store.record_schema_before().await?;
-    }
-    store.move_rollback(RollbackState::Abandoned).await
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::Store;
+use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{self, OpenRollback, RollbackState};
 use reelshift_store::schema::{self, StepGroup, StepOutcome};
@@ -13,7 +14,16 @@ use crate::args::{AppliedPhase, ApplyArgs};
 use crate::confirm;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused, Usage};
+use crate::gates::{self, Gates};
 use crate::waiting::WaitingLine;
+
+/// The document that `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    steps: Vec<Applied>,
+    /// The tables that were kept from the application, and for how long.
+    gates: Vec<GateReport>,
+}
 
 #[derive(Debug, Serialize)]
 struct Applied {
@@ -44,11 +54,25 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
+    let gates = Gates::default();
+    let gate = |report: &GateReport| gates.add(report);
+    let announce = |sentence: &str| {
+        line.clear();
+        crate::output::say_error!("{} {sentence}", "note:".yellow().bold());
+    };
+    let approve_stall =
+        |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
     let options = Options {
-        patience: args.lock_patience,
+        patience: args.gate.lock_patience,
+        accept_victims: args.gate.accept_victims,
+        window: args.gate.window,
+        longest_stall: Some(args.gate.longest_stall),
+        approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         accept_statements: args.accept_statements,
         waiting: &waiting,
+        gate: &gate,
+        announce: &announce,
     };
     let mut applied = Vec::new();
     let report = |step: &schema::Step, outcome| {
@@ -72,10 +96,12 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if let Some(open) = &abandoned {
         end(&*store, open).await?;
     }
+    let gates = gates.into_reports();
     if context.json {
-        context.print_json(&applied)?;
+        context.print_json(&Report { steps: applied, gates })?;
         return Ok(Outcome::Done);
     }
+    gates::print(&gates);
     let new = applied.iter().filter(|step| step.outcome != StepOutcome::AlreadyDone).count();
     let archive = abandoned.as_ref().filter(|open| open.undoing);
     if let Some(directory) = archive.and_then(|open| open.directory.as_deref()) {

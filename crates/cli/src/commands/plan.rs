@@ -1,6 +1,8 @@
 //! `plan`: the preflight checks, and what each phase would do, how, and for how long.
 //! Changes nothing.
 
+mod gates;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,6 +13,7 @@ use reelshift_store::preflight::{Finding, Scope, Statement, TableSize, Verdict};
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
 use serde::Serialize;
 
+use self::gates::PlannedGate;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
 use crate::look;
@@ -52,6 +55,8 @@ struct PhasePlan {
     what: String,
     /// Those that are left.
     statements: Vec<PlannedStatement>,
+    /// How they keep the application from its tables.
+    gates: Vec<PlannedGate>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +93,7 @@ async fn work(store: &SharedStore) -> Result<Work> {
     let table = store.table_size().await?;
     let journal = store.journal().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
+    let mut outlooks = gates::Outlooks::default();
     for phase in Phase::ALL {
         let steps = pending(store.steps(), &journal, groups(phase));
         let mut statements = Vec::new();
@@ -98,7 +104,9 @@ async fn work(store: &SharedStore) -> Result<Work> {
             }
         }
         let duration = duration(phase, &table, steps.len());
+        let gates = gates::of(&**store, &steps, &mut outlooks).await?;
         phases.push(PhasePlan {
+            gates,
             phase,
             done: !groups(phase).is_empty() && steps.is_empty(),
             duration_seconds: duration.map(|duration| duration.as_secs_f64()),
@@ -211,6 +219,7 @@ fn print_phase(phase: &PhasePlan) {
             crate::look::say!("       {}", line.dimmed());
         }
     }
+    gates::print(&phase.gates);
 }
 
 #[cfg(test)]

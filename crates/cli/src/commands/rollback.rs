@@ -15,6 +15,7 @@ use reelshift_archive::Manifest;
 use reelshift_plan::FlagAction;
 use reelshift_store::SharedStore;
 use reelshift_store::flags::FlagSetting;
+use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{RollbackState, SchemaDifference, differences};
 use reelshift_store::schema::{self, JournalEntry, MigrationLock, Step, StepGroup, UndoOutcome};
@@ -25,6 +26,7 @@ use crate::args::{RollbackArgs, RollbackTarget};
 use crate::confirm;
 use crate::context::{Context, who};
 use crate::exit::{Failed, Outcome, Refused, Usage};
+use crate::gates::{self, Gates};
 use crate::look;
 use crate::waiting::WaitingLine;
 
@@ -50,6 +52,8 @@ struct Report {
     archive: Option<Kept>,
     flags_disabled: usize,
     undone: Vec<Undone>,
+    /// The tables that were kept from the application, and for how long.
+    gates: Vec<GateReport>,
     /// What differs from the schema of before expand; `None` where nothing was compared.
     differences: Option<Vec<SchemaDifference>>,
     purged: bool,
@@ -178,14 +182,24 @@ async fn undo(
         report.undone.push(Undone { number: step.number, name: step.name.clone(), outcome });
     };
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
+    let gates = Gates::default();
+    let gate = |report: &GateReport| gates.add(report);
+    let approve_stall =
+        |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
     let options = Options {
-        patience: args.lock_patience,
+        patience: args.gate.lock_patience,
+        accept_victims: args.gate.accept_victims,
+        window: args.gate.window,
+        longest_stall: Some(args.gate.longest_stall),
+        approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         waiting: &waiting,
+        gate: &gate,
         ..Options::default()
     };
     let undone = schema::undo(&**store, lock, last, &options, tell, tokio::time::sleep).await;
     line.clear();
+    report.gates.extend(gates.into_reports());
     undone.map_err(|error| stopped::error(error, args))
 }
 
@@ -276,6 +290,7 @@ fn print(args: &RollbackArgs, report: &Report) {
     } else {
         crate::look::say!("\n{}", format!("rolled back to {}.", args.to).green().bold());
     }
+    gates::print(&report.gates);
     if report.flags_disabled > 0 {
         crate::look::say!(
             "{} switched off before that",

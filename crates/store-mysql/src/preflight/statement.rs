@@ -13,8 +13,8 @@ use crate::triggers;
 pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>> {
     let mut connection = store.pool.acquire().await?;
     let videos = VideosTable::read(&mut connection).await?;
-    let sql = render(without_header(&step.up), &videos);
-    let sql = triggers::put_first(&mut connection, &sql).await?;
+    let sql = render(step.statement(), &videos);
+    let sql = triggers::put_first(&mut connection, store.server.product, &sql).await?;
     let (algorithm, lock) = taken(&step.creates, &sql);
     let statement = Statement { algorithm, lock, sql };
     let of_videos = matches!(&step.creates, Object::Column { table, .. } if table == "videos");
@@ -30,11 +30,6 @@ pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>
         }
     }
     Ok(vec![statement])
-}
-
-/// The first line says what the step creates, for reelshift.
-fn without_header(text: &str) -> &str {
-    text.split_once('\n').map_or(text, |(_, rest)| rest).trim_end()
 }
 
 /// The algorithm and the lock, which the statement itself asks for where it changes a
@@ -76,7 +71,7 @@ mod tests {
     fn every_change_of_a_table_names_its_algorithm() {
         let videos = VideosTable::for_test("varchar(36)", "latin1", "latin1_swedish_ci");
         for step in shipped_steps() {
-            let sql = render(without_header(&step.up), &videos);
+            let sql = render(step.statement(), &videos);
             let (algorithm, lock) = taken(&step.creates, &sql);
             assert!(!sql.starts_with("--") && !lock.is_empty(), "{}", step.name);
             if step.creates.table().is_some() {

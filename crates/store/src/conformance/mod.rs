@@ -15,6 +15,7 @@ pub mod claims;
 pub mod controls;
 pub mod duplicates;
 pub mod duties;
+pub mod expand;
 pub mod failures;
 pub mod fences;
 pub mod file_checkpoints;
@@ -82,6 +83,7 @@ macro_rules! conformance_tests {
                 two_operators_at_once_apply_each_step_once
                 each_step_is_undone_by_its_down_statement
                 a_locked_table_makes_a_step_transient
+                a_gate_that_ended_half_way_is_taken_again
                 the_legacy_table_is_accepted
                 a_database_without_videos_is_refused
                 a_view_named_videos_is_refused
@@ -90,6 +92,8 @@ macro_rules! conformance_tests {
                 a_composite_key_is_refused
                 a_key_of_another_column_is_refused
                 ledger_rows_survive_a_second_expand;
+            expand:
+                the_application_may_write_between_any_two_steps;
             tables:
                 videos_has_the_nineteen_columns_in_order
                 the_new_tables_have_their_columns_and_defaults
@@ -449,6 +453,7 @@ mod tests {
             ("claims", include_str!("claims.rs")),
             ("controls", include_str!("controls.rs")),
             ("duties", include_str!("duties.rs")),
+            ("expand", include_str!("expand.rs")),
             ("duplicates", include_str!("duplicates.rs")),
             ("audit", include_str!("audit.rs")),
             ("listings", include_str!("listings.rs")),

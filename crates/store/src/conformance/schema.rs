@@ -1,9 +1,13 @@
 //! Applying the steps, the journal, the lock, and what is refused beforehand.
 
+use std::time::Duration;
+
 use reelshift_plan::{JobKind, RunState};
 
 use super::Fixture;
 use super::arrange::{batch_states, expanded, running_batches, steadily, try_expand};
+use crate::gate::{Answer, Gate, GateAccess};
+use crate::patience::Direction;
 use crate::schema::{Step, StepGroup, StepOutcome};
 use crate::{SharedStore, StoreError};
 
@@ -217,6 +221,61 @@ pub async fn a_locked_table_makes_a_step_transient(db: &dyn Fixture) {
     assert!(!store.retry_pause().is_zero(), "the application gets a turn");
     held.release().await;
     store.execute_step(&steps[altering]).await.expect("the table is free");
+}
+
+pub async fn a_gate_that_ended_half_way_is_taken_again(db: &dyn Fixture) {
+    super::arrange::insert(db, &super::arrange::videos(3)).await;
+    let shipped = db.store().await;
+    let steps = expand_steps(&shipped);
+    let under_gate: Vec<&Step> = steps.iter().filter(|step| !step.gate.is_empty()).collect();
+    let before = steps.iter().filter(|step| step.gate.is_empty());
+    for step in before.clone() {
+        shipped.execute_step(step).await.expect("the statement succeeds");
+        shipped.journal_started(step).await.expect("journaled");
+        shipped.journal_done(step).await.expect("journaled");
+    }
+    for executed in 0..under_gate.len() {
+        let store = db.store().await;
+        let GateAccess::Gate(mut gate) =
+            store.gate(&under_gate, Direction::Up).await.expect("it is prepared")
+        else {
+            return;
+        };
+        open(&mut *gate).await;
+        for step in &under_gate[..executed] {
+            store.journal_started(step).await.expect("journaled");
+            gate.execute(step).await.expect("executed");
+        }
+        // As the end of its process.
+        drop(gate);
+        // Nothing is locked, and what is there fails no write.
+        let write = "UPDATE videos SET processing_status = 'processing', duration = duration + 1";
+        steadily("the application's write", async || {
+            db.execute(write).await;
+            Ok(())
+        })
+        .await;
+        let outcomes = try_expand(&store).await.expect("expand goes on");
+        let recognised =
+            outcomes.iter().filter(|(_, outcome)| *outcome == StepOutcome::Recognised).count();
+        assert_eq!(recognised, executed);
+        for step in under_gate.iter().rev() {
+            super::arrange::undo_step(&store, step).await;
+            store.journal_undone(step).await.expect("journaled");
+        }
+    }
+}
+
+/// Asks until the gate is had: the server's own threads may hold a table for a moment.
+async fn open(gate: &mut dyn Gate) {
+    for _ in 0..2_000 {
+        let answer = gate.ask(0, Duration::from_millis(50)).await.expect("it is asked for");
+        if matches!(answer, Answer::Open { .. }) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the gate was never had");
 }
 
 pub async fn the_legacy_table_is_accepted(db: &dyn Fixture) {

@@ -68,7 +68,7 @@ pub async fn windows_follow_the_databases_own_order(db: &dyn Fixture) {
 }
 
 pub async fn only_rows_that_need_backfill_count(db: &dyn Fixture) {
-    insert(db, &videos(8)).await;
+    insert(db, &videos(9)).await;
     let store = expanded(db).await;
     without_bridge(db, &store).await;
     let batch = claimed(&store, JobKind::Backfill, everything()).await;
@@ -84,6 +84,16 @@ pub async fn only_rows_that_need_backfill_count(db: &dyn Fixture) {
         ("DELETE FROM video_processing_status WHERE video_id = 'v0005'", 5),
         (
             "UPDATE video_processing_status SET ground_truth_status = 'failed' WHERE video_id = 'v0006'",
+            6,
+        ),
+        ("UPDATE videos SET processing_status = 'processing' WHERE id = 'v0009'", 7),
+        ("UPDATE videos SET workflow_state = 'processing' WHERE id = 'v0009'", 7),
+        (
+            "UPDATE video_processing_status SET ground_truth_status = 'generating' WHERE video_id = 'v0009'",
+            7,
+        ),
+        (
+            "UPDATE video_processing_status SET current_stage = 'inference' WHERE video_id = 'v0009'",
             6,
         ),
         ("UPDATE videos SET workflow_state = 'archived' WHERE id = 'v0007'", 6),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{JournalEntry, MigrationLock, Step};
+use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
 use crate::{Result, StoreError};
 
@@ -41,10 +42,29 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    for step in undoable(store, last).await? {
-        let undone = undo_one(store, step, options, &sleep).await;
-        let outcome = undone.map_err(|error| step.name_in(error))?;
-        report(step, outcome);
+    let steps = undoable(store, last).await?;
+    for piece in pieces(steps.iter().copied(), Direction::Down) {
+        let mut there = Vec::new();
+        for step in piece.steps().iter().copied() {
+            if store.exists(&step.creates).await? {
+                there.push(step);
+            } else {
+                forget(store, step).await?;
+                report(step, UndoOutcome::FoundUndone);
+            }
+        }
+        let mut left = there.clone();
+        if matches!(piece, Piece::Gate(_))
+            && let Some(passed) =
+                gate::pass(store, &there, Direction::Down, options, &sleep).await?
+        {
+            passed.done.iter().for_each(|step| report(step, UndoOutcome::Undone));
+            left = passed.left;
+        }
+        for step in left {
+            let outcome = undo_one(store, step, options, &sleep).await?;
+            report(step, outcome);
+        }
     }
     Ok(())
 }
@@ -69,6 +89,16 @@ fn shipped<'a>(steps: &'a [Step], entry: &JournalEntry) -> Result<&'a Step> {
     })
 }
 
+/// The journal's own table goes last, and what it would say goes with it.
+fn is_journal(store: &dyn crate::Store, step: &Step) -> bool {
+    step.number == store.steps()[0].number
+}
+
+async fn forget(store: &dyn crate::Store, step: &Step) -> Result<()> {
+    if is_journal(store, step) { Ok(()) } else { store.journal_undone(step).await }
+}
+
+/// Undoes a step whose statement asks for its lock by itself.
 async fn undo_one<Sleep, Slept>(
     store: &dyn crate::Store,
     step: &Step,
@@ -79,22 +109,15 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    // The journal's own table goes last, and what it would say goes with it.
-    let is_journal = step.number == store.steps()[0].number;
-    let mut outcome = UndoOutcome::FoundUndone;
-    if store.exists(&step.creates).await? {
-        if !is_journal {
-            store.journal_undoing(step).await?;
-        }
-        match patience::execute(store, step, Direction::Down, options, sleep).await {
-            Ok(()) => outcome = UndoOutcome::Undone,
-            // The statement of a process that was killed may have gone on at the server.
-            Err(_) if !store.exists(&step.creates).await? => {}
-            Err(error) => return Err(error),
-        }
+    if !is_journal(store, step) {
+        store.journal_undoing(step).await?;
     }
-    if !is_journal {
-        store.journal_undone(step).await?;
-    }
+    let outcome = match patience::execute(store, step, Direction::Down, options, sleep).await {
+        Ok(()) => UndoOutcome::Undone,
+        // The statement of a process that was killed may have gone on at the server.
+        Err(_) if !store.exists(&step.creates).await? => UndoOutcome::FoundUndone,
+        Err(error) => return Err(error.in_step(step, Direction::Down)),
+    };
+    forget(store, step).await?;
     Ok(outcome)
 }

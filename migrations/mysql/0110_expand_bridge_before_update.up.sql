@@ -1,4 +1,5 @@
 -- creates: trigger tr_reelshift_bridge_before_update
+-- gate: videos
 CREATE TRIGGER tr_reelshift_bridge_before_update
 BEFORE UPDATE ON videos FOR EACH ROW
 BEGIN

@@ -1,4 +1,5 @@
 -- creates: trigger tr_reelshift_bridge_before_insert
+-- gate: videos
 CREATE TRIGGER tr_reelshift_bridge_before_insert
 BEFORE INSERT ON videos FOR EACH ROW
 BEGIN

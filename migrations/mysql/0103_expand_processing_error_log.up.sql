@@ -20,6 +20,5 @@ CREATE TABLE processing_error_log (
     INDEX idx_error_video_stage (video_id, processing_stage),
     INDEX idx_error_type_severity (error_type, severity),
     INDEX idx_error_created (created_at),
-    FOREIGN KEY (video_id) REFERENCES videos(id) ON DELETE CASCADE,
     FOREIGN KEY (parent_error_id) REFERENCES processing_error_log(id) ON DELETE SET NULL
 ) {table_options}

@@ -1,4 +1,5 @@
 -- creates: trigger tr_reelshift_bridge_after_insert
+-- gate: videos
 CREATE TRIGGER tr_reelshift_bridge_after_insert
 AFTER INSERT ON videos FOR EACH ROW{before_others}
 BEGIN

@@ -1,4 +1,5 @@
 -- creates: column videos.compliance_tags
+-- gate: videos
 ALTER TABLE videos
     ADD COLUMN workflow_state ENUM('initializing', 'uploading', 'uploaded', 'validating', 'processing', 'completed', 'failed', 'archived') DEFAULT 'uploaded' AFTER status,
     ADD COLUMN ml_model_version VARCHAR(50) AFTER workflow_state,

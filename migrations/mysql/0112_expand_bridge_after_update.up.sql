@@ -1,4 +1,5 @@
 -- creates: trigger tr_reelshift_bridge_after_update
+-- gate: videos
 CREATE TRIGGER tr_reelshift_bridge_after_update
 AFTER UPDATE ON videos FOR EACH ROW{before_others}
 BEGIN

@@ -1,0 +1,155 @@
+//! Building all indexes of a table by one statement.
+//!
+//! An online build needs the table for itself twice: at its start, which can be chosen, and
+//! at its end, which cannot. A server that knows `lock_wait_timeout=0` refuses at the end
+//! instead of waiting; the build is then thrown away and done again, as long as that is
+//! cheaper than the patience that is left.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::rule::{Rule, given_up};
+use super::{GateReport, window};
+use crate::patience::{LOOK_PAUSE, Options, Waiting};
+use crate::schema::Step;
+use crate::{Result, Store, StoreError};
+
+/// Between two tries.
+const TRY_PAUSE: Duration = Duration::from_millis(5);
+
+/// A try that took longer has built something.
+const BUILT: Duration = Duration::from_millis(50);
+
+/// How a build asks for the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexBuild {
+    /// Refused at once, at both ends, where the table is not free.
+    WithoutWaiting,
+    /// Begins when at most this many transactions are inside, and waits at its end: those
+    /// that are inside then may fail.
+    Waiting { inside: u32 },
+}
+
+/// What the tries so far say about the next.
+#[derive(Debug, Default)]
+struct Tries {
+    refused_at_start: u32,
+    built: u32,
+    /// The longest build that was thrown away.
+    build: Duration,
+}
+
+impl Tries {
+    /// How long it takes on average until a build finds the table free at its end: the
+    /// chance of a free moment is that of a start.
+    fn expected(&self) -> Duration {
+        let tries = self.refused_at_start + self.built + 1;
+        self.build.max(BUILT) * tries / (self.built + 1)
+    }
+}
+
+/// Builds the indexes of `steps`, all of one table, by one statement.
+///
+/// # Errors
+/// `Refused` when the table was never free for a start within the operator's patience.
+pub(crate) async fn build<Sleep, Slept>(
+    store: &dyn Store,
+    steps: &[&Step],
+    options: &Options<'_>,
+    sleep: &Sleep,
+) -> Result<()>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    let first = steps[0];
+    let (mut tries, mut rule) = (Tries::default(), Rule::default());
+    let mut waited = Duration::ZERO;
+    let (mut next_look, mut holders) = (Duration::ZERO, Vec::new());
+    let mut announced = false;
+    let deadlocks = store.metadata_deadlocks().await?;
+    loop {
+        window::wait(first, options, sleep).await;
+        if waited >= next_look {
+            holders = store.lock_holders(first).await?;
+            next_look = waited + LOOK_PAUSE;
+        }
+        if !holders.iter().any(|holder| holder.certain) {
+            let how = if store.builds_without_waiting()
+                && waited + tries.expected() <= options.patience
+            {
+                IndexBuild::WithoutWaiting
+            } else {
+                IndexBuild::Waiting { inside: rule.allowed(options.accept_victims, waited) }
+            };
+            if !announced && matches!(how, IndexBuild::Waiting { .. }) {
+                (options.announce)(&format!(
+                    "the indexes of {} are built by one statement that waits at its end, for up to 1 s: \
+                     transactions that have read the table by then and write it afterwards may fail \
+                     (error 1213)",
+                    first.gate.first().map_or("the table", String::as_str)
+                ));
+                announced = true;
+            }
+            let began = Instant::now();
+            let tried = store.build_indexes(steps, how).await;
+            let took = began.elapsed();
+            rule.observe(waited, None);
+            waited += took;
+            match tried {
+                Err(StoreError::Locked { .. }) if took < BUILT => tries.refused_at_start += 1,
+                Err(StoreError::Locked { .. }) => {
+                    tries.built += 1;
+                    tries.build = tries.build.max(took);
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let victims = store.metadata_deadlocks().await?;
+                    (options.gate)(&GateReport {
+                        table: first.gate.first().cloned().unwrap_or_default(),
+                        steps: steps.iter().map(|step| step.number).collect(),
+                        asked: rule.asking.asked,
+                        waited_seconds: (waited - took).as_secs_f64(),
+                        held_seconds: None,
+                        expected_seconds: None,
+                        inside: None,
+                        victims: deadlocks
+                            .zip(victims)
+                            .map(|(before, after)| after.saturating_sub(before)),
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        if waited >= options.patience {
+            let sentence = given_up(first, options, &holders, rule.asking);
+            return Err(StoreError::Refused(sentence));
+        }
+        (options.waiting)(Waiting {
+            step: first,
+            holders: &holders,
+            waited,
+            asking: Some(rule.asking),
+            for_window: false,
+        });
+        sleep(TRY_PAUSE).await;
+        waited += TRY_PAUSE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_build_costs_is_its_time_by_the_chance_of_a_free_moment() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Tries::default().expected(), BUILT);
+        let often_free = Tries { refused_at_start: 1, built: 1, build: second };
+        assert_eq!(often_free.expected(), second * 3 / 2);
+        let never_free = Tries { refused_at_start: 999, built: 0, build: Duration::ZERO };
+        assert_eq!(never_free.expected(), BUILT * 1_000);
+    }
+}
