@@ -24,8 +24,8 @@ CREATE TABLE video_processing_status (
     processing_duration_seconds INTEGER,
     memory_usage_mb INTEGER,
     cpu_usage_percentage DECIMAL(5,2),
-    created_at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP,
-    updated_at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
+    created_at TIMESTAMP{created_at_precision} NULL DEFAULT CURRENT_TIMESTAMP{created_at_precision} COMMENT {time_zone_comment},
+    updated_at TIMESTAMP{updated_at_precision} NULL DEFAULT CURRENT_TIMESTAMP{updated_at_precision} ON UPDATE CURRENT_TIMESTAMP{updated_at_precision},
     UNIQUE INDEX idx_video_processing_status_video_id (video_id),
     INDEX idx_video_processing_status_current_stage (current_stage),
     INDEX idx_video_processing_status_processing_started (processing_started_at)

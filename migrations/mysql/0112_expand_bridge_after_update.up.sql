@@ -54,7 +54,7 @@ BEGIN
                 UUID(), NEW.id, 'completed',
                 ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
                 ELT(legacy, 'validation', 'ground_truth', 'completed', 'validation'),
-                NEW.created_at, NEW.updated_at
+                {new_created_at}, {new_updated_at}
             )
             ON DUPLICATE KEY UPDATE
                 ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),

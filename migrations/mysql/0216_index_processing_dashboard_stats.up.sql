@@ -10,4 +10,4 @@ SELECT
     COUNT(*) AS total_videos,
     MAX(updated_at) AS last_updated
 FROM videos v
-WHERE v.created_at >= DATE_SUB(NOW(), INTERVAL 24 HOUR)
+WHERE v.created_at >= DATE_SUB({created_at_now}, INTERVAL 24 HOUR)

@@ -13,7 +13,7 @@ BEGIN
                 WHEN 'completed' THEN 'completed'
                 WHEN 'failed' THEN 'failed'
                 ELSE current_stage END,
-            updated_at = NOW()
+            updated_at = CURRENT_TIMESTAMP{updated_at_precision}
         WHERE video_id = NEW.id;
         SET @reelshift_following = NULL;
         -- A session's own variable goes before the stored flag.

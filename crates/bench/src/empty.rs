@@ -27,7 +27,8 @@ const BATCHES: u64 = 200;
 const SETTLES: Duration = Duration::from_mins(1);
 
 pub async fn open(database: &str) -> Result<SharedStore> {
-    let options = ConnectOptions { max_connections: 7, allow_plaintext: true };
+    let options =
+        ConnectOptions { max_connections: 7, allow_plaintext: true, ..ConnectOptions::default() };
     Ok(Arc::new(connect(database, options).await?))
 }
 

@@ -43,6 +43,17 @@ pub struct Global {
     #[arg(long, global = true, env = "REELSHIFT_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_plaintext: bool,
 
+    /// The time zone that the application writes DATETIME columns in, if it is not the one that
+    /// the server gives a session: +01:00, Europe/Berlin
+    #[arg(
+        long,
+        global = true,
+        env = "REELSHIFT_APPLICATION_TIME_ZONE",
+        value_name = "ZONE",
+        allow_hyphen_values = true
+    )]
+    pub application_time_zone: Option<String>,
+
     /// Where the video files are: a directory, or s3://BUCKET/PREFIX with the credentials of
     /// the AWS_* variables
     #[arg(long, global = true, env = "REELSHIFT_MEDIA_ROOT", value_name = "PATH")]

@@ -26,6 +26,8 @@ pub struct File {
     /// As `--allow-plaintext`.
     #[serde(default)]
     pub allow_plaintext: bool,
+    /// As `--application-time-zone`.
+    pub application_time_zone: Option<String>,
     /// As `--media-root`.
     pub media_root: Option<PathBuf>,
     /// As `--media-prefix`.

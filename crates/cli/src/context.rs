@@ -42,6 +42,8 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Whether a database elsewhere may be spoken to without TLS.
     pub allow_plaintext: bool,
+    /// That of the application's DATETIME columns, where it is not the server's.
+    pub application_time_zone: Option<String>,
     database: Option<String>,
 }
 
@@ -66,6 +68,11 @@ impl Context {
             notifications: file.notifications,
             serve: file.serve,
             stop,
+            application_time_zone: global
+                .application_time_zone
+                .clone()
+                .filter(|zone| !zone.is_empty())
+                .or(file.application_time_zone),
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
         })
@@ -83,7 +90,7 @@ impl Context {
 
     pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
         let url = database::url(self.given_url())?;
-        let store = database::open(&url, connections, self.allow_plaintext).await?;
+        let store = database::open(&url, connections, self).await?;
         let Place { system, namespace, server } = store.place();
         Database { system, namespace, server }.describe();
         Ok(store)

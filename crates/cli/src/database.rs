@@ -7,6 +7,7 @@ use anyhow::Result;
 use reelshift_store::SharedStore;
 use reelshift_store::strain::Replica;
 
+use crate::context::Context;
 use crate::exit::Usage;
 
 /// Used without a URL, if it exists.
@@ -26,15 +27,21 @@ pub fn url(given: Option<&str>) -> Result<String> {
 }
 
 /// Opens the store at `url`, with up to `connections` connections.
-pub async fn open(url: &str, connections: u32, allow_plaintext: bool) -> Result<SharedStore> {
+pub async fn open(url: &str, connections: u32, context: &Context) -> Result<SharedStore> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("mysql" | "mariadb") => {
             let options = reelshift_store_mysql::ConnectOptions {
                 max_connections: connections,
-                allow_plaintext,
+                allow_plaintext: context.allow_plaintext,
+                application_time_zone: context.application_time_zone.clone(),
             };
             Ok(Arc::new(reelshift_store_mysql::connect(url, options).await?))
         }
+        Some("sqlite") if context.application_time_zone.is_some() => Err(Usage(
+            "the times of an SQLite database are in UTC: leave --application-time-zone out"
+                .to_owned(),
+        )
+        .into()),
         Some("sqlite") => {
             let options = reelshift_store_sqlite::ConnectOptions {
                 max_connections: connections,

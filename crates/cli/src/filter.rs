@@ -1,9 +1,13 @@
 //! `--where KEY=VALUE`: typed conditions on videos, never SQL.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
 use reelshift_store::ledger::{Since, VideoFilter};
+
+/// Years that every database can compare with.
+const YEARS: RangeInclusive<i32> = 1..=9999;
 
 /// One condition of `--where`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,9 @@ fn time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .or_else(|_| day())
-        .map_err(|_| format!("`{text}` is not a time: write 2026-01-31 or 2026-01-31T12:00:00Z"))
+        .ok()
+        .filter(|time| YEARS.contains(&time.year()))
+        .ok_or_else(|| format!("`{text}` is not a time: write 2026-01-31 or 2026-01-31T12:00:00Z"))
 }
 
 /// All conditions together; one key may be given once.
@@ -92,7 +98,12 @@ mod tests {
             Some("2026-01-31T00:00:00+00:00")
         );
         assert!("1=1; DROP TABLE videos".parse::<Condition>().is_err());
-        assert!("created-before=yesterday".parse::<Condition>().is_err());
+        for time in ["yesterday", "+12345-01-01", "-0001-01-01", "0000-12-31T23:00:00Z"] {
+            assert!(format!("created-before={time}").parse::<Condition>().is_err(), "{time}");
+        }
+        for time in ["0001-01-01", "9999-12-31T23:59:59Z"] {
+            assert!(format!("created-before={time}").parse::<Condition>().is_ok(), "{time}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use crate::connection::MySqlStore;
 use crate::error::Result;
+use crate::legacy::VideosTable;
 use crate::mapping::{
     ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL, STAGE_AGREES,
 };
@@ -25,30 +26,33 @@ pub(crate) async fn backfill(
     limit: u32,
     filter: &VideoFilter,
 ) -> Result<Chunk> {
+    let videos = store.legacy().await?;
+    let needing = needing(bounds, after, limit, filter, videos);
     let mut transaction = store.pool.begin().await?;
     let began = Instant::now();
-    let written = write(&mut transaction, lease, bounds, after, limit, filter).await;
+    let written = write(&mut transaction, lease, bounds, limit, needing, videos).await;
     let (next, rows) = lease::commit_or_roll_back(transaction, written).await?;
     Ok(Chunk { next, rows, held: began.elapsed() })
 }
 
-/// The chunk's statements; returns where the next begins, and what was written.
+/// The chunk's statements over the rows that `needing` finds; returns where the next chunk
+/// begins, and how many rows were written.
 async fn write(
     connection: &mut MySqlConnection,
     lease: Lease,
     bounds: &Bounds,
-    after: Option<&str>,
     limit: u32,
-    filter: &VideoFilter,
+    needing: Option<QueryBuilder<MySql>>,
+    videos: &VideosTable,
 ) -> Result<(Option<String>, u32)> {
     lease::fence(connection, lease).await?;
-    let ids = lock_needing(connection, bounds, after, limit, filter).await?;
+    let ids = lock(connection, needing).await?;
     for ids in ids.chunks(id_list::MOST) {
         update_videos(connection, ids).await?;
     }
     let mut created = 0;
     for ids in ids.chunks(id_list::MOST) {
-        created += write_status_rows(connection, ids).await?;
+        created += write_status_rows(connection, ids, videos).await?;
     }
     if let Bounds::Items(items) = bounds {
         mark_done(connection, items).await?;
@@ -75,14 +79,11 @@ async fn write(
 }
 
 /// Whatever the application holds is skipped: the sweep comes back to it.
-async fn lock_needing(
+async fn lock(
     connection: &mut MySqlConnection,
-    bounds: &Bounds,
-    after: Option<&str>,
-    limit: u32,
-    filter: &VideoFilter,
+    needing: Option<QueryBuilder<MySql>>,
 ) -> Result<Vec<String>> {
-    match needing(bounds, after, limit, filter) {
+    match needing {
         Some(mut query) => {
             query.push(" FOR UPDATE SKIP LOCKED");
             Ok(query.build_query_scalar().fetch_all(connection).await?)
@@ -91,7 +92,7 @@ async fn lock_needing(
     }
 }
 
-/// The ids that [`lock_needing`] would lock, the application's too.
+/// The ids that [`backfill`] would lock, the application's too.
 pub(crate) async fn rows(
     store: &MySqlStore,
     bounds: &Bounds,
@@ -99,7 +100,7 @@ pub(crate) async fn rows(
     limit: u32,
     filter: &VideoFilter,
 ) -> Result<Vec<String>> {
-    match needing(bounds, after, limit, filter) {
+    match needing(bounds, after, limit, filter, store.legacy().await?) {
         Some(mut query) => Ok(query.build_query_scalar().fetch_all(&store.pool).await?),
         None => Ok(Vec::new()),
     }
@@ -111,6 +112,7 @@ fn needing(
     after: Option<&str>,
     limit: u32,
     filter: &VideoFilter,
+    videos: &VideosTable,
 ) -> Option<QueryBuilder<MySql>> {
     let mut query =
         QueryBuilder::<MySql>::new("SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE ");
@@ -130,7 +132,7 @@ fn needing(
     if let Some(after) = after {
         query.push(" AND v.id > ").push_bind(after.to_owned());
     }
-    push_filter(&mut query, filter);
+    push_filter(&mut query, filter, videos);
     query.push(" AND ").push(NEEDS_BACKFILL);
     query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
     Some(query)
@@ -167,16 +169,19 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
 pub(crate) async fn write_status_rows(
     connection: &mut MySqlConnection,
     ids: &[String],
+    videos: &VideosTable,
 ) -> Result<u64> {
     let mut query = QueryBuilder::<MySql>::new(
         "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
            current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",
     );
-    query.push(GROUND_TRUTH_STATUS).push(", ").push(CURRENT_STAGE).push(
-        ", v.created_at, v.updated_at FROM videos v FORCE INDEX (PRIMARY) \
+    query.push(GROUND_TRUTH_STATUS).push(", ").push(CURRENT_STAGE).push(format_args!(
+        ", {}, {} FROM videos v FORCE INDEX (PRIMARY) \
          WHERE NOT EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id) \
            AND v.id IN ",
-    );
+        videos.times.created_at.timestamp("v.created_at"),
+        videos.times.updated_at.timestamp("v.updated_at"),
+    ));
     id_list::push(&mut query, ids);
     let inserted = query.build().execute(&mut *connection).await?.rows_affected();
     if inserted == ids.len() as u64 {

@@ -221,7 +221,7 @@ mod tests {
         .await;
         let url = format!("{}/{database}", server.trim_end_matches('/'));
         let open = async |max_connections| {
-            connect(&url, ConnectOptions { max_connections, allow_plaintext: false })
+            connect(&url, ConnectOptions { max_connections, ..ConnectOptions::default() })
                 .await
                 .expect("it opens")
         };

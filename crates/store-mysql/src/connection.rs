@@ -8,21 +8,21 @@ use reelshift_store::StoreError;
 use reelshift_store::schema::Step;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Executor, MySqlConnection, MySqlPool};
+use tokio::sync::OnceCell;
 
+use crate::application_time::TimeZone;
 use crate::claim::LostClaims;
 use crate::contact::Contact;
 use crate::deadline;
 use crate::error::{Error, Result, number};
+use crate::legacy::VideosTable;
 use crate::schema::shipped_steps;
 use crate::server::Server;
+use crate::session::{self, IdleTime};
 use crate::tls;
 
 /// How long a connection may take to be made, or to become free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After this the server frees whatever a frozen or cut-off process holds: short of
-/// the default lease timeout of 8 s, long against any pause between two statements.
-const WAIT_TIMEOUT_SECONDS: u32 = 5;
 
 /// A connection idle for this long is not used again: the server closes it at about that
 /// time, and may do so while the next statement is on its way.
@@ -36,11 +36,14 @@ pub struct ConnectOptions {
     /// Speaks to a server elsewhere without TLS where the URL does not ask for it, or asks
     /// for none.
     pub allow_plaintext: bool,
+    /// The time zone of the application's DATETIME columns, where it is not the one that the
+    /// server gives a session: `+01:00`, `Europe/Berlin`.
+    pub application_time_zone: Option<String>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { max_connections: 8, allow_plaintext: false }
+        Self { max_connections: 8, allow_plaintext: false, application_time_zone: None }
     }
 }
 
@@ -50,6 +53,13 @@ pub struct MySqlStore {
     pub(crate) pool: MySqlPool,
     options: MySqlConnectOptions,
     pub(crate) server: Server,
+    /// The one given.
+    pub(crate) application_time_zone: Option<TimeZone>,
+    /// What the server gives a session that sets none.
+    pub(crate) session_time_zone: String,
+    legacy: Arc<OnceCell<VideosTable>>,
+    /// Whether the server has `innodb_snapshot_isolation`.
+    snapshot_isolation: bool,
     pub(crate) steps: Arc<[Step]>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) lost_claims: Arc<LostClaims>,
@@ -74,11 +84,16 @@ impl std::fmt::Debug for MySqlStore {
 /// cannot be reached. No message holds a password.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
     let connect_options = self::options(url, options.allow_plaintext)?;
+    let application_time_zone =
+        options.application_time_zone.as_deref().map(TimeZone::parse).transpose()?;
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
-    let mut probe = open(&connect_options).await?;
-    let version: String =
-        sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut probe).await.map_err(Error::from)?;
+    let mut probe = open(&connect_options.clone().timezone(None::<String>)).await?;
+    let (version, session_time_zone): (String, String) =
+        sqlx::query_as("SELECT VERSION(), CAST(@@session.time_zone AS CHAR)")
+            .fetch_one(&mut probe)
+            .await
+            .map_err(Error::from)?;
     let snapshot_isolation = sqlx::query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")
         .fetch_optional(&mut probe)
         .await
@@ -86,8 +101,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         .is_some();
     probe.close().await.map_err(Error::from)?;
     let server = Server::parse(&version);
-
-    let settings: Arc<str> = session_settings(&server, snapshot_isolation).into();
+    let settings: Arc<str> = session::settings(IdleTime::Short, snapshot_isolation).into();
     let pool = MySqlPoolOptions::new()
         .max_connections(options.max_connections.max(1))
         .acquire_timeout(CONNECT_TIMEOUT)
@@ -114,6 +128,10 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         pool,
         options: connect_options,
         server,
+        application_time_zone,
+        session_time_zone,
+        legacy: Arc::default(),
+        snapshot_isolation,
         steps: shipped_steps().into(),
         contact: Arc::new(Contact::begin()),
         lost_claims: Arc::default(),
@@ -122,18 +140,22 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
 
 /// How to connect to the server that `url` names.
 pub(crate) fn options(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
-    let options = tls::secured(url, allow_plaintext)?.pipes_as_concat(false);
     // For the spans of a trace: nobody else hears them at this level.
-    let options = options
+    Ok(tls::secured(url, allow_plaintext)?
         .log_statements(LevelFilter::Debug)
-        .log_slow_statements(LevelFilter::Debug, CONNECT_TIMEOUT);
-    if options.get_database().is_none_or(str::is_empty) {
-        return Err(invalid_url("it names no database: append /DATABASE"));
-    }
-    Ok(options)
+        .log_slow_statements(LevelFilter::Debug, CONNECT_TIMEOUT))
 }
 
 impl MySqlStore {
+    /// The legacy table, read once: its columns do not change while a process works.
+    pub(crate) async fn legacy(&self) -> Result<&VideosTable> {
+        self.legacy
+            .get_or_try_init(async || {
+                VideosTable::read(self, &mut *self.pool.acquire().await?).await
+            })
+            .await
+    }
+
     pub(crate) const fn options(&self) -> &MySqlConnectOptions {
         &self.options
     }
@@ -143,33 +165,13 @@ impl MySqlStore {
         server_of(&self.options)
     }
 
-    /// A connection of its own, outside the pool, that may be idle for as long as the
-    /// server allows by default.
+    /// A connection of its own, outside the pool, that may be idle for a long time.
     pub(crate) async fn dedicated_connection(&self) -> Result<MySqlConnection> {
         let mut connection = open(&self.options).await?;
-        connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        let settings = session::settings(IdleTime::Long, self.snapshot_isolation);
+        connection.execute(AssertSqlSafe(settings)).await?;
         Ok(connection)
     }
-}
-
-/// What every pooled session sets.
-///
-/// The SQL mode is strict, so that a value that does not fit is an error, but takes the
-/// zero dates that an old application may have stored. The variable is the
-/// specification's: the platform's triggers send no notification for what this session
-/// writes.
-fn session_settings(server: &Server, snapshot_isolation: bool) -> String {
-    // MariaDB 11.8 has it on, and then fails a chunk with error 1020 beside live writes.
-    let isolation = if snapshot_isolation { ", innodb_snapshot_isolation = OFF" } else { "" };
-    format!(
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET SESSION wait_timeout = {wait}, net_read_timeout = {wait}, net_write_timeout = {wait}, \
-         innodb_lock_wait_timeout = 2, lock_wait_timeout = 3, \
-         sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'\
-         {product}{isolation}, @enable_realtime_notifications = 0",
-        wait = WAIT_TIMEOUT_SECONDS,
-        product = server.session_settings(),
-    )
 }
 
 async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
@@ -235,10 +237,6 @@ pub(crate) fn server_of(options: &MySqlConnectOptions) -> String {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     }
-}
-
-pub(crate) fn invalid_url(why: &str) -> StoreError {
-    StoreError::Invalid(format!("the database URL cannot be used: {why}"))
 }
 
 #[cfg(test)]

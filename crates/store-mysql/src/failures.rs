@@ -13,7 +13,8 @@ use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
 use crate::runs::cut;
-use crate::{error, id_list, row};
+use crate::text::TextColumn;
+use crate::{error, id_list, row, timestamp};
 
 /// Lengths of the specification's columns, in characters.
 const STAGE_CHARACTERS: usize = 50;
@@ -44,8 +45,9 @@ impl Failures for MySqlStore {
         newest: Option<u32>,
     ) -> Result<Vec<ErrorGroup>> {
         within(LONG, async {
+            let video_id = &self.legacy().await?.id;
             let mut connection = self.pool.acquire().await?;
-            groups(&mut connection, selection, newest).await
+            groups(&mut connection, selection, newest, video_id).await
         })
         .await
     }
@@ -306,7 +308,11 @@ async fn attempts_made_good(
     Ok(query.build_query_scalar().fetch_all(connection).await?)
 }
 
-fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {
+fn push_selection(
+    query: &mut QueryBuilder<MySql>,
+    selection: &ErrorSelection,
+    video_id: &TextColumn,
+) {
     query.push(" WHERE TRUE");
     if let Some(batch) = selection.batch {
         query.push(" AND JSON_UNQUOTE(JSON_EXTRACT(e.system_state, '$.batch')) = ");
@@ -319,11 +325,13 @@ fn push_selection(query: &mut QueryBuilder<MySql>, selection: &ErrorSelection) {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
     }
     if let Some(video) = &selection.video {
-        query.push(" AND e.video_id = ").push_bind(video.clone());
+        query.push(" AND ");
+        video_id.push_equals(query, "e.video_id", video);
     }
     if let Some(before) = &selection.before {
-        query.push(" AND e.created_at <= ").push_bind(before.created_at);
-        query.push(" AND (e.created_at < ").push_bind(before.created_at);
+        let created_at = timestamp::bound(before.created_at);
+        query.push(" AND e.created_at <= ").push_bind(created_at);
+        query.push(" AND (e.created_at < ").push_bind(created_at);
         query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
     }
 }
@@ -334,6 +342,7 @@ pub(crate) async fn groups(
     connection: &mut MySqlConnection,
     selection: &ErrorSelection,
     newest: Option<u32>,
+    video_id: &TextColumn,
 ) -> error::Result<Vec<ErrorGroup>> {
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy, n.correlation_id FROM (\
@@ -357,7 +366,7 @@ pub(crate) async fn groups(
             query.push("processing_error_log e");
         }
     }
-    push_selection(&mut query, selection);
+    push_selection(&mut query, selection, video_id);
     query.push(
         " GROUP BY e.processing_stage, e.error_type) g \
           JOIN processing_error_log n ON n.id = g.newest \
@@ -397,7 +406,7 @@ async fn entries(
            e.recovery_timestamp, e.correlation_id, e.parent_error_id, e.severity, e.user_impact, \
            COALESCE(e.created_at, TIMESTAMP('1970-01-01')) AS created_at FROM processing_error_log e",
     );
-    push_selection(&mut query, selection);
+    push_selection(&mut query, selection, &store.legacy().await?.id);
     query.push(" ORDER BY e.created_at DESC, e.id DESC LIMIT ").push_bind(limit);
     query.build().fetch_all(&store.pool).await?.iter().map(read).collect()
 }

@@ -1,35 +1,72 @@
-//! The legacy `videos` table: what new tables take over from it. Whether it can be migrated
+//! The legacy `videos` table: what new columns and tables take over from it. Whether it can be migrated
 //! is in [`crate::preflight`].
 
 use reelshift_store::StoreError;
 use sqlx::{MySqlConnection, Row as _};
 
+use crate::application_time::ApplicationTimes;
+use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
+use crate::text::TextColumn;
 
-/// What new tables take over from `videos`.
+/// Characters that the specification gives `original_filename` and `storage_location`.
+const SPECIFIED_CHARACTERS: u32 = 500;
+
+/// What statements go by, and what new columns and tables take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VideosTable {
     id_type: String,
+    filename_type: String,
+    file_path_type: String,
     collation: Option<String>,
+    pub(crate) times: ApplicationTimes,
+    pub(crate) id: TextColumn,
+    pub(crate) project_id: TextColumn,
+    pub(crate) status: TextColumn,
 }
 
 impl VideosTable {
-    pub(crate) async fn read(connection: &mut MySqlConnection) -> Result<Self> {
+    pub(crate) async fn read(store: &MySqlStore, connection: &mut MySqlConnection) -> Result<Self> {
         let id_type = column_type(connection, "videos", "id").await?.ok_or_else(|| {
             refused(
                 "this database has no table `videos` with a column id: check the database in the URL",
             )
         })?;
-        if let Some((says, do_what)) = untimely(connection).await? {
-            return Err(refused(format!("{says}: {do_what}")));
-        }
+        let times = ApplicationTimes::read(store, connection).await?;
+        let filename = column_type(connection, "videos", "filename").await?;
+        let file_path = column_type(connection, "videos", "file_path").await?;
         let collation: Option<String> = sqlx::query_scalar(
             "SELECT CAST(TABLE_COLLATION AS CHAR) FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
         )
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
-        Ok(Self { id_type, collation })
+        Ok(Self {
+            id_type,
+            filename_type: copy_type(filename.as_deref()),
+            file_path_type: copy_type(file_path.as_deref()),
+            collation,
+            times,
+            id: TextColumn::read(connection, "id").await?,
+            project_id: TextColumn::read(connection, "project_id").await?,
+            status: TextColumn::read(connection, "status").await?,
+        })
+    }
+
+    /// A step's statement for this table: every template but those of the server.
+    pub(crate) fn render(&self, statement: &str) -> String {
+        let ApplicationTimes { created_at, updated_at, .. } = &self.times;
+        statement
+            .replace("{videos_id_type}", &self.id_type)
+            .replace("{filename_type}", &self.filename_type)
+            .replace("{file_path_type}", &self.file_path_type)
+            .replace("{table_options}", &self.table_options())
+            .replace("{created_at_precision}", &created_at.precision())
+            .replace("{updated_at_precision}", &updated_at.precision())
+            .replace("{time_zone_comment}", &self.times.comment())
+            .replace("{new_created_at}", &created_at.timestamp("NEW.created_at"))
+            .replace("{new_updated_at}", &updated_at.timestamp("NEW.updated_at"))
+            .replace("{created_at_now}", &created_at.now())
     }
 
     /// The type of `videos.id` with its charset and collation: a foreign key needs the
@@ -56,37 +93,35 @@ impl VideosTable {
     pub(crate) fn for_test(column_type: &str, charset: &str, collation: &str) -> Self {
         Self {
             id_type: format!("{column_type} CHARACTER SET {charset} COLLATE {collation}"),
+            filename_type: copy_type(None),
+            file_path_type: copy_type(None),
             collation: Some(collation.to_owned()),
+            times: ApplicationTimes::for_test(None),
+            id: TextColumn::default(),
+            project_id: TextColumn::default(),
+            status: TextColumn::default(),
         }
     }
 }
 
-/// Why the table's times cannot be copied, and what to do about it. A status row's times are
-/// TIMESTAMPs, points in time; the server converts any other type to one in the time zone
-/// of whichever session writes, which differs between reelshift and the application.
-pub(crate) async fn untimely(connection: &mut MySqlConnection) -> Result<Option<(String, String)>> {
-    let mut others = Vec::new();
-    for column in ["created_at", "updated_at"] {
-        let declared = column_type(connection, "videos", column).await?;
-        others.extend(declared.filter(|of| !of.starts_with("TIMESTAMP")).map(|of| (column, of)));
+/// The type of a column that takes every value of one of type `source`, and as many
+/// characters as the specification gives it.
+fn copy_type(source: Option<&str>) -> String {
+    let specified = format!("VARCHAR({SPECIFIED_CHARACTERS})");
+    let Some(source) = source else { return specified };
+    let (name, rest) = source.split_once([' ', '(']).unwrap_or((source, ""));
+    let charset = source.find(" CHARACTER SET").map_or("", |at| &source[at..]);
+    let length = rest.split_once(')').and_then(|(length, _)| length.parse().ok()).unwrap_or(0);
+    let length = SPECIFIED_CHARACTERS.max(length);
+    match name {
+        "CHAR" | "VARCHAR" => format!("VARCHAR({length}){charset}"),
+        "BINARY" | "VARBINARY" => format!("VARBINARY({length})"),
+        "TINYTEXT" => format!("{specified}{charset}"),
+        "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
+            source.to_owned()
+        }
+        _ => specified,
     }
-    Ok(not_timestamps(&others))
-}
-
-fn not_timestamps(others: &[(&str, String)]) -> Option<(String, String)> {
-    if others.is_empty() {
-        return None;
-    }
-    let (are, of): (Vec<_>, Vec<_>) =
-        others.iter().map(|(name, of)| (format!("videos.{name} is {of}"), *name)).unzip();
-    Some((
-        format!("{}, whose time zone is not known", are.join(" and ")),
-        format!(
-            "convert {} to TIMESTAMP, in a session whose time_zone is the one that the application \
-             writes in, then run the same command again",
-            of.join(" and ")
-        ),
-    ))
 }
 
 /// `VARCHAR(36) CHARACTER SET … COLLATE …`, as it would be declared.
@@ -125,11 +160,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_of_no_known_zone_are_named() {
-        assert_eq!(not_timestamps(&[]), None);
-        let (said, _) =
-            not_timestamps(&[("created_at", "DATETIME(6)".to_owned())]).expect("refused");
-        assert!(said.starts_with("videos.created_at is DATETIME(6), whose time zone"), "{said}");
+    fn a_copy_has_the_room_of_its_source() {
+        let utf8mb4 = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+        for (source, copy) in [
+            ("VARCHAR(255)", "VARCHAR(500)"),
+            ("CHAR(20)", "VARCHAR(500)"),
+            ("VARCHAR(4096)", "VARCHAR(4096)"),
+            ("TINYTEXT", "VARCHAR(500)"),
+            ("MEDIUMTEXT", "MEDIUMTEXT"),
+        ] {
+            let source = format!("{source} {utf8mb4}");
+            assert_eq!(copy_type(Some(&source)), format!("{copy} {utf8mb4}"));
+        }
+        assert_eq!(copy_type(Some("VARBINARY(255)")), "VARBINARY(500)");
+        assert_eq!(copy_type(Some("LONGBLOB")), "LONGBLOB");
+        assert_eq!(copy_type(Some("JSON")), "VARCHAR(500)");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - the connection counts rows that match (`CLIENT_FOUND_ROWS`), not rows that change;
 //! - ids bind as text and compare in the collation of `videos.id`.
 
+mod application_time;
 mod archive;
 mod audit;
 mod chunk;
@@ -17,6 +18,7 @@ mod comparisons;
 mod connection;
 mod contact;
 mod controls;
+mod database_url;
 mod deadline;
 mod duplicates;
 mod duties;
@@ -48,10 +50,13 @@ mod row;
 mod runs;
 mod schema;
 mod server;
+mod session;
 mod status;
 mod strain;
 mod structure;
 mod suspicions;
+mod text;
+mod timestamp;
 mod tls;
 mod trial;
 mod triggers;

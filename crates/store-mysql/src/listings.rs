@@ -20,7 +20,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
 use crate::videos::push_filter;
-use crate::{claim, error, report, row};
+use crate::{claim, error, report, row, timestamp};
 
 #[async_trait]
 impl Listings for MySqlStore {
@@ -75,7 +75,7 @@ impl Listings for MySqlStore {
 
 async fn any_video(store: &MySqlStore, filter: &VideoFilter) -> error::Result<bool> {
     let mut query = QueryBuilder::<MySql>::new("SELECT EXISTS (SELECT 1 FROM videos v WHERE TRUE");
-    push_filter(&mut query, filter);
+    push_filter(&mut query, filter, store.legacy().await?);
     query.push(") AS any_video");
     Ok(query.build().fetch_one(&store.pool).await?.try_get("any_video")?)
 }
@@ -178,8 +178,9 @@ async fn of_run(
                 cursor.state == state && i64::from(cursor.priority) == i64::from(priority)
             });
             if let Some(cursor) = same {
-                query.push(" AND run_at >= ").push_bind(cursor.run_at);
-                query.push(" AND (run_at > ").push_bind(cursor.run_at);
+                let run_at = timestamp::bound(cursor.run_at);
+                query.push(" AND run_at >= ").push_bind(run_at);
+                query.push(" AND (run_at > ").push_bind(run_at);
                 query.push(" OR seq > ").push_bind(cursor.seq).push(")");
             }
             query.push(" ORDER BY run_at, seq LIMIT ").push_bind(left);
@@ -277,7 +278,8 @@ async fn quarantine(
             query.push(" AND error_type = ").push_bind(error_type.clone());
         }
         if let Some(after) = after.filter(|after| after.kind == kind) {
-            query.push(" AND video_id > ").push_bind(after.video_id.clone());
+            query.push(" AND video_id > ");
+            store.legacy().await?.id.push_value(&mut query, &after.video_id);
         }
         query.push(" ORDER BY video_id LIMIT ").push_bind(left);
         for row in &query.build().fetch_all(&store.pool).await? {

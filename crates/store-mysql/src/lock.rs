@@ -16,9 +16,6 @@ fn name(database: &str) -> String {
     format!("reelshift_migration:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, database.as_bytes()))
 }
 
-/// The session is idle while a step runs on another one: index builds take hours.
-const WAIT_TIMEOUT: &str = "SET SESSION wait_timeout = 172800";
-
 struct HeldLock(MySqlConnection);
 
 #[async_trait]
@@ -33,7 +30,6 @@ impl MigrationLock for HeldLock {
 
 pub(crate) async fn acquire(store: &MySqlStore) -> Result<Box<dyn MigrationLock>> {
     let mut connection = store.dedicated_connection().await?;
-    connection.execute(WAIT_TIMEOUT).await?;
     let database: String =
         sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut connection).await?;
     let name = name(&database);

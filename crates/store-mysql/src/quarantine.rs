@@ -13,6 +13,7 @@ use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::failures::{self, ERROR_TYPE_CHARACTERS, Parent, TEXT_BYTES};
 use crate::lease::{self, Fence};
+use crate::legacy::VideosTable;
 use crate::runs::cut;
 use crate::{chunk, id_list};
 
@@ -24,9 +25,11 @@ pub(crate) async fn set_aside(
     lease: Lease,
     items: &[FailedItem],
 ) -> Result<u64> {
+    let videos = store.legacy().await?;
     let mut transaction = store.pool.begin().await?;
     let fence = lease::fence(&mut transaction, lease).await?;
-    let Written { quarantined, status_rows } = write(&mut transaction, &fence, items).await?;
+    let Written { quarantined, status_rows } =
+        write(&mut transaction, &fence, items, videos).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?, \
            status_rows_created = status_rows_created + ? WHERE seq = ? AND lease_token = ?",
@@ -55,6 +58,7 @@ pub(crate) async fn write(
     connection: &mut MySqlConnection,
     fence: &Fence,
     items: &[FailedItem],
+    videos: &VideosTable,
 ) -> Result<Written> {
     let mut written = Written::default();
     let parent = Parent::Item(fence.last_error_id.as_deref());
@@ -67,7 +71,7 @@ pub(crate) async fn write(
             continue;
         }
         insert(connection, fence, &items).await?;
-        written.status_rows += count_errors(connection, &items).await?;
+        written.status_rows += count_errors(connection, &items, videos).await?;
         written.quarantined += items.len() as u64;
     }
     Ok(written)
@@ -105,9 +109,13 @@ async fn insert(
 
 /// The error columns of the status rows. A trigger of somebody else's may refuse these as
 /// well: then the item is set aside without them. Returns how many status rows were made.
-async fn count_errors(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<u64> {
+async fn count_errors(
+    connection: &mut MySqlConnection,
+    items: &[&FailedItem],
+    videos: &VideosTable,
+) -> Result<u64> {
     let mut savepoint = connection.begin().await?;
-    match write_counts(&mut savepoint, items).await {
+    match write_counts(&mut savepoint, items, videos).await {
         Ok(made) => {
             savepoint.commit().await?;
             Ok(made)
@@ -126,7 +134,11 @@ async fn count_errors(connection: &mut MySqlConnection, items: &[&FailedItem]) -
     }
 }
 
-async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -> Result<u64> {
+async fn write_counts(
+    connection: &mut MySqlConnection,
+    items: &[&FailedItem],
+    videos: &VideosTable,
+) -> Result<u64> {
     let mut ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
     let with_row: HashSet<String> = {
         let mut query = QueryBuilder::<MySql>::new(
@@ -138,7 +150,7 @@ async fn write_counts(connection: &mut MySqlConnection, items: &[&FailedItem]) -
     ids.retain(|id| !with_row.contains(id));
     let mut made = 0;
     if !ids.is_empty() {
-        made = chunk::write_status_rows(connection, &ids).await?;
+        made = chunk::write_status_rows(connection, &ids, videos).await?;
     }
     let mut query = QueryBuilder::<MySql>::new(
         "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \

@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 use reelshift_store::Result;
 use reelshift_store::strain::Replica;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions as _, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, MySqlConnection};
 use tokio::sync::Mutex;
 
 use crate::connection::{options, server_of};
 use crate::deadline::within;
 use crate::error::Error;
+use crate::session::{self, IdleTime};
 
 /// For connecting and answering together: a replica that takes longer is in trouble itself,
 /// and the reading is a second old at most.
@@ -53,7 +54,12 @@ impl Replica for MySqlReplica {
         let answer: Result<_> = within(PATIENCE, async {
             let connection = match &mut connection {
                 Some(connection) => connection,
-                None => connection.insert(self.options.connect().await?),
+                None => {
+                    let connection = connection.insert(self.options.connect().await?);
+                    let settings = session::settings(IdleTime::Long, false);
+                    connection.execute(AssertSqlSafe(settings)).await?;
+                    connection
+                }
             };
             let beat = sqlx::query_scalar("SELECT beat_at FROM reelshift_duties WHERE name = ?")
                 .bind(duty)

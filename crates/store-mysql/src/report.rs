@@ -13,9 +13,11 @@ use reelshift_store::{Duties as _, Result};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySql, MySqlConnection, QueryBuilder, Row as _};
 
+use crate::application_time::TimeColumn;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
+use crate::text::TextColumn;
 use crate::{controls, error, failures, id_list, lost_leases, row, runs, validate};
 
 #[async_trait]
@@ -95,8 +97,9 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     .fetch_one(&mut *transaction)
     .await?;
     let lost_leases = lost_leases::newest(&mut transaction).await?;
+    let every = ErrorSelection::default();
     let errors =
-        failures::groups(&mut transaction, &ErrorSelection::default(), Some(NEWEST_GROUPED))
+        failures::groups(&mut transaction, &every, Some(NEWEST_GROUPED), &TextColumn::default())
             .await?;
     transaction.commit().await?;
     let commands = controls::commands(store, &workers).await?;
@@ -230,22 +233,23 @@ pub(crate) fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
 }
 
 /// Plain reads of the whole table, as the specification's analysis is: they lock nothing.
-/// Zero dates, which old applications stored, count as no date.
+/// Zero dates, which old applications stored, count as no date; days are those of UTC.
 async fn inspect(store: &MySqlStore) -> error::Result<Inspection> {
+    let created_at = &store.legacy().await?.times.created_at;
     let mut connection = store.pool.acquire().await?;
     let limit = file_size_limit(&mut connection).await?;
-    let totals = sqlx::query(
+    let created_utc = created_at.utc("created_at");
+    let totals = sqlx::query(AssertSqlSafe(format!(
         "SELECT COUNT(*) AS total, COUNT(CASE WHEN status = 'uploaded' THEN 1 END) AS uploaded, \
            COUNT(CASE WHEN ground_truth_generated = TRUE THEN 1 END) AS processed, \
            AVG(file_size) + 0e0 AS avg_size, SUM(file_size) + 0e0 AS total_size, \
-           MAX(CASE WHEN created_at > '1970-01-01' THEN created_at END) AS latest, \
-           MIN(CASE WHEN created_at > '1970-01-01' THEN created_at END) AS earliest, \
+           MAX({created_utc}) AS latest, MIN({created_utc}) AS earliest, \
            COUNT(CASE WHEN processing_status = 'completed' \
              AND NOT (ground_truth_generated <=> TRUE) THEN 1 END) AS without_truth, \
            COUNT(CASE WHEN file_size IS NULL OR file_size < 0 OR file_size >= ? THEN 1 END) AS suspicious, \
            COUNT(CASE WHEN file_path IS NULL OR file_path = '' THEN 1 END) AS without_path \
-         FROM videos",
-    )
+         FROM videos"
+    )))
     .bind(limit)
     .fetch_one(&mut *connection)
     .await?;
@@ -258,7 +262,7 @@ async fn inspect(store: &MySqlStore) -> error::Result<Inspection> {
         total_file_size: totals.try_get("total_size")?,
         latest_upload: totals.try_get("latest")?,
         earliest_upload: totals.try_get("earliest")?,
-        daily: daily(&mut connection).await?,
+        daily: daily(&mut connection, created_at).await?,
         states: states(&mut connection).await?,
         completed_without_ground_truth: row::count(&totals, "without_truth")?,
         suspicious_sizes: row::count(&totals, "suspicious")?,
@@ -286,12 +290,17 @@ fn limit_of(column_type: &str) -> i64 {
     }
 }
 
-async fn daily(connection: &mut MySqlConnection) -> error::Result<Vec<DailyUploads>> {
-    let rows = sqlx::query(
-        "SELECT DATE(created_at) AS upload_date, COUNT(*) AS uploads, AVG(file_size) + 0e0 AS avg_size \
-         FROM videos WHERE created_at >= NOW() - INTERVAL 30 DAY \
-         GROUP BY DATE(created_at) ORDER BY upload_date DESC",
-    )
+async fn daily(
+    connection: &mut MySqlConnection,
+    created_at: &TimeColumn,
+) -> error::Result<Vec<DailyUploads>> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT DATE({}) AS upload_date, COUNT(*) AS uploads, AVG(file_size) + 0e0 AS avg_size \
+         FROM videos WHERE created_at >= {} - INTERVAL 30 DAY \
+         GROUP BY upload_date HAVING upload_date IS NOT NULL ORDER BY upload_date DESC",
+        created_at.utc("created_at"),
+        created_at.now()
+    )))
     .fetch_all(connection)
     .await?;
     rows.iter()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::runs::{self, PRIORITY_RERUN};
-use crate::{controls, id_list, row};
+use crate::{controls, id_list, row, timestamp};
 
 pub(crate) async fn rerun(
     store: &MySqlStore,
@@ -67,7 +67,7 @@ async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Ve
 fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Since) {
     query.push(" AND ").push(column).push(" >= ");
     match since {
-        Since::At(at) => query.push_bind(at),
+        Since::At(at) => query.push_bind(timestamp::bound(at)),
         Since::Ago(ago) => {
             query.push("NOW(6) - INTERVAL ").push_bind(runs::microseconds(ago)).push(" MICROSECOND")
         }

@@ -216,7 +216,7 @@ pub(crate) async fn statement(
     connection: &mut MySqlConnection,
     step: &Step,
 ) -> error::Result<String> {
-    let videos = VideosTable::read(connection).await?;
+    let videos = VideosTable::read(store, connection).await?;
     if let Object::ForeignKey { table, name } = &step.creates {
         check_references(connection, &videos, table, name).await?;
     }
@@ -252,10 +252,7 @@ pub(crate) fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn render(statement: &str, videos: &VideosTable) -> String {
-    statement
-        .replace(VIDEOS_ID_TYPE, &videos.id_type())
-        .replace("{table_options}", &videos.table_options())
-        .replace("{ddl_options}", INSTANT)
+    videos.render(statement).replace("{ddl_options}", INSTANT)
 }
 
 /// What the server does not check while foreign key checks are off: that `table.video_id`

@@ -51,16 +51,6 @@ impl Server {
         (next(), next(), next())
     }
 
-    /// The session settings of a pooled connection beyond those common to both products.
-    pub(crate) const fn session_settings(&self) -> &'static str {
-        match self.product {
-            // Turns long IN lists into a join with a temporary table, which loses the
-            // range over the primary key.
-            Product::MariaDb => ", in_predicate_conversion_threshold = 0",
-            Product::MySql => "",
-        }
-    }
-
     /// Settings of a session that undoes steps. A table whose row format is too small for the
     /// new columns must still be able to lose them; MySQL refuses to add them there.
     pub(crate) const fn undo_settings(&self) -> &'static str {

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::status::{EnhancedRow, ErrorDetailsRow, LegacyRow, VideoStatuses};
-use sqlx::Row as _;
+use sqlx::{MySql, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
@@ -26,15 +26,14 @@ impl VideoStatuses for MySqlStore {
 }
 
 async fn legacy(store: &MySqlStore, video_id: &str) -> error::Result<Option<LegacyRow>> {
-    let row = sqlx::query(
-        "SELECT v.id, v.filename, v.status, v.processing_status, v.ground_truth_generated, \
-           CAST(IF(v.updated_at = '0000-00-00 00:00:00', NULL, v.updated_at) AS DATETIME(6)) \
-             AS updated_at \
-         FROM videos v WHERE v.id = ?",
-    )
-    .bind(video_id)
-    .fetch_optional(&store.pool)
-    .await?;
+    let videos = store.legacy().await?;
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT v.id, v.filename, v.status, v.processing_status, v.ground_truth_generated, ",
+    );
+    query.push(videos.times.updated_at.utc("v.updated_at"));
+    query.push(" AS updated_at FROM videos v WHERE ");
+    videos.id.push_equals(&mut query, "v.id", video_id);
+    let row = query.build().fetch_optional(&store.pool).await?;
     row.map(|row| {
         Ok(LegacyRow {
             id: row.try_get("id")?,
@@ -49,19 +48,20 @@ async fn legacy(store: &MySqlStore, video_id: &str) -> error::Result<Option<Lega
 }
 
 async fn enhanced(store: &MySqlStore, video_id: &str) -> error::Result<Option<EnhancedRow>> {
-    let row = sqlx::query(
+    let videos = store.legacy().await?;
+    let mut query = QueryBuilder::<MySql>::new(
         "SELECT v.id, v.filename, CAST(v.workflow_state AS CHAR) AS workflow_state, \
-           CAST(IF(v.updated_at = '0000-00-00 00:00:00', NULL, v.updated_at) AS DATETIME(6)) \
-             AS updated_at, \
            s.current_stage, s.progress_percentage + 0e0 AS progress_percentage, \
            s.processed_frames, s.total_frames, s.error_count, s.last_error_message, \
            CAST(IF(s.estimated_completion_time = '0000-00-00 00:00:00', NULL, \
-             s.estimated_completion_time) AS DATETIME(6)) AS estimated_completion_time \
-         FROM videos v LEFT JOIN video_processing_status s ON s.video_id = v.id WHERE v.id = ?",
-    )
-    .bind(video_id)
-    .fetch_optional(&store.pool)
-    .await?;
+             s.estimated_completion_time) AS DATETIME(6)) AS estimated_completion_time, ",
+    );
+    query.push(videos.times.updated_at.utc("v.updated_at")).push(
+        " AS updated_at FROM videos v \
+         LEFT JOIN video_processing_status s ON s.video_id = v.id WHERE ",
+    );
+    videos.id.push_equals(&mut query, "v.id", video_id);
+    let row = query.build().fetch_optional(&store.pool).await?;
     row.map(|row| {
         Ok(EnhancedRow {
             id: row.try_get("id")?,
@@ -85,14 +85,13 @@ async fn error_details(
     video_id: &str,
 ) -> error::Result<Option<ErrorDetailsRow>> {
     // `created_at` has whole seconds; reelshift's ids sort by time within one.
-    let row = sqlx::query(
+    let mut query = QueryBuilder::<MySql>::new(
         "SELECT processing_stage, error_type, recovery_strategy, recovery_successful, \
-           correlation_id \
-         FROM processing_error_log WHERE video_id = ? ORDER BY created_at DESC, id DESC LIMIT 1",
-    )
-    .bind(video_id)
-    .fetch_optional(&store.pool)
-    .await?;
+           correlation_id FROM processing_error_log WHERE ",
+    );
+    store.legacy().await?.id.push_equals(&mut query, "video_id", video_id);
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT 1");
+    let row = query.build().fetch_optional(&store.pool).await?;
     row.map(|row| {
         Ok(ErrorDetailsRow {
             processing_stage: row.try_get("processing_stage")?,

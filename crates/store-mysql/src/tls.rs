@@ -10,40 +10,27 @@
 //! With plaintext allowed, nothing is refused.
 
 use std::net::IpAddr;
-use std::str::FromStr as _;
 
 use reelshift_store::StoreError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
-use url::Url;
 
-use crate::connection::{invalid_url, place};
+use crate::connection::place;
+use crate::database_url::DatabaseUrl;
 
 /// How plaintext is allowed, for people.
 const ALLOW: &str = "--allow-plaintext";
 
 /// The options of `url`, with TLS where it must be.
 pub(crate) fn secured(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
-    let parsed = Url::parse(url).map_err(|_| {
-        invalid_url("it is not of the form mysql://USER:PASSWORD@HOST:PORT/DATABASE")
-    })?;
-    let has = |names: [&str; 2]| parsed.query_pairs().any(|(key, _)| names.contains(&&*key));
-    let options = MySqlConnectOptions::from_str(url).map_err(|_| {
-        invalid_url(
-            "one of its options is wrong (ssl-mode is disabled, preferred, required, verify_ca or \
-             verify_identity)",
-        )
-    })?;
+    let DatabaseUrl { options, has_ssl_mode, has_ssl_ca } = DatabaseUrl::parse(url)?;
     if is_local(&options) {
         return Ok(options);
     }
-    let given = has(["ssl-mode", "sslmode"]);
     let encrypted =
         !matches!(options.get_ssl_mode(), MySqlSslMode::Disabled | MySqlSslMode::Preferred);
-    match (given, encrypted) {
+    match (has_ssl_mode, encrypted) {
         // Who names an authority wants it asked, whatever else is allowed.
-        (false, _) if has(["ssl-ca", "sslca"]) => {
-            Ok(options.ssl_mode(MySqlSslMode::VerifyIdentity))
-        }
+        (false, _) if has_ssl_ca => Ok(options.ssl_mode(MySqlSslMode::VerifyIdentity)),
         _ if allow_plaintext => Ok(options),
         (false, _) => Ok(options.ssl_mode(MySqlSslMode::Required)),
         (true, true) => Ok(options),
@@ -82,10 +69,9 @@ pub(crate) fn refused(place: &str, why: &(dyn std::error::Error + 'static)) -> S
 /// anywhere tomorrow.
 fn is_local(options: &MySqlConnectOptions) -> bool {
     let host = options.get_host();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
     options.get_socket().is_some()
         || host.eq_ignore_ascii_case("localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

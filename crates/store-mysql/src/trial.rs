@@ -74,7 +74,7 @@ async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent
     prepare(connection).await?;
     remove_copies(connection).await?;
     let mut bench = Bench {
-        videos: VideosTable::read(connection).await?,
+        videos: VideosTable::read(store, connection).await?,
         names: Names::of(store.steps()),
         undo_settings: store.server.undo_settings(),
         sql_mode: sqlx::query_scalar("SELECT CAST(@@sql_mode AS CHAR)")

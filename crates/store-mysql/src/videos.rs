@@ -13,6 +13,7 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
+use crate::legacy::VideosTable;
 use crate::mapping::NEEDS_BACKFILL;
 use crate::{chunk, error, failures, file_checkpoints, id_list, lease, quarantine, row, validate};
 
@@ -71,18 +72,26 @@ impl Videos for MySqlStore {
 }
 
 /// Appends the conditions of `filter` on `videos v`, each with ` AND ` before it.
-pub(crate) fn push_filter(query: &mut QueryBuilder<MySql>, filter: &VideoFilter) {
+pub(crate) fn push_filter(
+    query: &mut QueryBuilder<MySql>,
+    filter: &VideoFilter,
+    videos: &VideosTable,
+) {
+    let created_at = &videos.times.created_at;
+    let column = created_at.comparable("v.created_at");
     if let Some(project) = &filter.project {
-        query.push(" AND v.project_id = ").push_bind(project.clone());
+        query.push(" AND ");
+        videos.project_id.push_equals(query, "v.project_id", project);
     }
     if let Some(status) = &filter.status {
-        query.push(" AND v.status = ").push_bind(status.clone());
+        query.push(" AND ");
+        videos.status.push_equals(query, "v.status", status);
     }
     if let Some(after) = filter.created_after {
-        query.push(" AND v.created_at >= ").push_bind(after);
+        query.push(format_args!(" AND {column} >= {}", created_at.bound(after)));
     }
     if let Some(before) = filter.created_before {
-        query.push(" AND v.created_at < ").push_bind(before);
+        query.push(format_args!(" AND {column} < {}", created_at.bound(before)));
     }
 }
 
@@ -98,7 +107,7 @@ async fn window(
     );
     // The filter counts within the window and does not choose it: otherwise a filter that
     // few rows match would make one statement read the table to its end.
-    push_filter(&mut query, filter);
+    push_filter(&mut query, filter, store.legacy().await?);
     query.push(" AND ").push(NEEDS_BACKFILL);
     query.push(" AS needing FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
     if let Some(after) = after {
@@ -185,7 +194,7 @@ async fn unhashed(
         if let Some(upto) = &upto {
             query.push(" AND v.id <= ").push_bind(upto.clone());
         }
-        push_filter(&mut query, filter);
+        push_filter(&mut query, filter, store.legacy().await?);
         query.push(" ORDER BY v.id LIMIT ").push_bind(limit);
         let files = within(LONG, async {
             query.build().fetch_all(&store.pool).await.map_err(error::Error::from)
@@ -259,8 +268,9 @@ async fn record_files(
     lease: Lease,
     results: &FileResults,
 ) -> error::Result<u64> {
+    let videos = store.legacy().await?;
     let mut transaction = store.pool.begin().await?;
-    let written = write_results(&mut transaction, lease, results).await;
+    let written = write_results(&mut transaction, lease, results, videos).await;
     lease::commit_or_roll_back(transaction, written).await
 }
 
@@ -268,13 +278,15 @@ async fn write_results(
     connection: &mut MySqlConnection,
     lease: Lease,
     results: &FileResults,
+    videos: &VideosTable,
 ) -> error::Result<u64> {
+    let now = videos.times.updated_at.now();
     let fence = lease::fence(connection, lease).await?;
     let (mut written, mut bytes) = (0, 0);
     for files in results.hashed.chunks(HASHES_PER_UPDATE) {
         let held = unchanged(connection, files).await?;
         if !held.is_empty() {
-            write_hashes(connection, &held).await?;
+            write_hashes(connection, &held, &now).await?;
             let ids: Vec<String> = held.iter().map(|file| file.id.clone()).collect();
             failures::mark_items_recovered(connection, JobKind::Hash, &ids).await?;
         }
@@ -286,7 +298,7 @@ async fn write_results(
     let hashed = results.hashed.iter().map(|file| &file.id);
     let ended: Vec<_> = hashed.chain(results.failed.iter().map(|item| &item.video_id)).collect();
     file_checkpoints::forget(connection, &ended).await?;
-    let aside = quarantine::write(connection, &fence, &results.failed).await?;
+    let aside = quarantine::write(connection, &fence, &results.failed, videos).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
            rows_quarantined = rows_quarantined + ?, \
@@ -337,6 +349,7 @@ async fn unchanged<'a>(
 async fn write_hashes(
     connection: &mut MySqlConnection,
     files: &[&HashedFile],
+    now: &str,
 ) -> error::Result<()> {
     let mut query = QueryBuilder::<MySql>::new(
         "UPDATE videos v FORCE INDEX (PRIMARY) SET v.file_hash = CASE v.id",
@@ -345,9 +358,9 @@ async fn write_hashes(
         query.push(" WHEN ").push_bind(file.id.clone());
         query.push(" THEN ").push_bind(file.sha256.clone());
     }
-    query.push(
-        " ELSE v.file_hash END, v.updated_at = NOW(), v.created_at = v.created_at WHERE v.id IN ",
-    );
+    query.push(format_args!(
+        " ELSE v.file_hash END, v.updated_at = {now}, v.created_at = v.created_at WHERE v.id IN "
+    ));
     let ids: Vec<String> = files.iter().map(|file| file.id.clone()).collect();
     id_list::push(&mut query, &ids);
     query.build().execute(connection).await?;

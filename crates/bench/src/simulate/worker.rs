@@ -93,7 +93,11 @@ pub struct SimulatedWorker {
 
 impl SimulatedWorker {
     pub async fn join(database: &str, connections: u32, pace: &Arc<Pace>) -> Result<Self> {
-        let options = ConnectOptions { max_connections: connections, allow_plaintext: true };
+        let options = ConnectOptions {
+            max_connections: connections,
+            allow_plaintext: true,
+            ..ConnectOptions::default()
+        };
         let store: SharedStore = Arc::new(connect(database, options).await?);
         let worker = empty::new_worker();
         let pulse = Arc::new(Pulse::default());

@@ -101,7 +101,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     application.stage("expand").await?;
     title("2  Phase 1, expand: new columns and tables beside the old ones");
-    let store = database::open(&url, 4, context.allow_plaintext).await?;
+    let store = database::open(&url, 4, context).await?;
     let mut steps = 0_u64;
     schema::apply(
         &*store,

@@ -52,7 +52,7 @@ async fn on_copies(
     tables: &[String],
     names: &[String],
 ) -> Result<Duration> {
-    let videos = VideosTable::read(session).await?;
+    let videos = VideosTable::read(store, session).await?;
     for table in tables {
         let object = Object::Table(table.clone());
         let copy = if store.exists(&object).await? {

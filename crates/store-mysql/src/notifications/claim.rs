@@ -241,7 +241,7 @@ mod tests {
         };
         execute(VIDEOS.to_owned()).await;
         let open = async |max_connections| {
-            connect(&url, ConnectOptions { max_connections, allow_plaintext: false })
+            connect(&url, ConnectOptions { max_connections, ..ConnectOptions::default() })
                 .await
                 .expect("it opens")
         };

@@ -1,11 +1,10 @@
-//! The specification's thirteen legacy columns, and that its two times are TIMESTAMPs.
+//! The specification's thirteen legacy columns.
 
 use async_trait::async_trait;
-use reelshift_store::preflight::{Finding, Verdict};
+use reelshift_store::preflight::Finding;
 
 use super::Look;
 use crate::error::Result;
-use crate::legacy;
 
 /// The specification's current schema.
 const LEGACY_COLUMNS: [&str; 13] = [
@@ -43,14 +42,7 @@ impl super::Check for Check {
         )
         .fetch_all(&mut *at.connection)
         .await?;
-        let finding = judge(&columns);
-        if finding.verdict == Verdict::Refusal {
-            return Ok(finding);
-        }
-        Ok(match legacy::untimely(at.connection).await? {
-            Some((says, do_what)) => Finding::refusal(says, do_what),
-            None => finding,
-        })
+        Ok(judge(&columns))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `plan` finds and `apply` refuses on MySQL and MariaDB: one file a check. Each
 //! looks at the server, then judges what it saw in a function without I/O.
 
+mod application_time_zone;
 mod binlog_format;
 mod column_lists;
 mod columns;
@@ -12,6 +13,7 @@ mod grants;
 mod in_the_way;
 mod instant;
 mod key;
+mod newest_video;
 mod privileges;
 mod replicas;
 mod server;
@@ -53,11 +55,17 @@ trait Check: Sync {
 }
 
 /// Whether this is a database that reelshift can work on at all: what every command needs.
-const LEGACY: [&dyn Check; 5] =
-    [&server::Check, &writable::Check, &engine::Check, &columns::Check, &key::Check];
+const LEGACY: [&dyn Check; 6] = [
+    &server::Check,
+    &writable::Check,
+    &engine::Check,
+    &columns::Check,
+    &key::Check,
+    &application_time_zone::Check,
+];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 16] = [
+const CHANGE: [&dyn Check; 17] = [
     &privileges::Check,
     &trigger_creation::Check,
     &definer::Check,
@@ -65,6 +73,7 @@ const CHANGE: [&dyn Check; 16] = [
     &skip_locked::Check,
     &timestamps::Check,
     &updated_at::Check,
+    &newest_video::Check,
     &instant::Check,
     &in_the_way::Check,
     &foreign_keys::Check,

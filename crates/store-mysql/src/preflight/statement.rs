@@ -12,7 +12,7 @@ use crate::triggers;
 
 pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>> {
     let mut connection = store.pool.acquire().await?;
-    let videos = VideosTable::read(&mut connection).await?;
+    let videos = VideosTable::read(store, &mut connection).await?;
     let sql = render(step.statement(), &videos);
     let sql = triggers::put_first(&mut connection, store.server.product, &sql).await?;
     let (algorithm, lock) = taken(&step.creates, &sql);

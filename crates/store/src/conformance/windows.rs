@@ -138,6 +138,7 @@ async fn filtered(db: &dyn Fixture) -> Vec<(VideoFilter, Vec<&'static str>)> {
     insert(db, &some).await;
     let march = utc("2026-03-01T00:00:00");
     let second = utc("2026-03-01T00:00:01");
+    let with_time = || vec!["v0001", "v0002", "v0003", "v0004", "v0005"];
     vec![
         (all(), vec!["v0001", "v0002", "v0003", "v0004", "v0005", "v0006"]),
         (VideoFilter { project: Some("it's 🎬".to_owned()), ..all() }, vec!["v0001"]),
@@ -151,6 +152,13 @@ async fn filtered(db: &dyn Fixture) -> Vec<(VideoFilter, Vec<&'static str>)> {
         (VideoFilter { created_before: march, ..all() }, vec!["v0001", "v0002", "v0003"]),
         (VideoFilter { created_after: march, created_before: second, ..all() }, vec!["v0004"]),
         (VideoFilter { project: Some("nobody".to_owned()), ..all() }, vec![]),
+        // Times that a TIMESTAMP cannot hold.
+        (VideoFilter { created_before: utc("2100-01-01T00:00:00"), ..all() }, with_time()),
+        (VideoFilter { created_before: utc("9999-12-31T23:59:59"), ..all() }, with_time()),
+        (VideoFilter { created_after: utc("0001-01-01T00:00:00"), ..all() }, with_time()),
+        (VideoFilter { created_after: utc("1900-01-01T00:00:00"), ..all() }, with_time()),
+        (VideoFilter { created_before: utc("1900-01-01T00:00:00"), ..all() }, vec![]),
+        (VideoFilter { created_after: utc("2100-01-01T00:00:00"), ..all() }, vec![]),
     ]
 }
 

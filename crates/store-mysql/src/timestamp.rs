@@ -1,0 +1,26 @@
+//! Times that people give, as bounds for the ledger's TIMESTAMP columns: compared with one
+//! outside their range, no row matches.
+
+use chrono::{DateTime, Utc};
+
+/// The last second that every server's TIMESTAMP holds; the first is 1.
+const LAST_SECOND: i64 = i32::MAX as i64;
+
+/// `at`, or the end of the range beyond which it lies.
+pub(crate) fn bound(at: DateTime<Utc>) -> DateTime<Utc> {
+    let end = |second| DateTime::from_timestamp(second, 0).unwrap_or(at);
+    at.clamp(end(1), end(LAST_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_within_the_range_of_timestamps() {
+        assert_eq!(bound(DateTime::<Utc>::MIN_UTC).to_string(), "1970-01-01 00:00:01 UTC");
+        assert_eq!(bound(DateTime::<Utc>::MAX_UTC).to_string(), "2038-01-19 03:14:07 UTC");
+        let now = Utc::now();
+        assert_eq!(bound(now), now);
+    }
+}
