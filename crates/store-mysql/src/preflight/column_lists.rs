@@ -28,12 +28,14 @@ const MAX_NAMED: usize = 5;
 const MAX_SHOWN_CHARS: usize = 120;
 
 /// Where a statement was found, its text, and whether its default database is this one.
-/// Digests are of the last seven days. Both need the performance schema.
+/// Digests are of the last seven days; what a CREATE stored is found where it is stored. Both
+/// need the performance schema.
 const EXECUTED: [&str; 2] = [
     "SELECT CAST(CONCAT('executed ', COUNT_STAR, ' times, last at ', LAST_SEEN) AS CHAR), \
        CAST(DIGEST_TEXT AS CHAR), COALESCE(SCHEMA_NAME = DATABASE(), FALSE) \
      FROM performance_schema.events_statements_summary_by_digest \
-     WHERE LAST_SEEN > NOW() - INTERVAL 7 DAY AND DIGEST_TEXT LIKE '%videos%'",
+     WHERE LAST_SEEN > NOW() - INTERVAL 7 DAY AND DIGEST_TEXT LIKE '%videos%' \
+       AND DIGEST_TEXT NOT LIKE 'CREATE %'",
     "SELECT CAST(CONCAT('prepared in session ', t.PROCESSLIST_ID, ' of ', t.PROCESSLIST_USER, '@', \
          t.PROCESSLIST_HOST) AS CHAR), \
        CAST(p.SQL_TEXT AS CHAR), COALESCE(t.PROCESSLIST_DB = DATABASE(), FALSE) \
@@ -46,13 +48,13 @@ const RUNNING: &str = "SELECT CAST(CONCAT('running in session ', ID, ' of ', USE
        CAST(INFO AS CHAR), COALESCE(DB = DATABASE(), FALSE) \
      FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND INFO LIKE '%videos%'";
 
-const STORED: &str = "SELECT CAST(CONCAT('in ', LOWER(ROUTINE_TYPE), ' ', ROUTINE_SCHEMA, '.', ROUTINE_NAME) AS CHAR), \
+const STORED: &str = "SELECT CAST(CONCAT('in ', LOWER(ROUTINE_TYPE), ' ', IF(ROUTINE_SCHEMA = DATABASE(), '', CONCAT(ROUTINE_SCHEMA, '.')), ROUTINE_NAME) AS CHAR), \
        CAST(ROUTINE_DEFINITION AS CHAR), ROUTINE_SCHEMA = DATABASE() \
      FROM information_schema.ROUTINES WHERE ROUTINE_DEFINITION LIKE '%videos%' \
-     UNION ALL SELECT CAST(CONCAT('in event ', EVENT_SCHEMA, '.', EVENT_NAME) AS CHAR), \
+     UNION ALL SELECT CAST(CONCAT('in event ', IF(EVENT_SCHEMA = DATABASE(), '', CONCAT(EVENT_SCHEMA, '.')), EVENT_NAME) AS CHAR), \
        CAST(EVENT_DEFINITION AS CHAR), EVENT_SCHEMA = DATABASE() \
      FROM information_schema.EVENTS WHERE EVENT_DEFINITION LIKE '%videos%' \
-     UNION ALL SELECT CAST(CONCAT('in trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME) AS CHAR), \
+     UNION ALL SELECT CAST(CONCAT('in trigger ', IF(TRIGGER_SCHEMA = DATABASE(), '', CONCAT(TRIGGER_SCHEMA, '.')), TRIGGER_NAME) AS CHAR), \
        CAST(ACTION_STATEMENT AS CHAR), TRIGGER_SCHEMA = DATABASE() \
      FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE '%videos%'";
 

@@ -55,6 +55,12 @@ fn judge(table: Option<(&str, Option<&str>)>) -> Finding {
             ),
             "convert it with ALTER TABLE videos ENGINE=InnoDB",
         ),
+        // MariaDB
+        Some(("SYSTEM VERSIONED", _)) => Finding::refusal(
+            "table videos keeps a history of its rows (SYSTEM VERSIONING), and the server adds no column \
+             to such a table",
+            "ALTER TABLE videos DROP SYSTEM VERSIONING, which deletes the history: save it first",
+        ),
         Some((kind, _)) => Finding::refusal(
             format!("videos is a {}, not a table", kind.to_lowercase()),
             "connect to the database that holds the table",
@@ -74,6 +80,7 @@ mod tests {
         for refused in [
             None,
             Some(("VIEW", None)),
+            Some(("SYSTEM VERSIONED", Some("InnoDB"))),
             Some(("BASE TABLE", Some("MyISAM"))),
             Some(("BASE TABLE", None)),
         ] {

@@ -46,12 +46,6 @@ const LIMITS: &[(u16, &str, &str)] = &[
         "the server cannot make a foreign key that leads to it",
         "see why with SHOW ENGINE INNODB STATUS",
     ),
-    // MariaDB
-    (
-        4119,
-        "it keeps a history of its rows (SYSTEM VERSIONING), and the server changes no such table",
-        "SET GLOBAL system_versioning_alter_history = KEEP until the migration is over",
-    ),
 ];
 
 /// Why the server refused the statement that `step` executes on the copies.
