@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use reelshift_plan::ChunkSizer;
 use reelshift_plan::throttle::{Allowance, rest};
+use reelshift_plan::{ChunkLimits, ChunkSizer};
 use reelshift_store::StoreError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,8 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    pub(crate) fn new(pace: Pace) -> Self {
-        Self { pace, sizer: ChunkSizer::default(), last: None, tries: 0 }
+    pub(crate) fn new(pace: Pace, limits: ChunkLimits) -> Self {
+        Self { pace, sizer: ChunkSizer::new(limits), last: None, tries: 0 }
     }
 
     /// Waits until the next chunk may begin. Returns how many rows it may have.

@@ -119,7 +119,7 @@ pub async fn restore(
     stop: &CancellationToken,
     mut report: impl FnMut(Progress),
 ) -> Result<Vec<RestoreReport>> {
-    let mut chunks = Chunks::new(pace);
+    let mut chunks = Chunks::new(pace, store.chunk_limits());
     let mut reports = Vec::new();
     for (archived, columns) in archive.archive.manifest.tables.iter().zip(&archive.columns) {
         let (table, of) = (archived.table, archived.rows);
