@@ -3,62 +3,42 @@
 
 use std::time::{Duration, Instant};
 
+use reelshift_tests::orm::application::Application;
+use reelshift_tests::orm::{self, Dates};
 use reelshift_tests::{Legacy, Reelshift};
 use sqlx::{Connection, MySqlConnection, Row as _};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-const VIDEOS: u32 = 2_000;
-const HELD: Duration = Duration::from_secs(20);
-/// The longest that the application may wait for one query.
-const STALL: Duration = Duration::from_millis(1_500);
+const VIDEOS: usize = 2_000;
+const THREADS: u64 = 4;
+/// How long a transaction is left open.
+const HELD: Duration = Duration::from_secs(16);
+/// Who waits for that transaction waits longer than this, and nobody else on any machine.
+const STALL: Duration = Duration::from_secs(8);
 
-/// Writes and reads until told to stop; its longest query, and how many there were.
-async fn application(url: String, number: u32, stop: CancellationToken) -> (Duration, u64) {
-    let mut connection = MySqlConnection::connect(&url).await.expect("the application connects");
-    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM videos ORDER BY id")
-        .fetch_all(&mut connection)
-        .await
-        .expect("the application reads");
-    let (mut longest, mut queries) = (Duration::ZERO, 0_u64);
-    while !stop.is_cancelled() {
-        let id = &ids[(queries as usize * 7 + number as usize * 31) % ids.len()];
-        let began = Instant::now();
-        match queries % 4 {
-            0 => drop(
-                sqlx::query("SELECT filename, processing_status FROM videos WHERE id = ?")
-                    .bind(id)
-                    .fetch_one(&mut connection)
-                    .await
-                    .expect("no read of the application fails"),
-            ),
-            1 => drop(
-                sqlx::query("INSERT INTO videos (id, filename) VALUES (UUID(), 'new.mp4')")
-                    .execute(&mut connection)
-                    .await
-                    .expect("no insert of the application fails"),
-            ),
-            _ => drop(
-                sqlx::query("UPDATE videos SET processing_status = ? WHERE id = ?")
-                    .bind(["pending", "processing"][(queries % 3 == 0) as usize])
-                    .bind(id)
-                    .execute(&mut connection)
-                    .await
-                    .expect("no update of the application fails"),
-            ),
-        }
-        longest = longest.max(began.elapsed());
-        queries += 1;
-        sleep(Duration::from_millis(2)).await;
-    }
-    (longest, queries)
+/// The ORM's tables, on a server.
+async fn platform() -> Legacy {
+    let legacy = Legacy::empty_mariadb().await;
+    orm::fill(&legacy, Dates::DateTime, VIDEOS).await;
+    legacy
+}
+
+/// The platform's application at work.
+async fn application(legacy: &Legacy) -> Application {
+    Application::start(&legacy.url, orm::touched(legacy).await, THREADS, 1, false)
+}
+
+/// The application waited for nobody, no transaction of it failed, and no child is lost.
+async fn check(legacy: &Legacy, application: Application) {
+    let report = application.stop().await;
+    println!("{} requests, the longest {:?}", report.requests, report.longest);
+    assert!(report.longest < STALL, "the application waited {:?}", report.longest);
+    report.check(legacy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() {
-    let legacy = Legacy::mariadb().await;
-    legacy.fill(VIDEOS).await;
+    let legacy = platform().await;
     let dir = tempfile::tempdir().expect("a directory");
 
     let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
@@ -69,13 +49,9 @@ async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() 
         .expect("it reads videos");
     let began = Instant::now();
 
-    let stop = CancellationToken::new();
-    let mut threads = JoinSet::new();
-    for number in 0..4 {
-        threads.spawn(application(legacy.url.clone(), number, stop.clone()));
-    }
+    let application = application(&legacy).await;
     let expand = Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url);
-    let expand = tokio::task::spawn_blocking(move || (expand.run(), Instant::now()));
+    let expand = tokio::task::spawn_blocking(move || expand.run());
 
     sleep(Duration::from_secs(12)).await;
     let plan = Reelshift::new(dir.path(), &["--json", "plan"]).database(&legacy.url);
@@ -88,57 +64,34 @@ async fn a_transaction_left_open_stalls_the_migration_and_not_the_application() 
 
     sleep(HELD.saturating_sub(began.elapsed())).await;
     assert!(!expand.is_finished(), "expand waits for the transaction");
-    let released = Instant::now();
     held.rollback().await.expect("the transaction ends");
 
-    let (ran, ended) = expand.await.expect("expand ends");
-    let ran = ran.expect(0);
+    let ran = expand.await.expect("expand ends").expect(0);
     assert!(ran.stderr.contains("waiting for the lock of step 0104"), "{}", ran.stderr);
     assert!(ran.stderr.contains("held by session"), "{}", ran.stderr);
     // A little longer: what the new triggers cost is the application's too.
     sleep(Duration::from_secs(1)).await;
-    stop.cancel();
-    let (mut longest, mut queries) = (Duration::ZERO, 0);
-    for (slowest, count) in threads.join_all().await {
-        longest = longest.max(slowest);
-        queries += count;
-    }
-    println!(
-        "{queries} queries, the longest {longest:?}; expand ended {:?} after the transaction",
-        ended.saturating_duration_since(released)
-    );
-    assert!(longest < STALL, "the application waited {longest:?}");
-    assert!(queries > 1_000, "the application made {queries} queries only");
+    check(&legacy, application).await;
     legacy.drop_database().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_is_not_tried_while_a_transaction_holds_the_table() {
-    let legacy = Legacy::mariadb().await;
-    legacy.fill(VIDEOS).await;
+    let legacy = platform().await;
     let dir = tempfile::tempdir().expect("a directory");
     Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url).run().ok();
     let mut holder = MySqlConnection::connect(&legacy.url).await.expect("a session");
     let mut held = holder.begin().await.expect("a transaction");
     sqlx::query("SELECT COUNT(*) FROM videos").fetch_one(&mut *held).await.expect("it reads");
 
-    let stop = CancellationToken::new();
-    let application = tokio::spawn(application(legacy.url.clone(), 0, stop.clone()));
+    let application = application(&legacy).await;
     let index = Reelshift::new(dir.path(), &["apply", "index"]).database(&legacy.url);
     let index = tokio::task::spawn_blocking(move || index.run());
-    sleep(Duration::from_secs(8)).await;
+    sleep(HELD).await;
     assert!(!index.is_finished(), "index waits for the transaction");
     held.rollback().await.expect("the transaction ends");
     index.await.expect("index ends").ok();
-    stop.cancel();
-    let (longest, queries) = application.await.expect("the application ends");
-
-    let version: String =
-        sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut holder).await.expect("a version");
-    // MySQL cannot ask for a lock without waiting for a second.
-    let most = if version.contains("MariaDB") { Duration::from_millis(700) } else { STALL };
-    assert!(longest < most, "the application waited {longest:?}");
-    assert!(queries > 100, "the application made {queries} queries only");
+    check(&legacy, application).await;
     legacy.drop_database().await;
 }
 

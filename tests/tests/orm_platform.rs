@@ -97,7 +97,6 @@ async fn every_phase_and_back_on_sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs DATETIME to be accepted, and phases under one lock of the table"]
 async fn every_phase_and_back_on_mariadb() {
     let directory = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::empty_mariadb().await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use reelshift_tests::orm::{self, Dates};
 use reelshift_tests::{Legacy, Ran, Reelshift, Video};
 use serde_json::Value;
 use sqlx::{AnyPool, Row};
@@ -41,15 +42,17 @@ fn refusal(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> String {
 async fn platform(directory: &Path, legacy: &Legacy) {
     let videos: Vec<Video> = (0..300)
         .map(|n| {
-            let file_path = (n < 12).then(|| {
+            let file_path = if n < 12 {
                 let path = directory.join(format!("clip {n}.mp4"));
                 std::fs::write(&path, vec![7; n * 1_000]).expect("a file is written");
                 path.display().to_string()
-            });
+            } else {
+                String::new()
+            };
             Video {
                 id: format!("{}-{n:04}", if n < 250 { "cold" } else { "hot" }),
                 filename: Some(format!("clip {n}.mp4")),
-                file_path,
+                file_path: Some(file_path),
                 file_size: Some(i64::try_from(n * 1_000).expect("small")),
                 status: Some("uploaded".to_owned()),
                 processing_status: Some(["pending", "processing", "odd"][n % 3].to_owned()),
@@ -140,14 +143,43 @@ async fn columns(legacy: &Legacy, table: &str) -> Vec<String> {
     legacy.rows(&sql).await.iter().map(|row| row.get(0)).collect()
 }
 
-/// The application: legacy columns only, one statement at a time.
-struct Application {
+/// The application at work.
+enum Application {
+    Statements(Statements),
+    Orm(orm::application::Application),
+}
+
+impl Application {
+    /// The ORM's transactions where the platform has its tables.
+    async fn start(legacy: &Legacy) -> Self {
+        if legacy.url.starts_with("sqlite") {
+            return Self::Statements(Statements::start(legacy.pool.clone()));
+        }
+        let (still, touched) = (orm::STILL, orm::TOUCHED);
+        let project =
+            format!("UPDATE videos SET project_id = IF(id LIKE 'cold-%', '{still}', '{touched}')");
+        legacy.execute(&project).await;
+        let ids = orm::touched(legacy).await;
+        Self::Orm(orm::application::Application::start(&legacy.url, ids, 2, 1, false))
+    }
+
+    /// Nothing of it may have failed, and no child may be lost.
+    async fn end(self, legacy: &Legacy) {
+        match self {
+            Self::Statements(statements) => statements.end().await,
+            Self::Orm(application) => application.stop().await.check(legacy).await,
+        }
+    }
+}
+
+/// Legacy columns only, one statement at a time.
+struct Statements {
     stop: Arc<AtomicBool>,
     writes: Arc<AtomicU64>,
     task: JoinHandle<Vec<String>>,
 }
 
-impl Application {
+impl Statements {
     fn start(pool: AnyPool) -> Self {
         let (stop, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ends, counted) = (Arc::clone(&stop), Arc::clone(&writes));
@@ -202,7 +234,7 @@ fn counted(report: &Value, what: &str) -> u64 {
 async fn round_trip(directory: &Path, legacy: &Legacy) {
     platform(directory, legacy).await;
     let legacy_columns = columns(legacy, "videos").await;
-    let application = Application::start(legacy.pool.clone());
+    let application = Application::start(legacy).await;
     migrate(directory, legacy).await;
     let before = dump(legacy).await;
     assert_eq!(before.len(), 250 + 250 + 30 + 30);
@@ -230,7 +262,7 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
     run(directory, legacy, &["enqueue", "backfill"], 0);
     run(directory, legacy, &["work", "--until-idle"], 0);
     same(&dump(legacy).await, &before, "the backfill had nothing to do with them");
-    application.end().await;
+    application.end(legacy).await;
     run(directory, legacy, &["validate"], 0);
     // The archive of the first is never overwritten by the second.
     assert!(
@@ -262,7 +294,9 @@ async fn a_round_trip_loses_nothing_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_trip_loses_nothing_on_mariadb() {
     let directory = tempfile::tempdir().expect("a directory");
-    let legacy = Legacy::mariadb().await;
+    let legacy = Legacy::empty_mariadb().await;
+    orm::create(&legacy, Dates::DateTime).await;
+    legacy.execute("ALTER TABLE videos ALTER COLUMN project_id SET DEFAULT 'touched'").await;
     round_trip(directory.path(), &legacy).await;
     legacy.drop_database().await;
 }

@@ -80,7 +80,9 @@ impl Scene {
         };
         let url = server.as_ref().map_or_else(shared_server, Server::url);
         let legacy = Legacy::empty_on(url).await;
-        orm::fill(&legacy, Dates::Timestamp, videos).await;
+        // Both kinds of dates, each in half of the scenes.
+        let dates = if seed.is_multiple_of(2) { Dates::DateTime } else { Dates::Timestamp };
+        orm::fill(&legacy, dates, videos).await;
         let scene = Self {
             workers: Vec::new(),
             application: None,
