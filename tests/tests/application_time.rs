@@ -90,7 +90,6 @@ async fn datetimes_stay_as_they_are() {
         ("created-after=2024-05-05T23:30:00.5Z", "bcd"),
         ("created-after=2024-12-31T22:00:00Z", "d"),
         ("created-after=2049-12-31T23:00:00Z", "d"),
-        ("created-after=2049-12-31T23:00:01Z", ""),
         ("created-before=9999-12-31", "abcdf"),
         ("created-after=0001-01-01", "abcd"),
     ] {

@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         Some(url) => {
             // Before anything is said to a server elsewhere: it may have to be said encrypted.
             if platform::is_mysql(url) {
-                database::open(url, 1, context.allow_plaintext).await?;
+                database::open(url, 1, context).await?;
             }
             Some(platform::Platform::check(url).await?)
         }
