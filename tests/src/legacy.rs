@@ -33,6 +33,12 @@ const TABLE: &str = "CREATE TABLE videos (
     processing_status VARCHAR(50) DEFAULT 'pending', ground_truth_generated BOOLEAN DEFAULT FALSE,
     project_id VARCHAR(36), created_at TIMESTAMP NULL, updated_at TIMESTAMP NULL)";
 
+fn test_server() -> String {
+    std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
+        "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
+    )
+}
+
 impl Legacy {
     /// An SQLite database in `directory` with the legacy table.
     pub async fn sqlite(directory: &Path) -> Self {
@@ -57,17 +63,19 @@ impl Legacy {
     /// # Panics
     /// Without the server that `cargo xtask test` starts: a missing server is a failure.
     pub async fn mariadb() -> Self {
-        let legacy = Self::empty_mariadb().await;
-        legacy.execute(&format!("{TABLE} DEFAULT CHARSET = utf8mb4")).await;
-        legacy
+        Self::on(test_server()).await
     }
 
     /// A MariaDB database with nothing in it.
     pub async fn empty_mariadb() -> Self {
-        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL").expect(
-            "REELSHIFT_TEST_MYSQL_URL is not set: run `cargo xtask test`, which starts a server",
-        );
-        Self::empty_on(server).await
+        Self::empty_on(test_server()).await
+    }
+
+    /// A database with the legacy table, on the server at this URL.
+    pub async fn on(server: String) -> Self {
+        let legacy = Self::empty_on(server).await;
+        legacy.execute(&format!("{TABLE} DEFAULT CHARSET = utf8mb4")).await;
+        legacy
     }
 
     /// A database with nothing in it, on the server at this URL.

@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use chrono::{SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use reelshift_tests::http::{Answer, Request};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER, VIEWER_HASH, tokens};
 use reelshift_tests::{Legacy, Reelshift, until};
@@ -112,8 +112,8 @@ async fn a_stream_ends_with_its_token() {
     let legacy = expanded(dir.path()).await;
     // However slow the machine is, some time is enough to begin the stream in.
     for seconds in [5, 40, 320] {
-        let expires = Utc::now() + TimeDelta::seconds(seconds);
-        let expires = expires.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let expires = DateTime::<Utc>::from(SystemTime::now() + Duration::from_secs(seconds))
+            .to_rfc3339_opts(SecondsFormat::Secs, true);
         let token = format!("vic:viewer:{VIEWER_HASH}:{expires}");
         let variables = [("REELSHIFT_TOKENS", &*token)];
         let server = Server::start_with(dir.path(), &legacy, &variables).await;
