@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::chaos::Server;
+use reelshift_tests::chaos::server::Server;
 use reelshift_tests::{Legacy, Ran, Reelshift, oracle};
 use serde_json::Value;
 use sqlx::Row;

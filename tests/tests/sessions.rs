@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::chaos::Server;
+use reelshift_tests::chaos::server::Server;
 use reelshift_tests::{Legacy, Ran, Reelshift, Video, oracle};
 use sqlx::Row;
 

@@ -66,10 +66,10 @@ pub async fn the_application_may_write_between_any_two_steps(db: &dyn Fixture) {
     let states = steps.len() - first + 1;
     // The ids of a group: to what, changed first at, changed again at.
     let group = |to: usize, at: usize, again: usize| format!("v{to:02}-{at:02}-{again:02}-");
-    for to in 0..LEGACY.len() {
+    for (to, legacy) in LEGACY.iter().enumerate() {
         for at in 0..states {
             for again in at..states {
-                if (to + at + again) % 3 == 0 || LEGACY[to].0 == Some("processing") {
+                if (to + at + again) % 3 == 0 || legacy.0 == Some("processing") {
                     upload(db, &group(to, at, again)).await;
                 }
             }
