@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::legacy::VideosTable;
+use crate::server::Server;
 use crate::{preflight, rollback, schema, triggers};
 use names::{Names, PREFIX};
 
@@ -76,7 +77,7 @@ async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent
     let mut bench = Bench {
         videos: VideosTable::read(store, connection).await?,
         names: Names::of(store.steps()),
-        undo_settings: store.server.undo_settings(),
+        server: &store.server,
         sql_mode: sqlx::query_scalar("SELECT CAST(@@sql_mode AS CHAR)")
             .fetch_one(&mut *connection)
             .await?,
@@ -144,7 +145,7 @@ struct Bench<'a> {
     connection: &'a mut MySqlConnection,
     videos: VideosTable,
     names: Names,
-    undo_settings: &'static str,
+    server: &'a Server,
     /// Of a session that nobody has changed.
     sql_mode: String,
     trial: Trial,
@@ -239,7 +240,7 @@ impl Bench<'_> {
 
     async fn statement(&mut self, shipped: &str) -> Result<String> {
         let renamed = self.names.renamed(&schema::render(shipped, &self.videos));
-        triggers::put_first(self.connection, &renamed).await
+        triggers::put_first(self.connection, self.server.product, &renamed).await
     }
 
     /// The session as a step's statement finds it.
@@ -250,7 +251,7 @@ impl Bench<'_> {
             Object::Trigger(_) => "",
             _ => self.sql_mode.as_str(),
         };
-        let more = if direction == Direction::Down { self.undo_settings } else { "" };
+        let more = if direction == Direction::Down { self.server.undo_settings() } else { "" };
         let settings = format!(
             "SET SESSION foreign_key_checks = {}, sql_mode = '{mode}'{more}",
             u8::from(checks)
