@@ -21,6 +21,6 @@ pub struct GateArgs {
     pub window: Option<DailyWindow>,
 
     /// The longest that a table may be kept from the application; asks if it would be longer
-    #[arg(long, default_value = "200ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "REELSHIFT_LONGEST_STALL", default_value = "200ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub longest_stall: Duration,
 }
