@@ -9,7 +9,7 @@ use sqlx::Row;
 /// What an administrator may have set for the application's sake, or by mistake.
 const HOSTILE: [&str; 27] = [
     "autocommit = 0",
-    "completion_type = RELEASE",
+    "completion_type = 2",
     "sql_mode = 'TRADITIONAL,ANSI,NO_BACKSLASH_ESCAPES'",
     "time_zone = '+05:00'",
     "transaction_isolation = SERIALIZABLE",
@@ -22,7 +22,7 @@ const HOSTILE: [&str; 27] = [
     "unique_checks = 0",
     "group_concat_max_len = 4",
     "div_precision_increment = 0",
-    "max_sort_length = 8",
+    "max_sort_length = 64",
     "sql_quote_show_create = 0",
     "max_statement_time = 0.001",
     "idle_transaction_timeout = 1",
@@ -97,7 +97,7 @@ async fn hostile_globals_change_nothing() {
 
     let archive = dir.path().join("archive");
     let archive = archive.to_str().expect("a path");
-    reelshift(&["rollback", "--archive", archive, "--yes"]).ok();
+    reelshift(&["rollback", "--archive", archive]).ok();
     assert_eq!(definition().await, before);
     reelshift(&["apply", "expand"]).ok();
     reelshift(&["restore", archive]).ok();

@@ -94,6 +94,8 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
             .fetch_one(&mut probe)
             .await
             .map_err(Error::from)?;
+    let settings = session::settings(IdleTime::Short, false);
+    probe.execute(AssertSqlSafe(settings)).await.map_err(Error::from)?;
     let snapshot_isolation = sqlx::query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")
         .fetch_optional(&mut probe)
         .await
