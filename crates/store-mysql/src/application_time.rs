@@ -266,7 +266,8 @@ impl TimeColumn {
 
 /// A date with a time from one zone in another.
 fn converted(value: &str, from: &str, to: &str) -> String {
-    let years = format!("INTERVAL (YEAR({value}) - {YEAR_OF_OFFSETS}) YEAR");
+    // Unsigned on MySQL, where a year before that would be out of range.
+    let years = format!("INTERVAL (CAST(YEAR({value}) AS SIGNED) - {YEAR_OF_OFFSETS}) YEAR");
     format!(
         "IF({value} {TIMESTAMP_RANGE}, CONVERT_TZ({value}, '{from}', '{to}'), \
          CONVERT_TZ({value} - {years}, '{from}', '{to}') + {years})"
