@@ -104,7 +104,8 @@ async fn on_copies(
         match session.execute(AssertSqlSafe(planned.sql)).await.map_err(Error::from) {
             // The gate leaves it to a statement of its own.
             Err(error) if error.needs_copy() => break,
-            executed => drop(executed?),
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
     }
     Ok(began.elapsed())

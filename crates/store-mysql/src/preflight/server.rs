@@ -8,12 +8,15 @@ use super::Look;
 use crate::error::Result;
 use crate::server::{Product, Server};
 
+/// Major and minor version.
+type Series = (u32, u32);
+
 /// What the tests run on: `cargo xtask test --servers all`.
-const TESTED: [(Product, (u32, u32)); 3] =
+const TESTED: [(Product, Series); 3] =
     [(Product::MariaDb, (10, 11)), (Product::MariaDb, (11, 8)), (Product::MySql, (9, 7))];
 
 /// Whose documentation promises all that reelshift uses: the first and the last version.
-const EXPECTED: [(Product, (u32, u32), (u32, u32)); 2] =
+const EXPECTED: [(Product, Series, Series); 2] =
     [(Product::MariaDb, (10, 6), (11, 4)), (Product::MySql, (8, 0), (8, 4))];
 
 const NAMES: &str = "MariaDB 10.11 and 11.8 and MySQL 9.7 are tested";
