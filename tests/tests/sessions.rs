@@ -4,16 +4,15 @@ use std::path::Path;
 
 use reelshift_tests::chaos::server::Server;
 use reelshift_tests::{Legacy, Ran, Reelshift, Video, oracle};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 /// What an administrator may have set for the application's sake, or by mistake.
-const HOSTILE: [&str; 27] = [
+const HOSTILE: [&str; 26] = [
     "autocommit = 0",
     "completion_type = 2",
     "sql_mode = 'TRADITIONAL,ANSI,NO_BACKSLASH_ESCAPES'",
     "time_zone = '+05:00'",
-    "transaction_isolation = SERIALIZABLE",
-    "transaction_read_only = 1",
+    "TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
     "sql_safe_updates = 1",
     "sql_select_limit = 3",
     "max_join_size = 2",
@@ -73,7 +72,11 @@ async fn hostile_globals_change_nothing() {
     let definition = async || legacy.rows("SHOW CREATE TABLE videos").await[0].get::<String, _>(1);
     let before = definition().await;
     for setting in HOSTILE {
-        legacy.execute(&format!("SET GLOBAL {setting}")).await;
+        let set = AssertSqlSafe(format!("SET GLOBAL {setting}"));
+        if let Err(error) = sqlx::raw_sql(set).execute(&legacy.pool).await {
+            // Some are of one product only.
+            assert!(error.to_string().contains("Unknown system variable"), "{setting}: {error}");
+        }
     }
 
     let reelshift = |arguments: &[&str]| run(dir.path(), &legacy.url, arguments);
