@@ -71,6 +71,12 @@ async fn hostile_globals_change_nothing() {
         .await;
     let definition = async || legacy.rows("SHOW CREATE TABLE videos").await[0].get::<String, _>(1);
     let before = definition().await;
+    // The test's own connections, all made before the globals are against them.
+    let mut own = Vec::new();
+    for _ in 0..legacy.pool.options().get_max_connections() {
+        own.push(legacy.pool.acquire().await.expect("a connection"));
+    }
+    drop(own);
     for setting in HOSTILE {
         let set = AssertSqlSafe(format!("SET GLOBAL {setting}"));
         if let Err(error) = sqlx::raw_sql(set).execute(&legacy.pool).await {
