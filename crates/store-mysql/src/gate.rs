@@ -8,6 +8,7 @@ mod index;
 mod inside;
 mod measure;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -239,17 +240,23 @@ impl MySqlGate {
             (self.session.execute(AssertSqlSafe(packet)).await, false)
         } else {
             let packet = self.packet(&ahead, "");
-            let locking = self.session.execute(AssertSqlSafe(packet));
-            tokio::pin!(locking);
-            tokio::select! {
-                answer = &mut locking => (answer, false),
-                waited = waits_longer(&mut self.killer, &self.is_waiting, inside, wait) => {
-                    waited?;
-                    let kill = format!("KILL QUERY {}", self.thread);
-                    self.killer.execute(AssertSqlSafe(kill)).await?;
-                    (locking.await, true)
-                }
-            }
+            let answered = AtomicBool::new(false);
+            let locking = async {
+                let answer = self.session.execute(AssertSqlSafe(packet)).await;
+                answered.store(true, Ordering::Release);
+                answer
+            };
+            let watching = end_long_wait(
+                &mut self.killer,
+                &self.is_waiting,
+                self.thread,
+                inside,
+                wait,
+                &answered,
+            );
+            // Both to their end: a query that is dropped half way leaves its answer to the next.
+            let (answer, ended) = tokio::join!(locking, watching);
+            (answer, ended?)
         };
         match answer.map_err(Error::from) {
             Ok(_) => {
@@ -294,19 +301,25 @@ impl MySqlGate {
     }
 }
 
-/// Returns when the session has been seen to wait for longer than `wait`, or beside more than
-/// `inside` transactions: somebody has come between the question and the lock. A fixed time
-/// from the packet on would be too short for a server that is slow to come to its lock, and
-/// too long for the application otherwise.
-async fn waits_longer(
+/// Ends the packet's wait for the lock with `KILL QUERY`, and returns whether it did: where the
+/// session of number `thread` has waited for longer than `wait`, or more than `inside`
+/// transactions are inside because one came between the question and the lock. Not done any
+/// more once the packet is `answered`. A fixed time from the packet on would be too short for a
+/// server that is slow to come to its lock, and too long for the application otherwise.
+async fn end_long_wait(
     killer: &mut MySqlConnection,
     is_waiting: &str,
+    thread: u64,
     inside: u32,
     wait: Duration,
-) -> error::Result<()> {
+    answered: &AtomicBool,
+) -> error::Result<bool> {
     let mut since: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
+        if answered.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         let (waits, now_inside): (i64, i64) =
             sqlx::query_as(AssertSqlSafe(is_waiting)).fetch_one(&mut *killer).await?;
         if waits == 0 {
@@ -314,8 +327,10 @@ async fn waits_longer(
             continue;
         }
         let began = *since.get_or_insert_with(Instant::now);
-        if now_inside > i64::from(inside) || began.elapsed() >= wait {
-            return Ok(());
+        let too_long = now_inside > i64::from(inside) || began.elapsed() >= wait;
+        if too_long && !answered.load(Ordering::Acquire) {
+            killer.execute(AssertSqlSafe(format!("KILL QUERY {thread}"))).await?;
+            return Ok(true);
         }
     }
 }

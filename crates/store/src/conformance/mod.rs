@@ -132,9 +132,9 @@ macro_rules! conformance_tests {
                 a_planner_that_writes_keeps_its_right
                 a_released_right_is_taken_at_once
                 batches_add_up_in_their_run
-                a_run_that_cannot_be_planned_fails_with_its_reason
                 a_batch_that_fails_to_be_added_adds_none
-                a_run_without_batches_is_done;
+                a_run_without_batches_is_done
+                a_run_that_cannot_be_planned_fails_with_its_reason;
             claims:
                 a_claim_holds_all_that_its_worker_needs
                 a_claim_takes_its_kind_and_at_most_what_it_asks
@@ -177,8 +177,8 @@ macro_rules! conformance_tests {
                 what_is_not_as_expected_is_not_changed
                 without_the_audit_nothing_is_changed;
             listings:
-                runs_are_listed_newest_first
                 an_id_is_found_by_its_beginning_or_end
+                runs_are_listed_newest_first
                 batches_of_a_run_are_listed_state_by_state
                 workers_are_listed_with_their_leases
                 the_quarantine_is_listed_by_its_key;
@@ -475,6 +475,7 @@ mod tests {
             ("schema", include_str!("schema.rs")),
             ("status", include_str!("status.rs")),
             ("strain", include_str!("strain.rs")),
+            ("suspicions", include_str!("suspicions.rs")),
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),
