@@ -22,20 +22,25 @@ struct Scene {
 }
 
 impl Scene {
-    /// Files of which each holds `abc`, enqueued in batches of `batch_files`.
-    async fn new(files: usize, batch_files: &str) -> Self {
+    /// No video, and a media root without a file.
+    async fn empty() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let legacy = Legacy::sqlite(dir.path()).await;
         fs::create_dir(dir.path().join("media")).expect("a directory");
+        Self { dir, legacy }
+    }
+
+    /// Files of which each holds `abc`, enqueued in batches of `batch_files`.
+    async fn new(files: usize, batch_files: &str) -> Self {
+        let scene = Self::empty().await;
         let videos: Vec<Video> = (0..files)
             .map(|n| {
                 let name = format!("f{n:03}");
-                fs::write(dir.path().join("media").join(&name), "abc").expect("a file");
+                fs::write(scene.dir.path().join("media").join(&name), "abc").expect("a file");
                 video(&format!("v{n:03}"), &name)
             })
             .collect();
-        legacy.insert(&videos).await;
-        let scene = Self { dir, legacy };
+        scene.legacy.insert(&videos).await;
         scene.command(&["apply", "expand"]).run().ok();
         let arguments = ["enqueue", "hash", "--max-attempts", "1", "--batch-files", batch_files];
         scene.command(&arguments).run().ok();
@@ -244,7 +249,8 @@ async fn a_store_that_lists_and_denies_ends_its_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_rows_are_set_aside_or_end_their_run() {
-    let scene = Scene::new(0, "8").await;
+    let scene = Scene::empty().await;
+    scene.command(&["apply", "expand"]).run().ok();
     fs::write(scene.dir.path().join("media/line\nfeed"), "abc").expect("a file");
     let long = "x".repeat(10_000);
     let odd = [video("v1", "line\nfeed"), video("v2", "odd"), video("v3", &long), video("v4", "")];

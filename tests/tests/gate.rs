@@ -71,7 +71,7 @@ async fn no_transaction_is_a_victim_of_a_gate() {
                 assert!(gate["asked"].as_u64().is_some_and(|asked| asked > 0), "{gate}");
             }
         }
-        run(&["rollback", "--discard"]).ok();
+        run(&["rollback", "--discard", "--yes"]).ok();
     }
     stop.cancel();
     for (failed, count) in threads.join_all().await {

@@ -270,10 +270,11 @@ pub(crate) async fn journal_begin(
     step: &Step,
     direction: Direction,
 ) -> Result<()> {
-    match direction {
+    let journaled = match direction {
         Direction::Up => store.journal_started(step).await,
         Direction::Down => store.journal_undoing(step).await,
-    }
+    };
+    journaled.map_err(|error| error.in_step(step, direction))
 }
 
 pub(crate) async fn journal_end(
@@ -281,10 +282,11 @@ pub(crate) async fn journal_end(
     step: &Step,
     direction: Direction,
 ) -> Result<()> {
-    match direction {
+    let journaled = match direction {
         Direction::Up => store.journal_done(step).await,
         Direction::Down => store.journal_undone(step).await,
-    }
+    };
+    journaled.map_err(|error| error.in_step(step, direction))
 }
 
 /// The operator decides about a gate that would be held for longer than the longest stall.

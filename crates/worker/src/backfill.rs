@@ -106,7 +106,13 @@ impl Backfill {
                         None => return Err(self.endings.database(batch, &error)),
                     }
                 }
-                Err(error) => return Err(self.endings.database(batch, &error)),
+                Err(error) => {
+                    // One that met its deadline was too long: the next try is shorter.
+                    if error.is_transient() {
+                        self.with_sizer(ChunkSizer::yield_to_application);
+                    }
+                    return Err(self.endings.database(batch, &error));
+                }
             }
         }
     }

@@ -49,7 +49,7 @@ where
             if store.exists(&step.creates).await? {
                 there.push(step);
             } else {
-                forget(store, step).await?;
+                forget(store, step).await.map_err(|error| error.in_step(step, Direction::Down))?;
                 report(step, UndoOutcome::FoundUndone);
             }
         }
@@ -62,8 +62,8 @@ where
             left = passed.left;
         }
         for step in left {
-            let outcome = undo_one(store, step, options, &sleep).await?;
-            report(step, outcome);
+            let undone = undo_one(store, step, options, &sleep).await;
+            report(step, undone.map_err(|error| error.in_step(step, Direction::Down))?);
         }
     }
     Ok(())
@@ -116,7 +116,7 @@ where
         Ok(()) => UndoOutcome::Undone,
         // The statement of a process that was killed may have gone on at the server.
         Err(_) if !store.exists(&step.creates).await? => UndoOutcome::FoundUndone,
-        Err(error) => return Err(error.in_step(step, Direction::Down)),
+        Err(error) => return Err(error),
     };
     forget(store, step).await?;
     Ok(outcome)
