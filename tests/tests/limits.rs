@@ -238,7 +238,8 @@ async fn a_dry_run_shows_the_steps_and_changes_nothing() {
         assert_eq!(report["refused"], Value::Array(Vec::new()), "{report}");
         let last = steps.last().expect("there are steps");
         assert_eq!(last["number"], 101, "{report}");
-        assert_eq!(last["statement"], "DROP TABLE video_processing_status", "{report}");
+        let statement = last["statement"].as_str().expect("a statement");
+        assert!(statement.starts_with("DROP TABLE video_processing_status"), "{statement}");
         assert!(!report["steps"].to_string().contains("{ddl_options}"), "{report}");
         let purge = ["--json", "rollback", "--dry-run", "--purge"];
         let report = run(directory.path(), &legacy, &purge).expect(0).json();
