@@ -118,7 +118,8 @@ async fn the_servers_documented_rights_are_enough() {
     std::fs::create_dir(path.join("media")).expect("a directory");
     std::fs::write(path.join("media/here.mp4"), b"a film").expect("a file");
     let legacy = Legacy::mariadb().await;
-    legacy.fill(20).await;
+    // Too few for the worker to doubt its media root.
+    legacy.fill(19).await;
     legacy.execute("UPDATE videos SET file_path = 'gone.mp4'").await;
     let migrates = |arguments: &[&str]| Reelshift::new(path, arguments).database(&legacy.url).run();
     migrates(&["apply", "expand"]).ok();
