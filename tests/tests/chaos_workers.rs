@@ -57,11 +57,11 @@ async fn a_zombie_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_given_up_while_they_work() {
-    let mut scene = Scene::set(Place::Shared, 16_000, 5).await;
     // Nobody takes a lease from a worker before its own connection is as old as a lease may
-    // be: until then the batches must not run out.
-    scene.slow_down(Duration::from_millis(30)).await;
-    scene.enqueue(&["backfill", "--batch-size", "100"]);
+    // be: until then the batches must not run out. And each chunk ends before the wait for
+    // its batch's row does.
+    let mut scene = Scene::set(Place::Shared, 24_000, 5).await;
+    scene.enqueue(&["backfill", "--batch-size", "50"]);
     scene.keep_back().await;
     for _ in 0..3 {
         scene.start_worker().await;

@@ -370,7 +370,7 @@ async fn failures_are_kept_while_the_database_is_away() {
     legacy
         .execute(
             "CREATE TRIGGER slow BEFORE UPDATE ON videos FOR EACH ROW \
-             BEGIN DECLARE waited INT; SELECT SLEEP(0.004) INTO waited; END",
+             BEGIN DECLARE waited INT; SELECT SLEEP(0.002) INTO waited; END",
         )
         .await;
     let mut worker = Reelshift::new(dir.path(), &["work", "--until-idle"])

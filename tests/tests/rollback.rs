@@ -256,7 +256,9 @@ async fn round_trip(directory: &Path, legacy: &Legacy) {
     run(directory, legacy, &["apply", "expand"], 0);
     let restored = run(directory, legacy, &["restore", "kept"], 0);
     same(&dump(legacy).await, &before, &restored.to_string());
-    assert_eq!(counted(&restored, "restored") + counted(&restored, "present"), archived_rows);
+    // The application deletes videos meanwhile.
+    let counts = ["restored", "present", "deleted"].map(|what| counted(&restored, what));
+    assert_eq!(counts.iter().sum::<u64>(), archived_rows, "{restored}");
     let again = run(directory, legacy, &["restore", "kept"], 0);
     same(&dump(legacy).await, &before, &again.to_string());
     run(directory, legacy, &["enqueue", "backfill"], 0);

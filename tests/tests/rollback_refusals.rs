@@ -41,11 +41,11 @@ async fn interrupted(directory: &Path, legacy: &Legacy) {
     // A journal that refuses stands for whatever stops a rollback half-way: a kill at the same
     // place would leave the same.
     let blocks = if legacy.url.starts_with("sqlite") {
-        "CREATE TRIGGER stop BEFORE DELETE ON reelshift_schema_steps WHEN OLD.number = 105 \
+        "CREATE TRIGGER stop BEFORE DELETE ON reelshift_schema_steps WHEN OLD.number = 104 \
          BEGIN SELECT RAISE(ABORT, 'no further'); END"
     } else {
         "CREATE TRIGGER stop BEFORE DELETE ON reelshift_schema_steps FOR EACH ROW \
-         BEGIN IF OLD.number = 105 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no further'; END IF; END"
+         BEGIN IF OLD.number = 104 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no further'; END IF; END"
     };
     legacy.execute(blocks).await;
     let rollback = ["rollback", "--archive", "kept"];

@@ -219,11 +219,6 @@ impl Scene {
         backlog::keep_back(&self.legacy, DUE).await;
     }
 
-    /// Makes a worker's write of one video take `delay`, until [`Self::finish`].
-    pub async fn slow_down(&self, delay: Duration) {
-        chunks::slow_down(&self.legacy, delay).await;
-    }
-
     /// Gives the fleet something to claim, where it has nothing.
     pub async fn feed(&self) {
         backlog::feed(&self.legacy, DUE).await;
