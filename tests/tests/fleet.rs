@@ -159,7 +159,7 @@ async fn a_filter_limits_a_run() {
     assert_eq!(legacy.number("SELECT COUNT(*) FROM video_processing_status").await, 11);
     // No video meets it: no run is made.
     let none = ["enqueue", "backfill", "--where", "created-before=2020-01-01"];
-    Reelshift::new(dir.path(), &none).database(&legacy.url).run().expect(2);
+    drop(Reelshift::new(dir.path(), &none).database(&legacy.url).run().expect(2));
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 1);
 }
 
