@@ -50,7 +50,7 @@ async fn text_of_others_does_nothing_on_a_terminal() {
         harmless(&["work"], &worked.stderr);
         run(dir.path(), &legacy, &["enqueue", "backfill"]).ok();
         let run_id = run(dir.path(), &legacy, &["--json", "status"]).json();
-        let run_id = run_id["runs"][0]["run"]["id"].as_str().expect("a run").to_owned();
+        let run_id = run_id["runs"][0]["id"].as_str().expect("a run").to_owned();
         run(dir.path(), &legacy, &["pause", "--run", &run_id, "--reason", FORGED]).ok();
         run(dir.path(), &legacy, &["pause", "--reason", FORGED]).ok();
         for arguments in [
