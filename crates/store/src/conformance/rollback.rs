@@ -134,7 +134,10 @@ pub async fn a_death_after_any_statement_is_made_up_for(db: &dyn Fixture) {
         if !is_journal {
             store.journal_undoing(step).await.expect("journaled");
         }
-        store.undo_step(step).await.expect("undone");
+        // A step is tried once: the server's own threads can hold a table for a moment.
+        while let Err(error) = store.undo_step(step).await {
+            assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+        }
         let outcomes =
             undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
         let expected: &[_] = if is_journal { &[] } else { &[UndoOutcome::FoundUndone] };
