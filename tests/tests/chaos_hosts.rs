@@ -4,13 +4,26 @@ use std::collections::BTreeSet;
 
 use reelshift_tests::chaos::network::Namespace;
 use reelshift_tests::chaos::{Place, Scene, faults, skipped};
-use reelshift_tests::receiver::Receiver;
+use reelshift_tests::receiver::{Receiver, Span};
 use reelshift_tests::until;
 use sqlx::Row as _;
 
 const HOSTS: [&str; 3] = ["host-1", "host-2", "host-3"];
 /// The one that is cut off.
 const CUT_OFF: usize = 2;
+
+/// How an attempt ends whose worker is cut off: before its connections fail or after.
+const LOST: [&str; 2] = ["lease_lost", "retried"];
+
+fn is_attempt(span: &Span) -> bool {
+    span.name == "process backfill"
+}
+
+fn lost_on(span: &Span, host: &str) -> bool {
+    is_attempt(span)
+        && span.resource["host.name"] == host
+        && LOST.contains(&span.attributes["reelshift.outcome"].as_str())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hosts_of_which_one_is_cut_off() {
@@ -38,6 +51,8 @@ async fn three_hosts_of_which_one_is_cut_off() {
                     .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{gateway}:{port}"))
                     .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
                     .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+                    // Longer than any cut: what ended meanwhile is not dropped.
+                    .env("OTEL_EXPORTER_OTLP_TIMEOUT", "120000")
             })
             .await;
     }
@@ -59,12 +74,18 @@ async fn three_hosts_of_which_one_is_cut_off() {
     .await;
     cut_off.heal();
     until("the third host back", async || scene.worker_state(pid).await == "live").await;
+    // A worker that leaves waits only a moment for its last spans, and TCP sends again only
+    // after a pause as long as the cut.
+    until("the attempts that the third host lost", async || {
+        receiver.spans().iter().any(|span| lost_on(span, HOSTS[CUT_OFF]))
+    })
+    .await;
     let outcome = scene.finish().await;
     assert!(outcome.chunks.returned > 0, "{:?}", outcome.chunks);
 
     // The traces say on which host which attempt was.
     let spans = receiver.spans();
-    let attempts: Vec<_> = spans.iter().filter(|span| span.name == "process backfill").collect();
+    let attempts: Vec<_> = spans.iter().filter(|span| is_attempt(span)).collect();
     let hosts: BTreeSet<&str> =
         attempts.iter().map(|span| span.resource["host.name"].as_str()).collect();
     assert_eq!(hosts, BTreeSet::from(HOSTS), "{attempts:?}");
@@ -75,8 +96,7 @@ async fn three_hosts_of_which_one_is_cut_off() {
             .map(|span| (span.trace.as_str(), span.resource["host.name"].as_str()))
             .collect()
     };
-    let lost = [ended("lease_lost"), ended("retried")].concat();
-    assert!(lost.iter().any(|(_, host)| *host == HOSTS[CUT_OFF]), "{lost:?}");
+    let lost = LOST.map(ended).concat();
     assert!(ended("lease_lost").iter().all(|(_, host)| *host == HOSTS[CUT_OFF]), "{lost:?}");
     let done = ended("done");
     let taken_over = lost.iter().filter(|(trace, host)| {
