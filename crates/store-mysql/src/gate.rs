@@ -6,7 +6,6 @@
 
 mod index;
 mod inside;
-mod measure;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +26,6 @@ use crate::server::Product;
 
 pub(crate) use index::build;
 pub(crate) use inside::{metadata_deadlocks, rows_about};
-pub(crate) use measure::measure;
 
 /// Settings of the session that holds the gate. What the server would check of foreign keys
 /// is checked before; with the checks on it copies the table, and locks its children. A

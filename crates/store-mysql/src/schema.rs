@@ -78,14 +78,6 @@ impl Schema for MySqlStore {
         Ok(gate::outlook(self, steps).await?)
     }
 
-    async fn measure_gate(
-        &self,
-        steps: &[&Step],
-        direction: Direction,
-    ) -> Result<Option<Duration>> {
-        Ok(gate::measure(self, steps, direction).await?)
-    }
-
     async fn build_indexes(&self, steps: &[&Step], how: IndexBuild) -> Result<()> {
         Ok(gate::build(self, steps, how).await?)
     }

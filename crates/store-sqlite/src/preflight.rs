@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use reelshift_store::preflight::{
-    Finding, Preflight, Scope, Statement, TableSize, Verdict, in_the_way,
+    Examination, Finding, Preflight, Scope, Statement, TableSize, Verdict, in_the_way,
 };
 use reelshift_store::schema::{Object, Step};
 use reelshift_store::trial::{Extent, Trial};
@@ -22,8 +22,8 @@ const BYTES_PER_VIDEO: u64 = 4 * 1024;
 
 #[async_trait]
 impl Preflight for SqliteStore {
-    async fn preflight(&self, scope: Scope) -> Result<Vec<Finding>> {
-        self.named(findings(self, scope).await)
+    async fn preflight(&self, scope: Scope) -> Result<Examination> {
+        self.named(examine(self, scope).await)
     }
 
     async fn table_size(&self) -> Result<TableSize> {
@@ -39,14 +39,14 @@ impl Preflight for SqliteStore {
     }
 }
 
-async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
+async fn examine(store: &SqliteStore, scope: Scope) -> Outcome<Examination> {
     let mut findings = vec![judge_version(&server(store).await?).named("server")];
     match check_legacy(store).await {
         // One sentence: what, a colon, and what to do.
         Err(Failure::Store(StoreError::Refused(sentence))) => {
             let (says, do_what) = sentence.rsplit_once(": ").unwrap_or((&sentence, "see above"));
             findings.push(Finding::refusal(says, do_what).named("table"));
-            return Ok(findings);
+            return Ok(Examination { findings, trial: Trial::default() });
         }
         checked => checked?,
     }
@@ -55,12 +55,13 @@ async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
     let objects = objects(store).await?.named("in_the_way");
     let refused = objects.verdict == Verdict::Refusal;
     findings.push(objects);
+    let mut trial = Trial::default();
     if !refused {
-        let trial = trial::run(store, Extent::WayForthAndBack).await?;
+        trial = trial::run(store, Extent::WayForthAndBack).await?;
         findings.push(trial.finding().named("trial"));
     }
     if scope == Scope::Apply {
-        return Ok(findings);
+        return Ok(Examination { findings, trial });
     }
     findings.push(journal_mode(store).await?.named("journal_mode"));
     findings.push(foreign_keys(store).await?.named("foreign_keys"));
@@ -69,7 +70,7 @@ async fn findings(store: &SqliteStore, scope: Scope) -> Outcome<Vec<Finding>> {
     let rows = Finding::ok(format!("table videos has {} rows", size.rows));
     findings.push(rows.named("size"));
     findings.push(surprising_rows(store).await?.named("surprising_rows"));
-    Ok(findings)
+    Ok(Examination { findings, trial })
 }
 
 /// `SQLite 3.46.1`

@@ -99,10 +99,6 @@ impl Schema for SqliteStore {
         Ok(GateOutlook { each_alone: Some(ONE_WRITER.to_owned()), inside: None })
     }
 
-    async fn measure_gate(&self, _: &[&Step], _: Direction) -> Result<Option<Duration>> {
-        Ok(None)
-    }
-
     async fn build_indexes(&self, steps: &[&Step], _: IndexBuild) -> Result<()> {
         for step in steps {
             self.execute_step(step).await?;

@@ -17,15 +17,16 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::patience::{Direction, LOOK_PAUSE, Options, Waiting};
+use crate::patience::{Direction, Options, Waiter};
 use crate::schema::Step;
 use crate::{Result, Store, StoreError};
-use rule::{Rule, given_up};
+use rule::Rule;
 
 pub use index::IndexBuild;
 pub(crate) use index::build;
 pub use pieces::{Piece, pieces};
 pub use rule::Asking;
+pub(crate) use rule::given_up;
 pub use window::DailyWindow;
 pub(crate) use window::wait as wait_for_window;
 
@@ -121,7 +122,8 @@ pub struct GateReport {
     pub waited_seconds: f64,
     /// How long the application was kept out; `None` for a build of indexes, which it is not.
     pub held_seconds: Option<f64>,
-    /// As measured on empty copies beforehand; `None` where it was not measured.
+    /// As long as its statements took one by one on empty copies; `None` where they were not
+    /// tried.
     pub expected_seconds: Option<f64>,
     /// Transactions that had read and not written when it was taken.
     pub inside: Option<u32>,
@@ -144,27 +146,20 @@ where
     Slept: Future<Output = ()> + Send,
 {
     let Some(&first) = steps.first() else { return Ok(None) };
+    let expected = options.trial.and_then(|trial| trial.expected(steps, direction));
+    check_stall(first, expected, options)?;
     let mut rule = Rule::default();
-    let mut waited = Duration::ZERO;
-    let mut expected = None;
+    let mut waiter = Waiter::new(store, first, options, sleep);
     let (mut gate, inside) = 'window: loop {
-        window::wait(first, options, sleep).await;
+        waiter.window().await;
         let mut gate = match store.gate(steps, direction).await? {
             GateAccess::Gate(gate) => gate,
             GateAccess::EachAlone(_) => return Ok(None),
         };
-        if expected.is_none() && options.longest_stall.is_some() {
-            expected = store.measure_gate(steps, direction).await?;
-            check_stall(first, expected, options)?;
-        }
-        let (mut next_ask, mut next_look) = (waited, waited);
-        let mut holders = Vec::new();
-        loop {
-            if waited >= next_look {
-                holders = store.lock_holders(first).await?;
-                next_look = waited + LOOK_PAUSE;
-            }
-            if waited >= next_ask && !holders.iter().any(|holder| holder.certain) {
+        let mut next_ask = waiter.waited;
+        while window::is_open(options) {
+            if waiter.is_unheld().await? && waiter.waited >= next_ask {
+                let waited = waiter.waited;
                 let allowed = rule.allowed(options.accept_victims, waited);
                 let wait = rule.wait(options.accept_victims, waited);
                 let began = Instant::now();
@@ -172,29 +167,16 @@ where
                 let (Answer::Open { inside } | Answer::Busy { inside, .. }) = answer;
                 rule.observe(waited, inside);
                 let took = began.elapsed();
-                waited += took;
+                waiter.waited += took;
                 match answer {
                     Answer::Open { .. } => break 'window (gate, inside),
-                    Answer::Busy { waited: true, .. } => next_ask = waited + took * REST_FACTOR,
+                    Answer::Busy { waited: true, .. } => {
+                        next_ask = waiter.waited + took * REST_FACTOR;
+                    }
                     Answer::Busy { waited: false, .. } => {}
                 }
             }
-            if waited >= options.patience {
-                let sentence = given_up(first, options, &holders, rule.asking);
-                return Err(StoreError::Refused(sentence));
-            }
-            (options.waiting)(Waiting {
-                step: first,
-                holders: &holders,
-                waited,
-                asking: Some(rule.asking),
-                for_window: false,
-            });
-            sleep(ASK_PAUSE).await;
-            waited += ASK_PAUSE;
-            if !window::is_open(options) {
-                continue 'window;
-            }
+            waiter.rest(ASK_PAUSE, Some(rule.asking)).await?;
         }
     };
     let executed = execute_all(store, &mut *gate, steps, direction).await;
@@ -205,7 +187,7 @@ where
         table: first.gate.first().cloned().unwrap_or_default(),
         steps: done.iter().map(|step| step.number).collect(),
         asked: rule.asking.asked,
-        waited_seconds: waited.as_secs_f64(),
+        waited_seconds: waiter.waited.as_secs_f64(),
         held_seconds: Some(closed.held.as_secs_f64()),
         expected_seconds: expected.map(|expected| expected.as_secs_f64()),
         inside,
@@ -291,7 +273,8 @@ pub(crate) async fn journal_end(
 
 /// The operator decides about a gate that would be held for longer than the longest stall.
 fn check_stall(step: &Step, expected: Option<Duration>, options: &Options<'_>) -> Result<()> {
-    let (Some(expected), Some(longest)) = (expected, options.longest_stall) else { return Ok(()) };
+    let Some(expected) = expected else { return Ok(()) };
+    let longest = options.longest_stall;
     if expected <= longest || (options.approve_stall)(expected) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::gate::{self, Asking, DailyWindow, GateReport};
 use crate::preflight::{Decision, Finding, Verdict};
 use crate::schema::{Object, Step};
+use crate::trial::Trial;
 use crate::{Result, Store, StoreError};
 
 /// How long one step is tried by default before it is given up.
@@ -21,7 +22,7 @@ pub const LONGEST_STALL: Duration = Duration::from_millis(200);
 
 /// Between two looks at who holds the lock. InnoDB's list of transactions is a copy that it
 /// renews only where nobody has read it for 100 ms.
-pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(250);
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often it is asked whether a look or a try is due.
 const TICK: Duration = Duration::from_millis(25);
@@ -82,8 +83,10 @@ pub struct Options<'a> {
     pub accept_victims: u32,
     /// The part of the day in which anything may begin; always where there is none.
     pub window: Option<DailyWindow>,
-    /// How long a gate may be held, which is measured first; `None` measures nothing.
-    pub longest_stall: Option<Duration>,
+    /// How long a gate may be held, as far as `trial` tells.
+    pub longest_stall: Duration,
+    /// How long the steps took on empty copies; `None` where they were not tried.
+    pub trial: Option<&'a Trial>,
     /// Decides about a gate that is expected to be held for longer than that.
     pub approve_stall: &'a (dyn Fn(Duration) -> bool + Send + Sync),
     /// Tables that may be copied, under a lock against writers, where the server knows no
@@ -115,7 +118,8 @@ impl Default for Options<'_> {
             patience: LOCK_PATIENCE,
             accept_victims: 0,
             window: None,
-            longest_stall: None,
+            longest_stall: LONGEST_STALL,
+            trial: None,
             approve_stall: &|_| false,
             allow_copy: &[],
             accept_statements: false,
@@ -165,16 +169,11 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    let mut waited = Duration::ZERO;
-    let (mut next_try, mut next_look) = (Duration::ZERO, Duration::ZERO);
-    let mut holders = Vec::new();
+    let mut waiter = Waiter::new(store, step, options, sleep);
+    let mut next_try = Duration::ZERO;
     loop {
-        gate::wait_for_window(step, options, sleep).await;
-        if waited >= next_look {
-            holders = store.lock_holders(step).await?;
-            next_look = waited + LOOK_PAUSE;
-        }
-        if waited >= next_try && !holders.iter().any(|holder| holder.certain) {
+        waiter.window().await;
+        if waiter.is_unheld().await? && waiter.waited >= next_try {
             let began = Instant::now();
             let tried = match direction {
                 Direction::Down if options.may_copy(step) => store.undo_step_copying(step).await,
@@ -184,26 +183,75 @@ where
             };
             let Err(StoreError::Locked { message, .. }) = tried else { return tried };
             tracing::debug!(step = step.name, message, "step did not get its lock, trying again");
-            waited += began.elapsed();
+            waiter.waited += began.elapsed();
             let doubtful = match step.creates {
-                _ if holders.is_empty() => Duration::ZERO,
+                _ if waiter.holders.is_empty() => Duration::ZERO,
                 Object::Index { .. } => DOUBTFUL_INDEX_PAUSE,
                 _ => DOUBTFUL_PAUSE,
             };
-            next_try = waited + store.retry_pause().max(doubtful);
+            next_try = waiter.waited + store.retry_pause().max(doubtful);
         }
+        waiter.rest(TICK, None).await?;
+    }
+}
+
+/// The waiting for one lock: how long it has taken, and who holds it.
+pub(crate) struct Waiter<'a, Sleep> {
+    store: &'a dyn Store,
+    step: &'a Step,
+    options: &'a Options<'a>,
+    sleep: &'a Sleep,
+    /// Pauses, and the tries that the caller adds; the operator's window is not counted.
+    pub(crate) waited: Duration,
+    next_look: Duration,
+    holders: Vec<LockHolder>,
+}
+
+impl<'a, Sleep, Slept> Waiter<'a, Sleep>
+where
+    Sleep: Fn(Duration) -> Slept + Send + Sync,
+    Slept: Future<Output = ()> + Send,
+{
+    pub(crate) fn new(
+        store: &'a dyn Store,
+        step: &'a Step,
+        options: &'a Options<'a>,
+        sleep: &'a Sleep,
+    ) -> Self {
+        let (waited, next_look) = (Duration::ZERO, Duration::ZERO);
+        Self { store, step, options, sleep, waited, next_look, holders: Vec::new() }
+    }
+
+    /// Waits until something may begin.
+    pub(crate) async fn window(&self) {
+        gate::wait_for_window(self.step, self.options, self.sleep).await;
+    }
+
+    /// Whether nobody is known to hold the lock for long, which is looked at from time to time.
+    pub(crate) async fn is_unheld(&mut self) -> Result<bool> {
+        if self.waited >= self.next_look {
+            self.holders = self.store.lock_holders(self.step).await?;
+            self.next_look = self.waited + LOOK_PAUSE;
+        }
+        Ok(!self.holders.iter().any(|holder| holder.certain))
+    }
+
+    /// Tells the operator why it waits, and pauses.
+    ///
+    /// # Errors
+    /// `Refused` when the operator's patience has ended.
+    pub(crate) async fn rest(&mut self, pause: Duration, asking: Option<Asking>) -> Result<()> {
+        let Self { step, options, ref holders, waited, .. } = *self;
         if waited >= options.patience {
-            return Err(StoreError::Refused(given_up(step, options.patience, &holders)));
+            return Err(StoreError::Refused(match asking {
+                Some(asking) => gate::given_up(step, options, holders, asking),
+                None => given_up(step, options.patience, holders),
+            }));
         }
-        (options.waiting)(Waiting {
-            step,
-            holders: &holders,
-            waited,
-            asking: None,
-            for_window: false,
-        });
-        sleep(TICK).await;
-        waited += TICK;
+        (options.waiting)(Waiting { step, holders, waited, asking, for_window: false });
+        (self.sleep)(pause).await;
+        self.waited += pause;
+        Ok(())
     }
 }
 

@@ -131,12 +131,21 @@ pub struct Statement {
     pub lock: String,
 }
 
+/// What came of all checks.
+#[derive(Debug, Clone, Default)]
+pub struct Examination {
+    /// In a fixed order.
+    pub findings: Vec<Finding>,
+    /// Of the steps that are missing; empty where another check refuses.
+    pub trial: Trial,
+}
+
 /// What can be known before anything runs.
 #[async_trait]
 pub trait Preflight {
-    /// The findings of every check of `scope`, in a fixed order. After a refusal of the
-    /// table itself, checks that would look at the table are left out.
-    async fn preflight(&self, scope: Scope) -> Result<Vec<Finding>>;
+    /// Makes every check of `scope`. After a refusal of the table itself, checks that would
+    /// look at the table are left out.
+    async fn preflight(&self, scope: Scope) -> Result<Examination>;
 
     /// How large `videos` is.
     async fn table_size(&self) -> Result<TableSize>;
@@ -151,15 +160,15 @@ pub trait Preflight {
     async fn trial(&self, extent: Extent) -> Result<Trial>;
 }
 
-/// Checks that nothing refuses an `apply`.
+/// Checks that nothing refuses an `apply`, and returns how its steps went on copies.
 ///
 /// # Errors
 /// `Refused` with the first refusal.
-pub async fn require(store: &dyn Store, options: &Options<'_>) -> Result<()> {
-    let findings = store.preflight(Scope::Apply).await?;
+pub async fn require(store: &dyn Store, options: &Options<'_>) -> Result<Trial> {
+    let Examination { findings, trial } = store.preflight(Scope::Apply).await?;
     match findings.into_iter().find(|finding| options.refused_by(finding)) {
         Some(refusal) => Err(refusal.into_error()),
-        None => Ok(()),
+        None => Ok(trial),
     }
 }
 

@@ -248,11 +248,6 @@ pub trait Schema {
     /// What a gate of `steps` would meet now.
     async fn gate_outlook(&self, steps: &[&Step]) -> Result<GateOutlook>;
 
-    /// How long the gate of `steps` is held here, measured on empty copies of its tables that
-    /// are dropped again; `None` where no such copies can be made.
-    async fn measure_gate(&self, steps: &[&Step], direction: Direction)
-    -> Result<Option<Duration>>;
-
     /// Tries once to build the indexes of `steps`, all of one table, by one statement.
     ///
     /// # Errors

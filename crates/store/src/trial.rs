@@ -73,11 +73,19 @@ impl Obstacle {
 }
 
 impl Trial {
-    /// How long the statements of `direction` took for which `of` holds.
+    /// How long the statements of `direction` took.
+    fn took(&self, direction: Direction) -> Duration {
+        self.tried.iter().filter(|tried| tried.direction == direction).map(|tried| tried.took).sum()
+    }
+
+    /// How long those of `steps` took; `None` where one of them was not tried.
     #[must_use]
-    pub fn took(&self, direction: Direction, of: impl Fn(&Tried) -> bool) -> Duration {
-        let tried = self.tried.iter().filter(|tried| tried.direction == direction && of(tried));
-        tried.map(|tried| tried.took).sum()
+    pub fn expected(&self, steps: &[&Step], direction: Direction) -> Option<Duration> {
+        let of = |step: &&Step| {
+            let mut all = self.tried.iter();
+            all.find(|tried| tried.step == step.number && tried.direction == direction)
+        };
+        steps.iter().map(|step| of(step).map(|tried| tried.took)).sum()
     }
 
     /// The statements that copy a table, but for those that `allowed` names.
@@ -116,8 +124,8 @@ impl Trial {
         if self.tried.is_empty() {
             return Finding::ok("no step is missing, so that none was tried");
         }
-        let forth = self.took(Direction::Up, |_| true).as_millis();
-        let back = self.took(Direction::Down, |_| true).as_millis();
+        let forth = self.took(Direction::Up).as_millis();
+        let back = self.took(Direction::Down).as_millis();
         Finding::ok(format!(
             "every missing step ({forth} ms) and the whole rollback ({back} ms) can be executed: tried on \
              empty copies of the tables, which are gone again"
@@ -153,7 +161,7 @@ mod tests {
         let named = "roll back step 0101 expand_videos_columns";
         assert!(finding.says.contains(named), "{}", finding.says);
         assert_eq!(trial.copies(&["videos".to_owned()]).count(), 0);
-        assert_eq!(trial.took(Direction::Up, |_| true), Duration::from_millis(3));
+        assert_eq!(trial.took(Direction::Up), Duration::from_millis(3));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reelshift_store::gate::DailyWindow;
+use reelshift_store::patience::Options;
 
 #[derive(Debug, Clone, Args)]
 pub struct GateArgs {
@@ -23,4 +24,17 @@ pub struct GateArgs {
     /// The longest that a table may be kept from the application; asks if it would be longer
     #[arg(long, env = "REELSHIFT_LONGEST_STALL", default_value = "200ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub longest_stall: Duration,
+}
+
+impl GateArgs {
+    /// The options as `apply` and `rollback` take them; what else these decide is the default.
+    pub fn options(&self) -> Options<'static> {
+        Options {
+            patience: self.lock_patience,
+            accept_victims: self.accept_victims,
+            window: self.window,
+            longest_stall: self.longest_stall,
+            ..Options::default()
+        }
+    }
 }

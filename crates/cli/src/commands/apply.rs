@@ -63,16 +63,13 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     let approve_stall =
         |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
     let options = Options {
-        patience: args.gate.lock_patience,
-        accept_victims: args.gate.accept_victims,
-        window: args.gate.window,
-        longest_stall: Some(args.gate.longest_stall),
         approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         accept_statements: args.accept_statements,
         waiting: &waiting,
         gate: &gate,
         announce: &announce,
+        ..args.gate.options()
     };
     let mut applied = Vec::new();
     let report = |step: &schema::Step, outcome| {

@@ -9,8 +9,9 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{Phase, forecast};
 use reelshift_store::SharedStore;
-use reelshift_store::preflight::{Finding, Scope, Statement, TableSize, Verdict};
+use reelshift_store::preflight::{Examination, Finding, Scope, Statement, TableSize, Verdict};
 use reelshift_store::schema::{JournalEntry, Step, StepGroup};
+use reelshift_store::trial::Trial;
 use serde::Serialize;
 
 use self::gates::PlannedGate;
@@ -69,11 +70,11 @@ struct PlannedStatement {
 
 pub async fn run(context: &Context) -> Result<Outcome> {
     let store = context.store().await?;
-    let findings = store.preflight(Scope::Plan).await?;
+    let Examination { findings, trial } = store.preflight(Scope::Plan).await?;
     let refused = findings.iter().filter(|finding| finding.verdict == Verdict::Refusal).count();
     // The checks end early where there is no table to look at.
     let has_table = findings.iter().any(|finding| finding.check == "in_the_way");
-    let work = if has_table { Some(work(&store).await?) } else { None };
+    let work = if has_table { Some(work(&store, &trial).await?) } else { None };
     let plan = Plan { server: store.server().await?, refused: refused > 0, findings, work };
     if context.json {
         context.print_json(&plan)?;
@@ -89,7 +90,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn work(store: &SharedStore) -> Result<Work> {
+async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let journal = store.journal().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
@@ -104,7 +105,7 @@ async fn work(store: &SharedStore) -> Result<Work> {
             }
         }
         let duration = duration(phase, &table, steps.len());
-        let gates = gates::of(&**store, &steps, &mut outlooks).await?;
+        let gates = gates::of(&**store, &steps, trial, &mut outlooks).await?;
         phases.push(PhasePlan {
             gates,
             phase,

@@ -19,7 +19,7 @@ use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
 use reelshift_store::rollback::{RollbackState, SchemaDifference, differences};
 use reelshift_store::schema::{self, JournalEntry, MigrationLock, Step, StepGroup, UndoOutcome};
-use reelshift_store::trial::Extent;
+use reelshift_store::trial::{Extent, Trial};
 use serde::Serialize;
 
 use crate::args::{RollbackArgs, RollbackTarget};
@@ -121,7 +121,8 @@ async fn locked(
         }
     } else {
         refuse::while_used(store, &to_undo, &args.despite).await?;
-        refuse::unless_it_can_end(&store.trial(Extent::WayBack { last }).await?, &args.allow_copy)?;
+        let trial = store.trial(Extent::WayBack { last }).await?;
+        refuse::unless_it_can_end(&trial, &args.allow_copy)?;
         // Where expand is not whole nobody can work, and part of what tells is gone.
         let expanded = legacy && schema::require_expanded(&**store).await.is_ok();
         if expanded {
@@ -142,7 +143,7 @@ async fn locked(
         if legacy {
             store.move_rollback(RollbackState::Undoing).await?;
         }
-        undo(context, args, store, lock, last, &mut report).await?;
+        undo(context, args, store, lock, last, Some(&trial), &mut report).await?;
     }
     if !legacy {
         return Ok(report);
@@ -155,7 +156,7 @@ async fn locked(
     }
     let equal = report.differences.as_ref().is_none_or(Vec::is_empty);
     if args.purge && (equal || args.discard) {
-        undo(context, args, store, lock, 0, &mut report).await?;
+        undo(context, args, store, lock, 0, None, &mut report).await?;
         report.purged = true;
     }
     Ok(report)
@@ -167,6 +168,7 @@ async fn undo(
     store: &SharedStore,
     lock: &mut dyn MigrationLock,
     last: u32,
+    trial: Option<&Trial>,
     report: &mut Report,
 ) -> Result<()> {
     let line = WaitingLine::new(context);
@@ -187,15 +189,12 @@ async fn undo(
     let approve_stall =
         |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
     let options = Options {
-        patience: args.gate.lock_patience,
-        accept_victims: args.gate.accept_victims,
-        window: args.gate.window,
-        longest_stall: Some(args.gate.longest_stall),
+        trial,
         approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         waiting: &waiting,
         gate: &gate,
-        ..Options::default()
+        ..args.gate.options()
     };
     let undone = schema::undo(&**store, lock, last, &options, tell, tokio::time::sleep).await;
     line.clear();

@@ -28,7 +28,9 @@ mod updated_at;
 mod writable;
 
 use async_trait::async_trait;
-use reelshift_store::preflight::{Finding, Preflight, Scope, Statement, TableSize, Verdict};
+use reelshift_store::preflight::{
+    Examination, Finding, Preflight, Scope, Statement, TableSize, Verdict,
+};
 use reelshift_store::schema::Step;
 use reelshift_store::trial::{Extent, Trial};
 use sqlx::{AssertSqlSafe, MySqlConnection};
@@ -87,8 +89,8 @@ const CHANGE: [&dyn Check; 17] = [
 
 #[async_trait]
 impl Preflight for MySqlStore {
-    async fn preflight(&self, scope: Scope) -> reelshift_store::Result<Vec<Finding>> {
-        Ok(findings(self, scope).await?)
+    async fn preflight(&self, scope: Scope) -> reelshift_store::Result<Examination> {
+        Ok(examine(self, scope).await?)
     }
 
     async fn table_size(&self) -> reelshift_store::Result<TableSize> {
@@ -134,7 +136,7 @@ pub(crate) async fn sees_triggers(store: &MySqlStore) -> error::Result<bool> {
     Ok(grants.has("TRIGGER"))
 }
 
-async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding>> {
+async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination> {
     let mut connection = store.pool.acquire().await?;
     let mut at = Look { store, connection: &mut connection };
     let mut findings = Vec::new();
@@ -144,7 +146,7 @@ async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding
         findings.push(finding);
         if refused {
             // What follows would look at a table that is not there, or not ours.
-            return Ok(findings);
+            return Ok(Examination { findings, trial: Trial::default() });
         }
     }
     for check in CHANGE.into_iter().filter(|check| scope == Scope::Plan || check.refuses()) {
@@ -158,6 +160,7 @@ async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding
     let refused = findings
         .iter()
         .any(|finding| finding.verdict == Verdict::Refusal && finding.overruled_by.is_none());
+    let mut tried = Trial::default();
     let finding = if refused {
         Finding::warning(
             "the steps were not tried on copies of the tables, since another check refuses",
@@ -166,11 +169,14 @@ async fn findings(store: &MySqlStore, scope: Scope) -> error::Result<Vec<Finding
     } else {
         match trial::run(store, Extent::WayForthAndBack).await {
             Err(error) if error.is_denied() => not_seen(error),
-            trial => trial?.finding(),
+            trial => {
+                tried = trial?;
+                tried.finding()
+            }
         }
     };
     findings.push(finding.named(TRIAL));
-    Ok(findings)
+    Ok(Examination { findings, trial: tried })
 }
 
 /// The last check: every statement, on empty copies of the tables.

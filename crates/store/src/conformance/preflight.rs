@@ -7,7 +7,7 @@ use crate::SharedStore;
 use crate::preflight::{Finding, Scope, Verdict};
 
 async fn findings(store: &SharedStore, scope: Scope) -> Vec<Finding> {
-    store.preflight(scope).await.expect("every check is made")
+    store.preflight(scope).await.expect("every check is made").findings
 }
 
 fn refusals(findings: &[Finding]) -> Vec<&Finding> {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::rule::{Rule, given_up};
-use super::{GateReport, window};
-use crate::patience::{LOOK_PAUSE, Options, Waiting};
+use super::GateReport;
+use super::rule::Rule;
+use crate::patience::{Options, Waiter};
 use crate::schema::Step;
 use crate::{Result, Store, StoreError};
 
@@ -66,17 +66,13 @@ where
 {
     let first = steps[0];
     let (mut tries, mut rule) = (Tries::default(), Rule::default());
-    let mut waited = Duration::ZERO;
-    let (mut next_look, mut holders) = (Duration::ZERO, Vec::new());
+    let mut waiter = Waiter::new(store, first, options, sleep);
     let mut announced = false;
     let deadlocks = store.metadata_deadlocks().await?;
     loop {
-        window::wait(first, options, sleep).await;
-        if waited >= next_look {
-            holders = store.lock_holders(first).await?;
-            next_look = waited + LOOK_PAUSE;
-        }
-        if !holders.iter().any(|holder| holder.certain) {
+        waiter.window().await;
+        if waiter.is_unheld().await? {
+            let waited = waiter.waited;
             let how = if store.builds_without_waiting()
                 && waited + tries.expected() <= options.patience
             {
@@ -97,7 +93,7 @@ where
             let tried = store.build_indexes(steps, how).await;
             let took = began.elapsed();
             rule.observe(waited, None);
-            waited += took;
+            waiter.waited += took;
             match tried {
                 Err(StoreError::Locked { .. }) if took < BUILT => tries.refused_at_start += 1,
                 Err(StoreError::Locked { .. }) => {
@@ -111,7 +107,7 @@ where
                         table: first.gate.first().cloned().unwrap_or_default(),
                         steps: steps.iter().map(|step| step.number).collect(),
                         asked: rule.asking.asked,
-                        waited_seconds: (waited - took).as_secs_f64(),
+                        waited_seconds: waited.as_secs_f64(),
                         held_seconds: None,
                         expected_seconds: None,
                         inside: None,
@@ -123,19 +119,7 @@ where
                 }
             }
         }
-        if waited >= options.patience {
-            let sentence = given_up(first, options, &holders, rule.asking);
-            return Err(StoreError::Refused(sentence));
-        }
-        (options.waiting)(Waiting {
-            step: first,
-            holders: &holders,
-            waited,
-            asking: Some(rule.asking),
-            for_window: false,
-        });
-        sleep(TRY_PAUSE).await;
-        waited += TRY_PAUSE;
+        waiter.rest(TRY_PAUSE, Some(rule.asking)).await?;
     }
 }
 

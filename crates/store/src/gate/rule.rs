@@ -71,7 +71,7 @@ impl Rule {
     }
 }
 
-pub(super) fn given_up(
+pub(crate) fn given_up(
     step: &Step,
     options: &Options<'_>,
     holders: &[LockHolder],

@@ -60,9 +60,10 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
-    preflight::require(store, options).await?;
+    let trial = preflight::require(store, options).await?;
+    let options = Options { trial: Some(&trial), ..*options };
     let lock = store.lock_migration().await?;
-    let applied = apply_locked(store, groups, options, &mut report, &sleep).await;
+    let applied = apply_locked(store, groups, &options, &mut report, &sleep).await;
     let released = lock.release().await;
     applied.and(released)
 }
@@ -193,7 +194,7 @@ async fn is_short(
     let Object::Index { table, .. } = &steps[0].creates else { return Ok(false) };
     let rows = store.rows_about(table).await?;
     let build = forecast::index_entries(rows, steps.len() as u64);
-    Ok(build <= options.longest_stall.unwrap_or(patience::LONGEST_STALL))
+    Ok(build <= options.longest_stall)
 }
 
 /// Executes a step whose statement asks for its lock by itself.

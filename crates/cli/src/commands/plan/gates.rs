@@ -7,6 +7,7 @@ use reelshift_store::Store;
 use reelshift_store::gate::{GateOutlook, Piece, pieces};
 use reelshift_store::patience::Direction;
 use reelshift_store::schema::{Object, Step};
+use reelshift_store::trial::Trial;
 use serde::Serialize;
 
 use crate::look;
@@ -20,7 +21,7 @@ pub struct PlannedGate {
     steps: Vec<u32>,
     /// Built by one statement, which needs the table for itself at its start and end only.
     builds_indexes: bool,
-    /// Measured on empty copies; absent where none can be made, and for an online build.
+    /// As measured on empty copies; absent where none can be made, and for an online build.
     held_seconds: Option<f64>,
     #[serde(flatten)]
     outlook: GateOutlook,
@@ -30,6 +31,7 @@ pub struct PlannedGate {
 pub async fn of(
     store: &dyn Store,
     steps: &[&Step],
+    trial: &Trial,
     outlooks: &mut Outlooks,
 ) -> Result<Vec<PlannedGate>> {
     let mut gates = Vec::new();
@@ -50,7 +52,7 @@ pub async fn of(
         };
         let builds_indexes = matches!(piece, Piece::Indexes(_));
         let held = match &outlook.each_alone {
-            None if !builds_indexes => store.measure_gate(steps, Direction::Up).await?,
+            None if !builds_indexes => trial.expected(steps, Direction::Up),
             _ => None,
         };
         gates.push(PlannedGate {
@@ -99,7 +101,7 @@ fn sentence(gate: &PlannedGate) -> String {
     }
     let held = match held_seconds {
         Some(held) => format!("about {:.0} ms, measured on empty copies", held * 1e3),
-        None => "a time that cannot be measured: this account may not create tables".to_owned(),
+        None => "a time that could not be measured".to_owned(),
     };
     format!("{table}, {steps}: one lock, taken when nobody is inside and held for {held}; {inside}")
 }
