@@ -25,12 +25,12 @@ async fn round(seed: u64) {
         producer.kill();
         eprintln!("  a killed producer");
     }
-    for _ in 0..WORKERS {
-        scene.start_worker().await;
-    }
     scene.enqueue(&["hash", "--batch-files", "10"]);
     scene.enqueue(&["backfill", "--batch-size", "50"]);
     scene.keep_back().await;
+    for _ in 0..WORKERS {
+        scene.start_worker().await;
+    }
     for _ in 0..FAULTS {
         scene.feed().await;
         sleep(Duration::from_millis(rng.random_range(100..2_000))).await;

@@ -1,5 +1,6 @@
 //! Opening the store: the pool, its sessions, and connections for one purpose.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,7 +238,13 @@ pub(crate) fn place(options: &MySqlConnectOptions) -> String {
 pub(crate) fn server_of(options: &MySqlConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
+        None => {
+            let (host, port) = (options.get_host(), options.get_port());
+            match host.parse::<Ipv6Addr>() {
+                Ok(address) => format!("[{address}]:{port}"),
+                Err(_) => format!("{host}:{port}"),
+            }
+        }
     }
 }
 
@@ -252,6 +259,8 @@ mod tests {
         let options =
             MySqlConnectOptions::from_str("mysql://app:secret@db:3307/videos").expect("a URL");
         assert_eq!(place(&options), "db:3307/videos");
+        let ipv6 = MySqlConnectOptions::new().host("::1").port(3306).database("videos");
+        assert_eq!(place(&ipv6), "[::1]:3306/videos");
         let error = explain(&options, sqlx::Error::Io(std::io::Error::from_raw_os_error(111)));
         assert!(error.is_transient());
         assert!(!error.to_string().contains("secret"), "{error}");

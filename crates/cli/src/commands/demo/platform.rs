@@ -107,10 +107,10 @@ impl Platform {
     pub async fn create(&self) -> Result<()> {
         if self.mysql {
             // Names hold any script, whatever the server's default is.
-            sqlx::query("ALTER DATABASE CHARACTER SET utf8mb4").execute(&self.pool).await?;
+            sqlx::raw_sql("ALTER DATABASE CHARACTER SET utf8mb4").execute(&self.pool).await?;
         }
         for table in LEGACY {
-            sqlx::query(table).execute(&self.pool).await.context("cannot make a legacy table")?;
+            sqlx::raw_sql(table).execute(&self.pool).await.context("cannot make a legacy table")?;
         }
         // What the application lists by; the foreign keys of MySQL have theirs already.
         for index in [
@@ -118,7 +118,7 @@ impl Platform {
             "CREATE INDEX ix_ground_truth_objects_video_id ON ground_truth_objects (video_id)",
             "CREATE INDEX ix_annotations_video_id ON annotations (video_id)",
         ] {
-            sqlx::query(index).execute(&self.pool).await.context("cannot make a legacy index")?;
+            sqlx::raw_sql(index).execute(&self.pool).await.context("cannot make a legacy index")?;
         }
         Ok(())
     }
