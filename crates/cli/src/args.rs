@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reelshift_media::sha256::Backend;
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind};
+use reelshift_queue::Times;
 use reelshift_store::ids::IdPart;
 use reelshift_store::ledger::Since;
 
@@ -277,6 +278,9 @@ pub struct RestoreArgs {
         value_delimiter = ','
     )]
     pub replicas: Vec<String>,
+
+    #[command(flatten)]
+    pub lease: LeaseArgs,
 }
 
 #[derive(Debug, Args)]
@@ -372,9 +376,8 @@ pub struct WorkArgs {
     #[arg(long)]
     pub until_idle: bool,
 
-    /// A worker silent for this long loses its batches; the same for all workers
-    #[arg(long, env = "REELSHIFT_LEASE_TIMEOUT", default_value = "8s", value_name = "TIME", value_parser = lease_timeout)]
-    pub lease_timeout: Duration,
+    #[command(flatten)]
+    pub lease: LeaseArgs,
 
     #[command(flatten)]
     pub backend: HashBackend,
@@ -386,6 +389,23 @@ pub struct WorkArgs {
     /// A file whose storage gives no byte for so long is left to a later attempt
     #[arg(long, env = "REELSHIFT_STALL_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = stall_timeout)]
     pub stall_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct LeaseArgs {
+    /// A worker silent for this long loses its batches; the same for all workers
+    #[arg(long, env = "REELSHIFT_LEASE_TIMEOUT", default_value = "8s", value_name = "TIME", value_parser = lease_timeout)]
+    pub lease_timeout: Duration,
+}
+
+impl LeaseArgs {
+    pub fn times(&self) -> Times {
+        Times {
+            lease_timeout: self.lease_timeout,
+            heartbeat: (self.lease_timeout / 4).min(Duration::from_secs(2)),
+            ..Times::default()
+        }
+    }
 }
 
 /// Which code computes SHA-256.

@@ -54,6 +54,25 @@ pub const DRAIN: Duration = Duration::from_secs(25);
 /// Leaving is two statements; a database that does not answer must not keep the process.
 const LEAVE: Duration = Duration::from_secs(5);
 
+/// Which files a worker hashes, and how.
+#[derive(Debug)]
+pub struct FileOptions {
+    pub media_root: PathBuf,
+    /// What the absolute paths of the database begin with in place of the media root.
+    pub media_prefix: Option<PathBuf>,
+    pub hashing: HashOptions,
+}
+
+/// When a worker returns by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Stopped,
+    /// No work is open anywhere in the fleet.
+    Idle,
+    /// The run is over.
+    Ended(Uuid),
+}
+
 /// How a worker works.
 #[derive(Debug)]
 pub struct WorkerOptions {
@@ -63,13 +82,9 @@ pub struct WorkerOptions {
     pub pulse: Arc<Pulse>,
     /// Backfill batches, and files being hashed, at once; at least 1.
     pub concurrency: usize,
-    /// Where the files are; without it the worker takes no hash batches.
-    pub media_root: Option<PathBuf>,
-    /// What the absolute paths of the database begin with in place of the media root.
-    pub media_prefix: Option<PathBuf>,
-    pub hashing: HashOptions,
-    /// Return when no work is open anywhere in the fleet.
-    pub until_idle: bool,
+    /// The files that it hashes; without them it takes no hash batches.
+    pub files: Option<FileOptions>,
+    pub until: Until,
     pub times: Times,
     /// Servers that follow the database, the same for every worker: their lag stops the fleet.
     pub replicas: Vec<Box<dyn Replica>>,
@@ -104,7 +119,7 @@ pub struct Left {
     pub unrecorded: u64,
 }
 
-/// Works until `stop` is cancelled or, with `until_idle`, until no work is open.
+/// Works until `stop` is cancelled, or until the end that `options` name.
 ///
 /// # Errors
 /// When the media root cannot be used, or when the database refuses the worker, at its
@@ -157,7 +172,7 @@ pub async fn run(
         Arc::clone(&store),
         controls.clone(),
         upkeep::Duties {
-            until_idle: options.until_idle,
+            until: options.until,
             hashes,
             fatal: Arc::clone(&fatal),
             turns: Arc::clone(session.turns()),
@@ -242,11 +257,11 @@ struct Work<'a> {
 
 /// What hashes files, where this worker is to; proved before anything is written.
 async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> {
-    let Some(root) = &options.media_root else { return Ok(None) };
-    let media = MediaRoot::at(root, options.media_prefix.as_deref()).await?;
-    options.hashing.backend.self_test()?;
-    tracing::info!(backend = options.hashing.backend.name(), "this worker hashes");
-    let reader = Reader::start(media, options.concurrency.max(1), options.hashing);
+    let Some(files) = &options.files else { return Ok(None) };
+    let media = MediaRoot::at(&files.media_root, files.media_prefix.as_deref()).await?;
+    files.hashing.backend.self_test()?;
+    tracing::info!(backend = files.hashing.backend.name(), "this worker hashes");
+    let reader = Reader::start(media, options.concurrency.max(1), files.hashing);
     reader.map(Some).map_err(WorkerError::Threads)
 }
 

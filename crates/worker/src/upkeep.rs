@@ -1,6 +1,6 @@
 //! What any worker does for the fleet beside its batches: runs whose batches are done are
 //! settled, backfills are swept, plans whose producer died are finished, runs that mostly
-//! fail are paused; and an `until_idle` worker notices that nothing is left.
+//! fail are paused; and a worker that is to return at some end notices it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use reelshift_store::{Result, SharedStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::Until;
 use crate::controls::Controls;
 
 /// How often a worker looks after the runs; jittered, so that a fleet does not do it in step.
@@ -24,8 +25,7 @@ const REMIND: Duration = Duration::from_secs(30);
 /// What this worker looks after.
 #[derive(Debug)]
 pub(crate) struct Duties {
-    /// Cancel the work once nothing is open.
-    pub until_idle: bool,
+    pub until: Until,
     /// Whether this worker takes hash batches.
     pub hashes: bool,
     /// Where an error that ends the worker is told.
@@ -44,16 +44,17 @@ pub(crate) async fn run(
     let mut reminded: Option<Instant> = None;
     while !stop.is_cancelled() {
         // Who waits for the end has to look for it.
-        let looks = duties.until_idle || duties.turns.mine();
-        match maybe(looks, round(&producer, &store, &controls, &stop)).await {
+        let looks = duties.until != Until::Stopped || duties.turns.mine();
+        match maybe(looks, round(&producer, &store, &controls, duties.until, &stop)).await {
             Ok(None) => {}
-            Ok(Some(open)) => {
-                if duties.until_idle && !open.any {
-                    stop.cancel();
-                    return;
-                }
+            Ok(Some(Round::Over)) => {
+                stop.cancel();
+                return;
+            }
+            Ok(Some(Round::Open { hash })) => {
                 let remind = reminded.is_none_or(|at| at.elapsed() >= REMIND);
-                if open.hash && !duties.hashes && remind {
+                let waits = matches!(duties.until, Until::Stopped | Until::Idle);
+                if hash && waits && !duties.hashes && remind {
                     tracing::warn!(
                         "hash batches wait for a worker with --media-root; this one has none"
                     );
@@ -75,18 +76,21 @@ async fn maybe<T>(looks: bool, round: impl Future<Output = Result<T>>) -> Result
     if looks { round.await.map(Some) } else { Ok(None) }
 }
 
-/// What work is open in the fleet.
-struct Open {
-    any: bool,
-    hash: bool,
+/// What was found in the fleet.
+enum Round {
+    /// This worker is to return.
+    Over,
+    /// Whether hash runs are active.
+    Open { hash: bool },
 }
 
 async fn round(
     producer: &Producer,
     store: &SharedStore,
     controls: &Controls,
+    until: Until,
     stop: &CancellationToken,
-) -> Result<Open> {
+) -> Result<Round> {
     for run in store.pause_failing().await? {
         tracing::error!(run = %run.id, reason = run.reason, "the run paused itself");
     }
@@ -104,7 +108,12 @@ async fn round(
             tracing::info!(run = %run.id, ?planned, "planned for the fleet");
         }
     }
-    Ok(Open { any: store.has_open_work().await?, hash })
+    let is_over = match until {
+        Until::Stopped => false,
+        Until::Idle => !store.has_open_work().await?,
+        Until::Ended(run) => store.run(run).await?.is_none_or(|run| !run.state.is_active()),
+    };
+    Ok(if is_over { Round::Over } else { Round::Open { hash } })
 }
 
 /// Plans for the fleet until the fleet is paused.

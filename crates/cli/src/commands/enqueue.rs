@@ -7,7 +7,7 @@ use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Enqueued, Planned, Producer, Progress};
 use reelshift_store::controls::PAUSE;
-use reelshift_store::ledger::RunPlan;
+use reelshift_store::ledger::{RunPlan, VideoFilter};
 use serde_json::json;
 
 use crate::args::{EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind};
@@ -18,6 +18,20 @@ use crate::look;
 
 /// As `--batch-size`'s default says; a hash run does not use it.
 const BATCH_ROWS: u32 = 2_000;
+
+/// As the default of `--max-attempts` says.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// A backfill of every video that needs it.
+pub fn of_everything() -> RunPlan {
+    RunPlan {
+        filter: VideoFilter::default(),
+        batch_rows: BATCH_ROWS,
+        batch_bytes: bytesize::GIB,
+        batch_files: 64,
+        max_attempts: MAX_ATTEMPTS,
+    }
+}
 
 pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
     let (kind, plan, common) = match &args.kind {
@@ -86,10 +100,8 @@ fn hash_plan(args: &EnqueueHash) -> Result<RunPlan> {
 fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
     Ok(RunPlan {
         filter: filter(&common.conditions).map_err(Usage)?,
-        batch_rows: BATCH_ROWS,
-        batch_bytes: bytesize::GIB,
-        batch_files: 64,
         max_attempts: common.max_attempts,
+        ..of_everything()
     })
 }
 

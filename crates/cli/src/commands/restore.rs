@@ -1,20 +1,33 @@
-//! `restore DIR`: what a rollback archived comes back after a new expand.
+//! `restore DIR`: what a rollback archived comes back after a new expand, and what the
+//! application has added since is filled in.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_archive::{Archive, Checked, RestoreReport};
+use reelshift_plan::{JobKind, RunState};
+use reelshift_producer::Producer;
+use reelshift_store::SharedStore;
+use reelshift_store::ledger::Run;
+use reelshift_worker::{Until, WorkerOptions};
 use serde_json::json;
 
 use crate::args::RestoreArgs;
-use crate::context::Context;
-use crate::exit::Outcome;
+use crate::commands::enqueue;
+use crate::context::{Context, host, who};
+use crate::exit::{Failed, Outcome};
 use crate::look;
 use crate::table::Cell;
 
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     // Every file is read once before anything is changed.
     let archive = Archive::open(&args.directory)?;
-    let store = context.writing_store(4).await?;
+    let concurrency = available_parallelism().map_or(1, usize::from);
+    // For each chunk, and some for everything else, as a worker's.
+    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
+    let store = context.writing_store(connections).await?;
     let lock = store.lock_migration().await?;
     let restored = async {
         let checked = Checked::new(&*store, &archive, args.other_platform).await?;
@@ -46,12 +59,63 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let released = lock.release().await;
     let reports = restored?;
     released?;
-    if context.json {
-        context.print_json(&json!({ "archive": archive.manifest, "tables": reports }))?;
-    } else {
+    if !context.json {
         print(&reports);
     }
+    let filled = fill_in(context, args, &store, concurrency).await?;
+    if context.json {
+        context.print_json(&json!({
+            "archive": archive.manifest,
+            "tables": reports,
+            "filled_in": { "run": filled.id, "state": filled.state, "rows": filled.rows_total },
+        }))?;
+    }
+    if filled.state != RunState::Done {
+        return Err(Failed(format!(
+            "the archive is restored, but filling in the videos that came since ended as {} (run {}): see \
+             `reelshift errors`, then enqueue a backfill",
+            filled.state, filled.id
+        ))
+        .into());
+    }
+    if !context.json {
+        crate::look::say!(
+            "{} filled in that came or changed since the rollback\n\n{} Next: reelshift validate",
+            look::plural(filled.rows_total, "video", "videos"),
+            "restored.".green().bold()
+        );
+    }
     Ok(Outcome::Done)
+}
+
+/// Backfills the videos that are in no archive, since the application has not stopped. This
+/// process works at it until it is done, beside any other worker.
+async fn fill_in(
+    context: &Context,
+    args: &RestoreArgs,
+    store: &SharedStore,
+    concurrency: usize,
+) -> Result<Run> {
+    let enqueued = Producer::new(store.clone(), who())
+        .enqueue(JobKind::Backfill, enqueue::of_everything(), &context.stop, |_| {})
+        .await?;
+    let run = enqueued.run;
+    if !run.state.is_active() {
+        return Ok(run);
+    }
+    let options = WorkerOptions {
+        id: context.process.instance,
+        pulse: Arc::default(),
+        concurrency,
+        files: None,
+        until: Until::Ended(run.id),
+        times: args.lease.times(),
+        replicas: context.replicas(&args.replicas)?,
+        host: host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
+    Ok(store.run(run.id).await?.unwrap_or(run))
 }
 
 fn print(reports: &[RestoreReport]) {
@@ -87,5 +151,4 @@ fn print(reports: &[RestoreReport]) {
             look::plural(count, "video", "videos").yellow()
         );
     }
-    crate::look::say!("\n{} Next: reelshift enqueue backfill", "restored.".green().bold());
 }

@@ -4,12 +4,11 @@ mod health;
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use anyhow::Result;
 use reelshift_plan::tuning::MOST_CONCURRENCY;
-use reelshift_queue::{Pulse, Times};
-use reelshift_worker::{HashOptions, WorkerOptions};
+use reelshift_queue::Pulse;
+use reelshift_worker::{FileOptions, HashOptions, Until, WorkerOptions};
 
 use crate::args::WorkArgs;
 use crate::commands::status;
@@ -23,6 +22,11 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         checkpoint_every: args.checkpoint_every,
         stall_timeout: args.stall_timeout,
     };
+    let files = context.media_root.clone().map(|media_root| FileOptions {
+        media_root,
+        media_prefix: context.media_prefix.clone(),
+        hashing,
+    });
     let concurrency = args
         .concurrency
         .or(context.concurrency)
@@ -43,15 +47,9 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         id: context.process.instance,
         pulse,
         concurrency,
-        media_root: context.media_root.clone(),
-        media_prefix: context.media_prefix.clone(),
-        hashing,
-        until_idle: args.until_idle,
-        times: Times {
-            lease_timeout: args.lease_timeout,
-            heartbeat: (args.lease_timeout / 4).min(Duration::from_secs(2)),
-            ..Times::default()
-        },
+        files,
+        until: if args.until_idle { Until::Idle } else { Until::Stopped },
+        times: args.lease.times(),
         replicas: context.replicas(&args.replicas)?,
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
