@@ -221,7 +221,7 @@ impl MySqlGate {
     }
 
     async fn busy(&mut self, waited: bool) -> error::Result<Answer> {
-        let inside = self.inside.answer(&mut self.session).await?;
+        let inside = self.inside.sample(&mut self.session).await?;
         Ok(Answer::Busy { inside, waited })
     }
 
@@ -231,12 +231,15 @@ impl MySqlGate {
         // does not tell who is inside cannot be waited for without victims.
         let no_wait =
             is_mariadb && inside == 0 && (wait.is_zero() || self.source == Source::Transactions);
-        let ahead = self.inside.refusing_above(inside, wait.is_zero());
         let (answer, ended) = if no_wait {
-            // The number of those inside is for the operator.
-            let packet = self.packet(&self.inside.counting(), " NOWAIT");
+            let packet = self.packet("", " NOWAIT");
             (self.session.execute(AssertSqlSafe(packet)).await, false)
         } else {
+            let ahead = if wait.is_zero() {
+                self.inside.refusing_anybody()
+            } else {
+                self.inside.refusing_above(inside)
+            };
             let packet = self.packet(&ahead, "");
             let answered = AtomicBool::new(false);
             let locking = async {
@@ -265,8 +268,8 @@ impl MySqlGate {
                         tracing::debug!(%error, "the wait for the gate was ended too late");
                     }
                 }
-                let inside = self.inside.answer(&mut self.session).await?;
-                Ok(Answer::Open { inside })
+                // At most so many were let pass, where the server tells.
+                Ok(Answer::Open { inside: self.inside.is_told().then_some(inside) })
             }
             Err(error) if inside::is_refusal(&error) => self.busy(false).await,
             Err(error) if is_interrupted(&error) => {

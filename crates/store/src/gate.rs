@@ -41,12 +41,13 @@ const REST_FACTOR: u32 = 10;
 pub enum Answer {
     /// The tables are locked.
     Open {
-        /// Transactions that had read and not written when it was asked for.
+        /// At most so many transactions had read and not written when it was asked for; `None`
+        /// where the server does not tell.
         inside: Option<u32>,
     },
     /// They are not, and nobody waits behind this any more.
     Busy {
-        /// As above; `None` where the server does not tell.
+        /// How many there are now; `None` as above.
         inside: Option<u32>,
         /// Whether it waited for the lock, and the application with it.
         waited: bool,

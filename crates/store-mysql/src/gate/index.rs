@@ -42,7 +42,7 @@ pub(crate) async fn build(store: &MySqlStore, steps: &[&Step], how: IndexBuild) 
             let tables = super::tables(steps);
             let question =
                 inside::Question::new(&mut session, store.server.product, source, &tables).await?;
-            (1, question.refusing_above(inside, false))
+            (1, question.refusing_above(inside))
         }
     };
     session

@@ -24,11 +24,23 @@ const PERFORMANCE_SCHEMA: &str = "(SELECT OWNER_THREAD_ID, \
        AND OWNER_THREAD_ID <> {own} GROUP BY OWNER_THREAD_ID \
      HAVING SUM(OBJECT_NAME IN ({tables}{children}) OR LOCK_TYPE <> 'SHARED_READ') > 0) s";
 
+/// The same, for anybody at all.
+const ANYBODY_BY_PERFORMANCE_SCHEMA: &str = "EXISTS(SELECT 1 FROM performance_schema.metadata_locks \
+     WHERE OBJECT_TYPE = 'TABLE' AND OBJECT_SCHEMA = DATABASE() \
+       AND OBJECT_NAME IN ({tables}{children}{parents}) AND LOCK_STATUS = 'GRANTED' \
+       AND LOCK_TYPE NOT IN ('INTENTION_EXCLUSIVE', 'SHARED', 'SHARED_HIGH_PRIO') \
+       AND (OBJECT_NAME IN ({tables}{children}) OR LOCK_TYPE <> 'SHARED_READ') \
+       AND OWNER_THREAD_ID <> {own})";
+
 const PLUGIN: &str = "(SELECT THREAD_ID, SUM(LOCK_MODE <> 'MDL_SHARED_READ') > 0 AS writer \
      FROM information_schema.METADATA_LOCK_INFO \
      WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({tables}) AND THREAD_ID <> {own} \
        AND LOCK_MODE NOT IN ('MDL_SHARED_HIGH_PRIO', 'MDL_SHARED', 'MDL_INTENTION_EXCLUSIVE') \
      GROUP BY THREAD_ID) s";
+
+const ANYBODY_BY_PLUGIN: &str = "EXISTS(SELECT 1 FROM information_schema.METADATA_LOCK_INFO \
+     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({tables}) AND THREAD_ID <> {own} \
+       AND LOCK_MODE NOT IN ('MDL_SHARED_HIGH_PRIO', 'MDL_SHARED', 'MDL_INTENTION_EXCLUSIVE'))";
 
 const FOREIGN_KEYS: &str = "SELECT DISTINCT CAST(TABLE_NAME AS CHAR) AS child, \
        CAST(REFERENCED_TABLE_NAME AS CHAR) AS parent FROM information_schema.KEY_COLUMN_USAGE \
@@ -42,8 +54,16 @@ async fn foreign_keys(session: &mut MySqlConnection) -> Result<Vec<(String, Stri
 /// The question to this server about some tables.
 pub(crate) struct Question {
     product: Product,
-    /// A derived table `s` of those inside.
-    sessions: Option<String>,
+    /// Where the server tells.
+    inside: Option<Inside>,
+}
+
+/// Who is inside, as parts of statements.
+struct Inside {
+    /// A derived table `s`, a row a session.
+    sessions: String,
+    /// Whether there is anybody: the first lock that is found ends the search.
+    anybody: String,
 }
 
 impl Question {
@@ -53,14 +73,15 @@ impl Question {
         source: Source,
         tables: &[String],
     ) -> Result<Self> {
-        let (template, own) = match source {
+        let (sessions, anybody, own) = match source {
             Source::PerformanceSchema => (
                 PERFORMANCE_SCHEMA,
+                ANYBODY_BY_PERFORMANCE_SCHEMA,
                 "SELECT CAST(THREAD_ID AS SIGNED) FROM performance_schema.threads \
                  WHERE PROCESSLIST_ID = CONNECTION_ID()",
             ),
-            Source::Plugin => (PLUGIN, "SELECT CAST(CONNECTION_ID() AS SIGNED)"),
-            Source::Transactions => return Ok(Self { product, sessions: None }),
+            Source::Plugin => (PLUGIN, ANYBODY_BY_PLUGIN, "SELECT CAST(CONNECTION_ID() AS SIGNED)"),
+            Source::Transactions => return Ok(Self { product, inside: None }),
         };
         let own: i64 = sqlx::query_scalar(own).fetch_one(&mut *session).await?;
         let keys = match product {
@@ -79,41 +100,45 @@ impl Question {
         let list = |names: &[String], first: &str| -> String {
             names.iter().map(|name| format!("{first}'{}'", name.replace('\'', "''"))).collect()
         };
-        let sessions = template
-            .replace("{tables}", list(tables, ", ").trim_start_matches(", "))
-            .replace("{children}", &list(&children, ", "))
-            .replace("{parents}", &list(&parents, ", "))
-            .replace("{own}", &own.to_string());
-        Ok(Self { product, sessions: Some(sessions) })
+        let filled = |template: &str| {
+            template
+                .replace("{tables}", list(tables, ", ").trim_start_matches(", "))
+                .replace("{children}", &list(&children, ", "))
+                .replace("{parents}", &list(&parents, ", "))
+                .replace("{own}", &own.to_string())
+        };
+        let inside = Inside { sessions: filled(sessions), anybody: filled(anybody) };
+        Ok(Self { product, inside: Some(inside) })
     }
 
-    /// The beginning of a packet that ends with an error where more than `most` are inside;
-    /// those who write count where `writers` says so.
-    pub(crate) fn refusing_above(&self, most: u32, writers: bool) -> String {
-        if self.sessions.is_none() {
-            return String::new();
-        }
-        let all =
-            if writers { "@reelshift_inside + @reelshift_writers" } else { "@reelshift_inside" };
-        let refuse = match self.product {
+    /// Whether the server tells who is inside.
+    pub(crate) const fn is_told(&self) -> bool {
+        self.inside.is_some()
+    }
+
+    /// The beginning of a packet that ends with an error where anybody is inside, who writes
+    /// too. One statement, which ends at the first lock that it finds: a transaction that comes
+    /// between the question and the lock may fail.
+    pub(crate) fn refusing_anybody(&self) -> String {
+        self.inside.as_ref().map_or_else(String::new, |inside| self.refusing(&inside.anybody))
+    }
+
+    /// The same where more than `most` are inside who do not write.
+    pub(crate) fn refusing_above(&self, most: u32) -> String {
+        let Some(Inside { sessions, .. }) = &self.inside else { return String::new() };
+        self.refusing(&format!("(SELECT COALESCE(SUM(NOT writer), 0) FROM {sessions}) > {most}"))
+    }
+
+    fn refusing(&self, condition: &str) -> String {
+        match self.product {
             // `DO (SELECT …)` is not evaluated on MariaDB, and MySQL knows no SIGNAL here.
             Product::MariaDb => format!(
-                "BEGIN NOT ATOMIC IF {all} > {most} THEN SIGNAL SQLSTATE '45000'; END IF; END"
+                "BEGIN NOT ATOMIC IF {condition} THEN SIGNAL SQLSTATE '45000'; END IF; END; "
             ),
             Product::MySql => {
-                format!("DO (SELECT IF({all} > {most}, (SELECT 1 UNION SELECT 2), 0))")
+                format!("DO (SELECT IF({condition}, (SELECT 1 UNION SELECT 2), 0)); ")
             }
-        };
-        format!("{}{refuse}; ", self.counting())
-    }
-
-    /// The beginning of a packet that only counts who is inside.
-    pub(crate) fn counting(&self) -> String {
-        let Some(sessions) = &self.sessions else { return String::new() };
-        format!(
-            "SELECT COALESCE(SUM(NOT writer), 0), COALESCE(SUM(writer), 0) \
-               INTO @reelshift_inside, @reelshift_writers FROM {sessions}; "
-        )
+        }
     }
 
     /// Whether the session of number `thread` waits for a metadata lock, and how many are
@@ -130,8 +155,10 @@ impl Question {
                  WHERE ID = {thread} AND STATE LIKE 'Waiting for%lock%'"
             ),
         };
-        let inside = match &self.sessions {
-            Some(sessions) => format!("SELECT COALESCE(SUM(NOT writer), 0) FROM {sessions}"),
+        let inside = match &self.inside {
+            Some(Inside { sessions, .. }) => {
+                format!("SELECT COALESCE(SUM(NOT writer), 0) FROM {sessions}")
+            }
             None => "0".to_owned(),
         };
         format!("SELECT CAST(({waits}) AS SIGNED), CAST(({inside}) AS SIGNED)")
@@ -139,21 +166,10 @@ impl Question {
 
     /// How many there are now; `None` where the server does not tell.
     pub(crate) async fn sample(&self, session: &mut MySqlConnection) -> Result<Option<u32>> {
-        let Some(sessions) = &self.sessions else { return Ok(None) };
+        let Some(Inside { sessions, .. }) = &self.inside else { return Ok(None) };
         let count = format!("SELECT CAST(COALESCE(SUM(NOT writer), 0) AS SIGNED) FROM {sessions}");
         let inside: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(session).await?;
         Ok(u32::try_from(inside).ok())
-    }
-
-    /// How many there were when the last packet was sent.
-    pub(crate) async fn answer(&self, session: &mut MySqlConnection) -> Result<Option<u32>> {
-        if self.sessions.is_none() {
-            return Ok(None);
-        }
-        let inside: Option<i64> = sqlx::query_scalar("SELECT CAST(@reelshift_inside AS SIGNED)")
-            .fetch_one(session)
-            .await?;
-        Ok(inside.and_then(|inside| u32::try_from(inside).ok()))
     }
 }
 
