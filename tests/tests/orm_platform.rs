@@ -72,12 +72,14 @@ async fn there_and_back(directory: &Path, legacy: &Legacy) -> Option<Vec<Phase>>
     Some(platform.application.end())
 }
 
-/// No transaction failed in a phase, but for `index` where so many may.
-fn check(phases: &[Phase], index: usize) {
+/// No transaction failed in a phase, but for `index` where so many may, and those that fail
+/// for each other.
+fn check(phases: &[Phase], index: usize, fails_by_itself: impl Fn(&str) -> bool) {
     for Phase { name, transactions, failures } in phases {
         println!("{name}: {transactions} transactions, {} failed", failures.len());
     }
     for Phase { name, failures, .. } in phases {
+        let failures: Vec<_> = failures.iter().filter(|text| !fails_by_itself(text)).collect();
         let may_fail = if name == "index" { index } else { 0 };
         assert!(failures.len() <= may_fail, "{name}: {failures:#?}");
         let victims = failures.iter().all(|failure| failure.contains("(1213,"));
@@ -91,7 +93,7 @@ async fn every_phase_and_back_on_sqlite() {
     let directory = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::empty_sqlite(directory.path()).await;
     let Some(phases) = there_and_back(directory.path(), &legacy).await else { return };
-    check(&phases, 0);
+    check(&phases, 0, |_| false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,6 +102,16 @@ async fn every_phase_and_back_on_mariadb() {
     let legacy = Legacy::empty_mariadb().await;
     let version: String = sqlx::Row::get(&legacy.rows("SELECT VERSION()").await[0], 0);
     let Some(phases) = there_and_back(directory.path(), &legacy).await else { return };
-    check(&phases, if version.contains("MariaDB") { 0 } else { VICTIMS_OF_AN_INDEX });
+    // With innodb_snapshot_isolation, on in MariaDB 11.8, two transactions of this application
+    // that change the same video fail each other, with nobody else there.
+    let isolated = "SHOW VARIABLES LIKE 'innodb_snapshot_isolation'";
+    let isolated = legacy
+        .rows(isolated)
+        .await
+        .first()
+        .is_some_and(|row| sqlx::Row::get::<String, _>(row, 1) == "ON");
+    check(&phases, if version.contains("MariaDB") { 0 } else { VICTIMS_OF_AN_INDEX }, |text| {
+        isolated && text.contains("(1020,")
+    });
     legacy.drop_database().await;
 }

@@ -19,6 +19,7 @@ mod replicas;
 mod server;
 mod size;
 mod skip_locked;
+mod snapshot_isolation;
 mod statement;
 mod surprising_rows;
 mod timestamps;
@@ -67,12 +68,13 @@ const LEGACY: [&dyn Check; 6] = [
 ];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 17] = [
+const CHANGE: [&dyn Check; 18] = [
     &privileges::Check,
     &trigger_creation::Check,
     &definer::Check,
     &binlog_format::Check,
     &skip_locked::Check,
+    &snapshot_isolation::Check,
     &timestamps::Check,
     &updated_at::Check,
     &newest_video::Check,
