@@ -13,7 +13,8 @@ use crate::ledger::{
     Bounds, Claimed, CreatedRun, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run, RunPlan,
     VideoFilter,
 };
-use crate::schema::{Step, StepGroup, StepOutcome};
+use crate::patience::Options;
+use crate::schema::{Step, StepGroup, StepOutcome, apply_with};
 use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 
 /// How long a test waits for a state before it fails: far more than any adapter needs.
@@ -52,8 +53,18 @@ pub async fn try_expand(store: &SharedStore) -> Result<Vec<(Step, StepOutcome)>>
     let mut outcomes = Vec::new();
     let report = |step: &Step, outcome| outcomes.push((step.clone(), outcome));
     let groups = [StepGroup::Ledger, StepGroup::Expand];
-    crate::schema::apply(store.as_ref(), &groups, report, tokio::time::sleep).await?;
+    apply(store, &groups, report).await?;
     Ok(outcomes)
+}
+
+/// Applies the steps of `groups`, however long a slow machine then keeps the table locked.
+pub async fn apply(
+    store: &SharedStore,
+    groups: &[StepGroup],
+    report: impl FnMut(&Step, StepOutcome) + Send,
+) -> Result<()> {
+    let options = Options { longest_stall: LONG, ..Options::default() };
+    apply_with(store.as_ref(), groups, &options, report, tokio::time::sleep).await
 }
 
 /// A store on a database that has ledger and expand.

@@ -28,7 +28,7 @@ const INDEXES: [(&str, &str, &str); 15] = [
 pub(super) async fn apply(store: &SharedStore, group: StepGroup) -> Result<Vec<StepOutcome>> {
     let mut outcomes = Vec::new();
     let report = |_: &Step, outcome| outcomes.push(outcome);
-    crate::schema::apply(store.as_ref(), &[group], report, tokio::time::sleep).await?;
+    super::arrange::apply(store, &[group], report).await?;
     Ok(outcomes)
 }
 

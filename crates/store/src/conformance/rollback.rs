@@ -6,8 +6,8 @@ use reelshift_plan::{BatchState, JobKind, RunState};
 use uuid::Uuid;
 
 use super::arrange::{
-    batch_states, claimed, create, error, everything, expanded, insert, plan, running, try_expand,
-    video, videos,
+    LONG, apply, batch_states, claimed, create, error, everything, expanded, insert, plan, running,
+    try_expand, video, videos,
 };
 use super::{Fixture, Rows};
 use crate::archive::{ArchivedTable, Column, PageLimit, Restored, Row, position, size};
@@ -25,16 +25,14 @@ const ERROR_COLUMNS: &str =
     "(id, video_id, processing_stage, error_type, error_message, parent_error_id, created_at)";
 
 async fn apply_all(store: &SharedStore) {
-    schema::apply(store.as_ref(), &ALL, |_, _| {}, tokio::time::sleep)
-        .await
-        .expect("all is applied");
+    apply(store, &ALL, |_, _| {}).await.expect("all is applied");
 }
 
 async fn undo(store: &SharedStore, last: u32) -> Result<Vec<UndoOutcome>> {
     let mut lock = store.lock_migration().await?;
     let mut outcomes = Vec::new();
     let report = |_: &Step, outcome| outcomes.push(outcome);
-    let options = Options::default();
+    let options = Options { longest_stall: LONG, ..Options::default() };
     let undone =
         schema::undo(store.as_ref(), &mut *lock, last, &options, report, tokio::time::sleep).await;
     lock.release().await?;

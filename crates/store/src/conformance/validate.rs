@@ -3,7 +3,7 @@
 use reelshift_plan::JobKind;
 
 use super::Fixture;
-use super::arrange::{claimed, everything, expanded, insert, videos, without_bridge};
+use super::arrange::{apply, claimed, everything, expanded, insert, videos, without_bridge};
 use crate::SharedStore;
 use crate::ledger::VideoFilter;
 use crate::report::{Check, CheckVerdict};
@@ -430,9 +430,7 @@ pub async fn query_plans_are_not_yet_judged_before_index(db: &dyn Fixture) {
 
 pub async fn query_plans_after_index_are_no_difference(db: &dyn Fixture) {
     let store = backfilled(db, 60).await;
-    crate::schema::apply(store.as_ref(), &[StepGroup::Index], |_, _| {}, tokio::time::sleep)
-        .await
-        .expect("index is applied");
+    apply(&store, &[StepGroup::Index], |_, _| {}).await.expect("index is applied");
     for (name, verdict) in plans(&store).await {
         assert!(
             [CheckVerdict::Ok, CheckVerdict::Warning].contains(&verdict),
