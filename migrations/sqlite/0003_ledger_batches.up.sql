@@ -38,6 +38,7 @@ CREATE TABLE reelshift_batches (
     alone_files INTEGER NULL,
     traceparent TEXT NULL,
     last_error_id TEXT NULL,
+    last_error_type TEXT NULL,
     created_at TEXT NOT NULL,
     finished_at TEXT NULL,
     CHECK ((upto_id IS NULL) <> (items IS NULL))

@@ -111,6 +111,17 @@ impl BatchState {
     pub const fn is_final(self) -> bool {
         self.successors().is_empty()
     }
+
+    /// What a leased batch becomes when its attempt fails. `attempts` have failed before;
+    /// `retry` is whether another attempt can help.
+    #[must_use]
+    pub const fn after_failure(retry: bool, attempts: u32, max_attempts: u32) -> Self {
+        if retry && attempts.saturating_add(1) < max_attempts {
+            Self::Pending
+        } else {
+            Self::Failed
+        }
+    }
 }
 
 named!(BatchState, "batch state");
@@ -187,6 +198,43 @@ impl RunState {
     pub const fn is_active(self) -> bool {
         matches!(self, Self::Planning | Self::Running | Self::Sweeping)
     }
+
+    /// Whether nothing of this run is left to do, unless failed work is enqueued again.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// What a run in `planning` or `sweeping` becomes when its planner is through: a first
+    /// plan needs a batch, of which there are `batches`, and a sweep one of its own round.
+    #[must_use]
+    pub const fn after_planning(self, batches: u64, in_this_round: u64) -> Self {
+        let added = match self {
+            Self::Sweeping => in_this_round,
+            _ => batches,
+        };
+        if added > 0 { Self::Running } else { Self::Done }
+    }
+
+    /// What a run in `running` becomes when all its batches have ended, `failed` of them
+    /// failed and not enqueued again.
+    #[must_use]
+    pub const fn after_batches(kind: JobKind, failed: u64) -> Self {
+        match kind {
+            _ if failed > 0 => Self::Failed,
+            JobKind::Backfill => Self::Sweeping,
+            JobKind::Hash => Self::Done,
+        }
+    }
+
+    /// What a run becomes when failed work of it is enqueued again.
+    #[must_use]
+    pub const fn after_rerun(self) -> Self {
+        match self {
+            Self::Done | Self::Failed => Self::Running,
+            other => other,
+        }
+    }
 }
 
 named!(RunState, "run state");
@@ -216,6 +264,33 @@ mod tests {
             assert!(BatchState::ALL.into_iter().all(|next| !state.may_become(next)));
         }
         assert!(!BatchState::Pending.may_become(BatchState::Done), "only a lease finishes a batch");
+    }
+
+    #[test]
+    fn what_a_rule_says_is_a_transition_of_the_table() {
+        for (retry, attempts) in [(true, 0), (true, 1), (true, u32::MAX), (false, 0)] {
+            let next = BatchState::after_failure(retry, attempts, 2);
+            assert!(BatchState::Leased.may_become(next), "{retry} {attempts}: {next}");
+            assert_eq!(next == BatchState::Pending, retry && attempts == 0);
+        }
+        for (batches, in_this_round) in [(0, 0), (1, 0), (1, 1)] {
+            for from in [RunState::Planning, RunState::Sweeping] {
+                let next = from.after_planning(batches, in_this_round);
+                assert!(from.may_become(next), "{from} {batches} {in_this_round}: {next}");
+            }
+        }
+        assert_eq!(RunState::Sweeping.after_planning(1, 0), RunState::Done, "nothing was found");
+        for kind in JobKind::ALL {
+            for failed in [0, 1] {
+                let next = RunState::after_batches(kind, failed);
+                assert!(RunState::Running.may_become(next), "{kind} {failed}: {next}");
+            }
+        }
+        for from in RunState::ALL {
+            let next = from.after_rerun();
+            assert!(next == from || (from.has_ended() && from.may_become(next)), "{from}: {next}");
+            assert_eq!(from.is_active(), !from.has_ended() && from != RunState::Paused);
+        }
     }
 
     #[test]

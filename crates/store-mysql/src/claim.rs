@@ -4,15 +4,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reelshift_plan::JobKind;
-use reelshift_store::ledger::{Bounds, Claimed, Lease, Run};
+use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
-use crate::{id_list, lease, row};
+use crate::{id_list, lease, row, runs};
 
 /// Claims whose COMMIT got no answer: worker and token. Their batches may be leased by a
 /// worker that lives and does not know of them, so nobody else would give them back.
@@ -78,7 +77,7 @@ pub(crate) async fn claim(
     let mut claimed: Vec<Claimed> = Vec::new();
     let mut transaction = store.pool.begin().await?;
     for run in &runs {
-        for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+        for priority in PRIORITIES {
             let wanted = most - claimed.len();
             if wanted > 0 {
                 claimed.extend(lock_due(&mut transaction, run, priority, wanted, token).await?);

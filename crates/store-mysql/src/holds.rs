@@ -3,7 +3,9 @@
 
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
-use reelshift_store::controls::{BREAKER, CancelledRun, ControlChange, RUN, refused};
+use reelshift_store::controls::{
+    BREAKER, CancelledRun, ControlChange, RUN, check_resumable, check_transition,
+};
 use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
@@ -55,9 +57,7 @@ pub(crate) async fn pause_run(
 ) -> Result<Run> {
     let transaction = store.pool.begin().await?;
     let (transaction, run) = locked(transaction, run).await?;
-    if !run.state.is_active() && run.state != RunState::Paused {
-        return Err(Error::Store(refused(&run, "paused")));
-    }
+    check_transition(&run, RunState::Paused)?;
     pause(transaction, &run, reason, by).await
 }
 
@@ -108,9 +108,7 @@ async fn pause(
 pub(crate) async fn resume_run(store: &MySqlStore, run: Uuid, by: &str) -> Result<Run> {
     let transaction = store.pool.begin().await?;
     let (mut transaction, run) = locked(transaction, run).await?;
-    if run.state != RunState::Paused {
-        return Err(Error::Store(refused(&run, "resume")));
-    }
+    check_resumable(&run)?;
     sqlx::query(
         "UPDATE reelshift_runs SET state = COALESCE(paused_from, 'running'), paused_from = NULL, \
            reason = NULL, decided_by = ?, decided_at = NOW(6), resumed_at = NOW(6) WHERE id = ?",
@@ -130,15 +128,13 @@ pub(crate) async fn cancel_run(
 ) -> Result<CancelledRun> {
     let transaction = store.pool.begin().await?;
     let (mut transaction, run) = locked(transaction, run).await?;
-    if matches!(run.state, RunState::Done | RunState::Failed) {
-        return Err(Error::Store(refused(&run, "cancelled")));
-    }
+    check_transition(&run, RunState::Cancelled)?;
     let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
     if run.state != RunState::Cancelled {
         sqlx::query(
             "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL, \
                reason = ?, decided_by = ?, decided_at = NOW(6), finished_at = NOW(6), \
-               planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?",
+               rows_waiting = 0, sweep_at = NULL, planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?",
         )
         .bind(reason)
         .bind(by)

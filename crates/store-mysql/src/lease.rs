@@ -164,18 +164,19 @@ pub(crate) async fn fail_attempt(
     let attempts: u32 = row.try_get("attempts")?;
     let max_attempts: u32 = row.try_get("max_attempts")?;
     let parent: Option<String> = row.try_get("last_error_id")?;
-    let next =
-        if retry && attempts + 1 < max_attempts { BatchState::Pending } else { BatchState::Failed };
+    let next = BatchState::after_failure(retry, attempts, max_attempts);
 
     let parent = failures::Parent::Batch(parent.as_deref());
     failures::insert(&mut transaction, std::slice::from_ref(error), parent).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET attempts = attempts + 1, leased_by = NULL, lease_token = NULL, \
-           leased_at = NULL, alone_files = NULL, last_error_id = ?, last_error_type = ?, state = ?, \
+           leased_at = CASE WHEN ? THEN NULL ELSE leased_at END, alone_files = NULL, \
+           last_error_id = ?, last_error_type = ?, state = ?, \
            run_at = CASE WHEN ? THEN NOW(6) + INTERVAL ? MICROSECOND ELSE run_at END, \
            finished_at = CASE WHEN ? THEN NULL ELSE NOW(6) END \
          WHERE seq = ? AND lease_token = ? AND state = 'leased'",
     )
+    .bind(next == BatchState::Pending)
     .bind(error.id.to_string())
     .bind(cut(&error.error_type, ERROR_TYPE_CHARACTERS))
     .bind(next.as_str())

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind};
 use reelshift_store::Result;
 use reelshift_store::ids::{IdKind, IdPart};
-use reelshift_store::ledger::{Run, VideoFilter};
+use reelshift_store::ledger::{PRIORITIES, Run, VideoFilter};
 use reelshift_store::listings::{
     BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
     Quarantined, RunSelection,
@@ -18,9 +18,8 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
-use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
 use crate::videos::push_filter;
-use crate::{claim, error, report, row, timestamp};
+use crate::{claim, error, report, row, runs, timestamp};
 
 #[async_trait]
 impl Listings for MySqlStore {
@@ -154,18 +153,18 @@ async fn of_run(
     limit: u32,
 ) -> error::Result<Vec<BatchReport>> {
     let states = state.map_or(BatchState::ALL.to_vec(), |state| vec![state]);
-    let begun = |state: BatchState, priority: i64| match after {
+    let begun = |state: BatchState, priority: i8| match after {
         None => true,
         Some(cursor) => {
             let place = |state| BatchState::ALL.iter().position(|other| *other == state);
-            (place(state), priority) >= (place(cursor.state), i64::from(cursor.priority))
+            (place(state), priority) >= (place(cursor.state), cursor.priority)
         }
     };
     let mut page = Vec::new();
     for state in states {
-        for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+        for priority in PRIORITIES {
             let left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
-            if left == 0 || !begun(state, i64::from(priority)) {
+            if left == 0 || !begun(state, priority) {
                 continue;
             }
             let mut query = QueryBuilder::<MySql>::new(BATCH);
@@ -174,9 +173,7 @@ async fn of_run(
                 .push_bind(run.to_string());
             query.push(" AND state = ").push_bind(state.as_str());
             query.push(" AND priority = ").push_bind(priority);
-            let same = after.filter(|cursor| {
-                cursor.state == state && i64::from(cursor.priority) == i64::from(priority)
-            });
+            let same = after.filter(|cursor| cursor.state == state && cursor.priority == priority);
             if let Some(cursor) = same {
                 let run_at = timestamp::bound(cursor.run_at);
                 query.push(" AND run_at >= ").push_bind(run_at);

@@ -32,8 +32,8 @@ pub(crate) async fn record(connection: &mut MySqlConnection, worker: Uuid) -> Re
 pub(crate) async fn newest(connection: &mut MySqlConnection) -> Result<Vec<LostLease>> {
     let rows = sqlx::query(
         "SELECT b.id, l.batch_seq, l.worker_id, l.lost_at, b.state, \
-           CASE WHEN b.leased_at IS NOT NULL OR b.state IN ('done', 'failed') \
-             OR b.claimed_by <> l.worker_id THEN b.claimed_by END AS taken_over_by \
+           CASE WHEN b.leased_at IS NOT NULL OR b.claimed_by <> l.worker_id \
+             THEN b.claimed_by END AS taken_over_by \
          FROM reelshift_lost_leases l JOIN reelshift_batches b ON b.seq = l.batch_seq \
          WHERE l.lost_at > NOW(6) - INTERVAL 10 MINUTE ORDER BY l.seq DESC LIMIT ?",
     )

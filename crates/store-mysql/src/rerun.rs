@@ -3,17 +3,18 @@
 //! One transaction a run, which begins with the run's row: reruns at the same time, and
 //! the end of the run, come one after the other.
 
-use reelshift_plan::{FileBatcher, JobKind, RunState};
+use reelshift_plan::{FileBatcher, JobKind};
 use reelshift_store::StoreError;
 use reelshift_store::controls::rerun_change;
-use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
+use reelshift_store::ledger::{
+    Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run, Since,
+};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::runs::{self, PRIORITY_RERUN};
-use crate::{controls, id_list, row, timestamp};
+use crate::{controls, id_list, row, runs, timestamp};
 
 pub(crate) async fn rerun(
     store: &MySqlStore,
@@ -120,8 +121,10 @@ async fn rerun_failed(
     run: &Run,
     selection: &RerunSelection,
 ) -> Result<u64> {
-    let mut query =
-        QueryBuilder::<MySql>::new("SELECT f.seq FROM reelshift_batches f WHERE f.run_id = ");
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT f.seq, f.rows_total, f.rows_done, f.rows_quarantined, f.bytes_total, f.bytes_done \
+         FROM reelshift_batches f WHERE f.run_id = ",
+    );
     query.push_bind(run.id.to_string()).push(
         " AND f.state = 'failed' \
           AND NOT EXISTS (SELECT 1 FROM reelshift_batches r \
@@ -137,23 +140,31 @@ async fn rerun_failed(
         push_since(&mut query, "f.finished_at", since);
     }
     query.push(" ORDER BY f.seq");
-    let failed: Vec<i64> = query.build_query_scalar().fetch_all(&mut *connection).await?;
-    for seq in &failed {
+    let rows = query.build().fetch_all(&mut *connection).await?;
+    for row in &rows {
+        let failed = FailedBatch {
+            rows_total: row.try_get("rows_total")?,
+            rows_done: row.try_get("rows_done")?,
+            rows_quarantined: row.try_get("rows_quarantined")?,
+            bytes_total: row.try_get("bytes_total")?,
+            bytes_done: row.try_get("bytes_done")?,
+        };
         sqlx::query(
             "INSERT INTO reelshift_batches (id, run_id, parent_id, priority, max_attempts, after_id, \
                upto_id, items, rows_total, bytes_total, traceparent, last_error_id) \
-             SELECT ?, run_id, id, ?, max_attempts, after_id, upto_id, items, \
-               rows_total - LEAST(rows_total, rows_done), bytes_total - LEAST(bytes_total, bytes_done), \
-               traceparent, last_error_id \
+             SELECT ?, run_id, id, ?, max_attempts, after_id, upto_id, items, ?, ?, traceparent, \
+               last_error_id \
              FROM reelshift_batches WHERE seq = ?",
         )
         .bind(Uuid::now_v7().to_string())
         .bind(PRIORITY_RERUN)
-        .bind(seq)
+        .bind(failed.rows_left())
+        .bind(failed.bytes_left())
+        .bind(row.try_get::<i64, _>("seq")?)
         .execute(&mut *connection)
         .await?;
     }
-    Ok(failed.len() as u64)
+    Ok(rows.len() as u64)
 }
 
 /// An item to be taken out of quarantine.
@@ -257,26 +268,23 @@ fn cut_into_batches(run: &Run, origin: &Origin, items: Vec<Item>) -> Vec<NewBatc
         .collect()
 }
 
-/// Opens a run again that has ended. Its rows were counted when they were planned first; a
+/// Opens a run again that has ended. What is planned was counted when it was planned first; a
 /// sweep in progress must not end the run before the new batches are done. A paused run
 /// stays so: its new batches wait with the others.
 async fn reopen(connection: &mut MySqlConnection, run: &Run, batches: u64) -> Result<()> {
-    sqlx::query(
-        "UPDATE reelshift_runs SET batches_total = batches_total + ?, \
-           round_batches = round_batches + ? WHERE id = ?",
-    )
-    .bind(batches)
-    .bind(batches)
-    .bind(run.id.to_string())
-    .execute(&mut *connection)
-    .await?;
-    if !matches!(run.state, RunState::Done | RunState::Failed) {
+    sqlx::query("UPDATE reelshift_runs SET round_batches = round_batches + ? WHERE id = ?")
+        .bind(batches)
+        .bind(run.id.to_string())
+        .execute(&mut *connection)
+        .await?;
+    let next = run.state.after_rerun();
+    if next == run.state {
         return Ok(());
     }
     sqlx::query(
-        "UPDATE reelshift_runs SET state = 'running', reason = NULL, finished_at = NULL \
-         WHERE id = ?",
+        "UPDATE reelshift_runs SET state = ?, reason = NULL, finished_at = NULL WHERE id = ?",
     )
+    .bind(next.as_str())
     .bind(run.id.to_string())
     .execute(&mut *connection)
     .await?;

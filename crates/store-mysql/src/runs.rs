@@ -6,7 +6,10 @@ use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::breaker_reason;
-use reelshift_store::ledger::{Bounds, CreatedRun, NewBatch, NewRun, PlannerLease, Run};
+use reelshift_store::ledger::{
+    Bounds, CreatedRun, NewBatch, NewRun, PRIORITY_PLANNED, PRIORITY_RERUN, PlannerLease, Run,
+    failed_reason,
+};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
@@ -196,11 +199,6 @@ pub(crate) async fn add_batches(
     Ok(())
 }
 
-/// Batches as the planner adds them.
-pub(crate) const PRIORITY_PLANNED: i8 = 1;
-/// Failed work enqueued again goes first.
-pub(crate) const PRIORITY_RERUN: i8 = 0;
-
 /// Adds batches, planned or of the items that the batch `items_of` had set aside.
 pub(crate) async fn insert_batches(
     connection: &mut MySqlConnection,
@@ -260,26 +258,33 @@ pub(crate) async fn finish_planning(store: &MySqlStore, lease: &PlannerLease) ->
     .await?;
     let Some(row) = row else { return Err(Error::Store(StoreError::LeaseLost)) };
     let state: RunState = row::named(&row, "state")?;
-    let batches: u64 = row.try_get("batches_total")?;
-    let in_this_round: u64 = row.try_get("round_batches")?;
-    let nothing_to_do = batches == 0 || (state == RunState::Sweeping && in_this_round == 0);
-    let next = if nothing_to_do { RunState::Done } else { RunState::Running };
-    end_or_go_on(&mut transaction, lease.run.id, next).await?;
+    let next = state.after_planning(row.try_get("batches_total")?, row.try_get("round_batches")?);
+    move_to(&mut transaction, lease.run.id, next, None).await?;
     transaction.commit().await?;
     Ok(next)
 }
 
 /// Moves a run whose row is locked to `next`, without a planner.
-async fn end_or_go_on(connection: &mut MySqlConnection, run: Uuid, next: RunState) -> Result<()> {
-    let sql = if matches!(next, RunState::Done | RunState::Failed) {
-        "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
+async fn move_to(
+    connection: &mut MySqlConnection,
+    run: Uuid,
+    next: RunState,
+    reason: Option<String>,
+) -> Result<()> {
+    let sql = if next.has_ended() {
+        "UPDATE reelshift_runs SET state = ?, reason = ?, planner = NULL, planner_token = NULL, \
            planner_seen_at = NULL, active_key = NULL, finished_at = NOW(6), rows_waiting = 0, \
            sweep_at = NULL WHERE id = ?"
     } else {
-        "UPDATE reelshift_runs SET state = ?, planner = NULL, planner_token = NULL, \
+        "UPDATE reelshift_runs SET state = ?, reason = ?, planner = NULL, planner_token = NULL, \
            planner_seen_at = NULL WHERE id = ?"
     };
-    sqlx::query(sql).bind(next.as_str()).bind(run.to_string()).execute(connection).await?;
+    sqlx::query(sql)
+        .bind(next.as_str())
+        .bind(reason)
+        .bind(run.to_string())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -319,13 +324,8 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     if state != RunState::Running || has_open_batches(&mut transaction, run).await? {
         return Ok(state);
     }
-    let next = if failed_without_rerun(&mut transaction, run).await? > 0 {
-        RunState::Failed
-    } else if kind == JobKind::Backfill {
-        RunState::Sweeping
-    } else {
-        RunState::Done
-    };
+    let failed = failed_without_rerun(&mut transaction, run).await?;
+    let next = RunState::after_batches(kind, failed);
     if next == RunState::Sweeping {
         let waiting = rows_left(&mut transaction, run, &row).await?;
         let idle = match waiting {
@@ -345,7 +345,8 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
         .execute(&mut *transaction)
         .await?;
     }
-    end_or_go_on(&mut transaction, run, next).await?;
+    let reason = (failed > 0).then(|| failed_reason(failed));
+    move_to(&mut transaction, run, next, reason).await?;
     transaction.commit().await?;
     Ok(next)
 }
@@ -411,48 +412,32 @@ pub(crate) async fn failed_without_rerun(
     Ok(u64::try_from(failed).unwrap_or(0))
 }
 
-/// A run that fails more often than this share of its batches pauses itself.
-const FAILING_SHARE: u64 = 10;
-/// Fewer batches than this say nothing about a share.
-const FAILING_LEAST: u64 = 20;
-
 pub(crate) async fn pause_failing(store: &MySqlStore) -> Result<Vec<Run>> {
     let mut paused = Vec::new();
     for run in active(store, None).await? {
-        let mut connection = store.pool.acquire().await?;
-        let failed = planned(
-            &mut connection,
-            run.id,
-            "state = 'failed' AND NOT EXISTS \
-               (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items) \
-             AND NOT EXISTS (SELECT 1 FROM reelshift_runs u \
-               WHERE u.id = b.run_id AND u.resumed_at >= b.finished_at)",
-        )
-        .await?;
-        if failed == 0 {
-            continue;
+        let failed = failed_since_resumed(store, run.id).await?;
+        if let Some(reason) = breaker_reason(failed, run.batches_total) {
+            paused.extend(holds::pause_active(store, run.id, &reason).await?);
         }
-        let total = planned(&mut connection, run.id, "state <> 'cancelled'").await?;
-        if total < FAILING_LEAST || failed * FAILING_SHARE <= total {
-            continue;
-        }
-        drop(connection);
-        paused.extend(holds::pause_active(store, run.id, &breaker_reason(failed, total)).await?);
     }
     Ok(paused)
 }
 
-/// How many batches that a planner added are so: reruns do not count.
-async fn planned(connection: &mut MySqlConnection, run: Uuid, so: &'static str) -> Result<u64> {
-    let sql = format!(
-        "SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ? AND b.priority = ? AND {so}"
-    );
-    let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(run.to_string())
-        .bind(PRIORITY_PLANNED)
-        .fetch_one(connection)
-        .await?;
-    Ok(u64::try_from(count).unwrap_or(0))
+/// Planned batches of `run` that failed after it was last resumed and were not enqueued again.
+async fn failed_since_resumed(store: &MySqlStore, run: Uuid) -> Result<u64> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS failed FROM reelshift_batches b WHERE b.run_id = ? \
+           AND b.priority = ? AND b.state = 'failed' \
+           AND NOT EXISTS \
+             (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items) \
+           AND NOT EXISTS (SELECT 1 FROM reelshift_runs u \
+             WHERE u.id = b.run_id AND u.resumed_at >= b.finished_at)",
+    )
+    .bind(run.to_string())
+    .bind(PRIORITY_PLANNED)
+    .fetch_one(&store.pool)
+    .await?;
+    row::count(&row, "failed")
 }
 
 pub(crate) fn microseconds(duration: Duration) -> i64 {

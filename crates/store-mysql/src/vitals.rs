@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
+use reelshift_store::ledger::PRIORITIES;
 use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
-use crate::runs::{self, PRIORITY_PLANNED, PRIORITY_RERUN};
 use crate::server::Product;
-use crate::{controls, error};
+use crate::{controls, error, runs};
 
 #[async_trait]
 impl Vitals for MySqlStore {
@@ -62,7 +62,7 @@ async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
             .fetch_one(&store.pool)
             .await?;
             depth.pending += u64::try_from(pending).unwrap_or_default();
-            for priority in [PRIORITY_RERUN, PRIORITY_PLANNED] {
+            for priority in PRIORITIES {
                 let oldest: Option<f64> = sqlx::query_scalar(
                     "SELECT TIMESTAMPDIFF(MICROSECOND, run_at, NOW(6)) / 1000000e0 \
                      FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \

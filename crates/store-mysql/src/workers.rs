@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use reelshift_store::StoreError;
-use reelshift_store::ledger::{NewWorker, WorkerActivity};
+use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
@@ -32,6 +31,16 @@ pub(crate) async fn heartbeat(
     worker: Uuid,
     activity: &WorkerActivity,
 ) -> Result<bool> {
+    let lives = report(store, worker, activity).await?;
+    if !lives {
+        revive(store, worker).await?;
+        report(store, worker, activity).await?;
+    }
+    Ok(lives)
+}
+
+/// Writes what a live worker does; `false` when it is not live.
+async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET last_seen_at = NOW(6), doing = ?, rows_done = ?, bytes_done = ?, \
            rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ? \
@@ -49,11 +58,7 @@ pub(crate) async fn heartbeat(
     .bind(worker.to_string())
     .execute(&store.pool)
     .await?;
-    if updated.rows_affected() > 0 {
-        return Ok(true);
-    }
-    revive(store, worker).await?;
-    Ok(false)
+    Ok(updated.rows_affected() > 0)
 }
 
 /// A worker that was taken for lost is live again. What it claimed between the loss and
@@ -67,9 +72,7 @@ async fn revive(store: &MySqlStore, worker: Uuid) -> Result<()> {
     .execute(&mut *transaction)
     .await?;
     if updated.rows_affected() == 0 {
-        return Err(Error::Store(StoreError::Invalid(format!(
-            "worker {worker} is not registered"
-        ))));
+        return Err(Error::Store(no_worker(worker)));
     }
     give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
@@ -78,10 +81,12 @@ async fn revive(store: &MySqlStore, worker: Uuid) -> Result<()> {
 
 pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
     let mut transaction = store.pool.begin().await?;
-    sqlx::query("UPDATE reelshift_workers SET state = 'left', last_seen_at = NOW(6) WHERE id = ?")
-        .bind(worker.to_string())
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query(
+        "UPDATE reelshift_workers SET state = 'left', doing = '', last_seen_at = NOW(6) WHERE id = ?",
+    )
+    .bind(worker.to_string())
+    .execute(&mut *transaction)
+    .await?;
     give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
     Ok(())
@@ -130,9 +135,6 @@ async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result
     lost_leases::record(&mut transaction, worker).await?;
     let reaped = give_back(&mut transaction, worker, true).await?;
     transaction.commit().await?;
-    if reaped > 0 {
-        tracing::info!(%worker, batches = reaped, "took the leases of a silent worker");
-    }
     Ok(reaped)
 }
 

@@ -1,7 +1,7 @@
 //! Leasing due batches.
 
 use reelshift_plan::JobKind;
-use reelshift_store::ledger::{Bounds, Claimed, Lease, Run};
+use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -11,10 +11,6 @@ use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::runs;
 use crate::time::now;
-
-/// The priorities in claim order. The claim asks for each with equality, so that the
-/// index yields the batches in order and finished ones cost nothing.
-pub(crate) const PRIORITIES: [i64; 2] = [0, 1];
 
 pub(crate) async fn claim(
     store: &SqliteStore,
@@ -82,7 +78,7 @@ async fn lease_due(
     tx: &mut SqliteConnection,
     worker: Uuid,
     run: &Run,
-    priority: i64,
+    priority: i8,
     max: u32,
 ) -> Outcome<Vec<Claimed>> {
     let mut rows = sqlx::query(LEASE_DUE)

@@ -49,7 +49,7 @@ async fn take(
     // Those who stand by ask again and again: a refusal must not take the write lock.
     let held: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reelshift_duties WHERE name = ? AND token IS NOT NULL
-             AND beat_at > strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
+             AND beat_at >= strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
     )
     .bind(name)
     .bind(ago(timeout))
@@ -64,7 +64,7 @@ async fn take(
         now!(),
         ") ON CONFLICT (name) DO UPDATE
              SET holder = excluded.holder, token = excluded.token, beat_at = excluded.beat_at
-             WHERE token IS NULL OR beat_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?3)
+             WHERE token IS NULL OR beat_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?3)
          RETURNING token"
     ))
     .bind(name)

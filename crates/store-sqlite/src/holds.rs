@@ -3,7 +3,9 @@
 
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
-use reelshift_store::controls::{CancelledRun, ControlChange, RUN, refused};
+use reelshift_store::controls::{
+    CancelledRun, ControlChange, RUN, check_resumable, check_transition,
+};
 use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -42,9 +44,7 @@ pub(crate) async fn pause_run(
 ) -> Outcome<Run> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
-    if !run.state.is_active() && run.state != RunState::Paused {
-        return Err(refused(&run, "paused").into());
-    }
+    check_transition(&run, RunState::Paused)?;
     let run = pause(&mut tx, &run, reason, by).await?;
     tx.commit().await?;
     Ok(run)
@@ -76,9 +76,7 @@ pub(crate) async fn pause(
 pub(crate) async fn resume_run(store: &SqliteStore, run: Uuid, by: &str) -> Outcome<Run> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
-    if run.state != RunState::Paused {
-        return Err(refused(&run, "resume").into());
-    }
+    check_resumable(&run)?;
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = COALESCE(paused_from, 'running'), paused_from = NULL,
              reason = NULL, decided_by = ?, decided_at = ",
@@ -104,9 +102,7 @@ pub(crate) async fn cancel_run(
 ) -> Outcome<CancelledRun> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
-    if matches!(run.state, RunState::Done | RunState::Failed) {
-        return Err(refused(&run, "cancelled").into());
-    }
+    check_transition(&run, RunState::Cancelled)?;
     let reason = reason.map(|reason| cut_bytes(reason, TEXT));
     if run.state != RunState::Cancelled {
         sqlx::query(concat!(
@@ -115,7 +111,8 @@ pub(crate) async fn cancel_run(
             now!(),
             ", finished_at = ",
             now!(),
-            ", planner = NULL, planner_token = NULL, planner_seen_at = NULL WHERE id = ?"
+            ", rows_waiting = 0, sweep_at = NULL, planner = NULL, planner_token = NULL,
+                 planner_seen_at = NULL WHERE id = ?"
         ))
         .bind(reason)
         .bind(by)

@@ -8,7 +8,7 @@ use reelshift_store::ledger::{Finished, Lease};
 
 use crate::SqliteStore;
 use crate::error::Outcome;
-use crate::failures::{Parent, insert_error, mark_recovered};
+use crate::failures::{ERROR_TYPE, Parent, cut, insert_error, mark_recovered};
 use crate::time::{hence, now};
 use crate::videos::fence;
 
@@ -21,7 +21,7 @@ pub(crate) async fn finish(store: &SqliteStore, finished: &[Finished]) -> Outcom
     for Finished { lease, last_error_id } in finished {
         let held = sqlx::query(concat!(
             "UPDATE reelshift_batches SET state = 'done', leased_by = NULL, lease_token = NULL,
-                 leased_at = NULL, finished_at = ",
+                 finished_at = ",
             now!(),
             " WHERE seq = ? AND lease_token = ? AND state = 'leased'"
         ))
@@ -49,11 +49,11 @@ pub(crate) async fn fail_attempt(
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
     insert_error(&mut tx, error, Parent::Batch(batch.last_error_id.as_deref())).await?;
-    let again = retry && batch.attempts + 1 < batch.max_attempts;
-    let state = if again { BatchState::Pending } else { BatchState::Failed };
+    let state = BatchState::after_failure(retry, batch.attempts, batch.max_attempts);
     sqlx::query(concat!(
         "UPDATE reelshift_batches SET state = ?1, attempts = attempts + 1, last_error_id = ?2,
-             leased_by = NULL, lease_token = NULL, leased_at = NULL, alone_files = NULL,
+             last_error_type = ?6, leased_by = NULL, lease_token = NULL,
+             leased_at = CASE ?1 WHEN 'failed' THEN leased_at END, alone_files = NULL,
              run_at = CASE ?1 WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ?3) ELSE run_at END,
              finished_at = CASE ?1 WHEN 'failed' THEN ",
         now!(),
@@ -64,6 +64,7 @@ pub(crate) async fn fail_attempt(
     .bind(hence(delay))
     .bind(lease.seq)
     .bind(lease.token)
+    .bind(cut(&error.error_type, ERROR_TYPE))
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind};
 use reelshift_store::Result;
 use reelshift_store::ids::{IdKind, IdPart};
-use reelshift_store::ledger::{Run, VideoFilter};
+use reelshift_store::ledger::{PRIORITIES, Run, VideoFilter};
 use reelshift_store::listings::{
     BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
     Quarantined, RunSelection,
@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
-use crate::claim::{self, PRIORITIES};
+use crate::claim;
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::mapping::push_filter;
@@ -122,10 +122,8 @@ async fn runs_page(
 /// The columns that [`read_batch`] reads.
 const BATCH: &str = "SELECT seq, id, run_id, parent_id, state, priority, run_at, attempts, max_attempts, \
      after_id, upto_id, items, rows_total, rows_done, rows_quarantined, bytes_total, bytes_done, \
-     checkpoint, leased_by, leased_at, traceparent, last_error_id, created_at, \
-     finished_at, \
-     (SELECT e.error_type FROM processing_error_log e WHERE e.id = last_error_id) AS last_error_type \
-     FROM reelshift_batches";
+     checkpoint, leased_by, leased_at, traceparent, last_error_id, last_error_type, created_at, \
+     finished_at FROM reelshift_batches";
 
 async fn batches(
     store: &SqliteStore,
@@ -158,11 +156,11 @@ async fn of_run(
     limit: u32,
 ) -> Outcome<Vec<BatchReport>> {
     let states = state.map_or(BatchState::ALL.to_vec(), |state| vec![state]);
-    let begun = |state: BatchState, priority: i64| match after {
+    let begun = |state: BatchState, priority: i8| match after {
         None => true,
         Some(cursor) => {
             let place = |state| BatchState::ALL.iter().position(|other| *other == state);
-            (place(state), priority) >= (place(cursor.state), i64::from(cursor.priority))
+            (place(state), priority) >= (place(cursor.state), cursor.priority)
         }
     };
     let mut page = Vec::new();
@@ -178,8 +176,7 @@ async fn of_run(
                 .push_bind(run.to_string());
             query.push(" AND state = ").push_bind(state.as_str());
             query.push(" AND priority = ").push_bind(priority);
-            let same = after
-                .filter(|cursor| cursor.state == state && i64::from(cursor.priority) == priority);
+            let same = after.filter(|cursor| cursor.state == state && cursor.priority == priority);
             if let Some(cursor) = same {
                 query.push(" AND run_at >= ").push_bind(time::text(cursor.run_at));
                 query.push(" AND (run_at > ").push_bind(time::text(cursor.run_at));

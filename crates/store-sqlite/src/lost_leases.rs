@@ -35,8 +35,8 @@ pub(crate) async fn record(tx: &mut SqliteConnection, worker: &str) -> Outcome<(
 pub(crate) async fn newest(tx: &mut SqliteConnection) -> Outcome<Vec<LostLease>> {
     let rows = sqlx::query(
         "SELECT b.id, l.batch_seq, l.worker_id, l.lost_at, b.state,
-             CASE WHEN b.leased_at IS NOT NULL OR b.state IN ('done', 'failed')
-                 OR b.claimed_by <> l.worker_id THEN b.claimed_by END AS taken_over_by
+             CASE WHEN b.leased_at IS NOT NULL OR b.claimed_by <> l.worker_id
+                 THEN b.claimed_by END AS taken_over_by
          FROM reelshift_lost_leases l JOIN reelshift_batches b ON b.seq = l.batch_seq
          WHERE l.lost_at > strftime('%Y-%m-%d %H:%M:%f', 'now', '-10 minutes')
          ORDER BY l.seq DESC LIMIT ?",

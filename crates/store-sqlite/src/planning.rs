@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
-use reelshift_store::ledger::{Bounds, NewBatch, PlannerLease};
+use reelshift_store::ledger::{Bounds, NewBatch, PRIORITY_PLANNED, PRIORITY_RERUN, PlannerLease};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::error::Outcome;
-use crate::runs::{self, has_open_batch, run_columns, stored};
+use crate::failures::count;
+use crate::runs::{self, parsed, run_columns, stored};
 use crate::time::{ago, now};
 use crate::videos::id_array;
 
@@ -29,7 +30,7 @@ pub(crate) async fn take(
              planner_seen_at = ",
         now!(),
         " WHERE id = ?2 AND state IN ('planning', 'sweeping')
-           AND (planner_token IS NULL OR planner_seen_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?3))
+           AND (planner_token IS NULL OR planner_seen_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?3))
            AND (sweep_at IS NULL OR sweep_at <= strftime('%Y-%m-%d %H:%M:%f', 'now'))
          RETURNING planner_token, ",
         run_columns!()
@@ -58,7 +59,7 @@ async fn waits(store: &SqliteStore, run: Uuid) -> Outcome<bool> {
 pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Outcome<bool> {
     Ok(sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL
-         AND planner_seen_at > strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
+         AND planner_seen_at >= strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
     )
     .bind(run.to_string())
     .bind(ago(timeout))
@@ -99,7 +100,7 @@ pub(crate) async fn add_batches(
     Ok(tx.commit().await?)
 }
 
-/// Where a batch comes from. Reruns go before what was planned.
+/// Where a batch comes from.
 pub(crate) enum Origin<'a> {
     Planned,
     /// A failed batch, by id, and its last error.
@@ -126,9 +127,9 @@ pub(crate) async fn insert(
         Bounds::Items(ids) => (None, None, Some(id_array(ids))),
     };
     let (priority, parent, last_error) = match &origin {
-        Origin::Planned => (1, None, None),
-        Origin::Failed { id, last_error_id } => (0, Some(*id), *last_error_id),
-        Origin::Quarantine { of } => (0, Some(*of), None),
+        Origin::Planned => (PRIORITY_PLANNED, None, None),
+        Origin::Failed { id, last_error_id } => (PRIORITY_RERUN, Some(*id), *last_error_id),
+        Origin::Quarantine { of } => (PRIORITY_RERUN, Some(*of), None),
     };
     let of_items = matches!(origin, Origin::Quarantine { .. });
     sqlx::query(concat!(
@@ -161,7 +162,7 @@ pub(crate) async fn insert(
 pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome<RunState> {
     let id = lease.run.id;
     let mut tx = store.write().await?;
-    let (state, round_batches, batches): (String, i64, i64) = sqlx::query_as(
+    let row = sqlx::query(
         "SELECT state, round_batches, batches_total FROM reelshift_runs
          WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')",
     )
@@ -170,10 +171,8 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome
     .fetch_optional(&mut *tx)
     .await?
     .ok_or(StoreError::LeaseLost)?;
-    // A rerun can have added work meanwhile, whatever the planner found.
-    let more = if state == "planning" { batches > 0 } else { round_batches > 0 };
-    let next =
-        if more || has_open_batch(&mut tx, id).await? { RunState::Running } else { RunState::Done };
+    let state: RunState = parsed(&row, "state")?;
+    let next = state.after_planning(count(&row, "batches_total")?, count(&row, "round_batches")?);
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = ?1, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
              active_key = CASE ?1 WHEN 'done' THEN NULL ELSE active_key END,

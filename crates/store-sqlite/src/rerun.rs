@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use reelshift_plan::JobKind;
 use reelshift_plan::batching::FileBatcher;
-use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::rerun_change;
-use reelshift_store::ledger::{Bounds, NewBatch, Rerun, RerunSelection, Run, Since};
+use reelshift_store::ledger::{Bounds, FailedBatch, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
@@ -117,25 +117,32 @@ async fn failed_batches(
     selection: &RerunSelection,
 ) -> Outcome<Vec<SqliteRow>> {
     let mut query = QueryBuilder::new(
-        "SELECT b.id, b.run_id, b.after_id, b.upto_id, b.items, b.rows_total, b.bytes_total, b.max_attempts,
-             b.traceparent, b.last_error_id
+        "SELECT b.id, b.run_id, b.after_id, b.upto_id, b.items, b.rows_total, b.rows_done,
+             b.rows_quarantined, b.bytes_total, b.bytes_done, b.max_attempts, b.traceparent,
+             b.last_error_id
          FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
-         LEFT JOIN processing_error_log e ON e.id = b.last_error_id
          WHERE b.state = 'failed' AND r.state <> 'cancelled' AND r.rolled_back_at IS NULL
            AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)",
     );
-    push_selection(&mut query, selection, "b.id", "e.error_type", "b.finished_at");
+    push_selection(&mut query, selection, "b.id", "b.last_error_type", "b.finished_at");
     query.push(" ORDER BY b.seq");
     Ok(query.build().fetch_all(tx).await?)
 }
 
 /// Enqueues one failed batch again; returns its run.
 async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Outcome<Uuid> {
+    let failed = FailedBatch {
+        rows_total: count(row, "rows_total")?,
+        rows_done: count(row, "rows_done")?,
+        rows_quarantined: count(row, "rows_quarantined")?,
+        bytes_total: count(row, "bytes_total")?,
+        bytes_done: count(row, "bytes_done")?,
+    };
     let batch = NewBatch {
         id: Uuid::now_v7(),
         bounds: bounds(row)?,
-        rows_total: count(row, "rows_total")?,
-        bytes_total: count(row, "bytes_total")?,
+        rows_total: failed.rows_left(),
+        bytes_total: failed.bytes_left(),
         traceparent: row.try_get("traceparent")?,
     };
     let last_error_id: Option<String> = row.try_get("last_error_id")?;
@@ -242,16 +249,18 @@ async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Outcome<()
         .bind(id.to_string())
         .execute(&mut *tx)
         .await?;
-    if !matches!(run.state, RunState::Done | RunState::Failed) {
+    let next = run.state.after_rerun();
+    if next == run.state {
         return Ok(());
     }
     sqlx::query(
-        "UPDATE reelshift_runs SET state = 'running', reason = NULL, finished_at = NULL, active_key = CASE
+        "UPDATE reelshift_runs SET state = ?3, reason = NULL, finished_at = NULL, active_key = CASE
              WHEN EXISTS (SELECT 1 FROM reelshift_runs o WHERE o.active_key = ?1) THEN NULL ELSE ?1 END
-         WHERE id = ?2 AND state IN ('done', 'failed')",
+         WHERE id = ?2",
     )
     .bind(run.plan.key(run.kind))
     .bind(id.to_string())
+    .bind(next.as_str())
     .execute(tx)
     .await?;
     Ok(())
@@ -260,6 +269,7 @@ async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Outcome<()
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use reelshift_plan::RunState;
     use reelshift_store::ledger::{RunPlan, VideoFilter};
 
     use super::*;

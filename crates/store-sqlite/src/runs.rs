@@ -4,7 +4,7 @@ use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::{BREAKER, breaker_reason};
-use reelshift_store::ledger::{CreatedRun, NewRun, Run};
+use reelshift_store::ledger::{CreatedRun, NewRun, PRIORITY_PLANNED, Run, failed_reason};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
@@ -166,11 +166,8 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
     .bind(id.to_string())
     .fetch_one(&mut *tx)
     .await?;
-    let state = match run.kind {
-        _ if failed > 0 => RunState::Failed,
-        JobKind::Backfill => RunState::Sweeping,
-        JobKind::Hash => RunState::Done,
-    };
+    let failed = u64::try_from(failed).unwrap_or_default();
+    let state = RunState::after_batches(run.kind, failed);
     let moved = if state == RunState::Sweeping {
         let waiting = rows_left(&mut tx, &run).await?;
         let idle: u32 = match waiting {
@@ -189,9 +186,10 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
         .bind(hence(sweep_delay(idle)))
         .bind(id.to_string())
     } else {
-        let reason = (failed > 0).then(|| format!("{failed} batches failed"));
+        let reason = (failed > 0).then(|| failed_reason(failed));
         sqlx::query(concat!(
-            "UPDATE reelshift_runs SET state = ?, reason = ?, active_key = NULL, finished_at = ",
+            "UPDATE reelshift_runs SET state = ?, reason = ?, active_key = NULL, rows_waiting = 0,
+                 sweep_at = NULL, finished_at = ",
             now!(),
             " WHERE id = ? AND state = 'running'"
         ))
@@ -243,11 +241,6 @@ async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Outcome<Optio
     Ok(open.then_some(state))
 }
 
-/// Whether any batch of the run is pending or leased.
-pub(crate) async fn has_open_batch(tx: &mut SqliteConnection, id: Uuid) -> Outcome<bool> {
-    Ok(sqlx::query_scalar(HAS_OPEN_BATCH).bind(id.to_string()).fetch_one(tx).await?)
-}
-
 pub(crate) async fn has_open_work(store: &SqliteStore) -> Outcome<bool> {
     Ok(sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping'))
@@ -257,34 +250,45 @@ pub(crate) async fn has_open_work(store: &SqliteStore) -> Outcome<bool> {
     .await?)
 }
 
-/// Reruns have priority 0; the total is of what was planned, which no rerun adds to.
 pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
-    const FAILING: &str = "SELECT r.id, r.batches_total,
-             (SELECT COUNT(*) FROM reelshift_batches b
-              WHERE b.run_id = r.id AND b.state = 'failed' AND b.priority = 1
-                AND (r.resumed_at IS NULL OR b.finished_at > r.resumed_at)
-                AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)) AS failed
-         FROM reelshift_runs r
-         WHERE r.state IN ('planning', 'running', 'sweeping') AND r.batches_total >= 20
-           AND failed * 10 > r.batches_total
-         ORDER BY r.created_at, r.rowid";
-    let seen: Vec<(String, i64, i64)> = sqlx::query_as(FAILING).fetch_all(&store.readers).await?;
-    if seen.is_empty() {
+    let failing = failing_runs(&mut *store.readers.acquire().await?).await?;
+    if failing.is_empty() {
         return Ok(Vec::new());
     }
     let mut tx = store.write().await?;
-    let failing: Vec<(String, i64, i64)> = sqlx::query_as(FAILING).fetch_all(&mut *tx).await?;
     let mut paused = Vec::new();
-    for (id, total, failed) in failing {
-        let run = existing(&mut tx, id.parse().map_err(|_| foreign_id(&id))?).await?;
-        let count = |count| u64::try_from(count).unwrap_or_default();
-        let reason = breaker_reason(count(failed), count(total));
+    for (run, reason) in failing_runs(&mut tx).await? {
         paused.push(holds::pause(&mut tx, &run, Some(&reason), BREAKER).await?);
     }
     tx.commit().await?;
     Ok(paused)
 }
 
-fn foreign_id(id: &str) -> Failure {
-    Failure::foreign_value("reelshift_runs", "id", id)
+/// The runs that pause themselves, and why.
+async fn failing_runs(connection: &mut SqliteConnection) -> Outcome<Vec<(Run, String)>> {
+    let mut failing = Vec::new();
+    for run in active_in(connection, None).await? {
+        let failed = failed_since_resumed(connection, run.id).await?;
+        if let Some(reason) = breaker_reason(failed, run.batches_total) {
+            failing.push((run, reason));
+        }
+    }
+    Ok(failing)
+}
+
+/// Planned batches of `run` that failed after it was last resumed and were not enqueued again.
+async fn failed_since_resumed(connection: &mut SqliteConnection, run: Uuid) -> Outcome<u64> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS failed FROM reelshift_batches b WHERE b.run_id = ?
+             AND b.priority = ? AND b.state = 'failed'
+             AND NOT EXISTS
+                 (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items)
+             AND NOT EXISTS (SELECT 1 FROM reelshift_runs u
+                 WHERE u.id = b.run_id AND u.resumed_at >= b.finished_at)",
+    )
+    .bind(run.to_string())
+    .bind(PRIORITY_PLANNED)
+    .fetch_one(connection)
+    .await?;
+    count(&row, "failed")
 }

@@ -199,8 +199,8 @@ pub(crate) struct Fenced {
     pub(crate) id: String,
     pub(crate) run_id: String,
     pub(crate) kind: String,
-    pub(crate) attempts: i64,
-    pub(crate) max_attempts: i64,
+    pub(crate) attempts: u32,
+    pub(crate) max_attempts: u32,
     pub(crate) last_error_id: Option<String>,
 }
 

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
+use reelshift_store::ledger::PRIORITIES;
 use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
 use sqlx::SqlitePool;
 
 use crate::SqliteStore;
-use crate::claim::PRIORITIES;
 use crate::error::Outcome;
 use crate::{controls, runs};
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use reelshift_store::StoreError;
-use reelshift_store::ledger::{NewWorker, WorkerActivity};
+use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
@@ -41,7 +40,11 @@ pub(crate) async fn heartbeat(
             .bind(worker.to_string())
             .fetch_optional(&mut *tx)
             .await?;
-    let state = state.ok_or_else(|| StoreError::Invalid(format!("there is no worker {worker}")))?;
+    let lives = state.ok_or_else(|| no_worker(worker))? == "live";
+    if !lives {
+        // What it claimed after its leases were taken it is about to drop.
+        take_leases(&mut tx, &worker.to_string(), false).await?;
+    }
     sqlx::query(concat!(
         "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",
         now!(),
@@ -61,7 +64,7 @@ pub(crate) async fn heartbeat(
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(state == "live")
+    Ok(lives)
 }
 
 /// SQLite stores NaN as NULL, which a rate is not.
@@ -87,7 +90,7 @@ pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Outcome<()>
 /// it claimed once more after its leases were taken.
 macro_rules! silent {
     () => {
-        "w.last_seen_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', ?) AND (w.state = 'live'
+        "w.last_seen_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?) AND (w.state = 'live'
          OR EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.leased_by = w.id))"
     };
 }

@@ -27,13 +27,21 @@ pub const RERUN: &str = "rerun";
 /// Who pauses a run that mostly fails.
 pub const BREAKER: &str = "circuit breaker";
 
-/// Why a run paused itself.
+/// Fewer batches than this say nothing about the share that fails.
+const BREAKER_MIN_BATCHES: u64 = 20;
+/// A run pauses itself when more than one in so many of its batches failed.
+const BREAKER_SHARE: u64 = 10;
+
+/// Why a run of `total` planned batches pauses itself when `failed` of them have failed;
+/// `None` where it goes on.
 #[must_use]
-pub fn breaker_reason(failed: u64, total: u64) -> String {
-    format!(
-        "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove the \
-         cause, then resume (and rerun what failed)"
-    )
+pub fn breaker_reason(failed: u64, total: u64) -> Option<String> {
+    (total >= BREAKER_MIN_BATCHES && failed.saturating_mul(BREAKER_SHARE) > total).then(|| {
+        format!(
+            "{failed} of {total} batches failed, more than a tenth: see `reelshift errors`, remove \
+             the cause, then resume (and rerun what failed)"
+        )
+    })
 }
 
 /// A row of `reelshift_controls`: what differs from its default.
@@ -230,12 +238,28 @@ pub fn not_live(worker: Uuid) -> StoreError {
     StoreError::Refused(format!("worker {worker} does not live: there is nothing to drain"))
 }
 
-/// What every adapter says when a run cannot be paused, resumed or cancelled.
-#[must_use]
-pub fn refused(run: &Run, verb: &str) -> StoreError {
+/// Lets `run` be paused or cancelled where the state machine does, or where it is so already.
+///
+/// # Errors
+/// `Refused` for a run that has ended otherwise.
+pub fn check_transition(run: &Run, next: RunState) -> Result<()> {
     let Run { id, state, .. } = run;
-    StoreError::Refused(match verb {
-        "resume" => format!("run {id} is {state}, not paused: there is nothing to resume"),
-        _ => format!("run {id} is {state}: only a run that has not ended can be {verb}"),
-    })
+    if *state == next || state.may_become(next) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "run {id} is {state}: only a run that has not ended can be {next}"
+    )))
+}
+
+/// Lets a paused run be resumed.
+///
+/// # Errors
+/// `Refused` for a run that is not paused.
+pub fn check_resumable(run: &Run) -> Result<()> {
+    let Run { id, state, .. } = run;
+    if *state == RunState::Paused {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!("run {id} is {state}, not paused: there is nothing to resume")))
 }

@@ -16,7 +16,7 @@ use reelshift_plan::{BatchState, JobKind, RunState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ErrorRecord, Result};
+use crate::{ErrorRecord, Result, StoreError};
 
 /// Which videos a run is over. Every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,48 @@ impl RunPlan {
     }
 }
 
+/// The priority of batches that a planner adds.
+pub const PRIORITY_PLANNED: i8 = 1;
+/// The priority of failed work that is enqueued again: it goes first.
+pub const PRIORITY_RERUN: i8 = 0;
+/// All priorities, in the order of claims. A claim asks for each with equality, so that the
+/// index yields the batches in order and finished ones cost nothing.
+pub const PRIORITIES: [i8; 2] = [PRIORITY_RERUN, PRIORITY_PLANNED];
+
+/// The reason of a run that ends as failed.
+#[must_use]
+pub fn failed_reason(failed: u64) -> String {
+    let (batches, them) = if failed == 1 { ("batch", "it") } else { ("batches", "them") };
+    format!(
+        "{failed} {batches} failed: `reelshift errors` shows why, `reelshift rerun` enqueues {them} again"
+    )
+}
+
+/// How far the attempts of a batch have come that then failed.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedBatch {
+    pub rows_total: u64,
+    pub rows_done: u64,
+    pub rows_quarantined: u64,
+    pub bytes_total: u64,
+    pub bytes_done: u64,
+}
+
+impl FailedBatch {
+    /// The rows that its rerun has: what was written or set aside is not done again.
+    #[must_use]
+    pub const fn rows_left(&self) -> u64 {
+        self.rows_total.saturating_sub(self.rows_done.saturating_add(self.rows_quarantined))
+    }
+
+    /// The bytes that its rerun reads, those of files that were set aside included, whose
+    /// sizes nobody adds up.
+    #[must_use]
+    pub const fn bytes_left(&self) -> u64 {
+        self.bytes_total.saturating_sub(self.bytes_done)
+    }
+}
+
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct NewRun {
@@ -112,7 +154,7 @@ pub struct Run {
     pub rows_waiting: u64,
     /// When the next sweep is due, where it waits for such rows.
     pub sweep_at: Option<DateTime<Utc>>,
-    /// Sums over the batches planned so far.
+    /// Sums over the batches planned so far; reruns are not counted again.
     pub batches_total: u64,
     pub rows_total: u64,
     pub bytes_total: u64,
@@ -229,6 +271,12 @@ pub struct NewWorker {
     pub host: String,
     pub pid: u32,
     pub version: String,
+}
+
+/// What every adapter says of a worker that has never registered.
+#[must_use]
+pub fn no_worker(worker: Uuid) -> StoreError {
+    StoreError::Invalid(format!("there is no worker {worker}"))
 }
 
 /// What a worker says of itself with every heartbeat.

@@ -70,6 +70,7 @@ pub struct BatchReport {
     pub checkpoint: Option<String>,
     /// The worker that has it.
     pub leased_by: Option<Uuid>,
+    /// When its attempt began, or its last one where it has ended; `None` while it waits.
     pub leased_at: Option<DateTime<Utc>>,
     pub traceparent: Option<String>,
     pub last_error_id: Option<String>,

@@ -212,6 +212,14 @@ pub async fn planner(store: &SharedStore, run: Uuid) -> PlannerLease {
     lease.expect("nobody plans this run")
 }
 
+/// The right to plan, once the run's sweep is due.
+pub async fn due_planner(store: &SharedStore, run: Uuid) -> PlannerLease {
+    eventually("the sweep to be due", async || {
+        store.take_planning(run, "planner", LONG).await.expect("asked")
+    })
+    .await
+}
+
 /// A batch of ten rows and a thousand bytes.
 #[must_use]
 pub fn batch(bounds: Bounds) -> NewBatch {

@@ -12,6 +12,7 @@ pub mod batches;
 pub mod bridge;
 pub mod chunks;
 pub mod claims;
+pub mod columns;
 pub mod controls;
 pub mod duplicates;
 pub mod duties;
@@ -155,6 +156,13 @@ macro_rules! conformance_tests {
             transitions:
                 forbidden_transitions_change_nothing
                 allowed_transitions_happen;
+            columns:
+                the_columns_of_a_batch_follow_its_transitions
+                the_columns_of_a_batch_follow_its_other_ends
+                a_rerun_has_the_rows_that_its_batch_left
+                the_columns_of_a_run_follow_its_transitions
+                the_columns_of_a_run_follow_its_other_ends
+                the_columns_of_a_worker_follow_its_transitions;
             fences:
                 a_token_that_was_never_given_writes_nothing
                 a_reaped_worker_writes_nothing
@@ -451,6 +459,7 @@ mod tests {
             ("batches", include_str!("batches.rs")),
             ("chunks", include_str!("chunks.rs")),
             ("claims", include_str!("claims.rs")),
+            ("columns", include_str!("columns.rs")),
             ("controls", include_str!("controls.rs")),
             ("duties", include_str!("duties.rs")),
             ("expand", include_str!("expand.rs")),

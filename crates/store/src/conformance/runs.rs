@@ -8,11 +8,10 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, batch, claim_one, create, error, eventually, everything, expanded, new_run, plan,
+    LONG, batch, claim_one, create, due_planner, error, everything, expanded, new_run, plan,
     planner, running, running_batches, set_run_state, steadily, worker,
 };
-use crate::SharedStore;
-use crate::ledger::{CreatedRun, Finished, PlannerLease, RunPlan};
+use crate::ledger::{CreatedRun, Finished, RunPlan};
 
 pub async fn a_new_run_is_read_back(db: &dyn Fixture) {
     let store = expanded(db).await;
@@ -187,14 +186,6 @@ pub async fn a_backfill_sweeps_until_nothing_is_found(db: &dyn Fixture) {
         "nothing found"
     );
     assert_eq!(store.run(run.id).await.expect("read").expect("there").batches_total, 3);
-}
-
-/// The right to plan, once the run's sweep is due.
-async fn due_planner(store: &SharedStore, run: Uuid) -> PlannerLease {
-    eventually("the sweep to be due", async || {
-        store.take_planning(run, "planner", LONG).await.expect("asked")
-    })
-    .await
 }
 
 pub async fn a_sweep_waits_for_rows_that_others_hold(db: &dyn Fixture) {
