@@ -119,13 +119,16 @@ fn classify(error: &sqlx::Error) -> StoreError {
     }
 }
 
+/// The SQLSTATE of a transaction that was rolled back for others to go on.
+const DEADLOCK: &str = "40001";
+
 /// The error of the port, with what to do where a person has to.
 fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
     let code = Some(format!("{sqlstate}/{number}"));
     let message = said.to_owned();
     let refused = |rule, code, message| StoreError::RowRefused { rule, code, message };
     match codes::meaning(number, sqlstate, said) {
-        Meaning::Locked => StoreError::Locked { code, message },
+        Meaning::Locked => StoreError::Locked { deadlock: sqlstate == DEADLOCK, code, message },
         Meaning::Away => StoreError::Transient { code, message },
         Meaning::Full => {
             let message = format!("the database server has no room left: {said}");
@@ -164,6 +167,17 @@ mod tests {
         assert!(denied.is_fatal() && denied.to_string().contains("privileges.md"), "{denied}");
         assert!(!of_server(1644, "45000", "no").is_fatal());
         assert!(!of_server(1105, "HY000", "no").is_fatal());
+    }
+
+    #[test]
+    fn a_deadlock_is_told_from_a_wait_that_ended() {
+        for (number, sqlstate, victim) in [(1213, "40001", true), (1205, "HY000", false)] {
+            let error = of_server(number, sqlstate, "try restarting transaction");
+            assert!(
+                matches!(error, StoreError::Locked { deadlock, .. } if deadlock == victim),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]

@@ -108,6 +108,8 @@ fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
     let number = code.as_deref().and_then(|code| code.parse().ok()).unwrap_or_default();
     match codes::meaning(number) {
         Meaning::Locked => StoreError::Locked {
+            // SQLite has one writer at a time.
+            deadlock: false,
             code,
             message: format!("database {file} is busy: another process is writing to it ({said})"),
         },

@@ -20,7 +20,12 @@ pub enum StoreError {
     /// Another transaction holds what this needs, or this one was chosen as the victim of
     /// a deadlock. Nothing was written; the same call may succeed in a moment.
     #[error("{message}")]
-    Locked { code: Option<String>, message: String },
+    Locked {
+        /// The victim of a deadlock; otherwise the wait for a lock ended.
+        deadlock: bool,
+        code: Option<String>,
+        message: String,
+    },
 
     /// The database is away, full, or out of connections. Nothing was written; the same
     /// call may succeed later.
@@ -78,7 +83,9 @@ impl StoreError {
     #[must_use]
     pub fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::Locked { code, message } => Self::Locked { code, message: words(message) },
+            Self::Locked { deadlock, code, message } => {
+                Self::Locked { deadlock, code, message: words(message) }
+            }
             Self::Transient { code, message } => Self::Transient { code, message: words(message) },
             Self::RowRefused { rule, code, message } => {
                 Self::RowRefused { rule, code, message: words(message) }

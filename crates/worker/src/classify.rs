@@ -81,8 +81,8 @@ const LEASE_LOST: Meaning = row("lease_lost", Retry, Low, UserImpact::None);
 #[must_use]
 pub fn store(error: &StoreError) -> Meaning {
     match error {
-        StoreError::Locked { code, .. } if code.as_deref().is_some_and(is_deadlock) => DEADLOCK,
-        StoreError::Locked { .. } => LOCK_TIMEOUT,
+        StoreError::Locked { deadlock: true, .. } => DEADLOCK,
+        StoreError::Locked { deadlock: false, .. } => LOCK_TIMEOUT,
         StoreError::Transient { .. } => UNAVAILABLE,
         StoreError::RowRefused { rule: Rule::Trigger, .. } => TRIGGER,
         StoreError::RowRefused { rule: Rule::Constraint, .. } => CONSTRAINT,
@@ -92,10 +92,6 @@ pub fn store(error: &StoreError) -> Meaning {
         StoreError::Refused(_) | StoreError::Invalid(_) => NOT_READY,
         StoreError::LeaseLost => LEASE_LOST,
     }
-}
-
-fn is_deadlock(code: &str) -> bool {
-    code.starts_with("40001")
 }
 
 const MISSING: Meaning = row("file_missing", Quarantine, High, UserImpact::High);
@@ -236,11 +232,10 @@ mod tests {
 
     #[test]
     fn what_a_store_says_is_what_is_done() {
-        let code = |code: &str| Some(code.to_owned());
         let message = String::new;
         let cases = [
-            (StoreError::Locked { code: code("40001/1213"), message: message() }, DEADLOCK),
-            (StoreError::Locked { code: code("HY000/1205"), message: message() }, LOCK_TIMEOUT),
+            (StoreError::Locked { deadlock: true, code: None, message: message() }, DEADLOCK),
+            (StoreError::Locked { deadlock: false, code: None, message: message() }, LOCK_TIMEOUT),
             (StoreError::Transient { code: None, message: message() }, UNAVAILABLE),
             (
                 StoreError::RowRefused { rule: Rule::Trigger, code: None, message: message() },

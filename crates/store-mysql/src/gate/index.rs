@@ -58,6 +58,7 @@ pub(crate) async fn build(store: &MySqlStore, steps: &[&Step], how: IndexBuild) 
     match built.map_err(Error::from) {
         Err(error) if inside::is_refusal(&error) => {
             Err(Error::Store(reelshift_store::StoreError::Locked {
+                deadlock: false,
                 code: None,
                 message: "the table is in use".to_owned(),
             }))

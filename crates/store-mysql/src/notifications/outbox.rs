@@ -97,6 +97,7 @@ async fn advance(connection: &mut MySqlConnection, count: usize) -> Result<i64> 
             .await?;
     let last = last.ok_or_else(|| {
         Error::Store(StoreError::Locked {
+            deadlock: false,
             code: None,
             message: "the outbox's position was removed by another transaction".to_owned(),
         })
