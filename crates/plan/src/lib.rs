@@ -18,6 +18,6 @@ pub use batching::FileBatcher;
 pub use chunk::{ChunkLimits, ChunkSizer};
 pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};
-pub use state::{BatchState, JobKind, RunState, UnknownName};
+pub use state::{BatchState, JobKind, RunState, UnknownName, WorkerState};
 pub use throttle::Throttle;
 pub use tuning::{Knob, Tuning};

@@ -239,6 +239,33 @@ impl RunState {
 
 named!(RunState, "run state");
 
+/// The life of one worker process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Live,
+    /// Silent for too long; its batches went on elsewhere.
+    Lost,
+    /// Ended by itself.
+    Left,
+}
+
+impl WorkerState {
+    pub const ALL: [Self; 3] = [Self::Live, Self::Lost, Self::Left];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Lost => "lost",
+            Self::Left => "left",
+        }
+    }
+}
+
+named!(WorkerState, "worker state");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +276,9 @@ mod tests {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
         for state in RunState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        for state in WorkerState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
         let unknown = "cooking".parse::<JobKind>().expect_err("not a kind");

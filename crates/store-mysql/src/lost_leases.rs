@@ -49,7 +49,7 @@ pub(crate) async fn newest(connection: &mut MySqlConnection) -> Result<Vec<LostL
                 worker: row::uuid(row, "worker_id")?,
                 lost_at: row.try_get("lost_at")?,
                 taken_over_by: taken_over_by.and_then(|id| id.parse().ok()),
-                state: row.try_get("state")?,
+                state: row::named(row, "state")?,
             })
         })
         .collect()

@@ -214,7 +214,7 @@ pub(crate) fn worker_report(row: &MySqlRow) -> error::Result<WorkerReport> {
         host: row.try_get("host")?,
         pid: row.try_get("pid")?,
         version: row.try_get("version")?,
-        state: row.try_get("state")?,
+        state: row::named(row, "state")?,
         started_at: row.try_get("started_at")?,
         seen_seconds_ago: row.try_get("seen_seconds_ago")?,
         leases: row::count(row, "leases")?,

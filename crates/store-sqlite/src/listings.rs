@@ -3,7 +3,7 @@
 //! yields the rows in order and nothing is sorted or passed over.
 
 use async_trait::async_trait;
-use reelshift_plan::{BatchState, JobKind};
+use reelshift_plan::{BatchState, JobKind, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::ledger::{PRIORITIES, Run, VideoFilter};
@@ -49,7 +49,7 @@ impl Listings for SqliteStore {
 
     async fn workers(
         &self,
-        state: Option<&str>,
+        state: Option<WorkerState>,
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<WorkerReport>> {
@@ -234,7 +234,7 @@ fn optional_id(row: &SqliteRow, column: &str) -> Outcome<Option<Uuid>> {
 
 async fn workers(
     store: &SqliteStore,
-    state: Option<&str>,
+    state: Option<WorkerState>,
     before: Option<Uuid>,
     limit: u32,
 ) -> Outcome<Vec<WorkerReport>> {
@@ -244,7 +244,7 @@ async fn workers(
          FROM reelshift_workers w WHERE 1",
     );
     if let Some(state) = state {
-        query.push(" AND w.state = ").push_bind(state.to_owned());
+        query.push(" AND w.state = ").push_bind(state.as_str());
     }
     if let Some(before) = before {
         query.push(" AND w.id < ").push_bind(before.to_string());

@@ -53,7 +53,7 @@ pub(crate) async fn newest(tx: &mut SqliteConnection) -> Outcome<Vec<LostLease>>
                 worker: runs::uuid(row, "worker_id")?,
                 lost_at: time::read(row, "lost_at")?,
                 taken_over_by: taken_over_by.and_then(|id| id.parse().ok()),
-                state: row.try_get("state")?,
+                state: runs::parsed(row, "state")?,
             })
         })
         .collect()

@@ -191,7 +191,7 @@ pub(crate) fn worker_report(row: &SqliteRow) -> Outcome<WorkerReport> {
         host: row.try_get("host")?,
         pid: row.try_get("pid")?,
         version: row.try_get("version")?,
-        state: row.try_get("state")?,
+        state: runs::parsed(row, "state")?,
         started_at: time::read(row, "started_at")?,
         seen_seconds_ago: row.try_get("seen_seconds_ago")?,
         leases: count(row, "leases")?,

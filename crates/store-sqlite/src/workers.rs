@@ -35,12 +35,12 @@ pub(crate) async fn heartbeat(
     activity: &WorkerActivity,
 ) -> Outcome<bool> {
     let mut tx = store.write().await?;
-    let state: Option<String> =
-        sqlx::query_scalar("SELECT state FROM reelshift_workers WHERE id = ?")
+    let lives: Option<bool> =
+        sqlx::query_scalar("SELECT state = 'live' FROM reelshift_workers WHERE id = ?")
             .bind(worker.to_string())
             .fetch_optional(&mut *tx)
             .await?;
-    let lives = state.ok_or_else(|| no_worker(worker))? == "live";
+    let lives = lives.ok_or_else(|| no_worker(worker))?;
     if !lives {
         // What it claimed after its leases were taken it is about to drop.
         take_leases(&mut tx, &worker.to_string(), false).await?;

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -148,11 +148,10 @@ pub trait Listings {
     /// The batch with this id.
     async fn batch(&self, id: Uuid) -> Result<Option<BatchReport>>;
 
-    /// Up to `limit` workers in that state (`live`, `lost` or `left`), newest first; those
-    /// before `before`.
+    /// Up to `limit` workers in that state, newest first; those before `before`.
     async fn workers(
         &self,
-        state: Option<&str>,
+        state: Option<WorkerState>,
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<WorkerReport>>;

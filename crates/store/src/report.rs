@@ -7,7 +7,7 @@ pub mod throttle;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use reelshift_plan::Tuning;
+use reelshift_plan::{Tuning, WorkerState};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ pub fn throttle_of(
     duties: &[Duty],
     controls: &[Control],
 ) -> Option<ThrottleReport> {
-    let live = workers.iter().any(|worker| worker.state == "live");
+    let live = workers.iter().any(|worker| worker.state == WorkerState::Live);
     let stored = controls.iter().map(|control| (&*control.name, &*control.value));
     live.then(|| ThrottleReport::of(duties, &Tuning::of_stored(stored)))
 }
@@ -71,8 +71,7 @@ pub struct WorkerReport {
     pub host: String,
     pub pid: u32,
     pub version: String,
-    /// `live`, `lost` or `left`.
-    pub state: String,
+    pub state: WorkerState,
     pub started_at: DateTime<Utc>,
     pub seen_seconds_ago: f64,
     pub leases: u64,

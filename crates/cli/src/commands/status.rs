@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_plan::{JobKind, RunState, WorkerState, eta};
 use reelshift_server::snapshot::{Looker, Snapshot as Looked};
 use reelshift_store::controls::{Control, PAUSE};
 use reelshift_store::report::monitor::rate;
@@ -114,7 +114,7 @@ pub fn outcome(snapshot: &Snapshot) -> Outcome {
 /// The snapshot for people.
 fn render(snapshot: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
-    let idle = snapshot.workers.iter().all(|worker| worker.state != "live");
+    let idle = snapshot.workers.iter().all(|worker| worker.state != WorkerState::Live);
     lines.push(format!("{}   {} UTC", snapshot.server.dimmed(), look::time(snapshot.at)));
     lines.push(String::new());
     if let Some(load) = snapshot.load {
@@ -247,12 +247,12 @@ fn worker_table(workers: &[WorkerReport]) -> Table {
     let mut table =
         look::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
     for worker in workers {
-        let state = match worker.state.as_str() {
-            "live" => worker.state.green().to_string(),
-            "lost" => worker.state.red().bold().to_string(),
-            _ => worker.state.dimmed().to_string(),
+        let state = match worker.state {
+            WorkerState::Live => worker.state.green().to_string(),
+            WorkerState::Lost => worker.state.red().bold().to_string(),
+            WorkerState::Left => worker.state.dimmed().to_string(),
         };
-        let alive = worker.state == "live";
+        let alive = worker.state == WorkerState::Live;
         let beat = Duration::try_from_secs_f64(worker.seen_seconds_ago).unwrap_or_default();
         table.add_row([
             // The end of a UUIDv7 is its random part: the start is alike for all of a minute.

@@ -2,24 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
+use reelshift_plan::WorkerState;
 use reelshift_store::report::WorkerReport;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
 use crate::problem::Problem;
-
-/// How it is with a worker.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum WorkerState {
-    Live,
-    /// Silent for too long; its batches went on elsewhere.
-    Lost,
-    /// Ended by itself.
-    Left,
-}
 
 /// Which workers.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,11 +33,6 @@ pub(super) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<WorkerReport>>, Problem> {
     let (limit, before) = (page.limit()?, page.cursor()?);
-    let state = filter.state.map(|state| match state {
-        WorkerState::Live => "live",
-        WorkerState::Lost => "lost",
-        WorkerState::Left => "left",
-    });
-    let workers = app.store.workers(state, before, limit + 1).await?;
+    let workers = app.store.workers(filter.state, before, limit + 1).await?;
     Page::of(workers, limit, |worker| worker.id).map(Json)
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_plan::{JobKind, eta};
+use reelshift_plan::{JobKind, WorkerState, eta};
 use reelshift_store::report::{RunReport, Snapshot as Report};
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ pub struct Point {
 
 impl Point {
     pub(crate) fn of(report: &Report, verdict: Kind) -> Self {
-        let live = || report.workers.iter().filter(|worker| worker.state == "live");
+        let live = || report.workers.iter().filter(|worker| worker.state == WorkerState::Live);
         let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
         let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
         Self {

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::throttle::{Level, Reading, Signal};
-use reelshift_plan::{Flag, FlagAction, JobKind, Rollout, RunState};
+use reelshift_plan::{BatchState, Flag, FlagAction, JobKind, Rollout, RunState, WorkerState};
 use reelshift_store::controls::{Control, ControlChange};
 use reelshift_store::failures::ErrorGroup;
 use reelshift_store::flags::{FlagChange, StoredFlag};
@@ -67,14 +67,14 @@ pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
     }
 }
 
-pub(crate) fn worker(number: u128, state: &str, seen: f64) -> WorkerReport {
-    let live = state == "live";
+pub(crate) fn worker(number: u128, state: WorkerState, seen: f64) -> WorkerReport {
+    let live = state == WorkerState::Live;
     WorkerReport {
         id: id(number),
         host: format!("node-{number}"),
         pid: 4_711,
         version: "0.1.0".to_owned(),
-        state: state.to_owned(),
+        state,
         started_at: at("01:00:00"),
         seen_seconds_ago: seen,
         leases: u64::from(live) * 2,
@@ -142,7 +142,7 @@ fn command(workers: &[WorkerReport]) -> Command {
 }
 
 pub(crate) fn report() -> Report {
-    let workers = vec![worker(1, "live", 1.0), worker(5, "lost", 94.0)];
+    let workers = vec![worker(1, WorkerState::Live, 1.0), worker(5, WorkerState::Lost, 94.0)];
     let runs = vec![run(JobKind::Backfill, RunState::Running)];
     let now = at("03:12:07");
     Report {
@@ -166,7 +166,7 @@ pub(crate) fn report() -> Report {
             worker: id(5),
             lost_at: at("03:10:41"),
             taken_over_by: Some(id(1)),
-            state: "leased".to_owned(),
+            state: BatchState::Leased,
         }],
         load: None,
         runs,

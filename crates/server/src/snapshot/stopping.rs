@@ -1,7 +1,7 @@
 //! What stopping now would mean: what has to end first, how long that takes at the longest,
 //! and what can still be taken back.
 
-use reelshift_plan::{JobKind, Phase};
+use reelshift_plan::{JobKind, Phase, WorkerState};
 use reelshift_store::report::Snapshot as Report;
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ impl Stopping {
         let chunk = report
             .iter()
             .flat_map(|report| &report.workers)
-            .filter(|worker| worker.state == "live")
+            .filter(|worker| worker.state == WorkerState::Live)
             .filter_map(|worker| worker.activity.chunk_seconds)
             .reduce(f64::max)
             .unwrap_or(CHUNK_SECONDS);

@@ -1,7 +1,7 @@
 //! The verdict: in one word and one sentence what goes on, why, since when, and what to do.
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::RunState;
+use reelshift_plan::{RunState, WorkerState};
 use reelshift_store::report::{RunReport, Snapshot as Report, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
@@ -135,7 +135,8 @@ impl Verdict {
     }
 
     fn at_work(report: &Report, active: &[&RunReport], progress_at: Option<DateTime<Utc>>) -> Self {
-        let live = report.workers.iter().filter(|worker| worker.state == "live").count() as u64;
+        let live =
+            report.workers.iter().filter(|worker| worker.state == WorkerState::Live).count() as u64;
         let batches = |of: fn(&RunReport) -> u64| active.iter().map(|run| of(run)).sum::<u64>();
         let (pending, leased) =
             (batches(|run| run.batches.pending), batches(|run| run.batches.leased));
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
-        let dead = Report { workers: vec![worker(5, "lost", 94.0)], ..free() };
+        let dead = Report { workers: vec![worker(5, WorkerState::Lost, 94.0)], ..free() };
         let dead = verdict(&dead);
         assert_eq!((dead.kind, dead.since), (Kind::Dead, Some(at("03:10:33"))));
         assert_eq!(dead.next.as_deref(), Some("reelshift work"));

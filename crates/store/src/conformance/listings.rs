@@ -1,6 +1,6 @@
 //! Lists: every row once, whatever the size of the pages.
 
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use uuid::Uuid;
 
 use super::Fixture;
@@ -165,7 +165,7 @@ pub async fn workers_are_listed_with_their_leases(db: &dyn Fixture) {
     let all = paged(page, |worker| worker.id).await;
     assert_eq!(all.iter().map(|worker| worker.id).collect::<Vec<_>>(), ids);
     assert!(all.iter().all(|worker| worker.leases == u64::from(worker.id == busy)));
-    let gone = store.workers(Some("left"), None, 9).await.expect("read");
+    let gone = store.workers(Some(WorkerState::Left), None, 9).await.expect("read");
     assert_eq!(gone.iter().map(|worker| worker.id).collect::<Vec<_>>(), [left]);
 }
 

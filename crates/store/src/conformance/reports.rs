@@ -1,7 +1,7 @@
 //! `status` and `inspect`.
 
 use chrono::{Days, NaiveDateTime, TimeDelta};
-use reelshift_plan::{JobKind, RunState};
+use reelshift_plan::{JobKind, RunState, WorkerState};
 use uuid::Uuid;
 
 use super::Fixture;
@@ -58,14 +58,12 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
     );
     assert_eq!((report.quarantined, report.failed_open), (1, 2));
     assert!((0.0..600.0).contains(&report.elapsed_seconds), "{report:?}");
-    let workers: Vec<_> = snapshot
-        .workers
-        .iter()
-        .map(|worker| (worker.id, worker.state.as_str(), worker.leases))
-        .collect();
+    let workers: Vec<_> =
+        snapshot.workers.iter().map(|worker| (worker.id, worker.state, worker.leases)).collect();
     assert_eq!(workers.len(), 2);
     assert!(
-        workers.contains(&(busy, "live", 1)) && workers.contains(&(gone, "left", 0)),
+        workers.contains(&(busy, WorkerState::Live, 1))
+            && workers.contains(&(gone, WorkerState::Left, 0)),
         "{workers:?}"
     );
     let errors: Vec<_> =

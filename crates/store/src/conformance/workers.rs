@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use reelshift_plan::JobKind;
+use reelshift_plan::{BatchState, JobKind, WorkerState};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -42,8 +42,8 @@ pub async fn a_worker_registers_and_says_what_it_does(db: &dyn Fixture) {
     let new = report(&store, id).await;
     assert_eq!((new.host.as_str(), new.pid, new.version.as_str()), ("node-1", 4_711, "0.1.0"));
     assert_eq!(
-        (new.state.as_str(), new.leases, &new.activity),
-        ("live", 0, &WorkerActivity::default())
+        (new.state, new.leases, &new.activity),
+        (WorkerState::Live, 0, &WorkerActivity::default())
     );
     assert!(store.heartbeat(id, &activity("hashing 'clip' 🎬")).await.expect("it lives"));
     let now = report(&store, id).await;
@@ -71,7 +71,7 @@ pub async fn leases_of_a_silent_worker_become_pending(db: &dyn Fixture) {
     assert_eq!(claimed.len(), 3);
     assert_eq!(reap_all(&store).await, 3);
     assert_eq!(batch_states(db).await, ["pending"; 4]);
-    assert_eq!(report(&store, silent).await.state, "lost");
+    assert_eq!(report(&store, silent).await.state, WorkerState::Lost);
     assert_eq!(store.reap(Duration::from_millis(300)).await.expect("nothing is left"), 0);
     let again = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     assert_eq!((again.id, again.attempts), (claimed[0].id, 0), "a lost lease is no failed attempt");
@@ -102,19 +102,19 @@ pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
             .map(|lease| (lease.batch, lease.taken_over_by, lease.state))
             .collect::<Vec<_>>()
     };
-    let waits = (lost[1].id, None, "pending".to_owned());
-    assert_eq!(told().await, [(taken.id, Some(heir), "leased".to_owned()), waits.clone()]);
+    let waits = (lost[1].id, None, BatchState::Pending);
+    assert_eq!(told().await, [(taken.id, Some(heir), BatchState::Leased), waits]);
     let done = Finished { lease: taken.lease, last_error_id: None };
     assert_eq!(store.finish(&[done]).await.expect("it ends"), 1);
-    let finished = (taken.id, Some(heir), "done".to_owned());
-    assert_eq!(told().await, [finished.clone(), waits], "it is known afterwards too");
+    let finished = (taken.id, Some(heir), BatchState::Done);
+    assert_eq!(told().await, [finished, waits], "it is known afterwards too");
 
     // Whoever lost it may get it again, and ends it.
     store.heartbeat(silent, &activity("back")).await.expect("it is back");
     let again = claim_one(&store, silent, JobKind::Hash).await;
     let failed = error("broken", None, again.id);
     store.fail_attempt(again.lease, false, Duration::ZERO, &failed).await.expect("it fails");
-    assert_eq!(told().await, [finished, (again.id, Some(silent), "failed".to_owned())]);
+    assert_eq!(told().await, [finished, (again.id, Some(silent), BatchState::Failed)]);
 }
 
 pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {
@@ -124,7 +124,7 @@ pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {
     claim_one(&store, lost, JobKind::Hash).await;
     reap_all(&store).await;
     assert!(!store.heartbeat(lost, &activity("back")).await.expect("it is back"));
-    assert_eq!(report(&store, lost).await.state, "live");
+    assert_eq!(report(&store, lost).await.state, WorkerState::Live);
     assert!(store.heartbeat(lost, &activity("back")).await.expect("it lives again"));
     claim_one(&store, lost, JobKind::Hash).await;
     assert_eq!(report(&store, lost).await.leases, 1);
@@ -221,8 +221,8 @@ pub async fn a_worker_that_leaves_gives_back_what_it_held(db: &dyn Fixture) {
     assert_eq!(report(&store, leaving).await.leases, 2);
     store.deregister_worker(leaving).await.expect("it leaves");
     assert_eq!(batch_states(db).await, ["failed", "pending", "pending", "leased"]);
-    assert_eq!(report(&store, leaving).await.state, "left");
-    assert_eq!(report(&store, staying).await.state, "live");
+    assert_eq!(report(&store, leaving).await.state, WorkerState::Left);
+    assert_eq!(report(&store, staying).await.state, WorkerState::Live);
     let again = store.claim(staying, JobKind::Hash, 5).await.expect("at once");
     assert_eq!(again.iter().map(|batch| batch.attempts).collect::<Vec<_>>(), [0, 0]);
 }

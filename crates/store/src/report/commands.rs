@@ -1,6 +1,7 @@
 //! What became of what operators said, and of the leases of those who fell silent.
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::{BatchState, WorkerState};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ impl Command {
     /// What `workers` say of the change with this number.
     #[must_use]
     pub fn of(version: i64, change: ControlChange, workers: &[WorkerReport]) -> Self {
-        let live = || workers.iter().filter(|worker| worker.state == "live");
+        let live = || workers.iter().filter(|worker| worker.state == WorkerState::Live);
         let waiting = live().filter(|worker| worker.activity.controls_seen < version);
         let waiting_for: Vec<Uuid> = waiting.map(|worker| worker.id).collect();
         let count = |workers: usize| u32::try_from(workers).unwrap_or(u32::MAX);
@@ -53,7 +54,7 @@ pub struct LostLease {
     /// Who claimed the batch since; `None` while it waits.
     pub taken_over_by: Option<Uuid>,
     /// The state of the batch now.
-    pub state: String,
+    pub state: BatchState,
 }
 
 impl LostLease {

@@ -2,7 +2,7 @@
 //! ledger of the runs that it shows, never the platform's tables.
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::{JobKind, RunState, eta};
+use reelshift_plan::{JobKind, RunState, WorkerState, eta};
 use serde::Serialize;
 
 use super::{RunReport, WorkerReport};
@@ -87,7 +87,7 @@ impl RunReport {
 /// The rate of `kind`, of all live workers together: rows or bytes in a second.
 #[must_use]
 pub fn rate(kind: JobKind, workers: &[WorkerReport]) -> f64 {
-    let live = workers.iter().filter(|worker| worker.state == "live");
+    let live = workers.iter().filter(|worker| worker.state == WorkerState::Live);
     live.map(|worker| match kind {
         JobKind::Backfill => worker.activity.rows_per_second,
         JobKind::Hash => worker.activity.bytes_per_second,

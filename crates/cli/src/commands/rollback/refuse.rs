@@ -2,8 +2,9 @@
 //! application's own uses it.
 
 use anyhow::Result;
-use reelshift_plan::RunState;
+use reelshift_plan::{RunState, WorkerState};
 use reelshift_store::SharedStore;
+use reelshift_store::report::WorkerReport;
 use reelshift_store::rollback::{Dependent, dependents};
 use reelshift_store::schema::Step;
 use reelshift_store::trial::Trial;
@@ -26,10 +27,10 @@ pub async fn while_working(store: &SharedStore) -> Result<()> {
         ));
     }
     let snapshot = store.snapshot(1).await?;
-    let alive = |state: &str, seen: f64| state == "live" && seen < ALIVE_SECONDS;
-    if let Some(worker) =
-        snapshot.workers.iter().find(|worker| alive(&worker.state, worker.seen_seconds_ago))
-    {
+    let alive = |worker: &&WorkerReport| {
+        worker.state == WorkerState::Live && worker.seen_seconds_ago < ALIVE_SECONDS
+    };
+    if let Some(worker) = snapshot.workers.iter().find(alive) {
         return refused(format!(
             "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
             worker.id, worker.pid, worker.host

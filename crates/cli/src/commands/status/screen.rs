@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use console::{Term, measure_text_width, pad_str, truncate_str};
 use owo_colors::OwoColorize;
+use reelshift_plan::WorkerState;
 use reelshift_server::snapshot::{Kind, Progress, Snapshot};
 use reelshift_store::report::{RunReport, Snapshot as Report, WorkerReport};
 
@@ -198,14 +199,14 @@ fn workers(report: &Report) -> Vec<String> {
     }
     let mut lines =
         vec![row(["WORKER", "STATE", "ROWS/S", "BYTES/S", "BEAT", "DOING"]).bold().to_string()];
-    let known = |worker: &&WorkerReport| worker.state != "left";
+    let known = |worker: &&WorkerReport| worker.state != WorkerState::Left;
     for worker in report.workers.iter().filter(known) {
-        let live = worker.state == "live";
+        let live = worker.state == WorkerState::Live;
         let rate = |text: String| if live { text } else { "-".to_owned() };
         let doing = if live { worker.activity.doing.clone() } else { taken_over(report, worker) };
         let line = row([
             &look::tail(worker.id),
-            &worker.state,
+            worker.state.as_str(),
             &rate(look::float_count(worker.activity.rows_per_second)),
             &rate(look::float_bytes(worker.activity.bytes_per_second)),
             &look::seconds(worker.seen_seconds_ago),

@@ -1,5 +1,6 @@
 //! Workers, and what became of those that fell silent.
 
+use reelshift_plan::{BatchState, WorkerState};
 use reelshift_store::report::WorkerReport;
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ pub(crate) struct LostView {
     pub name: String,
     pub at: String,
     pub heir: String,
-    pub state: String,
+    pub state: BatchState,
     pub refused: String,
 }
 
@@ -35,7 +36,7 @@ impl View {
     }
 
     pub(crate) fn live_workers(&self) -> Vec<WorkerView<'_>> {
-        self.workers().into_iter().filter(|worker| worker.0.state == "live").collect()
+        self.workers().into_iter().filter(WorkerView::is_live).collect()
     }
 
     /// What is said where nobody works.
@@ -57,7 +58,7 @@ impl View {
             name: tail(lease.batch),
             at: self.ago(lease.lost_at),
             heir: lease.taken_over_by.map_or_else(|| "nobody yet".to_owned(), tail),
-            state: lease.state.clone(),
+            state: lease.state,
             refused: of(lease.worker).map_or_else(
                 || "unknown".to_owned(),
                 |worker| count(worker.activity.writes_refused),
@@ -68,11 +69,15 @@ impl View {
 }
 
 impl WorkerView<'_> {
+    fn is_live(&self) -> bool {
+        self.0.state == WorkerState::Live
+    }
+
     fn rank(&self) -> u8 {
-        match self.0.state.as_str() {
-            "live" => 0,
-            "lost" => 1,
-            _ => 2,
+        match self.0.state {
+            WorkerState::Live => 0,
+            WorkerState::Lost => 1,
+            WorkerState::Left => 2,
         }
     }
 
@@ -84,15 +89,15 @@ impl WorkerView<'_> {
         tail(self.0.id)
     }
 
-    pub(crate) fn state(&self) -> &str {
-        &self.0.state
+    pub(crate) const fn state(&self) -> &'static str {
+        self.0.state.as_str()
     }
 
     pub(crate) fn tone(&self) -> &'static str {
-        match self.0.state.as_str() {
-            "live" => "good",
-            "lost" => "bad",
-            _ => "off",
+        match self.0.state {
+            WorkerState::Live => "good",
+            WorkerState::Lost => "bad",
+            WorkerState::Left => "off",
         }
     }
 
@@ -107,7 +112,7 @@ impl WorkerView<'_> {
     /// What it does, with ids as short as everywhere.
     pub(crate) fn doing(&self) -> String {
         let doing = &self.0.activity.doing;
-        if self.0.state != "live" || doing.is_empty() {
+        if !self.is_live() || doing.is_empty() {
             return "-".to_owned();
         }
         let short = |word: &str| word.parse().map_or_else(|_| word.to_owned(), tail);
@@ -116,7 +121,7 @@ impl WorkerView<'_> {
 
     /// The batch that it does.
     pub(crate) fn batch(&self) -> Option<Uuid> {
-        let live = self.0.state == "live";
+        let live = self.is_live();
         self.0.activity.doing.split(' ').find_map(|word| word.parse().ok()).filter(|_| live)
     }
 
@@ -133,12 +138,12 @@ impl WorkerView<'_> {
     }
 
     fn while_live(&self, text: String) -> String {
-        if self.0.state == "live" { text } else { "-".to_owned() }
+        if self.is_live() { text } else { "-".to_owned() }
     }
 
     /// `310 rows/s, 0 B/s`
     pub(crate) fn rates(&self) -> String {
-        if self.0.state == "live" {
+        if self.is_live() {
             format!("{} rows/s, {}/s", self.rows_rate(), self.bytes_rate())
         } else {
             format!("seen {}", self.seen())
@@ -152,11 +157,11 @@ impl WorkerView<'_> {
     /// Until when its leases hold.
     pub(crate) fn lease(&self) -> String {
         let left = LEASE_SECONDS - self.0.seen_seconds_ago;
-        match self.0.state.as_str() {
-            "live" if left > 0.0 => format!("for {} more", seconds(left.ceil())),
-            "live" => "expired: about to be taken over".to_owned(),
-            "lost" => "void: its late writes are refused".to_owned(),
-            _ => "given back".to_owned(),
+        match self.0.state {
+            WorkerState::Live if left > 0.0 => format!("for {} more", seconds(left.ceil())),
+            WorkerState::Live => "expired: about to be taken over".to_owned(),
+            WorkerState::Lost => "void: its late writes are refused".to_owned(),
+            WorkerState::Left => "given back".to_owned(),
         }
     }
 }

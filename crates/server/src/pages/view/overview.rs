@@ -1,5 +1,6 @@
 //! The figures of the overview.
 
+use reelshift_plan::WorkerState;
 use reelshift_store::report::RunReport;
 
 use super::{View, ago};
@@ -93,7 +94,7 @@ impl View {
         let mut items = Vec::new();
         let mut push =
             |tone, text: String, link: String| items.push(Attention { tone, text, link });
-        for worker in report.workers.iter().filter(|worker| worker.state == "lost") {
+        for worker in report.workers.iter().filter(|worker| worker.state == WorkerState::Lost) {
             let seen = seconds(worker.seen_seconds_ago);
             let text = format!("Worker {} on {} was lost {seen} ago", tail(worker.id), worker.host);
             push("bad", text, format!("/workers#{}", tail(worker.id)));
