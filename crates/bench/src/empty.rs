@@ -43,7 +43,8 @@ pub async fn work(database: &str) -> Result<()> {
     let store = open(database).await?;
     let session = Session::join(store, &new_worker(), Times::default(), pulse).await?;
     let handler: Handler = Arc::new(|_, _| async { Ok(()) }.boxed());
-    let lane = Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), handler };
+    let lane =
+        Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), claims_ahead: true, handler };
     let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));
     fleet.run(vec![lane], CancellationToken::new()).await?;
     Ok(())

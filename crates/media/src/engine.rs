@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::MediaError;
-use crate::gang::{Gang, Observer, Step};
+use crate::gang::{Gang, MOST_REST, Observer, Step};
 use crate::hung::{HashThread, HungRead, Tracked};
 use crate::job::Job;
 use crate::pace::Pace;
@@ -269,7 +269,9 @@ impl Shared {
                 // Its share was refused, or is done: what others did not take is left.
                 Step::Waiting | Step::Idle
                     if number < working && gang.len() < FILES_A_THREAD && !self.is_empty() => {}
-                Step::Waiting | Step::Idle => std::thread::park(),
+                // Whoever has no byte for its files still hears that they are to stop.
+                Step::Waiting => std::thread::park_timeout(MOST_REST),
+                Step::Idle => std::thread::park(),
             }
         }
     }
@@ -283,6 +285,12 @@ impl Shared {
         if let Some(waited) = self.hangs(&job.file_path) {
             let path = job.file_path.clone();
             job.refuse(MediaError::Stalled { path, waited });
+            return None;
+        }
+        // It may have waited for long, and not be wanted any more.
+        if job.observer.progress(0).is_break() {
+            let path = job.file_path.clone();
+            job.refuse(MediaError::Interrupted { path });
             return None;
         }
         match gang.open(&mut job) {

@@ -16,12 +16,12 @@ use crate::source::{Read, Source};
 /// there. Half of it costs a system call more often (4.4 GB/s of reading instead of 5.4),
 /// twice as much was no faster.
 const BUFFER: usize = 64 << 10;
-/// Progress is told after this many bytes, and at the end: often enough to stop a slow
-/// read within moments. Where the rate is limited, after each read.
+/// Progress is told after this many bytes, and at the end. Where the rate is limited, after
+/// each read.
 const TOLD_EVERY: u64 = 1 << 20;
-/// A file that is left out is looked at this often: the limit may have changed, its
-/// checkpoint be due, its observer stop it.
-const MOST_REST: Duration = Duration::from_millis(100);
+/// However slow its storage or its limit is, a file is looked at this often: the limit may
+/// have changed, its checkpoint be due, its observer stop it.
+pub(crate) const MOST_REST: Duration = Duration::from_millis(100);
 
 /// A file's content, identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,7 @@ struct Stream<O> {
     /// Bytes that are in the state, padding not counted.
     hashed: u64,
     told: u64,
+    told_at: Instant,
     /// The rate of bytes is limited.
     limited: bool,
     /// The source has ended; the padding is in the buffer.
@@ -212,6 +213,7 @@ impl<O: Observer> Gang<O> {
             read: 0,
             hashed: 0,
             told: 0,
+            told_at: Instant::now(),
             limited: false,
             ended: false,
             checkpoint_at: Instant::now().checked_add(self.checkpoint_every),
@@ -239,8 +241,9 @@ impl<O: Observer> Gang<O> {
             for (stream, (state, blocks)) in self.streams.iter_mut().zip(left) {
                 stream.advance(state, blocks);
             }
-            ended |= self.each(Stream::tell);
         }
+        let now = Instant::now();
+        ended |= self.each(|stream| stream.tell(now));
         self.checkpoints();
         match rest {
             _ if ready || ended => Step::Worked,
@@ -356,11 +359,13 @@ impl<O: Observer> Stream<O> {
         self.hashed = (self.hashed + run as u64 * 64).min(self.read);
     }
 
-    fn tell(&mut self) -> Go {
+    fn tell(&mut self, now: Instant) -> Go {
         let through = self.ended && self.buffer.blocks().is_empty();
         let news = self.hashed - self.told;
-        if news >= TOLD_EVERY || ((through || self.limited) && news > 0) {
+        let due = news >= TOLD_EVERY || now.duration_since(self.told_at) >= MOST_REST;
+        if due || ((through || self.limited) && news > 0) {
             self.told = self.hashed;
+            self.told_at = now;
             self.progress(news)?;
         }
         if through {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ack::{DescribePanic, Flusher, LedgerAck};
-use crate::{Fatal, Gate, Session};
+use crate::{Fatal, Gate, Lane, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
 /// to keep short batches flowing, too little to hoard long ones that others could take.
@@ -37,6 +37,7 @@ const MOST_AHEAD: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Slots {
     gate: Arc<Gate>,
+    claims_ahead: bool,
     held: AtomicUsize,
     freed: Notify,
     /// Seconds that recent batches took, averaged.
@@ -47,9 +48,10 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    fn new(gate: Arc<Gate>) -> Self {
+    fn new(gate: Arc<Gate>, claims_ahead: bool) -> Self {
         Self {
             gate,
+            claims_ahead,
             held: AtomicUsize::new(0),
             freed: Notify::new(),
             batch_seconds: Mutex::new(None),
@@ -66,7 +68,7 @@ impl Slots {
             clippy::cast_precision_loss,
             reason = "capped at MOST_AHEAD"
         )]
-        let ahead = seconds.map_or(0, |seconds| {
+        let ahead = seconds.filter(|_| self.claims_ahead).map_or(0, |seconds| {
             let batches = CLAIM_AHEAD.as_secs_f64() * concurrency as f64 / seconds.max(1e-6);
             batches.min(self.most_ahead.load(Ordering::Relaxed) as f64) as usize
         });
@@ -112,23 +114,22 @@ impl std::fmt::Debug for FleetBackend {
 }
 
 impl FleetBackend {
-    /// Starts claiming batches of `kind` for as many handlers as `gate` lets in, until the
-    /// backend is closed or `draining` is cancelled.
+    /// Starts claiming the lane's batches for as many handlers as its gate lets in, until
+    /// the backend is closed or `draining` is cancelled.
     pub(crate) fn start(
         session: &Session,
-        kind: JobKind,
-        gate: Arc<Gate>,
+        lane: &Lane,
         draining: &CancellationToken,
         describe_panic: DescribePanic,
     ) -> Self {
-        let slots = Arc::new(Slots::new(gate));
+        let slots = Arc::new(Slots::new(Arc::clone(&lane.gate), lane.claims_ahead));
         let (claimed_in, claimed) = mpsc::unbounded_channel();
         let (ended, ended_out) = mpsc::unbounded_channel();
         let stop = draining.child_token();
         let claimer = Claimer {
             store: Arc::clone(session.store()),
             worker: session.worker(),
-            kind,
+            kind: lane.kind,
             poll: session.times().poll,
             slots: Arc::clone(&slots),
             out: claimed_in,

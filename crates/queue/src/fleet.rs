@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apalis::layers::WorkerBuilderExt;
 use apalis::prelude::{Monitor, WorkerBuilder};
 use futures::future::BoxFuture;
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::Claimed;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::DescribePanic;
@@ -23,12 +24,19 @@ pub type Handler =
 /// What apalis may have in hand at once: above any limit of a gate, which is what counts.
 const AT_ONCE: usize = 2_048;
 
+/// A batch that was claimed ahead and has not been started for this long goes back: those
+/// before it take longer than was expected.
+const MAX_UNSTARTED: Duration = Duration::from_secs(1);
+
 /// The handlers of one job kind.
 #[derive(Clone)]
 pub struct Lane {
     pub kind: JobKind,
     /// How many batches are executed at once; with 0, none is claimed.
     pub gate: Arc<Gate>,
+    /// Claim short batches before a handler is free. Not where the next batch may take far
+    /// longer than the last ones.
+    pub claims_ahead: bool,
     pub handler: Handler,
 }
 
@@ -76,13 +84,8 @@ impl Fleet {
             let draining = draining.clone();
             monitor = monitor.register(move |restarts| {
                 let gate = Arc::clone(&lane.gate);
-                let backend = FleetBackend::start(
-                    &session,
-                    lane.kind,
-                    Arc::clone(&gate),
-                    &draining,
-                    Arc::clone(&describe_panic),
-                );
+                let backend =
+                    FleetBackend::start(&session, &lane, &draining, Arc::clone(&describe_panic));
                 let slots = backend.slots();
                 let handler = Arc::clone(&lane.handler);
                 WorkerBuilder::new(format!("{}-{}-{restarts}", session.worker(), lane.kind))
@@ -93,7 +96,12 @@ impl Fleet {
                         let (gate, slots) = (Arc::clone(&gate), Arc::clone(&slots));
                         let handler = Arc::clone(&handler);
                         async move {
-                            let pass = gate.enter().await.ok_or(AttemptEnd::Drained)?;
+                            let entered = timeout(MAX_UNSTARTED, gate.enter()).await;
+                            let pass = entered.unwrap_or_else(|_| {
+                                slots.observe(MAX_UNSTARTED);
+                                None
+                            });
+                            let pass = pass.ok_or(AttemptEnd::Drained)?;
                             timed(handler(batch, pass), move |took| slots.observe(took)).await
                         }
                     })
@@ -108,7 +116,7 @@ impl Fleet {
     }
 }
 
-async fn timed<T>(work: impl Future<Output = T>, observe: impl FnOnce(std::time::Duration)) -> T {
+async fn timed<T>(work: impl Future<Output = T>, observe: impl FnOnce(Duration)) -> T {
     let started = Instant::now();
     let outcome = work.await;
     observe(started.elapsed());

@@ -41,7 +41,11 @@ impl Backfill {
 
     /// Rests as the throttle says; ends the attempt where somebody wants its batch back.
     pub(crate) async fn may_go_on(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
-        self.brake.rest(&self.stop).await;
+        // Between two chunks of a second the throttle's rest may be half a minute.
+        tokio::select! {
+            () = self.brake.rest(&self.stop) => {}
+            () = self.controls.until_held(batch.run_id) => {}
+        }
         let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
         if self.stop.is_cancelled() || held || pass.must_leave() {
             return Err(AttemptEnd::Drained);

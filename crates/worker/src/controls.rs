@@ -36,9 +36,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(60);
 
 /// How often it is checked whether a drain is over.
 const OVER_PERIOD: Duration = Duration::from_millis(250);
-/// Files that are read notice the end of a drain at their next bytes; what has not after this
-/// long hangs.
-const OVER_PATIENCE: Duration = Duration::from_secs(2);
+/// Files that are read notice the end of a drain within a tenth of this; what has not after
+/// this long hangs.
+const OVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The fleet as this worker saw it last.
 #[derive(Debug, Clone)]
@@ -48,6 +48,17 @@ pub(crate) struct Seen {
     pub throttle: ThrottleReport,
     /// While the database is away this grows old, and the view stays.
     pub at: Instant,
+}
+
+impl Seen {
+    fn verdict(&self, run: Uuid) -> Verdict {
+        match self.view.held.get(&run) {
+            Some(RunState::Cancelled) => Verdict::Drop,
+            Some(_) => Verdict::GiveBack,
+            None if self.view.paused.is_some() => Verdict::GiveBack,
+            None => Verdict::GoOn,
+        }
+    }
 }
 
 /// Reads the controls and hands them on.
@@ -110,6 +121,7 @@ impl Gates {
         self.bytes.set(view.tuning.byte_rate, view.live);
         self.backfill.set_limit(limit.min(chunks));
         let files = (limit * self.own_files).div_ceil(self.own);
+        let files = self.bytes.files_at_once(limit, files);
         self.files.set_limit(files);
         self.hash.set_at_once(files);
     }
@@ -198,12 +210,15 @@ impl Controls {
 
     /// Whether an attempt at a batch of `run` goes on.
     pub(crate) fn verdict(&self, run: Uuid) -> Verdict {
-        let seen = self.seen.borrow();
-        match seen.view.held.get(&run) {
-            Some(RunState::Cancelled) => Verdict::Drop,
-            Some(_) => Verdict::GiveBack,
-            None if seen.view.paused.is_some() => Verdict::GiveBack,
-            None => Verdict::GoOn,
+        self.seen.borrow().verdict(run)
+    }
+
+    /// Returns when no attempt at a batch of `run` goes on.
+    pub(crate) async fn until_held(&self, run: Uuid) {
+        let mut seen = self.seen();
+        if seen.wait_for(|seen| seen.verdict(run) != Verdict::GoOn).await.is_err() {
+            // The worker leaves: nothing is heard any more.
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -305,6 +320,14 @@ impl Interrupt {
         drain: Duration,
     ) -> Self {
         Self { controls, stop, run, drain, since: OnceLock::new() }
+    }
+
+    /// Returns when nothing new is begun any more.
+    pub(crate) async fn begins(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.controls.until_held(self.run) => {}
+        }
     }
 
     /// Whether nothing new is begun.

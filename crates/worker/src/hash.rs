@@ -11,6 +11,7 @@ mod results;
 mod root_trust;
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +42,9 @@ use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::Endings;
 
-/// A drain or a pause leaves running files this long to finish; the rest of a drain is for
-/// writing.
-const FILE_DRAIN: Duration = Duration::from_secs(20);
+/// A drain or a pause leaves running files this long to finish, which most need no longer
+/// for. The others are given back with a checkpoint.
+const FILE_GRACE: Duration = Duration::from_millis(500);
 /// Passes over a batch whose rows change their `file_path` while the files are read.
 const MOST_PASSES: u32 = 3;
 /// Batches that talk to the database at once: one is answered while another asks. The
@@ -62,6 +63,23 @@ pub(crate) struct Hash {
     /// read alone.
     reading: RwLock<()>,
     stop: CancellationToken,
+}
+
+/// One attempt at a batch.
+struct Attempt<'a> {
+    batch: &'a Claimed,
+    pass: &'a Pass,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Attempt<'_> {
+    /// Waits for a turn to read, unless the batch is wanted back meanwhile.
+    async fn turn<T>(&self, turn: impl Future<Output = T>) -> Result<T, AttemptEnd> {
+        tokio::select! {
+            turn = turn => Ok(turn),
+            () = self.interrupt.begins() => Err(AttemptEnd::Drained),
+        }
+    }
 }
 
 /// A file that was read, or was not.
@@ -90,6 +108,13 @@ impl Hash {
             let message = "a hash batch must list its videos".to_owned();
             return Err(self.ends(batch, classify::BOUNDS_UNFIT, message));
         };
+        let interrupt = Arc::new(Interrupt::new(
+            self.controls.clone(),
+            self.stop.clone(),
+            batch.run_id,
+            FILE_GRACE,
+        ));
+        let attempt = Attempt { batch, pass, interrupt };
         let mut in_hand = self.gates.hash.begin();
         let mut alone_files = batch.alone_files;
         for _ in 0..MOST_PASSES {
@@ -111,10 +136,10 @@ impl Hash {
             in_hand.files(files.len());
             if batch.lost_leases >= isolate::LEAST_LOST_LEASES {
                 let work = isolate::Work { files, left, alone_files: alone_files.take() };
-                self.isolated(batch, pass, &mut in_hand, work).await?;
+                self.isolated(&attempt, &mut in_hand, work).await?;
             } else {
-                let _beside_others = self.reading.read().await;
-                self.pass(batch, pass, &mut in_hand, files, &mut left).await?;
+                let _beside_others = attempt.turn(self.reading.read()).await?;
+                self.pass(&attempt, &mut in_hand, files, &mut left).await?;
             }
         }
         let message = "the file_path of a video changed each time its file was read".to_owned();
@@ -131,18 +156,14 @@ impl Hash {
     /// unless it was the storage that failed: then the batch is what fails.
     async fn pass(
         &self,
-        batch: &Claimed,
-        pass: &Pass,
+        attempt: &Attempt<'_>,
         in_hand: &mut InHand<'_>,
         files: Vec<FileToHash>,
         left: &mut Left,
     ) -> Result<(), AttemptEnd> {
-        let interrupt = Arc::new(Interrupt::new(
-            self.controls.clone(),
-            self.stop.clone(),
-            batch.run_id,
-            FILE_DRAIN,
-        ));
+        let Attempt { batch, pass, interrupt } = attempt;
+        // One for the whole pass: its patience does not begin again with each file.
+        let mut over = pin!(interrupt.over());
         let (checkpoints, mut to_save) = mpsc::unbounded_channel();
         let last_attempt = batch.attempts + 1 >= batch.max_attempts;
         // The largest first: otherwise the last one is read with nothing beside it.
@@ -163,7 +184,7 @@ impl Hash {
             {
                 let Some(file) = waiting.next() else { break };
                 let resume = left.take(&file);
-                let interrupt = Arc::clone(&interrupt);
+                let interrupt = Arc::clone(interrupt);
                 reading.push(self.read(file, resume, checkpoints.clone(), interrupt));
             }
             // Checkpoints first: none is written after its file's outcome.
@@ -175,7 +196,7 @@ impl Hash {
                 }
                 next = reading.next() => next,
                 // What hangs does not hear of a drain.
-                () = interrupt.over() => {
+                () = &mut over => {
                     drained = true;
                     break;
                 }
@@ -276,7 +297,10 @@ impl Hash {
         checkpoints: Checkpoints,
         interrupt: Arc<Interrupt>,
     ) -> Option<Outcome> {
-        let slot = self.gates.files.enter().await?;
+        let slot = tokio::select! {
+            slot = self.gates.files.enter() => slot?,
+            () = interrupt.begins() => return None,
+        };
         let session = Arc::clone(&self.endings.session);
         let rate = Arc::clone(&self.gates.bytes);
         let span = tracing::debug_span!(

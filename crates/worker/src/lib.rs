@@ -277,8 +277,8 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
         let (backfill, observer) = (Arc::clone(&backfill), observer.clone());
         async move { observed(&observer, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
     });
-    let mut lanes =
-        vec![Lane { kind: JobKind::Backfill, gate: Arc::clone(&gates.backfill), handler }];
+    let gate = Arc::clone(&gates.backfill);
+    let mut lanes = vec![Lane { kind: JobKind::Backfill, gate, claims_ahead: true, handler }];
     if let Some(reader) = reader {
         let hash = Arc::new(hash::Hash::new(
             endings,
@@ -291,7 +291,9 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
             let (hash, observer) = (Arc::clone(&hash), me.clone());
             async move { observed(&observer, &batch, hash.attempt(&batch, &pass)).await }.boxed()
         });
-        lanes.push(Lane { kind: JobKind::Hash, gate: gates.hash.gate(), handler });
+        // A batch of missing files takes a moment, the next one of films an hour.
+        let gate = gates.hash.gate();
+        lanes.push(Lane { kind: JobKind::Hash, gate, claims_ahead: false, handler });
     }
     lanes
 }

@@ -134,7 +134,7 @@ async fn work(session: Session, pace: Arc<Pace>, stop: CancellationToken) -> Res
     let handler: Handler = Arc::new(move |batch, _| {
         attempt(Arc::clone(&store), Arc::clone(&pace), batch, draining.clone()).boxed()
     });
-    let lane = Lane { kind: KIND, gate: Gate::new(1), handler };
+    let lane = Lane { kind: KIND, gate: Gate::new(1), claims_ahead: true, handler };
     let session = Arc::new(session);
     let fleet =
         Fleet::new(Arc::clone(&session), Arc::new(|_: &Claimed, said: &str| empty::panicked(said)));

@@ -35,8 +35,8 @@ pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     crate::look::say!(
-        "{} {what}. Within 2 seconds every worker ends its chunk, gives its batches back and \
-         claims none; a file being hashed may take 20 s. Next: {next}",
+        "{} {what}. Within 2 seconds every worker ends its chunk, gives its batches back, \
+         files with a checkpoint, and claims none. Next: {next}",
         "paused:".yellow().bold()
     );
     Ok(Outcome::Done)

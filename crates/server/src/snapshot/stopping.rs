@@ -10,9 +10,9 @@ use super::phases::{PhaseReport, Progress};
 /// Every worker goes by a command within this: it reads the controls about once a second.
 const HEARD_SECONDS: f64 = 2.0;
 
-/// A file that is being hashed may be read to its end for this long; then its batch goes
-/// back and it is read again later.
-const FILES_SECONDS: f64 = 20.0;
+/// A file that is being hashed may be read to its end for this long; then it is given back
+/// with a checkpoint.
+const FILES_SECONDS: f64 = 0.5;
 
 /// A chunk, where nobody has said yet how long theirs take: the longest that is aimed at.
 const CHUNK_SECONDS: f64 = 1.0;

@@ -8,9 +8,6 @@ use reelshift_queue::Gate;
 /// Batches at once, at least: the second keeps the hashing threads busy while the last files
 /// of the first are read.
 const LEAST_BATCHES: usize = 2;
-/// Files in hand for each one that can be read at once: what is left while the next batch is
-/// claimed.
-const AHEAD: usize = 2;
 
 /// Lets batches in by the files that are in hand.
 #[derive(Debug)]
@@ -78,7 +75,7 @@ impl State {
         if self.at_once == 0 {
             return 0;
         }
-        let missing = (self.at_once * AHEAD).saturating_sub(self.files);
+        let missing = self.at_once.saturating_sub(self.files);
         let more = self.typical.map_or(0, |typical| missing.div_ceil(typical.max(1)));
         // A batch of one film needs one of the places; none that is in hand is sent away.
         (self.batches + more).clamp(LEAST_BATCHES, self.at_once.max(LEAST_BATCHES))
@@ -134,8 +131,9 @@ mod tests {
         assert_eq!(gate.limit(), 2);
         for _ in 0..60 {
             first.done();
+            second.done();
         }
-        assert_eq!(gate.limit(), 3, "68 of the 80 files are in hand");
+        assert_eq!(gate.limit(), 3, "8 of the 40 files are in hand");
         drop(first);
         drop(second);
         assert_eq!(gate.limit(), LEAST_BATCHES);

@@ -5,15 +5,15 @@
 //! down before they are read. They are the first in key order of those that are left, since
 //! the hashes of all before them were written.
 
-use reelshift_queue::{AttemptEnd, Pass};
+use reelshift_queue::AttemptEnd;
 use reelshift_store::StoreError;
 use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::{FailedItem, FileToHash};
 
-use super::Hash;
 use super::intake::InHand;
 use super::reader::Left;
 use super::results::Outcomes;
+use super::{Attempt, Hash};
 use crate::{bisect, classify};
 
 /// Workers are lost for many reasons, a rollout of machines that are taken away among them:
@@ -33,12 +33,12 @@ impl Hash {
     /// Reads a batch's files with nothing beside them.
     pub(super) async fn isolated(
         &self,
-        batch: &Claimed,
-        pass: &Pass,
+        attempt: &Attempt<'_>,
         in_hand: &mut InHand<'_>,
         work: Work,
     ) -> Result<(), AttemptEnd> {
-        let _alone = self.reading.write().await;
+        let batch = attempt.batch;
+        let _alone = attempt.turn(self.reading.write()).await?;
         let Work { mut files, mut left, alone_files } = work;
         let at_once = match alone_files {
             Some(1) => {
@@ -56,7 +56,7 @@ impl Hash {
         while !files.is_empty() {
             let rest = files.split_off(at_once.min(files.len()));
             self.record_alone(batch, u32::try_from(at_once).ok()).await?;
-            self.pass(batch, pass, in_hand, files, &mut left).await?;
+            self.pass(attempt, in_hand, files, &mut left).await?;
             files = rest;
         }
         Ok(())

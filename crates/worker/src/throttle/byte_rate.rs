@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 /// Bytes of this long a time may be read in one go.
 const BURST: Duration = Duration::from_millis(250);
 
+/// What a file is worth reading at, at least: more files at once are each read more slowly,
+/// and none of them comes to its end.
+const FILE_RATE: f64 = (1 << 20) as f64;
+
 /// The bucket, as what has been read beyond it.
 #[derive(Debug)]
 pub(crate) struct ByteRate(Mutex<Bucket>);
@@ -63,6 +67,18 @@ impl ByteRate {
         })
     }
 
+    /// How many of `most` files are read at once at this rate; `least` at any.
+    pub(crate) fn files_at_once(&self, least: usize, most: usize) -> usize {
+        let Some(rate) = self.bucket(|bucket| bucket.rate) else { return most };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and capped"
+        )]
+        let files = (rate / FILE_RATE) as usize;
+        files.clamp(least.min(most), most)
+    }
+
     fn bucket<T>(&self, use_it: impl FnOnce(&mut Bucket) -> T) -> T {
         use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -96,6 +112,22 @@ mod tests {
         // 16 MiB, of which a burst of 5 MiB at most and the last four are not waited for.
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(340), "{took:?}");
+    }
+
+    #[test]
+    fn a_low_rate_is_shared_by_few_files() {
+        let rate = ByteRate::default();
+        for (fleet, live, files) in [
+            (None, 1, 160),
+            (Some(300 << 10), 1, 2),
+            (Some(40 * MIB), 4, 10),
+            (Some(1 << 40), 1, 160),
+        ] {
+            rate.set(fleet, live);
+            assert_eq!(rate.files_at_once(2, 160), files, "{fleet:?} among {live}");
+        }
+        rate.set(Some(1), 1);
+        assert_eq!(rate.files_at_once(0, 0), 0, "a worker that hashes nothing");
     }
 
     #[test]
