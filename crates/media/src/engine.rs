@@ -23,6 +23,9 @@ const FILES_A_THREAD: usize = 20;
 /// A file for which there was no descriptor is tried again after this long: others end
 /// meanwhile.
 const OPEN_AGAIN: Duration = Duration::from_millis(10);
+/// Where no file is open that could end, others of this process, or of the machine, get this
+/// long to leave it a descriptor.
+const EXHAUSTED_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked at whether more threads would help: long enough to see the
 /// disk's rate, short beside a run.
 const PACE_EVERY: Duration = Duration::from_millis(500);
@@ -73,6 +76,8 @@ struct Shared {
     closed: AtomicBool,
     /// Files that all threads have open.
     open: AtomicUsize,
+    /// Since when none could be opened for want of a descriptor or of memory.
+    exhausted_since: Mutex<Option<Instant>>,
     /// Of all threads since the last look at the pace.
     hashed: AtomicU64,
     reading_micros: AtomicU64,
@@ -107,6 +112,7 @@ impl Engine {
             working: AtomicUsize::new(first),
             closed: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            exhausted_since: Mutex::default(),
             hashed: AtomicU64::new(0),
             reading_micros: AtomicU64::new(0),
             pace: Mutex::new((Pace::new(first, most), Instant::now())),
@@ -276,7 +282,7 @@ impl Shared {
         }
     }
 
-    /// Opens a file, or returns it where too many others are open.
+    /// Opens a file, or returns it where it can be opened later.
     fn open<'a>(
         &'a self,
         gang: &mut Gang<Tracked<'a>>,
@@ -296,16 +302,26 @@ impl Shared {
         match gang.open(&mut job) {
             Ok(source) => {
                 self.open.fetch_add(1, Ordering::AcqRel);
+                *lock(&self.exhausted_since) = None;
                 gang.take_in(job, source);
             }
-            Err(error)
-                if error.is_for_want_of_descriptors() && self.open.load(Ordering::Acquire) > 0 =>
-            {
+            Err(error @ MediaError::Exhausted { .. }) if self.waits_for_room(&error) => {
                 return Some(job);
             }
             Err(error) => job.refuse(error),
         }
         None
+    }
+
+    /// Whether a file that could not be opened for want of something is tried again: while
+    /// others are open that will end, and for a while besides.
+    fn waits_for_room(&self, error: &MediaError) -> bool {
+        let mut since = lock(&self.exhausted_since);
+        let since = since.get_or_insert_with(|| {
+            tracing::warn!(%error, "no file can be opened for now, trying again");
+            Instant::now()
+        });
+        self.open.load(Ordering::Acquire) > 0 || since.elapsed() < EXHAUSTED_PATIENCE
     }
 
     /// For how long a thread that was given up has waited for this file: it would cost

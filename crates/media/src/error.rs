@@ -54,6 +54,13 @@ pub enum MediaError {
     #[error("the file {path:?} changed while it was read: {how}")]
     Changed { path: String, how: String },
 
+    /// This process, or its machine, is short of something. Says nothing about the file.
+    #[error(
+        "this worker has run out of what the system gives it ({source}): the file {path:?} could \
+         not be read; raise its limits (open files: `ulimit -n`; memory), or lower `--concurrency`"
+    )]
+    Exhausted { path: String, source: io::Error },
+
     /// The storage failed.
     #[error("reading the file {path:?} failed: {source}")]
     Io { path: String, source: io::Error },
@@ -95,16 +102,12 @@ impl MediaError {
             }
             Some(Errno::ISDIR) => Self::NotRegular { path, kind: "a directory" },
             Some(Errno::NXIO | Errno::NODEV) => Self::NotRegular { path, kind: "a device" },
+            Some(errno) if EXHAUSTED.contains(&errno) => Self::Exhausted { path, source },
             Some(_) => Self::Io { path, source },
             None if source.kind() == io::ErrorKind::PermissionDenied => Self::OutsideRoot { path },
             None if source.kind() == io::ErrorKind::InvalidInput => Self::Missing { path, source },
             None => Self::Io { path, source },
         }
-    }
-
-    /// Whether the file could not be opened because too many others are open.
-    pub(crate) fn is_for_want_of_descriptors(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if no_descriptors(source))
     }
 
     /// A stable name of the kind of error, for `processing_error_log.error_type`.
@@ -118,6 +121,7 @@ impl MediaError {
             Self::KeyUnusable { .. } => "object_key_unusable",
             Self::NotRegular { .. } => "file_not_regular",
             Self::Changed { .. } => "file_changed",
+            Self::Exhausted { .. } => "worker_exhausted",
             Self::Io { .. } => "file_io_error",
             Self::Remote { .. } | Self::Stalled { .. } => "storage_unavailable",
             Self::Interrupted { .. } => "interrupted",
@@ -132,6 +136,7 @@ impl MediaError {
             Self::BadRoot { source, .. }
             | Self::Missing { source, .. }
             | Self::NotReadable { source, .. }
+            | Self::Exhausted { source, .. }
             | Self::Io { source, .. } => {
                 if let Some(remote) = source.get_ref().and_then(|source| source.downcast_ref()) {
                     return RemoteError::code(remote);
@@ -158,6 +163,7 @@ impl MediaError {
     pub fn class(&self) -> Class {
         match self {
             Self::BadRoot { .. }
+            | Self::Exhausted { .. }
             | Self::Changed { .. }
             | Self::Remote { .. }
             | Self::Stalled { .. }
@@ -174,13 +180,15 @@ impl MediaError {
     }
 }
 
-/// Whether this process, or the machine, has as many files open as it may.
-pub(crate) fn no_descriptors(error: &io::Error) -> bool {
-    errno(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
+/// What this process, or its machine, is short of: open files, or memory.
+const EXHAUSTED: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+
+/// Whether this process, or its machine, is short of something.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    errno(error).is_some_and(|errno| EXHAUSTED.contains(&errno))
 }
 
-/// Whether an errno is that of a storage that is away, or of a machine that is short of
-/// something.
+/// Whether an errno is that of a storage that is away.
 fn passes(errno: Errno) -> bool {
     [
         Errno::AGAIN,
@@ -188,10 +196,6 @@ fn passes(errno: Errno) -> bool {
         Errno::HOSTDOWN,
         Errno::HOSTUNREACH,
         Errno::INTR,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
         Errno::NOTCONN,
         Errno::STALE,
         Errno::TIMEDOUT,
@@ -220,6 +224,7 @@ fn errno_name(errno: Errno) -> Option<&'static str> {
         Errno::MFILE => "EMFILE",
         Errno::NAMETOOLONG => "ENAMETOOLONG",
         Errno::NFILE => "ENFILE",
+        Errno::NOBUFS => "ENOBUFS",
         Errno::NOENT => "ENOENT",
         Errno::NOMEM => "ENOMEM",
         Errno::NOSPC => "ENOSPC",
@@ -252,9 +257,11 @@ mod tests {
             (Errno::OVERFLOW, "file_io_error", "EOVERFLOW", Unknown),
             (Errno::TIMEDOUT, "file_io_error", "ETIMEDOUT", Transient),
             (Errno::NOTCONN, "file_io_error", "ENOTCONN", Transient),
-            (Errno::NOMEM, "file_io_error", "ENOMEM", Transient),
+            (Errno::NOMEM, "worker_exhausted", "ENOMEM", Transient),
+            (Errno::NFILE, "worker_exhausted", "ENFILE", Transient),
+            (Errno::NOBUFS, "worker_exhausted", "ENOBUFS", Transient),
             (Errno::STALE, "file_io_error", "ESTALE", Transient),
-            (Errno::MFILE, "file_io_error", "EMFILE", Transient),
+            (Errno::MFILE, "worker_exhausted", "EMFILE", Transient),
         ];
         for (errno, error_type, code, class) in cases {
             let error = MediaError::from_io("a.mp4", errno.into());

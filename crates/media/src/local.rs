@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, FileVersion};
 use crate::directory::Place;
-use crate::error::{MediaError, no_descriptors};
+use crate::error::{MediaError, is_exhausted};
 
 use crate::source::{Begun, Read, Source};
 
@@ -163,7 +163,7 @@ impl Source for LocalFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     Err(self.changed("it was removed or renamed"))
                 }
-                Err(error) if no_descriptors(&error) && looks < LOOKS => {
+                Err(error) if is_exhausted(&error) && looks < LOOKS => {
                     looks += 1;
                     std::thread::sleep(LOOK_AGAIN);
                     continue;

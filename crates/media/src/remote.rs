@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::MediaError;
+use crate::error::{MediaError, is_exhausted};
 
 /// What an object store answered, or why it did not.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +60,11 @@ impl RemoteError {
 pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -> MediaError {
     use object_store::Error;
 
-    let remote = RemoteError::new(error);
     let path = path.to_owned();
+    if let Some(source) = exhausted(error) {
+        return MediaError::Exhausted { path, source };
+    }
+    let remote = RemoteError::new(error);
     let bad_root = |remote| {
         let source = io::Error::new(io::ErrorKind::PermissionDenied, remote);
         MediaError::BadRoot { path: PathBuf::from(root), source }
@@ -99,9 +102,28 @@ pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -
     }
 }
 
+/// What this process was short of, where that is why the store was not asked.
+fn exhausted(error: &object_store::Error) -> Option<io::Error> {
+    let chain =
+        std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let mut errors = chain.filter_map(|error| error.downcast_ref::<io::Error>());
+    let short = errors.find(|error| is_exhausted(error))?;
+    short.raw_os_error().map(io::Error::from_raw_os_error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_without_descriptors_is_not_a_store_that_is_away() {
+        let no_socket = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let source = Box::new(no_socket);
+        let error = object_store::Error::Generic { store: "S3", source };
+        let error = media_error("s3://b", "a", &error);
+        assert!(matches!(error, MediaError::Exhausted { .. }), "{error:?}");
+        assert_eq!(error.code().as_deref(), Some("EMFILE"));
+    }
     use crate::error::Class;
 
     fn answered(status: &str, body: &str) -> object_store::Error {

@@ -83,6 +83,9 @@ pub fn store(error: &StoreError) -> Meaning {
     match error {
         StoreError::Locked { deadlock: true, .. } => DEADLOCK,
         StoreError::Locked { deadlock: false, .. } => LOCK_TIMEOUT,
+        StoreError::Transient { code, .. } if code.as_deref().is_some_and(is_exhausted) => {
+            WORKER_EXHAUSTED
+        }
         StoreError::Transient { .. } => UNAVAILABLE,
         StoreError::RowRefused { rule: Rule::Trigger, .. } => TRIGGER,
         StoreError::RowRefused { rule: Rule::Constraint, .. } => CONSTRAINT,
@@ -92,6 +95,12 @@ pub fn store(error: &StoreError) -> Meaning {
         StoreError::Refused(_) | StoreError::Invalid(_) => NOT_READY,
         StoreError::LeaseLost => LEASE_LOST,
     }
+}
+
+/// The adapters' codes of ENOMEM, ENFILE, EMFILE and ENOBUFS: it was this process that could
+/// not open a connection.
+fn is_exhausted(code: &str) -> bool {
+    ["errno 12", "errno 23", "errno 24", "errno 105"].contains(&code)
 }
 
 const MISSING: Meaning = row("file_missing", Quarantine, High, UserImpact::High);
@@ -127,6 +136,7 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::KeyUnusable { .. } => KEY_UNUSABLE,
         MediaError::Changed { .. } => CHANGED,
         MediaError::Remote { .. } | MediaError::Stalled { .. } => STORAGE_AWAY,
+        MediaError::Exhausted { .. } => WORKER_EXHAUSTED,
         MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
         MediaError::Io { .. } => IO_ERROR,
         MediaError::BadRoot { .. } | MediaError::StorageHung { .. } => BAD_ROOT,
@@ -141,6 +151,10 @@ pub(crate) fn tells_of_the_root(meaning: Meaning) -> bool {
 
 /// A handler that panicked: a fault of ours, or data that nobody thought of.
 pub const PANIC: Meaning = row("handler_panicked", RetryOnce, Critical, UserImpact::Low);
+
+/// This worker, or its machine, is short of open files or of memory.
+pub const WORKER_EXHAUSTED: Meaning =
+    row("worker_exhausted", EndWorker, Critical, UserImpact::None);
 
 /// A row that says another size than its file has; the file is hashed all the same.
 pub const SIZE_MISMATCH: Meaning = row("file_size_mismatch", Accept, Low, UserImpact::None);
@@ -190,7 +204,18 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             ROOT_SUSPECT,
         ],
     ),
-    ("Handlers", &[PANIC, SIZE_MISMATCH, FILE_EMPTY, PATH_UNSETTLED, BOUNDS_UNFIT, MOSTLY_REFUSED]),
+    (
+        "Handlers",
+        &[
+            PANIC,
+            WORKER_EXHAUSTED,
+            SIZE_MISMATCH,
+            FILE_EMPTY,
+            PATH_UNSETTLED,
+            BOUNDS_UNFIT,
+            MOSTLY_REFUSED,
+        ],
+    ),
 ];
 
 #[cfg(test)]
@@ -228,6 +253,13 @@ mod tests {
                 .collect();
             assert_eq!(shown, expected, "docs/failures.md, {source}");
         }
+    }
+
+    #[test]
+    fn a_process_that_cannot_connect_for_want_of_descriptors_ends() {
+        let code = Some("errno 24".to_owned());
+        let error = StoreError::Transient { code, message: String::new() };
+        assert_eq!(store(&error), WORKER_EXHAUSTED);
     }
 
     #[test]

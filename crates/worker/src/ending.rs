@@ -32,7 +32,12 @@ impl Endings {
         let meaning = classify::store(error);
         let code = error.code().map(str::to_owned);
         let record = self.recorder.failure(batch, None, meaning, error, code);
-        if self.session.fatal().ends(error) {
+        let exhausted = meaning == classify::WORKER_EXHAUSTED;
+        if exhausted {
+            let message = format!("{error}: raise this worker's limits, or lower `--concurrency`");
+            self.session.fatal().end(FatalError::Unusable(message));
+        }
+        if exhausted || self.session.fatal().ends(error) {
             // The batch did nothing wrong: it goes back as it is.
             self.session.outbox().put(record);
             return AttemptEnd::Drained;
@@ -40,9 +45,9 @@ impl Endings {
         self.failed(batch, meaning.remedy, record)
     }
 
-    /// This worker ends for an unusable media root, of which no file can be read. The
-    /// batch did nothing wrong: it goes back as it is, and other workers may read it.
-    pub(crate) fn media_root(&self, record: ErrorRecord, message: String) {
+    /// This worker ends because it can read no file. The batch did nothing wrong: it goes
+    /// back as it is, and other workers may read it.
+    pub(crate) fn cannot_read(&self, record: ErrorRecord, message: String) {
         self.session.outbox().put(record);
         self.session.fatal().end(FatalError::Unusable(message));
     }

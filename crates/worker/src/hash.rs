@@ -175,11 +175,11 @@ impl Hash {
         let mut outcomes = Outcomes::default();
         let mut to_retry: Option<ErrorRecord> = None;
         let mut drained = false;
-        let mut root_unusable = false;
+        let mut cannot_read = false;
         loop {
             while reading.len() < self.gates.files.limit()
                 && !interrupt.begun()
-                && !root_unusable
+                && !cannot_read
                 && !pass.must_leave()
             {
                 let Some(file) = waiting.next() else { break };
@@ -220,11 +220,11 @@ impl Hash {
             match self.sort(batch, outcome, last_attempt, &mut outcomes) {
                 Ok(()) => {}
                 Err(Unfinished::Interrupted) => drained = true,
-                Err(Unfinished::RootUnusable(record, error)) => {
-                    if !root_unusable {
-                        self.endings.media_root(*record, error.to_string());
+                Err(Unfinished::CannotRead(record, error)) => {
+                    if !cannot_read {
+                        self.endings.cannot_read(*record, error.to_string());
                     }
-                    (root_unusable, drained) = (true, true);
+                    (cannot_read, drained) = (true, true);
                 }
                 // The first is the attempt's own error row; each other file has a row of its own.
                 Err(Unfinished::Retry(error)) if to_retry.is_some() => {
@@ -372,7 +372,7 @@ impl Hash {
         let record = self.endings.recorder.failure(batch, Some(&file.id), meaning, &error, code);
         let set_aside = match meaning.remedy {
             Remedy::EndWorker => {
-                return Err(Unfinished::RootUnusable(Box::new(record), Box::new(error)));
+                return Err(Unfinished::CannotRead(Box::new(record), Box::new(error)));
             }
             Remedy::Quarantine => true,
             Remedy::RetryOnce => batch.attempts > 0 || last_attempt,
@@ -400,7 +400,7 @@ enum Unfinished {
     Interrupted,
     Retry(Box<ErrorRecord>),
     /// No file can be read until a person has acted.
-    RootUnusable(Box<ErrorRecord>, Box<MediaError>),
+    CannotRead(Box<ErrorRecord>, Box<MediaError>),
 }
 
 /// Waits until then; for ever where there is no such time.

@@ -115,7 +115,7 @@ impl Hash {
         );
         let meaning = classify::ROOT_SUSPECT;
         let record = self.endings.recorder.message(batch, None, meaning, message.clone());
-        self.endings.media_root(record, message);
+        self.endings.cannot_read(record, message);
         Ok(true)
     }
 }
