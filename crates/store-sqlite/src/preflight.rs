@@ -151,7 +151,9 @@ async fn foreign_keys(store: &SqliteStore) -> Outcome<Finding> {
 
 async fn table_size(store: &SqliteStore) -> Outcome<TableSize> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS videos, CAST(COALESCE(SUM(MAX(COALESCE(file_size, 0), 0)), 0) AS INTEGER) AS bytes
+        "SELECT COUNT(*) AS videos, COUNT(CASE WHEN file_path <> '' THEN 1 END) AS files,
+             CAST(COALESCE(SUM(CASE WHEN file_path <> '' THEN MAX(COALESCE(file_size, 0), 0) END), 0)
+                 AS INTEGER) AS bytes
          FROM videos",
     )
     .fetch_one(&store.readers)
@@ -160,6 +162,7 @@ async fn table_size(store: &SqliteStore) -> Outcome<TableSize> {
         rows: count(&row, "videos")?,
         exact: true,
         bytes: None,
+        files: Some(count(&row, "files")?),
         file_bytes: Some(count(&row, "bytes")?),
     })
 }
@@ -241,7 +244,8 @@ mod tests {
         assert_eq!(judge_version("SQLite 3.34.1").verdict, Verdict::Refusal);
         assert_eq!(judge_rows(0, 0).verdict, Verdict::Ok);
         assert!(judge_rows(2, 0).says.starts_with("2 rows"));
-        let size = TableSize { rows: 1_024, exact: true, bytes: None, file_bytes: None };
+        let size =
+            TableSize { rows: 1_024, exact: true, bytes: None, files: None, file_bytes: None };
         assert_eq!(judge_disk(&size, Some(1 << 30)).verdict, Verdict::Ok);
         assert_eq!(judge_disk(&size, Some(1 << 20)).verdict, Verdict::Warning);
         assert_eq!(judge_disk(&size, None).verdict, Verdict::Warning);

@@ -117,7 +117,9 @@ pub struct TableSize {
     pub exact: bool,
     /// The table with its indexes; `None` where the database does not tell.
     pub bytes: Option<u64>,
-    /// All `file_size` together; `None` where the rows were not counted.
+    /// Rows with a `file_path`, which is what is hashed; `None` where they were not counted.
+    pub files: Option<u64>,
+    /// Their `file_size` together; `None` where they were not counted.
     pub file_bytes: Option<u64>,
 }
 

@@ -154,8 +154,10 @@ fn what(phase: Phase, table: &TableSize) -> String {
     match phase {
         Phase::Expand => "new columns, tables and the bridge; `reelshift apply expand`".to_owned(),
         Phase::Backfill => {
-            let files = match table.file_bytes {
-                Some(bytes) => format!("{} of files", look::bytes(bytes)),
+            let files = match table.files.zip(table.file_bytes) {
+                Some((files, bytes)) => {
+                    format!("{} in {}", look::bytes(bytes), look::plural(files, "file", "files"))
+                }
                 None => "all files (their bytes are not counted in a table this large)".to_owned(),
             };
             format!(
@@ -229,7 +231,8 @@ mod tests {
 
     #[test]
     fn every_phase_has_a_duration_but_the_one_of_people() {
-        let table = TableSize { rows: 500_000, exact: true, bytes: None, file_bytes: Some(0) };
+        let (rows, none) = (500_000, Some(0));
+        let table = TableSize { rows, exact: true, bytes: None, files: none, file_bytes: none };
         let durations =
             Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
         assert_eq!(durations, [Some(0), Some(41), None, Some(8), Some(0)]);

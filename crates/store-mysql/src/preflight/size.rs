@@ -50,10 +50,18 @@ pub(super) async fn estimate(connection: &mut MySqlConnection) -> Result<(u64, u
 pub(super) async fn read(connection: &mut MySqlConnection) -> Result<TableSize> {
     let (rows, bytes) = estimate(connection).await?;
     if rows > CHEAP {
-        return Ok(TableSize { rows, exact: false, bytes: Some(bytes), file_bytes: None });
+        return Ok(TableSize {
+            rows,
+            exact: false,
+            bytes: Some(bytes),
+            files: None,
+            file_bytes: None,
+        });
     }
     let counted = sqlx::query(
-        "SELECT COUNT(*) AS counted, CAST(COALESCE(SUM(GREATEST(file_size, 0)), 0) AS SIGNED) AS file_bytes \
+        "SELECT COUNT(*) AS counted, COUNT(CASE WHEN file_path <> '' THEN 1 END) AS files, \
+           CAST(COALESCE(SUM(CASE WHEN file_path <> '' THEN GREATEST(file_size, 0) END), 0) AS SIGNED) \
+             AS file_bytes \
          FROM videos",
     )
     .fetch_one(connection)
@@ -62,6 +70,7 @@ pub(super) async fn read(connection: &mut MySqlConnection) -> Result<TableSize> 
         rows: row::count(&counted, "counted")?,
         exact: true,
         bytes: Some(bytes),
+        files: Some(row::count(&counted, "files")?),
         file_bytes: Some(counted.try_get::<i64, _>("file_bytes")?.try_into().unwrap_or(0)),
     })
 }
@@ -72,7 +81,8 @@ mod tests {
 
     #[test]
     fn an_estimate_is_called_one() {
-        let size = |exact| TableSize { rows: 7, exact, bytes: Some(1), file_bytes: None };
+        let size =
+            |exact| TableSize { rows: 7, exact, bytes: Some(1), files: None, file_bytes: None };
         assert_eq!(judge(&size(false)).says, "table videos has about 7 rows in 1 MiB");
         assert_eq!(judge(&size(true)).says, "table videos has 7 rows in 1 MiB");
     }

@@ -34,6 +34,7 @@ pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
     assert_eq!(monitor.videos_migrated, 12);
     assert_eq!(monitor.processing_status_created, 12 - made, "those that were not there");
     assert_eq!(monitor.errors_encountered, 1);
+    assert_eq!(monitor.error_rate_of, Some(JobKind::Backfill));
     assert!((monitor.error_rate - 1.0 / 13.0).abs() < 1e-9, "{monitor:?}");
     assert!((0.0..600.0).contains(&monitor.elapsed_seconds), "{monitor:?}");
     assert_eq!(monitor.estimated_completion_seconds, None, "nothing moves");

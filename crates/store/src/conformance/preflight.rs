@@ -116,8 +116,10 @@ pub async fn surprising_rows_are_counted(db: &dyn Fixture) {
 pub async fn the_size_is_counted(db: &dyn Fixture) {
     insert(db, &videos(7)).await;
     db.execute("UPDATE videos SET file_size = CASE id WHEN 'v0001' THEN -5 WHEN 'v0002' THEN NULL ELSE 10 END").await;
+    db.execute("UPDATE videos SET file_path = CASE id WHEN 'v0006' THEN NULL WHEN 'v0007' THEN '' ELSE 'a.mp4' END").await;
     let size = db.store().await.table_size().await.expect("the table is measured");
-    assert_eq!((size.rows, size.exact, size.file_bytes), (7, true, Some(50)));
+    assert_eq!((size.rows, size.exact), (7, true));
+    assert_eq!((size.files, size.file_bytes), (Some(5), Some(30)), "those with a path");
 }
 
 pub async fn a_long_transaction_is_named_as_the_holder(db: &dyn Fixture) {

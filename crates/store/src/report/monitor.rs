@@ -16,6 +16,7 @@ pub struct Monitor {
     pub videos_migrated: u64,
     /// Attempts that failed, and items that were set aside.
     pub errors_encountered: u64,
+    /// Status rows that batches made; the bridge's triggers make the others.
     pub processing_status_created: u64,
     /// Rows of `realtime_notification_queue`, whoever queued them: the fleet queues none.
     /// Counted up to [`Monitor::MOST_NOTIFICATIONS`].
@@ -23,8 +24,10 @@ pub struct Monitor {
     /// Whether there are more than were counted.
     pub notifications_queued_or_more: bool,
     /// The share of errors in all that ended, well or not: errors among errors and items
-    /// done (rows of backfills, files hashed).
+    /// done, of the kind of job that has the most of them.
     pub error_rate: f64,
+    /// That kind, whose items are rows or files; `None` without errors.
+    pub error_rate_of: Option<JobKind>,
     /// Seconds until the active runs are through, as fast as the live workers are now;
     /// `None` where nothing is active or nothing moves.
     pub estimated_completion_seconds: Option<f64>,
@@ -49,7 +52,9 @@ impl Monitor {
         let backfills = runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
         let videos_migrated = backfills.map(|report| report.rows_done).sum();
         let errors_encountered = runs.iter().map(|report| report.errors).sum();
-        let items_done: u64 = runs.iter().map(|report| report.rows_done).sum();
+        let kinds = [JobKind::Backfill, JobKind::Hash].map(|kind| (kind, error_rate(kind, runs)));
+        let worst = kinds.into_iter().filter(|(_, rate)| *rate > 0.0);
+        let worst = worst.max_by(|(_, one), (_, other)| one.total_cmp(other));
         let most = u64::from(Self::MOST_NOTIFICATIONS);
         Self {
             elapsed_seconds: elapsed.unwrap_or_default().as_secs_f64(),
@@ -58,14 +63,18 @@ impl Monitor {
             processing_status_created: runs.iter().map(|report| report.status_rows_created).sum(),
             notifications_queued: notifications.min(most),
             notifications_queued_or_more: notifications > most,
-            error_rate: share(errors_encountered, items_done),
+            error_rate: worst.map_or(0.0, |(_, rate)| rate),
+            error_rate_of: worst.map(|(kind, _)| kind),
             estimated_completion_seconds: estimate(runs, workers),
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio that is shown with few digits")]
-fn share(errors: u64, done: u64) -> f64 {
+fn error_rate(kind: JobKind, runs: &[RunReport]) -> f64 {
+    let of_kind = runs.iter().filter(|report| report.run.kind == kind);
+    let (errors, done) = of_kind
+        .fold((0, 0), |(errors, done), report| (errors + report.errors, done + report.rows_done));
     errors as f64 / (errors + done).max(1) as f64
 }
 

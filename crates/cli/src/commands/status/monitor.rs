@@ -2,22 +2,29 @@
 
 use std::time::Duration;
 
+use reelshift_plan::JobKind;
 use reelshift_store::report::Monitor;
 
 use crate::look;
 
-/// `migrated 12,345 videos   status rows 12,300   errors 3 (0.02 %)   notifications 17   left 2m 4s`
+/// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of files)   notifications 17   left 2m 4s`
 pub(super) fn line(monitor: &Monitor) -> String {
     let left = monitor.estimated_completion_seconds;
     let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let left = left.map_or_else(String::new, |left| format!("   left {}", look::duration(left)));
     let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
+    let items = monitor.error_rate_of.map(|kind| match kind {
+        JobKind::Backfill => "rows",
+        JobKind::Hash => "files",
+    });
+    let rate = items.map_or_else(String::new, |items| {
+        format!(" ({:.2} % of {items})", monitor.error_rate * 100.0)
+    });
     format!(
-        "migrated {}   status rows {}   errors {} ({:.2} %)   notifications {}{more}{left}",
+        "migrated {}   status rows made {}   errors {}{rate}   notifications {}{more}{left}",
         look::plural(monitor.videos_migrated, "video", "videos"),
         look::count(monitor.processing_status_created),
         look::count(monitor.errors_encountered),
-        monitor.error_rate * 100.0,
         look::count(monitor.notifications_queued),
     )
 }
@@ -36,11 +43,12 @@ mod tests {
             notifications_queued: 10_000,
             notifications_queued_or_more: true,
             error_rate: 3.0 / 12_345.0,
+            error_rate_of: Some(JobKind::Hash),
             estimated_completion_seconds: Some(124.4),
         };
         assert_eq!(
             line(&monitor),
-            "migrated 12,345 videos   status rows 12,300   errors 3 (0.02 %)   \
+            "migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of files)   \
              notifications 10,000 and more   left 2m 4s"
         );
     }
