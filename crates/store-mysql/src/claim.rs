@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run};
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
@@ -101,6 +101,10 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
+/// A run that the clock says is not enqueued yet: the clock was set back, and nothing of what
+/// the ledger says of times is to be waited for.
+const DUE: &str = "IF(NOW(6) < ?, TIMESTAMP('2038-01-01 00:00:00'), NOW(6))";
+
 /// Equality on all columns of the claim index before `run_at`, so that the index gives the
 /// order and the walk ends with the limit. Rows that another claimer holds are skipped.
 async fn lock_due(
@@ -110,16 +114,17 @@ async fn lock_due(
     wanted: usize,
     token: i64,
 ) -> Result<Vec<Claimed>> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(AssertSqlSafe(format!(
         "SELECT seq, id, of_items, after_id, upto_id, items, checkpoint, rows_total, bytes_total, rows_done, \
            rows_quarantined, attempts, max_attempts, lost_leases, alone_files, last_error_id, \
            traceparent \
          FROM reelshift_batches FORCE INDEX (reelshift_batches_claim) \
-         WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= NOW(6) \
-         ORDER BY run_at, seq LIMIT ? FOR UPDATE SKIP LOCKED",
-    )
+         WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= {DUE} \
+         ORDER BY run_at, seq LIMIT ? FOR UPDATE SKIP LOCKED"
+    )))
     .bind(run.id.to_string())
     .bind(priority)
+    .bind(run.created_at)
     .bind(wanted as u64)
     .fetch_all(connection)
     .await?;

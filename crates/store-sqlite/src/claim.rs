@@ -10,7 +10,7 @@ use crate::SqliteStore;
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::runs;
-use crate::time::now;
+use crate::time::{self, now};
 
 pub(crate) async fn claim(
     store: &SqliteStore,
@@ -36,10 +36,18 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
+/// A run that the clock says is not enqueued yet: the clock was set back, and nothing
+/// of what the ledger says of times is to be waited for.
+macro_rules! due {
+    ($created_at:literal) => {
+        concat!("CASE WHEN ", now!(), " < ", $created_at, " THEN '9999' ELSE ", now!(), " END")
+    };
+}
+
 const ANY_DUE: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM reelshift_batches
-         WHERE run_id = ? AND state = 'pending' AND priority = ? AND run_at <= ",
-    now!(),
+         WHERE run_id = ?1 AND state = 'pending' AND priority = ?2 AND run_at <= ",
+    due!("?3"),
     ")"
 );
 
@@ -49,6 +57,7 @@ async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> 
             let due: bool = sqlx::query_scalar(ANY_DUE)
                 .bind(run.id.to_string())
                 .bind(priority)
+                .bind(time::text(run.created_at))
                 .fetch_one(&mut *reader)
                 .await?;
             if due {
@@ -67,7 +76,7 @@ const LEASE_DUE: &str = concat!(
      WHERE state = 'pending' AND seq IN (
          SELECT seq FROM reelshift_batches
          WHERE run_id = ?2 AND state = 'pending' AND priority = ?3 AND run_at <= ",
-    now!(),
+    due!("?5"),
     " ORDER BY run_at, seq LIMIT ?4)
      RETURNING seq, lease_token, id, of_items, after_id, upto_id, items, checkpoint, rows_total, bytes_total,
          rows_done, rows_quarantined, attempts, max_attempts, lost_leases, alone_files,
@@ -86,6 +95,7 @@ async fn lease_due(
         .bind(run.id.to_string())
         .bind(priority)
         .bind(max)
+        .bind(time::text(run.created_at))
         .fetch_all(tx)
         .await?
         .iter()
