@@ -3,10 +3,13 @@
 
 use std::fs::File;
 use std::io::{Read, pipe};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use reelshift_tests::{Legacy, Reelshift};
+use reelshift_tests::http::Request;
+use reelshift_tests::receiver::free_port;
+use reelshift_tests::{LIMIT, Legacy, Reelshift, until, wait};
 
 /// A pipe whose reader has gone.
 fn closed() -> Stdio {
@@ -100,6 +103,37 @@ async fn work_goes_on_without_a_reader_on_mariadb() {
     let legacy = Legacy::mariadb().await;
     work_goes_on(directory.path(), &legacy).await;
     legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_goes_on_without_a_reader() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(directory.path()).await;
+    reelshift(directory.path(), &legacy, &["apply", "expand"]).run().ok();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let arguments = ["serve", "--listen", &address.to_string()];
+    let mut server = reelshift(directory.path(), &legacy, &arguments).start_reading();
+    drop(server.stdout.take());
+    until("the server is ready", async || {
+        Request::get("/readyz").try_send(address).is_some_and(|answer| answer.status == 200)
+    })
+    .await;
+    let term = Command::new("kill").arg(server.id().to_string()).status();
+    assert!(term.expect("kill runs").success());
+    assert_eq!(wait(&mut server, LIMIT), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_goes_on_without_a_reader() {
+    for (stdout, expected) in [(closed as fn() -> Stdio, 0), (full, 1)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let arguments = ["demo", "--videos", "20", "--size", "1"];
+        let demo = Reelshift::new(directory.path(), &arguments);
+        assert_eq!(demo.run_into(stdout(), Stdio::null()), Some(expected));
+        let database = directory.path().join("reelshift-demo").join("platform.db");
+        let url = format!("sqlite://{}", database.display());
+        Reelshift::new(directory.path(), &["validate"]).database(&url).run().ok();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
