@@ -44,6 +44,16 @@ impl From<Error> for StoreError {
 }
 
 impl Error {
+    /// The message of a row that cannot be read, which keeps nobody from reading the others.
+    pub(crate) fn unreadable_row(self, table: &str, key: &str) -> Result<String> {
+        match self {
+            Self::Store(StoreError::Permanent { message, .. }) => {
+                Ok(format!("the row {key} of {table}: {message}"))
+            }
+            other => Err(other),
+        }
+    }
+
     /// Data of the ledger that this program would never have written.
     pub(crate) fn unreadable(what: &str, why: impl std::fmt::Display) -> Self {
         Self::Store(StoreError::Permanent {

@@ -113,7 +113,7 @@ async fn runs_page(
         query.push(" AND id < ").push_bind(before.to_string());
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-    query.build().fetch_all(&store.pool).await?.iter().map(runs::read).collect()
+    runs::readable_only(&query.build().fetch_all(&store.pool).await?)
 }
 
 /// The columns that [`read_batch`] reads.

@@ -56,6 +56,7 @@ const SHOWN: &str = "SELECT id FROM (\
 async fn run_reports(
     connection: &mut MySqlConnection,
     ids: &[String],
+    unreadable: &mut Vec<String>,
 ) -> error::Result<Vec<RunReport>> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -69,9 +70,11 @@ async fn run_reports(
     query.push(" ORDER BY created_at DESC, id DESC");
     let rows = query.build().fetch_all(&mut *connection).await?;
     let mut reports = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let elapsed = row.try_get("elapsed")?;
-        reports.push(run_report(connection, runs::read(row)?, elapsed).await?);
+        for run in runs::readable(&[row], unreadable)? {
+            reports.push(run_report(connection, run, elapsed, unreadable).await?);
+        }
     }
     Ok(reports)
 }
@@ -87,7 +90,8 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         sqlx::query_scalar(SHOWN).bind(runs).fetch_all(&mut *transaction).await?;
     let runs_left_out = shown.len().saturating_sub(Snapshot::MOST_RUNS) as u64;
     shown.truncate(Snapshot::MOST_RUNS);
-    let reports = run_reports(&mut transaction, &shown).await?;
+    let mut unreadable = Vec::new();
+    let reports = run_reports(&mut transaction, &shown, &mut unreadable).await?;
     let controls = controls::stored(&mut transaction).await?;
     let workers = workers(&mut transaction).await?;
     let notifications: i64 = sqlx::query_scalar(
@@ -113,6 +117,7 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
         controls,
         runs: reports,
         runs_left_out,
+        unreadable,
         workers,
         errors,
         monitor,
@@ -145,6 +150,7 @@ async fn run_report(
     connection: &mut MySqlConnection,
     run: Run,
     elapsed_seconds: f64,
+    unreadable: &mut Vec<String>,
 ) -> error::Result<RunReport> {
     let rows = sqlx::query(
         "SELECT state, COUNT(*) AS batches, CAST(SUM(rows_done) AS SIGNED) AS rows_done, \
@@ -160,12 +166,18 @@ async fn run_report(
     let (mut rows_done, mut bytes_done, mut status_rows_created, mut errors) = (0, 0, 0, 0);
     for row in &rows {
         use reelshift_plan::BatchState;
-        let count = match row::named(row, "state")? {
-            BatchState::Pending => &mut batches.pending,
-            BatchState::Leased => &mut batches.leased,
-            BatchState::Done => &mut batches.done,
-            BatchState::Failed => &mut batches.failed,
-            BatchState::Cancelled => &mut batches.cancelled,
+        let count = match row::named(row, "state") {
+            Ok(BatchState::Pending) => &mut batches.pending,
+            Ok(BatchState::Leased) => &mut batches.leased,
+            Ok(BatchState::Done) => &mut batches.done,
+            Ok(BatchState::Failed) => &mut batches.failed,
+            Ok(BatchState::Cancelled) => &mut batches.cancelled,
+            Err(error) => {
+                let state: String = row.try_get("state")?;
+                let key = format!("run_id {}, state {state:?}", run.id);
+                unreadable.push(error.unreadable_row("reelshift_batches", &key)?);
+                continue;
+            }
         };
         *count = row::count(row, "batches")?;
         rows_done += row::count(row, "rows_done")?;

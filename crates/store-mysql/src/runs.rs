@@ -22,6 +22,31 @@ use crate::{holds, lease, row};
 pub(crate) const COLUMNS: &str = "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, rows_waiting, \
      sweep_at, batches_total, rows_total, bytes_total, created_by, traceparent, created_at, finished_at";
 
+/// The runs that this version can read; those that it cannot are in `unreadable`.
+pub(crate) fn readable(rows: &[MySqlRow], unreadable: &mut Vec<String>) -> Result<Vec<Run>> {
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in rows {
+        match read(row) {
+            Ok(run) => runs.push(run),
+            Err(error) => {
+                let id: String = row.try_get("id")?;
+                unreadable.push(error.unreadable_row("reelshift_runs", &id)?);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// The same where nobody but the log is told.
+pub(crate) fn readable_only(rows: &[MySqlRow]) -> Result<Vec<Run>> {
+    let mut unreadable = Vec::new();
+    let runs = readable(rows, &mut unreadable)?;
+    for row in unreadable {
+        tracing::warn!(row, "a run cannot be read: it is left alone");
+    }
+    Ok(runs)
+}
+
 pub(crate) fn read(row: &MySqlRow) -> Result<Run> {
     let plan: String = row.try_get("plan")?;
     Ok(Run {
@@ -61,7 +86,7 @@ pub(crate) async fn active(store: &MySqlStore, kind: Option<JobKind>) -> Result<
         query.push(" AND kind = ").push_bind(kind.as_str());
     }
     query.push(" ORDER BY created_at, id");
-    query.build().fetch_all(&store.pool).await?.iter().map(read).collect()
+    readable_only(&query.build().fetch_all(&store.pool).await?)
 }
 
 pub(crate) async fn create(store: &MySqlStore, run: &NewRun) -> Result<CreatedRun> {

@@ -38,6 +38,16 @@ impl Failure {
         StoreError::Permanent { code: None, message }.into()
     }
 
+    /// The message of a row that cannot be read, which keeps nobody from reading the others.
+    pub(crate) fn unreadable_row(self, table: &str, key: &str) -> Outcome<String> {
+        match self {
+            Self::Store(StoreError::Permanent { message, .. }) => {
+                Ok(format!("the row {key} of {table}: {message}"))
+            }
+            other => Err(other),
+        }
+    }
+
     /// The error of the port, naming `file`.
     pub(crate) fn about(self, file: &Path) -> StoreError {
         let error = match self {
@@ -48,7 +58,7 @@ impl Failure {
         match &error {
             sqlx::Error::Database(database) => of_database(database.as_ref(), &file.to_string()),
             sqlx::Error::Io(io) => StoreError::Transient {
-                code: io.raw_os_error().map(|errno| errno.to_string()),
+                code: io.raw_os_error().map(|errno| format!("errno {errno}")),
                 message: format!("database {file}: {io}"),
             },
             sqlx::Error::PoolTimedOut => StoreError::Transient {

@@ -76,8 +76,12 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     .fetch_all(&mut *tx)
     .await?;
     let mut reports = Vec::with_capacity(rows.len());
+    let mut unreadable = Vec::new();
     for row in rows {
-        reports.push(run_report(&mut tx, runs::read(&row)?, row.try_get("elapsed")?).await?);
+        let elapsed = row.try_get("elapsed")?;
+        for run in runs::readable(&[row], &mut unreadable)? {
+            reports.push(run_report(&mut tx, run, elapsed).await?);
+        }
     }
     let controls = crate::controls::stored(&mut tx).await?;
     let workers = workers(&mut tx).await?;
@@ -101,6 +105,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
         controls,
         runs: reports,
         runs_left_out,
+        unreadable,
         workers,
         errors,
         monitor,

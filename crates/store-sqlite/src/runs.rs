@@ -23,6 +23,31 @@ macro_rules! run_columns {
 }
 pub(crate) use run_columns;
 
+/// The runs that this version can read; those that it cannot are in `unreadable`.
+pub(crate) fn readable(rows: &[SqliteRow], unreadable: &mut Vec<String>) -> Outcome<Vec<Run>> {
+    let mut runs = Vec::with_capacity(rows.len());
+    for row in rows {
+        match read(row) {
+            Ok(run) => runs.push(run),
+            Err(error) => {
+                let id: String = row.try_get("id")?;
+                unreadable.push(error.unreadable_row("reelshift_runs", &id)?);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// The same where nobody but the log is told.
+pub(crate) fn readable_only(rows: &[SqliteRow]) -> Outcome<Vec<Run>> {
+    let mut unreadable = Vec::new();
+    let runs = readable(rows, &mut unreadable)?;
+    for row in unreadable {
+        tracing::warn!(row, "a run cannot be read: it is left alone");
+    }
+    Ok(runs)
+}
+
 pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
     Ok(Run {
         id: uuid(row, "id")?,
@@ -141,7 +166,7 @@ pub(crate) async fn active_in(
     .bind(kind.map(JobKind::as_str))
     .fetch_all(connection)
     .await?;
-    rows.iter().map(read).collect()
+    readable_only(&rows)
 }
 
 const HAS_OPEN_BATCH: &str = "SELECT EXISTS (SELECT 1 FROM reelshift_batches

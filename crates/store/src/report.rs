@@ -92,6 +92,9 @@ pub struct Snapshot {
     /// Runs that are older than all of `runs` and would be among them, were these not
     /// [`Snapshot::MOST_RUNS`].
     pub runs_left_out: u64,
+    /// Rows of the ledger that this version cannot read, each with its table, its key and why;
+    /// all others are shown and worked on.
+    pub unreadable: Vec<String>,
     /// Live workers, and those lost or gone within the last ten minutes.
     pub workers: Vec<WorkerReport>,
     pub errors: Vec<crate::failures::ErrorGroup>,

@@ -108,7 +108,11 @@ pub fn outcome(snapshot: &Snapshot) -> Outcome {
             || run.failed_open > 0
             || matches!(run.run.state, RunState::Failed | RunState::Paused)
     };
-    if snapshot.runs.iter().any(undone) { Outcome::Partial } else { Outcome::Done }
+    if !snapshot.unreadable.is_empty() || snapshot.runs.iter().any(undone) {
+        Outcome::Partial
+    } else {
+        Outcome::Done
+    }
 }
 
 /// The snapshot for people.
@@ -139,6 +143,9 @@ fn render(snapshot: &Snapshot) -> Vec<String> {
     }
     for run in &snapshot.runs {
         lines.extend(run_lines(run, &snapshot.workers));
+    }
+    for row in &snapshot.unreadable {
+        lines.push(format!("{} {row}", "UNREADABLE".red().bold()));
     }
     if snapshot.runs_left_out > 0 {
         let older = look::plural(snapshot.runs_left_out, "older run", "older runs");

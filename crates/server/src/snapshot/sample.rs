@@ -156,6 +156,7 @@ pub(crate) fn report() -> Report {
             changed_at: at("03:11:50"),
         }],
         runs_left_out: 0,
+        unreadable: Vec::new(),
         monitor: Monitor::of(now, &runs, &workers, 17),
         errors: vec![group()],
         throttle: Some(throttle()),

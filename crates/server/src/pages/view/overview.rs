@@ -99,6 +99,9 @@ impl View {
             let text = format!("Worker {} on {} was lost {seen} ago", tail(worker.id), worker.host);
             push("bad", text, format!("/workers#{}", tail(worker.id)));
         }
+        for row in &report.unreadable {
+            push("bad", format!("Not readable: {row}"), "/runs".to_owned());
+        }
         for run in &report.runs {
             let link = format!("/runs/{}", run.run.id);
             if run.failed_open > 0 {
