@@ -42,6 +42,10 @@ async fn before_and_after_expand() {
             (&plan["refused"], &plan["table"]["rows"]),
             (&Value::Bool(false), &Value::from(30))
         );
+        if !legacy.url.starts_with("sqlite") {
+            let connections = finding(&plan, "connections")["says"].as_str().expect("a sentence");
+            assert!(connections.contains("workers of concurrency 2 fit"), "{connections}");
+        }
         let before = left(&plan);
         assert_eq!(before[1], ("backfill".to_owned(), 0));
         assert!(before[0].1 > 5 && before[3].1 > 0 && before[4].1 > 0, "{before:?}");

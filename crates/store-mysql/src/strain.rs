@@ -53,7 +53,10 @@ async fn strain(store: &MySqlStore) -> error::Result<Strain> {
 }
 
 /// One status variable. The server works out those that are named alike, not all.
-async fn status(connection: &mut MySqlConnection, name: &'static str) -> error::Result<Figure> {
+pub(crate) async fn status(
+    connection: &mut MySqlConnection,
+    name: &'static str,
+) -> error::Result<Figure> {
     // It takes no placeholder.
     let sql = format!("SHOW GLOBAL STATUS LIKE '{name}'");
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(connection).await?;

@@ -5,6 +5,7 @@ mod application_time_zone;
 mod binlog_format;
 mod column_lists;
 mod columns;
+mod connections;
 mod definer;
 pub(crate) mod disk;
 mod engine;
@@ -68,7 +69,7 @@ const LEGACY: [&dyn Check; 6] = [
 ];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 18] = [
+const CHANGE: [&dyn Check; 19] = [
     &privileges::Check,
     &trigger_creation::Check,
     &definer::Check,
@@ -84,6 +85,7 @@ const CHANGE: [&dyn Check; 18] = [
     &column_lists::Check,
     &transactions::Check,
     &replicas::Check,
+    &connections::Check,
     &disk::Check,
     &size::Check,
     &surprising_rows::Check,
