@@ -109,8 +109,8 @@ async fn snapshot(store: &MySqlStore, runs: u32) -> error::Result<Snapshot> {
     let commands = controls::commands(store, &workers).await?;
     let server = store.server.to_string();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
-    let monitor =
-        Monitor::of(at, &reports, &workers, u64::try_from(notifications).unwrap_or_default());
+    let notifications = u64::try_from(notifications).unwrap_or_default();
+    let monitor = Monitor::of(at, &reports, &workers, &controls, notifications);
     Ok(Snapshot {
         at,
         server,

@@ -98,7 +98,7 @@ async fn snapshot(store: &SqliteStore, limit: u32) -> Outcome<Snapshot> {
     let at = time::read(&at, "at")?;
     let notifications = u64::try_from(notifications).unwrap_or_default();
     let throttle = throttle_of(&workers, &store.duties().await?, &controls);
-    let monitor = Monitor::of(at, &reports, &workers, notifications);
+    let monitor = Monitor::of(at, &reports, &workers, &controls, notifications);
     Ok(Snapshot {
         at,
         server,

@@ -142,7 +142,7 @@ fn render(snapshot: &Snapshot) -> Vec<String> {
         lines.push("no runs yet. Next: reelshift enqueue backfill".to_owned());
     }
     for run in &snapshot.runs {
-        lines.extend(run_lines(run, &snapshot.workers));
+        lines.extend(run_lines(run, snapshot));
     }
     for row in &snapshot.unreadable {
         lines.push(format!("{} {row}", "UNREADABLE".red().bold()));
@@ -177,7 +177,7 @@ fn control_line(control: &Control) -> String {
     format!("{what}{why} ({}, since {} UTC)", control.changed_by, look::time(control.changed_at))
 }
 
-fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> Vec<String> {
+fn run_lines(report: &RunReport, snapshot: &Snapshot) -> Vec<String> {
     let run = &report.run;
     let (done, total) = report.progress();
     let mut text = format!("{} {} {}", run.kind.bold(), run.id.dimmed(), look::state(run.state));
@@ -202,7 +202,7 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> Vec<String> {
     let bar = look::bar(done, total, 24);
     let mut lines = vec![text, format!("{bar} {}  {amount}", look::percent(done, total))];
     if run.state.is_active() {
-        lines.push(pace(report, workers, total.saturating_sub(done)));
+        lines.push(pace(report, snapshot, total.saturating_sub(done)));
         if run.rows_waiting > 0 {
             let rows = look::plural(run.rows_waiting, "row", "rows");
             let again = match (run.state, run.sweep_at) {
@@ -238,15 +238,18 @@ fn run_lines(report: &RunReport, workers: &[WorkerReport]) -> Vec<String> {
     lines
 }
 
-fn pace(report: &RunReport, workers: &[WorkerReport], left: u64) -> String {
-    let rate = rate(report.run.kind, workers);
+fn pace(report: &RunReport, snapshot: &Snapshot, left: u64) -> String {
+    let elapsed =
+        look::duration(Duration::try_from_secs_f64(report.elapsed_seconds).unwrap_or_default());
+    if snapshot.pause().is_some() {
+        return format!("paused with the fleet   enqueued {elapsed} ago");
+    }
+    let rate = rate(report.run.kind, &snapshot.workers);
     let shown = match report.run.kind {
         JobKind::Backfill => format!("{} rows/s", look::float_count(rate)),
         JobKind::Hash => format!("{}/s", look::float_bytes(rate)),
     };
     let eta = eta::remaining(left, rate).map_or("no estimate yet".to_owned(), look::duration);
-    let elapsed =
-        look::duration(Duration::try_from_secs_f64(report.elapsed_seconds).unwrap_or_default());
     format!("rate {shown}   left {eta}   running for {elapsed}")
 }
 

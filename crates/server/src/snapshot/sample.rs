@@ -157,7 +157,7 @@ pub(crate) fn report() -> Report {
         }],
         runs_left_out: 0,
         unreadable: Vec::new(),
-        monitor: Monitor::of(now, &runs, &workers, 17),
+        monitor: Monitor::of(now, &runs, &workers, &[], 17),
         errors: vec![group()],
         throttle: Some(throttle()),
         commands: vec![command(&workers)],

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Fixture;
 use super::arrange::{LONG, claimed, error, everything, expanded, insert, videos, worker};
 use super::videos::drain;
+use crate::controls::{ControlSetting, ON, PAUSE};
 use crate::ledger::WorkerActivity;
 use crate::report::Monitor;
 use crate::report::throttle::DUTY;
@@ -44,6 +45,11 @@ pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
     store.heartbeat(busy, &activity).await.expect("it lives");
     let left = store.snapshot(10).await.expect("a snapshot").monitor.estimated_completion_seconds;
     assert!(left.is_some(), "the run goes on, and rows are written");
+    let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
+    let pause = ControlSetting { name, value, reason: None, expected: None };
+    store.set_controls(&[pause], "ops").await.expect("it is paused");
+    let left = store.snapshot(10).await.expect("a snapshot").monitor.estimated_completion_seconds;
+    assert_eq!(left, None, "nothing ends while the fleet is paused");
 }
 
 pub async fn notifications_are_counted_as_far_as_a_look_may_cost(db: &dyn Fixture) {

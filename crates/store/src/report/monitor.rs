@@ -6,6 +6,7 @@ use reelshift_plan::{JobKind, RunState, WorkerState, eta};
 use serde::Serialize;
 
 use super::{RunReport, WorkerReport};
+use crate::controls::{Control, PAUSE};
 
 /// The specification's figures, over the runs of one snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -29,7 +30,7 @@ pub struct Monitor {
     /// That kind, whose items are rows or files; `None` without errors.
     pub error_rate_of: Option<JobKind>,
     /// Seconds until the active runs are through, as fast as the live workers are now;
-    /// `None` where nothing is active or nothing moves.
+    /// `None` where nothing is active, nothing moves or the fleet is paused.
     pub estimated_completion_seconds: Option<f64>,
 }
 
@@ -44,8 +45,10 @@ impl Monitor {
         at: DateTime<Utc>,
         runs: &[RunReport],
         workers: &[WorkerReport],
+        controls: &[Control],
         notifications: u64,
     ) -> Self {
+        let paused = controls.iter().any(|control| control.name == PAUSE);
         let begun = runs.iter().map(|report| report.run.created_at).min();
         let ended = runs.iter().map(|report| report.run.finished_at.unwrap_or(at)).max();
         let elapsed = begun.zip(ended).and_then(|(begun, ended)| (ended - begun).to_std().ok());
@@ -65,7 +68,7 @@ impl Monitor {
             notifications_queued_or_more: notifications > most,
             error_rate: worst.map_or(0.0, |(_, rate)| rate),
             error_rate_of: worst.map(|(kind, _)| kind),
-            estimated_completion_seconds: estimate(runs, workers),
+            estimated_completion_seconds: estimate(runs, workers).filter(|_| !paused),
         }
     }
 }
