@@ -1,5 +1,6 @@
 //! Many processes come and go at one file, and looking at a file does not change it.
 
+use reelshift_store::patience::Options;
 use reelshift_store::schema::{Schema as _, StepGroup, apply};
 use reelshift_store_sqlite::{ConnectOptions, SqliteStore, connect};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -27,7 +28,9 @@ async fn openings_at_once_wait_for_each_other() {
     assert_eq!(std::fs::read(&file).expect("the file"), before, "a look changes nothing");
 
     let groups = [StepGroup::Ledger, StepGroup::Expand];
-    apply(&open(&url).await, &groups, |_, _| {}, tokio::time::sleep).await.expect("expanded");
+    let store = open(&url).await;
+    let options = Options::default();
+    apply(&store, &groups, &options, |_, _| {}, tokio::time::sleep).await.expect("expanded");
     assert_eq!(std::fs::read(&file).expect("the file")[18], 2, "the write-ahead log is on");
 
     for _ in 0..10 {

@@ -2,6 +2,7 @@
 //! goes on all the same.
 
 use reelshift_store::ledger::{Ledger as _, NewWorker, WorkerActivity};
+use reelshift_store::patience::Options;
 use reelshift_store::schema::{StepGroup, apply};
 use reelshift_store_sqlite::{ConnectOptions, connect};
 use sqlx::sqlite::SqlitePool;
@@ -19,7 +20,10 @@ async fn a_transaction_that_sqlite_ended_is_not_the_end_of_the_writer() {
     sqlx::raw_sql(VIDEOS).execute(&other).await.expect("a table");
     let options = ConnectOptions { max_connections: 1, create: false };
     let store = connect(&url, options).await.expect("it opens");
-    apply(&store, &[StepGroup::Ledger], |_, _| {}, tokio::time::sleep).await.expect("a ledger");
+    let options = Options::default();
+    apply(&store, &[StepGroup::Ledger], &options, |_, _| {}, tokio::time::sleep)
+        .await
+        .expect("a ledger");
     let worker = NewWorker { id: Uuid::now_v7(), host: "h".into(), pid: 1, version: "v".into() };
     store.register_worker(&worker).await.expect("registered");
 

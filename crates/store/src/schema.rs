@@ -19,7 +19,7 @@ use crate::gate::{GateAccess, GateOutlook, IndexBuild};
 use crate::patience::{Direction, LockHolder};
 use crate::{Result, StoreError};
 
-pub use apply::{StepOutcome, apply, apply_with};
+pub use apply::{StepOutcome, apply};
 pub use undo::{UndoOutcome, undo, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.

@@ -84,7 +84,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         }
         applied.push(Applied { number: step.number, name: step.name.clone(), outcome });
     };
-    let done = schema::apply_with(&*store, groups, &options, report, tokio::time::sleep).await;
+    let done = schema::apply(&*store, groups, &options, report, tokio::time::sleep).await;
     line.clear();
     done?;
     if args.phase == AppliedPhase::Expand {

@@ -17,6 +17,7 @@ use reelshift_producer::Producer;
 use reelshift_rollout::FlagRequest;
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::RunPlan;
+use reelshift_store::patience::Options;
 use reelshift_store::report::{Check, RunReport, Snapshot};
 use reelshift_store::schema::{self, StepGroup};
 use tokio::process::{Child, Command};
@@ -103,13 +104,11 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     title("2  Phase 1, expand: new columns and tables beside the old ones");
     let store = database::open(&url, 4, context).await?;
     let mut steps = 0_u64;
-    schema::apply(
-        &*store,
-        &[StepGroup::Ledger, StepGroup::Expand],
-        |_, _| steps += 1,
-        tokio::time::sleep,
-    )
-    .await?;
+    // However slow this machine is: the application is the demo's own.
+    let options = Options { longest_stall: Duration::from_secs(10), ..Options::default() };
+    let sleep = tokio::time::sleep;
+    let expand = [StepGroup::Ledger, StepGroup::Expand];
+    schema::apply(&*store, &expand, &options, |_, _| steps += 1, sleep).await?;
     say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
 
     application.stage("backfill").await?;
@@ -156,7 +155,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         application.stage(stage).await?;
         title(what);
         let mut steps = 0_u64;
-        schema::apply(&*store, &[group], |_, _| steps += 1, tokio::time::sleep).await?;
+        schema::apply(&*store, &[group], &options, |_, _| steps += 1, sleep).await?;
         say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
     }
     application.stage("after").await?;

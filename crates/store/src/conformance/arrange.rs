@@ -14,7 +14,7 @@ use crate::ledger::{
     VideoFilter,
 };
 use crate::patience::Options;
-use crate::schema::{Step, StepGroup, StepOutcome, apply_with};
+use crate::schema::{self, Step, StepGroup, StepOutcome};
 use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 
 /// How long a test waits for a state before it fails: far more than any adapter needs.
@@ -64,7 +64,7 @@ pub async fn apply(
     report: impl FnMut(&Step, StepOutcome) + Send,
 ) -> Result<()> {
     let options = Options { longest_stall: LONG, ..Options::default() };
-    apply_with(store.as_ref(), groups, &options, report, tokio::time::sleep).await
+    schema::apply(store.as_ref(), groups, &options, report, tokio::time::sleep).await
 }
 
 /// A store on a database that has ledger and expand.

@@ -24,23 +24,6 @@ pub enum StepOutcome {
     Recognised,
 }
 
-/// As [`apply_with`], with the default options.
-///
-/// # Errors
-/// As [`apply_with`].
-pub async fn apply<Sleep, Slept>(
-    store: &dyn crate::Store,
-    groups: &[StepGroup],
-    report: impl FnMut(&Step, StepOutcome) + Send,
-    sleep: Sleep,
-) -> Result<()>
-where
-    Sleep: Fn(Duration) -> Slept + Send + Sync,
-    Slept: Future<Output = ()> + Send,
-{
-    apply_with(store, groups, &Options::default(), report, sleep).await
-}
-
 /// Applies every step of `groups` that the journal does not call done, in order, and
 /// tells `report` of each. `sleep` waits between tries.
 ///
@@ -49,7 +32,7 @@ where
 /// lock, when a shipped step was journaled with another text, when an object that a step
 /// would create is there already without ever having been started, or when a lock was not
 /// free for as long as `options` say.
-pub async fn apply_with<Sleep, Slept>(
+pub async fn apply<Sleep, Slept>(
     store: &dyn crate::Store,
     groups: &[StepGroup],
     options: &Options<'_>,
