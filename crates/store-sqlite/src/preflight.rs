@@ -56,11 +56,11 @@ async fn examine(store: &SqliteStore, scope: Scope) -> Outcome<Examination> {
     let refused = objects.verdict == Verdict::Refusal;
     findings.push(objects);
     let mut trial = Trial::default();
-    if !refused {
+    if !refused && scope != Scope::Tried {
         trial = trial::run(store, Extent::WayForthAndBack).await?;
         findings.push(trial.finding().named("trial"));
     }
-    if scope == Scope::Apply {
+    if scope != Scope::Plan {
         return Ok(Examination { findings, trial });
     }
     findings.push(journal_mode(store).await?.named("journal_mode"));

@@ -85,7 +85,8 @@ pub struct Options<'a> {
     pub window: Option<DailyWindow>,
     /// How long a gate may be held, as far as `trial` tells.
     pub longest_stall: Duration,
-    /// How long the steps took on empty copies; `None` where they were not tried.
+    /// How the steps went on empty copies; `None` where they were not tried yet, which
+    /// `apply` does then.
     pub trial: Option<&'a Trial>,
     /// Decides about a gate that is expected to be held for longer than that.
     pub approve_stall: &'a (dyn Fn(Duration) -> bool + Send + Sync),

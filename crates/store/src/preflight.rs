@@ -103,8 +103,10 @@ impl Finding {
 /// Which checks to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that can refuse an `apply`, all of them cheap.
+    /// Those that can refuse an `apply`; all but the trial are cheap.
     Apply,
+    /// The same without the trial, which the caller has made before.
+    Tried,
     /// All, those that read every row included.
     Plan,
 }
@@ -162,12 +164,14 @@ pub trait Preflight {
     async fn trial(&self, extent: Extent) -> Result<Trial>;
 }
 
-/// Checks that nothing refuses an `apply`, and returns how its steps went on copies.
+/// Checks that nothing refuses an `apply`, and returns how its steps went on copies, unless
+/// `options` say so.
 ///
 /// # Errors
 /// `Refused` with the first refusal.
 pub async fn require(store: &dyn Store, options: &Options<'_>) -> Result<Trial> {
-    let Examination { findings, trial } = store.preflight(Scope::Apply).await?;
+    let scope = if options.trial.is_some() { Scope::Tried } else { Scope::Apply };
+    let Examination { findings, trial } = store.preflight(scope).await?;
     match findings.into_iter().find(|finding| options.refused_by(finding)) {
         Some(refusal) => Err(refusal.into_error()),
         None => Ok(trial),

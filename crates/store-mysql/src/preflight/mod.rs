@@ -160,6 +160,9 @@ async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination>
         };
         findings.push(finding.named(check.name()));
     }
+    if scope == Scope::Tried {
+        return Ok(Examination { findings, trial: Trial::default() });
+    }
     // What an operator may overrule must have been tried all the same.
     let refused = findings
         .iter()

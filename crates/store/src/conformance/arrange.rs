@@ -15,6 +15,7 @@ use crate::ledger::{
 };
 use crate::patience::Options;
 use crate::schema::{self, Step, StepGroup, StepOutcome};
+use crate::trial::Trial;
 use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 
 /// How long a test waits for a state before it fails: far more than any adapter needs.
@@ -58,12 +59,14 @@ pub async fn try_expand(store: &SharedStore) -> Result<Vec<(Step, StepOutcome)>>
 }
 
 /// Applies the steps of `groups`, however long a slow machine then keeps the table locked.
+/// Not tried on copies first: that has tests of its own.
 pub async fn apply(
     store: &SharedStore,
     groups: &[StepGroup],
     report: impl FnMut(&Step, StepOutcome) + Send,
 ) -> Result<()> {
-    let options = Options { longest_stall: LONG, ..Options::default() };
+    let tried = Trial::default();
+    let options = Options { longest_stall: LONG, trial: Some(&tried), ..Options::default() };
     schema::apply(store.as_ref(), groups, &options, report, tokio::time::sleep).await
 }
 

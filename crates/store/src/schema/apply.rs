@@ -44,7 +44,7 @@ where
     Slept: Future<Output = ()> + Send,
 {
     let trial = preflight::require(store, options).await?;
-    let options = Options { trial: Some(&trial), ..*options };
+    let options = Options { trial: options.trial.or(Some(&trial)), ..*options };
     let lock = store.lock_migration().await?;
     let applied = apply_locked(store, groups, &options, &mut report, &sleep).await;
     let released = lock.release().await;
