@@ -34,10 +34,12 @@ BEGIN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
-        -- An UPDATE locks the one row; the INSERT locks the gap before it, too, if the row is
-        -- there. The backfill writes retention_policy and the status row together, so that
-        -- a row without the former has none, and looking for it would lock a gap for nothing.
-        IF OLD.retention_policy IS NOT NULL
+        -- An UPDATE locks the one row. An INSERT of one that is there locks the gaps around it
+        -- and where its undone half was, and a chunk of the backfill that inserts there waits
+        -- for this transaction. Looking for the row locks nothing, but where the binary log
+        -- may hold statements: there it is looked for only once the backfill has written it,
+        -- together with retention_policy.
+        IF {status_row_may_be_there}
             AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id) THEN
             UPDATE video_processing_status
             SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),

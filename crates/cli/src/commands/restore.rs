@@ -114,7 +114,8 @@ async fn fill_in(
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
+    // The worker ends the token that it is given.
+    reelshift_worker::run(store.clone(), options, context.stop.child_token()).await?;
     Ok(store.run(run.id).await?.unwrap_or(run))
 }
 
