@@ -107,6 +107,7 @@ impl VideosTable {
             id: TextColumn::default(),
             project_id: TextColumn::default(),
             status: TextColumn::default(),
+            trigger_reads_lock: false,
         }
     }
 }
