@@ -5,6 +5,7 @@ AFTER UPDATE ON videos FOR EACH ROW{before_others}
 BEGIN
     -- 1 uploaded, 2 processing, 3 completed, 4 failed.
     DECLARE legacy, old_legacy INT;
+    DECLARE missing BOOLEAN DEFAULT TRUE;
     -- Never true. MariaDB does not see that a trigger was added behind another: a statement
     -- prepared before has not opened the tables of the new one, and fails with error 1146
     -- until it is prepared again. So this one names those of tr_video_workflow_sync.
@@ -34,13 +35,15 @@ BEGIN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
-        -- An UPDATE locks the one row. An INSERT of one that is there locks the gaps around it
-        -- and where its undone half was, and a chunk of the backfill that inserts there waits
-        -- for this transaction. Looking for the row locks nothing, but where the binary log
-        -- may hold statements: there it is looked for only once the backfill has written it,
-        -- together with retention_policy.
-        IF {status_row_may_be_there}
-            AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id) THEN
+        -- An UPDATE of a row that is there locks that row. An INSERT of one that is there locks
+        -- the gaps around it and where its undone half was: a chunk of the backfill that inserts
+        -- there waits for this transaction, and may hold the video that it changes next. The
+        -- backfill writes retention_policy and the status row together, also where this
+        -- transaction's snapshot is older; any other row is looked for, which locks nothing but
+        -- where the binary log may hold statements.
+        IF OLD.retention_policy IS NOT NULL
+            OR ({trigger_reads_lock_nothing}
+                AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id)) THEN
             UPDATE video_processing_status
             SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
                 current_stage = CASE NEW.workflow_state
@@ -49,7 +52,9 @@ BEGIN
                     WHEN 'failed' THEN 'failed'
                     ELSE current_stage END
             WHERE video_id = NEW.id;
-        ELSE
+            SET missing = NOT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id);
+        END IF;
+        IF missing THEN
             INSERT INTO video_processing_status
                 (id, video_id, upload_status, ground_truth_status, current_stage, created_at, updated_at)
             VALUES (

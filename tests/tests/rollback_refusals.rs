@@ -78,7 +78,7 @@ async fn interrupted(directory: &Path, legacy: &Legacy) {
     let restored = "SELECT COUNT(*) FROM video_processing_status WHERE error_count = 7";
     assert_eq!(legacy.number(restored).await, 20);
     let shown = ok(directory, legacy, &["status"]);
-    assert!(!shown.contains("ROLLBACK") && shown.contains("backfill not started"), "{shown}");
+    assert!(!shown.contains("ROLLBACK") && shown.contains("backfill ok"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

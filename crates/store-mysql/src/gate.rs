@@ -81,9 +81,7 @@ pub(crate) async fn prepare(
     }
     let statements = statements(store, &mut session, steps, direction).await?;
     let tables = tables(steps);
-    let thread: u64 = sqlx::query_scalar("SELECT CAST(CONNECTION_ID() AS UNSIGNED)")
-        .fetch_one(&mut session)
-        .await?;
+    let thread = number_of(&mut session).await?;
     let inside = inside::Question::new(&mut session, store.server.product, source, &tables).await?;
     let is_waiting = inside.waiting(thread);
     let killer = store.dedicated_connection().await?;
@@ -251,8 +249,7 @@ impl MySqlGate {
                 &mut self.killer,
                 &self.is_waiting,
                 self.thread,
-                inside,
-                wait,
+                Bearable { inside, wait, look_pause: LOOK_PAUSE },
                 &answered,
             );
             // Both to their end: a query that is dropped half way leaves its answer to the next.
@@ -302,22 +299,31 @@ impl MySqlGate {
     }
 }
 
+/// What a wait for a lock may be.
+struct Bearable {
+    /// Transactions inside, at most.
+    inside: u32,
+    wait: Duration,
+    /// Between two looks.
+    look_pause: Duration,
+}
+
 /// Ends the packet's wait for the lock with `KILL QUERY`, and returns whether it did: where the
-/// session of number `thread` has waited for longer than `wait`, or more than `inside`
-/// transactions are inside because one came between the question and the lock. Not done any
-/// more once the packet is `answered`. A fixed time from the packet on would be too short for a
+/// session of number `thread` has waited for longer than is bearable, or more transactions are
+/// inside because one came between the question and the lock. Not done any more once the
+/// packet is `answered`. A fixed time from the packet on would be too short for a
 /// server that is slow to come to its lock, and too long for the application otherwise.
 async fn end_long_wait(
     killer: &mut MySqlConnection,
     is_waiting: &str,
     thread: u64,
-    inside: u32,
-    wait: Duration,
+    bearable: Bearable,
     answered: &AtomicBool,
 ) -> error::Result<bool> {
+    let Bearable { inside, wait, look_pause } = bearable;
     let mut since: Option<Instant> = None;
     loop {
-        tokio::time::sleep(LOOK_PAUSE).await;
+        tokio::time::sleep(look_pause).await;
         if answered.load(Ordering::Acquire) {
             return Ok(false);
         }
@@ -334,6 +340,12 @@ async fn end_long_wait(
             return Ok(true);
         }
     }
+}
+
+/// The server's number of a session.
+async fn number_of(session: &mut MySqlConnection) -> error::Result<u64> {
+    let number = sqlx::query_scalar("SELECT CAST(CONNECTION_ID() AS UNSIGNED)");
+    Ok(number.fetch_one(session).await?)
 }
 
 fn is_interrupted(error: &Error) -> bool {

@@ -71,8 +71,8 @@ impl VideosTable {
             .replace("{new_updated_at}", &updated_at.timestamp("NEW.updated_at"))
             .replace("{created_at_now}", &created_at.now())
             .replace(
-                "{status_row_may_be_there}",
-                if self.trigger_reads_lock { "OLD.retention_policy IS NOT NULL" } else { "TRUE" },
+                "{trigger_reads_lock_nothing}",
+                if self.trigger_reads_lock { "FALSE" } else { "TRUE" },
             )
     }
 

@@ -35,12 +35,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// No transaction was cut off or failed, and every child that was committed is there.
+    /// No transaction was cut off or failed, but for the victims of gates, and every child that was committed is there.
     ///
     /// # Panics
     /// When one of these does not hold.
     pub async fn check(&self, legacy: &Legacy) {
-        assert_eq!((self.outages, self.deadlocks), (0, 0), "transactions failed: {self:?}");
+        let may_fail = legacy.victims_of_gates().await;
+        assert!(self.outages == 0 && self.deadlocks <= may_fail, "transactions failed: {self:?}");
         self.check_refused(legacy).await;
     }
 

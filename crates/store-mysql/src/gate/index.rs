@@ -1,10 +1,13 @@
 //! Building all indexes of a table by one statement.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use reelshift_store::gate::IndexBuild;
 use reelshift_store::schema::Step;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::inside;
+use super::{Bearable, end_long_wait, inside};
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::metadata_locks;
@@ -28,6 +31,16 @@ pub(crate) fn combine(statements: &[String]) -> Option<String> {
     Some(sql)
 }
 
+/// Between two looks at whether the build waits: each costs the server some tenths of a
+/// millisecond, and a build may take minutes.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+fn lock_waits(seconds: u32) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = 1"
+    ))
+}
+
 pub(crate) async fn build(store: &MySqlStore, steps: &[&Step], how: IndexBuild) -> Result<()> {
     let mut session = store.dedicated_connection().await?;
     let mut statements = Vec::new();
@@ -35,28 +48,41 @@ pub(crate) async fn build(store: &MySqlStore, steps: &[&Step], how: IndexBuild) 
         statements.push(schema::statement(store, &mut session, step).await?);
     }
     let Some(sql) = combine(&statements) else { return Ok(()) };
-    let (wait, ahead) = match how {
-        IndexBuild::WithoutWaiting => (0, String::new()),
-        IndexBuild::Waiting { inside } => {
+    let built = match how {
+        IndexBuild::WithoutWaiting => {
+            session.execute(lock_waits(0)).await?;
+            session.execute(AssertSqlSafe(sql)).await
+        }
+        IndexBuild::Waiting { inside, wait } => {
+            session.execute(lock_waits(1)).await?;
             let source = metadata_locks::source(&mut session, store.server.product).await?;
             let tables = super::tables(steps);
             let question =
                 inside::Question::new(&mut session, store.server.product, source, &tables).await?;
-            (1, question.refusing_above(inside))
+            let thread = super::number_of(&mut session).await?;
+            let is_waiting = question.waiting(thread);
+            let mut killer = store.dedicated_connection().await?;
+            let answered = AtomicBool::new(false);
+            let building = async {
+                let packet = format!("{}{sql}", question.refusing_above(inside));
+                let built = session.execute(AssertSqlSafe(packet)).await;
+                answered.store(true, Ordering::Release);
+                built
+            };
+            let bearable = Bearable { inside: u32::MAX, wait, look_pause: LOOK_PAUSE };
+            let watching = end_long_wait(&mut killer, &is_waiting, thread, bearable, &answered);
+            let (built, watched) = tokio::join!(building, watching);
+            killer.close().await?;
+            watched?;
+            built
         }
     };
-    session
-        .execute(AssertSqlSafe(format!(
-            "SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = 1"
-        )))
-        .await?;
-    let built = session.execute(AssertSqlSafe(format!("{ahead}{sql}"))).await;
     // The statement's outcome counts; the server ends the session by itself.
     if let Err(error) = session.close().await {
         tracing::debug!(%error, "closing the session of an index build");
     }
     match built.map_err(Error::from) {
-        Err(error) if inside::is_refusal(&error) => {
+        Err(error) if inside::is_refusal(&error) || super::is_interrupted(&error) => {
             Err(Error::Store(reelshift_store::StoreError::Locked {
                 deadlock: false,
                 code: None,

@@ -27,10 +27,19 @@ const BUILT: Duration = Duration::from_millis(50);
 pub enum IndexBuild {
     /// Refused at once, at both ends, where the table is not free.
     WithoutWaiting,
-    /// Begins when at most this many transactions are inside, and waits at its end: those
-    /// that are inside then may fail.
-    Waiting { inside: u32 },
+    /// Begins when at most `inside` transactions are inside, and waits at its end for at most
+    /// `wait`: those that are inside then may fail.
+    Waiting { inside: u32, wait: Duration },
 }
+
+/// How long the application waits behind the end of a build that can be done again: longer
+/// than its transactions take, shorter than anybody notices. Two of them may wait for each
+/// other, one for a row and one for this build, which no server sees.
+const SHORT_WAIT: Duration = Duration::from_millis(60);
+
+/// The same where building again costs more than the operator's patience: the shortest lock
+/// wait that MySQL knows.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// What the tries so far say about the next.
 #[derive(Debug, Default)]
@@ -73,16 +82,16 @@ where
         waiter.window().await;
         if waiter.is_unheld().await? {
             let waited = waiter.waited;
-            let how = if store.builds_without_waiting()
-                && waited + tries.expected() <= options.patience
-            {
+            let is_cheap = waited + tries.expected() <= options.patience;
+            let how = if store.builds_without_waiting() && is_cheap {
                 IndexBuild::WithoutWaiting
             } else {
-                IndexBuild::Waiting { inside: rule.allowed(options.accept_victims, waited) }
+                let inside = rule.allowed(options.accept_victims, waited);
+                IndexBuild::Waiting { inside, wait: if is_cheap { SHORT_WAIT } else { LONG_WAIT } }
             };
             if !announced && matches!(how, IndexBuild::Waiting { .. }) {
                 (options.announce)(&format!(
-                    "the indexes of {} are built by one statement that waits at its end, for up to 1 s: \
+                    "the indexes of {} are built by one statement that waits at its end: \
                      transactions that have read the table by then and write it afterwards may fail \
                      (error 1213)",
                     first.gate.first().map_or("the table", String::as_str)
