@@ -5,7 +5,8 @@ AFTER UPDATE ON videos FOR EACH ROW{before_others}
 BEGIN
     -- 1 uploaded, 2 processing, 3 completed, 4 failed.
     DECLARE legacy, old_legacy INT;
-    DECLARE missing BOOLEAN DEFAULT TRUE;
+    DECLARE known BOOLEAN;
+    DECLARE new_id CHAR(36) CHARACTER SET ascii DEFAULT UUID();
     -- Never true. MariaDB does not see that a trigger was added behind another: a statement
     -- prepared before has not opened the tables of the new one, and fails with error 1146
     -- until it is prepared again. So this one names those of tr_video_workflow_sync.
@@ -35,15 +36,17 @@ BEGIN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
-        -- An UPDATE of a row that is there locks that row. An INSERT of one that is there locks
-        -- the gaps around it and where its undone half was: a chunk of the backfill that inserts
-        -- there waits for this transaction, and may hold the video that it changes next. The
-        -- backfill writes retention_policy and the status row together, also where this
-        -- transaction's snapshot is older; any other row is looked for, which locks nothing but
-        -- where the binary log may hold statements.
-        IF OLD.retention_policy IS NOT NULL
+        -- At REPEATABLE READ an INSERT with ON DUPLICATE KEY UPDATE locks the gap that it inserts
+        -- into, and any INSERT of a row that is there the gaps around it: another transaction
+        -- that inserts there waits, and may hold the video that this one changes next. So a row
+        -- that is known to be there is updated. The backfill writes retention_policy and the
+        -- status row together; any other row is looked for, which locks nothing but where the
+        -- binary log may hold statements. One that is newer than this transaction's snapshot is
+        -- met by the INSERT.
+        SET known = OLD.retention_policy IS NOT NULL
             OR ({trigger_reads_lock_nothing}
-                AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id)) THEN
+                AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id));
+        IF known THEN
             UPDATE video_processing_status
             SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
                 current_stage = CASE NEW.workflow_state
@@ -52,24 +55,26 @@ BEGIN
                     WHEN 'failed' THEN 'failed'
                     ELSE current_stage END
             WHERE video_id = NEW.id;
-            SET missing = NOT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id);
         END IF;
-        IF missing THEN
-            INSERT INTO video_processing_status
+        IF NOT known OR NOT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id) THEN
+            INSERT IGNORE INTO video_processing_status
                 (id, video_id, upload_status, ground_truth_status, current_stage, created_at, updated_at)
             VALUES (
-                UUID(), NEW.id, 'completed',
+                new_id, NEW.id, 'completed',
                 ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
                 ELT(legacy, 'validation', 'ground_truth', 'completed', 'validation'),
                 {new_created_at}, {new_updated_at}
-            )
-            ON DUPLICATE KEY UPDATE
-                ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
-                current_stage = CASE NEW.workflow_state
-                    WHEN 'processing' THEN 'inference'
-                    WHEN 'completed' THEN 'completed'
-                    WHEN 'failed' THEN 'failed'
-                    ELSE current_stage END;
+            );
+            IF NOT known AND NOT EXISTS (SELECT 1 FROM video_processing_status WHERE id = new_id) THEN
+                UPDATE video_processing_status
+                SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),
+                    current_stage = CASE NEW.workflow_state
+                        WHEN 'processing' THEN 'inference'
+                        WHEN 'completed' THEN 'completed'
+                        WHEN 'failed' THEN 'failed'
+                        ELSE current_stage END
+                WHERE video_id = NEW.id;
+            END IF;
         END IF;
         SET @reelshift_following = NULL;
     END IF;
