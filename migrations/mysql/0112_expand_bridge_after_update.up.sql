@@ -37,15 +37,12 @@ BEGIN
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
         -- At REPEATABLE READ an INSERT with ON DUPLICATE KEY UPDATE locks the gap that it inserts
-        -- into, and any INSERT of a row that is there the gaps around it: another transaction
-        -- that inserts there waits, and may hold the video that this one changes next. So a row
-        -- that is known to be there is updated. The backfill writes retention_policy and the
-        -- status row together; any other row is looked for, which locks nothing but where the
-        -- binary log may hold statements. One that is newer than this transaction's snapshot is
-        -- met by the INSERT.
-        SET known = OLD.retention_policy IS NOT NULL
-            OR ({trigger_reads_lock_nothing}
-                AND EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = NEW.id));
+        -- into, an INSERT of a row that is there the gaps around it, and a SELECT here, since
+        -- this trigger writes the table too, the gap where nothing is: another transaction that
+        -- inserts there waits, and may hold the video that this one changes next. So the columns
+        -- of the video say whether its row is there, and nothing is looked for. The backfill
+        -- writes it together with retention_policy, and this trigger with a new state.
+        SET known = OLD.retention_policy IS NOT NULL OR COALESCE(OLD.workflow_state <> 'uploaded', FALSE);
         IF known THEN
             UPDATE video_processing_status
             SET ground_truth_status = ELT(legacy, 'pending', 'generating', 'completed', 'failed'),

@@ -23,8 +23,6 @@ pub(crate) struct VideosTable {
     pub(crate) id: TextColumn,
     pub(crate) project_id: TextColumn,
     pub(crate) status: TextColumn,
-    /// Whether a SELECT within a trigger locks what it reads, and the gap where nothing is.
-    trigger_reads_lock: bool,
 }
 
 impl VideosTable {
@@ -52,7 +50,6 @@ impl VideosTable {
             id: TextColumn::read(connection, "id").await?,
             project_id: TextColumn::read(connection, "project_id").await?,
             status: TextColumn::read(connection, "status").await?,
-            trigger_reads_lock: trigger_reads_lock(connection).await?,
         })
     }
 
@@ -70,10 +67,6 @@ impl VideosTable {
             .replace("{new_created_at}", &created_at.timestamp("NEW.created_at"))
             .replace("{new_updated_at}", &updated_at.timestamp("NEW.updated_at"))
             .replace("{created_at_now}", &created_at.now())
-            .replace(
-                "{trigger_reads_lock_nothing}",
-                if self.trigger_reads_lock { "FALSE" } else { "TRUE" },
-            )
     }
 
     /// The type of `videos.id` with its charset and collation: a foreign key needs the
@@ -107,21 +100,8 @@ impl VideosTable {
             id: TextColumn::default(),
             project_id: TextColumn::default(),
             status: TextColumn::default(),
-            trigger_reads_lock: false,
         }
     }
-}
-
-/// Whether the binary log holds statements, all or some: they must have the same effect on a
-/// replica, so that a trigger's SELECT locks.
-async fn trigger_reads_lock(connection: &mut MySqlConnection) -> Result<bool> {
-    let rows = sqlx::raw_sql(
-        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format') \
-           AND Value IN ('ON', 'MIXED', 'STATEMENT')",
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.len() == 2)
 }
 
 /// The type of a column that takes every value of one of type `source`, and as many
