@@ -11,7 +11,7 @@
 //! - [`turns`]: who does what any worker could do.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
-//! Why not one of apalis' own SQL storages: `docs/decisions.md`.
+//! Why not one of apalis' own SQL storages: `docs/decisions/001-our-own-apalis-backend.md`.
 
 pub mod ack;
 pub mod activity;
