@@ -7,8 +7,14 @@ use reelshift_tests::chaos::network::Namespace;
 use reelshift_tests::chaos::{Place, Scene, skipped};
 use reelshift_tests::{until, until_within};
 
-/// Waits until a worker holds a lease: which one is a matter of chance, and a run has an end.
+/// Waits until every worker has joined the fleet, since one that cannot join ends, and one of
+/// them holds a lease: which is a matter of chance, and a run has an end.
 async fn at_work(scene: &Scene) {
+    let joined = "SELECT COUNT(*) FROM reelshift_workers WHERE last_seen_at > started_at";
+    until("every worker in the fleet", async || {
+        scene.legacy.number(joined).await >= i64::try_from(scene.workers.len()).expect("a few")
+    })
+    .await;
     until("a worker at work", async || {
         scene.feed().await;
         scene.legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await
