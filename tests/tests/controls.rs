@@ -314,8 +314,9 @@ async fn one_watcher_acts_and_another_takes_over() {
         third.next("watching");
 
         // Hashed: nothing to do, and no run is made of it. Then one file is another's.
-        legacy.execute("UPDATE reelshift_runs SET state = 'done', active_key = NULL").await;
+        // In this order: the watcher may look between the two.
         legacy.execute("UPDATE videos SET file_hash = 'h'").await;
+        legacy.execute("UPDATE reelshift_runs SET state = 'done', active_key = NULL").await;
         third.next("nothing");
         let runs = legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE kind = 'hash'").await;
         third.next("nothing");
