@@ -22,6 +22,9 @@ use crate::args::gate::GateArgs;
 use crate::exit::Usage;
 use crate::filter::Condition;
 
+/// Attempts that a batch gets before it is failed.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+
 /// Moves a live video platform's database from its basic schema to an enhanced one, with
 /// a fleet of workers, while the application goes on.
 #[derive(Debug, Parser)]
@@ -305,7 +308,7 @@ pub struct EnqueueCommon {
     pub conditions: Vec<Condition>,
 
     /// Attempts that a batch gets before it is failed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = DEFAULT_MAX_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
 
     /// Go on: enqueue new and changed videos as they come. One watcher of a kind acts, any

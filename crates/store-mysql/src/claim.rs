@@ -101,8 +101,8 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
-/// A run that the clock says is not enqueued yet: the clock was set back, and nothing of what
-/// the ledger says of times is to be waited for.
+/// The end of the batches that are due. If the clock is before the creation of the run, it was
+/// set back, and all of them are due.
 const DUE: &str = "IF(NOW(6) < ?, TIMESTAMP('2038-01-01 00:00:00'), NOW(6))";
 
 /// Equality on all columns of the claim index before `run_at`, so that the index gives the

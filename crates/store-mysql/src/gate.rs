@@ -265,7 +265,7 @@ impl MySqlGate {
                         tracing::debug!(%error, "the wait for the gate was ended too late");
                     }
                 }
-                // At most so many were let pass, where the server tells.
+                // The question let no more than this pass.
                 Ok(Answer::Open { inside: self.inside.is_told().then_some(inside) })
             }
             Err(error) if inside::is_refusal(&error) => self.busy(false).await,

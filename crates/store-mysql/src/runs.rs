@@ -37,7 +37,7 @@ pub(crate) fn readable(rows: &[MySqlRow], unreadable: &mut Vec<String>) -> Resul
     Ok(runs)
 }
 
-/// The same where nobody but the log is told.
+/// As [`readable`], with a log line for each run that cannot be read.
 pub(crate) fn readable_only(rows: &[MySqlRow]) -> Result<Vec<Run>> {
     let mut unreadable = Vec::new();
     let runs = readable(rows, &mut unreadable)?;

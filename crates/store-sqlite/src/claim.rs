@@ -36,8 +36,8 @@ pub(crate) async fn claim(
     Ok(claimed)
 }
 
-/// A run that the clock says is not enqueued yet: the clock was set back, and nothing
-/// of what the ledger says of times is to be waited for.
+/// The end of the batches that are due. If the clock is before the creation of the run, it was
+/// set back, and all of them are due.
 macro_rules! due {
     ($created_at:literal) => {
         concat!("CASE WHEN ", now!(), " < ", $created_at, " THEN '9999' ELSE ", now!(), " END")

@@ -38,7 +38,7 @@ pub(crate) fn readable(rows: &[SqliteRow], unreadable: &mut Vec<String>) -> Outc
     Ok(runs)
 }
 
-/// The same where nobody but the log is told.
+/// As [`readable`], with a log line for each run that cannot be read.
 pub(crate) fn readable_only(rows: &[SqliteRow]) -> Outcome<Vec<Run>> {
     let mut unreadable = Vec::new();
     let runs = readable(rows, &mut unreadable)?;

@@ -10,7 +10,9 @@ use reelshift_store::controls::PAUSE;
 use reelshift_store::ledger::{RunPlan, VideoFilter};
 use serde_json::json;
 
-use crate::args::{EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind};
+use crate::args::{
+    DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind,
+};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused, Usage};
 use crate::filter::filter;
@@ -19,9 +21,6 @@ use crate::look;
 /// As `--batch-size`'s default says; a hash run does not use it.
 const BATCH_ROWS: u32 = 2_000;
 
-/// As the default of `--max-attempts` says.
-const MAX_ATTEMPTS: u32 = 5;
-
 /// A backfill of every video that needs it.
 pub fn of_everything() -> RunPlan {
     RunPlan {
@@ -29,7 +28,7 @@ pub fn of_everything() -> RunPlan {
         batch_rows: BATCH_ROWS,
         batch_bytes: bytesize::GIB,
         batch_files: 64,
-        max_attempts: MAX_ATTEMPTS,
+        max_attempts: DEFAULT_MAX_ATTEMPTS,
     }
 }
 

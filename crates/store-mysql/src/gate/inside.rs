@@ -54,7 +54,7 @@ async fn foreign_keys(session: &mut MySqlConnection) -> Result<Vec<(String, Stri
 /// The question to this server about some tables.
 pub(crate) struct Question {
     product: Product,
-    /// Where the server tells.
+    /// `None` where the server does not show metadata locks.
     inside: Option<Inside>,
 }
 
@@ -111,7 +111,7 @@ impl Question {
         Ok(Self { product, inside: Some(inside) })
     }
 
-    /// Whether the server tells who is inside.
+    /// Whether the server shows metadata locks.
     pub(crate) const fn is_told(&self) -> bool {
         self.inside.is_some()
     }
