@@ -22,6 +22,9 @@ use crate::args::gate::GateArgs;
 use crate::exit::Usage;
 use crate::filter::Condition;
 
+/// Videos in a batch of a backfill.
+pub const DEFAULT_BATCH_ROWS: u32 = 2_000;
+
 /// Attempts that a batch gets before it is failed.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 
@@ -335,7 +338,7 @@ pub struct EnqueueBackfill {
     pub common: EnqueueCommon,
 
     /// Videos in a batch
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = DEFAULT_BATCH_ROWS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batch_size: u32,
 }
 

@@ -11,21 +11,19 @@ use reelshift_store::ledger::{RunPlan, VideoFilter};
 use serde_json::json;
 
 use crate::args::{
-    DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind,
+    DEFAULT_BATCH_ROWS, DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon,
+    EnqueueHash, EnqueueKind,
 };
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused, Usage};
 use crate::filter::filter;
 use crate::look;
 
-/// As `--batch-size`'s default says; a hash run does not use it.
-const BATCH_ROWS: u32 = 2_000;
-
 /// A backfill of every video that needs it.
 pub fn of_everything() -> RunPlan {
     RunPlan {
         filter: VideoFilter::default(),
-        batch_rows: BATCH_ROWS,
+        batch_rows: DEFAULT_BATCH_ROWS,
         batch_bytes: bytesize::GIB,
         batch_files: 64,
         max_attempts: DEFAULT_MAX_ATTEMPTS,
