@@ -30,22 +30,22 @@ pub async fn release(legacy: &Legacy, batches: usize) {
          ORDER BY seq LIMIT {batches}"
     );
     let kept = legacy.rows(&kept).await;
-    let Some(last) = kept.last() else { return };
-    let last: i64 = last.get(0);
+    let kept: Vec<String> = kept.iter().map(|row| row.get::<i64, _>(0).to_string()).collect();
+    if kept.is_empty() {
+        return;
+    }
+    // By their keys: a walk along the table waits for every chunk under way, and meanwhile
+    // locks what the fleet could claim.
     let due = format!(
-        "UPDATE reelshift_batches SET run_at = created_at
-         WHERE state = 'pending' AND run_at = '{LATER}' AND seq <= {last}"
+        "UPDATE reelshift_batches SET run_at = created_at WHERE seq IN ({})",
+        kept.join(", ")
     );
     legacy.execute(&due).await;
 }
 
 /// Makes all that are kept back due.
 pub async fn release_all(legacy: &Legacy) {
-    let due = format!(
-        "UPDATE reelshift_batches SET run_at = created_at
-         WHERE state = 'pending' AND run_at = '{LATER}'"
-    );
-    legacy.execute(&due).await;
+    release(legacy, usize::from(u16::MAX)).await;
 }
 
 /// Makes the next `batches` due where the fleet has nothing more to claim.

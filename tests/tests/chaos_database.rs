@@ -111,7 +111,7 @@ async fn a_worker_cut_off_by_its_network() {
         })
         .await;
     scene.start_worker().await;
-    faults::lose_at_work(&scene, cut_off, || namespace.cut(), || namespace.heal()).await;
+    faults::lose_at_work(&scene, &[cut_off], |_| namespace.cut(), |_| namespace.heal()).await;
     namespace.heal();
     let pid = scene.workers[cut_off].pid();
     until("a worker that is back", async || scene.worker_state(pid).await == "live").await;

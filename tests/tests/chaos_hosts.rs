@@ -57,7 +57,7 @@ async fn three_hosts_of_which_one_is_cut_off() {
             .await;
     }
     let cut_off = &namespaces[CUT_OFF];
-    faults::lose_at_work(&scene, CUT_OFF, || cut_off.cut(), || cut_off.heal()).await;
+    faults::lose_at_work(&scene, &[CUT_OFF], |_| cut_off.cut(), |_| cut_off.heal()).await;
     let pid = scene.workers[CUT_OFF].pid();
     let held = scene
         .legacy

@@ -66,8 +66,7 @@ async fn fault(scene: &mut Scene, rng: &mut StdRng) -> &'static str {
             "a frozen worker"
         }
         5 => {
-            let index = rng.random_range(0..scene.workers.len());
-            faults::give_up(scene, index).await;
+            faults::give_up(scene, rng).await;
             "a worker given up at work"
         }
         6 => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use reelshift_tests::chaos::worker::Worker;
 use reelshift_tests::chaos::{Place, Scene, faults, skipped};
 use reelshift_tests::until;
 use sqlx::Row;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_killed_at_random() {
     let mut scene = Scene::set(Place::Shared, 8_000, 1).await;
-    scene.enqueue(&["backfill", "--batch-size", "200"]);
+    scene.enqueue(&["backfill", "--batch-size", "100"]);
     scene.keep_back().await;
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..3 {
@@ -39,13 +40,15 @@ async fn a_zombie_writes_nothing() {
     for _ in 0..3 {
         scene.start_worker().await;
     }
-    for zombie in [0, 1] {
-        let worker = &scene.workers[zombie];
-        faults::lose_at_work(&scene, zombie, || worker.freeze(), || worker.thaw()).await;
-        worker.thaw();
+    let mut zombies = Vec::new();
+    for _ in 0..2 {
+        let any: Vec<usize> = (0..3).filter(|index| !zombies.contains(index)).collect();
+        let zombie = faults::lose_at_work(&scene, &any, Worker::freeze, Worker::thaw).await;
+        scene.workers[zombie].thaw();
+        zombies.push(zombie);
     }
     // Whatever they then wrote under their lost leases, the ledger of chunks would show.
-    for zombie in [0, 1] {
+    for zombie in zombies {
         let pid = scene.workers[zombie].pid();
         until("a zombie that is alive again", async || scene.worker_state(pid).await == "live")
             .await;
@@ -66,8 +69,9 @@ async fn workers_given_up_while_they_work() {
     for _ in 0..3 {
         scene.start_worker().await;
     }
-    for worker in [0, 1, 2, 0] {
-        faults::give_up(&scene, worker).await;
+    let mut rng = StdRng::seed_from_u64(5);
+    for _ in 0..4 {
+        faults::give_up(&scene, &mut rng).await;
     }
     let outcome = scene.finish().await;
     assert!(outcome.chunks.returned >= 4, "{:?}", outcome.chunks);
@@ -146,7 +150,7 @@ async fn clocks_an_hour_off() {
     }
     let victim = scene.start_worker().await;
     let pids: Vec<u32> =
-        scene.workers.iter().map(reelshift_tests::chaos::worker::Worker::pid).collect();
+        scene.workers.iter().map(Worker::pid).collect();
     // Their own clocks are in the ids that they gave themselves.
     for (pid, offset) in pids.iter().zip([3_600, -3_600]) {
         let sql = format!(

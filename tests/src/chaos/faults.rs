@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::chaos::Scene;
+use crate::chaos::worker::Worker;
 use crate::orm::application::{is_deadlock, is_outage};
 use crate::{orm, until};
 
@@ -23,48 +24,65 @@ pub async fn kill_worker(scene: &mut Scene, rng: &mut StdRng) {
 
 /// `kill -9` of a random worker that holds a lease; another takes its place.
 pub async fn kill_at_work(scene: &mut Scene, rng: &mut StdRng) {
-    let victim = rng.random_range(0..scene.workers.len());
-    stop_at_work(scene, victim, || scene.workers[victim].freeze(), || scene.workers[victim].thaw())
-        .await;
+    let any = shuffled(scene, rng);
+    let victim = stop_at_work(scene, &any, Worker::freeze, Worker::thaw).await;
     scene.workers.remove(victim).kill();
     scene.start_worker().await;
 }
 
-/// Stops worker `index` when it certainly holds a lease.
-async fn stop_at_work(scene: &Scene, index: usize, stop: impl Fn(), go_on: impl Fn()) {
+/// Stops the first of the workers `any` that certainly holds a lease; its index.
+async fn stop_at_work(
+    scene: &Scene,
+    any: &[usize],
+    stop: impl Fn(&Worker),
+    go_on: impl Fn(&Worker),
+) -> usize {
+    let mut stopped = None;
     until("a stopped worker that holds a lease", async || {
         scene.feed().await;
-        if scene.leases_of(index).await == 0 {
-            return false;
+        for &index in any {
+            if scene.leases_of(index).await == 0 {
+                continue;
+            }
+            stop(&scene.workers[index]);
+            if scene.leases_of(index).await > 0 {
+                stopped = Some(index);
+                return true;
+            }
+            go_on(&scene.workers[index]);
         }
-        stop();
-        let holds = scene.leases_of(index).await > 0;
-        if !holds {
-            go_on();
-        }
-        holds
+        false
     })
     .await;
+    stopped.expect("a worker that was stopped")
 }
 
-/// Stops worker `index` at work and leaves it so when the fleet has taken its leases. Again,
-/// where the server was just about to end them.
-pub async fn lose_at_work(scene: &Scene, index: usize, stop: impl Fn(), go_on: impl Fn()) {
-    let before = scene.leases_lost_by(index).await;
-    let pid = scene.workers[index].pid();
+/// Stops one of the workers `any` at work and leaves it so when the fleet has taken its
+/// leases; its index. Again, where the server was just about to end them.
+pub async fn lose_at_work(
+    scene: &Scene,
+    any: &[usize],
+    stop: impl Fn(&Worker),
+    go_on: impl Fn(&Worker),
+) -> usize {
+    let mut lost = None;
     until("a worker that lost a lease", async || {
-        stop_at_work(scene, index, &stop, &go_on).await;
+        let index = stop_at_work(scene, any, &stop, &go_on).await;
+        let before = scene.leases_lost_by(index).await;
+        let pid = scene.workers[index].pid();
         until("a lost worker without a lease", async || {
             scene.worker_state(pid).await == "lost" && scene.leases_of(index).await == 0
         })
         .await;
-        let lost = scene.leases_lost_by(index).await > before;
-        if !lost {
-            go_on();
+        if scene.leases_lost_by(index).await > before {
+            lost = Some(index);
+        } else {
+            go_on(&scene.workers[index]);
         }
-        lost
+        lost.is_some()
     })
     .await;
+    lost.expect("a worker that lost a lease")
 }
 
 /// A worker stands still until the fleet has given it up, then goes on where it was.
@@ -78,24 +96,39 @@ pub async fn freeze_worker(scene: &Scene, rng: &mut StdRng) {
 
 /// The fleet gives a worker up that is alive and at work, as where its heartbeats alone do
 /// not come through: it goes on under leases that are others' by now.
-pub async fn give_up(scene: &Scene, index: usize) {
-    let pid = scene.workers[index].pid();
-    let before = scene.leases_lost_by(index).await;
-    let silent = format!(
-        "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
-         WHERE pid = {pid} AND state = 'live'"
-    );
+pub async fn give_up(scene: &Scene, rng: &mut StdRng) {
+    let mut before = Vec::new();
+    for index in shuffled(scene, rng) {
+        before.push((index, scene.leases_lost_by(index).await));
+    }
     until("a worker that is given up at work", async || {
         scene.feed().await;
-        // Again and again: its heartbeats do come through. Not without a pause: reaping passes
-        // by a worker whose row is locked.
-        if scene.leases_of(index).await > 0 {
+        for &(index, before) in &before {
+            if scene.leases_of(index).await == 0 {
+                continue;
+            }
+            let pid = scene.workers[index].pid();
+            let silent = format!(
+                "UPDATE reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR
+                 WHERE pid = {pid} AND state = 'live'"
+            );
+            // Again and again: its heartbeats do come through. Not without a pause: reaping
+            // passes by a worker whose row is locked.
             scene.legacy.execute(&silent).await;
             sleep(Duration::from_millis(50)).await;
+            return scene.leases_lost_by(index).await > before;
         }
-        scene.leases_lost_by(index).await > before
+        false
     })
     .await;
+}
+
+/// The indexes of all workers in random order. A fault takes the first of them that is at
+/// work: the batches may be out before a certain one is.
+fn shuffled(scene: &Scene, rng: &mut StdRng) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..scene.workers.len()).collect();
+    all.shuffle(rng);
+    all
 }
 
 /// Kills every connection of the fleet and the application, again and again for `span`, and
