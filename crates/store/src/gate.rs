@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::patience::{Direction, Options, Waiter};
 use crate::schema::Step;
+use crate::trial::Trial;
 use crate::{Result, Store, StoreError};
 use rule::Rule;
 
@@ -123,8 +124,7 @@ pub struct GateReport {
     pub waited_seconds: f64,
     /// How long the application was kept out; `None` for a build of indexes, which it is not.
     pub held_seconds: Option<f64>,
-    /// As long as its statements took one by one on empty copies; `None` where they were not
-    /// tried.
+    /// As [`expected_hold`] says; `None` where the statements were not tried.
     pub expected_seconds: Option<f64>,
     /// Transactions that had read and not written when it was taken.
     pub inside: Option<u32>,
@@ -147,7 +147,10 @@ where
     Slept: Future<Output = ()> + Send,
 {
     let Some(&first) = steps.first() else { return Ok(None) };
-    let expected = options.trial.and_then(|trial| trial.expected(steps, direction));
+    let expected = match options.trial {
+        Some(trial) => expected_hold(store, steps, direction, trial).await?,
+        None => None,
+    };
     check_stall(first, expected, options)?;
     let mut rule = Rule::default();
     let mut waiter = Waiter::new(store, first, options, sleep);
@@ -196,6 +199,43 @@ where
     };
     (options.gate)(&report);
     Ok(Some(Passed { done, left }))
+}
+
+/// How long the application is kept out while `steps` are executed under one gate: as long as
+/// their statements took on empty copies, and the builds of their indexes at this table's size.
+/// `None` where one of them was not tried.
+///
+/// # Errors
+/// As the store.
+pub async fn expected_hold(
+    store: &dyn Store,
+    steps: &[&Step],
+    direction: Direction,
+    trial: &Trial,
+) -> Result<Option<Duration>> {
+    let Some(tried) = trial.expected(steps, direction) else { return Ok(None) };
+    let builds = match direction {
+        Direction::Up => index::build_time(store, steps).await?,
+        Direction::Down => Duration::ZERO,
+    };
+    Ok(Some(tried + builds))
+}
+
+/// Whether indexes are built under a gate: where that takes no longer than `longest_stall`.
+///
+/// # Errors
+/// As the store.
+pub async fn builds_under_gate(
+    store: &dyn Store,
+    steps: &[&Step],
+    trial: &Trial,
+    longest_stall: Duration,
+) -> Result<bool> {
+    let hold = match expected_hold(store, steps, Direction::Up, trial).await? {
+        Some(hold) => hold,
+        None => index::build_time(store, steps).await?,
+    };
+    Ok(hold <= longest_stall)
 }
 
 /// The steps of a gate, by what came of them.
@@ -280,8 +320,8 @@ fn check_stall(step: &Step, expected: Option<Duration>, options: &Options<'_>) -
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "the statements from step {:04} {} would keep the application from {} for about {} ms (measured on \
-         empty copies), and --longest-stall allows {} ms: nothing was done; apply again with --yes or \
+        "the statements from step {:04} {} would keep the application from {} for about {} ms (estimated \
+         from empty copies and the table's size), and --longest-stall allows {} ms: nothing was done; apply again with --yes or \
          another --longest-stall",
         step.number,
         step.name,

@@ -7,12 +7,13 @@
 
 use std::time::{Duration, Instant};
 
+use reelshift_plan::forecast;
 use serde::Serialize;
 
 use super::GateReport;
 use super::rule::Rule;
 use crate::patience::{Options, Waiter};
-use crate::schema::Step;
+use crate::schema::{Object, Step};
 use crate::{Result, Store, StoreError};
 
 /// Between two tries.
@@ -40,6 +41,20 @@ const SHORT_WAIT: Duration = Duration::from_millis(60);
 /// The same where building again costs more than the operator's patience: the shortest lock
 /// wait that MySQL knows.
 const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the indexes that `steps`, all of one table, create take to build at the size that
+/// the server estimates the table at.
+pub(super) async fn build_time(store: &dyn Store, steps: &[&Step]) -> Result<Duration> {
+    let is_index = |step: &&&Step| matches!(step.creates, Object::Index { .. });
+    let indexes = steps.iter().filter(is_index).count() as u64;
+    let Some(table) = steps.first().and_then(|step| step.gate.first()) else {
+        return Ok(Duration::ZERO);
+    };
+    if indexes == 0 {
+        return Ok(Duration::ZERO);
+    }
+    Ok(forecast::index_entries(store.rows_about(table).await?, indexes))
+}
 
 /// What the tries so far say about the next.
 #[derive(Debug, Default)]

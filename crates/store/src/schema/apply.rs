@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use reelshift_plan::forecast;
 use serde::Serialize;
 
-use super::{JournalEntry, Object, Step, StepGroup};
+use super::{JournalEntry, Step, StepGroup};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
 use crate::rollback::RollbackState;
+use crate::trial::Trial;
 use crate::{Result, StoreError, preflight};
 
 /// What happened to one step.
@@ -134,7 +134,14 @@ where
         return Ok(());
     }
     let mut left = missing.to_vec();
-    let is_long = matches!(piece, Piece::Indexes(_)) && !is_short(store, missing, options).await?;
+    let is_long = match piece {
+        Piece::Indexes(_) => {
+            let untried = Trial::default();
+            let trial = options.trial.unwrap_or(&untried);
+            !gate::builds_under_gate(store, missing, trial, options.longest_stall).await?
+        }
+        Piece::Gate(_) | Piece::Alone(_) => false,
+    };
     // A table that may be copied is not copied under a lock against readers.
     let copies = missing.iter().any(|step| options.may_copy(step));
     match piece {
@@ -165,19 +172,6 @@ where
         report(step, outcome);
     }
     Ok(())
-}
-
-/// Whether the indexes of `steps` are built within the longest stall: then the gate is the
-/// better way.
-async fn is_short(
-    store: &dyn crate::Store,
-    steps: &[&Step],
-    options: &Options<'_>,
-) -> Result<bool> {
-    let Object::Index { table, .. } = &steps[0].creates else { return Ok(false) };
-    let rows = store.rows_about(table).await?;
-    let build = forecast::index_entries(rows, steps.len() as u64);
-    Ok(build <= options.longest_stall)
 }
 
 /// Executes a step whose statement asks for its lock by itself.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use reelshift_store::Store;
-use reelshift_store::gate::{GateOutlook, Piece, pieces};
-use reelshift_store::patience::Direction;
+use reelshift_store::gate::{self, GateOutlook, Piece, pieces};
+use reelshift_store::patience::{Direction, LONGEST_STALL};
 use reelshift_store::schema::{Object, Step};
 use reelshift_store::trial::Trial;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub struct PlannedGate {
     steps: Vec<u32>,
     /// Built by one statement, which needs the table for itself at its start and end only.
     builds_indexes: bool,
-    /// As measured on empty copies; absent where none can be made, and for an online build.
+    /// As [`gate::expected_hold`] says; absent where it cannot, and for an online build.
     held_seconds: Option<f64>,
     #[serde(flatten)]
     outlook: GateOutlook,
@@ -50,9 +50,12 @@ pub async fn of(
                 outlook
             }
         };
-        let builds_indexes = matches!(piece, Piece::Indexes(_));
+        let builds_indexes = matches!(piece, Piece::Indexes(_))
+            && !gate::builds_under_gate(store, steps, trial, LONGEST_STALL).await?;
         let held = match &outlook.each_alone {
-            None if !builds_indexes => trial.expected(steps, Direction::Up),
+            None if !builds_indexes => {
+                gate::expected_hold(store, steps, Direction::Up, trial).await?
+            }
             _ => None,
         };
         gates.push(PlannedGate {
@@ -100,7 +103,7 @@ fn sentence(gate: &PlannedGate) -> String {
         );
     }
     let held = match held_seconds {
-        Some(held) => format!("about {:.0} ms, measured on empty copies", held * 1e3),
+        Some(held) => format!("about {:.0} ms, estimated from empty copies and the table's size", held * 1e3),
         None => "a time that could not be measured".to_owned(),
     };
     format!("{table}, {steps}: one lock, taken when nobody is inside and held for {held}; {inside}")
