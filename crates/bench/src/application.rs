@@ -71,7 +71,7 @@ struct Work {
 
 impl Application {
     /// Starts the threads on the platform in `database`. They touch the videos of the
-    /// application's own projects only ([`crate::platform::application_projects`]).
+    /// application's own projects only ([`crate::platform::ACTIVE_PROJECTS`]).
     pub async fn start(database: &str, load: Load) -> Result<Self> {
         let mut session = Session::connect(database).await?;
         let work = Work {

@@ -11,10 +11,15 @@ use uuid::Uuid;
 const TABLES: &str = include_str!("../../../tests/assets/orm_platform.sql");
 /// Rows in one INSERT.
 const ROWS: u32 = 2_000;
-const PROJECTS: u32 = 50;
-/// The projects whose videos the application touches; nobody but the migration touches the
-/// others' videos.
-const APPLICATION_PROJECTS: u32 = 5;
+/// As in the platform that an ORM made: a page of a project's list then costs the same,
+/// however many videos there are.
+const VIDEOS_PER_PROJECT: u32 = 1_000;
+/// One project in so many is one that the application works on. Nobody but the migration
+/// touches the others' videos.
+const PROJECTS_PER_ACTIVE: u32 = 10;
+
+/// The ids of the projects that the application works on.
+pub const ACTIVE_PROJECTS: &str = "SELECT id FROM projects WHERE status = 'Active'";
 
 /// The constraints by which a child goes with its video.
 pub const FOREIGN_KEYS: &str = "SELECT table_name, constraint_name \
@@ -65,8 +70,11 @@ pub async fn drop_foreign_keys(pool: &MySqlPool) -> Result<()> {
 async fn fill(pool: &MySqlPool, videos: u32, seed: u64) -> Result<()> {
     let mut insert: QueryBuilder<MySql> =
         QueryBuilder::new("INSERT INTO projects (id, name, status) ");
-    insert.push_values(0..PROJECTS, |mut row, number| {
-        row.push_bind(project(number)).push_bind(format!("Urban {number}")).push("'Active'");
+    let projects = (videos / VIDEOS_PER_PROJECT).max(PROJECTS_PER_ACTIVE);
+    insert.push_values(0..projects, |mut row, number| {
+        let is_active = number.is_multiple_of(PROJECTS_PER_ACTIVE);
+        let status = if is_active { "'Active'" } else { "'Completed'" };
+        row.push_bind(project(number)).push_bind(format!("Urban {number}")).push(status);
     });
     insert.build().execute(pool).await?;
     let mut rng = StdRng::seed_from_u64(seed);
@@ -89,7 +97,7 @@ async fn fill(pool: &MySqlPool, videos: u32, seed: u64) -> Result<()> {
                 .push_bind(pick(&["uploaded", "processing", "completed", "failed"], &mut rng))
                 .push_bind(pick(&["pending", "processing", "completed", "failed"], &mut rng))
                 .push_bind(rng.random_bool(0.4))
-                .push_bind(project(rng.random_range(0..PROJECTS)))
+                .push_bind(project(rng.random_range(0..projects)))
                 .push("NOW() - INTERVAL ")
                 .push_bind_unseparated(rng.random_range(0..30_000_000_i32))
                 .push_unseparated(" SECOND");
@@ -109,10 +117,6 @@ pub async fn untouched_digest(pool: &MySqlPool) -> Result<String> {
          QUOTE(project_id), QUOTE(created_at), QUOTE(updated_at)), 256), 15), 16, 10) \
          AS DECIMAL(40))) AS CHAR) FROM videos WHERE project_id NOT IN (",
     );
-    let mut projects = query.separated(", ");
-    for project in application_projects() {
-        projects.push_bind(project);
-    }
-    query.push(")");
+    query.push(ACTIVE_PROJECTS).push(")");
     Ok(query.build_query_scalar().fetch_one(pool).await?)
 }

@@ -245,13 +245,16 @@ impl MySqlGate {
                 answered.store(true, Ordering::Release);
                 answer
             };
-            let watching = end_long_wait(
-                &mut self.killer,
-                &self.is_waiting,
-                self.thread,
-                Bearable { inside, wait, look_pause: LOOK_PAUSE },
-                &answered,
-            );
+            let watching = async {
+                match self.inside.ending_any_wait(self.thread).filter(|_| wait.is_zero()) {
+                    Some(packet) => end_any_wait(&mut self.killer, &packet, &answered).await,
+                    None => {
+                        let bearable = Bearable { inside, wait, look_pause: LOOK_PAUSE };
+                        let (killer, is_waiting) = (&mut self.killer, &self.is_waiting);
+                        end_long_wait(killer, is_waiting, self.thread, bearable, &answered).await
+                    }
+                }
+            };
             // Both to their end: a query that is dropped half way leaves its answer to the next.
             let (answer, ended) = tokio::join!(locking, watching);
             (answer, ended?)
@@ -297,6 +300,27 @@ impl MySqlGate {
             }
         }
     }
+}
+
+/// Ends the packet's wait for the lock as soon as the server has begun it: somebody came
+/// between the question and the lock, and becomes its victim by writing. `packet` is that of
+/// [`inside::Question::ending_any_wait`], sent again until the lock's packet is `answered`;
+/// returns whether it ended a wait.
+async fn end_any_wait(
+    killer: &mut MySqlConnection,
+    packet: &str,
+    answered: &AtomicBool,
+) -> error::Result<bool> {
+    while !answered.load(Ordering::Acquire) {
+        match killer.execute(AssertSqlSafe(packet)).await.map_err(Error::from) {
+            Err(error) if inside::is_refusal(&error) => {}
+            ended => {
+                ended?;
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// What a wait for a lock may be.

@@ -77,13 +77,14 @@ pub(super) struct Videos {
 
 impl Videos {
     pub(super) async fn read(session: &mut Session) -> Result<Self> {
-        let projects = platform::application_projects();
-        let mut ids = Vec::new();
-        for project in &projects {
-            let query = sqlx::query("SELECT id FROM videos WHERE project_id = ?").bind(project);
+        let (mut projects, mut ids) = (Vec::new(), Vec::new());
+        for row in session.run(sqlx::query(platform::ACTIVE_PROJECTS)).await? {
+            let project: String = row.try_get("id")?;
+            let query = sqlx::query("SELECT id FROM videos WHERE project_id = ?").bind(&project);
             for row in session.run(query).await? {
                 ids.push(row.try_get("id")?);
             }
+            projects.push(project);
         }
         let cascades = session.run(sqlx::query(platform::FOREIGN_KEYS)).await?;
         let cascades = !cascades.is_empty();

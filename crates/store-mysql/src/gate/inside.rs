@@ -32,6 +32,9 @@ const ANYBODY_BY_PERFORMANCE_SCHEMA: &str = "EXISTS(SELECT 1 FROM performance_sc
        AND (OBJECT_NAME IN ({tables}{children}) OR LOCK_TYPE <> 'SHARED_READ') \
        AND OWNER_THREAD_ID <> {own})";
 
+const WAITS: &str = "EXISTS(SELECT 1 FROM performance_schema.metadata_locks \
+     WHERE OWNER_THREAD_ID = {own} AND LOCK_STATUS = 'PENDING')";
+
 const PLUGIN: &str = "(SELECT THREAD_ID, SUM(LOCK_MODE <> 'MDL_SHARED_READ') > 0 AS writer \
      FROM information_schema.METADATA_LOCK_INFO \
      WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ({tables}) AND THREAD_ID <> {own} \
@@ -64,6 +67,8 @@ struct Inside {
     sessions: String,
     /// Whether there is anybody: the first lock that is found ends the search.
     anybody: String,
+    /// Whether the session that asks waits for a lock; `None` where only its state tells.
+    waits: Option<String>,
 }
 
 impl Question {
@@ -107,7 +112,8 @@ impl Question {
                 .replace("{parents}", &list(&parents, ", "))
                 .replace("{own}", &own.to_string())
         };
-        let inside = Inside { sessions: filled(sessions), anybody: filled(anybody) };
+        let waits = (source == Source::PerformanceSchema).then(|| filled(WAITS));
+        let inside = Inside { sessions: filled(sessions), anybody: filled(anybody), waits };
         Ok(Self { product, inside: Some(inside) })
     }
 
@@ -127,6 +133,14 @@ impl Question {
     pub(crate) fn refusing_above(&self, most: u32) -> String {
         let Some(Inside { sessions, .. }) = &self.inside else { return String::new() };
         self.refusing(&format!("(SELECT COALESCE(SUM(NOT writer), 0) FROM {sessions}) > {most}"))
+    }
+
+    /// A packet for another session that ends the statement of session `thread`, which asked the
+    /// question, where that waits for a lock, and else fails as [`is_refusal`] knows. One packet,
+    /// so that nothing but the server's own time is between the two.
+    pub(crate) fn ending_any_wait(&self, thread: u64) -> Option<String> {
+        let waits = self.inside.as_ref()?.waits.as_ref()?;
+        Some(format!("{}KILL QUERY {thread}", self.refusing(&format!("NOT {waits}"))))
     }
 
     fn refusing(&self, condition: &str) -> String {
