@@ -27,11 +27,6 @@ pub const FOREIGN_KEYS: &str = "SELECT table_name, constraint_name \
      WHERE constraint_schema = DATABASE() AND referenced_table_name = 'videos' \
        AND table_name IN ('ground_truth_objects', 'annotations')";
 
-/// The ids of the projects that the application works on.
-pub fn application_projects() -> Vec<String> {
-    (0..APPLICATION_PROJECTS).map(project).collect()
-}
-
 fn project(number: u32) -> String {
     Uuid::from_u128(number.into()).to_string()
 }
