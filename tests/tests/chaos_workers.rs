@@ -149,8 +149,7 @@ async fn clocks_an_hour_off() {
             .await;
     }
     let victim = scene.start_worker().await;
-    let pids: Vec<u32> =
-        scene.workers.iter().map(Worker::pid).collect();
+    let pids: Vec<u32> = scene.workers.iter().map(Worker::pid).collect();
     // Their own clocks are in the ids that they gave themselves.
     for (pid, offset) in pids.iter().zip([3_600, -3_600]) {
         let sql = format!(

@@ -21,8 +21,6 @@ pub use impact::Impact;
 use session::Session;
 use transaction::{Failure, Kind, Videos};
 
-/// Between two transactions of a thread.
-const PAUSE: Duration = Duration::from_millis(1);
 /// A transaction that has no answer for longer has failed, for an application.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -33,7 +31,7 @@ pub struct Load {
     #[arg(long, default_value_t = 4)]
     pub threads: u64,
     /// The longest that a transaction stays open between its statements, in milliseconds;
-    /// a third of it on average
+    /// a third of it on average. Between two transactions a thread rests for half as long
     #[arg(long, default_value_t = 20, value_name = "MS")]
     pub open_ms: u64,
 }
@@ -45,9 +43,14 @@ impl Load {
         Duration::from_millis(self.open_ms).mul_f64(share * share)
     }
 
+    /// Between two transactions of a thread.
+    fn rest(self, rng: &mut StdRng) -> Duration {
+        self.open(rng) / 2
+    }
+
     /// From one transaction's begin to the next one's, where nothing is waited for.
     fn interval(self) -> Duration {
-        Duration::from_millis(self.open_ms) / 3 + PAUSE
+        Duration::from_millis(self.open_ms) / 2
     }
 }
 
@@ -125,7 +128,7 @@ async fn run(work: Work, mut session: Session, mut rng: StdRng) -> Result<()> {
         if !usable {
             session = Session::connect(&work.database).await?;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(work.load.rest(&mut rng)).await;
     }
     session.close().await
 }

@@ -24,7 +24,7 @@ use crate::rollback;
 use crate::schema;
 use crate::server::Product;
 
-pub(crate) use index::build;
+pub(crate) use index::Builder;
 pub(crate) use inside::{metadata_deadlocks, rows_about};
 
 /// Settings of the session that holds the gate. What the server would check of foreign keys

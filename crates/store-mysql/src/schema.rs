@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
-use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuild};
+use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuilder};
 use reelshift_store::patience::{Direction, LockHolder};
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
@@ -78,8 +78,8 @@ impl Schema for MySqlStore {
         Ok(gate::outlook(self, steps).await?)
     }
 
-    async fn build_indexes(&self, steps: &[&Step], how: IndexBuild) -> Result<()> {
-        Ok(gate::build(self, steps, how).await?)
+    async fn index_builder(&self, steps: &[&Step]) -> Result<Box<dyn IndexBuilder>> {
+        Ok(Box::new(gate::Builder::new(self, steps).await?))
     }
 
     fn builds_without_waiting(&self) -> bool {

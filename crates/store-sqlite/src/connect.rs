@@ -36,8 +36,8 @@ pub struct ConnectOptions {
     pub create: bool,
 }
 
-/// A store in one SQLite file.
-#[derive(Debug)]
+/// A store in one SQLite file. Clones share its connections.
+#[derive(Debug, Clone)]
 pub struct SqliteStore {
     pub(crate) file: PathBuf,
     pub(crate) options: SqliteConnectOptions,

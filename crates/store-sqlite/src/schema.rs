@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use include_dir::{Dir, include_dir};
-use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuild};
+use reelshift_store::gate::{GateAccess, GateOutlook, IndexBuild, IndexBuilder};
 use reelshift_store::patience::{Direction, LockHolder};
 use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step};
 use reelshift_store::{Result, StoreError};
@@ -53,6 +53,22 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) fn steps() -> &'static [Step] {
     &STEPS
+}
+
+/// One statement can create one index only.
+struct OneByOne {
+    store: SqliteStore,
+    steps: Vec<Step>,
+}
+
+#[async_trait]
+impl IndexBuilder for OneByOne {
+    async fn build(&mut self, _: IndexBuild) -> Result<()> {
+        for step in &self.steps {
+            self.store.execute_step(step).await?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -99,11 +115,9 @@ impl Schema for SqliteStore {
         Ok(GateOutlook { each_alone: Some(ONE_WRITER.to_owned()), inside: None })
     }
 
-    async fn build_indexes(&self, steps: &[&Step], _: IndexBuild) -> Result<()> {
-        for step in steps {
-            self.execute_step(step).await?;
-        }
-        Ok(())
+    async fn index_builder(&self, steps: &[&Step]) -> Result<Box<dyn IndexBuilder>> {
+        let steps = steps.iter().copied().cloned().collect();
+        Ok(Box::new(OneByOne { store: self.clone(), steps }))
     }
 
     fn builds_without_waiting(&self) -> bool {

@@ -23,8 +23,8 @@ use crate::trial::Trial;
 use crate::{Result, Store, StoreError};
 use rule::Rule;
 
-pub use index::IndexBuild;
 pub(crate) use index::build;
+pub use index::{IndexBuild, IndexBuilder};
 pub use pieces::{Piece, pieces};
 pub use rule::Asking;
 pub(crate) use rule::given_up;

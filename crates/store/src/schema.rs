@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::gate::{GateAccess, GateOutlook, IndexBuild};
+use crate::gate::{GateAccess, GateOutlook, IndexBuilder};
 use crate::patience::{Direction, LockHolder};
 use crate::{Result, StoreError};
 
@@ -248,12 +248,8 @@ pub trait Schema {
     /// What a gate of `steps` would meet now.
     async fn gate_outlook(&self, steps: &[&Step]) -> Result<GateOutlook>;
 
-    /// Tries once to build the indexes of `steps`, all of one table, by one statement.
-    ///
-    /// # Errors
-    /// `Locked` when the table was not free: at the start, or at the end, which throws the
-    /// build away.
-    async fn build_indexes(&self, steps: &[&Step], how: IndexBuild) -> Result<()>;
+    /// What builds the indexes of `steps`, all of one table, by one statement.
+    async fn index_builder(&self, steps: &[&Step]) -> Result<Box<dyn IndexBuilder>>;
 
     /// Whether the server can refuse to wait at the end of an index build.
     fn builds_without_waiting(&self) -> bool;

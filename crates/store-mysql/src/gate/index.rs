@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reelshift_store::gate::IndexBuild;
+use async_trait::async_trait;
+use reelshift_store::StoreError;
+use reelshift_store::gate::{IndexBuild, IndexBuilder};
 use reelshift_store::schema::Step;
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 
 use super::{Bearable, end_long_wait, inside};
 use crate::connection::MySqlStore;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metadata_locks;
 use crate::schema;
 
@@ -41,55 +43,83 @@ fn lock_waits(seconds: u32) -> AssertSqlSafe<String> {
     ))
 }
 
-pub(crate) async fn build(store: &MySqlStore, steps: &[&Step], how: IndexBuild) -> Result<()> {
-    let mut session = store.dedicated_connection().await?;
-    let mut statements = Vec::new();
-    for step in steps {
-        statements.push(schema::statement(store, &mut session, step).await?);
-    }
-    let Some(sql) = combine(&statements) else { return Ok(()) };
-    let built = match how {
-        IndexBuild::WithoutWaiting => {
-            session.execute(lock_waits(0)).await?;
-            session.execute(AssertSqlSafe(sql)).await
+/// The one statement, on a session of its own, and what is asked and ended around it.
+pub(crate) struct Builder {
+    session: MySqlConnection,
+    /// The session's number.
+    thread: u64,
+    /// Ends a wait of the session.
+    killer: MySqlConnection,
+    question: inside::Question,
+    sql: String,
+}
+
+impl Builder {
+    pub(crate) async fn new(store: &MySqlStore, steps: &[&Step]) -> Result<Self> {
+        let mut session = store.dedicated_connection().await?;
+        let mut statements = Vec::new();
+        for step in steps {
+            statements.push(schema::statement(store, &mut session, step).await?);
         }
-        IndexBuild::Waiting { inside, wait } => {
-            session.execute(lock_waits(1)).await?;
-            let source = metadata_locks::source(&mut session, store.server.product).await?;
-            let tables = super::tables(steps);
-            let question =
-                inside::Question::new(&mut session, store.server.product, source, &tables).await?;
-            let thread = super::number_of(&mut session).await?;
-            let is_waiting = question.waiting(thread);
-            let mut killer = store.dedicated_connection().await?;
-            let answered = AtomicBool::new(false);
-            let building = async {
-                let packet = format!("{}{sql}", question.refusing_above(inside));
-                let built = session.execute(AssertSqlSafe(packet)).await;
-                answered.store(true, Ordering::Release);
-                built
-            };
-            let bearable = Bearable { inside: u32::MAX, wait, look_pause: LOOK_PAUSE };
-            let watching = end_long_wait(&mut killer, &is_waiting, thread, bearable, &answered);
-            let (built, watched) = tokio::join!(building, watching);
-            killer.close().await?;
-            watched?;
+        let sql = combine(&statements)
+            .ok_or_else(|| StoreError::Invalid("there is no index to build".to_owned()))?;
+        let source = metadata_locks::source(&mut session, store.server.product).await?;
+        let tables = super::tables(steps);
+        let question =
+            inside::Question::new(&mut session, store.server.product, source, &tables).await?;
+        let thread = super::number_of(&mut session).await?;
+        let killer = store.dedicated_connection().await?;
+        Ok(Self { session, thread, killer, question, sql })
+    }
+
+    async fn without_waiting(&mut self) -> Result<()> {
+        self.session.execute(lock_waits(0)).await?;
+        self.session.execute(AssertSqlSafe(self.sql.as_str())).await?;
+        Ok(())
+    }
+
+    async fn waiting(&mut self, inside: u32, wait: Duration) -> Result<()> {
+        self.session.execute(lock_waits(1)).await?;
+        let is_waiting = self.question.waiting(self.thread);
+        let packet = format!("{}{}", self.question.refusing_above(inside), self.sql);
+        let answered = AtomicBool::new(false);
+        let building = async {
+            let built = self.session.execute(AssertSqlSafe(packet)).await;
+            answered.store(true, Ordering::Release);
             built
+        };
+        let bearable = Bearable { inside: u32::MAX, wait, look_pause: LOOK_PAUSE };
+        let killer = &mut self.killer;
+        let watching = end_long_wait(killer, &is_waiting, self.thread, bearable, &answered);
+        let (built, ended) = tokio::join!(building, watching);
+        if ended? {
+            // The KILL may have come too late for the build, and meets this.
+            if let Err(error) = self.session.execute("DO 0").await {
+                tracing::debug!(%error, "the wait of an index build was ended too late");
+            }
         }
-    };
-    // The statement's outcome counts; the server ends the session by itself.
-    if let Err(error) = session.close().await {
-        tracing::debug!(%error, "closing the session of an index build");
+        built?;
+        Ok(())
     }
-    match built.map_err(Error::from) {
-        Err(error) if inside::is_refusal(&error) || super::is_interrupted(&error) => {
-            Err(Error::Store(reelshift_store::StoreError::Locked {
-                deadlock: false,
-                code: None,
-                message: "the table is in use".to_owned(),
-            }))
+}
+
+#[async_trait]
+impl IndexBuilder for Builder {
+    async fn build(&mut self, how: IndexBuild) -> reelshift_store::Result<()> {
+        let built = match how {
+            IndexBuild::WithoutWaiting => self.without_waiting().await,
+            IndexBuild::Waiting { inside, wait } => self.waiting(inside, wait).await,
+        };
+        match built {
+            Err(error) if inside::is_refusal(&error) || super::is_interrupted(&error) => {
+                Err(StoreError::Locked {
+                    deadlock: false,
+                    code: None,
+                    message: "the table is in use".to_owned(),
+                })
+            }
+            built => Ok(built?),
         }
-        built => built.map(drop),
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use reelshift_plan::forecast;
 use serde::Serialize;
 
@@ -31,6 +32,17 @@ pub enum IndexBuild {
     /// Begins when at most `inside` transactions are inside, and waits at its end for at most
     /// `wait`: those that are inside then may fail.
     Waiting { inside: u32, wait: Duration },
+}
+
+/// A session that builds indexes.
+#[async_trait]
+pub trait IndexBuilder: Send {
+    /// Tries once.
+    ///
+    /// # Errors
+    /// `Locked` when the table was not free: at the start, or at the end, which throws the
+    /// build away.
+    async fn build(&mut self, how: IndexBuild) -> Result<()>;
 }
 
 /// How long the application waits behind the end of a build that can be done again: longer
@@ -93,9 +105,15 @@ where
     let mut waiter = Waiter::new(store, first, options, sleep);
     let mut announced = false;
     let deadlocks = store.metadata_deadlocks().await?;
+    // Made when it is needed: the window may open in hours.
+    let mut builder = None;
     loop {
         waiter.window().await;
         if waiter.is_unheld().await? {
+            let builder = match &mut builder {
+                Some(builder) => builder,
+                None => builder.insert(store.index_builder(steps).await?),
+            };
             let waited = waiter.waited;
             let is_cheap = waited + tries.expected() <= options.patience;
             let how = if store.builds_without_waiting() && is_cheap {
@@ -114,7 +132,7 @@ where
                 announced = true;
             }
             let began = Instant::now();
-            let tried = store.build_indexes(steps, how).await;
+            let tried = builder.build(how).await;
             let took = began.elapsed();
             rule.observe(waited, None);
             waiter.waited += took;

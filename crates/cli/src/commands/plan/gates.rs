@@ -103,7 +103,9 @@ fn sentence(gate: &PlannedGate) -> String {
         );
     }
     let held = match held_seconds {
-        Some(held) => format!("about {:.0} ms, estimated from empty copies and the table's size", held * 1e3),
+        Some(held) => {
+            format!("about {:.0} ms, estimated from empty copies and the table's size", held * 1e3)
+        }
         None => "a time that could not be measured".to_owned(),
     };
     format!("{table}, {steps}: one lock, taken when nobody is inside and held for {held}; {inside}")
