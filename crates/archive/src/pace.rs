@@ -16,15 +16,15 @@ use crate::error::{ArchiveError, Result};
 pub type Pace = watch::Receiver<Allowance>;
 
 /// How often a chunk gives way to the application, or a database is waited for: a minute.
-const TRIES: u32 = 600;
+const TRIES: u32 = 3_000;
 
-/// Between two tries, about.
-const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Between two tries, about: as long as a transaction of the application that holds a row.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 pub(crate) struct Chunks {
     pace: Pace,
     sizer: ChunkSizer,
-    /// When the last chunk ended, and how long it took.
+    /// When the last chunk ended, and how long it held its locks.
     last: Option<(Instant, Duration)>,
     /// Failures of the next chunk so far.
     tries: u32,
@@ -46,10 +46,10 @@ impl Chunks {
             }
             let Allowance { chunks, target } = *self.pace.borrow_and_update();
             self.sizer.aim_at(target);
-            let (since, took) = self
+            let (since, held) = self
                 .last
-                .map_or((Duration::MAX, Duration::ZERO), |(ended, took)| (ended.elapsed(), took));
-            let wait = rest(chunks, took).map(|rest| rest.saturating_sub(since));
+                .map_or((Duration::MAX, Duration::ZERO), |(ended, held)| (ended.elapsed(), held));
+            let wait = rest(chunks, held).map(|rest| rest.saturating_sub(since));
             if wait == Some(Duration::ZERO) {
                 break;
             }
@@ -69,11 +69,11 @@ impl Chunks {
         Ok(usize::try_from(rows.max(1)).unwrap_or(usize::MAX))
     }
 
-    /// A chunk of so many rows was committed.
-    pub(crate) fn committed(&mut self, rows: usize, took: Duration) {
+    /// A chunk of so many rows was committed, which held its locks for `held`.
+    pub(crate) fn committed(&mut self, rows: usize, held: Duration) {
         self.tries = 0;
-        self.sizer.observe(u32::try_from(rows).unwrap_or(u32::MAX), took);
-        self.last = Some((Instant::now(), took));
+        self.sizer.observe(u32::try_from(rows).unwrap_or(u32::MAX), held);
+        self.last = Some((Instant::now(), held));
     }
 
     /// A chunk failed: waits before it is tried again.

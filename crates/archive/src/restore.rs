@@ -1,8 +1,6 @@
 //! Bringing an archive back: table after table, a small transaction a chunk. Doing it
 //! again changes nothing more, so an interrupted restore is simply run again.
 
-use std::time::Instant;
-
 use reelshift_store::archive::{
     ArchivedTable, Column, MAX_LINKS, PageLimit, Restored, Row, position, video_columns,
 };
@@ -129,11 +127,10 @@ pub async fn restore(
             let mut left = page;
             while !left.is_empty() {
                 let count = chunks.next(stop).await?.min(left.len());
-                let began = Instant::now();
                 match store.restore_rows(table, columns, &left[..count]).await {
-                    Ok(some) => {
-                        chunks.committed(count, began.elapsed());
-                        restored += some;
+                    Ok(chunk) => {
+                        chunks.committed(count, chunk.held);
+                        restored += chunk.rows;
                         rows += count as u64;
                         left = &left[count..];
                         report(Progress { table, rows, of });

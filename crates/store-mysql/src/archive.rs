@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use reelshift_store::Result;
 use reelshift_store::archive::{
-    Archive, ArchivedTable, Column, PageLimit, Restored, Row, VIDEO_TRUTH, size, video_columns,
+    Archive, ArchivedTable, Column, PageLimit, RestoredChunk, Row, VIDEO_TRUTH, size, video_columns,
 };
 use sqlx::{MySql, QueryBuilder, Row as _};
 
@@ -62,7 +62,7 @@ impl Archive for MySqlStore {
         table: ArchivedTable,
         columns: &[Column],
         rows: &[Row],
-    ) -> Result<Restored> {
+    ) -> Result<RestoredChunk> {
         Ok(restore::rows(self, table, columns, rows).await?)
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use reelshift_store::Result;
 use reelshift_store::archive::{
-    Archive, ArchivedTable, Column, PageLimit, Restored, Row, VIDEO_TRUTH, Value, size,
+    Archive, ArchivedTable, Column, PageLimit, RestoredChunk, Row, VIDEO_TRUTH, Value, size,
     video_columns,
 };
 use sqlx::sqlite::SqliteRow;
@@ -50,7 +50,7 @@ impl Archive for SqliteStore {
         table: ArchivedTable,
         columns: &[Column],
         rows: &[Row],
-    ) -> Result<Restored> {
+    ) -> Result<RestoredChunk> {
         self.named(restore::rows(self, table, columns, rows).await)
     }
 

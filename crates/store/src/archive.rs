@@ -7,6 +7,8 @@
 pub mod decide;
 mod value;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +153,14 @@ impl std::ops::AddAssign for Restored {
     }
 }
 
+/// A chunk of rows that was written back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoredChunk {
+    pub rows: Restored,
+    /// From the first lock to the commit: how long somebody else may have waited for it.
+    pub held: Duration,
+}
+
 /// Reading out, and writing back.
 #[async_trait]
 pub trait Archive {
@@ -201,7 +211,7 @@ pub trait Archive {
         table: ArchivedTable,
         columns: &[Column],
         rows: &[Row],
-    ) -> Result<Restored>;
+    ) -> Result<RestoredChunk>;
 
     /// Sets `parent_error_id` of error rows (id, parent) that have none, where the parent is
     /// there. Up to [`MAX_LINKS`].

@@ -80,10 +80,10 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     }
     if !context.json {
         crate::look::say!(
-            "{} filled in that came or changed since the rollback\n\n{} Next: reelshift validate",
-            look::plural(filled.rows_total, "video", "videos"),
-            "restored.".green().bold()
+            "{} filled in that came or changed since the rollback",
+            look::plural(filled.rows_total, "video", "videos")
         );
+        crate::look::say!("\n{} Next: reelshift validate", "restored.".green().bold());
     }
     Ok(Outcome::Done)
 }

@@ -4,10 +4,11 @@
 //! of locks is the backfill's: videos by key, never waiting, then the other table.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use reelshift_store::archive::decide::{CurrentVideo, decide, truth_is_outdated};
 use reelshift_store::archive::{
-    ArchivedTable, Column, Restored, Row, VIDEO_TRUTH, Value, position, size,
+    ArchivedTable, Column, Restored, RestoredChunk, Row, VIDEO_TRUTH, Value, position, size,
 };
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
@@ -33,12 +34,10 @@ pub(super) async fn rows(
     table: ArchivedTable,
     columns: &[Column],
     rows: &[Row],
-) -> error::Result<Restored> {
-    if rows.is_empty() {
-        return Ok(Restored::default());
-    }
+) -> error::Result<RestoredChunk> {
     let bytes = largest_row(store).await?;
     let mut transaction = store.pool.begin().await?;
+    let began = Instant::now();
     transaction.execute(SESSION).await?;
     let restored = match table {
         ArchivedTable::Videos => videos(&mut transaction, columns, rows).await?,
@@ -48,7 +47,7 @@ pub(super) async fn rows(
         }
     };
     transaction.commit().await?;
-    Ok(restored)
+    Ok(RestoredChunk { rows: restored, held: began.elapsed() })
 }
 
 /// The texts of `column`, of those rows that have one.

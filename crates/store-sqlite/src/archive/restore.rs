@@ -1,10 +1,11 @@
 //! Writing archived rows back, each value in the storage class that it had.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use reelshift_store::archive::decide::{CurrentVideo, decide, truth_is_outdated};
 use reelshift_store::archive::{
-    ArchivedTable, Column, Restored, Row, VIDEO_TRUTH, Value, position,
+    ArchivedTable, Column, Restored, RestoredChunk, Row, VIDEO_TRUTH, Value, position,
 };
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::sqlite::SqliteRow;
@@ -43,12 +44,11 @@ pub(super) async fn rows(
     table: ArchivedTable,
     columns: &[Column],
     rows: &[Row],
-) -> Outcome<Restored> {
-    if rows.is_empty() {
-        return Ok(Restored::default());
-    }
+) -> Outcome<RestoredChunk> {
     let silences = store.exists(&Object::Table(QUIET.to_owned())).await?;
     let mut tx = store.write().await?;
+    // The wait for one's turn holds nothing.
+    let began = Instant::now();
     if silences {
         sqlx::query("INSERT INTO reelshift_quiet (reason) VALUES ('restore')")
             .execute(&mut *tx)
@@ -67,7 +67,7 @@ pub(super) async fn rows(
             .await?;
     }
     tx.commit().await?;
-    Ok(restored)
+    Ok(RestoredChunk { rows: restored, held: began.elapsed() })
 }
 
 async fn videos(tx: &mut SqliteConnection, columns: &[Column], rows: &[Row]) -> Outcome<Restored> {
