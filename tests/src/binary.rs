@@ -197,7 +197,8 @@ fn forget_settings(command: &mut Command) {
         command.env_remove(name);
     }
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("OTEL_")) {
+        let ours = ["OTEL_", "AWS_", "GOOGLE_", "AZURE_"];
+        if name.to_str().is_some_and(|name| ours.iter().any(|ours| name.starts_with(ours))) {
             command.env_remove(name);
         }
     }

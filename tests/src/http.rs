@@ -62,7 +62,7 @@ pub struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
 }
 
 impl Request {
@@ -99,7 +99,12 @@ impl Request {
     }
 
     #[must_use]
-    pub fn body(mut self, body: &str) -> Self {
+    pub fn body(self, body: &str) -> Self {
+        self.bytes(body.as_bytes())
+    }
+
+    #[must_use]
+    pub fn bytes(mut self, body: &[u8]) -> Self {
         self.body = Some(body.to_owned());
         self
     }
@@ -123,7 +128,7 @@ impl Request {
         stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
         if let Some(body) = &self.body {
             // A server that refuses a body may close before it has read it.
-            if let Err(error) = stream.write_all(body.as_bytes()) {
+            if let Err(error) = stream.write_all(body) {
                 eprintln!("the body was not read to its end: {error}");
             }
         }

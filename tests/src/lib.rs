@@ -1,11 +1,12 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, a receiver of its telemetry, the server with a client, subscribers to
+//! for a fleet of them, object stores, a receiver of its telemetry, the server with a client, subscribers to
 //! its notifications, and a browser.
 
 pub mod backlog;
 mod binary;
 pub mod browser;
 pub mod chaos;
+pub mod emulators;
 pub mod http;
 mod legacy;
 pub mod notifications;

@@ -93,3 +93,42 @@ async fn a_store_that_stays_away_fails_batches_and_sets_no_file_aside() {
     assert!(ran.code.is_some_and(|code| [0, 5].contains(&code)), "{ran:?}");
     fixture.all_are_hashed().await;
 }
+
+/// A root that cannot be used is refused before anything is planned, in one sentence that
+/// says what to do.
+#[test]
+fn a_root_without_credentials_is_refused_in_one_sentence() {
+    // Nobody listens on the discard port.
+    let nowhere = "127.0.0.1:9";
+    let metadata = format!("http://{nowhere}/metadata/identity/oauth2/token");
+    let endpoint = format!("http://{nowhere}");
+    let variables = [
+        ("AWS_METADATA_ENDPOINT", endpoint.as_str()),
+        ("GCE_METADATA_HOST", nowhere),
+        ("GCE_METADATA_IP", nowhere),
+        ("AZURE_MSI_ENDPOINT", &metadata),
+    ];
+    let account = [("AZURE_STORAGE_ACCOUNT_NAME", "films")];
+    let key = [("GOOGLE_SERVICE_ACCOUNT_KEY", "\"secret\"")];
+    for (root, more, why) in [
+        ("s3://films/m", &[][..], "there are no credentials: set AWS_ACCESS_KEY_ID and "),
+        ("gs://films/m", &[], "there are no credentials: set GOOGLE_APPLICATION_CREDENTIALS "),
+        ("az://films/m", &account, "there are no credentials: set AZURE_STORAGE_ACCOUNT_KEY or "),
+        ("az://films/m", &[], "AZURE_STORAGE_ACCOUNT_NAME is not set"),
+        ("gs://films/m", &key, "GOOGLE_SERVICE_ACCOUNT_KEY is no key of a service account"),
+        ("gs:///m", &[], "it names no bucket"),
+        ("az:///m", &account, "it names no container"),
+        ("ftp://films/m", &[], "ftp:// names no object store that can be read"),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = Reelshift::new(dir.path(), &["enqueue", "hash"])
+            .database(&format!("sqlite://{}", dir.path().join("none.db").display()))
+            .media(Path::new(root))
+            .env("HOME", &dir.path().display().to_string());
+        let run = variables.iter().chain(more).fold(run, |run, (name, value)| run.env(name, value));
+        let said = run.run().expect(1).stderr;
+        let said = said.trim_end();
+        assert!(said.contains(&format!("the media root {root:?} cannot be used ({why}")), "{said}");
+        assert!(!said.contains('\n') && !said.contains("secret"), "{said}");
+    }
+}

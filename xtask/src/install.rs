@@ -75,6 +75,19 @@ pub(crate) const CHROMIUM: Wanted = Wanted {
     yourself: "install Chromium and its chromedriver so that both are in PATH",
 };
 
+/// What installs programs from npm, and runs them.
+pub(crate) const NPM: Wanted = Wanted {
+    name: "npm",
+    programs: &["npm", "node"],
+    packages: &[
+        ("apt-get", &["npm", "nodejs"]),
+        ("dnf", &["nodejs", "nodejs-npm"]),
+        ("apk", &["nodejs", "npm"]),
+        ("brew", &["node"]),
+    ],
+    yourself: "install Node.js 18 or later so that node and npm are in PATH",
+};
+
 /// Where each program of `wanted` is. Fails, saying what to do, if one is missing and
 /// cannot be installed.
 pub(crate) fn find_or_install(

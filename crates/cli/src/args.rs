@@ -61,8 +61,8 @@ pub struct Global {
     )]
     pub application_time_zone: Option<String>,
 
-    /// Where the video files are: a directory, or s3://BUCKET/PREFIX with the credentials of
-    /// the AWS_* variables
+    /// Where the video files are: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or
+    /// az://CONTAINER/PREFIX, with credentials by the AWS_*, GOOGLE_* or AZURE_* variables
     #[arg(long, global = true, env = "REELSHIFT_MEDIA_ROOT", value_name = "PATH")]
     pub media_root: Option<PathBuf>,
 

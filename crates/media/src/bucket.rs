@@ -1,34 +1,21 @@
-//! A media root in an object store that speaks S3.
-//!
-//! Credentials, region and endpoint come from the environment, by the names that the AWS
-//! tools read: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
-//! `AWS_REGION`, `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`), a web identity, the profile
-//! (`AWS_PROFILE`, `~/.aws/credentials`), or the role of the container or machine.
+//! A media root in an object store: which object a `file_path` names, and how much is
+//! fetched at once.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::path::{Path, PathPart};
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::ObjectStore;
+use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::MediaError;
 use crate::object::Object;
-use crate::{profile, remote};
-
-/// Long enough for a store on another continent.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a byte for so long, a request is made again.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A request is made again so often at once; after that the file waits for the next
-/// attempt of its batch.
-const RETRIES: usize = 3;
+use crate::provider::{BucketUrl, Provider};
+use crate::remote::RemoteError;
 
 /// Objects that are fetched at once, by two requests each. A connection keeps up to 400 KiB
 /// of what it has received; at the 80 MB/s that one brings, all of them bring more than a
@@ -41,8 +28,9 @@ const KIB_WAITING: usize = 8 << 10;
 /// A bucket, or the part of one below a prefix.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    pub(crate) store: AmazonS3,
-    /// `s3://BUCKET/PREFIX`, for messages.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    provider: Provider,
+    /// `SCHEME://BUCKET/PREFIX`, for messages.
     pub(crate) url: String,
     prefix: String,
     names: Vec<String>,
@@ -52,54 +40,58 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Opens `s3://BUCKET/PREFIX` and sees that it can be read. `prefix` is what absolute
-    /// paths of the database begin with. Called within a tokio runtime, which does the
-    /// reading.
-    pub(crate) async fn connect(url: &str, prefix: Option<&str>) -> Result<Self, MediaError> {
-        let (bucket, _) = split(url).ok_or_else(|| {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it names no bucket");
-            MediaError::BadRoot { path: PathBuf::from(url), source }
-        })?;
-        let builder = builder(bucket)
-            .map_err(|source| MediaError::BadRoot { path: PathBuf::from(url), source })?;
-        Self::over(builder, url, prefix).await
+    /// Opens the root that `url` names and sees that it can be read. `prefix` is what
+    /// absolute paths of the database begin with. Called within a tokio runtime, which does
+    /// the reading.
+    pub(crate) async fn connect(
+        url: BucketUrl<'_>,
+        prefix: Option<&str>,
+    ) -> Result<Self, MediaError> {
+        let client = url.provider.client(url.bucket);
+        let bad = |source| MediaError::BadRoot { path: PathBuf::from(url.text), source };
+        Self::over(client.map_err(bad)?, url, prefix).await
     }
 
     /// The same with a client of the caller's.
     pub(crate) async fn over(
-        client: AmazonS3Builder,
-        url: &str,
+        store: Arc<dyn ObjectStore>,
+        url: BucketUrl<'_>,
         prefix: Option<&str>,
     ) -> Result<Self, MediaError> {
-        // Whatever else in this process speaks TLS may have chosen one already.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let bad = |source| MediaError::BadRoot { path: PathBuf::from(url), source };
-        let store = client.build().map_err(|error| bad(io::Error::other(error)))?;
         // One slash: the next would be a part of the prefix.
-        let url = url.strip_suffix('/').unwrap_or(url).to_owned();
+        let without_slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
+        let name = without_slash(url.text);
         let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
         let bucket = Self {
             store,
-            prefix: split(&url).map_or("", |(_, below)| below).to_owned(),
-            names: [Some(url.clone()), named].into_iter().flatten().collect(),
-            url,
+            provider: url.provider,
+            prefix: without_slash(url.prefix),
+            names: [Some(name.clone()), named].into_iter().flatten().collect(),
+            url: name,
             runtime: Handle::current(),
             turns: Semaphore::new(FETCHES),
             waiting: Arc::new(Semaphore::new(KIB_WAITING)),
         };
-        bucket.look().await?;
+        bucket.check().await?;
         Ok(bucket)
     }
 
     /// Fails unless there is an object: with a wrong prefix every file would count as
     /// missing, for good.
-    async fn look(&self) -> Result<(), MediaError> {
+    async fn check(&self) -> Result<(), MediaError> {
         let bad = |source| MediaError::BadRoot { path: PathBuf::from(&self.url), source };
-        let prefix = verbatim(&self.prefix).map_err(|why| bad(io::Error::other(why)))?;
+        let prefix = self.provider.prefix(&self.prefix);
+        let prefix = prefix.map_err(|why| bad(io::Error::other(why)))?;
         match self.store.list(Some(&prefix)).next().await {
             // A key that the client cannot list is an object all the same.
             Some(Ok(_) | Err(object_store::Error::InvalidPath { .. })) => Ok(()),
-            Some(Err(error)) => Err(bad(io::Error::other(remote::RemoteError::new(&error)))),
+            Some(Err(error)) => {
+                let error = RemoteError::new(&error);
+                Err(bad(match error.is_of_the_machine() {
+                    true => io::Error::other(self.provider.without_credentials()),
+                    false => io::Error::other(error),
+                }))
+            }
             None => Err(bad(io::Error::other("there is no object in it"))),
         }
     }
@@ -127,7 +119,7 @@ impl Bucket {
     /// three objects.
     fn key(&self, file_path: &str) -> Result<Path, MediaError> {
         let outside = || MediaError::OutsideRoot { path: file_path.to_owned() };
-        let absolute = file_path.starts_with('/') || file_path.starts_with("s3://");
+        let absolute = file_path.starts_with('/') || Provider::is_url(file_path);
         let below = if absolute {
             let below = |name: &String| file_path.strip_prefix(name.as_str())?.strip_prefix('/');
             self.names.iter().find_map(below).ok_or_else(outside)?
@@ -142,68 +134,21 @@ impl Bucket {
             "" => below.to_owned(),
             prefix => format!("{prefix}/{below}"),
         };
-        verbatim(&key).map_err(|why| MediaError::KeyUnusable { path: file_path.to_owned(), why })
+        let key = self.provider.key(&key);
+        key.map_err(|why| MediaError::KeyUnusable { path: file_path.to_owned(), why })
     }
-}
-
-/// A key as the client takes it. The client's own parser changes keys or refuses them; part by
-/// part it takes empty ones as well.
-fn verbatim(key: &str) -> Result<Path, &'static str> {
-    let mut parts = key.split('/');
-    let first = parts.next().unwrap_or_default();
-    if first.is_empty() && !key.is_empty() {
-        return Err("no request can be made for a key that begins with /");
-    }
-    let mut path = Path::parse(first).map_err(|_| UNUSABLE)?;
-    for part in parts {
-        path = path.join(PathPart::parse(part).map_err(|_| UNUSABLE)?);
-    }
-    Ok(path)
-}
-
-/// HTTP clients resolve such parts before they ask, and XML cannot hold such characters.
-const UNUSABLE: &str = "no request can be made for a key with . or .. between its slashes, or with a \
-     control character";
-
-/// The bucket and what follows it.
-fn split(url: &str) -> Option<(&str, &str)> {
-    let rest = url.strip_prefix("s3://")?;
-    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    (!bucket.is_empty()).then_some((bucket, prefix))
-}
-
-fn builder(bucket: &str) -> io::Result<AmazonS3Builder> {
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    let builder = profile::add_to(builder, |name| std::env::var(name).ok())?;
-    // Who writes an endpoint without TLS means it.
-    let plain = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
-        .iter()
-        .find_map(|key| builder.get_config_value(key))
-        .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    Ok(builder
-        .with_client_options(
-            ClientOptions::new()
-                .with_allow_http(plain)
-                .with_connect_timeout(CONNECT_TIMEOUT)
-                // A throttled fleet reads slowly on purpose: only silence is an error.
-                .with_timeout_disabled()
-                .with_read_timeout(READ_TIMEOUT),
-        )
-        .with_retry(RetryConfig {
-            max_retries: RETRIES,
-            retry_timeout: READ_TIMEOUT,
-            ..RetryConfig::default()
-        }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bucket(prefix: &str, names: &[&str]) -> Bucket {
+    fn bucket(url: &str, prefix: &str, names: &[&str]) -> Bucket {
+        let provider = BucketUrl::parse(url).expect("a URL").expect("a good one").provider;
         Bucket {
-            store: AmazonS3Builder::new().with_bucket_name("b").build().expect("a store"),
-            url: "s3://b".to_owned(),
+            store: Arc::new(object_store::memory::InMemory::new()),
+            provider,
+            url: url.to_owned(),
             prefix: prefix.to_owned(),
             names: names.iter().map(|&name| name.to_owned()).collect(),
             runtime: Handle::current(),
@@ -214,50 +159,43 @@ mod tests {
 
     #[tokio::test]
     async fn paths_become_keys_below_the_prefix() {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let bucket = bucket("media/2026", &["s3://b/media/2026", "/srv/videos"]);
-        let cases = [
-            ("a.mp4", Ok("media/2026/a.mp4")),
-            ("x//a.mp4", Ok("media/2026/x//a.mp4")),
-            ("x/a.mp4/", Ok("media/2026/x/a.mp4/")),
-            ("x/", Ok("media/2026/x/")),
-            ("a b%20c+d&e=f?g#h\\i 🎬.mp4", Ok("media/2026/a b%20c+d&e=f?g#h\\i 🎬.mp4")),
-            ("~a..b.", Ok("media/2026/~a..b.")),
-            ("...", Ok("media/2026/...")),
-            ("/srv/videos//x/a.mp4", Ok("media/2026//x/a.mp4")),
-            ("s3://b/media/2026/a.mp4", Ok("media/2026/a.mp4")),
-            ("s3://b/media/2026//a.mp4", Ok("media/2026//a.mp4")),
-            ("./a.mp4", Err("object_key_unusable")),
-            ("../a.mp4", Err("object_key_unusable")),
-            ("x/../a.mp4", Err("object_key_unusable")),
-            ("/srv/videos/../a.mp4", Err("object_key_unusable")),
-            (".", Err("object_key_unusable")),
-            ("a\nb", Err("object_key_unusable")),
-            ("a\0b", Err("object_key_unusable")),
-            ("a\u{7f}b", Err("object_key_unusable")),
-            ("/srv/videos2/a.mp4", Err("file_outside_root")),
-            ("/etc/passwd", Err("file_outside_root")),
-            ("s3://other/media/2026/a.mp4", Err("file_outside_root")),
-            ("", Err("file_missing")),
-            ("/srv/videos/", Err("file_missing")),
-        ];
-        for (path, expected) in cases {
-            let key = bucket.key(path);
-            let found = key.as_ref().map(Path::as_ref).map_err(MediaError::error_type);
-            assert_eq!(found, expected, "{path:?}");
+        for url in ["s3://b", "gs://b", "az://b"] {
+            let root = format!("{url}/media/2026");
+            let bucket = bucket(url, "media/2026", &[&root, "/srv/videos"]);
+            let cases = [
+                ("a.mp4", Ok("media/2026/a.mp4")),
+                ("x//a.mp4", Ok("media/2026/x//a.mp4")),
+                ("a b%20c+d&e=f?g#h 🎬.mp4", Ok("media/2026/a b%20c+d&e=f?g#h 🎬.mp4")),
+                ("/srv/videos//x/a.mp4", Ok("media/2026//x/a.mp4")),
+                ("./a.mp4", Err("object_key_unusable")),
+                ("../a.mp4", Err("object_key_unusable")),
+                ("x/../a.mp4", Err("object_key_unusable")),
+                ("/srv/videos/../a.mp4", Err("object_key_unusable")),
+                (".", Err("object_key_unusable")),
+                ("a\nb", Err("object_key_unusable")),
+                ("a\0b", Err("object_key_unusable")),
+                ("/srv/videos2/a.mp4", Err("file_outside_root")),
+                ("/etc/passwd", Err("file_outside_root")),
+                ("s3://other/media/2026/a.mp4", Err("file_outside_root")),
+                ("gs://other/media/2026/a.mp4", Err("file_outside_root")),
+                ("az://other/media/2026/a.mp4", Err("file_outside_root")),
+                ("", Err("file_missing")),
+                ("/srv/videos/", Err("file_missing")),
+            ];
+            let key = |path: &str| {
+                let key = bucket.key(path);
+                key.map(|key| key.to_string()).map_err(|error| error.error_type())
+            };
+            for (path, expected) in cases {
+                assert_eq!(key(path), expected.map(str::to_owned), "{path:?}");
+            }
+            assert_eq!(key(&format!("{root}/a.mp4")), Ok("media/2026/a.mp4".to_owned()));
+            assert_eq!(key(&format!("{root}//a.mp4")), Ok("media/2026//a.mp4".to_owned()));
         }
-        let whole = self::bucket("", &["s3://b"]);
-        let key =
-            |path| whole.key(path).as_ref().map(Path::to_string).map_err(MediaError::error_type);
-        assert_eq!(key("a//b"), Ok("a//b".to_owned()));
-        assert_eq!(key("s3://b//a"), Err("object_key_unusable"), "the client drops that slash");
-    }
-
-    #[test]
-    fn a_url_has_a_bucket() {
-        assert_eq!(split("s3://b"), Some(("b", "")));
-        assert_eq!(split("s3://b/x/y/"), Some(("b", "x/y/")));
-        assert_eq!(split("s3:///x"), None);
-        assert_eq!(split("/srv/videos"), None);
+        let whole = bucket("s3://b", "", &["s3://b"]);
+        let key = |path| whole.key(path).map(|key| key.to_string());
+        assert_eq!(key("a//b").ok(), Some("a//b".to_owned()));
+        let error = key("s3://b//a").expect_err("the client drops that slash");
+        assert_eq!(error.error_type(), "object_key_unusable");
     }
 }

@@ -26,7 +26,8 @@ pub enum MediaError {
     /// The media root itself cannot be used. Says nothing about any file.
     #[error(
         "the media root {path:?} cannot be used ({source}): \
-         name an existing directory, or s3://BUCKET/PREFIX, that this user can read"
+         name an existing directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or \
+         az://CONTAINER/PREFIX that this user can read"
     )]
     BadRoot { path: PathBuf, source: io::Error },
 

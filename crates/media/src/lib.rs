@@ -25,6 +25,7 @@ mod location;
 mod object;
 mod pace;
 mod profile;
+mod provider;
 mod remote;
 mod root;
 pub mod sha256;

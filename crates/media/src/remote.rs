@@ -17,19 +17,48 @@ pub struct RemoteError {
 
 /// Codes that are about who asks, whatever the object: every file would fail alike. Those of
 /// the token service, which a web identity is shown to, are among them.
-const WHO_ASKS: [&str; 12] = [
+const WHO_ASKS: [&str; 22] = [
+    "AccountIsDisabled",
     "AccountProblem",
+    "AuthenticationFailed",
+    "AuthorizationFailure",
     "AuthorizationHeaderMalformed",
+    "AuthorizationProtocolMismatch",
+    "AuthorizationSourceIPMismatch",
     "ExpiredToken",
     "ExpiredTokenException",
     "IDPRejectedClaim",
+    "InsufficientAccountPermissions",
     "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo",
     "InvalidIdentityToken",
     "InvalidSecurity",
     "InvalidToken",
+    "KeyBasedAuthenticationNotPermitted",
     "NotSignedUp",
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
+    "UserProjectAccountProblem",
+    "UserProjectMissing",
+];
+/// The bucket is gone, or about to be.
+const NO_BUCKET: [&str; 4] =
+    ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"];
+/// The store allows no such key: most often it is too long.
+const NO_KEY: [&str; 6] = [
+    "InvalidObjectName",
+    "InvalidResourceName",
+    "InvalidUri",
+    "KeyTooLong",
+    "KeyTooLongError",
+    "OutOfRangeInput",
+];
+/// Where a machine asks for the credentials of its own role: AWS, Google, Azure.
+const MACHINES_OWN: [&str; 4] = [
+    "/latest/api/token",
+    "/latest/meta-data/",
+    "/computeMetadata/v1/",
+    "/metadata/identity/oauth2/token",
 ];
 
 impl RemoteError {
@@ -39,10 +68,22 @@ impl RemoteError {
         let said = error.to_string();
         let after = |mark: &str| said.split_once(mark).map(|(_, rest)| rest);
         let status = after("status code: ").and_then(|rest| rest.get(..3)?.parse().ok());
-        let code = after("<Code>")
-            .and_then(|rest| rest.split_once("</Code>"))
-            .map(|(code, _)| code.to_owned());
+        let element = |begin: &str, end: &str| {
+            let (content, _) = after(begin)?.split_once(end)?;
+            Some(content.lines().next().unwrap_or_default().to_owned())
+        };
+        let code = element("<Code>", "</Code>");
+        let said = match (status, &code, element("<Message>", "</Message>")) {
+            (Some(status), Some(code), Some(message)) => format!("HTTP {status}, {code}: {message}"),
+            _ => said,
+        };
         Self { status, code, said }
+    }
+
+    /// Whether it was not the store that failed, but this machine's own service for
+    /// credentials, which is asked where there are no others.
+    pub(crate) fn is_of_the_machine(&self) -> bool {
+        MACHINES_OWN.iter().any(|path| self.said.contains(path))
     }
 
     /// The store's own code, or the HTTP status.
@@ -69,11 +110,12 @@ pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -
         let source = io::Error::new(io::ErrorKind::PermissionDenied, remote);
         MediaError::BadRoot { path: PathBuf::from(root), source }
     };
-    if remote.has_code(&WHO_ASKS) || remote.has_code(&["NoSuchBucket"]) {
+    if remote.has_code(&WHO_ASKS) || remote.has_code(&NO_BUCKET) {
         return bad_root(remote);
     }
-    if remote.has_code(&["KeyTooLongError"]) {
-        return MediaError::KeyUnusable { path, why: "it is longer than this object store allows" };
+    if remote.has_code(&NO_KEY) {
+        let why = "this object store allows no such key, as where it is too long";
+        return MediaError::KeyUnusable { path, why };
     }
     match error {
         Error::NotFound { .. } => {
@@ -170,6 +212,13 @@ mod tests {
                 PermanentForItem,
             ),
             (
+                "404 Not Found",
+                code("ContainerNotFound"),
+                "media_root_unusable",
+                "ContainerNotFound",
+                Transient,
+            ),
+            (
                 "403 Forbidden",
                 code("InvalidAccessKeyId"),
                 "media_root_unusable",
@@ -224,6 +273,25 @@ mod tests {
         }
         let error = media_error("s3://bucket", "a", &answered("412 Precondition Failed", ""));
         assert_eq!((error.error_type(), error.class()), ("file_changed", Transient));
+    }
+
+    #[test]
+    fn a_key_that_a_store_does_not_allow_is_unusable() {
+        for code in ["KeyTooLongError", "OutOfRangeInput"] {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            let error = media_error("s3://b", "a", &answered("400 Bad Request", &body));
+            assert_eq!(error.error_type(), "object_key_unusable", "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_told_in_one_line() {
+        let body = "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server \
+                    failed to authenticate.\nRequestId:1\nTime:2</Message></Error>";
+        let error = media_error("az://c", "a", &answered("403 Forbidden", body));
+        assert_eq!(error.error_type(), "media_root_unusable");
+        let told = "HTTP 403, AuthenticationFailed: Server failed to authenticate.)";
+        assert!(error.to_string().contains(told), "{error}");
     }
 
     #[test]

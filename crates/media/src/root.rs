@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::error::MediaError;
 use crate::gang::{FileHash, Gang, Observer, Step};
 use crate::job::Job;
+use crate::provider::BucketUrl;
 use crate::sha256::Backend;
 use crate::source::Source;
 
@@ -37,18 +38,21 @@ impl MediaRoot {
         Ok(Self(Place::Directory(Arc::new(Directory::open(path.as_ref(), None)?))))
     }
 
-    /// Opens a directory, or `s3://BUCKET/PREFIX`, as media root. `prefix` is what absolute
-    /// paths of the database begin with where the platform sees the root under another
-    /// name. Objects are fetched by the runtime that this is called in.
+    /// Opens a directory, or `s3://BUCKET/PREFIX` and the like (`gs`, `az`), as media root.
+    /// `prefix` is what absolute paths of the database begin with where the platform sees
+    /// the root under another name. Objects are fetched by the runtime that this is called
+    /// in.
     ///
     /// # Errors
-    /// [`MediaError::BadRoot`] as by [`Self::open`], or if the bucket cannot be listed or
-    /// has no object below the prefix.
+    /// [`MediaError::BadRoot`] as by [`Self::open`], or if the URL is of no known kind, or
+    /// the bucket cannot be listed or has no object below the prefix.
     pub async fn at(location: &Path, prefix: Option<&Path>) -> Result<Self, MediaError> {
-        match location.to_str().filter(|text| text.starts_with("s3://")) {
+        match BucketUrl::parse(location.to_str().unwrap_or_default()) {
             Some(url) => {
+                let bad = |source| MediaError::BadRoot { path: location.to_owned(), source };
                 let prefix = prefix.and_then(Path::to_str);
-                Ok(Self(Place::Bucket(Arc::new(Bucket::connect(url, prefix).await?))))
+                let bucket = Bucket::connect(url.map_err(bad)?, prefix).await?;
+                Ok(Self(Place::Bucket(Arc::new(bucket))))
             }
             None => {
                 let directory = open_in_time(location, prefix).await?;

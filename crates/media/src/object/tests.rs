@@ -18,6 +18,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Class, MediaError};
 use crate::gang::{FileHash, Observer};
+use crate::provider::{BucketUrl, install_tls};
 use crate::root::MediaRoot;
 use crate::sha256::Backend;
 
@@ -160,6 +161,12 @@ impl Observer for Teller {
     }
 }
 
+async fn over(client: AmazonS3Builder, url: &str) -> Result<Bucket, MediaError> {
+    install_tls();
+    let url = BucketUrl::parse(url).expect("a URL").expect("a good one");
+    Bucket::over(Arc::new(client.build().expect("a client")), url, None).await
+}
+
 impl Fixture {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -178,7 +185,7 @@ impl Fixture {
             .with_access_key_id("key")
             .with_secret_access_key("secret")
             .with_retry(RetryConfig { max_retries: 2, ..RetryConfig::default() });
-        let bucket = Bucket::over(builder, "s3://bucket/root", None).await.expect("a bucket");
+        let bucket = over(builder, "s3://bucket/root").await.expect("a bucket");
         let options = EngineOptions {
             backend: Backend::fastest(),
             threads: 1,
@@ -315,10 +322,17 @@ async fn a_bucket_that_cannot_be_read_is_no_root() {
         .with_access_key_id("key")
         .with_secret_access_key("secret")
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    let error = Bucket::over(builder, "s3://bucket", None).await.expect_err("nobody answers");
+    let error = over(builder, "s3://bucket").await.expect_err("nobody answers");
     assert_eq!(error.error_type(), "media_root_unusable");
-    let error = MediaRoot::at(Path::new("s3://"), None).await.expect_err("it names no bucket");
-    assert!(error.to_string().contains("it names no bucket"), "{error}");
+    for (url, why) in [
+        ("s3://", "it names no bucket"),
+        ("az://", "it names no container"),
+        ("ftp://host/videos", "ftp:// names no object store that can be read"),
+    ] {
+        let error = MediaRoot::at(Path::new(url), None).await.expect_err("it is no root");
+        assert_eq!(error.error_type(), "media_root_unusable");
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 /// Each key is asked for as it is, and each answer is its own object's.
