@@ -22,6 +22,8 @@ CREATE TABLE reelshift_batches (
     bytes_done BIGINT UNSIGNED NOT NULL DEFAULT 0,
     rows_quarantined BIGINT UNSIGNED NOT NULL DEFAULT 0,
     status_rows_created BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    -- Files whose hash is the checksum that their storage keeps.
+    checksums_trusted BIGINT UNSIGNED NOT NULL DEFAULT 0,
     checkpoint TEXT NULL DEFAULT NULL,
     leased_by CHAR(36) NULL DEFAULT NULL,
     lease_token BIGINT NULL DEFAULT NULL,

@@ -24,6 +24,8 @@ CREATE TABLE reelshift_batches (
     bytes_done INTEGER NOT NULL DEFAULT 0,
     rows_quarantined INTEGER NOT NULL DEFAULT 0,
     status_rows_created INTEGER NOT NULL DEFAULT 0,
+    -- Files whose hash is the checksum that their storage keeps.
+    checksums_trusted INTEGER NOT NULL DEFAULT 0,
     checkpoint TEXT NULL,
     leased_by TEXT NULL,
     lease_token INTEGER NULL,

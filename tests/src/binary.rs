@@ -187,6 +187,8 @@ fn forget_settings(command: &mut Command) {
         "REELSHIFT_CONCURRENCY",
         "REELSHIFT_HASH_BACKEND",
         "REELSHIFT_MEDIA_PREFIX",
+        "REELSHIFT_TRUST_STORED_CHECKSUMS",
+        "REELSHIFT_VERIFY_SAMPLE",
         "REELSHIFT_HEALTH",
         "REELSHIFT_LISTEN",
         "REELSHIFT_TOKENS",

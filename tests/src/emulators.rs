@@ -149,7 +149,8 @@ impl Emulator {
             Store::Google => {
                 let more = more.iter().map(|(name, value)| format!("&{name}={value}"));
                 let (more, name) = (more.collect::<String>(), encoded(key));
-                let to = format!("/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}{more}");
+                let to =
+                    format!("/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}{more}");
                 return self.send(&Request::new("POST", &to).bytes(content));
             }
             Store::Azure => signed(&format!("/{ACCOUNT}/{BUCKET}/{path}"), None, content),

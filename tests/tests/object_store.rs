@@ -81,8 +81,18 @@ async fn credentials_that_are_refused_end_the_worker_and_cost_no_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_stays_away_fails_batches_and_sets_no_file_aside() {
+    fails_batches_and_sets_no_file_aside(("503 Service Unavailable", "SlowDown")).await;
+}
+
+/// Until somebody has ordered it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_object_fails_its_batch_and_is_not_set_aside() {
+    fails_batches_and_sets_no_file_aside(("403 Forbidden", "InvalidObjectState")).await;
+}
+
+async fn fails_batches_and_sets_no_file_aside(refusal: (&'static str, &'static str)) {
     let fixture = Fixture::new().await;
-    fixture.store.refuse(Some(("503 Service Unavailable", "SlowDown")));
+    fixture.store.refuse(Some(refusal));
     assert_eq!(fixture.run(&["work", "--until-idle"]).code, Some(5));
     assert_eq!(fixture.count("reelshift_quarantine").await, 0);
     assert_eq!(fixture.count("reelshift_batches WHERE state = 'failed'").await, 10);
@@ -131,4 +141,46 @@ fn a_root_without_credentials_is_refused_in_one_sentence() {
         assert!(said.contains(&format!("the media root {root:?} cannot be used ({why}")), "{said}");
         assert!(!said.contains('\n') && !said.contains("secret"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trusted_checksums_are_taken_and_counted_apart() {
+    let fixture = Fixture::new().await;
+    fixture.store.keep_checksum_of(reelshift_tests::s3::CONTENT);
+    fixture.run(&["work", "--until-idle", "--trust-stored-checksums"]).ok();
+    fixture.all_are_hashed().await;
+    assert_eq!(fixture.store.reads(), 0);
+    let status = fixture.run(&["status"]).expect(0).stdout;
+    assert!(status.contains("40 of 40 files, 40 of them by stored checksums"), "{status}");
+    let status = fixture.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["runs"][0]["checksums_trusted"], 40, "{status}");
+    let hash = fixture.run(&["hash", "s3://bucket/m/f1"]).expect(0);
+    assert_eq!((hash.stdout, hash.stderr), (format!("{ABC}  s3://bucket/m/f1\n"), String::new()));
+    assert_eq!(fixture.store.reads(), 1);
+    let hash = fixture.run(&["hash", "--trust-stored-checksums", "s3://bucket/m/f1"]).expect(0);
+    assert_eq!(hash.stderr, "reelshift: 1 of 1 hash by stored checksums, 0 verified\n");
+    assert_eq!(fixture.store.reads(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_checksum_that_differs_is_an_error_with_both_values() {
+    let fixture = Fixture::new().await;
+    fixture.store.keep_checksum_of(b"other bytes");
+    let work = ["work", "--until-idle", "--trust-stored-checksums", "--verify-sample", "100"];
+    assert_eq!(fixture.run(&work).code, Some(5));
+    assert_eq!(fixture.count("videos WHERE file_hash IS NOT NULL").await, 0);
+    // That of "other bytes".
+    let other = "a3ead5eedad5df82318c51685dbc1c147a36d1ff8584fc82de6b08d0bf63a795";
+    let told = format!(
+        "processing_error_log WHERE error_type = 'stored_checksum_differs' \
+         AND error_message LIKE '%{ABC}%' AND error_message LIKE '%{other}%'"
+    );
+    assert_eq!(fixture.count(&told).await, 40);
+    let refused = fixture.run(&["work", "--until-idle", "--verify-sample", "5"]).expect(2).stderr;
+    assert!(refused.contains("add --trust-stored-checksums"), "{refused}");
+    let refused = fixture
+        .run(&["work", "--trust-stored-checksums", "--verify-sample", "101"])
+        .expect(2)
+        .stderr;
+    assert!(refused.contains("must be a percentage from 0 to 100"), "{refused}");
 }

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use reelshift_tests::emulators::{Emulator, Store};
 use reelshift_tests::http::encoded;
 use reelshift_tests::{Legacy, Ran, Reelshift, Video};
@@ -64,7 +66,8 @@ impl Fixture {
             .database(&self.legacy.url)
             .media(Path::new(&self.store.root("m")))
             .env("HOME", &self.dir.path().display().to_string());
-        let run = self.emulator.variables().iter().fold(run, |run, (name, value)| run.env(name, value));
+        let run =
+            self.emulator.variables().iter().fold(run, |run, (name, value)| run.env(name, value));
         variables.iter().fold(run, |run, (name, value)| run.env(name, value)).run()
     }
 
@@ -82,11 +85,7 @@ impl Fixture {
 }
 
 fn sha256(content: &[u8]) -> String {
-    encoded_hex(&sha2::Sha256::digest(content))
-}
-
-fn encoded_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Each object holds its own key; those that the store knows and those it must not be asked.
@@ -171,4 +170,30 @@ async fn a_bad_root_is_refused_in_one_sentence() {
         assert!(said.contains(&format!("cannot be used ({why}")), "{said}");
         assert!(!said.contains('\n'), "{said}");
     }
+}
+
+/// moto keeps the checksum that an object was put with, and tells it as S3 does.
+#[tokio::test(flavor = "multi_thread")]
+async fn checksums_that_s3_keeps_are_trusted_and_verified() {
+    let Some(fixture) = Fixture::new(Store::S3, &["kept.mp4", "plain.mp4"]).await else { return };
+    let kept = BASE64_STANDARD.encode(sha2::Sha256::digest(b"kept"));
+    let headers =
+        [("x-amz-checksum-sha256", kept.as_str()), ("x-amz-sdk-checksum-algorithm", "SHA256")];
+    fixture.emulator.put("m/kept.mp4", b"kept", &headers);
+    fixture.emulator.put("m/plain.mp4", b"plain", &[]);
+    for (sample, word) in [("0", "trusted"), ("100", "verified")] {
+        let hash = ["hash", "--json", "--trust-stored-checksums", "--verify-sample", sample];
+        let objects = ["s3://videos/m/kept.mp4", "s3://videos/m/plain.mp4"];
+        let told = fixture.run(&[&hash[..], &objects].concat(), &[]).expect(0).json();
+        assert_eq!(told[0]["sha256"], sha256(b"kept"));
+        assert_eq!(told[0]["stored_checksum"], word, "{told}");
+        assert_eq!(told[1]["sha256"], sha256(b"plain"));
+        assert!(told[1]["stored_checksum"].is_null(), "{told}");
+    }
+    fixture.run(&["enqueue", "hash"], &[]).ok();
+    let trust = [("REELSHIFT_TRUST_STORED_CHECKSUMS", "true")];
+    fixture.run(&["work", "--until-idle"], &trust).ok();
+    assert_eq!(fixture.outcomes().await, [sha256(b"kept"), sha256(b"plain")]);
+    let status = fixture.run(&["status", "--json"], &[]).expect(0).json();
+    assert_eq!(status["runs"][0]["checksums_trusted"], 1, "{status}");
 }

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Precedence everywhere: option, then environment
 //! variable, then the TOML file, then the default.
 
+pub mod checksums;
 pub mod gate;
 pub mod notify;
 pub mod serve;
@@ -18,6 +19,7 @@ use reelshift_queue::Times;
 use reelshift_store::ids::IdPart;
 use reelshift_store::ledger::Since;
 
+use crate::args::checksums::ChecksumArgs;
 use crate::args::gate::GateArgs;
 use crate::exit::Usage;
 use crate::filter::Condition;
@@ -388,6 +390,9 @@ pub struct WorkArgs {
     #[command(flatten)]
     pub backend: HashBackend,
 
+    #[command(flatten)]
+    pub checksums: ChecksumArgs,
+
     /// How often the progress of a file's hash is written down: what a crash costs at most
     #[arg(long, env = "REELSHIFT_CHECKPOINT_EVERY", default_value = "30s", value_name = "TIME", value_parser = checkpoint_every)]
     pub checkpoint_every: Duration,
@@ -438,12 +443,16 @@ impl HashBackend {
 
 #[derive(Debug, Args)]
 pub struct HashArgs {
-    /// The files; `-`, or none, is standard input
+    /// The files, or objects as s3://BUCKET/KEY, gs://… or az://…; `-`, or none, is standard
+    /// input
     #[arg(value_name = "PATH")]
     pub paths: Vec<OsString>,
 
     #[command(flatten)]
     pub backend: HashBackend,
+
+    #[command(flatten)]
+    pub checksums: ChecksumArgs,
 }
 
 fn checkpoint_every(text: &str) -> Result<Duration, String> {

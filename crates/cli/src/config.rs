@@ -34,6 +34,11 @@ pub struct File {
     pub media_prefix: Option<PathBuf>,
     /// As `work --concurrency`; 1 to 1,024.
     pub concurrency: Option<u16>,
+    /// As `--trust-stored-checksums`.
+    #[serde(default)]
+    pub trust_stored_checksums: bool,
+    /// As `--verify-sample`, in percent.
+    pub verify_sample: Option<f64>,
     /// As `work --replica`: URLs of replicas. Passwords belong in `REELSHIFT_REPLICAS`.
     #[serde(default)]
     pub replicas: Vec<String>,

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use reelshift_media::VerifySample;
 use reelshift_store::strain::Replica;
 use reelshift_store::vitals::Place;
 use reelshift_store::{SharedStore, rollback, schema};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Global;
+use crate::args::checksums::ChecksumArgs;
 use crate::config::notifications::Notifications;
 use crate::config::{ConfiguredServe, File};
 use crate::database;
@@ -35,6 +37,8 @@ pub struct Context {
     pub media_root: Option<PathBuf>,
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
+    trust_stored_checksums: bool,
+    verify_sample: Option<f64>,
     replicas: Vec<String>,
     pub notifications: Notifications,
     pub serve: ConfiguredServe,
@@ -64,6 +68,8 @@ impl Context {
             media_root: global.media_root.clone().or(file.media_root),
             media_prefix,
             concurrency: file.concurrency,
+            trust_stored_checksums: file.trust_stored_checksums,
+            verify_sample: file.verify_sample,
             replicas: file.replicas,
             notifications: file.notifications,
             serve: file.serve,
@@ -100,6 +106,26 @@ impl Context {
     pub fn replicas(&self, given: &[String]) -> Result<Vec<Box<dyn Replica>>> {
         let urls = if given.is_empty() { &self.replicas } else { given };
         urls.iter().map(|url| database::replica(url, self.allow_plaintext)).collect()
+    }
+
+    /// What is read of the objects whose stored checksum is trusted, by options and
+    /// environment, else by the file; `None` where none is trusted.
+    ///
+    /// # Errors
+    /// `Usage` where that is no part of anything, or of nothing.
+    pub fn trusted_checksums(&self, given: &ChecksumArgs) -> Result<Option<VerifySample>> {
+        let trusted = given.trust_stored_checksums || self.trust_stored_checksums;
+        let percent = given.verify_sample.or(self.verify_sample);
+        if !trusted && percent.is_some() {
+            let message = "--verify-sample is of objects whose checksum is trusted: add \
+                           --trust-stored-checksums";
+            return Err(Usage(message.to_owned()).into());
+        }
+        let percent = percent.unwrap_or(0.0);
+        let sample = VerifySample::percent(percent).ok_or_else(|| {
+            Usage(format!("--verify-sample must be a percentage from 0 to 100, not {percent}"))
+        })?;
+        Ok(trusted.then_some(sample))
     }
 
     /// Opens a database on which expand is complete.

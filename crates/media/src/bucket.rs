@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoint::Checkpoint;
+use crate::checksum::{Checksums, VerifySample};
 use crate::error::MediaError;
 use crate::object::Object;
-use crate::provider::{BucketUrl, Provider};
+use crate::provider::{BucketUrl, Provider, is_object_url};
 use crate::remote::RemoteError;
 
 /// Objects that are fetched at once, by two requests each. A connection keeps up to 400 KiB
@@ -29,6 +30,8 @@ const KIB_WAITING: usize = 8 << 10;
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// Where they are trusted.
+    pub(crate) checksums: Option<Checksums>,
     provider: Provider,
     /// `SCHEME://BUCKET/PREFIX`, for messages.
     pub(crate) url: String,
@@ -41,20 +44,23 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Opens the root that `url` names and sees that it can be read. `prefix` is what
-    /// absolute paths of the database begin with. Called within a tokio runtime, which does
-    /// the reading.
+    /// absolute paths of the database begin with; with `verify`, stored checksums are
+    /// trusted. Called within a tokio runtime, which does the reading.
     pub(crate) async fn connect(
         url: BucketUrl<'_>,
         prefix: Option<&str>,
+        verify: Option<VerifySample>,
     ) -> Result<Self, MediaError> {
-        let client = url.provider.client(url.bucket);
+        let client = url.provider.client(url.bucket, verify);
         let bad = |source| MediaError::BadRoot { path: PathBuf::from(url.text), source };
-        Self::over(client.map_err(bad)?, url, prefix).await
+        let (store, checksums) = client.map_err(bad)?;
+        Self::over(store, checksums, url, prefix).await
     }
 
     /// The same with a client of the caller's.
     pub(crate) async fn over(
         store: Arc<dyn ObjectStore>,
+        checksums: Option<Checksums>,
         url: BucketUrl<'_>,
         prefix: Option<&str>,
     ) -> Result<Self, MediaError> {
@@ -64,6 +70,7 @@ impl Bucket {
         let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
         let bucket = Self {
             store,
+            checksums,
             provider: url.provider,
             prefix: without_slash(url.prefix),
             names: [Some(name.clone()), named].into_iter().flatten().collect(),
@@ -119,7 +126,7 @@ impl Bucket {
     /// three objects.
     fn key(&self, file_path: &str) -> Result<Path, MediaError> {
         let outside = || MediaError::OutsideRoot { path: file_path.to_owned() };
-        let absolute = file_path.starts_with('/') || Provider::is_url(file_path);
+        let absolute = file_path.starts_with('/') || is_object_url(file_path);
         let below = if absolute {
             let below = |name: &String| file_path.strip_prefix(name.as_str())?.strip_prefix('/');
             self.names.iter().find_map(below).ok_or_else(outside)?
@@ -147,6 +154,7 @@ mod tests {
         let provider = BucketUrl::parse(url).expect("a URL").expect("a good one").provider;
         Bucket {
             store: Arc::new(object_store::memory::InMemory::new()),
+            checksums: None,
             provider,
             url: url.to_owned(),
             prefix: prefix.to_owned(),

@@ -62,6 +62,20 @@ pub enum MediaError {
     )]
     Exhausted { path: String, source: io::Error },
 
+    /// The bytes of an object are not those of the checksum that its store keeps.
+    #[error(
+        "the object {path:?} has the SHA-256 {computed}, and the checksum that its store keeps is \
+         {stored}: find out which is wrong, and trust no stored checksum meanwhile"
+    )]
+    ChecksumDiffers { path: String, stored: String, computed: String },
+
+    /// The object is in an archive, out of which it has to be ordered first.
+    #[error(
+        "the object {path:?} is archived ({source}): restore it in the object store, then run \
+         `reelshift rerun`"
+    )]
+    Archived { path: String, source: RemoteError },
+
     /// The storage failed.
     #[error("reading the file {path:?} failed: {source}")]
     Io { path: String, source: io::Error },
@@ -122,6 +136,8 @@ impl MediaError {
             Self::KeyUnusable { .. } => "object_key_unusable",
             Self::NotRegular { .. } => "file_not_regular",
             Self::Changed { .. } => "file_changed",
+            Self::ChecksumDiffers { .. } => "stored_checksum_differs",
+            Self::Archived { .. } => "object_archived",
             Self::Exhausted { .. } => "worker_exhausted",
             Self::Io { .. } => "file_io_error",
             Self::Remote { .. } | Self::Stalled { .. } => "storage_unavailable",
@@ -148,11 +164,12 @@ impl MediaError {
                     None => format!("errno {}", errno.raw_os_error()),
                 })
             }
-            Self::Remote { source, .. } => source.code(),
+            Self::Remote { source, .. } | Self::Archived { source, .. } => source.code(),
             Self::OutsideRoot { .. }
             | Self::KeyUnusable { .. }
             | Self::NotRegular { .. }
             | Self::Changed { .. }
+            | Self::ChecksumDiffers { .. }
             | Self::Stalled { .. }
             | Self::StorageHung { .. }
             | Self::Interrupted { .. } => None,
@@ -166,6 +183,7 @@ impl MediaError {
             Self::BadRoot { .. }
             | Self::Exhausted { .. }
             | Self::Changed { .. }
+            | Self::Archived { .. }
             | Self::Remote { .. }
             | Self::Stalled { .. }
             | Self::StorageHung { .. }
@@ -176,6 +194,7 @@ impl MediaError {
             | Self::NotReadable { .. }
             | Self::OutsideRoot { .. }
             | Self::KeyUnusable { .. }
+            | Self::ChecksumDiffers { .. }
             | Self::NotRegular { .. } => Class::PermanentForItem,
         }
     }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, FileVersion};
+use crate::checksum::Checksum;
 use crate::error::MediaError;
 use crate::job::Job;
 use crate::sha256::{Backend, INITIAL, State, Work, finished, pad};
@@ -31,6 +32,18 @@ pub struct FileHash {
     pub bytes: u64,
     /// Bytes at its start that an earlier attempt had hashed.
     pub resumed_at: u64,
+    pub origin: HashOrigin,
+}
+
+/// Where a hash comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashOrigin {
+    /// The file was read.
+    Read,
+    /// The file was read, and its storage keeps the same checksum.
+    Verified,
+    /// It is the checksum that the storage keeps; the file was not read.
+    StoredChecksum,
 }
 
 impl FileHash {
@@ -95,6 +108,8 @@ struct Stream<O> {
     resume: Option<Checkpoint>,
     /// None until the source has begun.
     version: Option<FileVersion>,
+    /// To be compared with the hash.
+    stored: Option<[u8; 32]>,
     state: State,
     buffer: Buffer,
     resumed_at: u64,
@@ -207,6 +222,7 @@ impl<O: Observer> Gang<O> {
             file_path,
             resume,
             version: None,
+            stored: None,
             state: INITIAL,
             buffer: self.buffers.pop().unwrap_or_else(Buffer::new),
             resumed_at: 0,
@@ -292,9 +308,25 @@ impl<O: Observer> Gang<O> {
 type Go = ControlFlow<Result<FileHash, MediaError>>;
 
 impl<O: Observer> Stream<O> {
-    /// Learns what the source is and where it begins; false while that is not known.
-    fn begin(&mut self) -> Result<bool, MediaError> {
-        let Some(begun) = self.source.begin(self.resume.as_ref())? else { return Ok(false) };
+    /// Learns what the source is and where it begins; false while that is not known. Ends
+    /// where a checksum is taken for the hash.
+    fn begin(&mut self) -> ControlFlow<Result<FileHash, MediaError>, bool> {
+        self.observer.waits_for_storage(true);
+        let begun = self.source.begin(self.resume.as_ref());
+        self.observer.waits_for_storage(false);
+        let begun = match begun {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return ControlFlow::Continue(false),
+            Err(error) => return ControlFlow::Break(Err(error)),
+        };
+        match begun.checksum {
+            Some(Checksum::Trusted(sha256)) => {
+                let (bytes, origin) = (begun.version.size, HashOrigin::StoredChecksum);
+                return ControlFlow::Break(Ok(FileHash { sha256, bytes, resumed_at: 0, origin }));
+            }
+            Some(Checksum::ToVerify(sha256)) => self.stored = Some(sha256),
+            None => {}
+        }
         let resume = self.resume.take();
         if let Some(checkpoint) = resume.filter(|_| begun.offset > 0) {
             self.state = checkpoint.state;
@@ -303,21 +335,14 @@ impl<O: Observer> Stream<O> {
             *count = begun.offset;
         }
         self.version = Some(begun.version);
-        Ok(true)
+        ControlFlow::Continue(true)
     }
 
     /// Reads until there is a block to hash, the source has no more for now, or the file is
     /// to be left out: for no longer than `rest` then.
     fn fill(&mut self, rest: &mut Option<Duration>) -> Go {
-        if self.version.is_none() {
-            self.observer.waits_for_storage(true);
-            let begun = self.begin();
-            self.observer.waits_for_storage(false);
-            match begun {
-                Ok(true) => {}
-                Ok(false) => return ControlFlow::Continue(()),
-                Err(error) => return ControlFlow::Break(Err(error)),
-            }
+        if self.version.is_none() && !self.begin()? {
+            return ControlFlow::Continue(());
         }
         if !self.ended && self.buffer.blocks().is_empty() {
             let debt = self.observer.debt();
@@ -369,17 +394,29 @@ impl<O: Observer> Stream<O> {
             self.progress(news)?;
         }
         if through {
-            let hash = FileHash {
-                sha256: finished(self.state),
-                bytes: self.read,
-                resumed_at: self.resumed_at,
-            };
             self.observer.waits_for_storage(true);
             let settled = self.source.settle();
             self.observer.waits_for_storage(false);
-            return ControlFlow::Break(settled.map(|()| hash));
+            return ControlFlow::Break(settled.and_then(|()| self.hash()));
         }
         ControlFlow::Continue(())
+    }
+
+    /// The hash of all that was read.
+    fn hash(&self) -> Result<FileHash, MediaError> {
+        let sha256 = finished(self.state);
+        let origin = match self.stored {
+            None => HashOrigin::Read,
+            Some(stored) if stored == sha256 => HashOrigin::Verified,
+            Some(stored) => {
+                return Err(MediaError::ChecksumDiffers {
+                    path: self.file_path.clone(),
+                    stored: hex::encode(stored),
+                    computed: hex::encode(sha256),
+                });
+            }
+        };
+        Ok(FileHash { sha256, bytes: self.read, resumed_at: self.resumed_at, origin })
     }
 
     fn progress(&mut self, bytes: u64) -> Go {

@@ -14,6 +14,7 @@
 mod bucket;
 mod cache;
 mod checkpoint;
+mod checksum;
 mod directory;
 mod engine;
 mod error;
@@ -33,11 +34,13 @@ mod source;
 mod stream;
 
 pub use checkpoint::{Checkpoint, FileVersion};
+pub use checksum::VerifySample;
 pub use engine::{Engine, EngineOptions};
 pub use error::{Class, MediaError};
-pub use gang::{FileHash, Observer};
+pub use gang::{FileHash, HashOrigin, Observer};
 pub use hung::HungRead;
 pub use job::Job;
+pub use provider::is_object_url;
 pub use remote::RemoteError;
 pub use root::MediaRoot;
 pub use stream::hash_stream;

@@ -101,7 +101,7 @@ impl Source for LocalFile {
         let version = FileVersion { size: self.before.len, mark };
         self.offset = Checkpoint::offset_in(resume, &version);
         self.cache.skip_to(self.offset);
-        Ok(Some(Begun { version, offset: self.offset }))
+        Ok(Some(Begun { version, offset: self.offset, checksum: None }))
     }
 
     /// Reads to the end and not to the size that the file says, which is 0 or 4096 for

@@ -1,8 +1,9 @@
 //! An object that is fetched in ranges by a task of its own, ahead of the hashing.
 //!
 //! Every range after the first is asked for with `If-Match`, so that what is hashed is one
-//! version of the object; so is the first one after a checkpoint. Nothing is asked by HEAD:
-//! an answer to it has no body, so that a refusal would not say whom it refuses.
+//! version of the object; so is the first one after a checkpoint. Nothing but checksums is
+//! asked by HEAD: an answer to it has no body, so that a refusal would not say whom it
+//! refuses.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bucket::Bucket;
 use crate::checkpoint::{Checkpoint, FileVersion};
+use crate::checksum::Checksum;
 use crate::error::MediaError;
 use crate::remote;
 use crate::source::{Begun, Read, Source};
@@ -161,9 +163,19 @@ impl Fetch {
 
     async fn all(&self) -> Result<(), Ended> {
         let _turn = self.bucket.turns.acquire().await;
+        let stored = match &self.bucket.checksums {
+            Some(checksums) => checksums.of(&self.key).await,
+            None => None,
+        };
+        if let Some((version, checksum @ Checksum::Trusted(_))) = stored {
+            let begun = Begun { version, offset: 0, checksum: Some(checksum) };
+            return self.send(Ok(Piece::Begun(begun))).await;
+        }
         let (version, etag, offset, first) = self.first().await?;
         let size = version.size;
-        self.send(Ok(Piece::Begun(Begun { version, offset }))).await?;
+        // Another version's says nothing of this one.
+        let checksum = stored.filter(|(of, _)| *of == version).map(|(_, checksum)| checksum);
+        self.send(Ok(Piece::Begun(Begun { version, offset, checksum }))).await?;
         let mut fetched = offset;
         let ranges: VecDeque<Range<u64>> = {
             let start = first.as_ref().map_or(offset, |first| first.range.end);
@@ -262,7 +274,7 @@ fn ranged(range: Range<u64>, if_match: Option<String>) -> GetOptions {
 }
 
 /// A store without `ETag`s has the time of the last change.
-fn version(meta: &ObjectMeta) -> FileVersion {
+pub(crate) fn version(meta: &ObjectMeta) -> FileVersion {
     let mark = meta.e_tag.clone().unwrap_or_else(|| meta.last_modified.to_rfc3339());
     FileVersion { size: meta.size, mark }
 }

@@ -15,6 +15,7 @@ use object_store::path::{Path, PathPart};
 use object_store::{ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 use reqwest::header::ACCEPT_ENCODING;
 
+use crate::checksum::{Checksums, VerifySample};
 use crate::profile;
 
 /// Long enough for a store on another continent.
@@ -36,6 +37,14 @@ pub(crate) enum Provider {
     Azure,
 }
 
+/// Whether a path is a URL of any of these stores.
+#[must_use]
+pub fn is_object_url(path: &str) -> bool {
+    path.split_once("://").is_some_and(|(scheme, _)| {
+        Provider::ALL.into_iter().any(|provider| provider.scheme() == scheme)
+    })
+}
+
 /// `SCHEME://BUCKET/PREFIX`, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BucketUrl<'a> {
@@ -54,7 +63,8 @@ impl<'a> BucketUrl<'a> {
             return None;
         }
         let invalid = |why: String| Some(Err(io::Error::new(io::ErrorKind::InvalidInput, why)));
-        let Some(provider) = Provider::ALL.into_iter().find(|known| known.scheme() == scheme) else {
+        let Some(provider) = Provider::ALL.into_iter().find(|known| known.scheme() == scheme)
+        else {
             return invalid(format!("{scheme}:// names no object store that can be read"));
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -83,13 +93,6 @@ impl Provider {
         }
     }
 
-    /// Whether a `file_path` is a URL of any of these stores.
-    pub(crate) fn is_url(file_path: &str) -> bool {
-        file_path.split_once("://").is_some_and(|(scheme, _)| {
-            Self::ALL.into_iter().any(|provider| provider.scheme() == scheme)
-        })
-    }
-
     /// What to set where the environment has no credentials, and the machine none either.
     pub(crate) const fn without_credentials(self) -> &'static str {
         match self {
@@ -106,13 +109,18 @@ impl Provider {
         }
     }
 
-    /// A client for a bucket, by what the environment says.
-    pub(crate) fn client(self, bucket: &str) -> io::Result<Arc<dyn ObjectStore>> {
+    /// A client for a bucket, by what the environment says; and one for the checksums of its
+    /// objects, where they are wanted and it has any.
+    pub(crate) fn client(
+        self,
+        bucket: &str,
+        verify: Option<VerifySample>,
+    ) -> io::Result<(Arc<dyn ObjectStore>, Option<Checksums>)> {
         install_tls();
         match self {
-            Self::S3 => s3(bucket),
-            Self::Google => google(bucket),
-            Self::Azure => azure(bucket),
+            Self::S3 => s3(bucket, verify),
+            Self::Google => Ok((google(bucket)?, None)),
+            Self::Azure => Ok((azure(bucket)?, None)),
         }
     }
 
@@ -162,14 +170,22 @@ pub(crate) fn install_tls() {
     rustls::crypto::ring::default_provider().install_default().ok();
 }
 
-fn s3(bucket: &str) -> io::Result<Arc<dyn ObjectStore>> {
+fn s3(
+    bucket: &str,
+    verify: Option<VerifySample>,
+) -> io::Result<(Arc<dyn ObjectStore>, Option<Checksums>)> {
     let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     let builder = profile::add_to(builder, variable)?;
     let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
         .iter()
         .find_map(|key| builder.get_config_value(key));
-    let builder = builder.with_client_options(options(is_plain(endpoint))).with_retry(retry());
-    Ok(Arc::new(builder.build().map_err(io::Error::other)?))
+    let (builder, options) = (builder.with_retry(retry()), options(is_plain(endpoint)));
+    let checksums = verify
+        .map(|sample| Checksums::new(builder.clone(), options.clone(), sample))
+        .transpose()
+        .map_err(io::Error::other)?;
+    let store = builder.with_client_options(options).build().map_err(io::Error::other)?;
+    Ok((Arc::new(store), checksums))
 }
 
 fn google(bucket: &str) -> io::Result<Arc<dyn ObjectStore>> {
@@ -198,7 +214,7 @@ fn azure(container: &str) -> io::Result<Arc<dyn ObjectStore>> {
             builder = builder.with_config(key, value);
         }
     }
-    let emulated = builder.get_config_value(&UseEmulator).as_deref() == Some("true");
+    let emulated = builder.get_config_value(&UseEmulator).is_some_and(|value| value != "false");
     if !emulated && builder.get_config_value(&AccountName).is_none() {
         return Err(io::Error::other("AZURE_STORAGE_ACCOUNT_NAME is not set"));
     }
@@ -237,7 +253,9 @@ mod tests {
     fn a_url_has_a_known_scheme_and_a_bucket() {
         let parsed = |url| {
             let parsed = BucketUrl::parse(url)?.map_err(|why| why.to_string());
-            Some(parsed.map(|BucketUrl { provider, bucket, prefix, .. }| (provider, bucket, prefix)))
+            Some(
+                parsed.map(|BucketUrl { provider, bucket, prefix, .. }| (provider, bucket, prefix)),
+            )
         };
         let good = |provider, bucket, prefix| Some(Ok((provider, bucket, prefix)));
         let bad = |why: &str| Some(Err(why.to_owned()));

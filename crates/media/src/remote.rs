@@ -53,6 +53,8 @@ const NO_KEY: [&str; 6] = [
     "KeyTooLongError",
     "OutOfRangeInput",
 ];
+/// The object has to be ordered out of an archive first: S3, Azure.
+const ARCHIVED: [&str; 3] = ["InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"];
 /// Where a machine asks for the credentials of its own role: AWS, Google, Azure.
 const MACHINES_OWN: [&str; 4] = [
     "/latest/api/token",
@@ -74,7 +76,9 @@ impl RemoteError {
         };
         let code = element("<Code>", "</Code>");
         let said = match (status, &code, element("<Message>", "</Message>")) {
-            (Some(status), Some(code), Some(message)) => format!("HTTP {status}, {code}: {message}"),
+            (Some(status), Some(code), Some(message)) => {
+                format!("HTTP {status}, {code}: {message}")
+            }
             _ => said,
         };
         Self { status, code, said }
@@ -112,6 +116,9 @@ pub(crate) fn media_error(root: &str, path: &str, error: &object_store::Error) -
     };
     if remote.has_code(&WHO_ASKS) || remote.has_code(&NO_BUCKET) {
         return bad_root(remote);
+    }
+    if remote.has_code(&ARCHIVED) {
+        return MediaError::Archived { path, source: remote };
     }
     if remote.has_code(&NO_KEY) {
         let why = "this object store allows no such key, as where it is too long";
@@ -207,10 +214,11 @@ mod tests {
             (
                 "403 Forbidden",
                 code("InvalidObjectState"),
-                "file_unreadable",
+                "object_archived",
                 "InvalidObjectState",
-                PermanentForItem,
+                Transient,
             ),
+            ("409 Conflict", code("BlobArchived"), "object_archived", "BlobArchived", Transient),
             (
                 "404 Not Found",
                 code("ContainerNotFound"),

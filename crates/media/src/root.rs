@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::checkpoint::Checkpoint;
+use crate::checksum::VerifySample;
 use crate::directory::Directory;
 use crate::error::MediaError;
 use crate::gang::{FileHash, Gang, Observer, Step};
@@ -41,17 +42,22 @@ impl MediaRoot {
     /// Opens a directory, or `s3://BUCKET/PREFIX` and the like (`gs`, `az`), as media root.
     /// `prefix` is what absolute paths of the database begin with where the platform sees
     /// the root under another name. Objects are fetched by the runtime that this is called
-    /// in.
+    /// in. With `verify`, the SHA-256 that S3 keeps with a whole object is taken for its
+    /// hash, and the object is not read unless it is of that sample.
     ///
     /// # Errors
     /// [`MediaError::BadRoot`] as by [`Self::open`], or if the URL is of no known kind, or
     /// the bucket cannot be listed or has no object below the prefix.
-    pub async fn at(location: &Path, prefix: Option<&Path>) -> Result<Self, MediaError> {
+    pub async fn at(
+        location: &Path,
+        prefix: Option<&Path>,
+        verify: Option<VerifySample>,
+    ) -> Result<Self, MediaError> {
         match BucketUrl::parse(location.to_str().unwrap_or_default()) {
             Some(url) => {
                 let bad = |source| MediaError::BadRoot { path: location.to_owned(), source };
                 let prefix = prefix.and_then(Path::to_str);
-                let bucket = Bucket::connect(url.map_err(bad)?, prefix).await?;
+                let bucket = Bucket::connect(url.map_err(bad)?, prefix, verify).await?;
                 Ok(Self(Place::Bucket(Arc::new(bucket))))
             }
             None => {
@@ -68,6 +74,12 @@ impl MediaRoot {
             Place::Directory(directory) => directory.name().to_string(),
             Place::Bucket(bucket) => bucket.url.clone(),
         }
+    }
+
+    /// Whether stored checksums are asked for: of S3 only.
+    #[must_use]
+    pub fn trusts_checksums(&self) -> bool {
+        matches!(&self.0, Place::Bucket(bucket) if bucket.checksums.is_some())
     }
 
     #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Where a stream's bytes come from.
 
 use crate::checkpoint::{Checkpoint, FileVersion};
+use crate::checksum::Checksum;
 use crate::error::MediaError;
 
 /// An open file, read from start to end.
@@ -23,6 +24,8 @@ pub(crate) trait Source: Send {
 pub(crate) struct Begun {
     pub(crate) version: FileVersion,
     pub(crate) offset: u64,
+    /// What the storage keeps with the content, where that is asked for.
+    pub(crate) checksum: Option<Checksum>,
 }
 
 /// What a read came to.

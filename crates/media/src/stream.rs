@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::gang::FileHash;
+use crate::gang::{FileHash, HashOrigin};
 use crate::sha256::{Backend, Block, INITIAL, Work, finished, pad};
 
 /// Bytes read at a time.
@@ -36,7 +36,12 @@ pub fn hash_stream(backend: &Backend, mut reader: impl Read) -> io::Result<FileH
         buffer.copy_within(end - rest..end, 0);
         end = rest;
         if count == 0 {
-            return Ok(FileHash { sha256: finished(state), bytes, resumed_at: 0 });
+            return Ok(FileHash {
+                sha256: finished(state),
+                bytes,
+                resumed_at: 0,
+                origin: HashOrigin::Read,
+            });
         }
     }
 }

@@ -156,6 +156,7 @@ async fn run_report(
         "SELECT state, COUNT(*) AS batches, CAST(SUM(rows_done) AS SIGNED) AS rows_done, \
            CAST(SUM(bytes_done) AS SIGNED) AS bytes_done, \
            CAST(SUM(status_rows_created) AS SIGNED) AS status_rows, \
+           CAST(SUM(checksums_trusted) AS SIGNED) AS checksums_trusted, \
            CAST(SUM(attempts + rows_quarantined) AS SIGNED) AS errors \
          FROM reelshift_batches WHERE run_id = ? GROUP BY state",
     )
@@ -163,7 +164,8 @@ async fn run_report(
     .fetch_all(&mut *connection)
     .await?;
     let mut batches = BatchCounts::default();
-    let (mut rows_done, mut bytes_done, mut status_rows_created, mut errors) = (0, 0, 0, 0);
+    let (mut rows_done, mut bytes_done, mut status_rows_created) = (0, 0, 0);
+    let (mut checksums_trusted, mut errors) = (0, 0);
     for row in &rows {
         use reelshift_plan::BatchState;
         let count = match row::named(row, "state") {
@@ -183,6 +185,7 @@ async fn run_report(
         rows_done += row::count(row, "rows_done")?;
         bytes_done += row::count(row, "bytes_done")?;
         status_rows_created += row::count(row, "status_rows")?;
+        checksums_trusted += row::count(row, "checksums_trusted")?;
         errors += row::count(row, "errors")?;
     }
     let quarantined: i64 =
@@ -200,6 +203,7 @@ async fn run_report(
         rows_done,
         bytes_done,
         status_rows_created,
+        checksums_trusted,
         errors,
         quarantined: u64::try_from(quarantined).unwrap_or(0),
         failed_open,

@@ -282,7 +282,7 @@ async fn write_results(
 ) -> error::Result<u64> {
     let now = videos.times.updated_at.now();
     let fence = lease::fence(connection, lease).await?;
-    let (mut written, mut bytes) = (0, 0);
+    let (mut written, mut trusted, mut bytes) = (0, 0, 0);
     for files in results.hashed.chunks(HASHES_PER_UPDATE) {
         let held = unchanged(connection, files).await?;
         if !held.is_empty() {
@@ -291,6 +291,7 @@ async fn write_results(
             failures::mark_items_recovered(connection, JobKind::Hash, &ids).await?;
         }
         written += held.len() as u64;
+        trusted += held.iter().filter(|file| file.from_checksum).count() as u64;
         bytes += held.iter().map(|file| file.bytes).sum::<u64>();
     }
     // After the hashes: the notices of this call are not failures that it recovers.
@@ -301,11 +302,12 @@ async fn write_results(
     let aside = quarantine::write(connection, &fence, &results.failed, videos).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?, \
-           rows_quarantined = rows_quarantined + ?, \
+           checksums_trusted = checksums_trusted + ?, rows_quarantined = rows_quarantined + ?, \
            status_rows_created = status_rows_created + ? WHERE seq = ? AND lease_token = ?",
     )
     .bind(written)
     .bind(bytes)
+    .bind(trusted)
     .bind(aside.quarantined)
     .bind(aside.status_rows)
     .bind(lease.seq)

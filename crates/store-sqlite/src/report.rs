@@ -126,6 +126,7 @@ async fn run_report(
         "SELECT state, COUNT(*) AS count, COALESCE(SUM(rows_done), 0) AS rows_done,
              COALESCE(SUM(bytes_done), 0) AS bytes_done,
              COALESCE(SUM(status_rows_created), 0) AS status_rows,
+             COALESCE(SUM(checksums_trusted), 0) AS checksums_trusted,
              COALESCE(SUM(attempts + rows_quarantined), 0) AS errors
          FROM reelshift_batches WHERE run_id = ? GROUP BY state",
     )
@@ -133,7 +134,7 @@ async fn run_report(
     .fetch_all(&mut *tx)
     .await?;
     let (mut batches, mut rows_done, mut bytes_done) = (BatchCounts::default(), 0, 0);
-    let (mut status_rows_created, mut errors) = (0, 0);
+    let (mut status_rows_created, mut checksums_trusted, mut errors) = (0, 0, 0);
     for row in &rows {
         let counted = match runs::parsed(row, "state")? {
             BatchState::Pending => &mut batches.pending,
@@ -146,6 +147,7 @@ async fn run_report(
         rows_done += count(row, "rows_done")?;
         bytes_done += count(row, "bytes_done")?;
         status_rows_created += count(row, "status_rows")?;
+        checksums_trusted += count(row, "checksums_trusted")?;
         errors += count(row, "errors")?;
     }
     let row = sqlx::query(
@@ -166,6 +168,7 @@ async fn run_report(
         rows_done,
         bytes_done,
         status_rows_created,
+        checksums_trusted,
         errors,
         quarantined: count(&row, "quarantined")?,
         failed_open,

@@ -405,7 +405,7 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
     be_quiet(&mut tx).await?;
-    let (mut written, mut bytes) = (0_u32, 0_u64);
+    let (mut written, mut trusted, mut bytes) = (0_u32, 0_u32, 0_u64);
     for file in &results.hashed {
         let updated = sqlx::query(
             "UPDATE videos SET file_hash = ?, updated_at = CURRENT_TIMESTAMP
@@ -421,6 +421,7 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
             continue;
         }
         written += 1;
+        trusted += u32::from(file.from_checksum);
         bytes = bytes.saturating_add(file.bytes);
         // Before this call's own notices are written: those are not of a failure.
         mark_items_recovered(&mut tx, JobKind::Hash, std::slice::from_ref(&file.id)).await?;
@@ -434,11 +435,13 @@ async fn record_files(store: &SqliteStore, lease: Lease, results: &FileResults) 
     let aside = quarantine::write(&mut tx, &batch, &results.failed).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, bytes_done = bytes_done + ?,
+             checksums_trusted = checksums_trusted + ?,
              rows_quarantined = rows_quarantined + ?, status_rows_created = status_rows_created + ?
          WHERE seq = ? AND lease_token = ?",
     )
     .bind(written)
     .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+    .bind(trusted)
     .bind(aside.quarantined)
     .bind(aside.status_rows)
     .bind(lease.seq)

@@ -40,6 +40,8 @@ pub struct RunReport {
     pub bytes_done: u64,
     /// Status rows that its chunks inserted.
     pub status_rows_created: u64,
+    /// Files of `rows_done` whose hash is the checksum that the storage keeps.
+    pub checksums_trusted: u64,
     /// Attempts that failed, and items that were set aside.
     pub errors: u64,
     /// Items of this run in quarantine.

@@ -86,8 +86,10 @@ pub struct HashedFile {
     pub file_size: Option<i64>,
     /// SHA-256, 64 lower-case hex digits.
     pub sha256: String,
-    /// Bytes read.
+    /// The file's size.
     pub bytes: u64,
+    /// The hash is the checksum that the storage keeps; the file was not read.
+    pub from_checksum: bool,
 }
 
 /// An item that failed for good: logged and set aside.

@@ -31,6 +31,7 @@ pub fn enabled() -> bool {
 struct Instruments {
     rows: Counter<u64>,
     bytes: Counter<u64>,
+    stored_checksums: Counter<u64>,
     batches: Counter<u64>,
     retries: Counter<u64>,
     quarantined: Counter<u64>,
@@ -57,6 +58,11 @@ fn instruments() -> &'static Instruments {
         Instruments {
             rows: counter("reelshift.rows", "{row}", "Rows written, or files hashed"),
             bytes: counter("reelshift.hashed", "By", "Bytes hashed"),
+            stored_checksums: counter(
+                "reelshift.stored_checksums",
+                "{file}",
+                "Files whose stored checksum was taken for the hash, or agreed with it",
+            ),
             batches: counter(
                 "reelshift.batches",
                 "{batch}",
@@ -121,6 +127,11 @@ pub fn rows(of: &'static str, rows: u64) {
 /// Bytes were hashed.
 pub fn bytes(of: &'static str, bytes: u64) {
     instruments().bytes.add(bytes, &[kind(of)]);
+}
+
+/// A stored checksum was `trusted`, or `verified` by reading the file.
+pub fn stored_checksum(outcome: &'static str) {
+    instruments().stored_checksums.add(1, &[KeyValue::new("reelshift.outcome", outcome)]);
 }
 
 /// A row or file was set aside.

@@ -115,9 +115,12 @@ const KEY_UNUSABLE: Meaning = row("object_key_unusable", Quarantine, High, UserI
 pub(crate) const WORKER_LOST: Meaning =
     row("worker_lost", Quarantine, Critical, UserImpact::Medium);
 const CHANGED: Meaning = row("file_changed", Retry, Low, UserImpact::None);
+const CHECKSUM_DIFFERS: Meaning =
+    row("stored_checksum_differs", Quarantine, Critical, UserImpact::Medium);
+/// Until somebody has ordered it back, which takes hours.
+const ARCHIVED: Meaning = row("object_archived", Retry, Medium, UserImpact::Low);
 const IO_ERROR: Meaning = row("file_io_error", RetryOnce, High, UserImpact::Medium);
-pub(crate) const STORAGE_AWAY: Meaning =
-    row("storage_unavailable", Retry, Medium, UserImpact::None);
+const STORAGE_AWAY: Meaning = row("storage_unavailable", Retry, Medium, UserImpact::None);
 const BAD_ROOT: Meaning = row("media_root_unusable", EndWorker, Critical, UserImpact::None);
 /// Most files of a batch are missing here: the root is not what it should be.
 pub(crate) const ROOT_SUSPECT: Meaning =
@@ -135,6 +138,8 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::NotRegular { .. } => NOT_REGULAR,
         MediaError::KeyUnusable { .. } => KEY_UNUSABLE,
         MediaError::Changed { .. } => CHANGED,
+        MediaError::ChecksumDiffers { .. } => CHECKSUM_DIFFERS,
+        MediaError::Archived { .. } => ARCHIVED,
         MediaError::Remote { .. } | MediaError::Stalled { .. } => STORAGE_AWAY,
         MediaError::Exhausted { .. } => WORKER_EXHAUSTED,
         MediaError::Io { .. } if error.class() == Class::Transient => STORAGE_AWAY,
@@ -142,6 +147,11 @@ pub fn media(error: &MediaError) -> Meaning {
         MediaError::BadRoot { .. } | MediaError::StorageHung { .. } => BAD_ROOT,
         MediaError::Interrupted { .. } => INTERRUPTED,
     }
+}
+
+/// Whether an error is the storage's: however often it comes, it says nothing about the file.
+pub(crate) fn is_of_the_storage(meaning: Meaning) -> bool {
+    meaning == STORAGE_AWAY || meaning == ARCHIVED
 }
 
 /// Whether an error of many files points at their root rather than at each of them.
@@ -198,6 +208,8 @@ pub const ALL: [(&str, &[Meaning]); 3] = [
             KEY_UNUSABLE,
             WORKER_LOST,
             CHANGED,
+            CHECKSUM_DIFFERS,
+            ARCHIVED,
             IO_ERROR,
             STORAGE_AWAY,
             BAD_ROOT,

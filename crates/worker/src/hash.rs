@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reelshift_media::{Checkpoint, FileHash, MediaError};
+use reelshift_media::{Checkpoint, FileHash, HashOrigin, MediaError};
 use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
@@ -319,6 +319,7 @@ impl Hash {
         match &result {
             Ok(hash) => {
                 span.record("reelshift.bytes", hash.bytes);
+                self.count_checksum(hash);
             }
             Err(MediaError::Interrupted { .. }) => {}
             Err(error) => failed(
@@ -361,6 +362,7 @@ impl Hash {
                     file_size: file.file_size,
                     sha256: hash.to_hex(),
                     bytes: hash.bytes,
+                    from_checksum: hash.origin == HashOrigin::StoredChecksum,
                 });
                 return Ok(());
             }
@@ -376,8 +378,7 @@ impl Hash {
             }
             Remedy::Quarantine => true,
             Remedy::RetryOnce => batch.attempts > 0 || last_attempt,
-            // A storage that is away says nothing about the file.
-            _ => last_attempt && meaning != classify::STORAGE_AWAY,
+            _ => last_attempt && !classify::is_of_the_storage(meaning),
         };
         if set_aside {
             let item = FailedItem { video_id: file.id, error: record };

@@ -258,7 +258,11 @@ struct Work<'a> {
 /// What hashes files, where this worker is to; proved before anything is written.
 async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> {
     let Some(files) = &options.files else { return Ok(None) };
-    let media = MediaRoot::at(&files.media_root, files.media_prefix.as_deref()).await?;
+    let verify = files.hashing.trust_checksums;
+    let media = MediaRoot::at(&files.media_root, files.media_prefix.as_deref(), verify).await?;
+    if verify.is_some() && !media.trusts_checksums() {
+        tracing::warn!(root = media.name(), "only S3 keeps SHA-256 checksums: every file is read");
+    }
     files.hashing.backend.self_test()?;
     tracing::info!(backend = files.hashing.backend.name(), "this worker hashes");
     let reader = Reader::start(media, options.concurrency.max(1), files.hashing);

@@ -28,7 +28,7 @@ pub async fn compare(directory: &Path, url: &str, count: usize) -> Result<()> {
     println!("\nthe same from an object store");
     let places = [
         ("directory", MediaRoot::open(directory)?),
-        ("object store", MediaRoot::at(Path::new(url), None).await?),
+        ("object store", MediaRoot::at(Path::new(url), None, None).await?),
     ];
     let mut hashes = Vec::new();
     for (name, root) in places {

@@ -242,5 +242,6 @@ fn hashed(file: &FileToHash) -> HashedFile {
         file_size: file.file_size,
         sha256: format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()),
         bytes: 1 << 20,
+        from_checksum: false,
     }
 }

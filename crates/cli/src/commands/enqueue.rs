@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?, &args.common),
     };
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
-        reelshift_media::MediaRoot::at(root, None).await?;
+        reelshift_media::MediaRoot::at(root, None, None).await?;
     }
     let store = context.writing_store(4).await?;
     if common.watch {

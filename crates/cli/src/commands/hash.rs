@@ -1,5 +1,7 @@
 //! `hash`: prints what `sha256sum` prints, with the engine that the workers hash with.
 
+mod objects;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -11,13 +13,16 @@ use std::time::Duration;
 use anyhow::Result;
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
-    Checkpoint, Engine, EngineOptions, FileHash, Job, MediaError, Observer, hash_stream,
+    Checkpoint, Engine, EngineOptions, FileHash, HashOrigin, Job, MediaError, Observer, hash_stream,
 };
 use serde_json::json;
+
+use self::objects::Buckets;
 
 use crate::args::HashArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
+use crate::look::plural;
 
 /// Threads for each processor at most, where the disk is what is waited for.
 const THREADS_A_PROCESSOR: usize = 4;
@@ -29,8 +34,10 @@ pub async fn run(context: &Context, args: &HashArgs) -> Result<Outcome> {
     if paths.is_empty() {
         paths.push("-".into());
     }
-    let json = context.json;
-    tokio::task::spawn_blocking(move || hash(backend, &paths, json)).await?
+    let trusted = context.trusted_checksums(&args.checksums)?;
+    let buckets = Buckets::open(&paths, trusted).await?;
+    let out = Output { trusts: trusted.is_some(), ..Output::new(context.json) };
+    tokio::task::spawn_blocking(move || hash(backend, &paths, &buckets, out)).await?
 }
 
 /// The place of a path on the command line, and what came of it.
@@ -69,7 +76,12 @@ fn said(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
+fn hash(
+    backend: Backend,
+    paths: &[OsString],
+    buckets: &Buckets,
+    mut out: Output,
+) -> Result<Outcome> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let engine = Engine::start(EngineOptions {
         backend,
@@ -81,11 +93,13 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
     let (tell, told) = channel();
     let (input, files): (Vec<usize>, Vec<usize>) =
         largest_first(paths).into_iter().partition(|&number| paths[number] == "-");
-    engine.submit(
-        files.into_iter().map(|number| {
-            Job::plain(Path::new(&paths[number]), Place { number, tell: tell.clone() })
-        }),
-    );
+    engine.submit(files.into_iter().map(|number| {
+        let place = Place { number, tell: tell.clone() };
+        match buckets.of(&paths[number]) {
+            Some((root, url)) => root.job(url, None, place),
+            None => Job::plain(Path::new(&paths[number]), place),
+        }
+    }));
     for number in input {
         let error = MediaError::NotRegular { path: "-".to_owned(), kind: "standard input" };
         tell.send((number, Err(error)))?;
@@ -93,7 +107,6 @@ fn hash(backend: Backend, paths: &[OsString], json: bool) -> Result<Outcome> {
     drop(tell);
     // In the order of the command line, each as soon as those before it are there.
     let mut early = BTreeMap::new();
-    let mut out = Output { json, documents: Vec::new(), failed: false, lines: Vec::new() };
     let mut next = 0;
     while let Some((number, result)) = next_told(&told, &mut out) {
         // Nothing but the output comes of this command.
@@ -156,21 +169,41 @@ fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
 const LINES: usize = 32 << 10;
 const SOON: Duration = Duration::from_millis(50);
 
+#[derive(Default)]
 struct Output {
     json: bool,
     lines: Vec<u8>,
     documents: Vec<serde_json::Value>,
     failed: bool,
+    /// Stored checksums are trusted: how many were is said at the end.
+    trusts: bool,
+    hashes: usize,
+    from_checksums: usize,
+    verified: usize,
 }
 
 impl Output {
+    fn new(json: bool) -> Self {
+        Self { json, ..Self::default() }
+    }
+
     fn print(&mut self, path: &OsString, result: Result<FileHash, String>) -> Result<()> {
         let shown = path.to_string_lossy();
+        if let Ok(hash) = &result {
+            self.hashes += 1;
+            self.from_checksums += usize::from(hash.origin == HashOrigin::StoredChecksum);
+            self.verified += usize::from(hash.origin == HashOrigin::Verified);
+        }
         if self.json {
             self.failed |= result.is_err();
             self.documents.push(match result {
                 Ok(hash) => {
-                    json!({ "path": shown, "sha256": hash.to_hex(), "bytes": hash.bytes })
+                    let mut document =
+                        json!({ "path": shown, "sha256": hash.to_hex(), "bytes": hash.bytes });
+                    if let Some(checksum) = checksum_word(hash.origin) {
+                        document["stored_checksum"] = checksum.into();
+                    }
+                    document
                 }
                 Err(error) => json!({ "path": shown, "error": error }),
             });
@@ -201,7 +234,24 @@ impl Output {
         if self.json {
             crate::output::json(&serde_json::to_string_pretty(&self.documents)?);
         }
+        if self.trusts {
+            crate::output::say_error!(
+                "reelshift: {} of {} by stored checksums, {} verified",
+                self.from_checksums,
+                plural(self.hashes as u64, "hash", "hashes"),
+                self.verified
+            );
+        }
         Ok(if self.failed { Outcome::Failed } else { Outcome::Done })
+    }
+}
+
+/// What became of the checksum that the storage keeps, where it was asked for and there.
+const fn checksum_word(origin: HashOrigin) -> Option<&'static str> {
+    match origin {
+        HashOrigin::Read => None,
+        HashOrigin::Verified => Some("verified"),
+        HashOrigin::StoredChecksum => Some("trusted"),
     }
 }
 

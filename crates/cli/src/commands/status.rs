@@ -199,8 +199,13 @@ fn run_lines(report: &RunReport, snapshot: &Snapshot) -> Vec<String> {
             look::count(run.rows_total)
         ),
     };
+    let trusted = match report.checksums_trusted {
+        0 => String::new(),
+        files => format!(", {} of them by stored checksums", look::count(files)),
+    };
     let bar = look::bar(done, total, 24);
-    let mut lines = vec![text, format!("{bar} {}  {amount}", look::percent(done, total))];
+    let share = look::percent(done, total);
+    let mut lines = vec![text, format!("{bar} {share}  {amount}{trusted}")];
     if run.state.is_active() {
         lines.push(pace(report, snapshot, total.saturating_sub(done)));
         if run.rows_waiting > 0 {

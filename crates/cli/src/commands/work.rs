@@ -21,6 +21,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         backend: args.backend.choose()?,
         checkpoint_every: args.checkpoint_every,
         stall_timeout: args.stall_timeout,
+        trust_checksums: context.trusted_checksums(&args.checksums)?,
     };
     let files = context.media_root.clone().map(|media_root| FileOptions {
         media_root,

@@ -39,7 +39,7 @@ struct Short {
 impl Source for Short {
     fn begin(&mut self, _: Option<&Checkpoint>) -> Result<Option<Begun>, MediaError> {
         let version = FileVersion { size: CONTENT.len() as u64, mark: "1".to_owned() };
-        Ok(Some(Begun { version, offset: 0 }))
+        Ok(Some(Begun { version, offset: 0, checksum: None }))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<Read, MediaError> {

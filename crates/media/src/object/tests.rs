@@ -7,17 +7,20 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use object_store::RetryConfig;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use object_store::aws::AmazonS3Builder;
+use object_store::{ClientOptions, RetryConfig};
 use sha2::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bucket::Bucket;
 use crate::checkpoint::Checkpoint;
+use crate::checksum::{Checksums, VerifySample};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Class, MediaError};
-use crate::gang::{FileHash, Observer};
+use crate::gang::{FileHash, HashOrigin, Observer};
 use crate::provider::{BucketUrl, install_tls};
 use crate::root::MediaRoot;
 use crate::sha256::Backend;
@@ -39,12 +42,25 @@ fn content(key: &str) -> Vec<u8> {
 /// Requests so far, by key.
 type Asked = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
+/// The checksum headers of an object: the right one, one of parts, and one of other bytes.
+fn checksum(key: &str) -> Option<String> {
+    let sha256 = |content: &[u8]| BASE64_STANDARD.encode(sha2::Sha256::digest(content));
+    let (sum, kind) = match key {
+        "sum/right" => (sha256(&content(key)), "FULL_OBJECT"),
+        "sum/parts" => (format!("{}-3", sha256(b"parts")), "COMPOSITE"),
+        "sum/wrong" => (sha256(b"other bytes"), "FULL_OBJECT"),
+        _ => return None,
+    };
+    Some(format!("x-amz-checksum-sha256: {sum}\r\nx-amz-checksum-type: {kind}\r\n"))
+}
+
 /// What the server says to the `nth` request for `key`.
 fn answer(
     key: &str,
     range: Option<(usize, usize)>,
     nth: usize,
     if_match: &str,
+    tells_checksums: bool,
 ) -> (String, Vec<u8>) {
     let error = |status: &str, code: &str| {
         let body = format!("<Error><Code>{code}</Code></Error>").into_bytes();
@@ -53,6 +69,7 @@ fn answer(
     let etag = if key == "changes" && nth > 0 { "\"new\"" } else { "\"old\"" };
     match key {
         "missing" => return error("404 Not Found", "NoSuchKey"),
+        "archived" => return error("403 Forbidden", "InvalidObjectState"),
         "forbidden" => return error("403 Forbidden", "AccessDenied"),
         "expired" => return error("400 Bad Request", "ExpiredToken"),
         "down" => return error("503 Service Unavailable", "SlowDown"),
@@ -68,7 +85,9 @@ fn answer(
     }
     let content = content(key);
     let size = content.len();
-    let headers = format!("ETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 00:00:00 GMT\r\n");
+    let checksum = checksum(key).filter(|_| tells_checksums).unwrap_or_default();
+    let headers =
+        format!("ETag: {etag}\r\nLast-Modified: Mon, 23 Nov 2026 00:00:00 GMT\r\n{checksum}");
     let Some((start, end)) = range else {
         return (format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{headers}\r\n"), content);
     };
@@ -122,7 +141,9 @@ async fn serve(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
             asked.push(request.clone());
             asked.len() - 1
         };
-        let (head, body) = answer(&key, range, nth, &header("if-match").unwrap_or_default());
+        let tells_checksums = header("x-amz-checksum-mode").as_deref() == Some("ENABLED");
+        let if_match = header("if-match").unwrap_or_default();
+        let (head, body) = answer(&key, range, nth, &if_match, tells_checksums);
         stream.write_all(head.as_bytes()).await?;
         if !request.starts_with("HEAD") {
             stream.write_all(&body).await?;
@@ -161,14 +182,25 @@ impl Observer for Teller {
     }
 }
 
-async fn over(client: AmazonS3Builder, url: &str) -> Result<Bucket, MediaError> {
+async fn over(
+    client: AmazonS3Builder,
+    url: &str,
+    verify: Option<VerifySample>,
+) -> Result<Bucket, MediaError> {
     install_tls();
     let url = BucketUrl::parse(url).expect("a URL").expect("a good one");
-    Bucket::over(Arc::new(client.build().expect("a client")), url, None).await
+    let options = ClientOptions::new().with_allow_http(true);
+    let checksums = verify.map(|sample| Checksums::new(client.clone(), options, sample));
+    let checksums = checksums.transpose().expect("a client");
+    Bucket::over(Arc::new(client.build().expect("a client")), checksums, url, None).await
 }
 
 impl Fixture {
     async fn new() -> Self {
+        Self::trusting(None).await
+    }
+
+    async fn trusting(verify: Option<VerifySample>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Asked::default();
@@ -185,7 +217,7 @@ impl Fixture {
             .with_access_key_id("key")
             .with_secret_access_key("secret")
             .with_retry(RetryConfig { max_retries: 2, ..RetryConfig::default() });
-        let bucket = over(builder, "s3://bucket/root").await.expect("a bucket");
+        let bucket = over(builder, "s3://bucket/root", verify).await.expect("a bucket");
         let options = EngineOptions {
             backend: Backend::fastest(),
             threads: 1,
@@ -257,6 +289,7 @@ async fn each_refusal_has_its_kind() {
     for (key, error_type, code, class) in [
         ("missing", "file_missing", "NoSuchKey", PermanentForItem),
         ("forbidden", "file_unreadable", "AccessDenied", PermanentForItem),
+        ("archived", "object_archived", "InvalidObjectState", Transient),
         ("expired", "media_root_unusable", "ExpiredToken", Transient),
         ("down", "storage_unavailable", "SlowDown", Transient),
     ] {
@@ -322,14 +355,14 @@ async fn a_bucket_that_cannot_be_read_is_no_root() {
         .with_access_key_id("key")
         .with_secret_access_key("secret")
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    let error = over(builder, "s3://bucket").await.expect_err("nobody answers");
+    let error = over(builder, "s3://bucket", None).await.expect_err("nobody answers");
     assert_eq!(error.error_type(), "media_root_unusable");
     for (url, why) in [
         ("s3://", "it names no bucket"),
         ("az://", "it names no container"),
         ("ftp://host/videos", "ftp:// names no object store that can be read"),
     ] {
-        let error = MediaRoot::at(Path::new(url), None).await.expect_err("it is no root");
+        let error = MediaRoot::at(Path::new(url), None, None).await.expect_err("it is no root");
         assert_eq!(error.error_type(), "media_root_unusable");
         assert!(error.to_string().contains(why), "{error}");
     }
@@ -360,4 +393,43 @@ async fn a_key_is_not_a_path() {
         assert_eq!(error.error_type(), "object_key_unusable", "{error:?}");
     }
     assert!(fixture.requests("small").is_empty(), "no other object was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_checksum_is_taken_and_the_object_is_not_read() {
+    let fixture = Fixture::trusting(VerifySample::percent(0.0)).await;
+    let hash = fixture.is_hashed("sum/right", None).await;
+    assert_eq!((hash.origin, hash.bytes), (HashOrigin::StoredChecksum, 1_000));
+    let requests = fixture.requests("sum/right");
+    assert!(requests.iter().all(|request| request.starts_with("HEAD ")), "{requests:?}");
+    let signed = requests[0].lines().find(|line| line.to_lowercase().starts_with("authorization"));
+    assert!(signed.is_some_and(|line| line.contains("x-amz-checksum-mode")), "{requests:?}");
+    // Which is why it is trusted only where that is asked for.
+    let wrong = fixture.hash("sum/wrong", None, u64::MAX).await.0.expect("it has a checksum");
+    assert_eq!(wrong.sha256[..], sha2::Sha256::digest(b"other bytes")[..]);
+    for key in ["sum/parts", "small", "empty"] {
+        assert_eq!(fixture.is_hashed(key, None).await.origin, HashOrigin::Read, "{key}");
+    }
+    let error = fixture.hash("archived", None, u64::MAX).await.0.expect_err("it has none");
+    assert_eq!(error.error_type(), "object_archived", "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_checksum_is_verified_by_reading() {
+    let fixture = Fixture::trusting(VerifySample::percent(100.0)).await;
+    assert_eq!(fixture.is_hashed("sum/right", None).await.origin, HashOrigin::Verified);
+    let error = fixture.hash("sum/wrong", None, u64::MAX).await.0.expect_err("it differs");
+    assert_eq!(error.error_type(), "stored_checksum_differs");
+    for content in [content("sum/wrong"), b"other bytes".to_vec()] {
+        let sha256 = hex::encode(sha2::Sha256::digest(content));
+        assert!(error.to_string().contains(&sha256), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_trust_nobody_asks_for_checksums() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.is_hashed("sum/right", None).await.origin, HashOrigin::Read);
+    let requests = fixture.requests("sum/right");
+    assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
 }

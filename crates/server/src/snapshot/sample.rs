@@ -60,6 +60,7 @@ pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
         rows_done: 6_970_000,
         bytes_done: 0,
         status_rows_created: 6_970_000,
+        checksums_trusted: 0,
         errors: 20,
         quarantined: 3,
         failed_open: 1,

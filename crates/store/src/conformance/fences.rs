@@ -49,6 +49,7 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
             file_size: Some(1_000),
             sha256: "a".repeat(64),
             bytes: 10,
+            from_checksum: false,
         }],
         failed: vec![FailedItem {
             video_id: "v0002".to_owned(),

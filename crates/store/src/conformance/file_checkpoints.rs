@@ -66,6 +66,7 @@ pub async fn an_outcome_removes_the_file_checkpoint(db: &dyn Fixture) {
         file_size: Some(1_000),
         sha256: "a".repeat(64),
         bytes: 1_000,
+        from_checksum: false,
     };
     // The second one's path is another by now, and its hash is not written.
     let moved =

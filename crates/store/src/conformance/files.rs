@@ -21,6 +21,7 @@ fn hashed(n: usize, digit: &str) -> HashedFile {
         file_size: Some(1_000),
         sha256: hash(digit),
         bytes: 500,
+        from_checksum: false,
     }
 }
 
@@ -58,6 +59,20 @@ pub async fn hashes_are_written_and_counted(db: &dyn Fixture) {
     assert_eq!(record(&store, &batch, more).await, 1);
     let counts = db.rows(&["rows_done", "bytes_done"], "FROM reelshift_batches").await;
     assert_eq!(counts, [["3", "1500"].map(|text| Some(text.to_owned()))]);
+}
+
+pub async fn hashes_from_stored_checksums_are_counted_apart(db: &dyn Fixture) {
+    let (store, batch) = hashing(db, 3).await;
+    db.execute("UPDATE videos SET file_path = '/media/new.mp4' WHERE id = 'v0003'").await;
+    let trusted = |n, digit| HashedFile { from_checksum: true, ..hashed(n, digit) };
+    let results = FileResults {
+        hashed: vec![trusted(1, "a"), hashed(2, "b"), trusted(3, "c")],
+        ..FileResults::default()
+    };
+    assert_eq!(record(&store, &batch, results).await, 2);
+    let snapshot = store.snapshot(1).await.expect("a snapshot");
+    let report = &snapshot.runs[0];
+    assert_eq!((report.rows_done, report.checksums_trusted), (2, 1), "the third is another file's");
 }
 
 pub async fn a_hash_changes_nothing_else_but_updated_at(db: &dyn Fixture) {

@@ -244,6 +244,7 @@ macro_rules! conformance_tests {
                 chunks_at_once_do_not_collide;
             files:
                 hashes_are_written_and_counted
+                hashes_from_stored_checksums_are_counted_apart
                 a_hash_changes_nothing_else_but_updated_at
                 a_hash_of_another_path_is_not_written
                 a_path_that_differs_in_case_or_spaces_is_another

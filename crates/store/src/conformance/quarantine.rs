@@ -262,6 +262,7 @@ pub async fn a_refused_hash_names_its_rule(db: &dyn Fixture) {
         file_size: Some(1_000),
         sha256: "a".repeat(64),
         bytes: 1,
+        from_checksum: false,
     };
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
     let error = store.record_files(batch.lease, &results).await.expect_err("it is refused");

@@ -43,6 +43,7 @@ pub async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture)
         file_size: Some(1_000),
         sha256: "a".repeat(64),
         bytes: 1,
+        from_checksum: false,
     };
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
     assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 1);

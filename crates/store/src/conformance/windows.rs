@@ -314,6 +314,7 @@ pub async fn a_path_that_is_not_utf8_is_told_apart(db: &dyn Fixture) {
             file_size,
             sha256: "a".repeat(64),
             bytes: 1,
+            from_checksum: false,
         })
         .collect();
     let results = FileResults { hashed, ..FileResults::default() };

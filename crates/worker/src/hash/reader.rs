@@ -9,6 +9,7 @@ use std::time::Duration;
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
     Checkpoint, Engine, EngineOptions, FileHash, HungRead, MediaError, MediaRoot, Observer,
+    VerifySample,
 };
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::videos::FileToHash;
@@ -38,6 +39,8 @@ pub struct HashOptions {
     pub checkpoint_every: Duration,
     /// A file whose storage gives no byte for this long is left to a later attempt.
     pub stall_timeout: Duration,
+    /// With it, checksums that the storage keeps are taken for hashes, but for this sample.
+    pub trust_checksums: Option<VerifySample>,
 }
 
 /// Where the checkpoints of a batch's files go.

@@ -4,11 +4,13 @@
 use std::slice;
 use std::time::Duration;
 
+use reelshift_media::{FileHash, HashOrigin};
 use reelshift_plan::JobKind;
 use reelshift_queue::AttemptEnd;
 use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, PathNotUtf8};
 use reelshift_store::{ErrorRecord, StoreError};
+use reelshift_telemetry::metrics;
 use tokio::time::Instant;
 
 use super::Hash;
@@ -81,6 +83,19 @@ impl Hash {
             outcomes.results.failed.push(item);
         }
         self.write(batch, &mut outcomes).await
+    }
+
+    /// Counts a hash that comes from a stored checksum, or agrees with one. A file that was
+    /// not read counts for the pace all the same.
+    pub(super) fn count_checksum(&self, hash: &FileHash) {
+        match hash.origin {
+            HashOrigin::Read => {}
+            HashOrigin::Verified => metrics::stored_checksum("verified"),
+            HashOrigin::StoredChecksum => {
+                metrics::stored_checksum("trusted");
+                self.endings.session.activity().add_bytes(JobKind::Hash, hash.bytes);
+            }
+        }
     }
 
     /// The size that the row says, where the file has another. A 32-bit column cannot hold
