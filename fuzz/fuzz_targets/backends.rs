@@ -35,7 +35,7 @@ impl Stream {
 fuzz_target!(|input: Input| {
     // Nothing but a checkpoint that was written is one.
     assert_eq!(Checkpoint::from_bytes(&input.checkpoint), None);
-    for backend in Backend::all() {
+    for backend in Backend::all_ways() {
         // Up to 4 KiB each: long enough for lanes to be refilled many times.
         let mut waiting =
             input.messages.iter().take(64).map(|(len, seed)| Stream::of((*len % 4_096).into(), *seed));

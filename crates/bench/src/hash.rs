@@ -1,9 +1,10 @@
-//! Hashing: this product's engine against `openssl`, `sha256sum` and the specification's
-//! own service, on files in the page cache.
+//! Hashing: this product's engine against `tape-sha256` in memory, and against `openssl`,
+//! `sha256sum` and the specification's own service on files in the page cache.
 //!
-//! Each is a process of its own, timed alike. "Per CPU" is gigabytes (10⁹) for each second
+//! Of these each is a process of its own, timed alike. "Per CPU" is gigabytes (10⁹) for each second
 //! of processor time, reading included.
 
+mod memory;
 mod object_store;
 mod timed;
 
@@ -60,6 +61,7 @@ async fn measure(args: &HashArgs) -> Result<()> {
         let (name, speed) = speed.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         println!("{name:32} {:.2} GB/s", speed / 1e9);
     }
+    memory::compare();
     large(&dir, &hash)?;
     mixed(&dir, &hash, args).await?;
     small(&dir, &hash, args.small_files)

@@ -1,31 +1,39 @@
 //! Which code runs the blocks: chosen by what the processor has, or by name.
 
+use std::sync::OnceLock;
+
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use super::{Block, INITIAL, State, Work, finished, lanes, pad, portable};
+use super::{Block, INITIAL, State, Work, finished, lanes, pad, portable, thresholds};
 
 /// A way to compute SHA-256 that this processor has.
-///
-/// The thresholds (`enough`) come from rates measured on one core of a Zen 4: 16 lanes of
-/// AVX-512 2.72 GB/s, two streams on the SHA extensions 2.34, one 1.79, 8 lanes of AVX2
-/// 1.69, one stream with a schedule by AVX2 0.41. Idle lanes cost what busy ones do.
 #[derive(Debug, Clone, Copy)]
 pub struct Backend {
+    kind: &'static Kind,
+    /// The number of the only way to run several streams, from one stream on.
+    only: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Kind {
     name: &'static str,
     /// The widest first.
     many: &'static [Many],
-    one: fn(&mut State, &[Block]),
+    one: One,
     detected: fn() -> bool,
+    /// From how many streams on each of `many` is the fastest on this processor.
+    thresholds: OnceLock<Vec<usize>>,
 }
 
-/// A way to run streams side by side.
+/// Runs the blocks of one stream.
+pub(super) type One = fn(&mut State, &[Block]);
+
+/// A way to run streams side by side. Idle lanes cost what busy ones do.
 #[derive(Debug, Clone, Copy)]
-struct Many {
-    lanes: usize,
-    /// With fewer streams the next narrower way is faster.
-    enough: usize,
+pub(super) struct Many {
+    pub(super) lanes: usize,
     /// Runs streams until fewer than the second argument are left.
-    run: fn(&mut [Work<'_>], usize),
+    pub(super) run: fn(&mut [Work<'_>], usize),
 }
 
 /// A backend that cannot be had.
@@ -36,64 +44,71 @@ pub struct NoBackend {
     pub known: Vec<&'static str>,
 }
 
+const BACKEND_COUNT: usize = if cfg!(target_arch = "x86_64") {
+    5
+} else if cfg!(target_arch = "aarch64") {
+    2
+} else {
+    1
+};
+
 /// The fastest first: the first one that the processor has is the default.
-const BACKENDS: &[Backend] = &[
+static BACKENDS: [Kind; BACKEND_COUNT] = [
     #[cfg(target_arch = "x86_64")]
-    Backend {
-        name: "avx512+sha-ni",
-        // 16 % faster than two streams on the SHA extensions: all lanes but one must be busy.
-        many: &[Many { enough: 15, ..SIXTEEN }, TWO],
-        one: library,
-        detected: || x86::avx512::detected() && x86::sha_ni::detected(),
-    },
+    Kind::new("avx512+sha-ni", &[SIXTEEN, FOUR, TWO], library, || {
+        x86::avx512::detected() && x86::sha_ni::detected()
+    }),
     #[cfg(target_arch = "x86_64")]
-    Backend { name: "sha-ni", many: &[TWO], one: library, detected: x86::sha_ni::detected },
+    Kind::new("sha-ni", &[FOUR, TWO], library, x86::sha_ni::detected),
     #[cfg(target_arch = "x86_64")]
-    Backend {
-        name: "avx512",
-        many: &[SIXTEEN, EIGHT],
-        one: x86::avx2::compress_one,
-        detected: || x86::avx512::detected() && x86::avx2::detected(),
-    },
+    Kind::new("avx512", &[SIXTEEN, EIGHT], x86::avx2::compress_one, || {
+        x86::avx512::detected() && x86::avx2::detected()
+    }),
     #[cfg(target_arch = "x86_64")]
-    Backend {
-        name: "avx2",
-        many: &[EIGHT],
-        one: x86::avx2::compress_one,
-        detected: x86::avx2::detected,
-    },
+    Kind::new("avx2", &[EIGHT], x86::avx2::compress_one, x86::avx2::detected),
     #[cfg(target_arch = "aarch64")]
-    Backend {
-        name: "arm-sha2",
-        many: &[],
-        one: library,
-        detected: || std::arch::is_aarch64_feature_detected!("sha2"),
-    },
-    Backend { name: "portable", many: &[], one: portable::compress, detected: || true },
+    Kind::new("arm-sha2", &[], library, || std::arch::is_aarch64_feature_detected!("sha2")),
+    Kind::new("portable", &[], portable::compress, || true),
 ];
 
-/// A sixteenth of 2.72 GB/s a lane against eight lanes' 1.69.
 #[cfg(target_arch = "x86_64")]
 const SIXTEEN: Many = Many {
     lanes: x86::avx512::LANES,
-    enough: 10,
     run: |work, enough| lanes::run(work, enough, x86::avx512::compress),
 };
 
-/// An eighth of 1.69 GB/s a lane against 0.41 for the only stream.
 #[cfg(target_arch = "x86_64")]
 const EIGHT: Many = Many {
     lanes: x86::avx2::LANES,
-    enough: 2,
     run: |work, enough| lanes::run(work, enough, x86::avx2::compress),
 };
 
 #[cfg(target_arch = "x86_64")]
-const TWO: Many = Many {
-    lanes: x86::sha_ni::LANES,
-    enough: 2,
-    run: |work, enough| lanes::run(work, enough, x86::sha_ni::compress),
-};
+const FOUR: Many =
+    Many { lanes: 4, run: |work, enough| lanes::run::<4>(work, enough, x86::sha_ni::compress) };
+
+#[cfg(target_arch = "x86_64")]
+const TWO: Many =
+    Many { lanes: 2, run: |work, enough| lanes::run::<2>(work, enough, x86::sha_ni::compress) };
+
+impl Kind {
+    const fn new(
+        name: &'static str,
+        many: &'static [Many],
+        one: One,
+        detected: fn() -> bool,
+    ) -> Self {
+        Self { name, many, one, detected, thresholds: OnceLock::new() }
+    }
+
+    /// The fastest way for so many streams, and from how many on; none where one after the
+    /// other is.
+    fn fastest(&self, streams: usize) -> Option<(Many, usize)> {
+        let thresholds = self.thresholds.get_or_init(|| thresholds::measure(self.many, self.one));
+        let mut ways = self.many.iter().copied().zip(thresholds.iter().copied());
+        ways.find(|&(_, enough)| streams >= enough)
+    }
+}
 
 /// The `sha2` crate, which uses the SHA instructions of x86 and of ARM.
 fn library(state: &mut State, blocks: &[Block]) {
@@ -103,7 +118,17 @@ fn library(state: &mut State, blocks: &[Block]) {
 impl Backend {
     /// All that this processor has, the fastest first. Never empty.
     pub fn all() -> impl Iterator<Item = Self> {
-        BACKENDS.iter().copied().filter(|backend| (backend.detected)())
+        let had = BACKENDS.iter().filter(|kind| (kind.detected)());
+        had.map(|kind| Self { kind, only: None })
+    }
+
+    /// All that this processor has, and each way of each to run several streams by itself,
+    /// whether or not it is fast: what has to be right.
+    pub fn all_ways() -> impl Iterator<Item = Self> {
+        Self::all().flat_map(|Self { kind, .. }| {
+            let only = std::iter::once(None).chain((0..kind.many.len()).map(Some));
+            only.map(move |only| Self { kind, only })
+        })
     }
 
     /// The fastest that this processor has.
@@ -117,21 +142,21 @@ impl Backend {
     /// # Errors
     /// [`NoBackend`] where no backend has that name or the processor cannot run it.
     pub fn named(name: &str) -> Result<Self, NoBackend> {
-        Self::all().find(|backend| backend.name == name).ok_or_else(|| NoBackend {
+        Self::all().find(|backend| backend.name() == name).ok_or_else(|| NoBackend {
             name: name.to_owned(),
-            known: Self::all().map(|backend| backend.name).collect(),
+            known: Self::all().map(|backend| backend.name()).collect(),
         })
     }
 
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        self.name
+        self.kind.name
     }
 
     /// Streams that it runs side by side at most.
     #[must_use]
     pub fn lanes(&self) -> usize {
-        self.many.first().map_or(1, |many| many.lanes)
+        self.kind.many.first().map_or(1, |many| many.lanes)
     }
 
     /// Runs blocks of several streams, as many side by side as there are lanes. Where so
@@ -140,11 +165,15 @@ impl Backend {
     /// calls again. Each call with any blocks runs some.
     pub fn compress(&self, work: &mut [Work<'_>]) {
         let ready = work.iter().filter(|stream| !stream.blocks.is_empty()).count();
-        if let Some(many) = self.many.iter().find(|many| ready >= many.enough) {
-            return (many.run)(work, many.enough);
+        let way = match self.only {
+            Some(number) => (ready > 0).then_some((self.kind.many[number], 1)),
+            None => self.kind.fastest(ready),
+        };
+        if let Some((many, enough)) = way {
+            return (many.run)(work, enough);
         }
         for stream in work {
-            (self.one)(&mut stream.state, stream.blocks);
+            (self.kind.one)(&mut stream.state, stream.blocks);
             stream.blocks = &[];
         }
     }

@@ -11,6 +11,7 @@ mod lanes;
 mod padding;
 mod portable;
 mod self_test;
+mod thresholds;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

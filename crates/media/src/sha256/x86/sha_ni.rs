@@ -1,15 +1,13 @@
-//! Two streams interleaved on the SHA extensions of x86.
+//! Some streams interleaved on the SHA extensions of x86: two, or four.
 //!
-//! `sha256rnds2` has a latency of four cycles and can start every second cycle: one
-//! stream, in which each waits for the one before it, leaves half of the unit unused.
+//! `sha256rnds2` has a latency of four cycles and can start every second cycle, or every one:
+//! one stream, in which each waits for the one before it, leaves much of the unit unused. Two
+//! fit into the sixteen registers; four do not, and gain only where the unit is that fast.
 
 use std::arch::x86_64::*;
 
 use crate::sha256::lanes::States;
 use crate::sha256::{Block, K};
-
-/// More do not fit into the sixteen registers.
-pub(in crate::sha256) const LANES: usize = 2;
 
 type Vector = __m128i;
 
@@ -19,20 +17,20 @@ pub(in crate::sha256) fn detected() -> bool {
         && is_x86_feature_detected!("ssse3")
 }
 
-/// Runs equally many blocks of both streams.
-pub(in crate::sha256) fn compress(states: &mut States<LANES>, inputs: &[&[Block]; LANES]) {
+/// Runs equally many blocks of every stream.
+pub(in crate::sha256) fn compress<const N: usize>(states: &mut States<N>, inputs: &[&[Block]; N]) {
     assert!(detected(), "the SHA extensions are asked for where they are not");
     // SAFETY: the features that the function needs were just detected.
     unsafe { compress_rows(states, inputs) }
 }
 
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-fn compress_rows(states: &mut States<LANES>, inputs: &[&[Block]; LANES]) {
+fn compress_rows<const N: usize>(states: &mut States<N>, inputs: &[&[Block]; N]) {
     let rows = inputs.iter().map(|blocks| blocks.len()).min().unwrap_or(0);
     // The order that the instructions want: (a, b, e, f) and (c, d, g, h), a highest.
-    let mut abef = [vector([0; 4]); LANES];
+    let mut abef = [vector([0; 4]); N];
     let mut cdgh = abef;
-    for lane in 0..LANES {
+    for lane in 0..N {
         let [a, b, c, d, e, f, g, h] = states.map(|words| words[lane]);
         abef[lane] = vector([f, e, b, a]);
         cdgh[lane] = vector([h, g, d, c]);
@@ -42,7 +40,7 @@ fn compress_rows(states: &mut States<LANES>, inputs: &[&[Block]; LANES]) {
         let mut w = inputs.map(|blocks| words(&blocks[row]));
         for (t, k) in K.as_chunks::<4>().0.iter().enumerate() {
             let k = vector(*k);
-            for lane in 0..LANES {
+            for lane in 0..N {
                 let w = &mut w[lane];
                 if t >= 4 {
                     let [four, three, two, one] = [0, 1, 2, 3].map(|i| w[(t + i) & 3]);
@@ -58,12 +56,12 @@ fn compress_rows(states: &mut States<LANES>, inputs: &[&[Block]; LANES]) {
                 abef[lane] = _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], wk);
             }
         }
-        for lane in 0..LANES {
+        for lane in 0..N {
             abef[lane] = _mm_add_epi32(abef[lane], before.0[lane]);
             cdgh[lane] = _mm_add_epi32(cdgh[lane], before.1[lane]);
         }
     }
-    for lane in 0..LANES {
+    for lane in 0..N {
         let [f, e, b, a] = array(abef[lane]);
         let [h, g, d, c] = array(cdgh[lane]);
         for (words, word) in states.iter_mut().zip([a, b, c, d, e, f, g, h]) {
