@@ -343,7 +343,8 @@ async fn restore(store: &SharedStore, archived: &Archived) -> Vec<Restored> {
     for (table, columns, rows) in archived {
         let mut sum = Restored::default();
         for page in rows.chunks(7) {
-            sum += store.restore_rows(*table, columns, page).await.expect("a page is restored").rows;
+            sum +=
+                store.restore_rows(*table, columns, page).await.expect("a page is restored").rows;
         }
         all.push(sum);
         if let Some(at) = position(columns, "parent_error_id") {
