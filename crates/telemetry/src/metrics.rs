@@ -421,6 +421,7 @@ mod tests {
         observe_process();
         rows("backfill", 1);
         bytes("hash", 1);
+        stored_checksum("trusted");
         quarantined("hash", "file_missing");
         leases_reaped(1);
         chunk(Duration::from_millis(20));
