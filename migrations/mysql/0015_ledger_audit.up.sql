@@ -1,7 +1,7 @@
 -- creates: table reelshift_audit
 CREATE TABLE reelshift_audit (
     seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    -- flag, control, run, notification or session.
+    -- What was changed: flag, control, run, schema, …
     subject VARCHAR(16) NOT NULL,
     name VARCHAR(64) NOT NULL,
     action VARCHAR(32) NOT NULL,

@@ -1,7 +1,7 @@
 -- creates: table reelshift_audit
 CREATE TABLE reelshift_audit (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    -- flag, control, run, notification or session.
+    -- What was changed: flag, control, run, schema, …
     subject TEXT NOT NULL,
     name TEXT NOT NULL,
     action TEXT NOT NULL,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use reelshift_media::VerifySample;
+use reelshift_operate::By;
 use reelshift_store::strain::Replica;
 use reelshift_store::vitals::Place;
 use reelshift_store::{SharedStore, rollback, schema};
@@ -18,7 +19,7 @@ use crate::args::checksums::ChecksumArgs;
 use crate::config::notifications::Notifications;
 use crate::config::{ConfiguredServe, File};
 use crate::database;
-use crate::exit::Usage;
+use crate::exit::{Usage, interrupted};
 
 /// This process, for telemetry.
 #[derive(Debug, Clone)]
@@ -150,6 +151,11 @@ impl Context {
         Ok(store)
     }
 
+    /// Does `work`, unless the process is told to stop meanwhile.
+    pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(interrupted()))
+    }
+
     /// Whether progress may be drawn: people look, and no script reads.
     pub fn draws(&self) -> bool {
         !self.json && std::io::stderr().is_terminal()
@@ -165,6 +171,11 @@ impl Context {
         crate::output::json(&serde_json::to_string_pretty(document)?);
         Ok(())
     }
+}
+
+/// Whoever runs this, with the reason that they gave.
+pub fn by(reason: Option<&str>) -> By {
+    By::new(who(), reason.map(str::to_owned))
 }
 
 /// `user@host`: who does this, for people.

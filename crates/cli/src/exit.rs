@@ -68,6 +68,11 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// The process was told to stop: exit code 1.
+pub fn interrupted() -> anyhow::Error {
+    anyhow::anyhow!("interrupted: what was done is kept, and the same command goes on from there")
+}
+
 /// The error and its causes in one line; a cause that its error names already is not
 /// said twice, and credentials are not said at all.
 pub fn sentence(error: &anyhow::Error) -> String {

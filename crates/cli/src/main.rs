@@ -91,6 +91,10 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
     let orderly = matches!(
         cli.command,
         Command::Demo(_)
+            | Command::Apply(_)
+            | Command::Rollback(_)
+            | Command::Restore(_)
+            | Command::Prune(_)
             | Command::Enqueue(_)
             | Command::Work(_)
             | Command::Status(_)
@@ -99,7 +103,7 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
     tokio::select! {
         ended = command(&context, cli.command) => ended,
         () = stop.cancelled(), if !orderly => {
-            anyhow::bail!("interrupted: what was done is kept, and the same command goes on from there")
+            Err(exit::interrupted())
         }
     }
 }
@@ -133,7 +137,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Duplicates => commands::duplicates::run(context).await,
         Command::Validate => commands::validate::run(context).await,
         Command::Serve(args) => commands::serve::run(context, &args).await,
-        Command::Token(args) => commands::token::run(context, &args),
+        Command::Token(args) => commands::token::run(context, &args).await,
     }
 }
 

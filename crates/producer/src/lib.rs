@@ -5,7 +5,6 @@
 //! (the same command again, or any worker) goes on after the last position written.
 
 mod backfill;
-mod cancel;
 mod hash;
 mod sink;
 pub mod watch;
@@ -13,6 +12,7 @@ pub mod watch;
 use std::time::Duration;
 
 use reelshift_plan::{JobKind, RunState};
+use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{CreatedRun, NewRun, PlannerLease, Run, VideoFilter};
 use reelshift_store::{Result, SharedStore, StoreError, rollback};
 use reelshift_telemetry::context;
@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-pub use crate::cancel::{CancelledRest, cancel_rest};
 use crate::sink::BatchSink;
 
 /// A planner that has written nothing for this long has lost its right to plan.
@@ -144,7 +143,13 @@ impl Producer {
         }
         let mut added = Progress::default();
         let planned = match self.store.take_planning(run.id, &self.name, PLANNER_TIMEOUT).await? {
-            Some(lease) => Some(self.plan(lease, stop, &mut added, report).await?),
+            Some(lease) => {
+                if !created {
+                    let event = AuditEvent::enqueued(run.id, new.kind, &run.plan, false);
+                    self.store.record(&event, None, &self.name).await?;
+                }
+                Some(self.plan(lease, stop, &mut added, report).await?)
+            }
             None => None,
         };
         let run = self.store.run(run.id).await?.unwrap_or(run);

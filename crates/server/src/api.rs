@@ -33,6 +33,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(crate) use aged::Aged;
+pub(crate) use runs::cancel_run;
 pub(crate) use validation::{Validations, begin_validation};
 
 use crate::app::Shared;

@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::audit::{Audit, AuditEntry, AuditSelection, Change, Subject};
+use reelshift_store::audit::{
+    Audit, AuditColumns, AuditEntry, AuditEvent, AuditSelection, Change, Subject,
+};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
-use crate::error;
 use crate::failures::{TEXT_BYTES, cut_bytes};
 use crate::runs::cut;
+use crate::{controls, error};
 
 /// The lengths of the columns, in characters.
 const NAME_CHARACTERS: usize = 64;
@@ -25,20 +27,32 @@ impl Audit for MySqlStore {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>> {
-        within(SHORT, read_page(self, selection, before, limit)).await
+        within(SHORT, newest(self, selection, before, limit)).await
     }
 
-    async fn record(&self, change: &Change) -> Result<()> {
+    async fn record(&self, event: &AuditEvent, reason: Option<&str>, by: &str) -> Result<()> {
         within(SHORT, async {
             let mut connection = self.pool.acquire().await?;
-            log(&mut connection, change).await
+            record(&mut connection, event.clone(), reason, by).await
         })
         .await
     }
 }
 
+/// Records `event`, at the time of the database's clock.
+pub(crate) async fn record(
+    connection: &mut MySqlConnection,
+    event: AuditEvent,
+    reason: Option<&str>,
+    by: &str,
+) -> error::Result<()> {
+    let at = controls::now(connection).await?;
+    log(connection, &Change::new(event, reason, by, at)).await
+}
+
 /// Writes one change.
 pub(crate) async fn log(connection: &mut MySqlConnection, change: &Change) -> error::Result<()> {
+    let columns = change.event.columns();
     let value = |value: &Option<String>| {
         value.as_deref().map(|value| cut(value, VALUE_CHARACTERS).to_owned())
     };
@@ -46,12 +60,12 @@ pub(crate) async fn log(connection: &mut MySqlConnection, change: &Change) -> er
         "INSERT INTO reelshift_audit (subject, name, action, run_id, previous, value, reason, \
            changed_by, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(change.subject.as_str())
-    .bind(cut(&change.name, NAME_CHARACTERS))
-    .bind(&change.action)
-    .bind(change.run.map(|run| run.to_string()))
-    .bind(value(&change.previous))
-    .bind(value(&change.value))
+    .bind(columns.subject.as_str())
+    .bind(cut(&columns.name, NAME_CHARACTERS))
+    .bind(columns.action)
+    .bind(columns.run.map(|run| run.to_string()))
+    .bind(value(&columns.previous))
+    .bind(value(&columns.value))
     .bind(change.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES)))
     .bind(cut(&change.changed_by, BY_CHARACTERS))
     .bind(change.changed_at)
@@ -60,21 +74,9 @@ pub(crate) async fn log(connection: &mut MySqlConnection, change: &Change) -> er
     Ok(())
 }
 
-async fn read_page(
-    store: &MySqlStore,
-    selection: &AuditSelection,
-    before: Option<i64>,
-    limit: u32,
-) -> error::Result<Vec<AuditEntry>> {
-    let subjects: Vec<Subject> =
-        selection.subject.map_or(Subject::ALL.to_vec(), |subject| vec![subject]);
-    newest(store, &subjects, selection, before, limit).await
-}
-
-/// The newest changes of `subjects`.
+/// The newest changes that are selected.
 pub(crate) async fn newest(
     store: &MySqlStore,
-    subjects: &[Subject],
     selection: &AuditSelection,
     before: Option<i64>,
     limit: u32,
@@ -84,10 +86,17 @@ pub(crate) async fn newest(
          FROM reelshift_audit WHERE subject IN (",
     );
     let mut list = query.separated(", ");
-    for subject in subjects {
+    for subject in selection.subjects() {
         list.push_bind(subject.as_str());
     }
     query.push(")");
+    if let Some(actions) = selection.actions() {
+        let mut list = query.push(" AND action IN (").separated(", ");
+        for action in actions {
+            list.push_bind(*action);
+        }
+        query.push(")");
+    }
     if let Some(name) = &selection.name {
         query.push(" AND name = ").push_bind(name.clone());
     }
@@ -107,15 +116,18 @@ fn read(row: &MySqlRow) -> error::Result<Option<AuditEntry>> {
     let Some(subject) = Subject::named(row.try_get("subject")?) else { return Ok(None) };
     let run: Option<String> = row.try_get("run_id")?;
     let run = run.map(|run| run.parse()).transpose();
+    let columns = AuditColumns {
+        subject,
+        name: row.try_get("name")?,
+        action: row.try_get("action")?,
+        run: run.map_err(|why| error::Error::unreadable("run", why))?,
+        previous: row.try_get("previous")?,
+        value: row.try_get("value")?,
+    };
     Ok(Some(AuditEntry {
         seq: row.try_get("seq")?,
         change: Change {
-            subject,
-            name: row.try_get("name")?,
-            action: row.try_get("action")?,
-            run: run.map_err(|why| error::Error::unreadable("run", why))?,
-            previous: row.try_get("previous")?,
-            value: row.try_get("value")?,
+            event: columns.into(),
             reason: row.try_get("reason")?,
             changed_by: row.try_get("changed_by")?,
             changed_at: row.try_get("changed_at")?,

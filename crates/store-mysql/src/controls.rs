@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
-use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, drain_change,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
     not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
@@ -39,10 +39,6 @@ impl Controls for MySqlStore {
         by: &str,
     ) -> Result<Vec<ControlChange>> {
         within(SHORT, set(self, settings, cut(by, BY_CHARACTERS))).await
-    }
-
-    async fn control_changes(&self, limit: u32) -> Result<Vec<ControlChange>> {
-        within(SHORT, changes(self, limit)).await
     }
 
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
@@ -90,8 +86,7 @@ async fn drain(
     if told.rows_affected() == 0 {
         return Err(error::Error::Store(not_live(worker)));
     }
-    let at = now(&mut transaction).await?;
-    log(&mut transaction, &drain_change(worker, reason, by, at)).await?;
+    audit::record(&mut transaction, AuditEvent::WorkerDrained { worker }, reason, by).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -154,14 +149,13 @@ async fn set(
         written.execute(&mut *transaction).await?;
         let change = ControlChange {
             name: name.to_owned(),
-            run: None,
             previous,
             value: value.map(str::to_owned),
             reason: reason.map(str::to_owned),
             changed_by: by.to_owned(),
             changed_at: at,
         };
-        log(&mut transaction, &change).await?;
+        audit::log(&mut transaction, &(&change).into()).await?;
         changes.push(change);
     }
     transaction.commit().await?;
@@ -187,31 +181,15 @@ pub(crate) async fn now(connection: &mut MySqlConnection) -> error::Result<DateT
     Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
 }
 
-/// Writes one change into the history.
-pub(crate) async fn log(
-    connection: &mut MySqlConnection,
-    change: &ControlChange,
-) -> error::Result<()> {
-    audit::log(connection, &change.into()).await
-}
-
-async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<ControlChange>> {
-    let subjects = [Subject::Control, Subject::Run];
-    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
-    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
-}
-
 /// The newest changes, and how far `workers` go by them.
 pub(crate) async fn commands(
     store: &MySqlStore,
     workers: &[WorkerReport],
 ) -> error::Result<Vec<Command>> {
-    let subjects = [Subject::Control, Subject::Run];
-    let all = AuditSelection::default();
-    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
-    let command =
-        |entry: AuditEntry| Some(Command::of(entry.seq, entry.change.into_control()?, workers));
-    Ok(entries.into_iter().filter_map(command).collect())
+    let selection = AuditSelection::commands();
+    let entries = audit::newest(store, &selection, None, Command::SHOWN).await?;
+    let command = |entry: AuditEntry| Command::of(entry.seq, entry.change, workers);
+    Ok(entries.into_iter().map(command).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an

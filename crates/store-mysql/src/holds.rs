@@ -3,9 +3,8 @@
 
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
-use reelshift_store::controls::{
-    BREAKER, CancelledRun, ControlChange, RUN, check_resumable, check_transition,
-};
+use reelshift_store::audit::AuditEvent;
+use reelshift_store::controls::{BREAKER, CancelledRun, check_resumable, check_transition};
 use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::failures::{TEXT_BYTES, cut_bytes};
-use crate::{controls, id_list, runs};
+use crate::{audit, id_list, runs};
 
 /// The run, its row locked.
 async fn lock(connection: &mut MySqlConnection, id: Uuid) -> Result<Run> {
@@ -35,16 +34,9 @@ async fn decided(
     let run = runs::find(&mut transaction, before.id)
         .await?
         .ok_or_else(|| Error::unreadable("run", "it vanished while its row was locked"))?;
-    let change = ControlChange {
-        name: RUN.to_owned(),
-        run: Some(run.id),
-        previous: Some(before.state.to_string()),
-        value: Some(run.state.to_string()),
-        reason: reason.map(str::to_owned),
-        changed_by: by.to_owned(),
-        changed_at: controls::now(&mut transaction).await?,
-    };
-    controls::log(&mut transaction, &change).await?;
+    let (previous, state) = (before.state, run.state);
+    let event = AuditEvent::RunStateChanged { run: run.id, previous, state };
+    audit::record(&mut transaction, event, reason, by).await?;
     transaction.commit().await?;
     Ok(run)
 }

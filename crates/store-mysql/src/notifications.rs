@@ -23,16 +23,16 @@ use sqlx::mysql::MySqlRow;
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
-use crate::error;
 use crate::runs::{cut, microseconds};
+use crate::{audit, error};
 
 /// The length of `dispatcher`, in characters.
 const DISPATCHER_CHARACTERS: usize = 255;
 
 #[async_trait]
 impl Notifications for MySqlStore {
-    async fn queue_notification(&self, notification: &NewNotification) -> Result<()> {
-        within(SHORT, queue(self, notification)).await
+    async fn queue_notification(&self, notification: &NewNotification, by: &str) -> Result<()> {
+        within(SHORT, queue(self, notification, by)).await
     }
 
     async fn claim_notifications(
@@ -82,8 +82,9 @@ impl Notifications for MySqlStore {
     }
 }
 
-async fn queue(store: &MySqlStore, notification: &NewNotification) -> error::Result<()> {
+async fn queue(store: &MySqlStore, notification: &NewNotification, by: &str) -> error::Result<()> {
     let NewNotification { to, .. } = notification;
+    let mut transaction = store.pool.begin().await?;
     let expires_in = notification.expires_in.map(microseconds);
     sqlx::query(
         "INSERT INTO realtime_notification_queue (id, event_type, priority, session_id, user_id, \
@@ -106,9 +107,10 @@ async fn queue(store: &MySqlStore, notification: &NewNotification) -> error::Res
     .bind(microseconds(notification.after))
     .bind(microseconds(notification.after))
     .bind(expires_in)
-    .execute(&store.pool)
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    audit::record(&mut transaction, notification.queued(), None, by).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// The columns that [`read`] reads, of the queue under the name `q`.

@@ -5,7 +5,7 @@
 
 use reelshift_plan::{FileBatcher, JobKind};
 use reelshift_store::StoreError;
-use reelshift_store::controls::rerun_change;
+use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{
     Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run, Since,
 };
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::{controls, id_list, row, runs, timestamp};
+use crate::{audit, id_list, row, runs, timestamp};
 
 pub(crate) async fn rerun(
     store: &MySqlStore,
@@ -106,9 +106,8 @@ async fn rerun_run(
     }
     if enqueued > 0 {
         reopen(&mut transaction, &run, enqueued).await?;
-        let at = controls::now(&mut transaction).await?;
-        let change = rerun_change(&run, enqueued, by, at);
-        controls::log(&mut transaction, &change).await?;
+        let again = AuditEvent::RunRerun { run: run.id, state: run.state, batches: enqueued };
+        audit::record(&mut transaction, again, None, by).await?;
     }
     transaction.commit().await?;
     Ok(rerun)

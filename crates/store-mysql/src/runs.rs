@@ -5,6 +5,7 @@ use std::time::Duration;
 use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::breaker_reason;
 use reelshift_store::ledger::{
     Bounds, CreatedRun, NewBatch, NewRun, PRIORITY_PLANNED, PRIORITY_RERUN, PlannerLease, Run,
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::{holds, lease, row};
+use crate::{audit, holds, lease, row};
 
 /// The columns that [`read`] reads.
 pub(crate) const COLUMNS: &str = "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, rows_waiting, \
@@ -92,8 +93,8 @@ pub(crate) async fn active(store: &MySqlStore, kind: Option<JobKind>) -> Result<
 pub(crate) async fn create(store: &MySqlStore, run: &NewRun) -> Result<CreatedRun> {
     let key = run.plan.key(run.kind);
     let plan = serde_json::to_string(&run.plan).map_err(|why| Error::unreadable("plan", why))?;
-    let mut connection = store.pool.acquire().await?;
     loop {
+        let mut transaction = store.pool.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO reelshift_runs (id, kind, active_key, state, plan, created_by, traceparent) \
              VALUES (?, ?, ?, 'planning', ?, ?, ?)",
@@ -104,17 +105,22 @@ pub(crate) async fn create(store: &MySqlStore, run: &NewRun) -> Result<CreatedRu
         .bind(&plan)
         .bind(cut(&run.created_by, 255))
         .bind(&run.traceparent)
-        .execute(&mut *connection)
+        .execute(&mut *transaction)
         .await
         .map_err(Error::from);
         match inserted {
             Ok(_) => {
-                let created = find(&mut connection, run.id).await?;
+                let event = AuditEvent::enqueued(run.id, run.kind, &run.plan, true);
+                audit::record(&mut transaction, event, None, &run.created_by).await?;
+                let created = find(&mut transaction, run.id).await?;
+                transaction.commit().await?;
                 return created
                     .map(CreatedRun::New)
                     .ok_or_else(|| Error::unreadable("run", "it vanished after its creation"));
             }
             Err(error) if error.is_duplicate_key() => {
+                transaction.rollback().await?;
+                let mut connection = store.pool.acquire().await?;
                 let sql = format!("SELECT {COLUMNS} FROM reelshift_runs WHERE active_key = ?");
                 let row = sqlx::query(AssertSqlSafe(sql))
                     .bind(&key)

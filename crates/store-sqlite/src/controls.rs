@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
-use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, drain_change,
+    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
     not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
@@ -41,10 +41,6 @@ impl Controls for SqliteStore {
         by: &str,
     ) -> Result<Vec<ControlChange>> {
         self.named(set(self, settings, cut(by, BY)).await)
-    }
-
-    async fn control_changes(&self, limit: u32) -> Result<Vec<ControlChange>> {
-        self.named(changes(self, limit).await)
     }
 
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
@@ -87,8 +83,7 @@ async fn drain(store: &SqliteStore, worker: Uuid, reason: Option<&str>, by: &str
     if told.rows_affected() == 0 {
         return Err(not_live(worker).into());
     }
-    let at = now(&mut tx).await?;
-    log(&mut tx, &drain_change(worker, reason, by, at)).await?;
+    audit::record(&mut tx, AuditEvent::WorkerDrained { worker }, reason, by).await?;
     Ok(tx.commit().await?)
 }
 
@@ -147,14 +142,13 @@ async fn set(
         written.execute(&mut *tx).await?;
         let change = ControlChange {
             name: name.to_owned(),
-            run: None,
             previous,
             value: value.map(str::to_owned),
             reason: reason.map(str::to_owned),
             changed_by: by.to_owned(),
             changed_at: at,
         };
-        log(&mut tx, &change).await?;
+        audit::log(&mut tx, &(&change).into()).await?;
         changes.push(change);
     }
     tx.commit().await?;
@@ -180,28 +174,15 @@ pub(crate) async fn now(tx: &mut SqliteConnection) -> Outcome<DateTime<Utc>> {
     time::read(&row, "at")
 }
 
-/// Writes one change into the history.
-pub(crate) async fn log(tx: &mut SqliteConnection, change: &ControlChange) -> Outcome<()> {
-    audit::log(tx, &change.into()).await
-}
-
-async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<ControlChange>> {
-    let subjects = [Subject::Control, Subject::Run];
-    let entries = audit::newest(store, &subjects, &AuditSelection::default(), None, limit).await?;
-    Ok(entries.into_iter().filter_map(|entry| entry.change.into_control()).collect())
-}
-
 /// The newest changes, and how far `workers` go by them.
 pub(crate) async fn commands(
     store: &SqliteStore,
     workers: &[WorkerReport],
 ) -> Outcome<Vec<Command>> {
-    let subjects = [Subject::Control, Subject::Run];
-    let all = AuditSelection::default();
-    let entries = audit::newest(store, &subjects, &all, None, Command::SHOWN).await?;
-    let command =
-        |entry: AuditEntry| Some(Command::of(entry.seq, entry.change.into_control()?, workers));
-    Ok(entries.into_iter().filter_map(command).collect())
+    let selection = AuditSelection::commands();
+    let entries = audit::newest(store, &selection, None, Command::SHOWN).await?;
+    let command = |entry: AuditEntry| Command::of(entry.seq, entry.change, workers);
+    Ok(entries.into_iter().map(command).collect())
 }
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an

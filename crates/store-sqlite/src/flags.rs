@@ -71,8 +71,8 @@ async fn stored(store: &SqliteStore) -> Outcome<Vec<StoredFlag>> {
 }
 
 async fn changes(store: &SqliteStore, limit: u32) -> Outcome<Vec<FlagChange>> {
-    let selection = AuditSelection::default();
-    let entries = audit::newest(store, &[Subject::Flag], &selection, None, limit).await?;
+    let selection = AuditSelection { subject: Some(Subject::Flag), ..AuditSelection::default() };
+    let entries = audit::newest(store, &selection, None, limit).await?;
     Ok(entries.into_iter().filter_map(|entry| entry.change.into_flag()).collect())
 }
 

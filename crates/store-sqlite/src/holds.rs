@@ -3,9 +3,8 @@
 
 use reelshift_plan::RunState;
 use reelshift_store::StoreError;
-use reelshift_store::controls::{
-    CancelledRun, ControlChange, RUN, check_resumable, check_transition,
-};
+use reelshift_store::audit::AuditEvent;
+use reelshift_store::controls::{CancelledRun, check_resumable, check_transition};
 use reelshift_store::ledger::{PlannerLease, Run};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use crate::error::Outcome;
 use crate::failures::{TEXT, cut_bytes};
 use crate::time::now;
-use crate::{SqliteStore, controls, runs};
+use crate::{SqliteStore, audit, runs};
 
 /// Writes the history, and reads the run as it is now.
 async fn decided(
@@ -23,16 +22,9 @@ async fn decided(
     by: &str,
 ) -> Outcome<Run> {
     let run = runs::existing(tx, before.id).await?;
-    let change = ControlChange {
-        name: RUN.to_owned(),
-        run: Some(run.id),
-        previous: Some(before.state.to_string()),
-        value: Some(run.state.to_string()),
-        reason: reason.map(str::to_owned),
-        changed_by: by.to_owned(),
-        changed_at: controls::now(tx).await?,
-    };
-    controls::log(tx, &change).await?;
+    let (previous, state) = (before.state, run.state);
+    let event = AuditEvent::RunStateChanged { run: run.id, previous, state };
+    audit::record(tx, event, reason, by).await?;
     Ok(run)
 }
 

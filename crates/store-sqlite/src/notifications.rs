@@ -20,18 +20,18 @@ use reelshift_store::notifications::{
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::SqliteStore;
 use crate::error::Outcome;
 use crate::failures::cut;
 use crate::time::{hence, parse};
+use crate::{SqliteStore, audit};
 
 /// The length of `dispatcher` in MySQL, in characters.
 const DISPATCHER: usize = 255;
 
 #[async_trait]
 impl Notifications for SqliteStore {
-    async fn queue_notification(&self, notification: &NewNotification) -> Result<()> {
-        self.named(queue(self, notification).await)
+    async fn queue_notification(&self, notification: &NewNotification, by: &str) -> Result<()> {
+        self.named(queue(self, notification, by).await)
     }
 
     async fn claim_notifications(
@@ -80,8 +80,9 @@ impl Notifications for SqliteStore {
     }
 }
 
-async fn queue(store: &SqliteStore, notification: &NewNotification) -> Outcome<()> {
+async fn queue(store: &SqliteStore, notification: &NewNotification, by: &str) -> Outcome<()> {
     let NewNotification { to, .. } = notification;
+    let mut tx = store.write().await?;
     sqlx::query(
         "INSERT INTO realtime_notification_queue (id, event_type, priority, session_id, user_id,
              room_name, broadcast_to_all, event_data, event_metadata, max_attempts, scheduled_at,
@@ -102,9 +103,10 @@ async fn queue(store: &SqliteStore, notification: &NewNotification) -> Outcome<(
     .bind(notification.max_attempts)
     .bind(hence(notification.after))
     .bind(notification.expires_in.map(hence))
-    .execute(&store.writer)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    audit::record(&mut tx, notification.queued(), None, by).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The columns that [`read`] reads, of the queue under the name `q`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reelshift_plan::JobKind;
 use reelshift_plan::batching::FileBatcher;
 use reelshift_store::StoreError;
-use reelshift_store::controls::rerun_change;
+use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{Bounds, FailedBatch, NewBatch, Rerun, RerunSelection, Run, Since};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -16,7 +16,7 @@ use crate::error::Outcome;
 use crate::failures::count;
 use crate::mapping::{hex_array, ids};
 use crate::planning::{Origin, insert};
-use crate::{SqliteStore, controls, runs, time};
+use crate::{SqliteStore, audit, runs, time};
 
 pub(crate) async fn rerun(
     store: &SqliteStore,
@@ -49,10 +49,9 @@ pub(crate) async fn rerun(
         }
     }
     for (run, batches) in added {
-        let before = runs::existing(&mut tx, run).await?;
+        let state = runs::existing(&mut tx, run).await?.state;
         reopen(&mut tx, run, batches).await?;
-        let at = controls::now(&mut tx).await?;
-        controls::log(&mut tx, &rerun_change(&before, batches, by, at)).await?;
+        audit::record(&mut tx, AuditEvent::RunRerun { run, state, batches }, None, by).await?;
     }
     // A dry run is the same work, not kept: its counts cannot differ.
     if selection.dry_run {

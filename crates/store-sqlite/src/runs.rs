@@ -3,6 +3,7 @@
 use reelshift_plan::backoff::sweep_delay;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::{BREAKER, breaker_reason};
 use reelshift_store::ledger::{CreatedRun, NewRun, PRIORITY_PLANNED, Run, failed_reason};
 use sqlx::sqlite::SqliteRow;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::error::{Failure, Outcome};
 use crate::failures::count;
 use crate::time::{self, hence, now};
-use crate::{SqliteStore, holds};
+use crate::{SqliteStore, audit, holds};
 
 /// What [`read`] needs.
 macro_rules! run_columns {
@@ -144,6 +145,8 @@ pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<Created
     .bind(&run.traceparent)
     .fetch_one(&mut *tx)
     .await?;
+    let event = AuditEvent::enqueued(run.id, run.kind, &run.plan, true);
+    audit::record(&mut tx, event, None, &run.created_by).await?;
     tx.commit().await?;
     Ok(CreatedRun::New(read(&row)?))
 }

@@ -1,9 +1,13 @@
 //! The audit: one row for every change that somebody made, whatever it was and whichever way
-//! it came in. The row is written in the transaction of the change: what cannot be recorded
-//! is not done.
+//! it came in. What one transaction changes is recorded in that transaction: what cannot be
+//! recorded is not done. What takes longer (a phase, a rollback, a restore) is recorded when it
+//! ends, completely or not.
 //!
 //! `changed_by` says who and from where, as `who@where`: `user@host` on the command line,
 //! the token's name and the client's address over HTTP.
+
+mod event;
+mod words;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Result;
-use crate::controls::{ControlChange, RERUN, RUN};
+use crate::controls::ControlChange;
 use crate::flags::FlagChange;
+
+pub use event::{AuditColumns, AuditEvent};
 
 /// What was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,17 +30,34 @@ pub enum Subject {
     Flag,
     /// A setting or the pause of the whole fleet.
     Control,
-    /// One run: its state, or that its failed work was enqueued again.
+    /// One run: it was enqueued, its state was changed, or its failed work was enqueued again.
     Run,
-    /// A notification was sent by hand.
+    /// A worker was told to leave.
+    Worker,
+    /// A phase was applied or rolled back, or an archive was restored.
+    Schema,
+    /// What ended long ago was removed.
+    History,
+    /// A notification was queued by hand.
     Notification,
-    /// A browser logged out.
+    /// A browser logged in or out.
     Session,
+    /// A token of the server was made.
+    Token,
 }
 
 impl Subject {
-    pub const ALL: [Self; 5] =
-        [Self::Flag, Self::Control, Self::Run, Self::Notification, Self::Session];
+    pub const ALL: [Self; 9] = [
+        Self::Flag,
+        Self::Control,
+        Self::Run,
+        Self::Worker,
+        Self::Schema,
+        Self::History,
+        Self::Notification,
+        Self::Session,
+        Self::Token,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,8 +65,12 @@ impl Subject {
             Self::Flag => "flag",
             Self::Control => "control",
             Self::Run => "run",
+            Self::Worker => "worker",
+            Self::Schema => "schema",
+            Self::History => "history",
             Self::Notification => "notification",
             Self::Session => "session",
+            Self::Token => "token",
         }
     }
 
@@ -58,15 +85,10 @@ impl Subject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Change {
-    pub subject: Subject,
-    /// Of the flag or the control; `run` for a run, `session` for a session.
-    pub name: String,
-    /// `set`, `reset`, `state`, `rerun`, `logout`, or what was done with the flag.
-    pub action: String,
-    pub run: Option<Uuid>,
-    /// `None` where there was nothing, or the default.
-    pub previous: Option<String>,
-    pub value: Option<String>,
+    /// What was done, in JSON as the columns have it.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = AuditColumns))]
+    pub event: AuditEvent,
     pub reason: Option<String>,
     /// `who@where`.
     pub changed_by: String,
@@ -88,9 +110,31 @@ pub struct AuditEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditSelection {
     pub subject: Option<Subject>,
-    /// The flag's or the control's.
+    /// As in [`AuditColumns::name`].
     pub name: Option<String>,
     pub run: Option<Uuid>,
+    /// Only what the workers go by.
+    pub commands: bool,
+}
+
+impl AuditSelection {
+    /// What the workers go by and acknowledge.
+    #[must_use]
+    pub fn commands() -> Self {
+        Self { commands: true, ..Self::default() }
+    }
+
+    /// The subjects that are selected.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        self.subject.map_or(Subject::ALL.to_vec(), |subject| vec![subject])
+    }
+
+    /// The actions that are selected; `None` is all.
+    #[must_use]
+    pub fn actions(&self) -> Option<&'static [&'static str]> {
+        self.commands.then_some(&event::COMMANDS)
+    }
 }
 
 /// The audit.
@@ -105,28 +149,43 @@ pub trait Audit {
         limit: u32,
     ) -> Result<Vec<AuditEntry>>;
 
-    /// Records what was done outside the database.
-    async fn record(&self, change: &Change) -> Result<()>;
+    /// Records what no transaction of this port has done. Text is cut to its column.
+    async fn record(&self, event: &AuditEvent, reason: Option<&str>, by: &str) -> Result<()>;
 }
 
-/// The action of a change of a run's state.
-const STATE: &str = "state";
+impl Change {
+    #[must_use]
+    pub fn new(event: AuditEvent, reason: Option<&str>, by: &str, at: DateTime<Utc>) -> Self {
+        let reason = reason.map(str::to_owned);
+        Self { event, reason, changed_by: by.to_owned(), changed_at: at }
+    }
+
+    /// As a change of a flag; `None` for anything else.
+    #[must_use]
+    pub fn into_flag(self) -> Option<FlagChange> {
+        let AuditEvent::FlagChanged { flag, action, previous, rollout } = self.event else {
+            return None;
+        };
+        Some(FlagChange {
+            flag,
+            action,
+            rollout,
+            previous,
+            reason: self.reason,
+            changed_by: self.changed_by,
+            changed_at: self.changed_at,
+        })
+    }
+}
 
 impl From<&ControlChange> for Change {
     fn from(change: &ControlChange) -> Self {
-        let (subject, name, action) = match (change.name.as_str(), &change.value) {
-            (RUN, _) => (Subject::Run, RUN, STATE),
-            (RERUN, _) => (Subject::Run, RUN, RERUN),
-            (name, Some(_)) => (Subject::Control, name, "set"),
-            (name, None) => (Subject::Control, name, "reset"),
-        };
         Self {
-            subject,
-            name: name.to_owned(),
-            action: action.to_owned(),
-            run: change.run,
-            previous: change.previous.clone(),
-            value: change.value.clone(),
+            event: AuditEvent::ControlChanged {
+                name: change.name.clone(),
+                previous: change.previous.clone(),
+                value: change.value.clone(),
+            },
             reason: change.reason.clone(),
             changed_by: change.changed_by.clone(),
             changed_at: change.changed_at,
@@ -134,54 +193,15 @@ impl From<&ControlChange> for Change {
     }
 }
 
-impl Change {
-    /// As a change of a control or a run; `None` for anything else.
-    #[must_use]
-    pub fn into_control(self) -> Option<ControlChange> {
-        let name = match self.subject {
-            Subject::Control => self.name,
-            Subject::Run if self.action == RERUN => RERUN.to_owned(),
-            Subject::Run => RUN.to_owned(),
-            Subject::Flag | Subject::Notification | Subject::Session => return None,
-        };
-        Some(ControlChange {
-            name,
-            run: self.run,
-            previous: self.previous,
-            value: self.value,
-            reason: self.reason,
-            changed_by: self.changed_by,
-            changed_at: self.changed_at,
-        })
-    }
-
-    /// As a change of a flag; `None` for anything else, and for flags of other versions.
-    #[must_use]
-    pub fn into_flag(self) -> Option<FlagChange> {
-        if self.subject != Subject::Flag {
-            return None;
-        }
-        Some(FlagChange {
-            flag: self.name.parse().ok()?,
-            action: self.action.parse().ok()?,
-            rollout: read_rollout(self.value.as_deref()?)?,
-            previous: self.previous.as_deref().and_then(read_rollout),
-            reason: self.reason,
-            changed_by: self.changed_by,
-            changed_at: self.changed_at,
-        })
-    }
-}
-
 impl From<&FlagChange> for Change {
     fn from(change: &FlagChange) -> Self {
         Self {
-            subject: Subject::Flag,
-            name: change.flag.to_string(),
-            action: change.action.to_string(),
-            run: None,
-            previous: change.previous.map(write_rollout),
-            value: Some(write_rollout(change.rollout)),
+            event: AuditEvent::FlagChanged {
+                flag: change.flag,
+                action: change.action,
+                previous: change.previous,
+                rollout: change.rollout,
+            },
             reason: change.reason.clone(),
             changed_by: change.changed_by.clone(),
             changed_at: change.changed_at,

@@ -18,12 +18,6 @@ use crate::{Result, StoreError};
 pub const PAUSE: &str = "pause";
 /// The value of [`PAUSE`] while it is stored.
 pub const ON: &str = "on";
-/// The name in the history of a change of one run's state.
-pub const RUN: &str = "run";
-
-/// The name in the history of failed work of a run that was enqueued again.
-pub const RERUN: &str = "rerun";
-
 /// Who pauses a run that mostly fails.
 pub const BREAKER: &str = "circuit breaker";
 
@@ -67,14 +61,11 @@ pub struct ControlSetting {
     pub expected: Option<Option<String>>,
 }
 
-/// A change of a control or of a run, as the audit has it.
+/// A change of a control, as the audit has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ControlChange {
-    /// As in [`Control`], or [`RUN`], or [`RERUN`].
     pub name: String,
-    /// The run that it is about.
-    pub run: Option<Uuid>,
     /// `None` is the default.
     pub previous: Option<String>,
     pub value: Option<String>,
@@ -132,9 +123,6 @@ pub trait Controls {
         by: &str,
     ) -> Result<Vec<ControlChange>>;
 
-    /// The newest `limit` changes, newest first.
-    async fn control_changes(&self, limit: u32) -> Result<Vec<ControlChange>>;
-
     /// What `worker` has to know of the fleet: one statement, whose cost does not grow
     /// with batches or with finished runs.
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView>;
@@ -178,21 +166,6 @@ pub trait Controls {
     async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64>;
 }
 
-/// The row of the history that says that failed work of `run`, which was in that state, is
-/// `batches` new ones.
-#[must_use]
-pub fn rerun_change(run: &Run, batches: u64, by: &str, at: DateTime<Utc>) -> ControlChange {
-    ControlChange {
-        name: RERUN.to_owned(),
-        run: Some(run.id),
-        previous: Some(run.state.to_string()),
-        value: Some(format!("{batches} batches enqueued again")),
-        reason: None,
-        changed_by: by.to_owned(),
-        changed_at: at,
-    }
-}
-
 /// What every adapter says when a control is not what was `expected` of it.
 #[must_use]
 pub fn not_as_expected(
@@ -208,28 +181,6 @@ pub fn not_as_expected(
     StoreError::Refused(format!(
         "{name} is {found}{who}: nothing was changed. Look at it again, then decide"
     ))
-}
-
-/// The name in the history of a worker that was told to leave.
-pub const DRAIN: &str = "drain";
-
-/// The row of the history that says so.
-#[must_use]
-pub fn drain_change(
-    worker: Uuid,
-    reason: Option<&str>,
-    by: &str,
-    at: DateTime<Utc>,
-) -> ControlChange {
-    ControlChange {
-        name: DRAIN.to_owned(),
-        run: None,
-        previous: None,
-        value: Some(format!("worker {worker}")),
-        reason: reason.map(str::to_owned),
-        changed_by: by.to_owned(),
-        changed_at: at,
-    }
 }
 
 /// What every adapter says when a worker cannot be told to leave.

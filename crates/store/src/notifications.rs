@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Result;
+use crate::audit::AuditEvent;
 
 /// Notifications that one call claims, publishes or ends at most.
 pub const MOST: usize = 256;
@@ -62,6 +63,14 @@ pub struct NewNotification {
     pub after: Duration,
     /// Not later than this from now.
     pub expires_in: Option<Duration>,
+}
+
+impl NewNotification {
+    /// What the audit records of it.
+    #[must_use]
+    pub fn queued(&self) -> AuditEvent {
+        AuditEvent::NotificationQueued { event_type: self.event_type.clone(), id: self.id.clone() }
+    }
 }
 
 /// Whom a notification is for. Any of them may be given together.
@@ -158,9 +167,9 @@ pub struct OutboxSpan {
 /// database's clock; the specification's columns have whole seconds.
 #[async_trait]
 pub trait Notifications: std::fmt::Debug + Send + Sync {
-    /// Queues a notification. One that is there already is left as it is, so that a call
-    /// whose answer was lost can be repeated.
-    async fn queue_notification(&self, notification: &NewNotification) -> Result<()>;
+    /// Queues a notification and records it as queued by `by`, in one transaction. One that is
+    /// there already is left as it is, so that a call whose answer was lost can be repeated.
+    async fn queue_notification(&self, notification: &NewNotification, by: &str) -> Result<()>;
 
     /// Claims up to `max` (at most [`MOST`]) notifications that are due, or fewer that are
     /// large (see [`PayloadBudget`]), in order of their priority, and leases them for `lease`. Due is what is `pending` and whose

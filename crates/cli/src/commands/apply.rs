@@ -2,55 +2,46 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::{Applied, Apply};
 use reelshift_plan::{JobKind, RunState};
-use reelshift_store::Store;
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
-use reelshift_store::rollback::{self, OpenRollback, RollbackState};
-use reelshift_store::schema::{self, StepGroup, StepOutcome};
+use reelshift_store::schema::{Step, StepGroup, StepOutcome};
+use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
 
 use crate::args::{AppliedPhase, ApplyArgs};
 use crate::confirm;
-use crate::context::Context;
-use crate::exit::{Outcome, Refused, Usage};
+use crate::context::{Context, by};
+use crate::exit::{Outcome, Usage, interrupted};
 use crate::gates::{self, Gates};
 use crate::waiting::WaitingLine;
 
 /// The document that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    steps: Vec<Applied>,
+    steps: Vec<AppliedStep>,
     /// The tables that were kept from the application, and for how long.
     gates: Vec<GateReport>,
 }
 
 #[derive(Debug, Serialize)]
-struct Applied {
+struct AppliedStep {
     number: u32,
     name: String,
     outcome: StepOutcome,
 }
 
 pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
-    let groups: &[StepGroup] = match args.phase {
-        AppliedPhase::Expand => &[StepGroup::Ledger, StepGroup::Expand],
-        AppliedPhase::Index => &[StepGroup::Index],
-        AppliedPhase::Automate => &[StepGroup::Automate],
-    };
-    let store = match args.phase {
-        AppliedPhase::Expand => context.store().await?,
-        AppliedPhase::Index | AppliedPhase::Automate => context.writing_store(4).await?,
-    };
     let (phase, next) = match args.phase {
-        AppliedPhase::Expand => ("expand", "reelshift enqueue backfill"),
-        AppliedPhase::Index => ("index", "reelshift apply automate"),
-        AppliedPhase::Automate => ("automate", "reelshift validate"),
+        AppliedPhase::Expand => (StepGroup::Expand, "reelshift enqueue backfill"),
+        AppliedPhase::Index => (StepGroup::Index, "reelshift apply automate"),
+        AppliedPhase::Automate => (StepGroup::Automate, "reelshift validate"),
     };
-    if args.phase != AppliedPhase::Expand {
-        warn_before_backfill(&*store, phase).await?;
+    if args.abandon_rollback && phase != StepGroup::Expand {
+        return Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into());
     }
-    let abandoned = abandoned(args, &*store).await?;
+    let store = context.until_stopped(open(context, args, phase)).await?;
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
@@ -72,7 +63,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         ..args.gate.options()
     };
     let mut applied = Vec::new();
-    let report = |step: &schema::Step, outcome| {
+    let report = |step: &Step, outcome| {
         line.clear();
         if !context.json {
             let word = match outcome {
@@ -82,16 +73,19 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
             };
             crate::look::say!("{:04} {:<46} {word}", step.number, step.name);
         }
-        applied.push(Applied { number: step.number, name: step.name.clone(), outcome });
+        applied.push(AppliedStep { number: step.number, name: step.name.clone(), outcome });
     };
-    let done = schema::apply(&*store, groups, &options, report, tokio::time::sleep).await;
+    let request = Apply {
+        phase,
+        abandon_rollback: args.abandon_rollback,
+        initial_flags: crate::commands::flags::environment(),
+        options,
+    };
+    let done = reelshift_operate::apply(&*store, &by(None), request, &context.stop, report).await;
     line.clear();
-    done?;
-    if args.phase == AppliedPhase::Expand {
-        crate::commands::flags::initialise(&*store).await?;
-    }
-    if let Some(open) = &abandoned {
-        end(&*store, open).await?;
+    let Applied { new, abandoned, complete } = done?;
+    if !complete {
+        return Err(interrupted());
     }
     let gates = gates.into_reports();
     if context.json {
@@ -99,7 +93,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     gates::print(&gates);
-    let new = applied.iter().filter(|step| step.outcome != StepOutcome::AlreadyDone).count();
+    let phase = phase.as_str();
     let archive = abandoned.as_ref().filter(|open| open.undoing);
     if let Some(directory) = archive.and_then(|open| open.directory.as_deref()) {
         crate::look::say!(
@@ -114,34 +108,14 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The rollback that this ends; refused where it was not asked for, since an expand makes
-/// empty tables of what a rollback dropped.
-async fn abandoned(args: &ApplyArgs, store: &dyn Store) -> Result<Option<OpenRollback>> {
-    if args.phase != AppliedPhase::Expand {
-        let asked = args.abandon_rollback;
-        return if asked {
-            Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into())
-        } else {
-            Ok(None)
-        };
+/// The database, if the phase may be applied to it.
+async fn open(context: &Context, args: &ApplyArgs, phase: StepGroup) -> Result<SharedStore> {
+    if args.phase == AppliedPhase::Expand {
+        return context.store().await;
     }
-    let open = rollback::open(store).await?;
-    match open {
-        Some(open) if !args.abandon_rollback => Err(Refused(open.ways_on()).into()),
-        open => Ok(open),
-    }
-}
-
-/// Ends `open` where no step was missing, and so nothing ended it before.
-async fn end(store: &dyn Store, open: &OpenRollback) -> Result<()> {
-    let lock = store.lock_migration().await?;
-    let ended = async {
-        let still = store.open_rollback().await?.is_some_and(|now| now.id == open.id);
-        if still { store.move_rollback(RollbackState::Abandoned).await } else { Ok(()) }
-    }
-    .await;
-    lock.release().await?;
-    Ok(ended?)
+    let store = context.writing_store(4).await?;
+    warn_before_backfill(&*store, phase.as_str()).await?;
+    Ok(store)
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.

@@ -6,15 +6,16 @@ use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::CancelArgs;
-use crate::context::{Context, who};
+use crate::context::{Context, by};
 use crate::exit::Outcome;
 use crate::look;
 
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let run = ids::find(&*store, IdKind::Run, &args.run).await?;
-    let cancelled = store.cancel_run(run, args.reason.as_deref(), &who()).await?;
-    let rest = reelshift_producer::cancel_rest(&*store, run).await?;
+    let by = by(args.reason.as_deref());
+    let cancelled = reelshift_operate::cancel(&*store, &by, run).await?;
+    let rest = reelshift_operate::cancel_rest(&*store, run).await?;
     let (batches, freed) = (cancelled.leased + rest.batches, rest.freed);
     if context.json {
         context.print_json(&json!({

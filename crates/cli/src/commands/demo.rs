@@ -11,23 +11,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use indicatif::MultiProgress;
 use owo_colors::OwoColorize;
-use reelshift_plan::Flag;
-use reelshift_plan::JobKind;
-use reelshift_producer::Producer;
-use reelshift_rollout::FlagRequest;
+use reelshift_operate::{Apply, FlagRequest};
+use reelshift_plan::{Flag, JobKind};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::RunPlan;
 use reelshift_store::patience::Options;
 use reelshift_store::report::{Check, RunReport, Snapshot};
-use reelshift_store::schema::{self, StepGroup};
+use reelshift_store::schema::StepGroup;
 use tokio::process::{Child, Command};
 
 use self::application::{Application, Noticed};
 use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
-use crate::context::{Context, who};
-use crate::exit::{Outcome, Refused};
+use crate::context::{Context, by};
+use crate::exit::{Outcome, Refused, interrupted};
 use crate::table::Cell;
 use crate::{database, look};
 
@@ -103,20 +101,13 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     application.stage("expand").await?;
     title("2  Phase 1, expand: new columns and tables beside the old ones");
     let store = database::open(&url, 4, context).await?;
-    let mut steps = 0_u64;
-    // However slow this machine is: the application is the demo's own.
-    let options = Options { longest_stall: Duration::from_secs(10), ..Options::default() };
-    let sleep = tokio::time::sleep;
-    let expand = [StepGroup::Ledger, StepGroup::Expand];
-    schema::apply(&*store, &expand, &options, |_, _| steps += 1, sleep).await?;
-    say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
+    apply(context, &store, StepGroup::Expand).await?;
 
     application.stage("backfill").await?;
     title("3  Phase 2, backfill and hash: enqueued as batches");
     for kind in JobKind::ALL {
-        let enqueued = Producer::new(store.clone(), who())
-            .enqueue(kind, plan(), &context.stop, |_| {})
-            .await?;
+        let (by, stop) = (by(None), &context.stop);
+        let enqueued = reelshift_operate::enqueue(&store, &by, kind, plan(), stop, |_| {}).await?;
         say(&format!("{kind}: {}", look::plural(enqueued.added.batches, "batch", "batches")));
     }
 
@@ -133,7 +124,6 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     application.stage(application::NEW_COLUMNS_FROM).await?;
     title("5  Phase 3, rollout: the application takes up the new columns by feature flag");
-    flags::initialise(&*store).await?;
     for request in [
         FlagRequest::Rollout(Flag::EnhancedVideoProcessing, 25),
         FlagRequest::Enable(Flag::EnhancedVideoProcessing),
@@ -154,9 +144,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     ] {
         application.stage(stage).await?;
         title(what);
-        let mut steps = 0_u64;
-        schema::apply(&*store, &[group], &options, |_, _| steps += 1, sleep).await?;
-        say(&format!("{}, journaled", look::plural(steps, "step", "steps")));
+        apply(context, &store, group).await?;
     }
     application.stage("after").await?;
     tokio::time::sleep(ALONE).await;
@@ -176,6 +164,23 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
     }
     Ok(if valid { Outcome::Done } else { Outcome::Difference })
+}
+
+async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Result<()> {
+    let request = Apply {
+        phase,
+        abandon_rollback: false,
+        initial_flags: flags::environment(),
+        // However slow this machine is: the application is the demo's own.
+        options: Options { longest_stall: Duration::from_secs(10), ..Options::default() },
+    };
+    let applied =
+        reelshift_operate::apply(&**store, &by(None), request, &context.stop, |_, _| {}).await?;
+    if !applied.complete {
+        return Err(interrupted());
+    }
+    say(&format!("{}, journaled", look::plural(applied.new, "step", "steps")));
+    Ok(())
 }
 
 fn plan() -> RunPlan {

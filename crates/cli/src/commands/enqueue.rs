@@ -5,7 +5,7 @@ mod watch;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::{JobKind, RunState};
-use reelshift_producer::{Enqueued, Planned, Producer, Progress};
+use reelshift_producer::{Enqueued, Planned, Progress};
 use reelshift_store::controls::PAUSE;
 use reelshift_store::ledger::{RunPlan, VideoFilter};
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::args::{
     DEFAULT_BATCH_ROWS, DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon,
     EnqueueHash, EnqueueKind,
 };
-use crate::context::{Context, who};
+use crate::context::{Context, by};
 use crate::exit::{Outcome, Refused, Usage};
 use crate::filter::filter;
 use crate::look;
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         }
     };
     let enqueued =
-        Producer::new(store.clone(), who()).enqueue(kind, plan, &context.stop, report).await?;
+        reelshift_operate::enqueue(&store, &by(None), kind, plan, &context.stop, report).await?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

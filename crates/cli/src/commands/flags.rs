@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::FlagRequest;
 use reelshift_plan::Rollout;
-use reelshift_rollout::{FlagCache, FlagRequest, FlagTerms, InitialFlags};
+use reelshift_rollout::{FlagCache, InitialFlags};
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::{SharedStore, Store};
 use serde_json::json;
 
 use crate::args::{FlagsAction, FlagsArgs};
-use crate::context::{Context, who};
+use crate::context::{Context, by, who};
 use crate::exit::Outcome;
 use crate::look;
 use crate::table::{Cell, Table};
@@ -54,8 +55,8 @@ pub async fn change(
     request: FlagRequest,
     reason: Option<&str>,
 ) -> Result<Vec<FlagChange>> {
-    let terms = FlagTerms { reason, expected: None };
-    Ok(reelshift_rollout::change(store, request, terms, environment(), &who()).await?)
+    let by = by(reason);
+    Ok(reelshift_operate::change_flags(store, &by, request, None, environment()).await?)
 }
 
 /// Stores the flags' initial values where they are not stored yet: at the end of

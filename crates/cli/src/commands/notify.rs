@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::args::notify::NotifyArgs;
 use crate::commands::flags;
-use crate::context::{Context, who};
+use crate::context::{Context, by, who};
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &NotifyArgs) -> Result<Outcome> {
@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &NotifyArgs) -> Result<Outcome> {
         after: args.after.unwrap_or(Duration::ZERO),
         expires_in: args.expires_in,
     };
-    store.queue_notification(&notification).await?;
+    reelshift_operate::notify(&*store, &by(None), &notification).await?;
     let flags = FlagCache::new(store, flags::environment(), who()).current().await?;
     let delivers = flags.is_on(Flag::RealtimeNotifications);
     if context.json {

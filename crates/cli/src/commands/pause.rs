@@ -2,31 +2,25 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_store::controls::{ControlSetting, ON, PAUSE};
 use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::PauseArgs;
-use crate::context::{Context, who};
+use crate::context::{Context, by};
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
+    let by = by(args.reason.as_deref());
     let (document, what, next) = match run {
         Some(run) => {
-            let run = store.pause_run(run, args.reason.as_deref(), &who()).await?;
+            let run = reelshift_operate::pause_run(&*store, &by, run).await?;
             let next = format!("reelshift resume --run {}", run.id);
             (json!({ "run": run }), format!("run {}", run.id), next)
         }
         None => {
-            let setting = ControlSetting {
-                name: PAUSE.to_owned(),
-                value: Some(ON.to_owned()),
-                reason: args.reason.clone(),
-                expected: None,
-            };
-            let changes = store.set_controls(&[setting], &who()).await?;
+            let changes = reelshift_operate::pause_fleet(&*store, &by).await?;
             (json!({ "changes": changes }), "the fleet".to_owned(), "reelshift resume".to_owned())
         }
     };

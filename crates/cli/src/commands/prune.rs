@@ -1,7 +1,7 @@
 //! `prune`: removes runs that ended long ago, with their batches, and notifications that
 //! were sent or have expired.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
@@ -10,20 +10,13 @@ use reelshift_store::history::{Prunable, Pruned};
 use serde_json::json;
 
 use crate::args::PruneArgs;
-use crate::context::Context;
-use crate::exit::Outcome;
+use crate::context::{Context, by};
+use crate::exit::{Outcome, interrupted};
 use crate::look::{self, plural};
 
-/// Rows removed in one short transaction.
-const CHUNK: u32 = 500;
-/// The least pause between two, beside as long as the last one took: the fleet and the
-/// application come first.
-const PAUSE: Duration = Duration::from_millis(5);
-
 pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
-    let store = context.expanded_store(2).await?;
-    let Prunable { removable, kept_for_quarantine } = store.prunable(args.older_than).await?;
-    let mut notifications = store.prunable_notifications(args.older_than).await?;
+    let counted = context.until_stopped(count(context, args.older_than)).await?;
+    let (store, Prunable { removable, kept_for_quarantine }, mut notifications) = counted;
     let pruned = if args.dry_run {
         removable
     } else {
@@ -32,24 +25,22 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
                 removable.batches + removable.runs + removable.quarantined + removable.workers;
             look::progress(rows, "pruning", "{prefix} [{bar:40}] {pos} of {len} rows  {rate}")
         });
-        let mut pruned = Pruned::default();
-        loop {
-            let began = Instant::now();
-            let some = store.prune(args.older_than, CHUNK).await?;
-            if some.is_empty() {
-                break;
-            }
-            pruned.add(some);
+        let report = |some: Pruned| {
             if let Some(bar) = &bar {
                 bar.inc(some.batches + some.runs + some.quarantined + some.workers);
             }
-            tokio::time::sleep(began.elapsed().max(PAUSE)).await;
-        }
+        };
+        let (older_than, stop) = (args.older_than, &context.stop);
+        let removed =
+            reelshift_operate::prune(&*store, &by(None), older_than, stop, report).await?;
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        notifications = prune_notifications(&store, args.older_than).await?;
-        pruned
+        if !removed.complete {
+            return Err(interrupted());
+        }
+        notifications = removed.notifications;
+        removed.pruned
     };
     if context.json {
         let mut removed = serde_json::to_value(pruned)?;
@@ -83,15 +74,10 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn prune_notifications(store: &SharedStore, older_than: Duration) -> Result<u64> {
-    let mut pruned = 0;
-    loop {
-        let began = Instant::now();
-        let some = store.prune_notifications(older_than, CHUNK).await?;
-        if some == 0 {
-            return Ok(pruned);
-        }
-        pruned += some;
-        tokio::time::sleep(began.elapsed().max(PAUSE)).await;
-    }
+/// What could be removed.
+async fn count(context: &Context, older_than: Duration) -> Result<(SharedStore, Prunable, u64)> {
+    let store = context.expanded_store(2).await?;
+    let prunable = store.prunable(older_than).await?;
+    let notifications = store.prunable_notifications(older_than).await?;
+    Ok((store, prunable, notifications))
 }

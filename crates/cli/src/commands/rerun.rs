@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::args::RerunArgs;
-use crate::context::{Context, who};
+use crate::context::{Context, by};
 use crate::exit::Outcome;
 use crate::look::{self, plural};
 use crate::table::{Cell, Table};
@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         quarantined_only: args.quarantined,
         dry_run: args.dry_run,
     };
-    let rerun = store.rerun(&selection, &who()).await?;
+    let rerun = reelshift_operate::rerun(&*store, &by(None), &selection).await?;
     let runs = if args.dry_run { by_run(&store, &selection).await? } else { Vec::new() };
     if context.json {
         let document = if args.dry_run {
@@ -83,7 +83,7 @@ async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<O
             continue;
         }
         let of_run = RerunSelection { run: Some(run), ..selection.clone() };
-        let rerun = store.rerun(&of_run, &who()).await?;
+        let rerun = reelshift_operate::rerun(&**store, &by(None), &of_run).await?;
         if rerun != Rerun::default() {
             runs.push(OfRun { run, kind, rerun });
         }

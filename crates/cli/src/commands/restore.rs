@@ -1,6 +1,8 @@
 //! `restore DIR`: what a rollback archived comes back after a new expand, and what the
 //! application has added since is filled in.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -8,15 +10,14 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_archive::{Archive, Checked, RestoreReport};
 use reelshift_plan::{JobKind, RunState};
-use reelshift_producer::Producer;
-use reelshift_store::SharedStore;
 use reelshift_store::ledger::Run;
+use reelshift_store::{SharedStore, Store};
 use reelshift_worker::{Until, WorkerOptions};
 use serde_json::json;
 
 use crate::args::RestoreArgs;
 use crate::commands::enqueue;
-use crate::context::{Context, host, who};
+use crate::context::{Context, by, host};
 use crate::exit::{Failed, Outcome};
 use crate::look;
 use crate::table::Cell;
@@ -27,8 +28,9 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let concurrency = available_parallelism().map_or(1, usize::from);
     // For each chunk, and some for everything else, as a worker's.
     let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
-    let store = context.writing_store(connections).await?;
+    let store = context.until_stopped(context.writing_store(connections)).await?;
     let lock = store.lock_migration().await?;
+    let mut rows = BTreeMap::new();
     let restored = async {
         let checked = Checked::new(&*store, &archive, args.other_platform).await?;
         let (pace, _following) =
@@ -43,6 +45,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
         });
         let reports =
             reelshift_archive::restore(&*store, &checked, pace, &context.stop, |progress| {
+                rows.insert(progress.table.as_str(), progress.rows);
                 if let Some(bar) = &bar {
                     bar.set_message(progress.table.as_str());
                     bar.set_length(progress.of);
@@ -54,10 +57,12 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
             bar.finish_and_clear();
         }
         Ok::<_, anyhow::Error>(reports?)
-    }
-    .await;
+    };
+    let restored = context.until_stopped(restored).await;
+    let recorded = record(&*store, &args.directory, rows.values().sum(), restored.is_ok()).await;
     let released = lock.release().await;
     let reports = restored?;
+    recorded?;
     released?;
     if !context.json {
         print(&reports);
@@ -88,6 +93,14 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Records what was brought back, if anything was.
+async fn record(store: &dyn Store, directory: &Path, rows: u64, complete: bool) -> Result<()> {
+    if rows > 0 || complete {
+        reelshift_operate::record_restore(store, &by(None), directory, rows, complete).await?;
+    }
+    Ok(())
+}
+
 /// Backfills the videos that are in no archive, since the application has not stopped. This
 /// process works at it until it is done, beside any other worker.
 async fn fill_in(
@@ -96,9 +109,9 @@ async fn fill_in(
     store: &SharedStore,
     concurrency: usize,
 ) -> Result<Run> {
-    let enqueued = Producer::new(store.clone(), who())
-        .enqueue(JobKind::Backfill, enqueue::of_everything(), &context.stop, |_| {})
-        .await?;
+    let (kind, plan) = (JobKind::Backfill, enqueue::of_everything());
+    let enqueued =
+        reelshift_operate::enqueue(store, &by(None), kind, plan, &context.stop, |_| {}).await?;
     let run = enqueued.run;
     if !run.state.is_active() {
         return Ok(run);

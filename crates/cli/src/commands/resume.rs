@@ -4,20 +4,20 @@ use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::RunState;
 use reelshift_store::SharedStore;
-use reelshift_store::controls::{ControlSetting, PAUSE};
+use reelshift_store::controls::PAUSE;
 use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
 
 use crate::args::ResumeArgs;
 use crate::commands::status;
-use crate::context::{Context, who};
+use crate::context::{Context, by};
 use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
     let store = context.writing_store(2).await?;
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
     let Some(run) = run else { return fleet(context, &store).await };
-    let run = store.resume_run(run, &who()).await?;
+    let run = reelshift_operate::resume_run(&*store, &by(None), run).await?;
     let paused = store.controls().await?.iter().any(|control| control.name == PAUSE);
     if context.json {
         context.print_json(&json!({ "run": run, "fleet_paused": paused }))?;
@@ -31,9 +31,7 @@ pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
 }
 
 async fn fleet(context: &Context, store: &SharedStore) -> Result<Outcome> {
-    let setting =
-        ControlSetting { name: PAUSE.to_owned(), value: None, reason: None, expected: None };
-    let changes = store.set_controls(&[setting], &who()).await?;
+    let changes = reelshift_operate::resume_fleet(&**store, &by(None)).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);

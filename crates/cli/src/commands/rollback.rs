@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_archive::Manifest;
+use reelshift_operate::Kept;
 use reelshift_plan::FlagAction;
 use reelshift_store::SharedStore;
 use reelshift_store::flags::FlagSetting;
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 use crate::args::{RollbackArgs, RollbackTarget};
 use crate::confirm;
-use crate::context::{Context, who};
+use crate::context::{Context, by, who};
 use crate::exit::{Failed, Outcome, Refused, Usage};
 use crate::gates::{self, Gates};
 use crate::look;
@@ -42,14 +43,14 @@ struct Undone {
 
 /// The archive that this rollback wrote.
 #[derive(Debug, Serialize)]
-struct Kept {
+struct WrittenArchive {
     directory: PathBuf,
     manifest: Manifest,
 }
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    archive: Option<Kept>,
+    archive: Option<WrittenArchive>,
     flags_disabled: usize,
     undone: Vec<Undone>,
     /// The tables that were kept from the application, and for how long.
@@ -67,21 +68,60 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Outcome> {
         )
         .into());
     }
-    let store = context.store().await?;
-    store.check_legacy().await?;
+    let store = context.until_stopped(open(context)).await?;
     if args.dry_run {
-        return dry_run::run(context, args, &store).await;
+        return context.until_stopped(dry_run::run(context, args, &store)).await;
     }
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     if let Some(loss) = loss(args) {
         confirm::losing(context, loss, &store.place().namespace, args.yes)?;
     }
     let mut lock = store.lock_migration().await?;
-    let done = locked(context, args, &store, &mut *lock).await;
+    let mut report = Report::default();
+    let done = recorded(context, args, &store, &mut *lock, &mut report).await;
     let released = lock.release().await;
-    let report = done?;
+    done?;
     released?;
     conclude(context, args, &report)
+}
+
+async fn open(context: &Context) -> Result<SharedStore> {
+    let store = context.store().await?;
+    store.check_legacy().await?;
+    Ok(store)
+}
+
+/// Rolls back and records how far that went, before a purge takes the audit too.
+async fn recorded(
+    context: &Context,
+    args: &RollbackArgs,
+    store: &SharedStore,
+    lock: &mut dyn MigrationLock,
+    report: &mut Report,
+) -> Result<()> {
+    let ledger = ledger_is_whole(store.steps(), &store.journal().await?);
+    let done = context.until_stopped(locked(context, args, store, lock, ledger, report)).await;
+    if ledger && (!report.undone.is_empty() || report.archive.is_some()) {
+        let kept = match (&args.archive, args.discard) {
+            (Some(directory), _) => Kept::Archive(directory),
+            (None, true) => Kept::Discarded,
+            (None, false) => Kept::All,
+        };
+        let (by, to, undone) = (by(None), args.to.to_string(), report.undone.len() as u64);
+        let recorded =
+            reelshift_operate::record_rollback(&**store, &by, to, undone, kept, done.is_ok());
+        let recorded = recorded.await;
+        done?;
+        recorded?;
+    } else {
+        done?;
+    }
+    let equal = report.differences.as_ref().is_none_or(Vec::is_empty);
+    if args.purge && (equal || args.discard) {
+        context.until_stopped(undo(context, args, store, lock, 0, None, report)).await?;
+        report.purged = true;
+    }
+    Ok(())
 }
 
 /// What cannot be brought back afterwards.
@@ -101,13 +141,12 @@ async fn locked(
     args: &RollbackArgs,
     store: &SharedStore,
     lock: &mut dyn MigrationLock,
-) -> Result<Report> {
+    ledger: bool,
+    report: &mut Report,
+) -> Result<()> {
     let legacy = args.to == RollbackTarget::Legacy;
     let last = boundary(store.steps(), args.to);
-    let mut report = Report::default();
-    let journal = store.journal().await?;
     let to_undo = schema::undoable(&**store, last).await?;
-    let ledger = ledger_is_whole(store.steps(), &journal);
     if !to_undo.is_empty() && !ledger {
         return Err(Refused(
             "reelshift's own tables are not complete: run `reelshift apply expand` first, then roll back".to_owned(),
@@ -143,10 +182,10 @@ async fn locked(
         if legacy {
             store.move_rollback(RollbackState::Undoing).await?;
         }
-        undo(context, args, store, lock, last, Some(&trial), &mut report).await?;
+        undo(context, args, store, lock, last, Some(&trial), report).await?;
     }
     if !legacy {
-        return Ok(report);
+        return Ok(());
     }
     if let Some(before) = store.schema_before().await? {
         report.differences = Some(differences(&before, &store.schema_now().await?));
@@ -154,12 +193,7 @@ async fn locked(
     if ledger {
         store.move_rollback(RollbackState::Done).await?;
     }
-    let equal = report.differences.as_ref().is_none_or(Vec::is_empty);
-    if args.purge && (equal || args.discard) {
-        undo(context, args, store, lock, 0, None, &mut report).await?;
-        report.purged = true;
-    }
-    Ok(report)
+    Ok(())
 }
 
 async fn undo(
@@ -309,7 +343,7 @@ fn print(args: &RollbackArgs, report: &Report) {
         }
         None => {}
     }
-    if let Some(Kept { directory, manifest }) = &report.archive {
+    if let Some(WrittenArchive { directory, manifest }) = &report.archive {
         crate::look::say!(
             "archive: {} rows, {} in {}. Bring it back after a new expand: reelshift restore {}",
             look::count(manifest.rows()),

@@ -6,10 +6,10 @@ use reelshift_server::token::{self, ConfiguredToken, Role};
 use serde_json::json;
 
 use crate::args::serve::{TokenArgs, TokenRole};
-use crate::context::Context;
-use crate::exit::{Outcome, Usage};
+use crate::context::{Context, by};
+use crate::exit::{self, Outcome, Usage};
 
-pub fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
+pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
     let secret = token::generate();
     let hash = hex(&token::hash(&secret));
     let role = match args.role {
@@ -23,10 +23,18 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
     if let Some(expires) = expires {
         line.push_str(&format!(":{expires}"));
     }
+    let recorded = record(context, args, role).await;
+    if let Err(error) = &recorded {
+        crate::output::say_error!(
+            "{} this token is not in the audit: {}",
+            "note:".yellow().bold(),
+            exit::sentence(error)
+        );
+    }
     if context.json {
         context.print_json(&json!({
             "token": secret, "name": args.name, "role": role, "hash": hash, "expires": expires,
-            "configuration": line,
+            "configuration": line, "recorded": recorded.unwrap_or(false),
         }))?;
         return Ok(Outcome::Done);
     }
@@ -45,6 +53,21 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
         crate::look::say!("  expires = \"{expires}\"");
     }
     Ok(Outcome::Done)
+}
+
+/// Records the token where a database is given; returns whether one is. Nobody needs a database
+/// to make a token, which opens nothing before a server's configuration has its hash.
+async fn record(context: &Context, args: &TokenArgs, role: Role) -> Result<bool> {
+    if context.given_url().is_none() {
+        return Ok(false);
+    }
+    let store = context.store_with(1).await?;
+    let role = match &args.expires {
+        Some(expires) => format!("{}, until {expires}", role.as_str()),
+        None => role.as_str().to_owned(),
+    };
+    reelshift_operate::token_made(&*store, &by(None), args.name.clone(), role).await?;
+    Ok(true)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,34 +2,28 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::Tune;
 use reelshift_plan::tuning::{Assignment, Knob, Tuning};
 use reelshift_store::SharedStore;
-use reelshift_store::controls::{Control, ControlChange, ControlSetting, PAUSE, RERUN, RUN};
+use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection, Change};
+use reelshift_store::controls::{Control, PAUSE};
 use serde_json::json;
 
 use crate::args::TuneArgs;
-use crate::context::{Context, who};
-use crate::exit::{Outcome, Usage};
+use crate::context::{Context, by};
+use crate::exit::Outcome;
 use crate::look;
 use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
-    check_once(&args.settings)?;
     let store = context.expanded_store(2).await?;
     if args.settings.is_empty() {
         return show(context, &store, args.changes).await;
     }
-    let settings: Vec<ControlSetting> = args
-        .settings
-        .iter()
-        .map(|assignment| ControlSetting {
-            name: assignment.knob.to_string(),
-            value: assignment.value.clone(),
-            reason: args.reason.clone(),
-            expected: None,
-        })
-        .collect();
-    let changes = store.set_controls(&settings, &who()).await?;
+    let tune = |assignment: &Assignment| Tune { assignment: assignment.clone(), expected: None };
+    let settings: Vec<_> = args.settings.iter().map(tune).collect();
+    let by = by(args.reason.as_deref());
+    let changes = reelshift_operate::tune(&*store, &by, &settings).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);
@@ -46,18 +40,9 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn check_once(settings: &[Assignment]) -> Result<(), Usage> {
-    for (index, one) in settings.iter().enumerate() {
-        if settings[..index].iter().any(|other| other.knob == one.knob) {
-            return Err(Usage(format!("{} is given twice: give it once", one.knob)));
-        }
-    }
-    Ok(())
-}
-
 async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Outcome> {
     let stored = store.controls().await?;
-    let changes = store.control_changes(changes).await?;
+    let changes = store.audit(&AuditSelection::default(), None, changes).await?;
     let tuning = Tuning::of_stored(
         stored.iter().map(|control| (control.name.as_str(), control.value.as_str())),
     );
@@ -106,20 +91,22 @@ fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Contr
     table
 }
 
-fn change_table(changes: &[ControlChange]) -> Table {
+fn change_table(changes: &[AuditEntry]) -> Table {
     let mut table = look::table(&["when", "who", "what", "before", "after", "why"]);
-    for change in changes {
-        let what = match change.run {
-            Some(run) => format!("{} {run}", change.name),
-            None => change.name.clone(),
+    for AuditEntry { change, .. } in changes {
+        let Change { event, reason, changed_by, changed_at } = change;
+        let columns = event.columns();
+        let value = |value: Option<String>| match event {
+            AuditEvent::ControlChanged { name, .. } => said(name, value.as_deref()),
+            _ => value.unwrap_or_else(|| "-".to_owned()),
         };
         table.add_row([
-            look::time(change.changed_at),
-            change.changed_by.clone(),
-            what,
-            said(&change.name, change.previous.as_deref()),
-            said(&change.name, change.value.as_deref()),
-            change.reason.clone().unwrap_or_else(|| "-".to_owned()),
+            look::time(*changed_at),
+            changed_by.clone(),
+            event.words(|id| id.to_string()),
+            value(columns.previous),
+            value(columns.value),
+            reason.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     table
@@ -130,7 +117,6 @@ fn said(name: &str, value: Option<&str>) -> String {
     match value {
         Some(value) => value.to_owned(),
         None if name == PAUSE => "off".to_owned(),
-        None if name == RUN || name == RERUN => "-".to_owned(),
         None => "default".to_owned(),
     }
 }

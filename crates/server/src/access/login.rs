@@ -1,10 +1,13 @@
 //! Logging in with a browser: a token for a session.
 
+use std::time::Duration;
+
 use axum::Form;
 use axum::extract::{Extension, Query, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use reelshift_operate::By;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -15,6 +18,9 @@ use super::{Principal, local_path};
 use crate::app::Shared;
 use crate::pages::bare;
 use crate::problem::Problem;
+
+/// How long a login waits for its row in the audit.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is said to whoever had a session.
 const ENDED: &str = "Your session has ended. Log in again to go on.";
@@ -104,8 +110,9 @@ pub(crate) async fn login(
     match super::valid_token(&app, login.token.trim()) {
         Ok(token) => {
             let now = app.clock.now().ok_or_else(super::no_clock)?;
-            let cookie = app.sessions.begin(token, now, !is_local(&headers));
+            let (session, cookie) = app.sessions.begin(token, now, !is_local(&headers));
             tracing::info!(name = %token.name, %client, "logged in");
+            record(&app, &By::new(format!("{}@{client}", token.name), None), session).await;
             Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
         Err(denied) if denied.status == StatusCode::UNAUTHORIZED => {
@@ -116,6 +123,17 @@ pub(crate) async fn login(
             Ok(bare::login(environment, StatusCode::UNAUTHORIZED, next, Some(why)))
         }
         Err(trouble) => Err(trouble),
+    }
+}
+
+/// Records a login. One that cannot be recorded is not refused: the pages say what is wrong with
+/// the database, and nothing can be changed without it.
+async fn record(app: &Shared, by: &By, session: String) {
+    let recorded = reelshift_operate::logged_in(&*app.store, by, session);
+    match tokio::time::timeout(RECORD_PATIENCE, recorded).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "a login could not be recorded"),
+        Err(_) => tracing::warn!("a login could not be recorded: the database does not answer"),
     }
 }
 
@@ -135,9 +153,9 @@ pub(crate) async fn logout(
     headers: HeaderMap,
 ) -> Response {
     let removal = [(SET_COOKIE, Sessions::removal(!is_local(&headers)))];
-    let (by, session) = (principal.by(), principal.admission.session);
+    let (by, session) = (principal.command(None), principal.admission.session);
     if let (Some(session), Some(now)) = (session, app.clock.now())
-        && let Err(error) = app.sessions.revoke(&*app.store, &session, by, now).await
+        && let Err(error) = app.sessions.revoke(&*app.store, &session, &by, now).await
     {
         tracing::warn!(%error, "a logout could not be recorded");
         let why = "this browser is logged out, but the database does not answer, so that other \

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use reelshift_operate::By;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -74,6 +75,11 @@ impl Principal {
     /// `name@address`: who does this, for the record. The command line writes `user@host`.
     pub(crate) fn by(&self) -> String {
         format!("{}@{}", self.name, self.address)
+    }
+
+    /// A command of theirs.
+    pub(crate) fn command(&self, reason: Option<String>) -> By {
+        By::new(self.by(), reason)
     }
 
     /// Whether the page may offer what changes something.

@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_store::audit::{AuditSelection, Change, Subject};
+use reelshift_operate::By;
+use reelshift_store::audit::{AuditColumns, AuditEvent, AuditSelection};
 use reelshift_store::{Result, Store};
 use ring::hmac;
 
@@ -19,9 +20,6 @@ use super::token::ConfiguredToken;
 const COOKIE: &str = "reelshift_session";
 /// A shift: whoever works on logs in once.
 const LASTS: TimeDelta = TimeDelta::hours(12);
-/// The name and the action of a logout in the audit.
-const NAME: &str = "session";
-const LOGOUT: &str = "logout";
 /// Logouts that are read at once.
 const LOGOUTS_PER_PAGE: u32 = 100;
 
@@ -62,19 +60,20 @@ impl Sessions {
         }
     }
 
-    /// The `Set-Cookie` of a new session of `token`.
+    /// A new session of `token`: its id, and its `Set-Cookie`.
     pub(crate) fn begin(
         &self,
         token: &ConfiguredToken,
         now: DateTime<Utc>,
         secure: bool,
-    ) -> String {
+    ) -> (String, String) {
         let ends = (now + LASTS).timestamp();
         let id: [u8; 16] = rand::random();
         let id = URL_SAFE_NO_PAD.encode(id);
         let mac = hmac::sign(&self.key, Self::signed(token, &id, ends).as_bytes());
         let value = format!("{}.{id}.{ends}.{}", token.name, URL_SAFE_NO_PAD.encode(mac));
-        cookie(&value, LASTS.num_seconds(), secure)
+        let cookie = cookie(&value, LASTS.num_seconds(), secure);
+        (id, cookie)
     }
 
     /// The `Set-Cookie` that removes a session from its browser.
@@ -122,23 +121,11 @@ impl Sessions {
         &self,
         store: &dyn Store,
         session: &Session,
-        by: String,
+        by: &By,
         now: DateTime<Utc>,
     ) -> Result<()> {
         self.remember([(session.id.clone(), session.ends)], now);
-        store
-            .record(&Change {
-                subject: Subject::Session,
-                name: NAME.to_owned(),
-                action: LOGOUT.to_owned(),
-                run: None,
-                previous: Some(session.id.clone()),
-                value: None,
-                reason: None,
-                changed_by: by,
-                changed_at: now,
-            })
-            .await
+        reelshift_operate::log_out(store, by, session.id.clone()).await
     }
 
     /// Reads who has logged out since the last time, at any replica. Where the audit cannot be
@@ -152,10 +139,12 @@ impl Sessions {
     }
 
     async fn read_logouts(&self, store: &dyn Store, now: DateTime<Utc>) -> Result<()> {
+        let AuditColumns { subject, name, .. } =
+            AuditEvent::LoggedOut { session: String::new() }.columns();
         let selection = AuditSelection {
-            subject: Some(Subject::Session),
-            name: Some(NAME.to_owned()),
-            run: None,
+            subject: Some(subject),
+            name: Some(name),
+            ..AuditSelection::default()
         };
         let mut before = None;
         loop {
@@ -163,8 +152,9 @@ impl Sessions {
             before = page.last().map(|entry| entry.seq);
             let full = page.len() >= LOGOUTS_PER_PAGE as usize;
             let recent = page.into_iter().map(|entry| entry.change).filter_map(|change| {
+                let AuditEvent::LoggedOut { session } = change.event else { return None };
                 let ends = (change.changed_at + LASTS).timestamp();
-                Some((change.previous?, ends)).filter(|_| now.timestamp() < ends)
+                Some((session, ends)).filter(|_| now.timestamp() < ends)
             });
             // A page that tells nothing new is followed by older ones only.
             if self.remember(recent, now) == 0 || !full {
@@ -239,7 +229,7 @@ mod tests {
     fn a_session_is_its_tokens_and_ends() {
         let tokens = [configured("ann.b"), configured("bob")];
         let (sessions, now) = (sessions(None), DateTime::UNIX_EPOCH);
-        let set = sessions.begin(&tokens[0], now, true);
+        let (_, set) = sessions.begin(&tokens[0], now, true);
         assert!(set.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{set}");
         let header = format!("a=b; {}", set.split(';').next().expect("a cookie"));
         let read = |sessions: &Sessions, tokens: &[ConfiguredToken], header: &str, now| {
@@ -263,7 +253,7 @@ mod tests {
         let (tokens, now) = ([configured("ann")], DateTime::UNIX_EPOCH);
         let sessions = Sessions::new(None);
         let login = || {
-            let set = sessions.begin(&tokens[0], now, false);
+            let (_, set) = sessions.begin(&tokens[0], now, false);
             set.split(';').next().expect("a cookie").to_owned()
         };
         let (first, second) = (login(), login());
@@ -282,7 +272,7 @@ mod tests {
     fn replicas_with_one_key_know_each_others_sessions() {
         let tokens = [configured("ann")];
         let key = Some("0123456789abcdef0123456789abcdef");
-        let set = Sessions::new(key).begin(&tokens[0], DateTime::UNIX_EPOCH, false);
+        let (_, set) = Sessions::new(key).begin(&tokens[0], DateTime::UNIX_EPOCH, false);
         let header = set.split(';').next().expect("a cookie");
         assert!(sessions(key).read(&tokens, header, DateTime::UNIX_EPOCH).is_some());
         let csrf = Sessions::new(key).csrf("s");

@@ -16,7 +16,7 @@ use crate::problem::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     subject: Option<Subject>,
-    /// The flag's or the control's name.
+    /// Of the flag, the control, the phase or the token.
     name: Option<String>,
     /// Of this run.
     run: Option<IdPart>,
@@ -38,7 +38,7 @@ pub(super) async fn list(
     let (limit, before) = (page.limit()?, page.cursor()?);
     let Filter { subject, name, run } = filter;
     let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
-    let selection = AuditSelection { subject, name, run };
+    let selection = AuditSelection { subject, name, run, commands: false };
     let entries = app.store.audit(&selection, before, limit + 1).await?;
     Page::of(entries, limit, |entry| entry.seq).map(Json)
 }

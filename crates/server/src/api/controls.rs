@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use reelshift_operate as operate;
 use reelshift_plan::Tuning;
 use reelshift_plan::tuning::{Assignment, Knob};
-use reelshift_store::StoreError;
-use reelshift_store::controls::{Control, ControlChange, ControlSetting, ON, PAUSE};
+use reelshift_store::controls::{Control, ControlChange, PAUSE};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -101,17 +101,11 @@ pub(super) async fn tune(
         let text = format!("{name}={}", value.as_deref().unwrap_or("default"));
         let assignment: Assignment =
             text.parse().map_err(|error| Problem::bad_request(format!("{error}")))?;
-        settings.push(ControlSetting {
-            name: assignment.knob.to_string(),
-            value: assignment.value,
-            reason: tune.reason.clone(),
-            expected: tune.expected.get(name).cloned(),
-        });
+        settings.push(operate::Tune { assignment, expected: tune.expected.get(name).cloned() });
     }
-    if settings.is_empty() {
-        return Err(Problem::bad_request("no settings are given: there is nothing to change"));
-    }
-    change(&app, &principal, settings).await
+    let (shared, by) = (app.clone(), principal.command(tune.reason));
+    let work = async move { operate::tune(&*shared.store, &by, &settings).await };
+    soon(&app, work).await.map(changes)
 }
 
 /// Pauses the whole fleet: within two seconds workers give their batches back.
@@ -127,9 +121,9 @@ pub(super) async fn pause(
     principal: Principal,
     Json(why): Json<Why>,
 ) -> Result<Json<ControlChanges>, Problem> {
-    let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
-    let setting = ControlSetting { name, value, reason: why.reason, expected: None };
-    change(&app, &principal, vec![setting]).await
+    let (shared, by) = (app.clone(), principal.command(why.reason));
+    let work = async move { operate::pause_fleet(&*shared.store, &by).await };
+    soon(&app, work).await.map(changes)
 }
 
 /// Lets the whole fleet go on. Runs that are paused by themselves stay so.
@@ -145,18 +139,11 @@ pub(super) async fn resume(
     principal: Principal,
     Json(why): Json<Why>,
 ) -> Result<Json<ControlChanges>, Problem> {
-    let name = PAUSE.to_owned();
-    let setting = ControlSetting { name, value: None, reason: why.reason, expected: None };
-    change(&app, &principal, vec![setting]).await
+    let (shared, by) = (app.clone(), principal.command(why.reason));
+    let work = async move { operate::resume_fleet(&*shared.store, &by).await };
+    soon(&app, work).await.map(changes)
 }
 
-async fn change(
-    app: &Shared,
-    principal: &Principal,
-    settings: Vec<ControlSetting>,
-) -> Result<Json<ControlChanges>, Problem> {
-    let (shared, by) = (app.clone(), principal.by());
-    let work = async move { shared.store.set_controls(&settings, &by).await };
-    let changes = soon::<_, StoreError>(app, work).await?;
-    Ok(Json(ControlChanges { changes }))
+fn changes(changes: Vec<ControlChange>) -> Json<ControlChanges> {
+    Json(ControlChanges { changes })
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use reelshift_operate::FlagRequest;
 use reelshift_plan::{Flag, Rollout};
-use reelshift_rollout::{FlagRequest, FlagTerms};
 use reelshift_store::StoreError;
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use serde::{Deserialize, Serialize};
@@ -104,11 +104,10 @@ async fn change(
     expected: Option<Rollout>,
     reason: Option<String>,
 ) -> Result<Json<FlagChanges>, Problem> {
-    let (shared, by) = (app.clone(), principal.by());
+    let (shared, by) = (app.clone(), principal.command(reason));
     let work = async move {
-        let terms = FlagTerms { expected, reason: reason.as_deref() };
         let initial = shared.initial_flags;
-        reelshift_rollout::change(&*shared.store, request, terms, initial, &by).await
+        reelshift_operate::change_flags(&*shared.store, &by, request, expected, initial).await
     };
     let changes = soon::<_, StoreError>(app, work).await?;
     Ok(Json(FlagChanges { changes }))

@@ -70,8 +70,8 @@ pub(super) async fn rerun(
         quarantined_only: selection.quarantined,
         dry_run: selection.dry_run,
     };
-    let (shared, by) = (app.clone(), principal.by());
-    let work = async move { shared.store.rerun(&selection, &by).await };
+    let (shared, by) = (app.clone(), principal.command(None));
+    let work = async move { reelshift_operate::rerun(&*shared.store, &by, &selection).await };
     Ok(match carry_out::<Rerun, StoreError>(&app, work).await? {
         Some(rerun) => Json(rerun).into_response(),
         None => StatusCode::ACCEPTED.into_response(),

@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use reelshift_operate::{self as operate, By};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
+use reelshift_store::controls::CancelledRun;
 use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::RunSelection;
@@ -97,10 +99,8 @@ pub(super) async fn pause(
     Json(why): Json<Why>,
 ) -> Result<Json<Run>, Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    let (shared, by) = (app.clone(), principal.by());
-    let work = async move {
-        shared.store.pause_run(id, why.reason.as_deref(), &by).await.map_err(not_there)
-    };
+    let (shared, by) = (app.clone(), principal.command(why.reason));
+    let work = async move { operate::pause_run(&*shared.store, &by, id).await.map_err(not_there) };
     soon(&app, work).await.map(Json)
 }
 
@@ -122,8 +122,8 @@ pub(super) async fn resume(
     Path(part): Path<IdPart>,
 ) -> Result<Json<Run>, Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    let (shared, by) = (app.clone(), principal.by());
-    let work = async move { shared.store.resume_run(id, &by).await.map_err(not_there) };
+    let (shared, by) = (app.clone(), principal.command(None));
+    let work = async move { operate::resume_run(&*shared.store, &by, id).await.map_err(not_there) };
     soon(&app, work).await.map(Json)
 }
 
@@ -156,18 +156,24 @@ pub(super) async fn cancel(
     Json(why): Json<Why>,
 ) -> Result<(StatusCode, Json<Cancelled>), Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    let (shared, by) = (app.clone(), principal.by());
-    let work = async move {
-        let reason = why.reason.as_deref();
-        let cancelled = shared.store.cancel_run(id, reason, &by).await.map_err(not_there)?;
-        let rest = shared.clone();
-        shared.tasks.spawn(async move {
-            if let Err(error) = reelshift_producer::cancel_rest(&*rest.store, id).await {
-                tracing::warn!(run = %id, %error, "batches of a cancelled run are still pending: cancel it again");
-            }
-        });
-        Ok(Cancelled { run: cancelled.run, leased: cancelled.leased })
-    };
-    let cancelled = soon::<_, Problem>(&app, work).await?;
-    Ok((StatusCode::ACCEPTED, Json(cancelled)))
+    let (shared, by) = (app.clone(), principal.command(why.reason));
+    let work = async move { cancel_run(&shared, &by, id).await.map_err(not_there) };
+    let CancelledRun { run, leased } = soon::<_, Problem>(&app, work).await?;
+    Ok((StatusCode::ACCEPTED, Json(Cancelled { run, leased })))
+}
+
+/// Ends a run. Its pending batches follow in small transactions, which nobody has to wait for.
+pub(crate) async fn cancel_run(
+    app: &Shared,
+    by: &By,
+    run: Uuid,
+) -> Result<CancelledRun, StoreError> {
+    let cancelled = operate::cancel(&*app.store, by, run).await?;
+    let store = app.store.clone();
+    app.tasks.spawn(async move {
+        if let Err(error) = operate::cancel_rest(&*store, run).await {
+            tracing::warn!(%run, %error, "batches of a cancelled run are still pending: cancel it again");
+        }
+    });
+    Ok(cancelled)
 }

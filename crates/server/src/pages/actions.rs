@@ -8,11 +8,10 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
+use reelshift_operate::{self as operate, By, FlagRequest};
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind, Rollout};
-use reelshift_rollout::{FlagRequest, FlagTerms};
 use reelshift_store::StoreError;
-use reelshift_store::controls::{ControlSetting, ON, PAUSE};
 use reelshift_store::ledger::RerunSelection;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -47,8 +46,10 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    fn reason(&self) -> Option<&str> {
-        Some(self.reason.trim()).filter(|reason| !reason.is_empty())
+    /// The command of `who` that this form gives.
+    fn by(&self, who: &Principal) -> By {
+        let reason = Some(self.reason.trim()).filter(|reason| !reason.is_empty());
+        who.command(reason.map(str::to_owned))
     }
 
     fn run(&self) -> Result<Option<Uuid>, StoreError> {
@@ -87,11 +88,12 @@ pub(crate) async fn pause(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
+        let by = fields.by(&who);
         if let Some(run) = fields.run()? {
-            app.store.pause_run(run, fields.reason(), &who.by()).await?;
+            operate::pause_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is paused: its batches go back within 2 s.", tail(run)));
         }
-        control(&app, &who, PAUSE, Some(ON), fields.reason()).await?;
+        operate::pause_fleet(&*app.store, &by).await?;
         Ok("The fleet is paused: within 2 s every worker gives its batches back.".to_owned())
     };
     said(&fields, done.await)
@@ -103,30 +105,15 @@ pub(crate) async fn resume(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
+        let by = fields.by(&who);
         if let Some(run) = fields.run()? {
-            let run = app.store.resume_run(run, &who.by()).await?;
+            let run = operate::resume_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is {} again.", tail(run.id), run.state));
         }
-        control(&app, &who, PAUSE, None, fields.reason()).await?;
+        operate::resume_fleet(&*app.store, &by).await?;
         Ok("The fleet is resumed: workers claim again within 2 s.".to_owned())
     };
     said(&fields, done.await)
-}
-
-async fn control(
-    app: &Shared,
-    who: &Principal,
-    name: &str,
-    value: Option<&str>,
-    reason: Option<&str>,
-) -> Result<(), StoreError> {
-    let setting = ControlSetting {
-        name: name.to_owned(),
-        value: value.map(str::to_owned),
-        reason: reason.map(str::to_owned),
-        expected: None,
-    };
-    app.store.set_controls(&[setting], &who.by()).await.map(drop)
 }
 
 pub(crate) async fn cancel(
@@ -136,15 +123,7 @@ pub(crate) async fn cancel(
 ) -> Response {
     let done = async {
         let run = fields.run()?.ok_or_else(|| missing("run"))?;
-        let cancelled = app.store.cancel_run(run, fields.reason(), &who.by()).await?;
-        // The run is ended; its pending batches follow in small transactions, which nobody
-        // has to wait for.
-        let (store, of) = (app.store.clone(), run);
-        app.tasks.spawn(async move {
-            if let Err(error) = reelshift_producer::cancel_rest(&*store, of).await {
-                tracing::warn!(%error, run = %of, "pending batches are left: cancel the run again");
-            }
-        });
+        let cancelled = crate::api::cancel_run(&app, &fields.by(&who), run).await?;
         let leased = plural(cancelled.leased, "leased batch was", "leased batches were");
         Ok(format!("Run {} is cancelled; {leased} taken back, the pending ones follow.", tail(run)))
     };
@@ -166,7 +145,7 @@ pub(crate) async fn rerun(
             quarantined_only: fields.quarantined,
             dry_run: false,
         };
-        let rerun = app.store.rerun(&selection, &who.by()).await?;
+        let rerun = operate::rerun(&*app.store, &fields.by(&who), &selection).await?;
         Ok(match (rerun.batches, rerun.items) {
             (0, 0) => "Nothing was enqueued again: nothing that failed matches.".to_owned(),
             (batches, items) => format!(
@@ -192,8 +171,7 @@ pub(crate) async fn flag(
             100 => FlagRequest::Enable(flag),
             percent => FlagRequest::Rollout(flag, percent),
         };
-        let terms = FlagTerms { expected: expected(&fields.expected), reason: fields.reason() };
-        change_flags(&app, &who, request, terms).await
+        change_flags(&app, &fields.by(&who), request, expected(&fields.expected)).await
     };
     said(&fields, done.await)
 }
@@ -206,13 +184,12 @@ fn expected(text: &str) -> Option<Rollout> {
 
 async fn change_flags(
     app: &Shared,
-    who: &Principal,
+    by: &By,
     request: FlagRequest,
-    terms: FlagTerms<'_>,
+    expected: Option<Rollout>,
 ) -> Result<String, StoreError> {
-    let by = who.by();
     let changes =
-        reelshift_rollout::change(&*app.store, request, terms, app.initial_flags, &by).await?;
+        operate::change_flags(&*app.store, by, request, expected, app.initial_flags).await?;
     if changes.is_empty() {
         return Ok("This database has no feature flags: none is on.".to_owned());
     }
@@ -226,8 +203,8 @@ pub(crate) async fn emergency(
     who: Principal,
     Form(fields): Form<Fields>,
 ) -> Response {
-    let terms = FlagTerms { expected: None, reason: fields.reason() };
-    let done = change_flags(&app, &who, FlagRequest::EmergencyDisable, terms);
+    let by = fields.by(&who);
+    let done = change_flags(&app, &by, FlagRequest::EmergencyDisable, None);
     said(&fields, done.await)
 }
 
@@ -242,15 +219,12 @@ pub(crate) async fn tune(
             text.parse().map_err(|error| StoreError::Invalid(format!("{error}")))?;
         let seen: std::collections::BTreeMap<String, String> =
             serde_json::from_str(&fields.seen).unwrap_or_default();
-        let setting = ControlSetting {
-            name: assignment.knob.to_string(),
-            value: assignment.value.clone(),
-            reason: fields.reason().map(str::to_owned),
-            expected: (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned()),
-        };
-        app.store.set_controls(&[setting], &who.by()).await?;
-        let value = assignment.value.as_deref().unwrap_or("its default");
-        Ok(format!("{} is {value}. Every worker goes by it within 2 s.", assignment.knob))
+        let expected = (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned());
+        let settings = [operate::Tune { assignment, expected }];
+        operate::tune(&*app.store, &fields.by(&who), &settings).await?;
+        let [operate::Tune { assignment: Assignment { knob, value }, .. }] = &settings;
+        let value = value.as_deref().unwrap_or("its default");
+        Ok(format!("{knob} is {value}. Every worker goes by it within 2 s."))
     };
     said(&fields, done.await)
 }
@@ -262,7 +236,7 @@ pub(crate) async fn drain(
 ) -> Response {
     let done = async {
         let worker: Uuid = parsed(&fields.worker, "worker")?.ok_or_else(|| missing("worker"))?;
-        app.store.drain_worker(worker, fields.reason(), &who.by()).await?;
+        operate::drain(&*app.store, &fields.by(&who), worker).await?;
         Ok(format!("Worker {} takes nothing more and leaves within seconds.", tail(worker)))
     };
     said(&fields, done.await)

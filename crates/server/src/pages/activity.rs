@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use reelshift_store::audit::{AuditEntry, AuditSelection, Change, Subject};
 use serde::Deserialize;
 
 use super::frame::{Frame, Page, said};
@@ -96,19 +96,17 @@ pub(crate) async fn page(
 }
 
 fn row(entry: AuditEntry) -> Row {
-    let change = entry.change;
+    let Change { event, reason, changed_by, changed_at } = entry.change;
+    let columns = event.columns();
     let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     Row {
-        when: time(change.changed_at),
-        who: change.changed_by,
-        what: match change.run {
-            Some(run) => format!("{} {}: {}", change.subject.as_str(), tail(run), change.action),
-            None => format!("{} {}: {}", change.subject.as_str(), change.name, change.action),
-        },
-        link: change.run.map(|run| format!("/runs/{run}")),
-        before: or(change.previous),
-        after: or(change.value),
-        why: or(change.reason),
+        when: time(changed_at),
+        who: changed_by,
+        what: event.words(tail),
+        link: event.run().map(|run| format!("/runs/{run}")),
+        before: or(columns.previous),
+        after: or(columns.value),
+        why: or(reason),
     }
 }
 
@@ -120,17 +118,17 @@ pub(crate) async fn export(State(app): State<Shared>, _who: Principal) -> Respon
         Err(error) => return crate::problem::Problem::from(error).into_response(),
     };
     for AuditEntry { seq, change } in entries {
-        let run = change.run.map(|run| run.to_string());
+        let columns = change.event.columns();
         let fields = [
             Some(seq.to_string()),
             Some(change.changed_at.to_rfc3339()),
             Some(change.changed_by),
-            Some(change.subject.as_str().to_owned()),
-            Some(change.name),
-            Some(change.action),
-            run,
-            change.previous,
-            change.value,
+            Some(columns.subject.as_str().to_owned()),
+            Some(columns.name),
+            Some(columns.action),
+            columns.run.map(|run| run.to_string()),
+            columns.previous,
+            columns.value,
             change.reason,
         ];
         let fields = fields.map(|field| quoted(&field.unwrap_or_default()));

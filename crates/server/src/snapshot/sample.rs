@@ -4,7 +4,8 @@
 use chrono::{DateTime, Utc};
 use reelshift_plan::throttle::{Level, Reading, Signal};
 use reelshift_plan::{BatchState, Flag, FlagAction, JobKind, Rollout, RunState, WorkerState};
-use reelshift_store::controls::{Control, ControlChange};
+use reelshift_store::audit::{AuditEvent, Change};
+use reelshift_store::controls::Control;
 use reelshift_store::failures::ErrorGroup;
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::ledger::{Run, RunPlan, VideoFilter, WorkerActivity};
@@ -130,15 +131,12 @@ fn group() -> ErrorGroup {
 }
 
 fn command(workers: &[WorkerReport]) -> Command {
-    let change = ControlChange {
+    let event = AuditEvent::ControlChanged {
         name: "concurrency".to_owned(),
-        run: None,
         previous: Some("16".to_owned()),
         value: Some("12".to_owned()),
-        reason: Some("the night's backup".to_owned()),
-        changed_by: "ops@host".to_owned(),
-        changed_at: at("03:11:50"),
     };
+    let change = Change::new(event, Some("the night's backup"), "ops@host", at("03:11:50"));
     Command::of(8, change, workers)
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Fixture;
+use crate::audit::{AuditSelection, Change};
 use crate::ledger::{
     Bounds, Claimed, CreatedRun, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run, RunPlan,
     VideoFilter,
@@ -330,4 +331,11 @@ pub fn error(error_type: &str, video: Option<&str>, batch: Uuid) -> ErrorRecord 
         severity: Severity::High,
         user_impact: UserImpact::Medium,
     }
+}
+
+/// The newest changes that workers go by, newest first.
+pub async fn commands(store: &SharedStore) -> Vec<Change> {
+    let selection = AuditSelection::commands();
+    let entries = store.audit(&selection, None, 100).await.expect("the audit is read");
+    entries.into_iter().map(|entry| entry.change).collect()
 }

@@ -1,14 +1,18 @@
 //! The audit: every change by itself, in one history, and none that was not made.
 
-use chrono::SubsecRound as _;
+use std::time::Duration;
+
 use reelshift_plan::{Flag, FlagAction, JobKind, Rollout};
 
 use super::Fixture;
-use super::arrange::{claim_one, error, expanded, running_batches, worker};
-use crate::audit::{AuditEntry, AuditSelection, Change, Subject};
+use super::arrange::{
+    claim_one, commands, error, expanded, new_run, plan, running_batches, worker,
+};
+use crate::audit::{AuditEntry, AuditEvent, AuditSelection, Subject};
 use crate::controls::ControlSetting;
 use crate::flags::FlagSetting;
 use crate::ledger::RerunSelection;
+use crate::notifications::{NewNotification, Target};
 use crate::{SharedStore, StoreError};
 
 async fn audit(store: &SharedStore, selection: &AuditSelection) -> Vec<AuditEntry> {
@@ -21,6 +25,20 @@ fn knob(value: &str, expected: Option<Option<&str>>) -> ControlSetting {
         value: Some(value.to_owned()),
         reason: Some("why é".to_owned()),
         expected: expected.map(|value| value.map(str::to_owned)),
+    }
+}
+
+fn notification() -> NewNotification {
+    NewNotification {
+        id: "n1".to_owned(),
+        event_type: "hello".to_owned(),
+        priority: 5,
+        to: Target { broadcast_to_all: true, ..Target::default() },
+        event_data: serde_json::json!({}),
+        event_metadata: None,
+        max_attempts: 3,
+        after: Duration::ZERO,
+        expires_in: None,
     }
 }
 
@@ -37,76 +55,72 @@ pub async fn every_change_is_in_the_audit(db: &dyn Fixture) {
         .set_flags(FlagAction::Rollout, &[flag(25, None)], Some("a try"), "bob@10.0.0.2")
         .await
         .expect("set");
+    store.queue_notification(&notification(), "bob@10.0.0.2").await.expect("queued");
     store.pause_run(run, Some("lunch"), "ann@10.0.0.1").await.expect("paused");
     store.resume_run(run, "ann@10.0.0.1").await.expect("resumed");
     let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let failed = error("file_missing", None, batch.id);
-    store.fail_attempt(batch.lease, false, std::time::Duration::ZERO, &failed).await.expect("ends");
+    store.fail_attempt(batch.lease, false, Duration::ZERO, &failed).await.expect("ends");
     store.rerun(&RerunSelection::default(), "bob@10.0.0.2").await.expect("again");
 
     let entries = audit(&store, &AuditSelection::default()).await;
     let told: Vec<_> = entries
         .iter()
         .map(|AuditEntry { change, .. }| {
-            (
-                change.subject,
-                change.name.as_str(),
-                change.action.as_str(),
-                change.previous.as_deref(),
-                change.value.as_deref(),
-                change.reason.as_deref(),
-                change.changed_by.as_str(),
+            let columns = change.event.columns();
+            let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            format!(
+                "{} {} {} {} → {} ({}) {}",
+                columns.subject.as_str(),
+                columns.name,
+                columns.action,
+                text(columns.previous),
+                text(columns.value),
+                text(change.reason.clone()),
+                change.changed_by
             )
         })
         .collect();
-    let (ann, bob) = ("ann@10.0.0.1", "bob@10.0.0.2");
-    let again = Some("1 batches enqueued again");
     assert_eq!(
         told,
         [
-            (Subject::Run, "run", "rerun", Some("running"), again, None, bob),
-            (Subject::Run, "run", "state", Some("paused"), Some("running"), None, ann),
-            (Subject::Run, "run", "state", Some("running"), Some("paused"), Some("lunch"), ann),
-            (
-                Subject::Flag,
-                "enhanced_video_processing",
-                "rollout",
-                None,
-                Some("on at 25 %"),
-                Some("a try"),
-                bob
-            ),
-            (Subject::Control, "lock_waits", "set", None, Some("3"), Some("why é"), ann),
+            "run run rerun running → 1 batches enqueued again (-) bob@10.0.0.2",
+            "run run state paused → running (-) ann@10.0.0.1",
+            "run run state running → paused (lunch) ann@10.0.0.1",
+            "notification hello queue - → n1 (-) bob@10.0.0.2",
+            "flag enhanced_video_processing rollout - → on at 25 % (a try) bob@10.0.0.2",
+            "control lock_waits set - → 3 (why é) ann@10.0.0.1",
+            "run run enqueue - → hash (-) ops@example",
         ]
     );
     assert!(entries.windows(2).all(|pair| pair[0].seq > pair[1].seq), "newest first");
     let runs = AuditSelection { run: Some(run), ..AuditSelection::default() };
-    assert_eq!(audit(&store, &runs).await, entries[..3]);
+    let of_run: Vec<_> = entries[..3].iter().chain(&entries[6..]).cloned().collect();
+    assert_eq!(audit(&store, &runs).await, of_run);
     let flags = AuditSelection { subject: Some(Subject::Flag), ..AuditSelection::default() };
-    assert_eq!(audit(&store, &flags).await, entries[3..4]);
+    assert_eq!(audit(&store, &flags).await, entries[4..5]);
     let named = AuditSelection { name: Some("lock_waits".into()), ..AuditSelection::default() };
-    assert_eq!(audit(&store, &named).await, entries[4..]);
+    assert_eq!(audit(&store, &named).await, entries[5..6]);
     let page = store.audit(&AuditSelection::default(), Some(entries[1].seq), 2).await;
     assert_eq!(page.expect("a page"), entries[2..4]);
 }
 
 pub async fn what_was_done_elsewhere_is_recorded(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let change = Change {
-        subject: Subject::Session,
-        name: "session".to_owned(),
-        action: "logout".to_owned(),
-        run: None,
-        previous: Some("an-id".to_owned()),
-        value: None,
-        reason: Some("é".to_owned()),
-        changed_by: "ann@10.0.0.1".to_owned(),
-        changed_at: store.now().await.expect("a time").trunc_subsecs(3),
-    };
-    store.record(&change).await.expect("recorded");
+    let before = store.now().await.expect("a time");
+    let event = AuditEvent::LoggedOut { session: "an-id".to_owned() };
+    store.record(&event, Some("é"), "ann@10.0.0.1").await.expect("recorded");
+    let long = AuditEvent::PhaseApplied { phase: "x".repeat(65), done: "é".repeat(256) };
+    store.record(&long, None, &"é".repeat(256)).await.expect("cut to the columns");
     let sessions = AuditSelection { subject: Some(Subject::Session), ..AuditSelection::default() };
     let entries = audit(&store, &sessions).await;
-    assert_eq!(entries.into_iter().map(|entry| entry.change).collect::<Vec<_>>(), [change]);
+    let [AuditEntry { change, .. }] = &entries[..] else { panic!("one change: {entries:?}") };
+    assert_eq!((&change.event, change.reason.as_deref()), (&event, Some("é")));
+    assert_eq!(change.changed_by, "ann@10.0.0.1");
+    assert!((change.changed_at - before).num_seconds().abs() < 60, "the database's clock");
+    let phases = AuditSelection { subject: Some(Subject::Schema), ..AuditSelection::default() };
+    let cut = AuditEvent::PhaseApplied { phase: "x".repeat(64), done: "é".repeat(255) };
+    assert_eq!(audit(&store, &phases).await[0].change.event, cut);
 }
 
 pub async fn a_dry_rerun_is_no_change(db: &dyn Fixture) {
@@ -114,10 +128,10 @@ pub async fn a_dry_rerun_is_no_change(db: &dyn Fixture) {
     running_batches(&store, JobKind::Hash, 1).await;
     let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let failed = error("file_missing", None, batch.id);
-    store.fail_attempt(batch.lease, false, std::time::Duration::ZERO, &failed).await.expect("ends");
+    store.fail_attempt(batch.lease, false, Duration::ZERO, &failed).await.expect("ends");
     let dry = RerunSelection { dry_run: true, ..RerunSelection::default() };
     assert_eq!(store.rerun(&dry, "ops").await.expect("counted").batches, 1);
-    assert_eq!(audit(&store, &AuditSelection::default()).await, []);
+    assert_eq!(commands(&store).await, []);
 }
 
 pub async fn what_is_not_as_expected_is_not_changed(db: &dyn Fixture) {
@@ -152,6 +166,11 @@ pub async fn without_the_audit_nothing_is_changed(db: &dyn Fixture) {
     let set = store.set_flags(FlagAction::Rollout, &[flag(25, None)], None, "ann").await;
     set.expect_err("it cannot be recorded");
     store.pause_run(run, None, "ann").await.expect_err("it cannot be recorded");
+    store.queue_notification(&notification(), "ann").await.expect_err("it cannot be recorded");
+    let other = new_run(JobKind::Backfill, plan(None));
+    store.create_run(&other).await.expect_err("it cannot be recorded");
+    assert_eq!(store.run(other.id).await.expect("read"), None);
+    assert_eq!(db.count("FROM realtime_notification_queue").await, 0);
     assert_eq!(store.controls().await.expect("read"), []);
     assert_eq!(store.flags().await.expect("read"), Some(Vec::new()));
     let state = store.run(run).await.expect("read").expect("there").state;

@@ -7,8 +7,9 @@ use reelshift_plan::{JobKind, RunState, Tuning};
 use uuid::Uuid;
 
 use super::Fixture;
-use super::arrange::{create, expanded, plan, set_run_state, steadily, worker};
-use crate::controls::{ControlChange, ControlSetting, DRAIN, ON, PAUSE};
+use super::arrange::{commands, create, expanded, plan, set_run_state, steadily, worker};
+use crate::audit::{AuditEvent, Change};
+use crate::controls::{ControlChange, ControlSetting, ON, PAUSE};
 use crate::ledger::{NewWorker, WorkerActivity};
 use crate::{SharedStore, StoreError};
 
@@ -32,7 +33,7 @@ pub async fn controls_are_stored_with_who_when_and_why(db: &dyn Fixture) {
     let why = "the backup runs, it's \"night\" 🎬";
     let changes = set(&store, &[setting(PAUSE, Some(ON), Some(why))], "ops é@host").await;
     let [change] = &changes[..] else { panic!("one change: {changes:?}") };
-    assert_eq!((change.name.as_str(), change.run, &change.previous), (PAUSE, None, &None));
+    assert_eq!((change.name.as_str(), &change.previous), (PAUSE, &None));
     assert_eq!((change.value.as_deref(), change.reason.as_deref()), (Some(ON), Some(why)));
     assert!((change.changed_at - before).num_seconds().abs() < 60, "the database's clock");
     let controls = store.controls().await.expect("read");
@@ -42,7 +43,7 @@ pub async fn controls_are_stored_with_who_when_and_why(db: &dyn Fixture) {
         (&control.changed_by, control.changed_at),
         (&"ops é@host".to_owned(), change.changed_at)
     );
-    assert_eq!(store.control_changes(5).await.expect("the history"), changes);
+    assert_eq!(commands(&store).await, [Change::from(change)]);
 
     let long = "x".repeat(300);
     let changes = set(&store, &[setting("lock_waits", Some(&long), None)], &long).await;
@@ -72,7 +73,7 @@ pub async fn a_control_of_no_value_is_the_default_again(db: &dyn Fixture) {
         );
     }
     assert_eq!(store.controls().await.expect("read"), []);
-    assert_eq!(store.control_changes(9).await.expect("the history").len(), 3);
+    assert_eq!(commands(&store).await.len(), 3);
 }
 
 pub async fn the_newest_changes_of_controls_come_first(db: &dyn Fixture) {
@@ -80,9 +81,9 @@ pub async fn the_newest_changes_of_controls_come_first(db: &dyn Fixture) {
     for value in ["1", "2", "3"] {
         set(&store, &[setting("lock_waits", Some(value), None)], "ops").await;
     }
-    let changes = store.control_changes(2).await.expect("the history");
-    let values: Vec<_> = changes.iter().map(|change| change.value.as_deref()).collect();
-    assert_eq!(values, [Some("3"), Some("2")]);
+    let changes = commands(&store).await.into_iter().map(|change| change.event.columns().value);
+    let values: Vec<_> = changes.collect();
+    assert_eq!(values, ["3", "2", "1"].map(|value| Some(value.to_owned())));
 }
 
 pub async fn a_worker_sees_the_fleet(db: &dyn Fixture) {
@@ -150,7 +151,7 @@ pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
     }
     let commands = store.snapshot(1).await.expect("a snapshot").commands;
     let [pause, tuned] = &commands[..] else { panic!("two commands: {commands:?}") };
-    assert_eq!((pause.version, pause.change.run), (second, Some(run.id)));
+    assert_eq!((pause.version, pause.change.event.run()), (second, Some(run.id)));
     assert_eq!((pause.acknowledged, pause.live, &pause.waiting_for[..]), (1, 2, &[other][..]));
     assert_eq!((tuned.version, tuned.change.reason.as_deref()), (first, Some("why")));
     assert_eq!((tuned.acknowledged, tuned.live, tuned.waiting_for.len()), (2, 2, 0));
@@ -168,9 +169,9 @@ pub async fn a_worker_is_told_to_drain(db: &dyn Fixture) {
     let told_by = by(store.fleet_view(told).await.expect("seen"));
     assert_eq!(told_by.as_deref(), Some("ops@host"));
     assert_eq!(by(store.fleet_view(other).await.expect("seen")), None, "only this one");
-    let change = store.control_changes(1).await.expect("the history").remove(0);
-    assert_eq!((change.name.as_str(), change.reason.as_deref()), (DRAIN, Some("a new host")));
-    assert_eq!(change.value, Some(format!("worker {told}")));
+    let change = commands(&store).await.remove(0);
+    assert_eq!(change.event, AuditEvent::WorkerDrained { worker: told });
+    assert_eq!(change.reason.as_deref(), Some("a new host"));
 
     store.deregister_worker(told).await.expect("it leaves");
     for gone in [told, Uuid::from_u128(7)] {
@@ -180,7 +181,7 @@ pub async fn a_worker_is_told_to_drain(db: &dyn Fixture) {
             "{refused}"
         );
     }
-    assert_eq!(store.control_changes(9).await.expect("the history").len(), 1);
+    assert_eq!(commands(&store).await.len(), 1);
 }
 
 pub async fn a_worker_sees_its_rank_among_the_live(db: &dyn Fixture) {
@@ -215,7 +216,8 @@ pub async fn operators_at_once_change_controls_one_after_the_other(db: &dyn Fixt
         async move { steadily("setting", async || store.set_controls(&settings, "ops").await).await }
     });
     join_all(calls).await;
-    let mut changes = store.control_changes(100).await.expect("the history");
+    let changes = commands(&store).await.into_iter().map(|change| change.event.columns());
+    let mut changes: Vec<_> = changes.collect();
     assert_eq!(changes.len(), 24);
     changes.retain(|change| change.name == "lock_waits");
     changes.reverse();

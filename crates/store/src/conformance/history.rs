@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    claim_one, create, error, expanded, insert, items, plan, running, running_batches,
+    claim_one, commands, create, error, expanded, insert, items, plan, running, running_batches,
     set_run_state, videos, worker,
 };
 use crate::SharedStore;
@@ -186,7 +186,7 @@ pub async fn the_audit_stays(db: &dyn Fixture) {
     store.set_controls(&[setting], "ops").await.expect("set");
     end(db, run.id, RunState::Cancelled).await;
     assert_eq!(prune(&store, 100).await.runs, 1);
-    let changes = store.control_changes(9).await.expect("the history");
+    let changes = commands(&store).await;
     assert_eq!(changes.len(), 2);
-    assert_eq!(changes[1].run, Some(run.id), "also of a run that is gone");
+    assert_eq!(changes[1].event.run(), Some(run.id), "also of a run that is gone");
 }

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::Fixture;
 use super::arrange::{
-    LONG, batch, batch_states, claim_one, create, error, everything, expanded, insert, items, plan,
-    planner, run_state, running, running_batches, set_run_state, steadily, videos, worker,
+    LONG, batch, batch_states, claim_one, commands, create, error, everything, expanded, insert,
+    items, plan, planner, run_state, running, running_batches, set_run_state, steadily, videos,
+    worker,
 };
-use crate::controls::{BREAKER, RUN};
+use crate::audit::AuditEvent;
+use crate::controls::BREAKER;
 use crate::ledger::{Finished, RerunSelection, Run, VideoFilter};
 use crate::videos::{FailedItem, FileResults};
 use crate::{SharedStore, StoreError};
@@ -30,13 +32,11 @@ pub async fn a_paused_run_says_who_and_why_and_is_not_claimed(db: &dyn Fixture) 
     assert_eq!(run.decided_by.as_deref(), Some("ops@host"));
     assert!(run.decided_at.is_some());
     assert_eq!(store.run(run.id).await.expect("read").as_ref(), Some(&run));
-    let changes = store.control_changes(9).await.expect("the history");
+    let changes = commands(&store).await;
     let [change] = &changes[..] else { panic!("one change: {changes:?}") };
-    assert_eq!((change.name.as_str(), change.run), (RUN, Some(run.id)));
-    assert_eq!(
-        (change.previous.as_deref(), change.value.as_deref(), change.reason.as_deref()),
-        (Some("running"), Some("paused"), Some("a backup"))
-    );
+    let (previous, state) = (RunState::Running, RunState::Paused);
+    assert_eq!(change.event, AuditEvent::RunStateChanged { run: run.id, previous, state });
+    assert_eq!(change.reason.as_deref(), Some("a backup"));
     assert_eq!(store.claim(me, JobKind::Hash, 5).await.expect("a claim"), []);
     assert_eq!(store.release(&[held.lease]).await.expect("given back"), 1);
     assert_eq!(store.claim(me, JobKind::Hash, 5).await.expect("a claim"), []);
@@ -111,7 +111,7 @@ pub async fn a_resumed_run_pauses_only_for_new_failures(db: &dyn Fixture) {
     assert_eq!(paused.len(), 1);
     assert_eq!(paused[0].decided_by.as_deref(), Some(BREAKER));
     assert!(paused[0].reason.as_deref().is_some_and(|why| why.contains("3 of 20")), "{paused:?}");
-    assert_eq!(store.control_changes(1).await.expect("read")[0].changed_by, BREAKER);
+    assert_eq!(commands(&store).await[0].changed_by, BREAKER);
     store.resume_run(run.id, "ops").await.expect("resumed");
     assert_eq!(store.pause_failing().await.expect("looked at"), [], "the same failures");
     // Beyond the clock's resolution, which is a millisecond at worst.
@@ -249,7 +249,7 @@ pub async fn what_has_ended_is_neither_paused_nor_cancelled(db: &dyn Fixture) {
     ] {
         assert!(matches!(told, Err(StoreError::Invalid(_))), "{told:?}");
     }
-    assert_eq!(store.control_changes(9).await.expect("the history"), []);
+    assert_eq!(commands(&store).await, []);
 }
 
 pub async fn claims_and_a_cancellation_at_once_leave_nothing_open(db: &dyn Fixture) {

@@ -31,7 +31,7 @@ fn notification(id: &str, priority: i32) -> NewNotification {
 
 async fn queue(store: &SharedStore, notifications: &[NewNotification]) {
     for notification in notifications {
-        store.queue_notification(notification).await.expect("it is queued");
+        store.queue_notification(notification, "ops@host").await.expect("it is queued");
     }
 }
 

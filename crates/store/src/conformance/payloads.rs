@@ -29,7 +29,7 @@ pub async fn large_notifications_are_claimed_few_at_once(db: &dyn Fixture) {
             after: Duration::ZERO,
             expires_in: Some(LONG),
         };
-        store.queue_notification(&new).await.expect("it is queued");
+        store.queue_notification(&new, "ops@host").await.expect("it is queued");
     }
     let bounded = |page: &[Notification]| {
         let large = page.iter().any(|one| one.id == "n00");

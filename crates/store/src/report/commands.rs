@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::WorkerReport;
-use crate::controls::ControlChange;
+use crate::audit::Change;
 
 /// A change of a control or of a run's state, and how far the fleet goes by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,7 +14,7 @@ pub struct Command {
     /// What workers acknowledge: they go by it when they have seen this or a later one.
     pub version: i64,
     #[serde(flatten)]
-    pub change: ControlChange,
+    pub change: Change,
     /// Live workers that go by it, of how many.
     pub acknowledged: u32,
     pub live: u32,
@@ -28,7 +28,7 @@ impl Command {
 
     /// What `workers` say of the change with this number.
     #[must_use]
-    pub fn of(version: i64, change: ControlChange, workers: &[WorkerReport]) -> Self {
+    pub fn of(version: i64, change: Change, workers: &[WorkerReport]) -> Self {
         let live = || workers.iter().filter(|worker| worker.state == WorkerState::Live);
         let waiting = live().filter(|worker| worker.activity.controls_seen < version);
         let waiting_for: Vec<Uuid> = waiting.map(|worker| worker.id).collect();

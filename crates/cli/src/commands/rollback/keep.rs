@@ -9,7 +9,7 @@ use reelshift_store::SharedStore;
 use reelshift_store::rollback::{OpenRollback, RollbackState};
 use uuid::Uuid;
 
-use super::Kept;
+use super::WrittenArchive;
 use crate::args::RollbackArgs;
 use crate::context::{Context, who};
 use crate::exit::Refused;
@@ -21,7 +21,7 @@ pub async fn keep(
     context: &Context,
     args: &RollbackArgs,
     store: &SharedStore,
-) -> Result<Option<Kept>> {
+) -> Result<Option<WrittenArchive>> {
     let open = store.open_rollback().await?;
     if let Some(open) = open.as_ref().filter(|open| open.undoing) {
         return goes_on(open, args).map(|()| None);
@@ -73,7 +73,7 @@ async fn archive(
     store: &SharedStore,
     directory: &Path,
     open: Option<OpenRollback>,
-) -> Result<Kept> {
+) -> Result<WrittenArchive> {
     let (opened, prepared) =
         reelshift_archive::prepare(directory, open.as_ref().map(|open| open.id))?;
     let shown = std::path::absolute(directory)?.display().to_string();
@@ -114,5 +114,5 @@ async fn archive(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    Ok(Kept { directory: directory.to_owned(), manifest })
+    Ok(WrittenArchive { directory: directory.to_owned(), manifest })
 }

@@ -262,7 +262,6 @@ fn flags(looked: &Snapshot) -> String {
 fn commands(report: &Report) -> Vec<String> {
     let newest = report.commands.iter().take(MOST).map(|command| {
         let change = &command.change;
-        let or = |value: &Option<String>| value.clone().unwrap_or_else(|| "default".to_owned());
         let became = if command.waiting_for.is_empty() {
             format!("in effect, acknowledged by {} of {}", command.acknowledged, command.live)
                 .green()
@@ -276,11 +275,10 @@ fn commands(report: &Report) -> Vec<String> {
             );
             text.yellow().to_string()
         };
-        let (name, by) = (&change.name, &change.changed_by);
         format!(
-            "command:  {name} {} → {} by {by}: {became}",
-            or(&change.previous),
-            or(&change.value)
+            "command:  {} by {}: {became}",
+            change.event.sentence(look::tail),
+            change.changed_by
         )
     });
     newest.collect()

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use reelshift_plan::Rollout;
 use reelshift_plan::throttle::Level;
-use reelshift_store::controls::{ControlChange, DRAIN, PAUSE, RUN};
 
 use super::{View, ago};
 use crate::figures::{plural, seconds, tail};
@@ -121,7 +120,7 @@ impl View {
                 at,
                 when: format!("{} ago", ago(at, now)),
                 seconds: (now - at).as_seconds_f64(),
-                what: what(&command.change),
+                what: command.change.event.sentence(tail),
                 by: command.change.changed_by.clone(),
                 reason: command.change.reason.clone(),
                 became,
@@ -130,23 +129,6 @@ impl View {
             }
         });
         commands.collect()
-    }
-}
-
-/// `concurrency 16 → 12`, `fleet paused`, `run 5e8f… running → paused`
-fn what(change: &ControlChange) -> String {
-    let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.to_owned());
-    match (change.name.as_str(), change.run) {
-        (PAUSE, _) if change.value.is_some() => "fleet paused".to_owned(),
-        (PAUSE, _) => "fleet resumed".to_owned(),
-        (DRAIN, _) => format!("drain {}", or(&change.value, "a worker")),
-        (RUN, Some(run)) => {
-            format!("run {} {} → {}", tail(run), or(&change.previous, "-"), or(&change.value, "-"))
-        }
-        (name, Some(run)) => format!("{name} of run {}", tail(run)),
-        (name, None) => {
-            format!("{name} {} → {}", or(&change.previous, "default"), or(&change.value, "default"))
-        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use reelshift_plan::{Flag, FlagAction, Rollout};
+use reelshift_rollout::{InitialFlags, initialise};
 use reelshift_store::flags::{FlagChange, FlagSetting};
 use reelshift_store::{Result, Store, StoreError, rollback, schema};
 
-use crate::initial::{InitialFlags, initialise};
+use crate::By;
 
 /// How often a change that meets somebody's lock is tried. An operator who switches
 /// something off would rather wait than be told to type it again.
@@ -49,17 +50,9 @@ impl FlagRequest {
     }
 }
 
-/// What goes with a request.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FlagTerms<'a> {
-    /// What the flag must be now, or nothing is changed.
-    pub expected: Option<Rollout>,
-    /// Why, for the record.
-    pub reason: Option<&'a str>,
-}
-
-/// Does what `request` asks, recorded as done by `by`. Flags that were not stored yet are
-/// stored before, so that the record says what they were.
+/// Does what `request` asks. Flags that were not stored yet are stored before, with their
+/// `initial` values, so that the record says what they were. Each flag must be as `expected`,
+/// where given, or nothing is changed.
 ///
 /// The flag that triggers read is changed last, in a transaction of its own: where the
 /// binary log is MIXED, an application's REPEATABLE READ transaction locks that row until
@@ -71,14 +64,14 @@ pub struct FlagTerms<'a> {
 /// `Invalid` for a percentage above 100; `Refused` when the flag is not what is expected, and
 /// when it is to be on where expand is not complete, or is being rolled back; otherwise as the
 /// store.
-pub async fn change(
+pub async fn change_flags(
     store: &dyn Store,
+    by: &By,
     request: FlagRequest,
-    terms: FlagTerms<'_>,
+    expected: Option<Rollout>,
     initial: InitialFlags,
-    by: &str,
 ) -> Result<Vec<FlagChange>> {
-    let settings = request.settings(terms.expected);
+    let settings = request.settings(expected);
     if settings.iter().any(FlagSetting::is_on) {
         rollback::refuse_while_open(store).await?;
         schema::require_expanded(store).await?;
@@ -88,14 +81,14 @@ pub async fn change(
     let (of_triggers, of_readers): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| setting.flag == Flag::RealtimeNotifications);
     let mut patience = Patience::default();
-    while let Err(error) = initialise(store, initial, by).await {
+    while let Err(error) = initialise(store, initial, &by.who).await {
         patience.wait_after(error).await?;
     }
     let mut changes = Vec::with_capacity(settings.len());
     for settings in [of_readers, of_triggers] {
         let mut patience = Patience::default();
         while !settings.is_empty() {
-            match store.set_flags(request.action(), &settings, terms.reason, by).await {
+            match store.set_flags(request.action(), &settings, by.reason(), &by.who).await {
                 Ok(changed) => {
                     changes.extend(changed);
                     break;

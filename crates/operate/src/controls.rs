@@ -1,0 +1,70 @@
+//! The settings and the pause of the whole fleet.
+
+use reelshift_plan::tuning::Assignment;
+use reelshift_store::controls::{ControlChange, ControlSetting, ON, PAUSE};
+use reelshift_store::{Result, Store, StoreError};
+
+use crate::By;
+
+/// A setting of the fleet, and what it must be now, or nothing is changed (`Some(None)`: the
+/// default).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tune {
+    pub assignment: Assignment,
+    pub expected: Option<Option<String>>,
+}
+
+/// Changes settings, all or none. Every worker goes by them within two seconds. Returns the
+/// changes in the order of `settings`.
+///
+/// # Errors
+/// `Invalid` without settings, and for one that is given twice; `Refused` when one is not what
+/// is expected; otherwise as the store.
+pub async fn tune(store: &dyn Store, by: &By, settings: &[Tune]) -> Result<Vec<ControlChange>> {
+    let knob = |tune: &Tune| tune.assignment.knob;
+    if settings.is_empty() {
+        return Err(StoreError::Invalid(
+            "no settings are given: there is nothing to change".to_owned(),
+        ));
+    }
+    for (index, tune) in settings.iter().enumerate() {
+        if settings[..index].iter().any(|other| knob(other) == knob(tune)) {
+            let name = knob(tune);
+            return Err(StoreError::Invalid(format!("{name} is given twice: give it once")));
+        }
+    }
+    let setting = |tune: &Tune| ControlSetting {
+        name: knob(tune).to_string(),
+        value: tune.assignment.value.clone(),
+        reason: by.reason.clone(),
+        expected: tune.expected.clone(),
+    };
+    let settings: Vec<_> = settings.iter().map(setting).collect();
+    store.set_controls(&settings, &by.who).await
+}
+
+/// Pauses the whole fleet: within two seconds every worker gives its batches back.
+///
+/// # Errors
+/// As the store.
+pub async fn pause_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange>> {
+    set_pause(store, by, Some(ON.to_owned())).await
+}
+
+/// Lets the whole fleet go on; runs that are paused by themselves stay so.
+///
+/// # Errors
+/// As the store.
+pub async fn resume_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange>> {
+    set_pause(store, by, None).await
+}
+
+async fn set_pause(
+    store: &dyn Store,
+    by: &By,
+    value: Option<String>,
+) -> Result<Vec<ControlChange>> {
+    let (name, reason) = (PAUSE.to_owned(), by.reason.clone());
+    let setting = ControlSetting { name, value, reason, expected: None };
+    store.set_controls(&[setting], &by.who).await
+}

@@ -1,0 +1,83 @@
+//! Removing what ended long ago.
+
+use std::time::{Duration, Instant};
+
+use reelshift_store::audit::AuditEvent;
+use reelshift_store::history::Pruned;
+use reelshift_store::{Result, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::By;
+
+/// Rows removed in one short transaction.
+const CHUNK: u32 = 500;
+/// The least pause between two, beside as long as the last one took: the fleet and the
+/// application come first.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub pruned: Pruned,
+    pub notifications: u64,
+    /// Whether nothing is left to be removed; otherwise it was told to stop.
+    pub complete: bool,
+}
+
+/// Removes runs that ended longer ago than `older_than`, and notifications that were sent or
+/// have expired as long ago. `report` is told of each step.
+///
+/// # Errors
+/// As the store. What was removed until then is recorded.
+pub async fn prune(
+    store: &dyn Store,
+    by: &By,
+    older_than: Duration,
+    stop: &CancellationToken,
+    mut report: impl FnMut(Pruned) + Send,
+) -> Result<Removed> {
+    let mut removed = Removed::default();
+    let ended =
+        stop.run_until_cancelled(remove(store, older_than, &mut removed, &mut report)).await;
+    removed.complete = matches!(ended, Some(Ok(())));
+    let recorded = if removed == (Removed { complete: removed.complete, ..Removed::default() }) {
+        Ok(())
+    } else {
+        let Pruned { runs, batches, quarantined, workers } = removed.pruned;
+        let done = format!(
+            "runs {runs}, batches {batches}, quarantine entries {quarantined}, workers {workers}, \
+             notifications {}",
+            removed.notifications
+        );
+        store.record(&AuditEvent::Pruned { done }, by.reason(), &by.who).await
+    };
+    ended.unwrap_or(Ok(())).and(recorded)?;
+    Ok(removed)
+}
+
+async fn remove(
+    store: &dyn Store,
+    older_than: Duration,
+    removed: &mut Removed,
+    report: &mut (impl FnMut(Pruned) + Send),
+) -> Result<()> {
+    loop {
+        let began = Instant::now();
+        let some = store.prune(older_than, CHUNK).await?;
+        if some.is_empty() {
+            break;
+        }
+        removed.pruned.add(some);
+        report(some);
+        tokio::time::sleep(began.elapsed().max(PAUSE)).await;
+    }
+    loop {
+        let began = Instant::now();
+        let some = store.prune_notifications(older_than, CHUNK).await?;
+        if some == 0 {
+            return Ok(());
+        }
+        removed.notifications += some;
+        tokio::time::sleep(began.elapsed().max(PAUSE)).await;
+    }
+}

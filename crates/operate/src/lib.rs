@@ -1,0 +1,42 @@
+//! Every command that changes something, once: who gives it and why, what is checked before,
+//! what is done, and the row of the audit that says so. The command line, the API and the pages
+//! parse what they are given, call one of these functions, and print what it returns.
+
+mod access;
+mod controls;
+mod flags;
+mod history;
+mod notifications;
+mod runs;
+mod schema;
+mod workers;
+
+pub use access::{log_out, logged_in, token_made};
+pub use controls::{Tune, pause_fleet, resume_fleet, tune};
+pub use flags::{FlagRequest, change_flags};
+pub use history::{Removed, prune};
+pub use notifications::notify;
+pub use runs::{CancelledRest, cancel, cancel_rest, enqueue, pause_run, rerun, resume_run};
+pub use schema::{Applied, Apply, Kept, apply, record_restore, record_rollback};
+pub use workers::drain;
+
+/// Who gives a command, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// `who@where`: `user@host` on the command line, the token's name and the client's address
+    /// over HTTP.
+    pub who: String,
+    /// For whoever reads the audit later.
+    pub reason: Option<String>,
+}
+
+impl By {
+    #[must_use]
+    pub const fn new(who: String, reason: Option<String>) -> Self {
+        Self { who, reason }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+}

@@ -1,0 +1,95 @@
+//! Runs: enqueued, paused, resumed, cancelled, and their failed work enqueued again.
+
+use reelshift_plan::JobKind;
+use reelshift_producer::{Enqueued, Producer, Progress};
+use reelshift_store::controls::CancelledRun;
+use reelshift_store::ledger::{Rerun, RerunSelection, Run, RunPlan};
+use reelshift_store::{Result, SharedStore, Store};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::By;
+
+/// Batches cancelled, or items freed, in one short transaction.
+const CHUNK: u32 = 1_000;
+
+/// Makes a run and plans it, or goes on planning the active run over the same videos when its
+/// planner is gone.
+///
+/// # Errors
+/// As [`Producer::enqueue`].
+pub async fn enqueue(
+    store: &SharedStore,
+    by: &By,
+    kind: JobKind,
+    plan: RunPlan,
+    stop: &CancellationToken,
+    report: impl FnMut(&Progress) + Send,
+) -> Result<Enqueued> {
+    Producer::new(store.clone(), by.who.clone()).enqueue(kind, plan, stop, report).await
+}
+
+/// Pauses a run: within two seconds workers give its batches back.
+///
+/// # Errors
+/// `Invalid` when there is no such run, `Refused` when it has ended.
+pub async fn pause_run(store: &dyn Store, by: &By, run: Uuid) -> Result<Run> {
+    store.pause_run(run, by.reason(), &by.who).await
+}
+
+/// Lets a paused run go on.
+///
+/// # Errors
+/// `Invalid` when there is no such run, `Refused` when it is not paused.
+pub async fn resume_run(store: &dyn Store, by: &By, run: Uuid) -> Result<Run> {
+    store.resume_run(run, &by.who).await
+}
+
+/// Ends a run for good: nothing of it is written from now on. [`cancel_rest`] ends its pending
+/// batches, which no worker takes any longer.
+///
+/// # Errors
+/// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
+pub async fn cancel(store: &dyn Store, by: &By, run: Uuid) -> Result<CancelledRun> {
+    store.cancel_run(run, by.reason(), &by.who).await
+}
+
+/// What was left of a run when it was cancelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CancelledRest {
+    /// Pending batches that were cancelled.
+    pub batches: u64,
+    /// Items in its quarantine that others may plan again.
+    pub freed: u64,
+}
+
+/// Cancels the pending batches of a run that [`cancel`] has ended, and frees the items in its
+/// quarantine. No worker claims them meanwhile: where this is interrupted, the same call goes
+/// on.
+///
+/// # Errors
+/// As the store.
+pub async fn cancel_rest(store: &dyn Store, run: Uuid) -> Result<CancelledRest> {
+    let mut rest = CancelledRest::default();
+    loop {
+        match store.cancel_pending(run, CHUNK).await? {
+            0 => break,
+            some => rest.batches += some,
+        }
+    }
+    loop {
+        match store.free_quarantine(run, CHUNK).await? {
+            0 => return Ok(rest),
+            some => rest.freed += some,
+        }
+    }
+}
+
+/// Enqueues all failed batches and quarantined items that match again; a dry run only counts
+/// them.
+///
+/// # Errors
+/// `Invalid` when there is no such run or batch; otherwise as the store.
+pub async fn rerun(store: &dyn Store, by: &By, selection: &RerunSelection) -> Result<Rerun> {
+    store.rerun(selection, &by.who).await
+}
