@@ -159,12 +159,13 @@ impl Sampler {
 
 impl Sampler {
     async fn publish(&self, lease: &DutyLease, sampling: &mut Sampling<'_>) -> Result<()> {
-        let state = sampling.sample(&self.controls.tuning()).await?;
+        let tuning = self.controls.tuning();
+        let state = sampling.sample(&tuning).await?;
         let json = serde_json::to_value(&state).map_err(|error| {
             StoreError::Invalid(format!("the throttle's state is no JSON: {error}"))
         })?;
         self.store.beat_duty(lease, Some(&json)).await?;
-        if sampling.published(&state) {
+        if sampling.published(&state, tuning.throttle) {
             self.controls.look_now();
         }
         Ok(())
@@ -317,14 +318,15 @@ impl<'a> Sampling<'a> {
         Ok((heard, strain.at, fleet.capacity))
     }
 
-    /// Logs what changed; returns whether anything did.
-    fn published(&mut self, state: &State) -> bool {
+    /// Logs what changed; returns whether anything did. Nothing throttles the fleet where the
+    /// throttle is switched off.
+    fn published(&mut self, state: &State, is_on: bool) -> bool {
         for why in &state.unavailable {
             if self.unavailable_said.insert(why.clone()) {
                 tracing::info!("the throttle goes without {why}");
             }
         }
-        let throttled = state.level.is_throttled();
+        let throttled = is_on && state.level.is_throttled();
         let reason = state.reason.as_ref().filter(|_| throttled);
         let now = (
             if throttled { state.level } else { Level::Free },
