@@ -93,7 +93,8 @@ async fn stops_and_goes_on(directory: &Path, legacy: &Legacy) {
     assert!(said.contains("THROTTLED since") && said.contains("no chunk runs"), "{said}");
     // Each worker says so by itself: one may be between two batches before it knows.
     until("workers that have stopped", async || {
-        let stopped = "SELECT COUNT(*) FROM reelshift_workers WHERE doing = 'stopped by the throttle'";
+        let stopped =
+            "SELECT COUNT(*) FROM reelshift_workers WHERE doing = 'stopped by the throttle'";
         (legacy.number(stopped).await == 2).then_some(())
     })
     .await;

@@ -157,7 +157,8 @@ impl std::ops::AddAssign for Restored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoredChunk {
     pub rows: Restored,
-    /// From the first lock to the commit: how long somebody else may have waited for it.
+    /// How long its rows, or the database, were locked, as far as that depends on the number
+    /// of rows.
     pub held: Duration,
 }
 
