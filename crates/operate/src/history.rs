@@ -40,7 +40,7 @@ pub async fn prune(
     let ended =
         stop.run_until_cancelled(remove(store, older_than, &mut removed, &mut report)).await;
     removed.complete = matches!(ended, Some(Ok(())));
-    let recorded = if removed == (Removed { complete: removed.complete, ..Removed::default() }) {
+    let recorded = if removed.pruned.is_empty() && removed.notifications == 0 {
         Ok(())
     } else {
         let Pruned { runs, batches, quarantined, workers } = removed.pruned;
