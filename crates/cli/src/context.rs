@@ -151,7 +151,7 @@ impl Context {
         Ok(store)
     }
 
-    /// Does `work`, unless the process is told to stop meanwhile.
+    /// Runs `work` to its end. Fails as soon as the process gets SIGINT or SIGTERM.
     pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(interrupted()))
     }

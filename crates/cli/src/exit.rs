@@ -68,7 +68,7 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// The process was told to stop: exit code 1.
+/// The error of a command that SIGINT or SIGTERM ended, with exit code 1.
 pub fn interrupted() -> anyhow::Error {
     anyhow::anyhow!("interrupted: what was done is kept, and the same command goes on from there")
 }

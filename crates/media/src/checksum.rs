@@ -1,4 +1,4 @@
-//! SHA-256 checksums that S3 keeps with its objects and tells by HEAD.
+//! SHA-256 checksums that S3 stores with its objects and returns for a HEAD request.
 //!
 //! Only one of the whole object counts. What S3 makes of the checksums of a multipart
 //! upload's parts is no hash of the content.
@@ -19,7 +19,7 @@ use sha2::Digest;
 use crate::checkpoint::FileVersion;
 use crate::object;
 
-/// Without it, S3 tells none.
+/// The request header without which S3 returns no checksum.
 const MODE: &str = "x-amz-checksum-mode";
 const SHA256: &str = "x-amz-checksum-sha256";
 const TYPE: &str = "x-amz-checksum-type";
@@ -81,8 +81,8 @@ impl Checksums {
         Ok(Self { store: Arc::new(store), sample })
     }
 
-    /// The checksum of the whole object, and of which version; none also where HEAD fails:
-    /// its answer has no body that says why, and reading the object will say it.
+    /// The checksum of the whole object, and the version that has it. `None` also where HEAD
+    /// fails: its answer has no body with the reason, and reading the object then gives it.
     pub(crate) async fn of(&self, key: &Path) -> Option<(FileVersion, Checksum)> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let answer = self.store.get_opts(key, options).await.ok()?;

@@ -173,7 +173,7 @@ impl Fetch {
         }
         let (version, etag, offset, first) = self.first().await?;
         let size = version.size;
-        // Another version's says nothing of this one.
+        // The checksum of another version is not that of this one.
         let checksum = stored.filter(|(of, _)| *of == version).map(|(_, checksum)| checksum);
         self.send(Ok(Piece::Begun(Begun { version, offset, checksum }))).await?;
         let mut fetched = offset;

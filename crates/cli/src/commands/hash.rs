@@ -175,7 +175,7 @@ struct Output {
     lines: Vec<u8>,
     documents: Vec<serde_json::Value>,
     failed: bool,
-    /// Stored checksums are trusted: how many were is said at the end.
+    /// Whether stored checksums are trusted. If so, the last line counts them.
     trusts: bool,
     hashes: usize,
     from_checksums: usize,
@@ -246,7 +246,7 @@ impl Output {
     }
 }
 
-/// What became of the checksum that the storage keeps, where it was asked for and there.
+/// How a stored checksum was used; `None` where there was none or it was not asked for.
 const fn checksum_word(origin: HashOrigin) -> Option<&'static str> {
     match origin {
         HashOrigin::Read => None,

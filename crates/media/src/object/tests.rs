@@ -404,7 +404,7 @@ async fn a_stored_checksum_is_taken_and_the_object_is_not_read() {
     assert!(requests.iter().all(|request| request.starts_with("HEAD ")), "{requests:?}");
     let signed = requests[0].lines().find(|line| line.to_lowercase().starts_with("authorization"));
     assert!(signed.is_some_and(|line| line.contains("x-amz-checksum-mode")), "{requests:?}");
-    // Which is why it is trusted only where that is asked for.
+    // A wrong checksum is taken too: so it is trusted only where the operator asks for it.
     let wrong = fixture.hash("sum/wrong", None, u64::MAX).await.0.expect("it has a checksum");
     assert_eq!(wrong.sha256[..], sha2::Sha256::digest(b"other bytes")[..]);
     for key in ["sum/parts", "small", "empty"] {

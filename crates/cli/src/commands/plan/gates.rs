@@ -21,7 +21,8 @@ pub struct PlannedGate {
     steps: Vec<u32>,
     /// Built by one statement, which needs the table for itself at its start and end only.
     builds_indexes: bool,
-    /// As [`gate::expected_hold`] says; absent where it cannot, and for an online build.
+    /// The result of [`gate::expected_hold`]; absent for an online build, and where the steps
+    /// were not tried.
     held_seconds: Option<f64>,
     #[serde(flatten)]
     outlook: GateOutlook,
