@@ -24,6 +24,9 @@ use transaction::{Failure, Kind, Videos};
 /// A transaction that has no answer for longer has failed, for an application.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Between two looks at whether a pause has ended.
+const PAUSE_POLL: Duration = Duration::from_millis(10);
+
 /// How busy the application is.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 pub struct Load {
@@ -58,6 +61,7 @@ impl Load {
 #[derive(Debug)]
 pub struct Application {
     counts: Arc<Mutex<Counts>>,
+    paused: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     threads: Vec<tokio::task::JoinHandle<Result<()>>>,
 }
@@ -69,6 +73,7 @@ struct Work {
     load: Load,
     videos: Arc<Videos>,
     counts: Arc<Mutex<Counts>>,
+    paused: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
 
@@ -82,6 +87,7 @@ impl Application {
             load,
             videos: Arc::new(Videos::read(&mut session).await?),
             counts: Arc::new(Mutex::new(Counts::new(load.interval())?)),
+            paused: Arc::default(),
             stop: Arc::default(),
         };
         let mut threads = Vec::new();
@@ -91,12 +97,21 @@ impl Application {
             let rng = StdRng::seed_from_u64(1_000 + thread);
             threads.push(tokio::spawn(run(work.clone(), session, rng)));
         }
-        Ok(Self { counts: work.counts, stop: work.stop, threads })
+        Ok(Self { counts: work.counts, paused: work.paused, stop: work.stop, threads })
     }
 
     /// What was counted since the last call, which was while `during`.
     pub fn take(&self, during: &str) -> Result<Impact> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).take(during)
+    }
+
+    /// Lets no transaction begin, until [`Self::resume`]: a quiet hour.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Relaxed);
     }
 
     pub async fn stop(self) -> Result<()> {
@@ -129,6 +144,9 @@ async fn run(work: Work, mut session: Session, mut rng: StdRng) -> Result<()> {
             session = Session::connect(&work.database).await?;
         }
         tokio::time::sleep(work.load.rest(&mut rng)).await;
+        while work.paused.load(Ordering::Relaxed) {
+            tokio::time::sleep(PAUSE_POLL).await;
+        }
     }
     session.close().await
 }
