@@ -21,8 +21,11 @@ const TRIES: u32 = 3_000;
 /// Between two tries, about: as long as a transaction of the application that holds a row.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
+/// The chunks that one of several writers makes, one after another.
 pub(crate) struct Chunks {
     pace: Pace,
+    /// Those that share what the throttle allows.
+    writers: f64,
     sizer: ChunkSizer,
     /// When the last chunk ended, and how long it held its locks.
     last: Option<(Instant, Duration)>,
@@ -31,8 +34,17 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    pub(crate) fn new(pace: Pace, limits: ChunkLimits) -> Self {
-        Self { pace, sizer: ChunkSizer::new(limits), last: None, tries: 0 }
+    /// Those of each of `writers` that work at once.
+    pub(crate) fn of_each(pace: &Pace, limits: ChunkLimits, writers: usize) -> Vec<Self> {
+        let share = f64::from(u32::try_from(writers).unwrap_or(u32::MAX));
+        let chunks = |_| Self {
+            pace: pace.clone(),
+            writers: share,
+            sizer: ChunkSizer::new(limits),
+            last: None,
+            tries: 0,
+        };
+        (0..writers).map(chunks).collect()
     }
 
     /// Waits until the next chunk may begin. Returns how many rows it may have.
@@ -49,7 +61,7 @@ impl Chunks {
             let (since, held) = self
                 .last
                 .map_or((Duration::MAX, Duration::ZERO), |(ended, held)| (ended.elapsed(), held));
-            let wait = rest(chunks, held).map(|rest| rest.saturating_sub(since));
+            let wait = rest(chunks / self.writers, held).map(|rest| rest.saturating_sub(since));
             if wait == Some(Duration::ZERO) {
                 break;
             }

@@ -1,6 +1,9 @@
 //! Bringing an archive back: table after table, a small transaction a chunk. Doing it
 //! again changes nothing more, so an interrupted restore is simply run again.
 
+use std::cell::RefCell;
+
+use futures::future::try_join_all;
 use reelshift_store::archive::{
     ArchivedTable, Column, MAX_LINKS, PageLimit, Restored, Row, position, video_columns,
 };
@@ -106,7 +109,7 @@ async fn columns_of(store: &dyn Store, archived: &TableManifest) -> Result<Vec<C
     Ok(columns)
 }
 
-/// Restores every table, as fast as `pace` allows.
+/// Restores every table, as fast as `pace` allows, with up to `writers` chunks at once.
 ///
 /// # Errors
 /// `Damaged` when a file changed since it was checked, `Store`, or `Stopped`.
@@ -114,34 +117,27 @@ pub async fn restore(
     store: &dyn Store,
     archive: &Checked<'_>,
     pace: Pace,
+    writers: usize,
     stop: &CancellationToken,
     mut report: impl FnMut(Progress),
 ) -> Result<Vec<RestoreReport>> {
-    let mut chunks = Chunks::new(pace, store.chunk_limits());
+    let mut writers = Chunks::of_each(&pace, store.chunk_limits(), writers.max(1));
     let mut reports = Vec::new();
     for (archived, columns) in archive.archive.manifest.tables.iter().zip(&archive.columns) {
         let (table, of) = (archived.table, archived.rows);
-        let mut restored = Restored::default();
-        let mut rows = 0;
+        let (mut rows, mut restored) = (0, Restored::default());
         each_page(archive, archived, PAGE_ROWS, stop, async |page| {
-            let mut left = page;
-            while !left.is_empty() {
-                let count = chunks.next(stop).await?.min(left.len());
-                match store.restore_rows(table, columns, &left[..count]).await {
-                    Ok(chunk) => {
-                        chunks.committed(count, chunk.held);
-                        restored += chunk.rows;
-                        rows += count as u64;
-                        left = &left[count..];
-                        report(Progress { table, rows, of });
-                    }
-                    Err(error @ (StoreError::RowRefused { .. } | StoreError::Permanent { .. })) => {
-                        return Err(ArchiveError::Value { table, error });
-                    }
-                    Err(error) => chunks.failed(error).await?,
-                }
-            }
-            Ok(())
+            let part = page.len().div_ceil(writers.len());
+            let committed = RefCell::new(|count: usize, chunk: Restored| {
+                rows += count as u64;
+                restored += chunk;
+                report(Progress { table, rows, of });
+            });
+            let parts = writers.iter_mut().zip(page.chunks(part)).map(|(chunks, rows)| {
+                let committed = |count, chunk| committed.borrow_mut()(count, chunk);
+                write(store, (table, columns), chunks, rows, stop, committed)
+            });
+            try_join_all(parts).await.map(drop)
         })
         .await?;
         reports.push(RestoreReport { table, archived: of, restored });
@@ -150,6 +146,32 @@ pub async fn restore(
         }
     }
     Ok(reports)
+}
+
+/// Writes `rows` in chunks, one after another, and tells `committed` of each.
+async fn write(
+    store: &dyn Store,
+    (table, columns): (ArchivedTable, &[Column]),
+    chunks: &mut Chunks,
+    mut rows: &[Row],
+    stop: &CancellationToken,
+    committed: impl Fn(usize, Restored),
+) -> Result<()> {
+    while !rows.is_empty() {
+        let count = chunks.next(stop).await?.min(rows.len());
+        match store.restore_rows(table, columns, &rows[..count]).await {
+            Ok(chunk) => {
+                chunks.committed(count, chunk.held);
+                committed(count, chunk.rows);
+                rows = &rows[count..];
+            }
+            Err(error @ (StoreError::RowRefused { .. } | StoreError::Permanent { .. })) => {
+                return Err(ArchiveError::Value { table, error });
+            }
+            Err(error) => chunks.failed(error).await?,
+        }
+    }
+    Ok(())
 }
 
 /// The attempts before each error, once all rows are there: a parent's id need not be the

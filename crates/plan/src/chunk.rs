@@ -12,12 +12,15 @@ pub struct ChunkLimits {
     pub min_rows: u32,
     /// Where a worker starts.
     pub start_rows: u32,
+    /// Chunks that are written at once, at most.
+    pub max_at_once: usize,
 }
 
 impl ChunkLimits {
     /// A database that locks the rows of a chunk, and no others: 500 rows were measured at
     /// about 20 ms (`docs/benchmarks.md`).
-    pub const ROW_LOCKS: Self = Self { max_target: Duration::MAX, min_rows: 50, start_rows: 500 };
+    pub const ROW_LOCKS: Self =
+        Self { max_target: Duration::MAX, min_rows: 50, start_rows: 500, max_at_once: usize::MAX };
 }
 
 /// Adapts the rows of a chunk to a target time.
@@ -89,8 +92,12 @@ mod tests {
     use super::*;
 
     fn limits() -> impl Strategy<Value = ChunkLimits> {
-        let short =
-            ChunkLimits { max_target: Duration::from_millis(5), min_rows: 5, start_rows: 20 };
+        let short = ChunkLimits {
+            max_target: Duration::from_millis(5),
+            min_rows: 5,
+            start_rows: 20,
+            max_at_once: 1,
+        };
         prop::sample::select(vec![ChunkLimits::ROW_LOCKS, short])
     }
 

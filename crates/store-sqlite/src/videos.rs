@@ -23,8 +23,12 @@ use crate::{SqliteStore, quarantine};
 
 /// A chunk keeps every other writer out, not only those of its rows, and SQLite has them look
 /// again after up to 100 ms: it has to be far shorter than on a server.
-const CHUNK_LIMITS: ChunkLimits =
-    ChunkLimits { max_target: Duration::from_millis(5), min_rows: 5, start_rows: 20 };
+const CHUNK_LIMITS: ChunkLimits = ChunkLimits {
+    max_target: Duration::from_millis(5),
+    min_rows: 5,
+    start_rows: 20,
+    max_at_once: 1,
+};
 
 #[async_trait]
 impl Videos for SqliteStore {

@@ -128,7 +128,7 @@ impl Sampler {
 
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
-        let mut sampling = Sampling::new(&self.store, &self.replicas, before);
+        let mut sampling = Sampling::new(&self.store, &self.replicas, 0, before);
         let mut counted: Option<Instant> = None;
         let _told = Told;
         let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
@@ -224,6 +224,8 @@ impl Drop for Told {
 struct Sampling<'a> {
     store: &'a SharedStore,
     replicas: &'a [Box<dyn Replica>],
+    /// Chunks that this process would write at once beside those of the registered workers.
+    capacity: u32,
     controller: Throttle,
     threads_running: Smooth,
     lock_waits: Smooth,
@@ -239,12 +241,14 @@ impl<'a> Sampling<'a> {
     fn new(
         store: &'a SharedStore,
         replicas: &'a [Box<dyn Replica>],
+        capacity: u32,
         before: Option<State>,
     ) -> Self {
         let known = before.iter().flat_map(|state| &state.readings);
         Self {
             store,
             replicas,
+            capacity,
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
             lock_waits: Smooth::default(),
@@ -315,7 +319,7 @@ impl<'a> Sampling<'a> {
             lock_waits::hear(&look),
             free_disk::hear(&look),
         ]);
-        Ok((heard, strain.at, fleet.capacity))
+        Ok((heard, strain.at, fleet.capacity.saturating_add(self.capacity)))
     }
 
     /// Logs what changed; returns whether anything did. Nothing throttles the fleet where the

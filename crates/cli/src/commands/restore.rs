@@ -33,9 +33,13 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let mut rows = BTreeMap::new();
     let restored = async {
         let checked = Checked::new(&*store, &archive, args.other_platform).await?;
-        let (pace, _following) =
-            reelshift_worker::watch_allowance(store.clone(), context.replicas(&args.replicas)?)
-                .await?;
+        let writers = concurrency.min(store.chunk_limits().max_at_once);
+        let (pace, _following) = reelshift_worker::watch_allowance(
+            store.clone(),
+            context.replicas(&args.replicas)?,
+            u32::try_from(writers).unwrap_or(u32::MAX),
+        )
+        .await?;
         let bar = context.draws().then(|| {
             look::progress(
                 0,
@@ -43,16 +47,22 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
                 "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
             )
         });
-        let reports =
-            reelshift_archive::restore(&*store, &checked, pace, &context.stop, |progress| {
+        let reports = reelshift_archive::restore(
+            &*store,
+            &checked,
+            pace,
+            writers,
+            &context.stop,
+            |progress| {
                 rows.insert(progress.table.as_str(), progress.rows);
                 if let Some(bar) = &bar {
                     bar.set_message(progress.table.as_str());
                     bar.set_length(progress.of);
                     bar.set_position(progress.rows);
                 }
-            })
-            .await;
+            },
+        )
+        .await;
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }

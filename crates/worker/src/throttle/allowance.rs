@@ -13,22 +13,23 @@ use uuid::Uuid;
 
 use super::{Sampling, TICK, TICKS};
 
-/// Follows the throttle until the task is dropped. The first answer is there when this
-/// returns.
+/// Follows the throttle until the task is dropped, for a process that would write up to
+/// `capacity` chunks at once. The first answer is there when this returns.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn watch_allowance(
     store: SharedStore,
     replicas: Vec<Box<dyn Replica>>,
+    capacity: u32,
 ) -> Result<(watch::Receiver<Allowance>, AbortOnDropHandle<()>)> {
     let (first, mut reason) = {
-        let mut sampling = Sampling::new(&store, &replicas, None);
+        let mut sampling = Sampling::new(&store, &replicas, capacity, None);
         allowance(&store, &mut sampling).await?
     };
     let (sender, allowed) = watch::channel(first);
     let task = tokio::spawn(async move {
-        let mut sampling = Sampling::new(&store, &replicas, None);
+        let mut sampling = Sampling::new(&store, &replicas, capacity, None);
         let mut logged = None;
         loop {
             if reason != logged {
@@ -69,7 +70,7 @@ async fn allowance(
         return Ok((allowed(0.0), Some("the fleet is paused".to_owned())));
     }
     if !view.tuning.throttle {
-        return Ok((allowed(1.0), None));
+        return Ok((allowed(f64::from(sampling.capacity)), None));
     }
     let state = match fresh_state(&view.duties) {
         Some(published) => published,
