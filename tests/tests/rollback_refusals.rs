@@ -239,3 +239,31 @@ async fn a_rollback_says_whom_it_waits_for() {
     ok(directory, &legacy, &rollback);
     legacy.drop_database().await;
 }
+
+/// What the application would be kept out for is asked about before the first step is undone.
+async fn stalls(directory: &Path, legacy: &Legacy) {
+    legacy.fill(10).await;
+    for phase in ["expand", "index", "automate"] {
+        ok(directory, legacy, &["apply", phase]);
+    }
+    let before = ok(directory, legacy, &["status", "--json"]);
+    let rollback = ["rollback", "--archive", "kept", "--longest-stall", "1us"];
+    let said = refusal(directory, legacy, &rollback);
+    assert!(said.contains("--longest-stall allows 0 ms: nothing was done"), "{said}");
+    assert!(!directory.join("kept").exists(), "an archive was begun");
+    let phases = |status: &str| {
+        let status: Value = serde_json::from_str(status).expect("JSON");
+        status["phases"].clone()
+    };
+    let after = ok(directory, legacy, &["status", "--json"]);
+    assert_eq!(phases(&after), phases(&before));
+    ok(directory, legacy, &["rollback", "--archive", "kept", "--longest-stall", "1us", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stall_is_asked_about_first_on_mariadb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    stalls(directory.path(), &legacy).await;
+    legacy.drop_database().await;
+}

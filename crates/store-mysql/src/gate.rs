@@ -24,7 +24,7 @@ use crate::rollback;
 use crate::schema;
 use crate::server::Product;
 
-pub(crate) use index::Builder;
+pub(crate) use index::{Builder, combine};
 pub(crate) use inside::{metadata_deadlocks, rows_about};
 
 /// Settings of the session that holds the gate. What the server would check of foreign keys
@@ -185,26 +185,28 @@ async fn statements(
     Ok(planned(steps, statements))
 }
 
-/// The statements of `steps`, those about indexes that follow each other as one.
-fn planned(steps: &[&Step], statements: Vec<String>) -> Vec<Planned> {
-    let mut planned = Vec::new();
-    let mut indexes = Vec::new();
-    for (step, sql) in steps.iter().zip(statements) {
-        if matches!(step.creates, Object::Index { .. }) {
-            indexes.push((step.number, sql));
-        } else {
-            planned.extend(combined(std::mem::take(&mut indexes)));
-            planned.push(Planned { numbers: vec![step.number], sql, executed: false });
-        }
+/// Whether two steps that follow each other are executed by one statement: indexes of one
+/// table.
+pub(crate) fn share_statement(one: &Step, other: &Step) -> bool {
+    match (&one.creates, &other.creates) {
+        (Object::Index { table, .. }, Object::Index { table: other, .. }) => table == other,
+        _ => false,
     }
-    planned.extend(combined(indexes));
-    planned
 }
 
-fn combined(indexes: Vec<(u32, String)>) -> Option<Planned> {
-    let (numbers, statements): (Vec<u32>, Vec<String>) = indexes.into_iter().unzip();
-    let sql = index::combine(&statements)?;
-    Some(Planned { numbers, sql, executed: false })
+fn planned(steps: &[&Step], statements: Vec<String>) -> Vec<Planned> {
+    let mut statements = statements.into_iter();
+    let groups = steps.chunk_by(|one, other| share_statement(one, other));
+    let plan = |group: &[&Step]| {
+        let mut of_group: Vec<_> = statements.by_ref().take(group.len()).collect();
+        let sql = match &of_group[..] {
+            [_, _, ..] => combine(&of_group)?,
+            _ => of_group.pop()?,
+        };
+        let numbers = group.iter().map(|step| step.number).collect();
+        Some(Planned { numbers, sql, executed: false })
+    };
+    groups.filter_map(plan).collect()
 }
 
 impl MySqlGate {

@@ -12,7 +12,7 @@
 mod limits;
 mod names;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reelshift_store::StoreError;
 use reelshift_store::patience::Direction;
@@ -25,7 +25,7 @@ use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::legacy::VideosTable;
 use crate::server::Server;
-use crate::{preflight, rollback, schema, triggers};
+use crate::{gate, preflight, rollback, schema, triggers};
 use names::{Names, PREFIX};
 
 /// How long another trial of this database, and whoever changes the definition of one of
@@ -163,17 +163,24 @@ impl Bench<'_> {
             }
         }
         let mut back = Vec::new();
-        for (step, exists) in steps {
-            if *exists {
-                if self.complete(step).await? && step.number > last {
-                    back.push(*step);
+        let together = |(one, is): &(&Step, bool), (other, was): &(&Step, bool)| {
+            is == was && gate::share_statement(one, other)
+        };
+        for group in steps.chunk_by(together) {
+            let (group, exist): (Vec<&Step>, Vec<bool>) = group.iter().copied().unzip();
+            let step = group[0];
+            if exist[0] {
+                for step in group {
+                    if self.complete(step).await? && step.number > last {
+                        back.push(step);
+                    }
                 }
                 continue;
             }
             let adds_columns =
                 matches!(&step.creates, Object::Column { table, .. } if table == VIDEOS);
             let rebuilt_before = adds_columns && self.rebuild().await?.is_none();
-            if !self.attempt(step, Direction::Up).await? {
+            if !self.attempt(&group, Direction::Up).await? {
                 return Ok(());
             }
             if rebuilt_before && let Some(error) = self.rebuild().await? {
@@ -181,15 +188,16 @@ impl Bench<'_> {
                 return Ok(());
             }
             if step.group != StepGroup::Ledger {
-                back.push(*step);
+                back.extend(group);
             }
         }
         if let Some(obstacle) = limits::foreign_keys(self.connection, &back).await? {
             self.trial.obstacle = Some(obstacle);
             return Ok(());
         }
-        for step in back.into_iter().rev() {
-            if !self.attempt(step, Direction::Down).await? {
+        back.reverse();
+        for group in back.chunk_by(|one, other| gate::share_statement(one, other)) {
+            if !self.attempt(group, Direction::Down).await? {
                 return Ok(());
             }
         }
@@ -260,9 +268,65 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Executes a step's statement by the gentlest algorithm that the server takes, and
-    /// records it. `false` where the server takes none.
-    async fn attempt(&mut self, step: &Step, direction: Direction) -> Result<bool> {
+    /// Executes the statement of `steps`, one where they share it, by the gentlest algorithm
+    /// that the server takes, and records it. `false` where the server takes none.
+    async fn attempt(&mut self, steps: &[&Step], direction: Direction) -> Result<bool> {
+        if steps.len() > 1 && self.attempt_together(steps, direction).await? {
+            return Ok(true);
+        }
+        for step in steps {
+            if !self.attempt_one(step, direction).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// `false` where the server does not take all in one statement; one by one, it says which.
+    async fn attempt_together(&mut self, steps: &[&Step], direction: Direction) -> Result<bool> {
+        let mut statements = Vec::with_capacity(steps.len());
+        for step in steps {
+            statements.push(match direction {
+                Direction::Up => self.statement(step.statement()).await?,
+                Direction::Down => self.names.renamed(&step.down),
+            });
+        }
+        let Some(all) = gate::combine(&statements) else { return Ok(false) };
+        self.set(steps[0], direction).await?;
+        let began = Instant::now();
+        let executed = self.connection.execute(AssertSqlSafe(all)).await;
+        let took = began.elapsed();
+        match executed.map_err(Error::from) {
+            Err(error) if error.number().is_some() => return Ok(false),
+            executed => executed?,
+        };
+        // Each has its part of the time.
+        let parts = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+        for (step, statement) in steps.iter().zip(statements) {
+            self.record(step, direction, &statement, took / parts, None);
+        }
+        Ok(true)
+    }
+
+    fn record(
+        &mut self,
+        step: &Step,
+        direction: Direction,
+        statement: &str,
+        took: Duration,
+        copies: Option<&str>,
+    ) {
+        self.trial.tried.push(Tried {
+            step: step.number,
+            name: step.name.clone(),
+            direction,
+            statement: statement.replace(PREFIX, ""),
+            took,
+            copies: copies.map(str::to_owned),
+        });
+    }
+
+    async fn attempt_one(&mut self, step: &Step, direction: Direction) -> Result<bool> {
         let ways = match direction {
             Direction::Up => {
                 let statement = self.statement(&step.up).await?;
@@ -280,14 +344,7 @@ impl Bench<'_> {
             match executed.map_err(Error::from) {
                 Ok(_) => {
                     let copies = statement.contains(schema::COPY).then(|| step.creates.table());
-                    self.trial.tried.push(Tried {
-                        step: step.number,
-                        name: step.name.clone(),
-                        direction,
-                        statement: statement.replace(PREFIX, ""),
-                        took,
-                        copies: copies.flatten().map(str::to_owned),
-                    });
+                    self.record(step, direction, statement, took, copies.flatten());
                     return Ok(true);
                 }
                 Err(error) if error.needs_copy() => refused = Some(error),

@@ -151,7 +151,6 @@ where
         Some(trial) => expected_hold(store, steps, direction, trial).await?,
         None => None,
     };
-    check_stall(first, expected, options)?;
     let mut rule = Rule::default();
     let mut waiter = Waiter::new(store, first, options, sleep);
     let (mut gate, inside) = 'window: loop {
@@ -312,17 +311,44 @@ pub(crate) async fn journal_end(
     journaled.map_err(|error| error.in_step(step, direction))
 }
 
-/// The operator decides about a gate that would be held for longer than the longest stall.
-fn check_stall(step: &Step, expected: Option<Duration>, options: &Options<'_>) -> Result<()> {
-    let Some(expected) = expected else { return Ok(()) };
+/// Lets the operator decide about every gate of `steps` that would be held for longer than the
+/// longest stall, before the first of them is asked for.
+///
+/// # Errors
+/// `Refused` when the operator does not allow one.
+pub async fn approve_stalls(
+    store: &dyn Store,
+    steps: impl IntoIterator<Item = &Step>,
+    direction: Direction,
+    options: &Options<'_>,
+) -> Result<()> {
+    let Some(trial) = options.trial else { return Ok(()) };
+    for piece in pieces(steps, direction) {
+        let Piece::Gate(steps) = piece else { continue };
+        let mut left = Vec::new();
+        for step in steps {
+            if store.exists(&step.creates).await? == (direction == Direction::Down) {
+                left.push(step);
+            }
+        }
+        if let (Some(first), Some(expected)) =
+            (left.first(), expected_hold(store, &left, direction, trial).await?)
+        {
+            approve_stall(first, expected, options)?;
+        }
+    }
+    Ok(())
+}
+
+fn approve_stall(step: &Step, expected: Duration, options: &Options<'_>) -> Result<()> {
     let longest = options.longest_stall;
     if expected <= longest || (options.approve_stall)(expected) {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
         "the statements from step {:04} {} would keep the application from {} for about {} ms (estimated \
-         from empty copies and the table's size), and --longest-stall allows {} ms: nothing was done; apply again with --yes or \
-         another --longest-stall",
+         from empty copies and the table's size), and --longest-stall allows {} ms: nothing was done; \
+         run the same command with --yes or another --longest-stall",
         step.number,
         step.name,
         step.gate.first().map_or("its table", String::as_str),

@@ -16,8 +16,8 @@ use reelshift_operate::Kept;
 use reelshift_plan::FlagAction;
 use reelshift_store::SharedStore;
 use reelshift_store::flags::FlagSetting;
-use reelshift_store::gate::GateReport;
-use reelshift_store::patience::{Options, Waiting};
+use reelshift_store::gate::{self, GateReport};
+use reelshift_store::patience::{Direction, Options, Waiting};
 use reelshift_store::rollback::{RollbackState, SchemaDifference, differences};
 use reelshift_store::schema::{self, JournalEntry, MigrationLock, Step, StepGroup, UndoOutcome};
 use reelshift_store::trial::{Extent, Trial};
@@ -162,6 +162,7 @@ async fn locked(
         refuse::while_used(store, &to_undo, &args.despite).await?;
         let trial = store.trial(Extent::WayBack { last }).await?;
         refuse::unless_it_can_end(&trial, &args.allow_copy)?;
+        approve_stalls(context, args, store, &to_undo, &trial).await?;
         // Where expand is not whole nobody can work, and part of what tells is gone.
         let expanded = legacy && schema::require_expanded(&**store).await.is_ok();
         if expanded {
@@ -196,6 +197,24 @@ async fn locked(
     Ok(())
 }
 
+/// Asks about every table that the application would be kept from for long, while nothing is
+/// undone yet.
+async fn approve_stalls(
+    context: &Context,
+    args: &RollbackArgs,
+    store: &SharedStore,
+    to_undo: &[&Step],
+    trial: &Trial,
+) -> Result<()> {
+    let line = WaitingLine::new(context);
+    let approve_stall =
+        |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
+    let options =
+        Options { trial: Some(trial), approve_stall: &approve_stall, ..args.gate.options() };
+    let steps = to_undo.iter().copied();
+    Ok(gate::approve_stalls(&**store, steps, Direction::Down, &options).await?)
+}
+
 async fn undo(
     context: &Context,
     args: &RollbackArgs,
@@ -220,11 +239,8 @@ async fn undo(
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
     let gates = Gates::default();
     let gate = |report: &GateReport| gates.add(report);
-    let approve_stall =
-        |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
     let options = Options {
         trial,
-        approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         waiting: &waiting,
         gate: &gate,

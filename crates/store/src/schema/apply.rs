@@ -45,6 +45,8 @@ where
 {
     let trial = preflight::require(store, options).await?;
     let options = Options { trial: options.trial.or(Some(&trial)), ..*options };
+    let steps = store.steps().iter().filter(|step| groups.contains(&step.group));
+    gate::approve_stalls(store, steps, Direction::Up, &options).await?;
     let lock = store.lock_migration().await?;
     let applied = apply_locked(store, groups, &options, &mut report, &sleep).await;
     let released = lock.release().await;
