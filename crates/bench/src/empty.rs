@@ -143,6 +143,7 @@ async fn new_run(store: &SharedStore) -> Result<Run> {
         batch_bytes: 1 << 30,
         batch_files: 64,
         max_attempts: 5,
+        repair: false,
     };
     let new = NewRun {
         id: Uuid::now_v7(),

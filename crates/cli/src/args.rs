@@ -5,6 +5,7 @@ pub mod checksums;
 pub mod gate;
 pub mod notify;
 pub mod serve;
+pub mod validate;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use reelshift_store::ledger::Since;
 
 use crate::args::checksums::ChecksumArgs;
 use crate::args::gate::GateArgs;
+pub use crate::args::validate::EnqueueValidate;
 use crate::exit::Usage;
 use crate::filter::Condition;
 
@@ -137,8 +139,9 @@ pub enum Command {
     Hash(HashArgs),
     /// List videos whose files are equal, and the bytes that could be saved
     Duplicates,
-    /// Compare every row with what the specification says it must hold
-    Validate,
+    /// Compare every row with what the specification says it must hold, in this process; or
+    /// show what a run of the fleet compared
+    Validate(validate::ValidateArgs),
     /// Answer the application and the operators: API, dashboard, notifications
     Serve(serve::ServeArgs),
     /// Make a token for `serve`; it is shown once, with the hash that the server gets
@@ -303,6 +306,8 @@ pub enum EnqueueKind {
     Backfill(EnqueueBackfill),
     /// Hash every file with SHA-256, in batches of about equal bytes
     Hash(EnqueueHash),
+    /// Compare every row with what the specification says it must hold, by key ranges
+    Validate(validate::EnqueueValidate),
 }
 
 #[derive(Debug, Args)]
@@ -312,12 +317,18 @@ pub struct EnqueueCommon {
     #[arg(long = "where", value_name = "KEY=VALUE")]
     pub conditions: Vec<Condition>,
 
+    #[command(flatten)]
+    pub pace: EnqueuePace,
+}
+
+#[derive(Debug, Args)]
+pub struct EnqueuePace {
     /// Attempts that a batch gets before it is failed
     #[arg(long, default_value_t = DEFAULT_MAX_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
 
-    /// Go on: enqueue new and changed videos as they come. One watcher of a kind acts, any
-    /// others stand by
+    /// Go on: enqueue new and changed videos as they come; a validation again and again, until
+    /// the rollout is at 100 %. One watcher of a kind acts, any others stand by
     #[arg(long)]
     pub watch: bool,
 
@@ -548,7 +559,7 @@ pub struct RerunArgs {
     #[arg(long = "type", value_name = "TYPE")]
     pub error_type: Option<String>,
 
-    /// Work of this kind only: backfill or hash
+    /// Work of this kind only: backfill, hash or validate
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<JobKind>,
 

@@ -135,7 +135,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Video(args) => commands::video::run(context, &args).await,
         Command::Hash(args) => commands::hash::run(context, &args).await,
         Command::Duplicates => commands::duplicates::run(context).await,
-        Command::Validate => commands::validate::run(context).await,
+        Command::Validate(args) => commands::validate::run(context, &args).await,
         Command::Serve(args) => commands::serve::run(context, &args).await,
         Command::Token(args) => commands::token::run(context, &args).await,
     }

@@ -43,10 +43,10 @@ pub async fn prune(
     let recorded = if removed.pruned.is_empty() && removed.notifications == 0 {
         Ok(())
     } else {
-        let Pruned { runs, batches, quarantined, workers } = removed.pruned;
+        let Pruned { runs, batches, quarantined, workers, differences } = removed.pruned;
         let done = format!(
             "runs {runs}, batches {batches}, quarantine entries {quarantined}, workers {workers}, \
-             notifications {}",
+             differences {differences}, notifications {}",
             removed.notifications
         );
         store.record(&AuditEvent::Pruned { done }, by.reason(), &by.who).await

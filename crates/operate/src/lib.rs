@@ -16,7 +16,7 @@ pub use controls::{Tune, pause_fleet, resume_fleet, tune};
 pub use flags::{FlagRequest, change_flags};
 pub use history::{Removed, prune};
 pub use notifications::notify;
-pub use runs::{CancelledRest, cancel, cancel_rest, enqueue, pause_run, rerun, resume_run};
+pub use runs::{CancelledRest, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run};
 pub use schema::{Applied, Apply, Kept, apply, record_restore, record_rollback};
 pub use workers::drain;
 

@@ -1,6 +1,7 @@
 //! Runs: enqueued, paused, resumed, cancelled, and their failed work enqueued again.
 
 use reelshift_plan::JobKind;
+use reelshift_producer::repair::Repair;
 use reelshift_producer::{Enqueued, Producer, Progress};
 use reelshift_store::controls::CancelledRun;
 use reelshift_store::ledger::{Rerun, RerunSelection, Run, RunPlan};
@@ -27,6 +28,12 @@ pub async fn enqueue(
     report: impl FnMut(&Progress) + Send,
 ) -> Result<Enqueued> {
     Producer::new(store.clone(), by.who.clone()).enqueue(kind, plan, stop, report).await
+}
+
+/// Begins a backfill, by `plan`, of exactly the videos that are added to it.
+#[must_use]
+pub fn repair(store: &SharedStore, by: &By, plan: RunPlan) -> Repair {
+    Producer::new(store.clone(), by.who.clone()).repair(plan)
 }
 
 /// Pauses a run: within two seconds workers give its batches back.

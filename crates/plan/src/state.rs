@@ -47,16 +47,19 @@ pub(crate) use named;
 pub enum JobKind {
     Backfill,
     Hash,
+    /// Compares rows with what they must hold, and changes none.
+    Validate,
 }
 
 impl JobKind {
-    pub const ALL: [Self; 2] = [Self::Backfill, Self::Hash];
+    pub const ALL: [Self; 3] = [Self::Backfill, Self::Hash, Self::Validate];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Backfill => "backfill",
             Self::Hash => "hash",
+            Self::Validate => "validate",
         }
     }
 }
@@ -217,13 +220,16 @@ impl RunState {
     }
 
     /// What a run in `running` becomes when all its batches have ended, `failed` of them
-    /// failed and not enqueued again.
+    /// failed and not enqueued again. `sweeps` is whether rows that came or were skipped
+    /// meanwhile are of the run too.
     #[must_use]
-    pub const fn after_batches(kind: JobKind, failed: u64) -> Self {
-        match kind {
-            _ if failed > 0 => Self::Failed,
-            JobKind::Backfill => Self::Sweeping,
-            JobKind::Hash => Self::Done,
+    pub const fn after_batches(sweeps: bool, failed: u64) -> Self {
+        if failed > 0 {
+            Self::Failed
+        } else if sweeps {
+            Self::Sweeping
+        } else {
+            Self::Done
         }
     }
 
@@ -310,10 +316,10 @@ mod tests {
             }
         }
         assert_eq!(RunState::Sweeping.after_planning(1, 0), RunState::Done, "nothing was found");
-        for kind in JobKind::ALL {
+        for sweeps in [true, false] {
             for failed in [0, 1] {
-                let next = RunState::after_batches(kind, failed);
-                assert!(RunState::Running.may_become(next), "{kind} {failed}: {next}");
+                let next = RunState::after_batches(sweeps, failed);
+                assert!(RunState::Running.may_become(next), "{sweeps} {failed}: {next}");
             }
         }
         for from in RunState::ALL {

@@ -6,7 +6,9 @@
 
 mod backfill;
 mod hash;
+pub mod repair;
 mod sink;
+mod validate;
 pub mod watch;
 
 use std::time::Duration;
@@ -236,8 +238,11 @@ impl Producer {
     ) -> Result<bool> {
         let mut sink = BatchSink::new(&*self.store, lease, added, report);
         match lease.run.kind {
+            // Whoever began it adds all of its batches.
+            JobKind::Backfill if lease.run.plan.repair => Ok(true),
             JobKind::Backfill => backfill::plan(&*self.store, &lease.run, &mut sink, stop).await,
             JobKind::Hash => hash::plan(&*self.store, &lease.run, &mut sink, stop).await,
+            JobKind::Validate => validate::plan(&*self.store, &lease.run, &mut sink, stop).await,
         }
     }
 }

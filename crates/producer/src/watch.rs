@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use reelshift_plan::JobKind;
+use reelshift_plan::{Flag, JobKind};
 use reelshift_store::duties::DutyLease;
 use reelshift_store::ledger::RunPlan;
 use reelshift_store::{Result, StoreError};
@@ -34,6 +34,8 @@ pub enum Event {
     Watching,
     /// A look that found nothing to do.
     Nothing,
+    /// The rollout is at 100 %: nothing is watched any more.
+    RolledOut,
     /// A look that found videos and enqueued them.
     Enqueued { run: String, batches: u64, rows: u64, bytes: u64 },
     /// A look that found videos, over which a run is planned by another, at work or paused.
@@ -62,7 +64,8 @@ impl Watch {
 }
 
 impl Producer {
-    /// Watches until `stop` is cancelled, and gives the duty back then.
+    /// Watches until `stop` is cancelled, and gives the duty back then. A validation is enqueued
+    /// again and again until the rollout is at 100 %.
     ///
     /// # Errors
     /// What will not pass by itself; trouble with the database is waited out.
@@ -73,6 +76,7 @@ impl Producer {
         mut report: impl FnMut(Event) + Send,
     ) -> Result<()> {
         let duty = watch.duty();
+        let stop = &stop.child_token();
         let mut said = None;
         while !stop.is_cancelled() {
             match self.store.take_duty(&duty, &watch.holder, WATCHER_TIMEOUT).await {
@@ -117,7 +121,14 @@ impl Producer {
             let mut ended = Ok(());
             while !over.is_cancelled() {
                 match self.look(watch, &over).await {
-                    Ok(event) => report(event),
+                    Ok(event) => {
+                        let rolled_out = event == Event::RolledOut;
+                        report(event);
+                        if rolled_out {
+                            stop.cancel();
+                            break;
+                        }
+                    }
                     Err(error) if error.is_transient() => {
                         report(Event::Trouble { message: error.to_string() });
                     }
@@ -164,11 +175,23 @@ impl Producer {
         false
     }
 
+    /// Whether the enhanced status is shown for every video.
+    async fn is_rolled_out(&self) -> Result<bool> {
+        let flags = self.store.flags().await?.unwrap_or_default();
+        Ok(flags.iter().any(|stored| {
+            stored.flag == Flag::EnhancedVideoProcessing
+                && stored.rollout.enabled
+                && stored.rollout.percent >= 100
+        }))
+    }
+
     /// One look: a run, if any video needs one.
     async fn look(&self, watch: &Watch, stop: &CancellationToken) -> Result<Event> {
         let needed = match watch.kind {
             JobKind::Backfill => backfill::needed(&*self.store, &watch.plan, stop).await?,
             JobKind::Hash => hash::needed(&*self.store, &watch.plan).await?,
+            JobKind::Validate if self.is_rolled_out().await? => return Ok(Event::RolledOut),
+            JobKind::Validate => true,
         };
         if !needed || stop.is_cancelled() {
             return Ok(Event::Nothing);

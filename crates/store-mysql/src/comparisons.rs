@@ -32,15 +32,22 @@ macro_rules! differ {
     };
 }
 
+/// The comparisons of one table's rows.
+pub(crate) struct Walk {
+    /// The table itself, in the order of the key.
+    pub(crate) keys: &'static str,
+    /// With it whatever one of the comparisons reads.
+    pub(crate) from: &'static str,
+    /// The key, never NULL in what is compared.
+    pub(crate) key: &'static str,
+    pub(crate) comparisons: &'static [Comparison],
+}
+
 /// One comparison of the rows in a window.
 pub(crate) struct Comparison {
     /// Comparisons of one name are one check, described by the first.
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
-    /// Which rows are looked at, with the table that the id comes from.
-    pub(crate) from: &'static str,
-    /// The id that the window is over.
-    pub(crate) id: &'static str,
     /// What may differ: column, expectation, finding, and the condition that it does. The
     /// condition is never NULL.
     pub(crate) parts: &'static [Part],
@@ -52,12 +59,6 @@ pub(crate) struct Part {
     pub(crate) found: &'static str,
     pub(crate) differs: &'static str,
 }
-
-const VIDEOS: &str = "videos v FORCE INDEX (PRIMARY)";
-const VIDEOS_WITH_STATUS: &str = "videos v FORCE INDEX (PRIMARY) \
-     LEFT JOIN video_processing_status s ON s.video_id = v.id";
-const ERRORS: &str = "processing_error_log s FORCE INDEX (PRIMARY)";
-const STATUS: &str = "video_processing_status s FORCE INDEX (idx_video_processing_status_video_id)";
 
 /// The enum's error value, which a server without strict mode stores for an unknown name,
 /// reads as an empty text. No status is NULL: each has a default.
@@ -78,32 +79,67 @@ macro_rules! enum_part {
     };
 }
 
-/// What is compared along the keys of which table.
-pub(crate) const WALKS: [(&str, &[Comparison]); 3] = [
-    ("videos", VIDEO_COMPARISONS),
-    ("processing_error_log", ERROR_COMPARISONS),
-    ("realtime_notification_queue", NOTIFICATION_COMPARISONS),
+/// What is compared along the keys of each table, in the order of `ComparedTable::ALL`. In `videos` the one status row is joined; a
+/// video with two is found by its number of rows.
+pub(crate) static WALKS: [Walk; 4] = [
+    Walk {
+        keys: "videos v FORCE INDEX (PRIMARY)",
+        from: "videos v FORCE INDEX (PRIMARY) \
+               LEFT JOIN video_processing_status s ON s.video_id = v.id",
+        key: "v.id",
+        comparisons: VIDEO_COMPARISONS,
+    },
+    Walk { keys: STATUSES, from: STATUSES, key: "s.video_id", comparisons: STATUS_COMPARISONS },
+    Walk { keys: ERRORS, from: ERRORS, key: "s.id", comparisons: ERROR_COMPARISONS },
+    Walk {
+        keys: NOTIFICATIONS,
+        from: NOTIFICATIONS,
+        key: "s.id",
+        comparisons: NOTIFICATION_COMPARISONS,
+    },
 ];
+
+const STATUSES: &str =
+    "video_processing_status s FORCE INDEX (idx_video_processing_status_video_id)";
+const ERRORS: &str = "processing_error_log s FORCE INDEX (PRIMARY)";
+const NOTIFICATIONS: &str = "realtime_notification_queue s FORCE INDEX (PRIMARY)";
+
+const STATUS_COMPARISONS: &[Comparison] = &[Comparison {
+    name: "foreign_key_validation",
+    description: "each video_id of video_processing_status and processing_error_log is a video, each \
+                  parent_error_id an error",
+    parts: &[Part {
+        column: "video_processing_status.video_id",
+        expected: "'a video'",
+        found: "s.video_id",
+        differs: "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
+    }],
+}];
 
 const ERROR_COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "foreign_key_validation",
         description: "",
-        from: ERRORS,
-        id: "s.id",
-        parts: &[Part {
-            column: "processing_error_log.parent_error_id",
-            expected: "'an error'",
-            found: "s.parent_error_id",
-            differs: "s.parent_error_id IS NOT NULL AND NOT EXISTS \
-                      (SELECT 1 FROM processing_error_log p WHERE p.id = s.parent_error_id)",
-        }],
+        parts: &[
+            Part {
+                column: "processing_error_log.video_id",
+                expected: "'a video'",
+                found: "s.video_id",
+                differs: "s.video_id IS NOT NULL AND NOT EXISTS \
+                          (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
+            },
+            Part {
+                column: "processing_error_log.parent_error_id",
+                expected: "'an error'",
+                found: "s.parent_error_id",
+                differs: "s.parent_error_id IS NOT NULL AND NOT EXISTS \
+                          (SELECT 1 FROM processing_error_log p WHERE p.id = s.parent_error_id)",
+            },
+        ],
     },
     Comparison {
         name: "enum_values",
         description: "",
-        from: ERRORS,
-        id: "s.id",
         parts: &[
             Part {
                 column: "processing_error_log.severity",
@@ -124,8 +160,6 @@ const ERROR_COMPARISONS: &[Comparison] = &[
 const NOTIFICATION_COMPARISONS: &[Comparison] = &[Comparison {
     name: "enum_values",
     description: "",
-    from: "realtime_notification_queue s FORCE INDEX (PRIMARY)",
-    id: "s.id",
     parts: &[Part {
         column: "realtime_notification_queue.status",
         expected: "'one of pending,processing,sent,failed,expired'",
@@ -139,22 +173,19 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         name: "data_integrity",
         description: "each video has exactly one row in video_processing_status, whose upload_status \
                       is completed",
-        from: VIDEOS,
-        id: "v.id",
         parts: &[
             Part {
                 column: "video_processing_status",
                 expected: "'1'",
-                found: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id)",
-                differs: "(SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1",
+                found: "(SELECT COUNT(*) FROM video_processing_status c WHERE c.video_id = v.id)",
+                differs: "s.id IS NULL OR EXISTS (SELECT 1 FROM video_processing_status c \
+                          WHERE c.video_id = v.id AND c.id <> s.id)",
             },
             Part {
                 column: "upload_status",
                 expected: "'completed'",
-                found: "(SELECT MIN(CAST(s.upload_status AS CHAR)) FROM video_processing_status s \
-                         WHERE s.video_id = v.id)",
-                differs: "EXISTS (SELECT 1 FROM video_processing_status s WHERE s.video_id = v.id \
-                          AND NOT (s.upload_status <=> 'completed'))",
+                found: "s.upload_status",
+                differs: "s.id IS NOT NULL AND NOT (s.upload_status <=> 'completed')",
             },
         ],
     },
@@ -162,8 +193,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         name: "metadata",
         description: "original_filename, file_mime_type, storage_location and retention_policy \
                       follow the legacy columns",
-        from: VIDEOS,
-        id: "v.id",
         parts: &[
             Part {
                 column: "original_filename",
@@ -195,8 +224,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         name: "workflow_state",
         description: "workflow_state agrees with processing_status and ground_truth_generated, or \
                       is archived",
-        from: VIDEOS,
-        id: "v.id",
         parts: &[Part {
             column: "workflow_state",
             expected: concat!(
@@ -216,8 +243,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "ground_truth_status",
         description: "ground_truth_status agrees with processing_status and ground_truth_generated",
-        from: VIDEOS_WITH_STATUS,
-        id: "v.id",
         parts: &[Part {
             column: "ground_truth_status",
             expected: concat!(
@@ -237,8 +262,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         name: "current_stage",
         description: "current_stage is the backfill's for the row's state, or the one that \
                       tr_video_workflow_sync sets or leaves",
-        from: VIDEOS_WITH_STATUS,
-        id: "v.id",
         parts: &[Part {
             column: "current_stage",
             expected: concat!(
@@ -259,8 +282,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "state_consistency",
         description: "a completed video's ground truth is completed, a failed one's failed or pending",
-        from: VIDEOS_WITH_STATUS,
-        id: "v.id",
         parts: &[Part {
             column: "ground_truth_status",
             expected: "IF(v.workflow_state = 'completed', 'completed', 'failed or pending')",
@@ -272,35 +293,8 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
         }],
     },
     Comparison {
-        name: "foreign_key_validation",
-        description: "each video_id of video_processing_status and processing_error_log is a video, each \
-                      parent_error_id an error",
-        from: STATUS,
-        id: "s.video_id",
-        parts: &[Part {
-            column: "video_processing_status.video_id",
-            expected: "'a video'",
-            found: "NULL",
-            differs: "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
-        }],
-    },
-    Comparison {
-        name: "foreign_key_validation",
-        description: "",
-        from: "processing_error_log s FORCE INDEX (idx_error_video_stage)",
-        id: "s.video_id",
-        parts: &[Part {
-            column: "processing_error_log.video_id",
-            expected: "'a video'",
-            found: "NULL",
-            differs: "NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
-        }],
-    },
-    Comparison {
         name: "enum_values",
         description: "every state, status, severity and impact is a value of its enum",
-        from: VIDEOS_WITH_STATUS,
-        id: "v.id",
         parts: &[
             Part {
                 column: "workflow_state",
@@ -320,8 +314,6 @@ const VIDEO_COMPARISONS: &[Comparison] = &[
     Comparison {
         name: "file_hash",
         description: "each file_hash is 64 lower-case hex digits",
-        from: VIDEOS,
-        id: "v.id",
         parts: &[Part {
             column: "file_hash",
             expected: "'64 lower-case hex digits'",

@@ -91,8 +91,12 @@ async fn prunable(store: &MySqlStore, age: i64) -> error::Result<Prunable> {
         resolved!(),
         ") AS quarantined, (SELECT COUNT(*) FROM reelshift_workers w WHERE ",
         gone!(),
-        ") AS workers"
+        ") AS workers, (SELECT COUNT(*) FROM reelshift_runs r \
+             JOIN reelshift_differences d ON d.run_id = r.id WHERE ",
+        removable!(),
+        ") AS differences"
     ))
+    .bind(age)
     .bind(age)
     .bind(age)
     .bind(age)
@@ -106,6 +110,7 @@ async fn prunable(store: &MySqlStore, age: i64) -> error::Result<Prunable> {
             batches: row::count(&row, "batches")?,
             quarantined: row::count(&row, "quarantined")?,
             workers: row::count(&row, "workers")?,
+            differences: row::count(&row, "differences")?,
         },
         kept_for_quarantine: row::count(&row, "kept")?,
     })
@@ -165,7 +170,7 @@ async fn resolve(connection: &mut MySqlConnection, age: i64, limit: u32) -> erro
     Ok(removed)
 }
 
-/// Removes batches of one run, or the run when none is left. Its row stays locked, so that
+/// Removes differences that one run found, or batches of it, or the run when none is left. Its row stays locked, so that
 /// no rerun opens it meanwhile.
 async fn prune_run(store: &MySqlStore, age: i64, run: &str, limit: u32) -> error::Result<Pruned> {
     let mut transaction = store.pool.begin().await?;
@@ -181,6 +186,16 @@ async fn prune_run(store: &MySqlStore, age: i64, run: &str, limit: u32) -> error
     if still.is_none() {
         return Ok(Pruned::default());
     }
+    let differences = sqlx::query("DELETE FROM reelshift_differences WHERE run_id = ? LIMIT ?")
+        .bind(run)
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    if differences > 0 {
+        transaction.commit().await?;
+        return Ok(Pruned { differences, ..Pruned::default() });
+    }
     let seqs: Vec<i64> =
         sqlx::query_scalar("SELECT seq FROM reelshift_batches WHERE run_id = ? LIMIT ?")
             .bind(run)
@@ -189,6 +204,11 @@ async fn prune_run(store: &MySqlStore, age: i64, run: &str, limit: u32) -> error
             .await?;
     let mut pruned = Pruned::default();
     for seqs in seqs.chunks(id_list::MOST) {
+        let mut query =
+            QueryBuilder::<MySql>::new("DELETE FROM reelshift_comparisons WHERE run_id = ");
+        query.push_bind(run.to_owned()).push(" AND batch_seq IN ");
+        id_list::push(&mut query, seqs);
+        query.build().execute(&mut *transaction).await?;
         let mut query = QueryBuilder::<MySql>::new("DELETE FROM reelshift_batches WHERE seq IN ");
         id_list::push(&mut query, seqs);
         pruned.batches += query.build().execute(&mut *transaction).await?.rows_affected();

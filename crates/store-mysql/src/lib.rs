@@ -20,6 +20,7 @@ mod contact;
 mod controls;
 mod database_url;
 mod deadline;
+mod differences;
 mod duplicates;
 mod duties;
 mod error;

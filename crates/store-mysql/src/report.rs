@@ -1,13 +1,12 @@
 //! What people look at: the snapshot behind `status` and the analysis behind `inspect`.
-//! `validate` is in [`crate::validate`].
 
 use async_trait::async_trait;
 use reelshift_plan::RunState;
 use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
-    StateCount, WorkerReport, throttle_of,
+    BatchCounts, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport, throttle_of,
 };
 use reelshift_store::{Duties as _, Result};
 use sqlx::mysql::MySqlRow;
@@ -18,7 +17,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::mapping::WORKFLOW_STATE;
 use crate::text::TextColumn;
-use crate::{controls, error, failures, id_list, lost_leases, row, runs, validate};
+use crate::{controls, error, failures, id_list, lost_leases, row, runs};
 
 #[async_trait]
 impl Reports for MySqlStore {
@@ -32,10 +31,6 @@ impl Reports for MySqlStore {
 
     async fn inspect(&self) -> Result<Inspection> {
         within(WHOLE_TABLE, inspect(self)).await
-    }
-
-    async fn validate(&self) -> Result<Vec<Check>> {
-        Ok(validate::validate(self).await?)
     }
 }
 

@@ -247,7 +247,9 @@ struct Origin {
 /// Batches of the plan's size, as a planner would cut them.
 fn cut_into_batches(run: &Run, origin: &Origin, items: Vec<Item>) -> Vec<NewBatch> {
     let mut batcher = match run.kind {
-        JobKind::Backfill => FileBatcher::new(u64::MAX, run.plan.batch_rows as usize),
+        JobKind::Backfill | JobKind::Validate => {
+            FileBatcher::new(u64::MAX, run.plan.batch_rows as usize)
+        }
         JobKind::Hash => FileBatcher::new(run.plan.batch_bytes, run.plan.batch_files as usize),
     };
     let mut cut = Vec::new();

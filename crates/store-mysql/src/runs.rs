@@ -9,7 +9,7 @@ use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::breaker_reason;
 use reelshift_store::ledger::{
     Bounds, CreatedRun, NewBatch, NewRun, PRIORITY_PLANNED, PRIORITY_RERUN, PlannerLease, Run,
-    failed_reason,
+    RunPlan, failed_reason,
 };
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
@@ -346,7 +346,7 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
     let row = read_row(
         &mut transaction,
         run,
-        "SELECT kind, state, round, round_batches, idle_rounds FROM reelshift_runs \
+        "SELECT kind, state, plan, round, round_batches, idle_rounds FROM reelshift_runs \
          WHERE id = ? FOR UPDATE",
     )
     .await?;
@@ -356,7 +356,9 @@ pub(crate) async fn settle(store: &MySqlStore, run: Uuid) -> Result<RunState> {
         return Ok(state);
     }
     let failed = failed_without_rerun(&mut transaction, run).await?;
-    let next = RunState::after_batches(kind, failed);
+    let plan: String = row.try_get("plan")?;
+    let plan: RunPlan = row::json(&plan, "plan")?;
+    let next = RunState::after_batches(plan.sweeps(kind), failed);
     if next == RunState::Sweeping {
         let waiting = rows_left(&mut transaction, run, &row).await?;
         let idle = match waiting {

@@ -1,132 +1,202 @@
 //! Every row compared with what it must hold.
 //!
-//! Rows are read a window of the key range at a time, so that no statement and no read
-//! view lasts long, and nothing is locked. What is compared is in [`crate::comparisons`].
+//! A window is first read by one statement that asks whether any row of it differs in
+//! anything, and only where one does by one statement a check. What is compared is in
+//! [`crate::comparisons`], what a run found in [`crate::differences`].
 
-use reelshift_store::report::{Check, Difference, FIRST_DIFFERENCES};
-use reelshift_store::structure;
+use async_trait::async_trait;
+use reelshift_store::comparisons::{
+    CheckCount, Compared, ComparedTable, ComparedWindow, Comparisons, FoundDifference, KeyWindow,
+};
+use reelshift_store::ledger::Lease;
+use reelshift_store::report::{Check, Difference};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
+use uuid::Uuid;
 
-use crate::comparisons::{Comparison, WALKS};
+use crate::comparisons::{Comparison, WALKS, Walk};
 use crate::connection::MySqlStore;
-use crate::deadline::{LONG, within};
+use crate::deadline::{LONG, SHORT, within};
 use crate::error::Result;
-use crate::{plans, row};
+use crate::{differences, plans, row, structure};
 
-/// Rows in a window: some tens of milliseconds for each check.
-const WINDOW_ROWS: u32 = 5_000;
+#[async_trait]
+impl Comparisons for MySqlStore {
+    async fn compare_structure(&self) -> reelshift_store::Result<(Check, bool)> {
+        within(LONG, structure::check(self)).await
+    }
 
-pub(crate) async fn validate(store: &MySqlStore) -> Result<Vec<Check>> {
-    let (structure, readable) = within(LONG, crate::structure::check(store)).await?;
-    // The others would fail at the first table or column that is not there.
-    let begin = if readable { Check::new } else { structure::not_looked_at };
-    let mut checks: Vec<Check> = vec![structure];
-    for comparison in WALKS.iter().flat_map(|(_, comparisons)| *comparisons) {
-        if checks.iter().all(|check| check.name != comparison.name) {
-            checks.push(begin(comparison.name, comparison.description));
-        }
+    async fn compare_plans(&self) -> reelshift_store::Result<Vec<Check>> {
+        within(LONG, plans::checks(self)).await
     }
-    if !readable {
-        return Ok(checks);
-    }
-    for (table, comparisons) in WALKS {
-        let mut after: Option<String> = None;
-        loop {
-            let upto =
-                within(LONG, window(store, table, comparisons, after.as_deref(), &mut checks))
-                    .await?;
-            if upto.is_none() {
-                break;
+
+    fn row_checks(&self) -> Vec<Check> {
+        let mut checks: Vec<Check> = Vec::new();
+        for comparison in WALKS.iter().flat_map(|walk| walk.comparisons) {
+            if checks.iter().all(|check| check.name != comparison.name) {
+                checks.push(Check::new(comparison.name, comparison.description));
             }
-            after = upto;
         }
+        checks
     }
-    checks.extend(within(LONG, plans::checks(store)).await?);
-    Ok(checks)
+
+    async fn key_window(
+        &self,
+        table: ComparedTable,
+        after: Option<&str>,
+        upto: Option<&str>,
+        rows: u32,
+    ) -> reelshift_store::Result<Option<KeyWindow>> {
+        within(LONG, key_window(self, walk(table), (after, upto), rows)).await
+    }
+
+    async fn compare(
+        &self,
+        table: ComparedTable,
+        after: Option<&str>,
+        upto: &str,
+        limit: u32,
+    ) -> reelshift_store::Result<Compared> {
+        within(LONG, compare(self, walk(table), (after, Some(upto)), limit)).await
+    }
+
+    async fn record_comparison(
+        &self,
+        lease: Lease,
+        window: &ComparedWindow,
+    ) -> reelshift_store::Result<()> {
+        within(SHORT, differences::record(self, lease, window)).await
+    }
+
+    async fn run_checks(&self, run: Uuid) -> reelshift_store::Result<Vec<Check>> {
+        within(LONG, differences::checks(self, run)).await
+    }
+
+    async fn differing_keys(
+        &self,
+        run: Uuid,
+        table: ComparedTable,
+        after: Option<&str>,
+        limit: u32,
+    ) -> reelshift_store::Result<Vec<String>> {
+        within(LONG, differences::keys(self, run, table, after, limit)).await
+    }
+
+    async fn differences(
+        &self,
+        run: Uuid,
+        table: ComparedTable,
+        keys: &[String],
+    ) -> reelshift_store::Result<Vec<FoundDifference>> {
+        within(LONG, differences::of_keys(self, run, table, keys)).await
+    }
 }
 
-/// Compares the next window of `table` and returns its end.
-async fn window(
+fn walk(table: ComparedTable) -> &'static Walk {
+    &WALKS[table as usize]
+}
+
+/// The keys after the first, up to the second.
+type Range<'a> = (Option<&'a str>, Option<&'a str>);
+
+async fn key_window(
     store: &MySqlStore,
-    table: &str,
-    comparisons: &[Comparison],
-    after: Option<&str>,
-    checks: &mut [Check],
-) -> Result<Option<String>> {
-    // A connection a window: nobody else waits for one until the end of the table.
-    let mut connection = store.pool.acquire().await?;
-    let upto = boundary(&mut connection, table, after, WINDOW_ROWS).await?;
-    for check in checks {
-        for comparison in comparisons {
-            if comparison.name == check.name {
-                compare(&mut connection, comparison, (after, upto.as_deref()), check).await?;
-            }
-        }
-    }
-    Ok(upto)
-}
-
-/// The last id of the next full window of `rows`; `None` where less is left. The last window is
-/// open, so that it covers rows of other tables that belong to no video.
-pub(crate) async fn boundary(
-    connection: &mut MySqlConnection,
-    table: &str,
-    after: Option<&str>,
+    walk: &Walk,
+    range: Range<'_>,
     rows: u32,
-) -> Result<Option<String>> {
-    let mut query = QueryBuilder::<MySql>::new("SELECT t.id FROM ");
-    query.push(table).push(" t FORCE INDEX (PRIMARY) WHERE TRUE");
-    if let Some(after) = after {
-        query.push(" AND t.id > ").push_bind(after.to_owned());
+) -> Result<Option<KeyWindow>> {
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT MAX(w.k) AS upto, COUNT(*) AS counted FROM (SELECT {} AS k",
+        walk.key
+    ));
+    push_range(&mut query, walk.keys, walk.key, range);
+    query.push(format_args!(" ORDER BY {} LIMIT ", walk.key)).push_bind(rows).push(") w");
+    let window = query.build().fetch_one(&store.pool).await?;
+    let upto: Option<String> = window.try_get("upto")?;
+    match upto {
+        Some(upto) => Ok(Some(KeyWindow { upto, rows: row::count(&window, "counted")? })),
+        None => Ok(None),
     }
-    query.push(" ORDER BY t.id LIMIT 1 OFFSET ").push_bind(rows.saturating_sub(1));
-    Ok(query.build_query_scalar().fetch_optional(connection).await?)
 }
-
-/// The ids after the first, up to the second.
-type Window<'a> = (Option<&'a str>, Option<&'a str>);
 
 async fn compare(
-    connection: &mut MySqlConnection,
-    comparison: &Comparison,
-    window: Window<'_>,
-    check: &mut Check,
-) -> Result<()> {
-    let differs =
-        comparison.parts.iter().map(|part| part.differs).collect::<Vec<_>>().join(") OR (");
+    store: &MySqlStore,
+    walk: &Walk,
+    range: Range<'_>,
+    limit: u32,
+) -> Result<Compared> {
+    // A connection a window: nobody else waits for one until the end of the table.
+    let mut connection = store.pool.acquire().await?;
     let mut query = QueryBuilder::<MySql>::new("SELECT COUNT(*) AS looked_at, COUNT(CASE WHEN (");
-    query.push(differs).push(") THEN 1 END) AS different");
-    push_window(&mut query, comparison, window);
+    query.push(any(walk.comparisons)).push(") THEN 1 END) AS different");
+    push_range(&mut query, walk.from, walk.key, range);
     let counts = query.build().fetch_one(&mut *connection).await?;
-    let different = row::count(&counts, "different")?;
-    check.count(row::count(&counts, "looked_at")?, different);
-    let room = (FIRST_DIFFERENCES as usize).saturating_sub(check.first.len());
-    if different > 0 && room > 0 {
-        check.first.extend(first(connection, comparison, window, room).await?);
+    let rows = row::count(&counts, "looked_at")?;
+    let mut compared = Compared::default();
+    if row::count(&counts, "different")? == 0 {
+        let clean =
+            |comparison: &Comparison| CheckCount { check: comparison.name, rows, differences: 0 };
+        compared.checks = walk.comparisons.iter().map(clean).collect();
+        return Ok(compared);
     }
-    Ok(())
+    for comparison in walk.comparisons {
+        let counted = count(&mut connection, walk, comparison, range).await?;
+        if counted.differences > 0 {
+            let first = first(&mut connection, walk, comparison, range, limit).await?;
+            compared.differences.extend(first.into_iter().map(|row| (comparison.name, row)));
+        }
+        compared.checks.push(counted);
+    }
+    Ok(compared)
 }
 
-/// The first `room` differences of a window, in key order and that of the parts.
+/// The condition that a row differs in any part of `comparisons`.
+fn any<'a>(comparisons: impl IntoIterator<Item = &'a Comparison>) -> String {
+    let parts = comparisons.into_iter().flat_map(|comparison| comparison.parts);
+    parts.map(|part| part.differs).collect::<Vec<_>>().join(") OR (")
+}
+
+async fn count(
+    connection: &mut MySqlConnection,
+    walk: &Walk,
+    comparison: &Comparison,
+    range: Range<'_>,
+) -> Result<CheckCount> {
+    let key = walk.key;
+    let mut query = QueryBuilder::<MySql>::new(format!(
+        "SELECT COUNT(DISTINCT {key}) AS looked_at, COUNT(DISTINCT CASE WHEN (",
+    ));
+    query.push(any([comparison])).push(format_args!(") THEN {key} END) AS different"));
+    push_range(&mut query, walk.from, key, range);
+    let counts = query.build().fetch_one(connection).await?;
+    Ok(CheckCount {
+        check: comparison.name,
+        rows: row::count(&counts, "looked_at")?,
+        differences: row::count(&counts, "different")?,
+    })
+}
+
+/// The first `limit` differences of a window, in key order and that of the parts.
 async fn first(
     connection: &mut MySqlConnection,
+    walk: &Walk,
     comparison: &Comparison,
-    window: Window<'_>,
-    room: usize,
+    range: Range<'_>,
+    limit: u32,
 ) -> Result<Vec<Difference>> {
+    let key = walk.key;
     let mut query = QueryBuilder::<MySql>::new("");
     for (position, part) in comparison.parts.iter().enumerate() {
         query.push(if position == 0 { "(" } else { " UNION ALL (" });
         query.push(format_args!(
-            "SELECT {} AS video_id, {position} AS part, CAST({} AS CHAR) AS expected, \
+            "SELECT {key} AS video_id, {position} AS part, CAST({} AS CHAR) AS expected, \
              CAST({} AS CHAR) AS found",
-            comparison.id, part.expected, part.found
+            part.expected, part.found
         ));
-        push_window(&mut query, comparison, window);
-        query.push(" AND (").push(part.differs).push(") ORDER BY ").push(comparison.id);
-        query.push(" LIMIT ").push_bind(room as u64).push(")");
+        push_range(&mut query, walk.from, key, range);
+        query.push(" AND (").push(part.differs).push(format_args!(") ORDER BY {key} LIMIT "));
+        query.push_bind(limit).push(")");
     }
-    query.push(" ORDER BY video_id, part LIMIT ").push_bind(room as u64);
+    query.push(" ORDER BY video_id, part LIMIT ").push_bind(limit);
     let rows = query.build().persistent(false).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
@@ -144,13 +214,12 @@ async fn first(
         .collect()
 }
 
-fn push_window(query: &mut QueryBuilder<MySql>, comparison: &Comparison, window: Window<'_>) {
-    let id = comparison.id;
-    query.push(format_args!(" FROM {} WHERE {id} IS NOT NULL", comparison.from));
-    if let Some(after) = window.0 {
-        query.push(format_args!(" AND {id} > ")).push_bind(after.to_owned());
+fn push_range(query: &mut QueryBuilder<MySql>, from: &str, key: &str, range: Range<'_>) {
+    query.push(format_args!(" FROM {from} WHERE {key} IS NOT NULL"));
+    if let Some(after) = range.0 {
+        query.push(format_args!(" AND {key} > ")).push_bind(after.to_owned());
     }
-    if let Some(upto) = window.1 {
-        query.push(format_args!(" AND {id} <= ")).push_bind(upto.to_owned());
+    if let Some(upto) = range.1 {
+        query.push(format_args!(" AND {key} <= ")).push_bind(upto.to_owned());
     }
 }

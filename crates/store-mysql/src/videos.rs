@@ -15,7 +15,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::legacy::VideosTable;
 use crate::mapping::NEEDS_BACKFILL;
-use crate::{chunk, error, failures, file_checkpoints, id_list, lease, quarantine, row, validate};
+use crate::{chunk, error, failures, file_checkpoints, id_list, lease, quarantine, row};
 
 #[async_trait]
 impl Videos for MySqlStore {
@@ -183,7 +183,7 @@ async fn unhashed(
             if indexed {
                 unhashed_boundary(&mut connection, after.as_deref(), rows).await
             } else {
-                validate::boundary(&mut connection, "videos", after.as_deref(), rows).await
+                boundary(&mut connection, after.as_deref(), rows).await
             }
         })
         .await?;
@@ -225,6 +225,21 @@ async fn has_hash_index(store: &MySqlStore) -> error::Result<bool> {
     .fetch_one(&store.pool)
     .await?;
     Ok(found > 0)
+}
+
+/// The last id of the next `rows` videos; `None` when there are fewer.
+async fn boundary(
+    connection: &mut MySqlConnection,
+    after: Option<&str>,
+    rows: u32,
+) -> error::Result<Option<String>> {
+    let mut query =
+        QueryBuilder::<MySql>::new("SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE TRUE");
+    if let Some(after) = after {
+        query.push(" AND v.id > ").push_bind(after.to_owned());
+    }
+    query.push(" ORDER BY v.id LIMIT 1 OFFSET ").push_bind(rows.saturating_sub(1));
+    Ok(query.build_query_scalar().fetch_optional(connection).await?)
 }
 
 /// The id behind which the next `rows` videos without a hash end; `None` when there are

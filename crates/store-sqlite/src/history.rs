@@ -92,7 +92,10 @@ async fn prunable(store: &SqliteStore, age: &str) -> Outcome<Prunable> {
         resolved!(),
         ") AS quarantined, (SELECT COUNT(*) FROM reelshift_workers w WHERE ",
         gone!(),
-        ") AS workers"
+        ") AS workers, (SELECT COUNT(*) FROM reelshift_runs r
+             JOIN reelshift_differences d ON d.run_id = r.id WHERE ",
+        removable!(),
+        ") AS differences"
     ))
     .bind(age)
     .fetch_one(&store.readers)
@@ -103,6 +106,7 @@ async fn prunable(store: &SqliteStore, age: &str) -> Outcome<Prunable> {
             batches: count(&row, "batches")?,
             quarantined: count(&row, "quarantined")?,
             workers: count(&row, "workers")?,
+            differences: count(&row, "differences")?,
         },
         kept_for_quarantine: count(&row, "kept")?,
     })
@@ -150,6 +154,28 @@ async fn resolve(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u6
 
 /// Removes batches of one run, or the run when none is left.
 async fn prune_run(tx: &mut SqliteConnection, run: &str, limit: u32) -> Outcome<Pruned> {
+    let differences = sqlx::query(
+        "DELETE FROM reelshift_differences
+         WHERE run_id = ?1 AND (table_name, row_key, check_name, column_name) IN (
+             SELECT table_name, row_key, check_name, column_name FROM reelshift_differences
+             WHERE run_id = ?1 LIMIT ?2)",
+    )
+    .bind(run)
+    .bind(limit)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if differences > 0 {
+        return Ok(Pruned { differences, ..Pruned::default() });
+    }
+    sqlx::query(
+        "DELETE FROM reelshift_comparisons WHERE run_id = ?1 AND batch_seq IN (
+             SELECT seq FROM reelshift_batches WHERE run_id = ?1 LIMIT ?2)",
+    )
+    .bind(run)
+    .bind(limit)
+    .execute(&mut *tx)
+    .await?;
     let batches = sqlx::query(
         "DELETE FROM reelshift_batches
          WHERE seq IN (SELECT seq FROM reelshift_batches WHERE run_id = ? LIMIT ?)",

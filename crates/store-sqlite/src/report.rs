@@ -7,8 +7,8 @@ use reelshift_plan::{BatchState, RunState};
 use reelshift_store::failures::{ErrorSelection, NEWEST_GROUPED};
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Check, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot,
-    StateCount, WorkerReport, throttle_of,
+    BatchCounts, DailyUploads, Inspection, Load, Monitor, Reports, RunReport, Snapshot, StateCount,
+    WorkerReport, throttle_of,
 };
 use reelshift_store::{Duties as _, Result};
 use sqlx::sqlite::SqliteRow;
@@ -33,10 +33,6 @@ impl Reports for SqliteStore {
 
     async fn inspect(&self) -> Result<Inspection> {
         self.named(inspect(self).await)
-    }
-
-    async fn validate(&self) -> Result<Vec<Check>> {
-        self.named(crate::validate::validate(self).await)
     }
 }
 

@@ -203,7 +203,7 @@ async fn quarantined(
 /// Cuts the items that are still there into batches of the plan's size.
 fn batches_of(run: &Run, origin: &SetAside, items: Vec<Item>) -> Vec<NewBatch> {
     let (max_bytes, max_files) = match run.kind {
-        JobKind::Backfill => (u64::MAX, run.plan.batch_rows),
+        JobKind::Backfill | JobKind::Validate => (u64::MAX, run.plan.batch_rows),
         JobKind::Hash => (run.plan.batch_bytes, run.plan.batch_files),
     };
     let mut batcher = FileBatcher::new(max_bytes, usize::try_from(max_files).unwrap_or(usize::MAX));
@@ -287,6 +287,7 @@ mod tests {
                 batch_bytes: 100,
                 batch_files: 10,
                 max_attempts: 3,
+                repair: false,
             },
             planned_to: None,
             round: 0,

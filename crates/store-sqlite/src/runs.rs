@@ -195,7 +195,7 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
     .fetch_one(&mut *tx)
     .await?;
     let failed = u64::try_from(failed).unwrap_or_default();
-    let state = RunState::after_batches(run.kind, failed);
+    let state = RunState::after_batches(run.plan.sweeps(run.kind), failed);
     let moved = if state == RunState::Sweeping {
         let waiting = rows_left(&mut tx, &run).await?;
         let idle: u32 = match waiting {

@@ -1,43 +1,30 @@
-//! `validate`: every row compared with what it must hold.
-//!
-//! The mappings are written here a second time, as tables of the specification's rules,
-//! so that a mistake in the backfill's expressions cannot hide itself. Each check reads
-//! a window of keys at a time, in a statement of its own: a transaction over the whole
-//! table would keep the write-ahead log from being taken in while it lasts.
+//! Every row compared with what it must hold, a window of keys at a time, each in a statement
+//! of its own: a transaction over the whole table would keep the write-ahead log from being
+//! taken in while it lasts. What is compared is in [`crate::comparisons`], what a run found in
+//! [`crate::differences`].
 
-use reelshift_store::report::{Check, Difference, FIRST_DIFFERENCES};
+use async_trait::async_trait;
+use reelshift_store::Result;
+use reelshift_store::comparisons::{
+    CheckCount, Compared, ComparedTable, ComparedWindow, Comparisons, FoundDifference, KeyWindow,
+};
+use reelshift_store::ledger::Lease;
+use reelshift_store::report::{Check, Difference};
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::SqliteStore;
+use crate::comparisons::CHECKS;
 use crate::error::Outcome;
 use crate::failures::count;
-use crate::{plans, structure};
-use reelshift_store::structure::not_looked_at;
+use crate::{differences, plans, structure};
 
-/// Keys of a window: a few milliseconds of reading.
-const WINDOW: i64 = 5_000;
-
-/// One check: a query for the differences in the window `?1 < key <= ?2` with the
-/// columns id, name, expected, found, and the table and key whose windows it reads.
-struct Comparison {
-    name: &'static str,
-    description: &'static str,
-    parts: &'static [Part],
-}
-
-struct Part {
-    /// The last key of the next window after `?1`, and how many keys are in it.
-    window: &'static str,
-    /// Complete statement around the differences, see [`differences`].
-    sql: &'static str,
-}
-
-/// The last key of the window after `?1`, and its rows. `?1` is NULL for the first window,
-/// which begins with the empty text: NULL keys lie before it.
-macro_rules! window {
+/// The keys of a table after `?1`, up to `?2` where that is not NULL. Without `?1` they begin
+/// with the empty text: NULL keys lie before it. No text is above a blob.
+macro_rules! keys {
     ($table:literal, $key:literal) => {
         concat!(
-            "SELECT CAST(MAX(key) AS TEXT) AS upto, COUNT(*) AS rows FROM (SELECT ",
+            "SELECT ",
             $key,
             " AS key FROM ",
             $table,
@@ -45,376 +32,145 @@ macro_rules! window {
             $key,
             " >= COALESCE(?1, '') AND ",
             $key,
-            " IS NOT ?1 ORDER BY ",
+            " IS NOT ?1 AND ",
             $key,
-            " LIMIT ?2)"
+            " <= COALESCE(?2, x'')"
         )
     };
 }
 
-/// Counts the differences of a window and yields the first of them.
-macro_rules! differences {
-    ($key:literal, $($sql:expr),+ $(,)?) => {
+/// The last key of the window of up to `?3` rows of what [`keys`] yields, and its rows.
+macro_rules! window {
+    ($table:literal, $key:literal) => {
         concat!(
-            "SELECT CAST(id AS TEXT) AS id, name, CAST(expected AS TEXT) AS expected,
-                 CAST(found AS TEXT) AS found, COUNT(*) OVER () AS total
-             FROM (", $($sql),+, " AND ", $key, " >= COALESCE(?1, '') AND ", $key, " IS NOT ?1
-                 AND ", $key, " <= ?2)
-             ORDER BY id, name LIMIT ?3"
+            "SELECT CAST(MAX(key) AS TEXT) AS upto, COUNT(*) AS rows FROM (",
+            keys!($table, $key),
+            " ORDER BY ",
+            $key,
+            " LIMIT ?3)"
         )
     };
 }
 
-const VIDEOS: &str = window!("videos", "id");
-
-/// The specification's phases 2.1 and 2.2 as a table: the first rule that fits a row, by
-/// rank. `generated` or `processing` NULL fits any.
-macro_rules! rules {
-    () => {
-        "rules (rank, generated, processing, class, truth, stage) AS (VALUES
-            (1, 1,    NULL,         'completed',  'completed',  'completed'),
-            (2, NULL, 'pending',    'uploaded',   'pending',    'validation'),
-            (3, NULL, 'processing', 'processing', 'generating', 'ground_truth'),
-            (4, NULL, NULL,         'failed',     'failed',     'validation'))"
-    };
-}
-
-/// A video `v` with its rule `m`.
-macro_rules! ruled {
-    () => {
-        "videos v JOIN rules m ON m.rank = (
-             SELECT MIN(r.rank) FROM rules r
-             WHERE (r.generated IS NULL OR r.generated = v.ground_truth_generated)
-               AND (r.processing IS NULL OR r.processing = v.processing_status))"
-    };
-}
-
-/// A column of an enumeration that holds something else.
-macro_rules! outside {
-    ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal) => {
-        outside!($table, $alias, $id, $column, $values, "")
-    };
-    // A status with a default; that of the ground truth has a check of its own.
-    ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, NOT NULL) => {
-        outside!(
-            $table,
-            $alias,
-            $id,
-            $column,
-            $values,
-            concat!(" OR ", $alias, ".", $column, " IS NULL")
-        )
-    };
-    ($table:literal, $alias:literal, $id:literal, $column:literal, $values:literal, $or:expr) => {
-        concat!(
-            "SELECT ",
-            $id,
-            " AS id, '",
-            $table,
-            ".",
-            $column,
-            "' AS name, 'one of ",
-            $values,
-            "' AS expected, ",
-            $alias,
-            ".",
-            $column,
-            " AS found, ",
-            $id,
-            " AS key FROM ",
-            $table,
-            " ",
-            $alias,
-            " WHERE instr(', ",
-            $values,
-            ",', ', ' || ",
-            $alias,
-            ".",
-            $column,
-            " || ',') = 0",
-            $or
-        )
-    };
-}
-
-const CHECKS: [Comparison; 9] = [
-    Comparison {
-        name: "data_integrity",
-        description: "each video has exactly one processing status, whose upload_status is completed",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "key",
-                "SELECT * FROM (
-                     SELECT v.id AS id, 'video_processing_status rows' AS name, 1 AS expected,
-                         (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) AS found,
-                         v.id AS key
-                     FROM videos v
-                     WHERE (SELECT COUNT(*) FROM video_processing_status s WHERE s.video_id = v.id) <> 1
-                     UNION ALL
-                     SELECT v.id, 'upload_status', 'completed', s.upload_status, v.id
-                     FROM videos v JOIN video_processing_status s ON s.video_id = v.id
-                     WHERE s.upload_status IS NOT 'completed')
-                 WHERE 1",
-            ),
-        }],
-    },
-    Comparison {
-        name: "metadata",
-        description: "original filename, MIME type, storage location and retention policy follow phase 2.3",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "key",
-                "WITH types (ending, type) AS (VALUES ('.mp4', 'video/mp4'), ('.avi', 'video/avi'),
-                     ('.mov', 'video/quicktime'), ('.mkv', 'video/x-matroska'))
-                 SELECT * FROM (
-                     SELECT v.id AS id, 'original_filename' AS name, v.filename AS expected,
-                         v.original_filename AS found, v.id AS key FROM videos v
-                     UNION ALL SELECT v.id, 'file_mime_type', COALESCE(t.type, 'video/unknown'),
-                         v.file_mime_type, v.id
-                     FROM videos v LEFT JOIN types t ON t.ending = lower(substr(v.filename, -4))
-                     UNION ALL SELECT v.id, 'storage_location', v.file_path, v.storage_location, v.id FROM videos v
-                     UNION ALL SELECT v.id, 'retention_policy', 'standard_90_days', v.retention_policy, v.id
-                     FROM videos v)
-                 WHERE expected IS NOT found",
-            ),
-        }],
-    },
-    Comparison {
-        name: "workflow_state",
-        description: "the workflow state agrees with the legacy columns by phase 2.2",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "v.id",
-                "WITH ",
-                rules!(),
-                ", finer (state, class) AS (VALUES ('initializing', 'uploaded'), ('uploading', 'uploaded'),
-                     ('uploaded', 'uploaded'), ('validating', 'uploaded'), ('processing', 'processing'),
-                     ('completed', 'completed'), ('failed', 'failed'))
-                 SELECT v.id AS id, 'workflow_state' AS name, m.class AS expected, v.workflow_state AS found
-                 FROM ",
-                ruled!(),
-                " LEFT JOIN finer f ON f.state = v.workflow_state
-                 WHERE v.workflow_state IS NOT 'archived' AND f.class IS NOT m.class",
-            ),
-        }],
-    },
-    Comparison {
-        name: "ground_truth_status",
-        description: "the ground truth status follows phase 2.1",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "v.id",
-                "WITH ",
-                rules!(),
-                " SELECT v.id AS id, 'ground_truth_status' AS name, m.truth AS expected,
-                     s.ground_truth_status AS found
-                 FROM ",
-                ruled!(),
-                " JOIN video_processing_status s ON s.video_id = v.id
-                 WHERE s.ground_truth_status IS NOT m.truth",
-            ),
-        }],
-    },
-    Comparison {
-        name: "current_stage",
-        description: "the stage follows phase 2.1, or the workflow state as phase 5.1 sets or leaves it",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "v.id",
-                "WITH ",
-                rules!(),
-                ", synced (state, stage) AS (VALUES ('processing', 'inference'), ('completed', 'completed'),
-                     ('failed', 'failed'))
-                 SELECT v.id AS id, 'current_stage' AS name, m.stage AS expected, s.current_stage AS found
-                 FROM ",
-                ruled!(),
-                " JOIN video_processing_status s ON s.video_id = v.id
-                  LEFT JOIN synced y ON y.state = v.workflow_state
-                 WHERE s.current_stage IS NOT m.stage AND (y.stage IS NULL OR s.current_stage IS NOT y.stage)
-                     AND NOT COALESCE((m.class = 'uploaded' OR v.workflow_state = 'archived') AND s.current_stage
-                         IN ('validation', 'ground_truth', 'inference', 'completed', 'failed'), FALSE)",
-            ),
-        }],
-    },
-    Comparison {
-        name: "state_consistency",
-        description: "a completed video's ground truth is completed, a failed one's failed or pending",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "v.id",
-                "SELECT v.id AS id, 'ground_truth_status' AS name,
-                     CASE v.workflow_state WHEN 'completed' THEN 'completed' ELSE 'failed or pending' END AS expected,
-                     s.ground_truth_status AS found
-                 FROM videos v JOIN video_processing_status s ON s.video_id = v.id
-                 WHERE ((v.workflow_state = 'completed' AND s.ground_truth_status IS NOT 'completed')
-                     OR (v.workflow_state = 'failed'
-                         AND COALESCE(s.ground_truth_status, '') NOT IN ('failed', 'pending')))",
-            ),
-        }],
-    },
-    Comparison {
-        name: "foreign_key_validation",
-        description: "each processing status and each error row names a video and a parent that exist",
-        parts: &[
-            Part {
-                window: window!("video_processing_status", "video_id"),
-                sql: differences!(
-                    "s.video_id",
-                    "SELECT s.video_id AS id, 'video_processing_status.video_id' AS name, 'a video' AS expected,
-                         s.video_id AS found
-                     FROM video_processing_status s
-                     WHERE NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = s.video_id)",
-                ),
-            },
-            Part {
-                window: window!("processing_error_log", "id"),
-                sql: differences!(
-                    "key",
-                    "SELECT * FROM (
-                         SELECT e.video_id AS id, 'processing_error_log.video_id' AS name, 'a video' AS expected,
-                             e.video_id AS found, e.id AS key
-                         FROM processing_error_log e
-                         WHERE e.video_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM videos v WHERE v.id = e.video_id)
-                         UNION ALL
-                         SELECT COALESCE(e.video_id, ''), 'processing_error_log.parent_error_id', 'an error row',
-                             e.parent_error_id, e.id
-                         FROM processing_error_log e
-                         WHERE e.parent_error_id IS NOT NULL
-                           AND NOT EXISTS (SELECT 1 FROM processing_error_log p WHERE p.id = e.parent_error_id))
-                     WHERE 1",
-                ),
-            },
-        ],
-    },
-    Comparison {
-        name: "enum_values",
-        description: "each state and status is one of the specification's values",
-        parts: &[
-            Part {
-                window: VIDEOS,
-                sql: differences!(
-                    "key",
-                    "SELECT * FROM (",
-                    outside!("videos", "v", "v.id", "workflow_state",
-                        "initializing, uploading, uploaded, validating, processing, completed, failed, archived"),
-                    ") WHERE 1",
-                ),
-            },
-            Part {
-                window: window!("video_processing_status", "video_id"),
-                sql: differences!(
-                    "key",
-                    "SELECT * FROM (",
-                    outside!("video_processing_status", "s", "s.video_id", "upload_status",
-                        "pending, uploading, completed, failed", NOT NULL),
-                    " UNION ALL ",
-                    outside!("video_processing_status", "s", "s.video_id", "validation_status",
-                        "pending, validating, completed, failed", NOT NULL),
-                    " UNION ALL ",
-                    outside!("video_processing_status", "s", "s.video_id", "extraction_status",
-                        "pending, extracting, completed, failed", NOT NULL),
-                    " UNION ALL ",
-                    outside!("video_processing_status", "s", "s.video_id", "inference_status",
-                        "pending, processing, completed, failed", NOT NULL),
-                    " UNION ALL ",
-                    outside!("video_processing_status", "s", "s.video_id", "ground_truth_status",
-                        "pending, generating, completed, failed"),
-                    ") WHERE 1",
-                ),
-            },
-            Part {
-                window: window!("processing_error_log", "id"),
-                sql: differences!(
-                    "key",
-                    "SELECT * FROM (",
-                    outside!("processing_error_log", "e", "e.id", "severity", "low, medium, high, critical"),
-                    " UNION ALL ",
-                    outside!("processing_error_log", "e", "e.id", "user_impact", "none, low, medium, high"),
-                    ") WHERE 1",
-                ),
-            },
-            Part {
-                window: window!("realtime_notification_queue", "id"),
-                sql: differences!(
-                    "key",
-                    "SELECT * FROM (",
-                    outside!("realtime_notification_queue", "n", "n.id", "status",
-                        "pending, processing, sent, failed, expired"),
-                    ") WHERE 1",
-                ),
-            },
-        ],
-    },
-    Comparison {
-        name: "file_hash",
-        description: "each hash is 64 lower-case hexadecimal digits",
-        parts: &[Part {
-            window: VIDEOS,
-            sql: differences!(
-                "v.id",
-                "SELECT v.id AS id, 'file_hash' AS name, '64 lower-case hex digits' AS expected,
-                     v.file_hash AS found
-                 FROM videos v
-                 WHERE v.file_hash IS NOT NULL
-                   AND (length(v.file_hash) <> 64 OR v.file_hash GLOB '*[^0-9a-f]*')",
-            ),
-        }],
-    },
-];
-
-pub(crate) async fn validate(store: &SqliteStore) -> Outcome<Vec<Check>> {
-    let (structure, readable) = structure::check(store).await?;
-    if !readable {
-        // The others would fail at the first table or column that is not there.
-        let rest = CHECKS.iter().map(|check| not_looked_at(check.name, check.description));
-        return Ok(std::iter::once(structure).chain(rest).collect());
+const fn window_of(table: ComparedTable) -> &'static str {
+    match table {
+        ComparedTable::Videos => window!("videos", "id"),
+        ComparedTable::Statuses => window!("video_processing_status", "video_id"),
+        ComparedTable::Errors => window!("processing_error_log", "id"),
+        ComparedTable::Notifications => window!("realtime_notification_queue", "id"),
     }
-    let mut checks = Vec::with_capacity(CHECKS.len());
-    for comparison in &CHECKS {
-        checks.push(compare(store, comparison).await?);
-    }
-    checks.push(structure);
-    checks.extend(plans::checks(store).await?);
-    Ok(checks)
 }
 
-async fn compare(store: &SqliteStore, comparison: &Comparison) -> Outcome<Check> {
-    let mut check = Check::new(comparison.name, comparison.description);
-    for part in comparison.parts {
-        let mut after: Option<String> = None;
-        loop {
-            let window = sqlx::query(part.window)
-                .bind(&after)
-                .bind(WINDOW)
-                .fetch_one(&store.readers)
-                .await?;
-            let Some(upto) = window.try_get::<Option<String>, _>("upto")? else { break };
-            let wanted = i64::from(FIRST_DIFFERENCES);
-            let rows = sqlx::query(part.sql)
-                .bind(&after)
-                .bind(&upto)
-                .bind(wanted)
+#[async_trait]
+impl Comparisons for SqliteStore {
+    async fn compare_structure(&self) -> Result<(Check, bool)> {
+        self.named(structure::check(self).await)
+    }
+
+    async fn compare_plans(&self) -> Result<Vec<Check>> {
+        self.named(plans::checks(self).await)
+    }
+
+    fn row_checks(&self) -> Vec<Check> {
+        CHECKS.iter().map(|check| Check::new(check.name, check.description)).collect()
+    }
+
+    async fn key_window(
+        &self,
+        table: ComparedTable,
+        after: Option<&str>,
+        upto: Option<&str>,
+        rows: u32,
+    ) -> Result<Option<KeyWindow>> {
+        self.named(key_window(self, table, after, upto, i64::from(rows)).await)
+    }
+
+    async fn compare(
+        &self,
+        table: ComparedTable,
+        after: Option<&str>,
+        upto: &str,
+        limit: u32,
+    ) -> Result<Compared> {
+        self.named(compare(self, table, after, upto, limit).await)
+    }
+
+    async fn record_comparison(&self, lease: Lease, window: &ComparedWindow) -> Result<()> {
+        self.named(differences::record(self, lease, window).await)
+    }
+
+    async fn run_checks(&self, run: Uuid) -> Result<Vec<Check>> {
+        self.named(differences::checks(self, run).await)
+    }
+
+    async fn differing_keys(
+        &self,
+        run: Uuid,
+        table: ComparedTable,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        self.named(differences::keys(self, run, table, after, limit).await)
+    }
+
+    async fn differences(
+        &self,
+        run: Uuid,
+        table: ComparedTable,
+        keys: &[String],
+    ) -> Result<Vec<FoundDifference>> {
+        self.named(differences::of_keys(self, run, table, keys).await)
+    }
+}
+
+async fn key_window(
+    store: &SqliteStore,
+    table: ComparedTable,
+    after: Option<&str>,
+    upto: Option<&str>,
+    rows: i64,
+) -> Outcome<Option<KeyWindow>> {
+    let window = sqlx::query(window_of(table))
+        .bind(after)
+        .bind(upto)
+        .bind(rows)
+        .fetch_one(&store.readers)
+        .await?;
+    let rows = count(&window, "rows")?;
+    Ok(window.try_get::<Option<String>, _>("upto")?.map(|upto| KeyWindow { upto, rows }))
+}
+
+async fn compare(
+    store: &SqliteStore,
+    table: ComparedTable,
+    after: Option<&str>,
+    upto: &str,
+    limit: u32,
+) -> Outcome<Compared> {
+    let window = key_window(store, table, after, Some(upto), -1).await?;
+    let rows = window.map_or(0, |window| window.rows);
+    let mut compared = Compared::default();
+    for check in &CHECKS {
+        for part in check.parts.iter().filter(|part| part.table == table) {
+            let found = sqlx::query(part.sql)
+                .bind(after)
+                .bind(upto)
+                .bind(limit)
                 .fetch_all(&store.readers)
                 .await?;
-            let different = rows.first().map(|row| count(row, "total")).transpose()?.unwrap_or(0);
-            check.count(count(&window, "rows")?, different);
-            let room = (FIRST_DIFFERENCES as usize).saturating_sub(check.first.len());
-            for row in rows.iter().take(room) {
-                check.first.push(Difference {
+            let differences = found.first().map(|row| count(row, "total")).transpose()?;
+            let differences = differences.unwrap_or(0);
+            compared.checks.push(CheckCount { check: check.name, rows, differences });
+            for row in &found {
+                let difference = Difference {
                     video_id: row.try_get("id")?,
                     column: row.try_get("name")?,
                     expected: row.try_get("expected")?,
                     found: row.try_get("found")?,
-                });
+                };
+                compared.differences.push((check.name, difference));
             }
-            after = Some(upto);
         }
     }
-    Ok(check)
+    Ok(compared)
 }

@@ -18,6 +18,8 @@ pub struct Pruned {
     pub quarantined: u64,
     /// Workers that left or were lost.
     pub workers: u64,
+    /// Differences that validations found.
+    pub differences: u64,
 }
 
 impl Pruned {
@@ -27,6 +29,7 @@ impl Pruned {
         self.batches += other.batches;
         self.quarantined += other.quarantined;
         self.workers += other.workers;
+        self.differences += other.differences;
     }
 
     /// Whether there was nothing.

@@ -58,7 +58,7 @@ impl fmt::Display for VideoFilter {
 #[serde(deny_unknown_fields)]
 pub struct RunPlan {
     pub filter: VideoFilter,
-    /// Backfill: videos in a batch.
+    /// Backfill and validation: videos in a batch.
     pub batch_rows: u32,
     /// Hash: bytes in a batch.
     pub batch_bytes: u64,
@@ -66,6 +66,10 @@ pub struct RunPlan {
     pub batch_files: u32,
     /// Attempts that a batch of this run gets.
     pub max_attempts: u32,
+    /// Backfill: only the videos that a validation found to differ, enqueued with the run. It
+    /// plans nothing by itself, and does not sweep.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub repair: bool,
 }
 
 impl RunPlan {
@@ -73,8 +77,18 @@ impl RunPlan {
     /// share it, however their batches are cut.
     #[must_use]
     pub fn key(&self, kind: JobKind) -> String {
-        let filter = serde_json::json!([kind, self.filter]).to_string();
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, filter.as_bytes()).to_string()
+        let videos = match self.repair {
+            false => serde_json::json!([kind, self.filter]),
+            true => serde_json::json!([kind, self.filter, "repair"]),
+        };
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, videos.to_string().as_bytes()).to_string()
+    }
+
+    /// Whether a run of `kind` looks, when its batches are done, for rows that came or were
+    /// skipped meanwhile.
+    #[must_use]
+    pub fn sweeps(&self, kind: JobKind) -> bool {
+        kind == JobKind::Backfill && !self.repair
     }
 }
 
@@ -186,7 +200,8 @@ pub struct PlannerLease {
 pub enum Bounds {
     /// Videos with `after < id <= upto` (from the first video where `after` is `None`).
     Range { after: Option<String>, upto: String },
-    /// These videos, by id, in key order.
+    /// These videos, by id, in key order; of a validation the name of another table, all of
+    /// whose rows are compared.
     Items(Vec<String>),
 }
 
@@ -217,7 +232,7 @@ pub struct Claimed {
     pub kind: JobKind,
     pub filter: VideoFilter,
     pub bounds: Bounds,
-    /// Backfill: the last id that is committed; go on after it.
+    /// Backfill and validation: the last key that is committed; go on after it.
     pub checkpoint: Option<String>,
     pub rows_total: u64,
     pub bytes_total: u64,

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod comparisons;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod controls;
@@ -33,6 +34,7 @@ pub mod status;
 pub mod strain;
 pub mod structure;
 pub mod trial;
+pub mod validation;
 pub mod videos;
 pub mod vitals;
 
@@ -40,6 +42,7 @@ use std::sync::Arc;
 
 pub use archive::Archive;
 pub use audit::Audit;
+pub use comparisons::Comparisons;
 pub use controls::Controls;
 pub use duplicates::Duplicates;
 pub use duties::Duties;
@@ -76,6 +79,7 @@ pub trait Store:
     + Notifications
     + VideoStatuses
     + Reports
+    + Comparisons
     + Rollback
     + Archive
     + Strained
@@ -103,6 +107,7 @@ impl<T> Store for T where
         + Notifications
         + VideoStatuses
         + Reports
+        + Comparisons
         + Rollback
         + Archive
         + Strained

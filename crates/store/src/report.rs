@@ -1,5 +1,5 @@
-//! What people look at: the snapshot behind `status`, the analysis behind `inspect`, the
-//! checks behind `validate`.
+//! What people look at: the snapshot behind `status`, the analysis behind `inspect`, and what
+//! a check of `validate` came to ([`crate::comparisons`] makes them).
 
 pub mod commands;
 pub mod monitor;
@@ -270,12 +270,4 @@ pub trait Reports {
 
     /// The specification's current-state analysis; works before expand.
     async fn inspect(&self) -> Result<Inspection>;
-
-    /// Compares every row with what the specification's mappings say, in SQL that shares
-    /// nothing with the backfill's statements: integrity (each video has exactly one
-    /// status row), metadata, workflow state, ground truth status, stage, consistency of
-    /// the two states, foreign keys, enum values, hashes' form; and judges how the server
-    /// would execute the specification's two queries ([`crate::plans`]). Quarantine by itself is no difference: a row that the
-    /// backfill set aside differs by what it lacks, and `status` counts the rest.
-    async fn validate(&self) -> Result<Vec<Check>>;
 }

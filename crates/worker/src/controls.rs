@@ -86,6 +86,8 @@ pub(crate) struct Gates {
     /// Files that the hashing threads take at once for `own`; several for each of them.
     pub own_files: usize,
     pub backfill: Arc<Gate>,
+    /// Windows being compared at once: they lock nothing, and so are not counted as chunks.
+    pub validate: Arc<Gate>,
     pub hash: Intake,
     /// Files being hashed at once, whichever batch they are of.
     pub files: Arc<Gate>,
@@ -99,6 +101,7 @@ impl Gates {
             own,
             own_files,
             backfill: Gate::new(0),
+            validate: Gate::new(0),
             hash: Intake::new(Gate::new(0)),
             files: Gate::new(0),
             bytes: Arc::default(),
@@ -120,6 +123,7 @@ impl Gates {
         let chunks = brake::chunks_here(view, self.own(), throttle) as usize;
         self.bytes.set(view.tuning.byte_rate, view.live);
         self.backfill.set_limit(limit.min(chunks));
+        self.validate.set_limit(limit.min(chunks));
         let files = (limit * self.own_files).div_ceil(self.own);
         let files = self.bytes.files_at_once(limit, files);
         self.files.set_limit(files);

@@ -1,7 +1,7 @@
 //! A worker: handlers for each job kind over the queue, and the upkeep that any worker
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
-//! - [`backfill`], [`hash`]: one file a job kind; registered in [`run`].
+//! - [`backfill`], [`hash`], [`validate`]: one file a job kind; registered in [`run`].
 //! - [`attempt`]: what every attempt has in common: its span and its metrics.
 //! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
 //!   makes of it; [`bisect`]: finding the one row that refuses.
@@ -20,6 +20,7 @@ mod hash;
 mod record;
 mod throttle;
 mod upkeep;
+mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -283,6 +284,15 @@ fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> V
     });
     let gate = Arc::clone(&gates.backfill);
     let mut lanes = vec![Lane { kind: JobKind::Backfill, gate, claims_ahead: true, handler }];
+    let validate =
+        Arc::new(validate::Validate::new(endings.clone(), controls.clone(), stop.clone()));
+    let observer = me.clone();
+    let handler: Handler = Arc::new(move |batch, pass| {
+        let (validate, observer) = (Arc::clone(&validate), observer.clone());
+        async move { observed(&observer, &batch, validate.attempt(&batch, &pass)).await }.boxed()
+    });
+    let gate = Arc::clone(&gates.validate);
+    lanes.push(Lane { kind: JobKind::Validate, gate, claims_ahead: true, handler });
     if let Some(reader) = reader {
         let hash = Arc::new(hash::Hash::new(
             endings,

@@ -18,6 +18,7 @@ use reelshift_store::ledger::RunPlan;
 use reelshift_store::patience::Options;
 use reelshift_store::report::{Check, RunReport, Snapshot};
 use reelshift_store::schema::StepGroup;
+use reelshift_store::validation::{self, FirstDifferencesOnly};
 use tokio::process::{Child, Command};
 
 use self::application::{Application, Noticed};
@@ -105,7 +106,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     application.stage("backfill").await?;
     title("3  Phase 2, backfill and hash: enqueued as batches");
-    for kind in JobKind::ALL {
+    for kind in [JobKind::Backfill, JobKind::Hash] {
         let (by, stop) = (by(None), &context.stop);
         let enqueued = reelshift_operate::enqueue(&store, &by, kind, plan(), stop, |_| {}).await?;
         say(&format!("{kind}: {}", look::plural(enqueued.added.batches, "batch", "batches")));
@@ -151,7 +152,8 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     application.stop().await?;
 
     title("8  Every row compared with the specification");
-    let checks = store.validate().await?;
+    let checks =
+        validation::validate(&*store, validate::WINDOWS_AT_ONCE, &mut FirstDifferencesOnly).await?;
     if !context.json {
         validate::print(&checks);
     }
@@ -190,6 +192,7 @@ fn plan() -> RunPlan {
         batch_bytes: BATCH_BYTES,
         batch_files: 64,
         max_attempts: 5,
+        repair: false,
     }
 }
 
@@ -362,8 +365,9 @@ fn run_sentence(report: &RunReport) -> String {
     let (done, _) = report.progress();
     let rate = done as f64 / seconds;
     match report.run.kind {
-        JobKind::Backfill => format!(
-            "backfill {}: {} rows in {seconds:.1} s, {} rows/s",
+        JobKind::Backfill | JobKind::Validate => format!(
+            "{} {}: {} rows in {seconds:.1} s, {} rows/s",
+            report.run.kind,
             look::state(report.run.state),
             look::count(report.rows_done),
             look::float_count(rate),

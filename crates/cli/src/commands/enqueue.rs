@@ -1,4 +1,4 @@
-//! `enqueue backfill` and `enqueue hash`: plan a run and write its batches.
+//! `enqueue backfill`, `enqueue hash` and `enqueue validate`: plan a run and write its batches.
 
 mod watch;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::{
     DEFAULT_BATCH_ROWS, DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon,
-    EnqueueHash, EnqueueKind,
+    EnqueueHash, EnqueueKind, EnqueueValidate,
 };
 use crate::context::{Context, by};
 use crate::exit::{Outcome, Refused, Usage};
@@ -27,20 +27,22 @@ pub fn of_everything() -> RunPlan {
         batch_bytes: bytesize::GIB,
         batch_files: 64,
         max_attempts: DEFAULT_MAX_ATTEMPTS,
+        repair: false,
     }
 }
 
 pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
-    let (kind, plan, common) = match &args.kind {
-        EnqueueKind::Backfill(args) => (JobKind::Backfill, backfill_plan(args)?, &args.common),
-        EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?, &args.common),
+    let (kind, plan, pace) = match &args.kind {
+        EnqueueKind::Backfill(args) => (JobKind::Backfill, backfill_plan(args)?, &args.common.pace),
+        EnqueueKind::Hash(args) => (JobKind::Hash, hash_plan(args)?, &args.common.pace),
+        EnqueueKind::Validate(args) => (JobKind::Validate, validation_plan(args), &args.pace),
     };
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
         reelshift_media::MediaRoot::at(root, None, None).await?;
     }
     let store = context.writing_store(4).await?;
-    if common.watch {
-        return watch::run(context, store, kind, plan, common.every).await;
+    if pace.watch {
+        return watch::run(context, store, kind, plan, pace.every).await;
     }
     let bar = context.draws().then(|| {
         let bar = look::progress(0, "planning", "{prefix} {spinner} {msg} in {elapsed}");
@@ -94,10 +96,16 @@ fn hash_plan(args: &EnqueueHash) -> Result<RunPlan> {
     Ok(RunPlan { batch_bytes: args.batch_bytes.as_u64(), batch_files: args.batch_files, ..plan })
 }
 
+fn validation_plan(args: &EnqueueValidate) -> RunPlan {
+    let (batch_rows, max_attempts) = (args.batch_size, args.pace.max_attempts);
+    RunPlan { batch_rows, max_attempts, ..of_everything() }
+}
+
 fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
     Ok(RunPlan {
         filter: filter(&common.conditions).map_err(Usage)?,
-        max_attempts: common.max_attempts,
+        max_attempts: common.pace.max_attempts,
+        repair: false,
         ..of_everything()
     })
 }
@@ -105,7 +113,7 @@ fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
 fn describe(kind: JobKind, progress: &Progress) -> String {
     let batches = look::plural(progress.batches, "batch", "batches");
     match kind {
-        JobKind::Backfill => {
+        JobKind::Backfill | JobKind::Validate => {
             format!("{batches}, {}", look::plural(progress.rows, "video", "videos"))
         }
         JobKind::Hash => format!(
@@ -121,8 +129,11 @@ fn sentence(enqueued: &Enqueued) -> String {
     let run = &enqueued.run;
     let added = describe(run.kind, &enqueued.added);
     let next = match run.kind {
-        JobKind::Backfill => "Next: reelshift work",
-        JobKind::Hash => "Next: reelshift work --media-root PATH",
+        JobKind::Backfill => "Next: reelshift work".to_owned(),
+        JobKind::Hash => "Next: reelshift work --media-root PATH".to_owned(),
+        JobKind::Validate => {
+            format!("Next: reelshift work, then reelshift validate --run {}", run.id)
+        }
     };
     match (&enqueued.planned, enqueued.created) {
         (Some(Planned::Complete(RunState::Done)), true) if enqueued.added.batches == 0 => {

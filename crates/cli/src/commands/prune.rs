@@ -21,13 +21,15 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         removable
     } else {
         let bar = context.draws().then(|| {
-            let rows =
-                removable.batches + removable.runs + removable.quarantined + removable.workers;
-            look::progress(rows, "pruning", "{prefix} [{bar:40}] {pos} of {len} rows  {rate}")
+            look::progress(
+                rows(removable),
+                "pruning",
+                "{prefix} [{bar:40}] {pos} of {len} rows  {rate}",
+            )
         });
         let report = |some: Pruned| {
             if let Some(bar) = &bar {
-                bar.inc(some.batches + some.runs + some.quarantined + some.workers);
+                bar.inc(rows(some));
             }
         };
         let (older_than, stop) = (args.older_than, &context.stop);
@@ -53,11 +55,12 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let what = format!(
-        "{} with {}, {}, {}, {}",
+        "{} with {}, {}, {}, {}, {}",
         plural(pruned.runs, "run", "runs"),
         plural(pruned.batches, "batch", "batches"),
         plural(pruned.quarantined, "resolved quarantine entry", "resolved quarantine entries"),
         plural(pruned.workers, "worker that is gone", "workers that are gone"),
+        plural(pruned.differences, "difference of a validation", "differences of validations"),
         plural(notifications, "notification", "notifications"),
     );
     if args.dry_run {
@@ -72,6 +75,11 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         );
     }
     Ok(Outcome::Done)
+}
+
+/// All rows of `some`.
+const fn rows(some: Pruned) -> u64 {
+    some.runs + some.batches + some.quarantined + some.workers + some.differences
 }
 
 /// What could be removed.

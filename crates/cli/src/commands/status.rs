@@ -190,7 +190,9 @@ fn run_lines(report: &RunReport, snapshot: &Snapshot) -> Vec<String> {
     }
     let of = if run.state == RunState::Planning { "of at least" } else { "of" };
     let amount = match run.kind {
-        JobKind::Backfill => format!("{} {of} {} rows", look::count(done), look::count(total)),
+        JobKind::Backfill | JobKind::Validate => {
+            format!("{} {of} {} rows", look::count(done), look::count(total))
+        }
         JobKind::Hash => format!(
             "{} {of} {}, {} {of} {} files",
             look::bytes(done),
@@ -251,7 +253,7 @@ fn pace(report: &RunReport, snapshot: &Snapshot, left: u64) -> String {
     }
     let rate = rate(report.run.kind, &snapshot.workers);
     let shown = match report.run.kind {
-        JobKind::Backfill => format!("{} rows/s", look::float_count(rate)),
+        JobKind::Backfill | JobKind::Validate => format!("{} rows/s", look::float_count(rate)),
         JobKind::Hash => format!("{}/s", look::float_bytes(rate)),
     };
     let eta = eta::remaining(left, rate).map_or("no estimate yet".to_owned(), look::duration);

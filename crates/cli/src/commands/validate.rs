@@ -1,33 +1,167 @@
-//! `validate`: every row against the specification.
+//! `validate`: every row against the specification, compared by this process or by a run of the
+//! fleet.
+
+mod found;
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use owo_colors::OwoColorize;
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::SharedStore;
+use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::report::{Check, CheckVerdict};
-use serde_json::json;
+use reelshift_store::validation;
+use serde::Serialize;
+use uuid::Uuid;
 
-use crate::context::Context;
-use crate::exit::Outcome;
+use self::found::{Found, Repaired};
+use crate::args::validate::ValidateArgs;
+use crate::context::{Context, who};
+use crate::exit::{Outcome, Refused};
 use crate::look;
 use crate::table::Cell;
 
-pub async fn run(context: &Context) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+/// Windows of rows that other commands compare at once.
+pub const WINDOWS_AT_ONCE: usize = 2;
+
+/// What was compared, when, and by whom.
+#[derive(Debug, Serialize)]
+struct Report {
+    valid: bool,
+    /// Whether all rows were compared.
+    complete: bool,
+    videos_compared: u64,
+    by: String,
+    /// By the database's clock.
+    started_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    /// The run whose batches compared them; `None` where this process did.
+    run: Option<Uuid>,
+    checks: Vec<Check>,
+    repair: Option<Repaired>,
+}
+
+pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Outcome> {
+    // One connection for each window, one that finds windows, one for a repair.
+    let connections = u32::from(args.parallel) + 2;
+    let store = if args.repair {
+        context.writing_store(connections).await?
+    } else {
+        context.expanded_store(connections).await?
+    };
+    let found = Found::new(&store, args)?;
+    let report = match &args.run {
+        Some(run) => of_run(&store, run, found).await?,
+        None => context.until_stopped(here(context, &store, args, found)).await?,
+    };
+    let (valid, complete) = (report.valid, report.complete);
+    if context.json {
+        context.print_json(&report)?;
+    } else {
+        print(&report.checks);
+        summarize(&report, args);
+    }
+    Ok(match (valid, complete) {
+        (false, _) => Outcome::Difference,
+        (true, false) => Outcome::Partial,
+        (true, true) => Outcome::Done,
+    })
+}
+
+/// Compares every row in this process.
+async fn here(
+    context: &Context,
+    store: &SharedStore,
+    args: &ValidateArgs,
+    mut found: Found,
+) -> Result<Report> {
     let bar = context.draws().then(|| {
         let bar = look::progress(0, "comparing every row", "{prefix} {spinner} {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         bar
     });
-    let checks = store.validate().await?;
+    let started_at = store.now().await?;
+    let checks = validation::validate(&**store, args.parallel.into(), &mut found).await?;
+    let finished_at = Some(store.now().await?);
+    let repair = found.finish().await?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let valid = checks.iter().all(Check::is_valid);
-    if context.json {
-        context.print_json(&json!({ "valid": valid, "checks": checks }))?;
-    } else {
-        print(&checks);
+    let (by, complete) = (who(), true);
+    Ok(report(checks, by, started_at, finished_at, complete, None, repair))
+}
+
+/// What a run of the fleet has compared.
+async fn of_run(store: &SharedStore, run: &IdPart, mut found: Found) -> Result<Report> {
+    let id = ids::find(&**store, IdKind::Run, run).await?;
+    let run = store.run(id).await?.ok_or_else(|| Refused(format!("run {id} was pruned")))?;
+    if run.kind != JobKind::Validate {
+        return Err(Refused(format!(
+            "run {id} is a {}: enqueue validate makes a run that compares rows",
+            run.kind
+        ))
+        .into());
     }
-    Ok(if valid { Outcome::Done } else { Outcome::Difference })
+    let checks = validation::of_run(&**store, id).await?;
+    found.take_run(id).await?;
+    let repair = found.finish().await?;
+    let complete = run.state == RunState::Done;
+    Ok(report(checks, run.created_by, run.created_at, run.finished_at, complete, Some(id), repair))
+}
+
+fn report(
+    checks: Vec<Check>,
+    by: String,
+    started_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    complete: bool,
+    run: Option<Uuid>,
+    repair: Option<Repaired>,
+) -> Report {
+    let of_every_video = checks.iter().find(|check| check.name == "data_integrity");
+    Report {
+        valid: checks.iter().all(Check::is_valid),
+        complete,
+        videos_compared: of_every_video.map_or(0, |check| check.rows),
+        by,
+        started_at,
+        finished_at,
+        run,
+        checks,
+        repair,
+    }
+}
+
+fn summarize(report: &Report, args: &ValidateArgs) {
+    let videos = look::plural(report.videos_compared, "video", "videos");
+    let until = match report.finished_at {
+        Some(at) => format!("from {} to {} UTC", look::time(report.started_at), look::time(at)),
+        None => format!("since {} UTC", look::time(report.started_at)),
+    };
+    let how = match report.run {
+        Some(run) => format!("the fleet, run {run} of {}", report.by),
+        None => format!("this process of {}", report.by),
+    };
+    crate::look::say!("\n{videos} and what belongs to them compared {until} by {how}");
+    if !report.complete {
+        crate::look::say!(
+            "{}: the run is not done, and more may differ. Follow it: reelshift status",
+            "not every row was compared".yellow().bold()
+        );
+    }
+    if let Some(file) = &args.all_keys {
+        crate::look::say!("every difference is in {}", file.display());
+    }
+    match &report.repair {
+        Some(repair) => crate::look::say!(
+            "{} {} in run {}. Next: reelshift work, then reelshift validate",
+            "enqueued:".green().bold(),
+            look::plural(repair.videos, "video that differs", "videos that differ"),
+            repair.run
+        ),
+        None if args.repair => crate::look::say!("no video differs: nothing was enqueued"),
+        None => {}
+    }
 }
 
 /// The checks, each named ok or not, and the first rows that differ.
@@ -49,7 +183,7 @@ pub fn print(checks: &[Check]) {
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for check in checks.iter().filter(|check| !check.first.is_empty()) {
-        let mut table = look::table(&["video", "column", "must hold", "holds"]);
+        let mut table = look::table(&["row", "column", "must hold", "holds"]);
         for difference in &check.first {
             table.add_row([
                 difference.video_id.clone(),

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use reelshift_store::report::Check;
+use reelshift_store::validation::{self, FirstDifferencesOnly};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,6 +16,9 @@ use crate::access::Principal;
 use crate::app::Shared;
 use crate::figures::{plural, seconds};
 use crate::problem::Problem;
+
+/// Windows of rows compared at once: the requests come first.
+const WINDOWS_AT_ONCE: usize = 1;
 
 /// A report.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -147,8 +151,9 @@ pub(crate) fn begin_validation(app: &Shared, who: &Principal) -> Result<bool, Pr
     if begun {
         let (shared, by) = (app.clone(), who.by());
         app.tasks.spawn(async move {
+            let mut every = FirstDifferencesOnly;
             let checks = tokio::select! {
-                checks = shared.store.validate() => Some(checks),
+                checks = validation::validate(&*shared.store, WINDOWS_AT_ONCE, &mut every) => Some(checks),
                 () = shared.stop.cancelled() => None,
             };
             let finished_at = shared.clock.now().unwrap_or(started_at);

@@ -46,7 +46,7 @@ impl Point {
 
     fn rate(&self, kind: JobKind) -> f64 {
         match kind {
-            JobKind::Backfill => self.rows_per_second,
+            JobKind::Backfill | JobKind::Validate => self.rows_per_second,
             JobKind::Hash => self.bytes_per_second,
         }
     }
@@ -103,11 +103,10 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of the active runs: backfills and hashes go on beside each other, so the slower of
-    /// the two kinds decides. `None` where nothing is open or nothing has moved yet.
+    /// Of the active runs: their kinds go on beside each other, so the slowest decides. `None` where nothing is open or nothing has moved yet.
     pub(crate) fn of(report: &Report, history: &History) -> Option<Self> {
         let mut longest: Option<(f64, f64)> = None;
-        for kind in [JobKind::Backfill, JobKind::Hash] {
+        for kind in JobKind::ALL {
             let active: Vec<&RunReport> = report
                 .runs
                 .iter()

@@ -44,6 +44,7 @@ pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
                 batch_bytes: 1 << 30,
                 batch_files: 64,
                 max_attempts: 5,
+                repair: false,
             },
             planned_to: None,
             rows_waiting: 0,

@@ -37,7 +37,8 @@ impl Stopping {
             let of_kind = runs.iter().filter(move |run| run.run.kind == kind);
             of_kind.map(|run| run.batches.leased).sum::<u64>()
         };
-        let (rows, files) = (leased(JobKind::Backfill), leased(JobKind::Hash));
+        let rows = leased(JobKind::Backfill) + leased(JobKind::Validate);
+        let files = leased(JobKind::Hash);
         let chunk = report
             .iter()
             .flat_map(|report| &report.workers)

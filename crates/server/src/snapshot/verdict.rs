@@ -151,8 +151,8 @@ impl Verdict {
                 .since(left_at(report))
                 .then("reelshift work");
         }
-        let backfills = active.iter().any(|run| run.run.kind == reelshift_plan::JobKind::Backfill);
-        if let Some(throttle) = report.throttle.as_ref().filter(|_| backfills)
+        let chunked = active.iter().any(|run| run.run.kind != reelshift_plan::JobKind::Hash);
+        if let Some(throttle) = report.throttle.as_ref().filter(|_| chunked)
             && throttle.level.is_throttled()
         {
             let sentence = if throttle.at_once == 0 {
@@ -230,12 +230,15 @@ fn share(value: f64) -> String {
 
 fn working(report: &Report, active: &[&RunReport], live: u64, leased: u64) -> String {
     let mut rates = Vec::new();
-    for kind in [reelshift_plan::JobKind::Backfill, reelshift_plan::JobKind::Hash] {
+    for kind in reelshift_plan::JobKind::ALL {
         if active.iter().any(|run| run.run.kind == kind) {
             let rate = monitor::rate(kind, &report.workers);
             rates.push(match kind {
                 reelshift_plan::JobKind::Backfill => format!("{} rows/s", float_count(rate)),
                 reelshift_plan::JobKind::Hash => format!("{}/s hashed", float_bytes(rate)),
+                reelshift_plan::JobKind::Validate => {
+                    format!("{} rows/s compared", float_count(rate))
+                }
             });
         }
     }
@@ -259,7 +262,7 @@ pub(crate) fn amount(run: &RunReport) -> String {
         _ => "of about",
     };
     match run.run.kind {
-        reelshift_plan::JobKind::Backfill => {
+        reelshift_plan::JobKind::Backfill | reelshift_plan::JobKind::Validate => {
             format!("{} {about} {} rows", count(done), count(total))
         }
         reelshift_plan::JobKind::Hash => format!(

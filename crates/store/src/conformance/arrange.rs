@@ -193,6 +193,7 @@ pub fn plan(project: Option<&str>) -> RunPlan {
         batch_bytes: 10_000,
         batch_files: 3,
         max_attempts: 3,
+        repair: false,
     }
 }
 

@@ -43,7 +43,7 @@ async fn prune(store: &SharedStore, limit: u32) -> Pruned {
         if some.is_empty() {
             return all;
         }
-        let rows = some.runs + some.batches + some.quarantined + some.workers;
+        let rows = some.runs + some.batches + some.quarantined + some.workers + some.differences;
         assert!(rows <= limit.into(), "{some:?} in one step of {limit}");
         all.add(some);
     }
@@ -63,7 +63,7 @@ pub async fn what_ended_long_ago_is_removed_in_small_steps(db: &dyn Fixture) {
     store.deregister_worker(gone).await.expect("it leaves");
     let live = worker(&store).await;
     db.execute("UPDATE reelshift_workers SET last_seen_at = '2026-01-02 03:04:05.678'").await;
-    let expected = Pruned { runs: 3, batches: 15, quarantined: 0, workers: 1 };
+    let expected = Pruned { runs: 3, batches: 15, quarantined: 0, workers: 1, differences: 0 };
     let before = [db.contents("reelshift_runs").await, db.contents("reelshift_batches").await];
     let told = store.prunable(AGE).await.expect("told");
     assert_eq!((told.removable, told.kept_for_quarantine), (expected, 0));
@@ -167,7 +167,7 @@ pub async fn resolved_quarantine_goes(db: &dyn Fixture) {
     db.execute("UPDATE videos SET file_hash = 'h' WHERE id = 'v0001'").await;
     db.execute("DELETE FROM videos WHERE id = 'v0002'").await;
     let told = store.prunable(AGE).await.expect("told");
-    let expected = Pruned { runs: 1, batches: 1, quarantined: 2, workers: 0 };
+    let expected = Pruned { runs: 1, batches: 1, quarantined: 2, workers: 0, differences: 0 };
     assert_eq!((told.removable, told.kept_for_quarantine), (expected, 0));
     assert_eq!(prune(&store, 1).await, expected);
     assert_eq!(db.count("FROM reelshift_quarantine").await, 0);

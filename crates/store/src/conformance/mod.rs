@@ -44,6 +44,7 @@ pub mod suspicions;
 pub mod tables;
 pub mod transitions;
 pub mod validate;
+pub mod validation_runs;
 pub mod videos;
 pub mod vitals;
 pub mod windows;
@@ -388,6 +389,14 @@ macro_rules! conformance_tests {
                 inconsistent_states_are_found
                 query_plans_are_not_yet_judged_before_index
                 query_plans_after_index_are_no_difference;
+            validation_runs:
+                windows_hold_so_many_rows_and_end_where_they_are_told
+                what_windows_show_is_counted_by_check
+                every_difference_of_a_run_is_kept_once
+                a_lost_lease_records_no_comparison
+                a_failed_batch_that_runs_again_counts_once
+                what_a_validation_found_is_pruned_with_its_run
+                a_repair_does_not_sweep;
             notifications:
                 a_notification_is_claimed_with_all_that_it_says
                 claims_come_in_order_of_priority
@@ -489,6 +498,7 @@ mod tests {
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),
             ("validate", include_str!("validate.rs")),
+            ("validation_runs", include_str!("validation_runs.rs")),
             ("videos", include_str!("videos.rs")),
             ("vitals", include_str!("vitals.rs")),
             ("windows", include_str!("windows.rs")),

@@ -55,7 +55,7 @@ impl Monitor {
         let backfills = runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
         let videos_migrated = backfills.map(|report| report.rows_done).sum();
         let errors_encountered = runs.iter().map(|report| report.errors).sum();
-        let kinds = [JobKind::Backfill, JobKind::Hash].map(|kind| (kind, error_rate(kind, runs)));
+        let kinds = JobKind::ALL.map(|kind| (kind, error_rate(kind, runs)));
         let worst = kinds.into_iter().filter(|(_, rate)| *rate > 0.0);
         let worst = worst.max_by(|(_, one), (_, other)| one.total_cmp(other));
         let most = u64::from(Self::MOST_NOTIFICATIONS);
@@ -88,7 +88,7 @@ impl RunReport {
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         let (done, planned) = match self.run.kind {
-            JobKind::Backfill => (self.rows_done, self.run.rows_total),
+            JobKind::Backfill | JobKind::Validate => (self.rows_done, self.run.rows_total),
             JobKind::Hash => (self.bytes_done, self.run.bytes_total),
         };
         let complete = matches!(self.run.state, RunState::Sweeping | RunState::Done);
@@ -101,16 +101,16 @@ impl RunReport {
 pub fn rate(kind: JobKind, workers: &[WorkerReport]) -> f64 {
     let live = workers.iter().filter(|worker| worker.state == WorkerState::Live);
     live.map(|worker| match kind {
-        JobKind::Backfill => worker.activity.rows_per_second,
+        JobKind::Backfill | JobKind::Validate => worker.activity.rows_per_second,
         JobKind::Hash => worker.activity.bytes_per_second,
     })
     .sum()
 }
 
-/// Backfills and hashes go on beside each other: the slower of the two kinds decides.
+/// The kinds go on beside each other: the slowest decides.
 fn estimate(runs: &[RunReport], workers: &[WorkerReport]) -> Option<f64> {
     let mut longest = None;
-    for kind in [JobKind::Backfill, JobKind::Hash] {
+    for kind in JobKind::ALL {
         let active =
             runs.iter().filter(|report| report.run.kind == kind && report.run.state.is_active());
         let left = active.map(|report| {

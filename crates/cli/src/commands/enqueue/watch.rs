@@ -51,9 +51,13 @@ fn sentence(kind: JobKind, event: &Event) -> String {
         ),
         Event::Watching => format!("{} for videos that need {kind}", "watching".green().bold()),
         Event::Nothing => format!("no video needs {kind}"),
+        Event::RolledOut => format!(
+            "{}: the rollout is at 100 %, the fleet validates no longer",
+            "done".green().bold()
+        ),
         Event::Enqueued { run, batches, rows, bytes } => {
             let amount = match kind {
-                JobKind::Backfill => look::plural(*rows, "video", "videos"),
+                JobKind::Backfill | JobKind::Validate => look::plural(*rows, "video", "videos"),
                 JobKind::Hash => {
                     format!("{}, {}", look::plural(*rows, "file", "files"), look::bytes(*bytes))
                 }

@@ -14,7 +14,7 @@ pub(super) fn line(monitor: &Monitor) -> String {
     let left = left.map_or_else(String::new, |left| format!("   left {}", look::duration(left)));
     let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
     let items = monitor.error_rate_of.map(|kind| match kind {
-        JobKind::Backfill => "rows",
+        JobKind::Backfill | JobKind::Validate => "rows",
         JobKind::Hash => "files",
     });
     let rate = items.map_or_else(String::new, |items| {

@@ -132,7 +132,7 @@ fn phases_and_way_back(looked: &Snapshot) -> String {
 fn progress(run: &RunReport) -> String {
     let (done, total) = run.progress();
     let unit = match run.run.kind {
-        reelshift_plan::JobKind::Backfill => {
+        reelshift_plan::JobKind::Backfill | reelshift_plan::JobKind::Validate => {
             format!("{} of about {} rows", look::short(done), look::short(total))
         }
         reelshift_plan::JobKind::Hash => {
