@@ -9,6 +9,7 @@ mod isolate;
 mod reader;
 mod results;
 mod root_trust;
+mod sort;
 
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -17,12 +18,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use reelshift_media::{Checkpoint, FileHash, HashOrigin, MediaError};
+use reelshift_media::{Checkpoint, MediaError};
 use reelshift_plan::JobKind;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
-use reelshift_store::videos::{FailedItem, FileToHash, HashedFile};
+use reelshift_store::videos::FileToHash;
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::failure::{Failure, failed};
 use tokio::sync::{RwLock, Semaphore, mpsc};
@@ -37,7 +38,7 @@ pub(crate) use self::reader::Reader;
 use self::reader::{Checkpoints, Left};
 use self::results::Outcomes;
 use self::root_trust::RootTrust;
-use crate::bisect;
+use self::sort::{Outcome, Unfinished};
 use crate::classify::{self, Meaning, Remedy};
 use crate::controls::{Controls, Gates, Interrupt};
 use crate::ending::Endings;
@@ -80,12 +81,6 @@ impl Attempt<'_> {
             () = self.interrupt.begins() => Err(AttemptEnd::Drained),
         }
     }
-}
-
-/// A file that was read, or was not.
-struct Outcome {
-    file: FileToHash,
-    result: Result<FileHash, MediaError>,
 }
 
 impl Hash {
@@ -333,75 +328,6 @@ impl Hash {
         }
         Some(Outcome { file, result })
     }
-
-    fn sort(
-        &self,
-        batch: &Claimed,
-        outcome: Outcome,
-        last_attempt: bool,
-        outcomes: &mut Outcomes,
-    ) -> Result<(), Unfinished> {
-        let Outcome { file, result } = outcome;
-        let results = &mut outcomes.results;
-        let error = match result {
-            Ok(hash) => {
-                outcomes.tally.read += 1;
-                if hash.resumed_at > 0 {
-                    tracing::info!(
-                        video = file.id,
-                        from = hash.resumed_at,
-                        bytes = hash.bytes,
-                        "went on from a checkpoint of another attempt"
-                    );
-                }
-                results.noticed.extend(self.size_mismatch(batch, &file, hash.bytes));
-                results.noticed.extend((hash.bytes == 0).then(|| self.empty(batch, &file)));
-                results.hashed.push(HashedFile {
-                    id: file.id,
-                    file_path: file.file_path,
-                    file_size: file.file_size,
-                    sha256: hash.to_hex(),
-                    bytes: hash.bytes,
-                    from_checksum: hash.origin == HashOrigin::StoredChecksum,
-                });
-                return Ok(());
-            }
-            Err(MediaError::Interrupted { .. }) => return Err(Unfinished::Interrupted),
-            Err(error) => error,
-        };
-        let meaning = classify::media(&error);
-        let code = error.code();
-        let record = self.endings.recorder.failure(batch, Some(&file.id), meaning, &error, code);
-        let set_aside = match meaning.remedy {
-            Remedy::EndWorker => {
-                return Err(Unfinished::CannotRead(Box::new(record), Box::new(error)));
-            }
-            Remedy::Quarantine => true,
-            Remedy::RetryOnce => batch.attempts > 0 || last_attempt,
-            _ => last_attempt && !classify::is_of_the_storage(meaning),
-        };
-        if set_aside {
-            let item = FailedItem { video_id: file.id, error: record };
-            if classify::tells_of_the_root(meaning) {
-                outcomes.tally.refused += 1;
-                outcomes.refused.push(item);
-            } else {
-                bisect::found(&item);
-                results.failed.push(item);
-            }
-            Ok(())
-        } else {
-            Err(Unfinished::Retry(Box::new(record)))
-        }
-    }
-}
-
-/// Why a file of this pass is not done.
-enum Unfinished {
-    Interrupted,
-    Retry(Box<ErrorRecord>),
-    /// No file can be read until a person has acted.
-    CannotRead(Box<ErrorRecord>, Box<MediaError>),
 }
 
 /// Waits until then; for ever where there is no such time.
