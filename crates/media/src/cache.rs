@@ -7,6 +7,9 @@
 //! which none was in memory is anything dropped. A kernel or filesystem that cannot say
 //! leaves pages where they are: those that were read once are the first it gives up.
 //!
+//! A small file is not looked at in places: it is read as a whole, without waiting, and the
+//! bytes are kept for the first read ([`Early`]).
+//!
 //! All of this is advice, so that nothing here fails.
 
 use std::fs::File;
@@ -18,9 +21,11 @@ const AHEAD: u64 = 4 << 20;
 /// The kernel is asked for so many bytes at a time, and to forget as many.
 const STRIDE: u64 = 1 << 20;
 
-/// A file up to this size is looked at in one place: the kernel fetches or forgets it as a
-/// whole.
-const SMALL: u64 = 64 << 10;
+/// A file up to this size is looked at as a whole: the kernel fetches or forgets it so.
+const SMALL: u64 = 16 << 10;
+
+/// All bytes of a small file that was in memory.
+pub(crate) type Early = Box<[u8]>;
 
 /// How a file lies in the page cache, and what was said about it.
 #[derive(Debug)]
@@ -45,14 +50,19 @@ enum Found {
 }
 
 impl Cache {
-    pub(crate) fn of(file: &File, len: u64) -> Self {
-        let found = if len == 0 { Found::Everything } else { look(file, len) };
+    /// With the bytes of a small file, where they are there.
+    pub(crate) fn of(file: &File, len: u64) -> (Self, Option<Early>) {
+        let (found, early) = match len {
+            0 => (Found::Everything, None),
+            1..=SMALL => read_small(file, len),
+            _ => (look(file, len), None),
+        };
         // Looking at a small file has made the kernel fetch it.
         let ahead = if len <= SMALL { len } else { 0 };
         let mut cache = Self { len, found, ahead, dropped: 0 };
         // Long before the first read, which is after a turn of all other files.
         cache.before_read(file, 0);
-        cache
+        (cache, early)
     }
 
     pub(crate) fn skip_to(&mut self, offset: u64) {
@@ -101,33 +111,55 @@ fn advise(file: &File, offset: u64, len: u64, advice: Advice) {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn advise(_: &File, _: u64, _: u64, _: Advice) {}
 
-/// Looks at the first byte, the last, and two between.
+/// What of `buffer` can be read at `offset` without waiting; `None` where that cannot be said.
 #[cfg(target_os = "linux")]
-fn look(file: &File, len: u64) -> Found {
+fn read_now(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize> {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    let places = if len <= SMALL { 1 } else { 4 };
-    let mut cached = 0;
-    for place in 0..places {
-        let offset = (len - 1) / 3 * place;
-        let mut byte = [0];
-        let mut buffers = [std::io::IoSliceMut::new(&mut byte)];
-        match preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
-            Ok(_) => cached += 1,
-            Err(Errno::AGAIN) => {}
-            Err(_) => return Found::Something,
-        }
-    }
-    match cached {
-        0 => Found::Nothing,
-        all if all == places => Found::Everything,
-        _ => Found::Something,
+    let mut buffers = [std::io::IoSliceMut::new(buffer)];
+    match preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT) {
+        Ok(count) => Some(count),
+        Err(Errno::AGAIN) => Some(0),
+        Err(_) => None,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn look(_: &File, _: u64) -> Found {
-    Found::Something
+fn read_now(_: &File, _: &mut [u8], _: u64) -> Option<usize> {
+    None
+}
+
+/// Looks at the first byte, the last, and two between.
+fn look(file: &File, len: u64) -> Found {
+    const PLACES: u64 = 4;
+    let mut cached = 0;
+    for place in 0..PLACES {
+        match read_now(file, &mut [0], (len - 1) / (PLACES - 1) * place) {
+            Some(0) => {}
+            Some(_) => cached += 1,
+            None => return Found::Something,
+        }
+    }
+    match cached {
+        0 => Found::Nothing,
+        PLACES => Found::Everything,
+        _ => Found::Something,
+    }
+}
+
+/// Reads a file of `len` bytes as a whole. One that gives more or fewer has changed, or is
+/// partly in memory: its reader finds out.
+fn read_small(file: &File, len: u64) -> (Found, Option<Early>) {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len + 1];
+    match read_now(file, &mut bytes, 0) {
+        Some(0) => (Found::Nothing, None),
+        Some(count) if count == len => {
+            bytes.truncate(len);
+            (Found::Everything, Some(bytes.into_boxed_slice()))
+        }
+        _ => (Found::Something, None),
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -164,8 +196,8 @@ mod tests {
     #[test]
     fn a_cold_file_is_cold_again_after_it_was_read() {
         let Some(file) = cold() else { return };
-        let mut cache = Cache::of(&file, LEN);
-        assert_eq!(cache.found, Found::Nothing);
+        let (mut cache, early) = Cache::of(&file, LEN);
+        assert_eq!((cache.found, early), (Found::Nothing, None));
         read(&file, &mut cache);
         assert_eq!(look(&file, LEN), Found::Nothing);
     }
@@ -174,9 +206,24 @@ mod tests {
     fn a_file_that_somebody_has_in_memory_stays_there() {
         let Some(file) = cold() else { return };
         file.read_exact_at(&mut vec![0; LEN as usize], 0).expect("it is read");
-        let mut cache = Cache::of(&file, LEN);
+        let (mut cache, _) = Cache::of(&file, LEN);
         assert_eq!(cache.found, Found::Everything);
         read(&file, &mut cache);
         assert_eq!(look(&file, LEN), Found::Everything);
+    }
+
+    #[test]
+    fn a_small_file_is_read_when_it_is_opened() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        for len in [1, 4_096, SMALL] {
+            let content = vec![len as u8; len as usize];
+            file.set_len(0).expect("it is emptied");
+            file.write_all_at(&content, 0).expect("it is written");
+            let (cache, early) = Cache::of(&file, len);
+            assert_eq!((cache.found, early.as_deref()), (Found::Everything, Some(&*content)));
+        }
+        file.set_len(SMALL + 1).expect("it grows");
+        let (_, early) = Cache::of(&file, SMALL);
+        assert_eq!(early, None, "one that has grown is its reader's");
     }
 }

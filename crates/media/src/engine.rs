@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::MediaError;
-use crate::gang::{Gang, MOST_REST, Observer, Step};
+use crate::gang::{Gang, MOST_REST, Step};
 use crate::hung::{HashThread, HungRead, Tracked};
 use crate::job::Job;
+use crate::observer::Observer;
 use crate::pace::Pace;
 use crate::sha256::Backend;
 

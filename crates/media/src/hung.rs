@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{AnyObserver, lock};
 use crate::error::MediaError;
-use crate::gang::{FileHash, Observer};
 use crate::job::{Job, Open};
+use crate::observer::{FileHash, Observer};
 
 /// A read that has not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]

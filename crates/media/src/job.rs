@@ -9,8 +9,8 @@ use rustix::fs::OFlags;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::MediaError;
-use crate::gang::Observer;
 use crate::local::{LocalFile, Snapshot};
+use crate::observer::Observer;
 use crate::source::Source;
 
 pub(crate) type Open =

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Early};
 use crate::checkpoint::{Checkpoint, FileVersion};
 use crate::directory::Place;
 use crate::error::{MediaError, is_exhausted};
@@ -72,6 +72,9 @@ pub(crate) struct LocalFile {
     before: Snapshot,
     offset: u64,
     cache: Cache,
+    /// All of a small file, until the first read.
+    early: Option<Early>,
+    at_end: bool,
 }
 
 impl LocalFile {
@@ -82,8 +85,8 @@ impl LocalFile {
         place: Option<Place>,
         before: Snapshot,
     ) -> Self {
-        let cache = Cache::of(&file, before.len);
-        Self { file: Some(file), file_path, place, before, offset: 0, cache }
+        let (cache, early) = Cache::of(&file, before.len);
+        Self { file: Some(file), file_path, place, before, offset: 0, cache, early, at_end: false }
     }
 
     fn grew(&self) -> MediaError {
@@ -101,18 +104,30 @@ impl Source for LocalFile {
         let version = FileVersion { size: self.before.len, mark };
         self.offset = Checkpoint::offset_in(resume, &version);
         self.cache.skip_to(self.offset);
+        self.early = self.early.take().filter(|_| self.offset == 0);
         Ok(Some(Begun { version, offset: self.offset, checksum: None }))
     }
 
     /// Reads to the end and not to the size that the file says, which is 0 or 4096 for
     /// those of `/proc` and `/sys`. A file of a media root has changed where the two differ,
-    /// so that one that keeps growing does not keep its reader.
+    /// so that one that keeps growing does not keep its reader. Where that size was read and
+    /// there was room for more, the end is reached: [`Self::settle`] looks whether it grew.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Read, MediaError> {
         let Some(file) = &self.file else { return Ok(Read::End) };
+        if let Some(early) = self.early.take()
+            && let Some(room) = buffer.get_mut(..early.len())
+        {
+            room.copy_from_slice(&early);
+            (self.offset, self.at_end) = (self.before.len, true);
+            return Ok(Read::Bytes(early.len()));
+        }
+        if self.at_end {
+            return Ok(Read::End);
+        }
         self.cache.before_read(file, self.offset);
         let left = self.before.len.saturating_sub(self.offset);
         let most = match usize::try_from(left) {
-            Ok(left) if left > 0 => left.min(buffer.len()),
+            Ok(left) if left > 0 => left.saturating_add(1).min(buffer.len()),
             _ => buffer.len(),
         };
         loop {
@@ -122,9 +137,10 @@ impl Source for LocalFile {
                     "it ended after {} of {} bytes",
                     self.offset, self.before.len
                 ))),
-                Ok(_) if left == 0 && self.place.is_some() => Err(self.grew()),
+                Ok(count) if count as u64 > left && self.place.is_some() => Err(self.grew()),
                 Ok(count) => {
                     self.offset += count as u64;
+                    self.at_end = count as u64 == left && count < most;
                     Ok(Read::Bytes(count))
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::gang::{FileHash, HashOrigin};
+use crate::observer::{FileHash, HashOrigin};
 use crate::sha256::{Backend, Block, INITIAL, Work, finished, pad};
 
 /// Bytes read at a time.

@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use reelshift_media::sha256::Backend;
@@ -108,7 +108,8 @@ fn hash(
     // In the order of the command line, each as soon as those before it are there.
     let mut early = BTreeMap::new();
     let mut next = 0;
-    while let Some((number, result)) = next_told(&told, &mut out) {
+    let mut told = Told::new(told);
+    while let Some((number, result)) = told.next(&mut out) {
         // Nothing but the output comes of this command.
         if !crate::output::is_open() {
             break;
@@ -129,14 +130,36 @@ fn hash(
     out.finish()
 }
 
-/// What came of another file; what can be printed is, where that takes a while.
-fn next_told(told: &Receiver<Hashed>, out: &mut Output) -> Option<Hashed> {
-    match told.recv_timeout(SOON) {
-        Ok(hashed) => Some(hashed),
-        Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) => {
-            out.flush();
-            told.recv().ok()
+/// What came of files, as the hashing threads tell it. A receiver that sleeps is woken by a
+/// system call for each small file; so this one looks, ever more rarely.
+struct Told {
+    files: Receiver<Hashed>,
+    pause: Duration,
+}
+
+impl Told {
+    const fn new(files: Receiver<Hashed>) -> Self {
+        Self { files, pause: LEAST_PAUSE }
+    }
+
+    /// What came of another file; what can be printed is, where that takes a while.
+    fn next(&mut self, out: &mut Output) -> Option<Hashed> {
+        let began = Instant::now();
+        loop {
+            match self.files.try_recv() {
+                Ok(hashed) => {
+                    self.pause = LEAST_PAUSE;
+                    return Some(hashed);
+                }
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            if began.elapsed() >= SOON {
+                out.flush();
+                return self.files.recv().ok();
+            }
+            std::thread::sleep(self.pause);
+            self.pause = (self.pause * 2).min(MOST_PAUSE);
         }
     }
 }
@@ -168,6 +191,10 @@ fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
 /// whoever watches sees each line as it comes.
 const LINES: usize = 32 << 10;
 const SOON: Duration = Duration::from_millis(50);
+/// Between two looks at what came of files: short for a single small file, long enough that
+/// many small files are printed together.
+const LEAST_PAUSE: Duration = Duration::from_micros(100);
+const MOST_PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Default)]
 struct Output {

@@ -8,7 +8,7 @@ use sha2::Digest;
 
 use super::*;
 use crate::checkpoint::{Checkpoint, FileVersion};
-use crate::gang::FileHash;
+use crate::observer::FileHash;
 use crate::source::{Begun, Read, Source};
 
 const STALL: Duration = Duration::from_millis(100);

@@ -20,7 +20,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checksum::{Checksums, VerifySample};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Class, MediaError};
-use crate::gang::{FileHash, HashOrigin, Observer};
+use crate::observer::{FileHash, HashOrigin, Observer};
 use crate::provider::{BucketUrl, install_tls};
 use crate::root::MediaRoot;
 use crate::sha256::Backend;
