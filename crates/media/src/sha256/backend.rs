@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "aarch64")]
+use super::arm;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use super::{Block, INITIAL, State, Work, finished, lanes, pad, portable, thresholds};
@@ -67,7 +69,7 @@ static BACKENDS: [Kind; BACKEND_COUNT] = [
     #[cfg(target_arch = "x86_64")]
     Kind::new("avx2", &[EIGHT], x86::avx2::compress_one, x86::avx2::detected),
     #[cfg(target_arch = "aarch64")]
-    Kind::new("arm-sha2", &[], library, || std::arch::is_aarch64_feature_detected!("sha2")),
+    Kind::new("arm-sha2", &[FOUR], library, arm::detected),
     Kind::new("portable", &[], portable::compress, || true),
 ];
 
@@ -86,6 +88,10 @@ const EIGHT: Many = Many {
 #[cfg(target_arch = "x86_64")]
 const FOUR: Many =
     Many { lanes: 4, run: |work, enough| lanes::run::<4>(work, enough, x86::sha_ni::compress) };
+
+#[cfg(target_arch = "aarch64")]
+const FOUR: Many =
+    Many { lanes: arm::LANES, run: |work, enough| lanes::run(work, enough, arm::compress) };
 
 #[cfg(target_arch = "x86_64")]
 const TWO: Many =

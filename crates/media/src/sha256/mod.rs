@@ -6,6 +6,8 @@
 //!
 //! `docs/hashing.md` says how fast each is and where the limit lies.
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod backend;
 mod lanes;
 mod padding;
