@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use reelshift_tests::chaos::skipped;
 use reelshift_tests::{Legacy, Ran, Reelshift};
 use sqlx::Row;
 
@@ -237,7 +238,7 @@ async fn settings_that_somebody_else_wrote() {
         Ok(()) => {
             one_sentence(&run(dir.path(), &legacy.url, &["inspect"]), 4, "belongs to user 12345")
         }
-        Err(error) => eprintln!("SKIPPED in part: only root can give a file away: {error}"),
+        Err(error) => skipped(&format!("in part: only root can give a file away: {error}")),
     }
 }
 

@@ -56,7 +56,7 @@ async fn interrupted(directory: &Path, legacy: &Legacy) {
 
     let shown = ok(directory, legacy, &["status"]);
     let kept = directory.join("kept").display().to_string();
-    for part in ["ROLLBACK begun", &format!("--archive {kept}`"), &format!("restore {kept}`")] {
+    for part in ["ROLLING BACK", &format!("--archive {kept}`"), &format!("restore {kept}`")] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(!shown.contains("Next: reelshift apply expand"), "{shown}");
@@ -78,7 +78,7 @@ async fn interrupted(directory: &Path, legacy: &Legacy) {
     let restored = "SELECT COUNT(*) FROM video_processing_status WHERE error_count = 7";
     assert_eq!(legacy.number(restored).await, 20);
     let shown = ok(directory, legacy, &["status"]);
-    assert!(!shown.contains("ROLLBACK") && shown.contains("backfill ok"), "{shown}");
+    assert!(!shown.contains("ROLLING BACK") && shown.contains("backfill ok"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn nobody_starts_while_a_rollback_is_open() {
     }
     assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 1);
     let shown = ok(directory, &legacy, &["status"]);
-    assert!(shown.contains("ROLLBACK begun") && shown.contains("backfill ok"), "{shown}");
+    assert!(shown.contains("ROLLING BACK") && shown.contains("backfill ok"), "{shown}");
     ok(directory, &legacy, &["apply", "expand", "--abandon-rollback"]);
     ok(directory, &legacy, &["enqueue", "backfill"]);
 }

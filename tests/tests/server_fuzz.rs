@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use reelshift_tests::chaos::skipped;
 use reelshift_tests::http::Request;
 use reelshift_tests::server::{OPERATOR, Server};
 use reelshift_tests::{Legacy, Reelshift};
@@ -19,8 +20,7 @@ const LONG: &str = "1000";
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_makes_the_server_fail_or_hang() {
     let Ok(program) = std::env::var(PROGRAM) else {
-        eprintln!("SKIPPED: {PROGRAM} is not set: run `cargo xtask test`");
-        return;
+        return skipped(&format!("{PROGRAM} is not set: run `cargo xtask test`"));
     };
     let long = std::env::var_os("REELSHIFT_TEST_LONG").is_some();
     let dir = tempfile::tempdir().expect("a directory");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::archive::{ArchivedTable, Column};
+use reelshift_store::vitals::System;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,7 +33,8 @@ pub struct Manifest {
     pub id: Uuid,
     /// The version that wrote it.
     pub reelshift: String,
-    /// Product and version of the server.
+    pub system: System,
+    /// Product and version of the server, for people.
     pub server: String,
     /// Whose rows these are.
     pub platform: Platform,
@@ -67,12 +69,18 @@ pub struct ArchivedFile {
 
 impl Manifest {
     #[must_use]
-    pub fn new(id: Uuid, server: String, platform: Platform, created_at: DateTime<Utc>) -> Self {
+    pub fn new(
+        id: Uuid,
+        (system, server): (System, String),
+        platform: Platform,
+        created_at: DateTime<Utc>,
+    ) -> Self {
         let reelshift = env!("CARGO_PKG_VERSION").to_owned();
         Self {
             format: FORMAT,
             id,
             reelshift,
+            system,
             server,
             platform,
             created_at,
@@ -248,7 +256,8 @@ mod tests {
         assert!(said.contains("no manifest.json"), "{said}");
         let time = DateTime::from_timestamp(0, 0).expect("a time");
         let platform = Platform { since: time, place: "x.db".to_owned() };
-        let mut manifest = Manifest::new(Uuid::nil(), "SQLite 3".to_owned(), platform, time);
+        let mut manifest =
+            Manifest::new(Uuid::nil(), (System::Sqlite, "SQLite 3".to_owned()), platform, time);
         let opened = Directory::open(directory.path()).expect("private").expect("there");
         manifest.save(&opened).expect("saved");
         let said = Archive::open(directory.path()).expect_err("incomplete").to_string();

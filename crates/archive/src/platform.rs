@@ -35,12 +35,12 @@ impl Platform {
                 "reelshift's own tables are not there: run `reelshift apply expand`".to_owned(),
             )
         })?;
-        let place = store.place();
-        let place = match place.server {
-            Some((host, port)) => format!("{} on {host}:{port}", place.namespace),
+        let address = store.address();
+        let place = match address.server {
+            Some((host, port)) => format!("{} on {host}:{port}", address.namespace),
             // A file, by whatever path it was named; or a database behind a socket.
-            None => std::fs::canonicalize(&place.namespace)
-                .map_or(place.namespace, |path| path.display().to_string()),
+            None => std::fs::canonicalize(&address.namespace)
+                .map_or(address.namespace, |path| path.display().to_string()),
         };
         Ok(Self { since: first.started_at, place })
     }

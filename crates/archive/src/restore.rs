@@ -50,8 +50,7 @@ impl<'a> Checked<'a> {
     /// column, or the server refuses statements of the size of a row.
     pub async fn new(store: &dyn Store, archive: &'a Archive, any_platform: bool) -> Result<Self> {
         let (was, is) = (&archive.manifest.server, store.server().await?);
-        let embedded = |server: &str| server.starts_with("SQLite");
-        if embedded(was) != embedded(&is) {
+        if archive.manifest.system.is_embedded() != store.address().system.is_embedded() {
             return Err(ArchiveError::Refused(format!(
                 "the archive is of {was} and cannot be restored to {is}: their values differ in kind"
             )));

@@ -21,7 +21,7 @@ use crate::{FILE_ROWS, PAGE_BYTES, Progress};
 const MAX_PAGE_ROWS: u32 = 500;
 
 /// The longest pause after a page.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a directory is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,8 @@ pub async fn write(
     stop: &CancellationToken,
     mut report: impl FnMut(Progress),
 ) -> Result<Manifest> {
-    let (server, platform) = (store.server().await?, Platform::of(store).await?);
+    let server = (store.address().system, store.server().await?);
+    let platform = Platform::of(store).await?;
     let mut manifest = Manifest::new(rollback.id, server, platform, rollback.started_at);
     manifest.save(directory)?;
     manifest::clear(directory)?;
@@ -122,7 +123,7 @@ async fn write_table(
         report(Progress { table, rows: written.rows, of: about.max(written.rows) });
         limit.rows = next_rows(limit.rows, page.len());
         // As long as the read took: at most half of one connection's share of the server.
-        tokio::time::sleep(took.min(LONGEST_PAUSE)).await;
+        tokio::time::sleep(took.min(MAX_PAUSE)).await;
     }
     if let Some(rest) = file {
         written.files.push(rest.finish()?);

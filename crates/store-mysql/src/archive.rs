@@ -144,7 +144,7 @@ async fn archived_videos(
 ) -> error::Result<Vec<Row>> {
     let reader = Reader::new(columns, "v");
     let mut found = Vec::new();
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new("SELECT ");
         query.push(reader.expressions()).push(" FROM videos v WHERE v.id IN ");
         id_list::push(&mut query, ids);

@@ -47,11 +47,11 @@ async fn write(
 ) -> Result<(Option<String>, u32)> {
     lease::fence(connection, lease).await?;
     let ids = lock(connection, needing).await?;
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         update_videos(connection, ids).await?;
     }
     let mut created = 0;
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         created += write_status_rows(connection, ids, videos).await?;
     }
     if let Bounds::Items(items) = bounds {
@@ -141,7 +141,7 @@ fn needing(
 /// Items may have failed before. Whoever did them, this chunk or one over a range that came
 /// first, they have recovered.
 async fn mark_done(connection: &mut MySqlConnection, items: &[String]) -> Result<()> {
-    for items in items.chunks(id_list::MOST) {
+    for items in items.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new("SELECT v.id FROM videos v WHERE NOT (");
         query.push(NEEDS_BACKFILL).push(
             ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \

@@ -4,14 +4,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reelshift_plan::JobKind;
-use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run};
+use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run, new_token};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::{id_list, lease, row, runs};
+use crate::{id_list, row, runs};
 
 /// Claims whose COMMIT got no answer: worker and token. Their batches may be leased by a
 /// worker that lives and does not know of them, so nobody else would give them back.
@@ -72,8 +72,8 @@ pub(crate) async fn claim(
     if runs.is_empty() || max == 0 {
         return Ok(Vec::new());
     }
-    let token = lease::new_token();
-    let most = usize::try_from(max).unwrap_or(usize::MAX).min(id_list::MOST);
+    let token = new_token();
+    let most = usize::try_from(max).unwrap_or(usize::MAX).min(id_list::MAX_LISTED_VALUES);
     let mut claimed: Vec<Claimed> = Vec::new();
     let mut transaction = store.pool.begin().await?;
     for run in &runs {

@@ -173,7 +173,7 @@ pub(crate) async fn of_keys(
     keys: &[String],
 ) -> Result<Vec<FoundDifference>> {
     let mut differences = Vec::new();
-    for keys in keys.chunks(id_list::MOST) {
+    for keys in keys.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(
             "SELECT table_name, row_key, check_name, column_name, expected, found \
              FROM reelshift_differences WHERE run_id = ",

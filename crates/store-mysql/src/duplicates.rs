@@ -47,7 +47,7 @@ async fn duplicates(
         }
         found.push(duplicate);
     }
-    for page in found.chunks_mut(id_list::MOST) {
+    for page in found.chunks_mut(id_list::MAX_LISTED_VALUES) {
         name_first(store, page).await?;
     }
     Ok(found)

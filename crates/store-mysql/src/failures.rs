@@ -5,25 +5,21 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
-use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
+use reelshift_store::failures::{
+    ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures, NEWEST_GROUPED,
+};
+use reelshift_store::length::{
+    CORRELATION_CHARACTERS, ERROR_CODE_CHARACTERS, ERROR_TYPE_CHARACTERS, STAGE_CHARACTERS,
+    STRATEGY_CHARACTERS, TEXT_BYTES, cut, cut_bytes,
+};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
-use crate::runs::cut;
 use crate::text::TextColumn;
 use crate::{error, id_list, row, timestamp};
-
-/// Lengths of the specification's columns, in characters.
-const STAGE_CHARACTERS: usize = 50;
-pub(crate) const ERROR_TYPE_CHARACTERS: usize = 100;
-const ERROR_CODE_CHARACTERS: usize = 50;
-const STRATEGY_CHARACTERS: usize = 100;
-const CORRELATION_CHARACTERS: usize = 36;
-/// The length of a TEXT column, in bytes.
-pub(crate) const TEXT_BYTES: usize = 65_535;
 
 /// Rows in one INSERT: two texts of 64 KiB each stay below the packet limit.
 const ROWS_PER_INSERT: usize = 64;
@@ -55,11 +51,6 @@ impl Failures for MySqlStore {
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>> {
         within(LONG, entries(self, selection, limit)).await
     }
-}
-
-/// The longest beginning of `text` that has at most `bytes` bytes.
-pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Which earlier row a new one follows.
@@ -242,7 +233,7 @@ pub(crate) async fn mark_chain_recovered(
         chain.push(id);
         next = parent.flatten();
     }
-    for ids in chain.chunks(id_list::MOST) {
+    for ids in chain.chunks(id_list::MAX_LISTED_VALUES) {
         let waiting = types_that_wait(connection, ids).await?;
         let mut query = recovered("PRIMARY");
         query.push("id IN ");
@@ -338,7 +329,15 @@ fn push_selection(
 
 /// Groups over the `newest` rows, or over all. The sample is the group's newest row: ids
 /// are UUIDv7 and sort by time.
-pub(crate) async fn groups(
+/// The groups of the newest failures, for the ledger report.
+pub(crate) async fn newest_groups(
+    connection: &mut MySqlConnection,
+) -> error::Result<Vec<ErrorGroup>> {
+    let every = ErrorSelection::default();
+    groups(connection, &every, Some(NEWEST_GROUPED), &TextColumn::default()).await
+}
+
+async fn groups(
     connection: &mut MySqlConnection,
     selection: &ErrorSelection,
     newest: Option<u32>,
@@ -437,16 +436,4 @@ fn read(row: &MySqlRow) -> error::Result<ErrorEntry> {
 /// A column that has a default, and is NULL only where somebody wrote so.
 fn text(row: &MySqlRow, column: &str) -> error::Result<String> {
     Ok(row.try_get::<Option<String>, _>(column)?.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_cut_between_characters() {
-        assert_eq!(cut_bytes("häßlich", 4), "hä");
-        assert_eq!(cut("häßlich", 3), "häß");
-        assert_eq!(cut("kurz", 50), "kurz");
-    }
 }

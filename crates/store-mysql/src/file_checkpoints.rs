@@ -34,7 +34,7 @@ impl FileCheckpoints for MySqlStore {
 
 async fn read(store: &MySqlStore, video_ids: &[String]) -> error::Result<Vec<FileCheckpoint>> {
     let mut checkpoints = Vec::new();
-    for ids in video_ids.chunks(id_list::MOST) {
+    for ids in video_ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(
             "SELECT video_id, file_path, file_size, bytes_done, state \
              FROM reelshift_file_checkpoints WHERE video_id IN ",
@@ -80,7 +80,7 @@ pub(crate) async fn forget(
     connection: &mut MySqlConnection,
     video_ids: &[&String],
 ) -> error::Result<()> {
-    for ids in video_ids.chunks(id_list::MOST) {
+    for ids in video_ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(
             "DELETE c FROM reelshift_file_checkpoints c FORCE INDEX (PRIMARY) WHERE c.video_id IN ",
         );

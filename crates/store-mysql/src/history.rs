@@ -9,7 +9,7 @@ use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
-use crate::runs::microseconds;
+use crate::timestamp::microseconds;
 use crate::{error, id_list, row};
 
 /// A run that ended long enough ago.
@@ -203,7 +203,7 @@ async fn prune_run(store: &MySqlStore, age: i64, run: &str, limit: u32) -> error
             .fetch_all(&mut *transaction)
             .await?;
     let mut pruned = Pruned::default();
-    for seqs in seqs.chunks(id_list::MOST) {
+    for seqs in seqs.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query =
             QueryBuilder::<MySql>::new("DELETE FROM reelshift_comparisons WHERE run_id = ");
         query.push_bind(run.to_owned()).push(" AND batch_seq IN ");
@@ -236,7 +236,7 @@ async fn prune_workers(store: &MySqlStore, age: i64, limit: u32) -> error::Resul
     .fetch_all(&mut *connection)
     .await?;
     let mut workers = 0;
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(
             "DELETE FROM reelshift_workers WHERE state IN ('left', 'lost') AND id IN ",
         );

@@ -6,22 +6,22 @@ use reelshift_store::StoreError;
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::{BREAKER, CancelledRun, check_resumable, check_transition};
 use reelshift_store::ledger::{PlannerLease, Run};
-use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
+use reelshift_store::length::{BY_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::failures::{TEXT_BYTES, cut_bytes};
+use crate::run_rows::{self, run_columns};
 use crate::{audit, id_list, runs};
 
 /// The run, its row locked.
 async fn lock(connection: &mut MySqlConnection, id: Uuid) -> Result<Run> {
-    let sql = format!("SELECT {} FROM reelshift_runs WHERE id = ? FOR UPDATE", runs::COLUMNS);
-    let row =
-        sqlx::query(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(connection).await?;
+    let sql = concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE id = ? FOR UPDATE");
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(connection).await?;
     let row =
         row.ok_or_else(|| Error::Store(StoreError::Invalid(format!("there is no run {id}"))))?;
-    runs::read(&row)
+    run_rows::read(&row)
 }
 
 /// Ends a transaction: writes the history, commits, and reads the run as it is now.
@@ -143,7 +143,7 @@ pub(crate) async fn cancel_run(
     .fetch_all(&mut *transaction)
     .await?;
     let mut fenced = 0;
-    for seqs in leased.chunks(id_list::MOST) {
+    for seqs in leased.chunks(id_list::MAX_LISTED_VALUES) {
         fenced += cancel(&mut transaction, seqs, "state = 'leased'").await?;
     }
     let run = decided(transaction, &run, reason, by).await?;
@@ -165,7 +165,7 @@ pub(crate) async fn fail_planning(
          WHERE id = ? AND planner_token = ? AND state IN ('planning', 'sweeping')",
     )
     .bind(reason)
-    .bind(runs::cut(by, 255))
+    .bind(cut(by, BY_CHARACTERS))
     .bind(lease.run.id.to_string())
     .bind(lease.token)
     .execute(&mut *transaction)
@@ -189,7 +189,7 @@ pub(crate) async fn cancel_pending(store: &MySqlStore, run: Uuid, limit: u32) ->
     .fetch_all(&mut *connection)
     .await?;
     let mut cancelled = 0;
-    for seqs in open.chunks(id_list::MOST) {
+    for seqs in open.chunks(id_list::MAX_LISTED_VALUES) {
         cancelled += cancel(&mut connection, seqs, "state IN ('pending', 'leased')").await?;
     }
     Ok(cancelled)
@@ -209,7 +209,7 @@ pub(crate) async fn free_quarantine(store: &MySqlStore, run: Uuid, limit: u32) -
     let Some((kind, _)) = entries.first().cloned() else { return Ok(0) };
     let ids: Vec<String> = entries.into_iter().map(|(_, id)| id).collect();
     let mut freed = 0;
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query =
             QueryBuilder::<MySql>::new("DELETE FROM reelshift_quarantine WHERE run_id = ");
         query.push_bind(run.to_string()).push(" AND kind = ").push_bind(kind.clone());

@@ -6,7 +6,7 @@ use sqlx::{Encode, MySql, QueryBuilder, Type};
 /// Values that one statement names at most. With more, 36 characters each, a statement is
 /// longer than one TLS record of 16 KiB, and the driver (which leaves Nagle's algorithm on)
 /// sends the rest of it only when the server has acknowledged the first: 40 ms a statement.
-pub(crate) const MOST: usize = 256;
+pub(crate) const MAX_LISTED_VALUES: usize = 256;
 
 /// `items`, the last repeated until their number is a power of two.
 pub(crate) fn padded<T>(items: &[T]) -> impl Iterator<Item = &T> {

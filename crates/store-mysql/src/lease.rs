@@ -4,21 +4,15 @@ use std::time::Duration;
 
 use reelshift_plan::BatchState;
 use reelshift_store::ledger::{Finished, Lease};
+use reelshift_store::length::{ERROR_TYPE_CHARACTERS, cut};
 use reelshift_store::{ErrorRecord, StoreError};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _, Transaction};
-use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::failures::{self, ERROR_TYPE_CHARACTERS};
+use crate::failures;
 use crate::id_list;
-use crate::runs::{cut, microseconds};
-
-/// Unique to one claim: 61 random bits, positive.
-pub(crate) fn new_token() -> i64 {
-    let (high, _) = Uuid::new_v4().as_u64_pair();
-    i64::try_from(high >> 1).unwrap_or(i64::MAX)
-}
+use crate::timestamp::microseconds;
 
 /// The batch behind a lease that is still held; its row stays locked, so that whoever
 /// takes the lease waits for this transaction.
@@ -121,7 +115,7 @@ async fn end(store: &MySqlStore, leases: &[Lease], update: &'static str) -> Resu
     leases.sort_unstable_by_key(|lease| lease.seq);
     leases.dedup();
     let mut ended = 0;
-    for leases in leases.chunks(id_list::MOST) {
+    for leases in leases.chunks(id_list::MAX_LISTED_VALUES) {
         let seqs: Vec<i64> = leases.iter().map(|lease| lease.seq).collect();
         let mut query = QueryBuilder::<MySql>::new(update);
         // The list of sequences gives the range over the primary key; that of pairs
@@ -189,16 +183,4 @@ pub(crate) async fn fail_attempt(
     .await?;
     transaction.commit().await?;
     Ok(next)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_positive_and_differ() {
-        let tokens: std::collections::HashSet<i64> = (0..1_000).map(|_| new_token()).collect();
-        assert_eq!(tokens.len(), 1_000);
-        assert!(tokens.iter().all(|token| *token > 0));
-    }
 }

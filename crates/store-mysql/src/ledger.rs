@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
-use crate::{claim, holds, lease, rerun, runs, suspicions, workers};
+use crate::{claim, holds, lease, planning, rerun, runs, suspicions, workers};
 
 #[async_trait]
 impl Ledger for MySqlStore {
@@ -37,11 +37,11 @@ impl Ledger for MySqlStore {
         planner: &str,
         timeout: Duration,
     ) -> Result<Option<PlannerLease>> {
-        within(SHORT, runs::take_planning(self, run, planner, timeout)).await
+        within(SHORT, planning::take(self, run, planner, timeout)).await
     }
 
     async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool> {
-        within(SHORT, runs::planner_alive(self, run, timeout)).await
+        within(SHORT, planning::alive(self, run, timeout)).await
     }
 
     async fn add_batches(
@@ -50,7 +50,7 @@ impl Ledger for MySqlStore {
         planned_to: Option<&str>,
         batches: &[NewBatch],
     ) -> Result<()> {
-        within(SHORT, runs::add_batches(self, lease, planned_to, batches)).await
+        within(SHORT, planning::add_batches(self, lease, planned_to, batches)).await
     }
 
     async fn fail_planning(&self, lease: &PlannerLease, reason: &str, by: &str) -> Result<()> {
@@ -58,11 +58,11 @@ impl Ledger for MySqlStore {
     }
 
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {
-        within(SHORT, runs::finish_planning(self, lease)).await
+        within(SHORT, planning::finish(self, lease)).await
     }
 
     async fn release_planning(&self, lease: &PlannerLease) -> Result<()> {
-        within(SHORT, runs::release_planning(self, lease)).await
+        within(SHORT, planning::release(self, lease)).await
     }
 
     async fn settle(&self, run: Uuid) -> Result<RunState> {
@@ -137,7 +137,12 @@ impl Ledger for MySqlStore {
         within(SHORT, runs::pause_failing(self)).await
     }
 
-    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun> {
-        within(LONG, rerun::rerun(self, selection, by)).await
+    async fn rerun(
+        &self,
+        selection: &RerunSelection,
+        reason: Option<&str>,
+        by: &str,
+    ) -> Result<Rerun> {
+        within(LONG, rerun::rerun(self, selection, reason, by)).await
     }
 }

@@ -10,41 +10,38 @@
 
 mod application_time;
 mod archive;
-mod audit;
 mod chunk;
 mod claim;
 mod codes;
 mod comparisons;
 mod connection;
 mod contact;
-mod controls;
 mod database_url;
 mod deadline;
+mod dialect;
 mod differences;
 mod duplicates;
-mod duties;
 mod error;
 mod failures;
 mod file_checkpoints;
-mod flags;
+mod flag_lock;
 mod gate;
 mod history;
 mod holds;
 mod id_list;
+mod inspection;
 mod lease;
 mod ledger;
 mod legacy;
-mod listings;
 mod lock;
-mod lost_leases;
 mod mapping;
 mod metadata_locks;
 mod notifications;
+mod planning;
 mod plans;
 mod preflight;
 mod quarantine;
 mod replica;
-mod report;
 mod rerun;
 mod rollback;
 mod row;
@@ -52,10 +49,9 @@ mod runs;
 mod schema;
 mod server;
 mod session;
+mod signals;
 mod status;
-mod strain;
 mod structure;
-mod suspicions;
 mod text;
 mod timestamp;
 mod tls;
@@ -65,6 +61,26 @@ mod validate;
 mod videos;
 mod vitals;
 mod workers;
+
+// The sources that both adapters compile, each against its `dialect`.
+#[path = "../../store/sql/audit.rs"]
+mod audit;
+#[path = "../../store/sql/controls.rs"]
+mod controls;
+#[path = "../../store/sql/duties.rs"]
+mod duties;
+#[path = "../../store/sql/flags.rs"]
+mod flags;
+#[path = "../../store/sql/listings.rs"]
+mod listings;
+#[path = "../../store/sql/lost_leases.rs"]
+mod lost_leases;
+#[path = "../../store/sql/report.rs"]
+mod report;
+#[path = "../../store/sql/run_rows.rs"]
+mod run_rows;
+#[path = "../../store/sql/suspicions.rs"]
+mod suspicions;
 
 pub use connection::{ConnectOptions, MySqlStore, connect};
 pub use replica::replica;

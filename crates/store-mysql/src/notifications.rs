@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
+use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
     NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
     Undelivered,
@@ -23,11 +24,8 @@ use sqlx::mysql::MySqlRow;
 
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
-use crate::runs::{cut, microseconds};
+use crate::timestamp::microseconds;
 use crate::{audit, error};
-
-/// The length of `dispatcher`, in characters.
-const DISPATCHER_CHARACTERS: usize = 255;
 
 #[async_trait]
 impl Notifications for MySqlStore {
@@ -41,7 +39,7 @@ impl Notifications for MySqlStore {
         lease: Duration,
         max: usize,
     ) -> Result<NotificationClaim> {
-        let dispatcher = cut(dispatcher, DISPATCHER_CHARACTERS);
+        let dispatcher = cut(dispatcher, HOLDER_CHARACTERS);
         within(SHORT, claim::claim(self, dispatcher, lease, max)).await
     }
 

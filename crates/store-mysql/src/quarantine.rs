@@ -6,15 +6,15 @@ use std::collections::HashSet;
 
 use reelshift_store::StoreError;
 use reelshift_store::ledger::Lease;
+use reelshift_store::length::{ERROR_TYPE_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use reelshift_store::videos::FailedItem;
 use sqlx::{Acquire as _, MySql, MySqlConnection, QueryBuilder};
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::failures::{self, ERROR_TYPE_CHARACTERS, Parent, TEXT_BYTES};
+use crate::failures::{self, Parent};
 use crate::lease::{self, Fence};
 use crate::legacy::VideosTable;
-use crate::runs::cut;
 use crate::{chunk, id_list};
 
 /// Items in one statement, each with a message of up to 64 KiB.
@@ -158,7 +158,7 @@ async fn write_counts(
     );
     for item in id_list::padded(items) {
         query.push(" WHEN ").push_bind(item.video_id.clone()).push(" THEN ");
-        query.push_bind(failures::cut_bytes(&item.error.error_message, TEXT_BYTES).to_owned());
+        query.push_bind(cut_bytes(&item.error.error_message, TEXT_BYTES).to_owned());
     }
     query.push(" END WHERE video_id IN ");
     let ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_store::Result;
-use reelshift_store::strain::Replica;
+use reelshift_store::signals::Replica;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, MySqlConnection};
 use tokio::sync::Mutex;

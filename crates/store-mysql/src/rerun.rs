@@ -9,22 +9,24 @@ use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{
     Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run, Since,
 };
-use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::{audit, id_list, row, runs, timestamp};
+use crate::run_rows::{self, run_columns};
+use crate::{audit, id_list, planning, row, timestamp};
 
 pub(crate) async fn rerun(
     store: &MySqlStore,
     selection: &RerunSelection,
+    reason: Option<&str>,
     by: &str,
 ) -> Result<Rerun> {
     check_named(store, selection).await?;
     let mut total = Rerun::default();
     for run in candidates(store, selection).await? {
-        let rerun = rerun_run(store, run, selection, by).await?;
+        let rerun = rerun_run(store, run, selection, reason, by).await?;
         total.batches += rerun.batches;
         total.items += rerun.items;
         total.item_batches += rerun.item_batches;
@@ -69,9 +71,10 @@ fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Sinc
     query.push(" AND ").push(column).push(" >= ");
     match since {
         Since::At(at) => query.push_bind(timestamp::bound(at)),
-        Since::Ago(ago) => {
-            query.push("NOW(6) - INTERVAL ").push_bind(runs::microseconds(ago)).push(" MICROSECOND")
-        }
+        Since::Ago(ago) => query
+            .push("NOW(6) - INTERVAL ")
+            .push_bind(timestamp::microseconds(ago))
+            .push(" MICROSECOND"),
     };
 }
 
@@ -79,20 +82,21 @@ async fn rerun_run(
     store: &MySqlStore,
     run: Uuid,
     selection: &RerunSelection,
+    reason: Option<&str>,
     by: &str,
 ) -> Result<Rerun> {
     let mut transaction = store.pool.begin().await?;
-    let sql = format!(
-        "SELECT {} FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' \
-           AND rolled_back_at IS NULL FOR UPDATE",
-        runs::COLUMNS
-    );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(run.to_string())
-        .fetch_optional(&mut *transaction)
-        .await?;
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM reelshift_runs WHERE id = ? AND state <> 'cancelled' \
+           AND rolled_back_at IS NULL FOR UPDATE"
+    ))
+    .bind(run.to_string())
+    .fetch_optional(&mut *transaction)
+    .await?;
     let Some(row) = row else { return Ok(Rerun::default()) };
-    let run = runs::read(&row)?;
+    let run = run_rows::read(&row)?;
 
     let mut rerun = Rerun::default();
     if !selection.quarantined_only {
@@ -107,7 +111,7 @@ async fn rerun_run(
     if enqueued > 0 {
         reopen(&mut transaction, &run, enqueued).await?;
         let again = AuditEvent::RunRerun { run: run.id, state: run.state, batches: enqueued };
-        audit::record(&mut transaction, again, None, by).await?;
+        audit::record(&mut transaction, again, reason, by).await?;
     }
     transaction.commit().await?;
     Ok(rerun)
@@ -216,7 +220,7 @@ async fn rerun_items(
             }
         }
     }
-    for ids in quarantined.chunks(id_list::MOST) {
+    for ids in quarantined.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query =
             QueryBuilder::<MySql>::new("DELETE FROM reelshift_quarantine WHERE kind = ");
         query.push_bind(run.kind.as_str()).push(" AND video_id IN ");
@@ -229,7 +233,7 @@ async fn rerun_items(
         let batches = cut_into_batches(run, &origin, items);
         batches_again += batches.len() as u64;
         for batches in batches.chunks(BATCHES_PER_INSERT) {
-            runs::insert_batches(connection, run, batches, Some(&origin.batch)).await?;
+            planning::insert(connection, run, batches, Some(&origin.batch)).await?;
         }
     }
     Ok((items_again, batches_again))

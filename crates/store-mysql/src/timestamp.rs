@@ -1,12 +1,19 @@
-//! Times that people give, as bounds for the ledger's TIMESTAMP columns: compared with one
-//! outside their range, no row matches.
+//! Times and durations as they are bound.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 /// The last second that every server's TIMESTAMP holds; the first is 1.
 const LAST_SECOND: i64 = i32::MAX as i64;
 
-/// `at`, or the end of the range beyond which it lies.
+/// A duration for `INTERVAL ? MICROSECOND`.
+pub(crate) fn microseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A time that somebody gave, as a bound for the ledger's TIMESTAMP columns: compared with a
+/// time outside their range, no row matches.
 pub(crate) fn bound(at: DateTime<Utc>) -> DateTime<Utc> {
     let end = |second| DateTime::from_timestamp(second, 0).unwrap_or(at);
     at.clamp(end(1), end(LAST_SECOND))

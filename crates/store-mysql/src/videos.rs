@@ -163,7 +163,7 @@ fn read_file(row: &MySqlRow, found: &mut FilesToHash) -> error::Result<()> {
 /// Rows that one statement looks through for files without a hash: at first, and at most
 /// once windows were without any.
 const UNHASHED_ROWS: u32 = 4_000;
-const UNHASHED_ROWS_MOST: u32 = 64_000;
+const MAX_UNHASHED_ROWS: u32 = 64_000;
 
 /// Those of the first window of the key range that has any: each statement's work has a
 /// bound, however few rows match the filter. After `index` a window is one of rows without
@@ -212,7 +212,7 @@ async fn unhashed(
                 .collect();
         }
         after = upto;
-        rows = rows.saturating_mul(4).min(limit.max(UNHASHED_ROWS_MOST));
+        rows = rows.saturating_mul(4).min(limit.max(MAX_UNHASHED_ROWS));
     }
 }
 
@@ -262,7 +262,7 @@ async fn unhashed_boundary(
 /// Ids come in key order from the ledger, so lists of them follow each other.
 async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<FilesToHash> {
     let mut found = FilesToHash::default();
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(FILES);
         query.push(" AND v.id IN ");
         id_list::push(&mut query, ids);

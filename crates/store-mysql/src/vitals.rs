@@ -5,12 +5,15 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::ledger::PRIORITIES;
-use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
+use reelshift_store::vitals::{
+    DatabaseAddress, MAX_COUNTED_BATCHES, PoolState, QueueDepth, System, Vitals,
+};
 
 use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
+use crate::dialect::read_clock;
 use crate::server::Product;
-use crate::{controls, error, runs};
+use crate::{error, runs};
 
 #[async_trait]
 impl Vitals for MySqlStore {
@@ -19,7 +22,7 @@ impl Vitals for MySqlStore {
     }
 
     async fn now(&self) -> Result<DateTime<Utc>> {
-        within(SHORT, async { controls::now(&mut *self.pool.acquire().await?).await }).await
+        within(SHORT, async { read_clock(&mut *self.pool.acquire().await?).await }).await
     }
 
     fn pools(&self) -> Vec<PoolState> {
@@ -31,12 +34,12 @@ impl Vitals for MySqlStore {
         }]
     }
 
-    fn place(&self) -> Place {
+    fn address(&self) -> DatabaseAddress {
         let options = self.options();
-        Place {
+        DatabaseAddress {
             system: match self.server.product {
-                Product::MariaDb => "mariadb",
-                Product::MySql => "mysql",
+                Product::MariaDb => System::MariaDb,
+                Product::MySql => System::MySql,
             },
             namespace: options.get_database().unwrap_or_default().to_owned(),
             server: options
@@ -58,7 +61,7 @@ async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
                    WHERE run_id = ? AND state = 'pending' LIMIT ?) AS counted",
             )
             .bind(run.id.to_string())
-            .bind(MOST_COUNTED)
+            .bind(MAX_COUNTED_BATCHES)
             .fetch_one(&store.pool)
             .await?;
             depth.pending += u64::try_from(pending).unwrap_or_default();

@@ -7,20 +7,21 @@
 use std::time::Duration;
 
 use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
+use reelshift_store::length::{HOLDER_CHARACTERS, NAME_CHARACTERS, cut};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
-use crate::runs::{cut, microseconds};
+use crate::timestamp::microseconds;
 use crate::{id_list, lost_leases};
 
 pub(crate) async fn register(store: &MySqlStore, worker: &NewWorker) -> Result<()> {
     sqlx::query("INSERT INTO reelshift_workers (id, host, pid, version) VALUES (?, ?, ?, ?)")
         .bind(worker.id.to_string())
-        .bind(cut(&worker.host, 255))
+        .bind(cut(&worker.host, HOLDER_CHARACTERS))
         .bind(worker.pid)
-        .bind(cut(&worker.version, 64))
+        .bind(cut(&worker.version, NAME_CHARACTERS))
         .execute(&store.pool)
         .await?;
     Ok(())
@@ -132,7 +133,7 @@ async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result
         .bind(worker.to_string())
         .execute(&mut *transaction)
         .await?;
-    lost_leases::record(&mut transaction, worker).await?;
+    lost_leases::record(&mut transaction, &worker.to_string()).await?;
     let reaped = give_back(&mut transaction, worker, true).await?;
     transaction.commit().await?;
     Ok(reaped)
@@ -146,7 +147,7 @@ async fn give_back(connection: &mut MySqlConnection, worker: Uuid, lost: bool) -
             .fetch_all(&mut *connection)
             .await?;
     let mut given_back = 0;
-    for seqs in seqs.chunks(id_list::MOST) {
+    for seqs in seqs.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::<MySql>::new(
             "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, \
              leased_at = NULL, lost_leases = lost_leases + ",

@@ -13,18 +13,17 @@ use reelshift_store::archive::{
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, TypeInfo, ValueRef};
 
-use crate::SqliteStore;
-use crate::error::Outcome;
 use crate::mapping::{ground_truth_status, push_after};
+use crate::{SqliteStore, error};
 
 #[async_trait]
 impl Archive for SqliteStore {
     async fn archived_columns(&self, table: ArchivedTable) -> Result<Option<Vec<Column>>> {
-        self.named(archived_columns(self, table).await)
+        self.short(archived_columns(self, table)).await
     }
 
     async fn about_rows(&self, table: ArchivedTable) -> Result<u64> {
-        self.named(about_rows(self, table).await)
+        self.short(about_rows(self, table)).await
     }
 
     async fn archive_page(
@@ -34,11 +33,11 @@ impl Archive for SqliteStore {
         after: Option<&str>,
         limit: PageLimit,
     ) -> Result<Vec<Row>> {
-        self.named(archive_page(self, table, columns, after, limit).await)
+        self.short(archive_page(self, table, columns, after, limit)).await
     }
 
     async fn archived_videos(&self, columns: &[Column], ids: &[String]) -> Result<Vec<Row>> {
-        self.named(archived_videos(self, columns, ids).await)
+        self.short(archived_videos(self, columns, ids)).await
     }
 
     async fn largest_row(&self) -> Result<Option<u64>> {
@@ -51,18 +50,18 @@ impl Archive for SqliteStore {
         columns: &[Column],
         rows: &[Row],
     ) -> Result<RestoredChunk> {
-        self.named(restore::rows(self, table, columns, rows).await)
+        self.short(restore::rows(self, table, columns, rows)).await
     }
 
     async fn link_errors(&self, links: &[(String, String)]) -> Result<()> {
-        self.named(restore::link_errors(self, links).await)
+        self.short(restore::link_errors(self, links)).await
     }
 }
 
 async fn archived_columns(
     store: &SqliteStore,
     table: ArchivedTable,
-) -> Outcome<Option<Vec<Column>>> {
+) -> error::Result<Option<Vec<Column>>> {
     // Generated columns are not listed.
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT name, type FROM pragma_table_info(?) ORDER BY name <> 'id', cid")
@@ -80,7 +79,7 @@ async fn archived_columns(
     Ok((!columns.is_empty()).then_some(columns))
 }
 
-async fn about_rows(store: &SqliteStore, table: ArchivedTable) -> Outcome<u64> {
+async fn about_rows(store: &SqliteStore, table: ArchivedTable) -> error::Result<u64> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM ");
     query.push(table.as_str());
     let rows: i64 = query.build_query_scalar().fetch_one(&store.readers).await?;
@@ -99,7 +98,7 @@ fn quoted(column: &str) -> String {
 }
 
 /// The value in its storage class, whatever the column's declared type is.
-fn value(row: &SqliteRow, column: usize) -> Outcome<Value> {
+fn value(row: &SqliteRow, column: usize) -> error::Result<Value> {
     let raw = row.try_get_raw(column)?;
     if raw.is_null() {
         return Ok(Value::Null);
@@ -113,7 +112,7 @@ fn value(row: &SqliteRow, column: usize) -> Outcome<Value> {
     })
 }
 
-fn values(row: &SqliteRow, count: usize) -> Outcome<Row> {
+fn values(row: &SqliteRow, count: usize) -> error::Result<Row> {
     (0..count).map(|column| value(row, column)).collect()
 }
 
@@ -140,7 +139,7 @@ async fn archive_page(
     columns: &[Column],
     after: Option<&str>,
     limit: PageLimit,
-) -> Outcome<Vec<Row>> {
+) -> error::Result<Vec<Row>> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(named_columns(columns, "v.")).push(" FROM ").push(match table {
         ArchivedTable::Statuses => STATUSES,
@@ -165,7 +164,7 @@ async fn archived_videos(
     store: &SqliteStore,
     columns: &[Column],
     ids: &[String],
-) -> Outcome<Vec<Row>> {
+) -> error::Result<Vec<Row>> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(named_columns(columns, "v.")).push(" FROM videos v WHERE v.id IN ");
     push_ids(&mut query, ids);

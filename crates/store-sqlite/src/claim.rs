@@ -6,18 +6,16 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::SqliteStore;
-use crate::error::{Failure, Outcome};
-use crate::failures::count;
-use crate::runs;
-use crate::time::{self, now};
+use crate::error::Result;
+use crate::timestamp::{self, now};
+use crate::{SqliteStore, row, runs};
 
 pub(crate) async fn claim(
     store: &SqliteStore,
     worker: Uuid,
     kind: JobKind,
     max: u32,
-) -> Outcome<Vec<Claimed>> {
+) -> Result<Vec<Claimed>> {
     // Idle workers ask all the time: they must not take the write lock.
     if max == 0 || !any_due(&mut *store.readers.acquire().await?, kind).await? {
         return Ok(Vec::new());
@@ -51,13 +49,13 @@ const ANY_DUE: &str = concat!(
     ")"
 );
 
-async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Outcome<bool> {
+async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Result<bool> {
     for run in runs::active_in(reader, Some(kind)).await? {
         for priority in PRIORITIES {
             let due: bool = sqlx::query_scalar(ANY_DUE)
                 .bind(run.id.to_string())
                 .bind(priority)
-                .bind(time::text(run.created_at))
+                .bind(timestamp::text(run.created_at))
                 .fetch_one(&mut *reader)
                 .await?;
             if due {
@@ -89,18 +87,18 @@ async fn lease_due(
     run: &Run,
     priority: i8,
     max: u32,
-) -> Outcome<Vec<Claimed>> {
+) -> Result<Vec<Claimed>> {
     let mut rows = sqlx::query(LEASE_DUE)
         .bind(worker.to_string())
         .bind(run.id.to_string())
         .bind(priority)
         .bind(max)
-        .bind(time::text(run.created_at))
+        .bind(timestamp::text(run.created_at))
         .fetch_all(tx)
         .await?
         .iter()
         .map(|row| Ok((row.try_get::<String, _>("run_at")?, read(row, run)?)))
-        .collect::<Outcome<Vec<_>>>()?;
+        .collect::<Result<Vec<_>>>()?;
     // RETURNING follows the order of the writing, not of the subquery.
     rows.sort_by(|(one_at, one), (other_at, other)| {
         (one_at, one.lease.seq).cmp(&(other_at, other.lease.seq))
@@ -108,20 +106,20 @@ async fn lease_due(
     Ok(rows.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
-fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
+fn read(row: &SqliteRow, run: &Run) -> Result<Claimed> {
     Ok(Claimed {
         lease: Lease { seq: row.try_get("seq")?, token: row.try_get("lease_token")? },
-        id: runs::uuid(row, "id")?,
+        id: row::uuid(row, "id")?,
         run_id: run.id,
         kind: run.kind,
         filter: run.plan.filter.clone(),
         bounds: bounds(row)?,
         of_items: row.try_get("of_items")?,
         checkpoint: row.try_get("checkpoint")?,
-        rows_total: count(row, "rows_total")?,
-        bytes_total: count(row, "bytes_total")?,
-        rows_done: count(row, "rows_done")?,
-        rows_quarantined: count(row, "rows_quarantined")?,
+        rows_total: row::count(row, "rows_total")?,
+        bytes_total: row::count(row, "bytes_total")?,
+        rows_done: row::count(row, "rows_done")?,
+        rows_quarantined: row::count(row, "rows_quarantined")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         lost_leases: row.try_get("lost_leases")?,
@@ -133,12 +131,10 @@ fn read(row: &SqliteRow, run: &Run) -> Outcome<Claimed> {
 }
 
 /// The bounds of a row with `after_id`, `upto_id` and `items`.
-pub(crate) fn bounds(row: &SqliteRow) -> Outcome<Bounds> {
+pub(crate) fn bounds(row: &SqliteRow) -> Result<Bounds> {
     let items: Option<String> = row.try_get("items")?;
     match items {
-        Some(items) => serde_json::from_str(&items)
-            .map(Bounds::Items)
-            .map_err(|_| Failure::foreign_value("reelshift_batches", "items", &items)),
+        Some(items) => Ok(Bounds::Items(row::json(&items, "list of items")?)),
         None => {
             Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? })
         }

@@ -12,17 +12,17 @@ use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::count;
+use crate::error;
+use crate::lease::fence;
 use crate::mapping::{hex_array, ids};
+use crate::row;
 use crate::runs::stored;
-use crate::videos::fence;
 
 pub(crate) async fn record(
     store: &SqliteStore,
     lease: Lease,
     window: &ComparedWindow,
-) -> Outcome<()> {
+) -> error::Result<()> {
     let mut tx = store.write().await?;
     let run = fence(&mut tx, lease).await?.run_id;
     for counted in &window.compared.checks {
@@ -74,7 +74,7 @@ pub(crate) async fn record(
     Ok(())
 }
 
-pub(crate) async fn checks(store: &SqliteStore, run: Uuid) -> Outcome<Vec<Check>> {
+pub(crate) async fn checks(store: &SqliteStore, run: Uuid) -> error::Result<Vec<Check>> {
     let counts: BTreeMap<String, (u64, u64)> = sqlx::query(
         "SELECT c.check_name, SUM(c.rows_compared) AS looked_at, SUM(c.differences) AS different
          FROM reelshift_comparisons c
@@ -88,9 +88,12 @@ pub(crate) async fn checks(store: &SqliteStore, run: Uuid) -> Outcome<Vec<Check>
     .await?
     .iter()
     .map(|row| {
-        Ok((row.try_get("check_name")?, (count(row, "looked_at")?, count(row, "different")?)))
+        Ok((
+            row.try_get("check_name")?,
+            (row::count(row, "looked_at")?, row::count(row, "different")?),
+        ))
     })
-    .collect::<Outcome<_>>()?;
+    .collect::<error::Result<_>>()?;
     let mut checks = store.row_checks();
     for check in &mut checks {
         let Some((rows, differences)) = counts.get(&check.name) else { continue };
@@ -128,7 +131,7 @@ pub(crate) async fn keys(
     table: ComparedTable,
     after: Option<&str>,
     limit: u32,
-) -> Outcome<Vec<String>> {
+) -> error::Result<Vec<String>> {
     let mut query =
         QueryBuilder::new("SELECT DISTINCT row_key FROM reelshift_differences WHERE run_id = ");
     query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.as_str());
@@ -144,7 +147,7 @@ pub(crate) async fn of_keys(
     run: Uuid,
     table: ComparedTable,
     keys: &[String],
-) -> Outcome<Vec<FoundDifference>> {
+) -> error::Result<Vec<FoundDifference>> {
     let rows = sqlx::query(concat!(
         "SELECT table_name, row_key, check_name, column_name, expected, found
          FROM reelshift_differences WHERE run_id = ? AND table_name = ? AND row_key IN ",
@@ -159,7 +162,7 @@ pub(crate) async fn of_keys(
     rows.iter().map(read).collect()
 }
 
-fn read(row: &SqliteRow) -> Outcome<FoundDifference> {
+fn read(row: &SqliteRow) -> error::Result<FoundDifference> {
     Ok(FoundDifference {
         table: row.try_get("table_name")?,
         key: row.try_get("row_key")?,

@@ -7,14 +7,13 @@ use reelshift_store::duplicates::{
 };
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::videos::id_array;
+use crate::id_list::id_array;
+use crate::{SqliteStore, error};
 
 #[async_trait]
 impl Duplicates for SqliteStore {
     async fn duplicates(&self, after: Option<&str>, limit: u32) -> Result<Vec<Duplicate>> {
-        self.named(duplicates(self, after, limit).await)
+        self.short(duplicates(self, after, limit)).await
     }
 }
 
@@ -25,7 +24,7 @@ async fn duplicates(
     store: &SqliteStore,
     after: Option<&str>,
     limit: u32,
-) -> Outcome<Vec<Duplicate>> {
+) -> error::Result<Vec<Duplicate>> {
     let mut reader = store.readers.acquire().await?;
     let rows: Vec<Group> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT CAST(file_hash AS TEXT), COUNT(*), COUNT(DISTINCT CAST(file_path AS BLOB)),
@@ -51,7 +50,10 @@ async fn duplicates(
     Ok(found)
 }
 
-async fn count_files(reader: &mut SqliteConnection, duplicate: &mut Duplicate) -> Outcome<()> {
+async fn count_files(
+    reader: &mut SqliteConnection,
+    duplicate: &mut Duplicate,
+) -> error::Result<()> {
     let paths: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(file_path AS TEXT) FROM videos
          WHERE file_hash = ? AND file_path IS NOT NULL",
@@ -63,7 +65,7 @@ async fn count_files(reader: &mut SqliteConnection, duplicate: &mut Duplicate) -
     Ok(())
 }
 
-async fn name_first(reader: &mut SqliteConnection, found: &mut [Duplicate]) -> Outcome<()> {
+async fn name_first(reader: &mut SqliteConnection, found: &mut [Duplicate]) -> error::Result<()> {
     let hashes: Vec<String> = found.iter().map(|duplicate| duplicate.sha256.clone()).collect();
     let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(
         "SELECT file_hash, id, file_path FROM (

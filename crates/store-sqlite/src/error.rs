@@ -9,37 +9,40 @@ use crate::codes::{self, Meaning};
 
 /// What goes wrong inside the adapter, before it is told which file it is about.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    Sqlx(sqlx::Error),
+pub(crate) enum Error {
+    Database(sqlx::Error),
     Store(StoreError),
 }
 
-pub(crate) type Outcome<T> = std::result::Result<T, Failure>;
+/// The result of everything inside this crate.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if let Some(code) = error.as_database_error().and_then(DatabaseError::code) {
             statement::failed(&code);
         }
-        Self::Sqlx(error)
+        Self::Database(error)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl Failure {
-    /// A value in a table of reelshift's own that reelshift did not write.
-    pub(crate) fn foreign_value(table: &str, column: &str, value: &str) -> Self {
-        let message = format!("{table}.{column} holds `{value}`, which reelshift did not write");
-        StoreError::Permanent { code: None, message }.into()
+impl Error {
+    /// Data of the ledger that this program would never have written.
+    pub(crate) fn unreadable(what: &str, why: impl std::fmt::Display) -> Self {
+        Self::Store(StoreError::Permanent {
+            code: None,
+            message: format!("the ledger holds a {what} that cannot be read: {why}"),
+        })
     }
 
     /// The message of a row that cannot be read, which keeps nobody from reading the others.
-    pub(crate) fn unreadable_row(self, table: &str, key: &str) -> Outcome<String> {
+    pub(crate) fn unreadable_row(self, table: &str, key: &str) -> Result<String> {
         match self {
             Self::Store(StoreError::Permanent { message, .. }) => {
                 Ok(format!("the row {key} of {table}: {message}"))
@@ -48,11 +51,29 @@ impl Failure {
         }
     }
 
+    /// The database's own error.
+    fn database(&self) -> Option<&dyn DatabaseError> {
+        match self {
+            Self::Database(error) => error.as_database_error(),
+            Self::Store(_) => None,
+        }
+    }
+
+    pub(crate) fn is_duplicate_key(&self) -> bool {
+        let code = self.database().and_then(DatabaseError::code);
+        // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
+        code.is_some_and(|code| code == "1555" || code == "2067")
+    }
+
+    pub(crate) fn is_unknown_table(&self) -> bool {
+        self.database().is_some_and(|error| error.message().starts_with("no such table: "))
+    }
+
     /// The error of the port, naming `file`.
     pub(crate) fn about(self, file: &Path) -> StoreError {
         let error = match self {
             Self::Store(error) => return error,
-            Self::Sqlx(error) => error,
+            Self::Database(error) => error,
         };
         let file = file.display();
         match &error {

@@ -3,28 +3,22 @@
 use async_trait::async_trait;
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
-use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures};
-use sqlx::sqlite::SqliteRow;
+use reelshift_store::failures::{
+    ErrorEntry, ErrorGroup, ErrorRecord, ErrorSelection, Failures, NEWEST_GROUPED,
+};
+use reelshift_store::length::{
+    CORRELATION_CHARACTERS, ERROR_CODE_CHARACTERS, ERROR_TYPE_CHARACTERS, STAGE_CHARACTERS,
+    STRATEGY_CHARACTERS, TEXT_BYTES, cut, cut_bytes,
+};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use crate::SqliteStore;
-use crate::error::{Failure, Outcome};
 use crate::mapping::{hex_array, ids};
-use crate::time::parse;
-
-/// The columns' lengths, in characters. SQLite enforces none; a row must fit everywhere.
-const STAGE: usize = 50;
-pub(crate) const ERROR_TYPE: usize = 100;
-const ERROR_CODE: usize = 50;
-const STRATEGY: usize = 100;
-const CORRELATION: usize = 36;
-/// A TEXT column's length in MySQL, in bytes.
-pub(crate) const TEXT: usize = 65_535;
+use crate::{SqliteStore, error, row};
 
 #[async_trait]
 impl Failures for SqliteStore {
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
-        self.named(record_errors(self, errors).await)
+        self.short(record_errors(self, errors)).await
     }
 
     async fn error_groups(
@@ -32,25 +26,15 @@ impl Failures for SqliteStore {
         selection: &ErrorSelection,
         newest: Option<u32>,
     ) -> Result<Vec<ErrorGroup>> {
-        self.named(match self.readers.acquire().await {
-            Ok(mut connection) => error_groups(&mut connection, selection, newest).await,
+        self.about_file(match self.readers.acquire().await {
+            Ok(mut connection) => groups(&mut connection, selection, newest).await,
             Err(error) => Err(error.into()),
         })
     }
 
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>> {
-        self.named(errors(self, selection, limit).await)
+        self.short(errors(self, selection, limit)).await
     }
-}
-
-/// The first `chars` characters of `text`.
-pub(crate) fn cut(text: &str, chars: usize) -> &str {
-    text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end])
-}
-
-/// The longest beginning of `text` that has at most `bytes` bytes.
-pub(crate) fn cut_bytes(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Which earlier row a new one follows.
@@ -72,7 +56,7 @@ pub(crate) async fn insert_error(
     tx: &mut SqliteConnection,
     error: &ErrorRecord,
     parent: Parent<'_>,
-) -> Outcome<()> {
+) -> error::Result<()> {
     let parent = match (parent, &error.video_id) {
         (Parent::Batch(parent), _) => parent.map(str::to_owned),
         (Parent::Video, Some(video)) => open_error(tx, error, video).await?,
@@ -92,14 +76,14 @@ pub(crate) async fn insert_error(
     )
     .bind(error.id.to_string())
     .bind(&error.video_id)
-    .bind(cut(&error.processing_stage, STAGE))
-    .bind(cut(&error.error_type, ERROR_TYPE))
-    .bind(cut_bytes(&error.error_message, TEXT))
-    .bind(error.error_code.as_deref().map(|code| cut(code, ERROR_CODE)))
-    .bind(error.stack_trace.as_deref().map(|trace| cut_bytes(trace, TEXT)))
+    .bind(cut(&error.processing_stage, STAGE_CHARACTERS))
+    .bind(cut(&error.error_type, ERROR_TYPE_CHARACTERS))
+    .bind(cut_bytes(&error.error_message, TEXT_BYTES))
+    .bind(error.error_code.as_deref().map(|code| cut(code, ERROR_CODE_CHARACTERS)))
+    .bind(error.stack_trace.as_deref().map(|trace| cut_bytes(trace, TEXT_BYTES)))
     .bind(error.system_state.to_string())
-    .bind(cut(&error.recovery_strategy, STRATEGY))
-    .bind(error.correlation_id.as_deref().map(|id| cut(id, CORRELATION)))
+    .bind(cut(&error.recovery_strategy, STRATEGY_CHARACTERS))
+    .bind(error.correlation_id.as_deref().map(|id| cut(id, CORRELATION_CHARACTERS)))
     .bind(&parent)
     .bind(error.severity.as_str())
     .bind(error.user_impact.as_str())
@@ -122,13 +106,13 @@ async fn open_error(
     tx: &mut SqliteConnection,
     error: &ErrorRecord,
     video: &str,
-) -> Outcome<Option<String>> {
+) -> error::Result<Option<String>> {
     Ok(sqlx::query_scalar(
         "SELECT MAX(id) FROM processing_error_log
          WHERE video_id = ? AND processing_stage = ? AND recovery_successful IS NOT 1 AND id <> ?",
     )
     .bind(video)
-    .bind(cut(&error.processing_stage, STAGE))
+    .bind(cut(&error.processing_stage, STAGE_CHARACTERS))
     .bind(error.id.to_string())
     .fetch_one(tx)
     .await?)
@@ -139,7 +123,7 @@ pub(crate) async fn mark_items_recovered(
     tx: &mut SqliteConnection,
     kind: JobKind,
     videos: &[String],
-) -> Outcome<()> {
+) -> error::Result<()> {
     let marked = sqlx::query(concat!(
         "UPDATE processing_error_log
          SET recovery_attempted = 1, recovery_successful = 1, recovery_timestamp = CURRENT_TIMESTAMP
@@ -166,7 +150,7 @@ async fn attempts_made_good(
     tx: &mut SqliteConnection,
     kind: JobKind,
     videos: &[String],
-) -> Outcome<Vec<String>> {
+) -> error::Result<Vec<String>> {
     Ok(sqlx::query_scalar(concat!(
         "SELECT DISTINCT p.id FROM processing_error_log e
          JOIN processing_error_log p ON p.id = e.parent_error_id
@@ -184,7 +168,10 @@ async fn attempts_made_good(
 
 /// Says of the attempts that led to `last_error_id` that a later one succeeded. What it set
 /// an item aside for, it did not make good: those of the same type wait for the item.
-pub(crate) async fn mark_recovered(tx: &mut SqliteConnection, last_error_id: &str) -> Outcome<()> {
+pub(crate) async fn mark_recovered(
+    tx: &mut SqliteConnection,
+    last_error_id: &str,
+) -> error::Result<()> {
     sqlx::query(
         "WITH RECURSIVE chain (id) AS (
              VALUES (?)
@@ -206,7 +193,7 @@ pub(crate) async fn mark_recovered(tx: &mut SqliteConnection, last_error_id: &st
     Ok(())
 }
 
-async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> Outcome<()> {
+async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> error::Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -248,11 +235,18 @@ macro_rules! readable {
 }
 
 /// The sample is the newest row: ids are UUIDv7 and sort by time.
-pub(crate) async fn error_groups(
+/// The groups of the newest failures, for the ledger report.
+pub(crate) async fn newest_groups(
+    connection: &mut SqliteConnection,
+) -> error::Result<Vec<ErrorGroup>> {
+    groups(connection, &ErrorSelection::default(), Some(NEWEST_GROUPED)).await
+}
+
+async fn groups(
     connection: &mut SqliteConnection,
     selection: &ErrorSelection,
     newest: Option<u32>,
-) -> Outcome<Vec<ErrorGroup>> {
+) -> error::Result<Vec<ErrorGroup>> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT g.*, n.severity, n.error_message, n.video_id, n.recovery_strategy, n.correlation_id
          FROM (SELECT e.processing_stage, e.error_type, COUNT(*) AS count,
@@ -286,16 +280,16 @@ pub(crate) async fn error_groups(
                 processing_stage: row.try_get("processing_stage")?,
                 error_type: row.try_get("error_type")?,
                 severity: row.try_get::<Option<_>, _>("severity")?.unwrap_or_default(),
-                count: count(row, "count")?,
-                recovered: count(row, "recovered")?,
-                first_at: at(row, "first_at")?,
-                last_at: at(row, "last_at")?,
+                count: row::count(row, "count")?,
+                recovered: row::count(row, "recovered")?,
+                first_at: row::time(row, "first_at")?,
+                last_at: row::time(row, "last_at")?,
                 sample: row.try_get("error_message")?,
                 sample_video_id: row.try_get("video_id")?,
                 recovery_strategy: row.try_get("recovery_strategy")?,
                 sample_correlation_id: row.try_get("correlation_id")?,
-                last_hour: count(row, "last_hour")?,
-                hour_before: count(row, "hour_before")?,
+                last_hour: row::count(row, "last_hour")?,
+                hour_before: row::count(row, "hour_before")?,
             })
         })
         .collect()
@@ -305,7 +299,7 @@ async fn errors(
     store: &SqliteStore,
     selection: &ErrorSelection,
     limit: u32,
-) -> Outcome<Vec<ErrorEntry>> {
+) -> error::Result<Vec<ErrorEntry>> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT e.id, e.video_id, e.processing_stage, e.error_type, e.error_message, e.error_code,
              e.stack_trace, e.system_state, e.recovery_strategy,
@@ -333,36 +327,13 @@ async fn errors(
                 recovery_strategy: row.try_get("recovery_strategy")?,
                 recovery_attempted: row.try_get("attempted")?,
                 recovery_successful: row.try_get("successful")?,
-                recovery_timestamp: crate::time::read_optional(row, "recovered_at")?,
+                recovery_timestamp: row::optional_time(row, "recovered_at")?,
                 correlation_id: row.try_get("correlation_id")?,
                 parent_error_id: row.try_get("parent_error_id")?,
                 severity: row.try_get::<Option<_>, _>("severity")?.unwrap_or_default(),
                 user_impact: row.try_get::<Option<_>, _>("user_impact")?.unwrap_or_default(),
-                created_at: at(row, "created_at")?,
+                created_at: row::time(row, "created_at")?,
             })
         })
         .collect()
-}
-
-/// A count, which SQL never makes negative.
-pub(crate) fn count(row: &SqliteRow, column: &str) -> Outcome<u64> {
-    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
-}
-
-fn at(row: &SqliteRow, column: &str) -> Outcome<chrono::DateTime<chrono::Utc>> {
-    let text: String = row.try_get(column)?;
-    parse(&text).ok_or_else(|| Failure::foreign_value("processing_error_log", column, &text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{cut, cut_bytes};
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!(cut("häßlich", 3), "häß");
-        assert_eq!(cut("kurz", 50), "kurz");
-        assert_eq!(cut_bytes("häßlich", 4), "hä");
-        assert_eq!(cut_bytes("kurz", 50), "kurz");
-    }
 }

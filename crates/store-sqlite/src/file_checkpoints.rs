@@ -6,20 +6,19 @@ use reelshift_store::file_checkpoints::{FileCheckpoint, FileCheckpoints};
 use reelshift_store::ledger::Lease;
 use sqlx::SqliteConnection;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::lease::fence;
 use crate::mapping::{hex_array, ids};
-use crate::time::now;
-use crate::videos::fence;
+use crate::timestamp::now;
+use crate::{SqliteStore, error};
 
 #[async_trait]
 impl FileCheckpoints for SqliteStore {
     async fn file_checkpoints(&self, video_ids: &[String]) -> Result<Vec<FileCheckpoint>> {
-        self.named(read(self, video_ids).await)
+        self.short(read(self, video_ids)).await
     }
 
     async fn save_file_checkpoint(&self, lease: Lease, checkpoint: &FileCheckpoint) -> Result<()> {
-        self.named(save(self, lease, checkpoint).await)
+        self.short(save(self, lease, checkpoint)).await
     }
 
     async fn forget_file_checkpoints(&self, lease: Lease, video_ids: &[String]) -> Result<()> {
@@ -30,11 +29,11 @@ impl FileCheckpoints for SqliteStore {
             tx.commit().await?;
             Ok(())
         };
-        self.named(forgotten.await)
+        self.short(forgotten).await
     }
 }
 
-async fn read(store: &SqliteStore, video_ids: &[String]) -> Outcome<Vec<FileCheckpoint>> {
+async fn read(store: &SqliteStore, video_ids: &[String]) -> error::Result<Vec<FileCheckpoint>> {
     let mut reader = store.readers.acquire().await?;
     let rows: Vec<(String, String, i64, i64, Vec<u8>)> = sqlx::query_as(concat!(
         "SELECT video_id, file_path, file_size, bytes_done, state FROM reelshift_file_checkpoints
@@ -56,7 +55,7 @@ async fn read(store: &SqliteStore, video_ids: &[String]) -> Outcome<Vec<FileChec
     Ok(rows.into_iter().map(checkpoint).collect())
 }
 
-async fn save(store: &SqliteStore, lease: Lease, checkpoint: &FileCheckpoint) -> Outcome<()> {
+async fn save(store: &SqliteStore, lease: Lease, checkpoint: &FileCheckpoint) -> error::Result<()> {
     let mut tx = store.write().await?;
     fence(&mut tx, lease).await?;
     sqlx::query(concat!(
@@ -80,7 +79,7 @@ async fn save(store: &SqliteStore, lease: Lease, checkpoint: &FileCheckpoint) ->
 }
 
 /// Removes checkpoints within a transaction that holds its fence.
-pub(crate) async fn forget(tx: &mut SqliteConnection, video_ids: &[String]) -> Outcome<()> {
+pub(crate) async fn forget(tx: &mut SqliteConnection, video_ids: &[String]) -> error::Result<()> {
     sqlx::query(concat!("DELETE FROM reelshift_file_checkpoints WHERE video_id IN ", ids!()))
         .bind(hex_array(video_ids))
         .execute(tx)

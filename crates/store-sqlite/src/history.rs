@@ -7,10 +7,8 @@ use reelshift_store::Result;
 use reelshift_store::history::{History, Prunable, Pruned};
 use sqlx::SqliteConnection;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::count;
-use crate::time::ago;
+use crate::timestamp::ago;
+use crate::{SqliteStore, error, row};
 
 /// A run that ended long enough ago. `?1` is the age.
 macro_rules! ended {
@@ -66,15 +64,15 @@ macro_rules! gone {
 #[async_trait]
 impl History for SqliteStore {
     async fn prunable(&self, older_than: Duration) -> Result<Prunable> {
-        self.named(prunable(self, &ago(older_than)).await)
+        self.short(prunable(self, &ago(older_than))).await
     }
 
     async fn prune(&self, older_than: Duration, limit: u32) -> Result<Pruned> {
-        self.named(prune(self, &ago(older_than), limit).await)
+        self.short(prune(self, &ago(older_than), limit)).await
     }
 }
 
-async fn prunable(store: &SqliteStore, age: &str) -> Outcome<Prunable> {
+async fn prunable(store: &SqliteStore, age: &str) -> error::Result<Prunable> {
     let row = sqlx::query(concat!(
         "SELECT (SELECT COUNT(*) FROM reelshift_runs r WHERE ",
         removable!(),
@@ -102,17 +100,17 @@ async fn prunable(store: &SqliteStore, age: &str) -> Outcome<Prunable> {
     .await?;
     Ok(Prunable {
         removable: Pruned {
-            runs: count(&row, "runs")?,
-            batches: count(&row, "batches")?,
-            quarantined: count(&row, "quarantined")?,
-            workers: count(&row, "workers")?,
-            differences: count(&row, "differences")?,
+            runs: row::count(&row, "runs")?,
+            batches: row::count(&row, "batches")?,
+            quarantined: row::count(&row, "quarantined")?,
+            workers: row::count(&row, "workers")?,
+            differences: row::count(&row, "differences")?,
         },
-        kept_for_quarantine: count(&row, "kept")?,
+        kept_for_quarantine: row::count(&row, "kept")?,
     })
 }
 
-async fn prune(store: &SqliteStore, age: &str, limit: u32) -> Outcome<Pruned> {
+async fn prune(store: &SqliteStore, age: &str, limit: u32) -> error::Result<Pruned> {
     let mut tx = store.write().await?;
     let mut pruned =
         Pruned { quarantined: resolve(&mut tx, age, limit).await?, ..Pruned::default() };
@@ -135,7 +133,7 @@ async fn prune(store: &SqliteStore, age: &str, limit: u32) -> Outcome<Pruned> {
 }
 
 /// Removes entries of the quarantine that are resolved, of runs that ended.
-async fn resolve(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u64> {
+async fn resolve(tx: &mut SqliteConnection, age: &str, limit: u32) -> error::Result<u64> {
     Ok(sqlx::query(concat!(
         "DELETE FROM reelshift_quarantine WHERE (kind, video_id) IN (
              SELECT q.kind, q.video_id FROM reelshift_runs r
@@ -153,7 +151,7 @@ async fn resolve(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u6
 }
 
 /// Removes batches of one run, or the run when none is left.
-async fn prune_run(tx: &mut SqliteConnection, run: &str, limit: u32) -> Outcome<Pruned> {
+async fn prune_run(tx: &mut SqliteConnection, run: &str, limit: u32) -> error::Result<Pruned> {
     let differences = sqlx::query(
         "DELETE FROM reelshift_differences
          WHERE run_id = ?1 AND (table_name, row_key, check_name, column_name) IN (
@@ -196,7 +194,7 @@ async fn prune_run(tx: &mut SqliteConnection, run: &str, limit: u32) -> Outcome<
     Ok(Pruned { runs, ..Pruned::default() })
 }
 
-async fn prune_workers(tx: &mut SqliteConnection, age: &str, limit: u32) -> Outcome<u64> {
+async fn prune_workers(tx: &mut SqliteConnection, age: &str, limit: u32) -> error::Result<u64> {
     Ok(sqlx::query(concat!(
         "DELETE FROM reelshift_workers WHERE id IN (
              SELECT w.id FROM reelshift_workers w WHERE ",

@@ -6,12 +6,12 @@ use reelshift_store::StoreError;
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::{CancelledRun, check_resumable, check_transition};
 use reelshift_store::ledger::{PlannerLease, Run};
+use reelshift_store::length::{TEXT_BYTES, cut_bytes};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use crate::error::Outcome;
-use crate::failures::{TEXT, cut_bytes};
-use crate::time::now;
+use crate::error::Result;
+use crate::timestamp::now;
 use crate::{SqliteStore, audit, runs};
 
 /// Writes the history, and reads the run as it is now.
@@ -20,7 +20,7 @@ async fn decided(
     before: &Run,
     reason: Option<&str>,
     by: &str,
-) -> Outcome<Run> {
+) -> Result<Run> {
     let run = runs::existing(tx, before.id).await?;
     let (previous, state) = (before.state, run.state);
     let event = AuditEvent::RunStateChanged { run: run.id, previous, state };
@@ -33,7 +33,7 @@ pub(crate) async fn pause_run(
     run: Uuid,
     reason: Option<&str>,
     by: &str,
-) -> Outcome<Run> {
+) -> Result<Run> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
     check_transition(&run, RunState::Paused)?;
@@ -48,8 +48,8 @@ pub(crate) async fn pause(
     run: &Run,
     reason: Option<&str>,
     by: &str,
-) -> Outcome<Run> {
-    let reason = reason.map(|reason| cut_bytes(reason, TEXT));
+) -> Result<Run> {
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET
              paused_from = CASE WHEN state = 'paused' THEN paused_from ELSE state END,
@@ -65,7 +65,7 @@ pub(crate) async fn pause(
     decided(tx, run, reason, by).await
 }
 
-pub(crate) async fn resume_run(store: &SqliteStore, run: Uuid, by: &str) -> Outcome<Run> {
+pub(crate) async fn resume_run(store: &SqliteStore, run: Uuid, by: &str) -> Result<Run> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
     check_resumable(&run)?;
@@ -91,11 +91,11 @@ pub(crate) async fn cancel_run(
     run: Uuid,
     reason: Option<&str>,
     by: &str,
-) -> Outcome<CancelledRun> {
+) -> Result<CancelledRun> {
     let mut tx = store.write().await?;
     let run = runs::existing(&mut tx, run).await?;
     check_transition(&run, RunState::Cancelled)?;
-    let reason = reason.map(|reason| cut_bytes(reason, TEXT));
+    let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
     if run.state != RunState::Cancelled {
         sqlx::query(concat!(
             "UPDATE reelshift_runs SET state = 'cancelled', paused_from = NULL, active_key = NULL,
@@ -132,8 +132,8 @@ pub(crate) async fn fail_planning(
     lease: &PlannerLease,
     reason: &str,
     by: &str,
-) -> Outcome<()> {
-    let reason = cut_bytes(reason, TEXT);
+) -> Result<()> {
+    let reason = cut_bytes(reason, TEXT_BYTES);
     let mut tx = store.write().await?;
     let failed = sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = 'failed', active_key = NULL, reason = ?, decided_by = ?,
@@ -158,7 +158,7 @@ pub(crate) async fn fail_planning(
     Ok(tx.commit().await?)
 }
 
-pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -> Outcome<u64> {
+pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -> Result<u64> {
     Ok(sqlx::query(concat!(
         "UPDATE reelshift_batches SET state = 'cancelled', finished_at = ",
         now!(),
@@ -173,7 +173,7 @@ pub(crate) async fn cancel_pending(store: &SqliteStore, run: Uuid, limit: u32) -
     .rows_affected())
 }
 
-pub(crate) async fn free_quarantine(store: &SqliteStore, run: Uuid, limit: u32) -> Outcome<u64> {
+pub(crate) async fn free_quarantine(store: &SqliteStore, run: Uuid, limit: u32) -> Result<u64> {
     Ok(sqlx::query(
         "DELETE FROM reelshift_quarantine WHERE (kind, video_id) IN (
              SELECT q.kind, q.video_id FROM reelshift_quarantine q

@@ -12,20 +12,20 @@ use reelshift_store::ledger::{
 use reelshift_store::{ErrorRecord, Result};
 use uuid::Uuid;
 
-use crate::{SqliteStore, claim, holds, leases, planning, rerun, runs, suspicions, workers};
+use crate::{SqliteStore, claim, holds, lease, planning, rerun, runs, suspicions, workers};
 
 #[async_trait]
 impl Ledger for SqliteStore {
     async fn create_run(&self, run: &NewRun) -> Result<CreatedRun> {
-        self.named(runs::create(self, run).await)
+        self.short(runs::create(self, run)).await
     }
 
     async fn run(&self, id: Uuid) -> Result<Option<Run>> {
-        self.named(runs::by_id(self, id).await)
+        self.short(runs::by_id(self, id)).await
     }
 
     async fn active_runs(&self, kind: Option<JobKind>) -> Result<Vec<Run>> {
-        self.named(runs::active(self, kind).await)
+        self.short(runs::active(self, kind)).await
     }
 
     async fn take_planning(
@@ -34,11 +34,11 @@ impl Ledger for SqliteStore {
         planner: &str,
         timeout: Duration,
     ) -> Result<Option<PlannerLease>> {
-        self.named(planning::take(self, run, planner, timeout).await)
+        self.short(planning::take(self, run, planner, timeout)).await
     }
 
     async fn planner_alive(&self, run: Uuid, timeout: Duration) -> Result<bool> {
-        self.named(planning::alive(self, run, timeout).await)
+        self.short(planning::alive(self, run, timeout)).await
     }
 
     async fn add_batches(
@@ -47,31 +47,31 @@ impl Ledger for SqliteStore {
         planned_to: Option<&str>,
         batches: &[NewBatch],
     ) -> Result<()> {
-        self.named(planning::add_batches(self, lease, planned_to, batches).await)
+        self.short(planning::add_batches(self, lease, planned_to, batches)).await
     }
 
     async fn fail_planning(&self, lease: &PlannerLease, reason: &str, by: &str) -> Result<()> {
-        self.named(holds::fail_planning(self, lease, reason, by).await)
+        self.short(holds::fail_planning(self, lease, reason, by)).await
     }
 
     async fn finish_planning(&self, lease: &PlannerLease) -> Result<RunState> {
-        self.named(planning::finish(self, lease).await)
+        self.short(planning::finish(self, lease)).await
     }
 
     async fn release_planning(&self, lease: &PlannerLease) -> Result<()> {
-        self.named(planning::release(self, lease).await)
+        self.short(planning::release(self, lease)).await
     }
 
     async fn settle(&self, run: Uuid) -> Result<RunState> {
-        self.named(runs::settle(self, run).await)
+        self.short(runs::settle(self, run)).await
     }
 
     async fn claim(&self, worker: Uuid, kind: JobKind, max: u32) -> Result<Vec<Claimed>> {
-        self.named(claim::claim(self, worker, kind, max).await)
+        self.short(claim::claim(self, worker, kind, max)).await
     }
 
     async fn finish(&self, finished: &[Finished]) -> Result<u64> {
-        self.named(leases::finish(self, finished).await)
+        self.short(lease::finish(self, finished)).await
     }
 
     async fn fail_attempt(
@@ -81,50 +81,55 @@ impl Ledger for SqliteStore {
         delay: Duration,
         error: &ErrorRecord,
     ) -> Result<BatchState> {
-        self.named(leases::fail_attempt(self, lease, retry, delay, error).await)
+        self.short(lease::fail_attempt(self, lease, retry, delay, error)).await
     }
 
     async fn release(&self, leases: &[Lease]) -> Result<u64> {
-        self.named(leases::release(self, leases).await)
+        self.short(lease::release(self, leases)).await
     }
 
     async fn root_suspicion(&self, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
-        self.named(suspicions::read(self, lease, worker).await)
+        self.short(suspicions::read(self, lease, worker)).await
     }
 
     async fn suspect_root(&self, lease: Lease, worker: Uuid) -> Result<()> {
-        self.named(suspicions::suspect(self, lease, worker).await)
+        self.short(suspicions::suspect(self, lease, worker)).await
     }
 
     async fn record_alone(&self, lease: Lease, files: Option<u32>) -> Result<()> {
-        self.named(suspicions::record_alone(self, lease, files).await)
+        self.short(suspicions::record_alone(self, lease, files)).await
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
-        self.named(workers::register(self, worker).await)
+        self.short(workers::register(self, worker)).await
     }
 
     async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
-        self.named(workers::heartbeat(self, worker, activity).await)
+        self.short(workers::heartbeat(self, worker, activity)).await
     }
 
     async fn deregister_worker(&self, worker: Uuid) -> Result<()> {
-        self.named(workers::deregister(self, worker).await)
+        self.short(workers::deregister(self, worker)).await
     }
 
     async fn reap(&self, timeout: Duration) -> Result<u64> {
-        self.named(workers::reap(self, timeout).await)
+        self.short(workers::reap(self, timeout)).await
     }
 
     async fn has_open_work(&self) -> Result<bool> {
-        self.named(runs::has_open_work(self).await)
+        self.short(runs::has_open_work(self)).await
     }
 
     async fn pause_failing(&self) -> Result<Vec<Run>> {
-        self.named(runs::pause_failing(self).await)
+        self.short(runs::pause_failing(self)).await
     }
 
-    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun> {
-        self.named(rerun::rerun(self, selection, by).await)
+    async fn rerun(
+        &self,
+        selection: &RerunSelection,
+        reason: Option<&str>,
+        by: &str,
+    ) -> Result<Rerun> {
+        self.short(rerun::rerun(self, selection, reason, by)).await
     }
 }

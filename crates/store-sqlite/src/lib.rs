@@ -6,41 +6,39 @@
 //! half-way fails at once when another was faster), is short, and takes its turn (`turns`).
 
 mod archive;
-mod audit;
+mod chunk;
 mod claim;
 mod codes;
 mod comparisons;
-mod connect;
-mod controls;
+mod connection;
+mod dialect;
 mod differences;
 mod duplicates;
-mod duties;
 mod error;
 mod failures;
 mod file_checkpoints;
-mod flags;
+mod flag_lock;
 mod history;
 mod holds;
-mod leases;
+mod id_list;
+mod inspection;
+mod lease;
 mod ledger;
-mod listings;
-mod lost_leases;
 mod mapping;
 mod notifications;
 mod planning;
 mod plans;
 mod preflight;
 mod quarantine;
-mod report;
 mod rerun;
 mod rollback;
+mod row;
 mod runs;
 mod schema;
+mod signals;
 mod status;
-mod strain;
 mod structure;
-mod suspicions;
-mod time;
+mod timestamp;
 mod trial;
 mod turns;
 mod validate;
@@ -48,5 +46,25 @@ mod videos;
 mod vitals;
 mod workers;
 
-pub use connect::{ConnectOptions, SqliteStore, connect};
+// The sources that both adapters compile, each against its `dialect`.
+#[path = "../../store/sql/audit.rs"]
+mod audit;
+#[path = "../../store/sql/controls.rs"]
+mod controls;
+#[path = "../../store/sql/duties.rs"]
+mod duties;
+#[path = "../../store/sql/flags.rs"]
+mod flags;
+#[path = "../../store/sql/listings.rs"]
+mod listings;
+#[path = "../../store/sql/lost_leases.rs"]
+mod lost_leases;
+#[path = "../../store/sql/report.rs"]
+mod report;
+#[path = "../../store/sql/run_rows.rs"]
+mod run_rows;
+#[path = "../../store/sql/suspicions.rs"]
+mod suspicions;
+
+pub use connection::{ConnectOptions, SqliteStore, connect};
 pub use reelshift_store::Result;

@@ -5,7 +5,7 @@
 use reelshift_store::ledger::VideoFilter;
 use sqlx::{QueryBuilder, Sqlite};
 
-use crate::time;
+use crate::timestamp;
 
 /// WF(row), phase 2.2.
 macro_rules! workflow_state {
@@ -167,13 +167,13 @@ pub(crate) fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &VideoFilter
     if let Some(from) = filter.created_after {
         query
             .push(" AND julianday(v.created_at) >= julianday(")
-            .push_bind(time::text(from))
+            .push_bind(timestamp::text(from))
             .push(")");
     }
     if let Some(before) = filter.created_before {
         query
             .push(" AND julianday(v.created_at) < julianday(")
-            .push_bind(time::text(before))
+            .push_bind(timestamp::text(before))
             .push(")");
     }
 }

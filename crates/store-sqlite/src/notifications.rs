@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
+use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
     NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
     Undelivered,
@@ -20,18 +21,13 @@ use reelshift_store::notifications::{
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::error::Outcome;
-use crate::failures::cut;
-use crate::time::{hence, parse};
-use crate::{SqliteStore, audit};
-
-/// The length of `dispatcher` in MySQL, in characters.
-const DISPATCHER: usize = 255;
+use crate::timestamp::{hence, parse};
+use crate::{SqliteStore, audit, error};
 
 #[async_trait]
 impl Notifications for SqliteStore {
     async fn queue_notification(&self, notification: &NewNotification, by: &str) -> Result<()> {
-        self.named(queue(self, notification, by).await)
+        self.short(queue(self, notification, by)).await
     }
 
     async fn claim_notifications(
@@ -40,47 +36,47 @@ impl Notifications for SqliteStore {
         lease: Duration,
         max: usize,
     ) -> Result<NotificationClaim> {
-        self.named(claim::claim(self, cut(dispatcher, DISPATCHER), lease, max).await)
+        self.short(claim::claim(self, cut(dispatcher, HOLDER_CHARACTERS), lease, max)).await
     }
 
     async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64> {
-        self.named(claim::extend(self, token, lease).await)
+        self.short(claim::extend(self, token, lease)).await
     }
 
     async fn publish_notifications(&self, token: i64, ids: &[String], sent: bool) -> Result<u64> {
-        self.named(outbox::publish(self, token, ids, sent).await)
+        self.short(outbox::publish(self, token, ids, sent)).await
     }
 
     async fn end_undelivered(&self, token: i64, undelivered: &[Undelivered]) -> Result<u64> {
-        self.named(ending::undelivered(self, token, undelivered).await)
+        self.short(ending::undelivered(self, token, undelivered)).await
     }
 
     async fn take_back_notifications(&self, abandoned: Duration) -> Result<u64> {
-        self.named(upkeep::take_back(self, abandoned).await)
+        self.short(upkeep::take_back(self, abandoned)).await
     }
 
     async fn expire_notifications(&self, within: Duration) -> Result<u64> {
-        self.named(upkeep::expire(self, within).await)
+        self.short(upkeep::expire(self, within)).await
     }
 
     async fn outbox_span(&self) -> Result<OutboxSpan> {
-        self.named(outbox::span(self).await)
+        self.short(outbox::span(self)).await
     }
 
     async fn outbox_after(&self, seq: i64, limit: u32) -> Result<Vec<Published>> {
-        self.named(outbox::after(self, seq, limit).await)
+        self.short(outbox::after(self, seq, limit)).await
     }
 
     async fn prunable_notifications(&self, older_than: Duration) -> Result<u64> {
-        self.named(upkeep::prunable(self, older_than).await)
+        self.short(upkeep::prunable(self, older_than)).await
     }
 
     async fn prune_notifications(&self, older_than: Duration, limit: u32) -> Result<u64> {
-        self.named(upkeep::prune(self, older_than, limit).await)
+        self.short(upkeep::prune(self, older_than, limit)).await
     }
 }
 
-async fn queue(store: &SqliteStore, notification: &NewNotification, by: &str) -> Outcome<()> {
+async fn queue(store: &SqliteStore, notification: &NewNotification, by: &str) -> error::Result<()> {
     let NewNotification { to, .. } = notification;
     let mut tx = store.write().await?;
     sqlx::query(
@@ -119,7 +115,7 @@ macro_rules! columns {
 }
 use columns;
 
-fn read(row: &SqliteRow) -> Outcome<Notification> {
+fn read(row: &SqliteRow) -> error::Result<Notification> {
     let attempts: i64 = row.try_get("attempts")?;
     let created_at: Option<String> = row.try_get("created_at")?;
     Ok(Notification {

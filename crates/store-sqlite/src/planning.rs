@@ -8,19 +8,19 @@ use reelshift_store::ledger::{Bounds, NewBatch, PRIORITY_PLANNED, PRIORITY_RERUN
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::count;
-use crate::runs::{self, parsed, run_columns, stored};
-use crate::time::{ago, now};
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::run_rows::{self, run_columns};
+use crate::runs::stored;
+use crate::timestamp::{ago, now};
+use crate::{SqliteStore, row};
 
 pub(crate) async fn take(
     store: &SqliteStore,
     run: Uuid,
     planner: &str,
     timeout: Duration,
-) -> Outcome<Option<PlannerLease>> {
+) -> Result<Option<PlannerLease>> {
     // Watchers and workers ask again and again: a refusal must not take the write lock.
     if alive(store, run, timeout).await? || waits(store, run).await? {
         return Ok(None);
@@ -40,12 +40,14 @@ pub(crate) async fn take(
     .bind(ago(timeout))
     .fetch_optional(&store.writer)
     .await?;
-    row.map(|row| Ok(PlannerLease { run: runs::read(&row)?, token: row.try_get("planner_token")? }))
-        .transpose()
+    row.map(|row| {
+        Ok(PlannerLease { run: run_rows::read(&row)?, token: row.try_get("planner_token")? })
+    })
+    .transpose()
 }
 
 /// Whether the run's sweep is not due yet.
-async fn waits(store: &SqliteStore, run: Uuid) -> Outcome<bool> {
+async fn waits(store: &SqliteStore, run: Uuid) -> Result<bool> {
     Ok(sqlx::query_scalar(concat!(
         "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE id = ? AND sweep_at > ",
         now!(),
@@ -56,7 +58,7 @@ async fn waits(store: &SqliteStore, run: Uuid) -> Outcome<bool> {
     .await?)
 }
 
-pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Outcome<bool> {
+pub(crate) async fn alive(store: &SqliteStore, run: Uuid, timeout: Duration) -> Result<bool> {
     Ok(sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL
          AND planner_seen_at >= strftime('%Y-%m-%d %H:%M:%f', 'now', ?))",
@@ -72,7 +74,7 @@ pub(crate) async fn add_batches(
     lease: &PlannerLease,
     planned_to: Option<&str>,
     batches: &[NewBatch],
-) -> Outcome<()> {
+) -> Result<()> {
     let sum = |of: fn(&NewBatch) -> u64| batches.iter().map(of).fold(0, u64::saturating_add);
     let mut tx = store.write().await?;
     let fenced = sqlx::query(concat!(
@@ -121,7 +123,7 @@ pub(crate) async fn insert(
     origin: Origin<'_>,
     max_attempts: u32,
     batch: &NewBatch,
-) -> Outcome<()> {
+) -> Result<()> {
     let (after, upto, items) = match &batch.bounds {
         Bounds::Range { after, upto } => (after.as_deref(), Some(upto.as_str()), None),
         Bounds::Items(ids) => (None, None, Some(id_array(ids))),
@@ -159,7 +161,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome<RunState> {
+pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Result<RunState> {
     let id = lease.run.id;
     let mut tx = store.write().await?;
     let row = sqlx::query(
@@ -171,8 +173,9 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome
     .fetch_optional(&mut *tx)
     .await?
     .ok_or(StoreError::LeaseLost)?;
-    let state: RunState = parsed(&row, "state")?;
-    let next = state.after_planning(count(&row, "batches_total")?, count(&row, "round_batches")?);
+    let state: RunState = row::parsed(&row, "state")?;
+    let next = state
+        .after_planning(row::count(&row, "batches_total")?, row::count(&row, "round_batches")?);
     sqlx::query(concat!(
         "UPDATE reelshift_runs SET state = ?1, planner = NULL, planner_token = NULL, planner_seen_at = NULL,
              active_key = CASE ?1 WHEN 'done' THEN NULL ELSE active_key END,
@@ -190,7 +193,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Outcome
     Ok(next)
 }
 
-pub(crate) async fn release(store: &SqliteStore, lease: &PlannerLease) -> Outcome<()> {
+pub(crate) async fn release(store: &SqliteStore, lease: &PlannerLease) -> Result<()> {
     sqlx::query(
         "UPDATE reelshift_runs SET planner = NULL, planner_token = NULL, planner_seen_at = NULL
          WHERE id = ? AND planner_token = ?",

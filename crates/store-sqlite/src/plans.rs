@@ -4,10 +4,10 @@ use reelshift_store::plans::{Access, PlannedQuery, QUERIES, QueryPlan, is_indexe
 use reelshift_store::report::Check;
 
 use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::schema::{journal, steps};
 
-pub(crate) async fn checks(store: &SqliteStore) -> Outcome<Vec<Check>> {
+pub(crate) async fn checks(store: &SqliteStore) -> Result<Vec<Check>> {
     let indexed = is_indexed(steps(), &journal(store).await?);
     let mut checks = Vec::with_capacity(QUERIES.len());
     for query in &QUERIES {
@@ -16,7 +16,7 @@ pub(crate) async fn checks(store: &SqliteStore) -> Outcome<Vec<Check>> {
     Ok(checks)
 }
 
-async fn explain(store: &SqliteStore, query: &PlannedQuery) -> Outcome<QueryPlan> {
+async fn explain(store: &SqliteStore, query: &PlannedQuery) -> Result<QueryPlan> {
     let sql = format!("EXPLAIN QUERY PLAN {}", query.sql);
     // Not kept: a prepared EXPLAIN tells of the indexes that were there when it was prepared.
     let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))

@@ -8,11 +8,9 @@ use reelshift_store::schema::{Object, Step};
 use reelshift_store::trial::{Extent, Trial};
 use reelshift_store::{Result, StoreError};
 
-use crate::SqliteStore;
-use crate::error::{Failure, Outcome};
-use crate::failures::count;
+use crate::error::{self, Error};
 use crate::schema::{check_legacy, exists, journal, server, steps};
-use crate::trial;
+use crate::{SqliteStore, row, trial};
 
 /// Since this version a column can be dropped, as rollback does.
 const OLDEST: [u32; 3] = [3, 35, 0];
@@ -23,11 +21,11 @@ const BYTES_PER_VIDEO: u64 = 4 * 1024;
 #[async_trait]
 impl Preflight for SqliteStore {
     async fn preflight(&self, scope: Scope) -> Result<Examination> {
-        self.named(examine(self, scope).await)
+        self.short(examine(self, scope)).await
     }
 
     async fn table_size(&self) -> Result<TableSize> {
-        self.named(table_size(self).await)
+        self.short(table_size(self)).await
     }
 
     async fn statements(&self, step: &Step) -> Result<Vec<Statement>> {
@@ -35,15 +33,15 @@ impl Preflight for SqliteStore {
     }
 
     async fn trial(&self, extent: Extent) -> Result<Trial> {
-        self.named(trial::run(self, extent).await)
+        self.short(trial::run(self, extent)).await
     }
 }
 
-async fn examine(store: &SqliteStore, scope: Scope) -> Outcome<Examination> {
+async fn examine(store: &SqliteStore, scope: Scope) -> error::Result<Examination> {
     let mut findings = vec![judge_version(&server(store).await?).named("server")];
     match check_legacy(store).await {
         // One sentence: what, a colon, and what to do.
-        Err(Failure::Store(StoreError::Refused(sentence))) => {
+        Err(Error::Store(StoreError::Refused(sentence))) => {
             let (says, do_what) = sentence.rsplit_once(": ").unwrap_or((&sentence, "see above"));
             findings.push(Finding::refusal(says, do_what).named("table"));
             return Ok(Examination { findings, trial: Trial::default() });
@@ -87,7 +85,7 @@ fn judge_version(server: &str) -> Finding {
 }
 
 /// Objects that have the name of one that a pending step would create.
-async fn objects(store: &SqliteStore) -> Outcome<Finding> {
+async fn objects(store: &SqliteStore) -> error::Result<Finding> {
     let mut found = Vec::new();
     // The journal's own table cannot be journaled before it exists.
     for step in steps().iter().skip(1) {
@@ -120,7 +118,7 @@ fn created(step: &Step) -> Vec<Object> {
     objects
 }
 
-async fn journal_mode(store: &SqliteStore) -> Outcome<Finding> {
+async fn journal_mode(store: &SqliteStore) -> error::Result<Finding> {
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.readers).await?;
     Ok(if mode.eq_ignore_ascii_case("wal") {
         Finding::ok("the journal mode is WAL: readers do not wait for writers")
@@ -133,7 +131,7 @@ async fn journal_mode(store: &SqliteStore) -> Outcome<Finding> {
 }
 
 /// From `videos`, and to it from tables that are not the specification's.
-async fn foreign_keys(store: &SqliteStore) -> Outcome<Finding> {
+async fn foreign_keys(store: &SqliteStore) -> error::Result<Finding> {
     let keys: Vec<String> = sqlx::query_scalar(
         "SELECT s.name || '.' || f.\"from\" || ' to ' || f.\"table\"
          FROM sqlite_schema s JOIN pragma_foreign_key_list(s.name) f
@@ -149,7 +147,7 @@ async fn foreign_keys(store: &SqliteStore) -> Outcome<Finding> {
     }))
 }
 
-async fn table_size(store: &SqliteStore) -> Outcome<TableSize> {
+async fn table_size(store: &SqliteStore) -> error::Result<TableSize> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS videos, COUNT(CASE WHEN file_path <> '' THEN 1 END) AS files,
              CAST(COALESCE(SUM(CASE WHEN file_path <> '' THEN MAX(COALESCE(file_size, 0), 0) END), 0)
@@ -159,11 +157,11 @@ async fn table_size(store: &SqliteStore) -> Outcome<TableSize> {
     .fetch_one(&store.readers)
     .await?;
     Ok(TableSize {
-        rows: count(&row, "videos")?,
+        rows: row::count(&row, "videos")?,
         exact: true,
         bytes: None,
-        files: Some(count(&row, "files")?),
-        file_bytes: Some(count(&row, "bytes")?),
+        files: Some(row::count(&row, "files")?),
+        file_bytes: Some(row::count(&row, "bytes")?),
     })
 }
 
@@ -190,7 +188,7 @@ fn judge_disk(size: &TableSize, free: Option<u64>) -> Finding {
 }
 
 /// Rows that map as the specification says and not as an operator would expect.
-async fn surprising_rows(store: &SqliteStore) -> Outcome<Finding> {
+async fn surprising_rows(store: &SqliteStore) -> error::Result<Finding> {
     let row = sqlx::query(
         "SELECT COUNT(CASE WHEN processing_status = 'completed'
                   AND COALESCE(ground_truth_generated, 0) <> 1 THEN 1 END) AS without_truth,
@@ -199,7 +197,7 @@ async fn surprising_rows(store: &SqliteStore) -> Outcome<Finding> {
     )
     .fetch_one(&store.readers)
     .await?;
-    Ok(judge_rows(count(&row, "without_truth")?, count(&row, "sizes")?))
+    Ok(judge_rows(row::count(&row, "without_truth")?, row::count(&row, "sizes")?))
 }
 
 fn judge_rows(without_truth: u64, sizes: u64) -> Finding {

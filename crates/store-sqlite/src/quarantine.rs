@@ -3,20 +3,22 @@
 //! Nothing here writes `videos`: the row may be one that refuses to be written.
 
 use reelshift_store::ledger::Lease;
+use reelshift_store::length::{ERROR_TYPE_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use reelshift_store::videos::FailedItem;
 use sqlx::{Acquire as _, SqliteConnection};
 
-use crate::error::{Failure, Outcome};
-use crate::failures::{ERROR_TYPE, Parent, TEXT, cut, cut_bytes, insert_error};
-use crate::time::now;
-use crate::videos::{Fenced, be_quiet, end_quiet, fence, write_status_rows};
-use crate::{SqliteStore, error};
+use crate::SqliteStore;
+use crate::chunk::{be_quiet, end_quiet, write_status_rows};
+use crate::error::{self, Error, Result};
+use crate::failures::{Parent, insert_error};
+use crate::lease::{Fence, fence};
+use crate::timestamp::now;
 
 pub(crate) async fn set_aside(
     store: &SqliteStore,
     lease: Lease,
     items: &[FailedItem],
-) -> Outcome<u64> {
+) -> Result<u64> {
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
     be_quiet(&mut tx).await?;
@@ -49,9 +51,9 @@ pub(crate) struct Written {
 /// Logs `items` and quarantines those whose video is there.
 pub(crate) async fn write(
     tx: &mut SqliteConnection,
-    batch: &Fenced,
+    batch: &Fence,
     items: &[FailedItem],
-) -> Outcome<Written> {
+) -> Result<Written> {
     let mut written = Written::default();
     let parent = Parent::Item(batch.last_error_id.as_deref());
     for item in items {
@@ -64,7 +66,7 @@ pub(crate) async fn write(
     Ok(written)
 }
 
-async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) -> Outcome<bool> {
+async fn insert(tx: &mut SqliteConnection, batch: &Fence, item: &FailedItem) -> Result<bool> {
     let added = sqlx::query(concat!(
         "INSERT INTO reelshift_quarantine (kind, video_id, run_id, batch_id, error_id, error_type, created_at)
          SELECT ?, v.id, ?, ?, ?, ?, ",
@@ -77,7 +79,7 @@ async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) ->
     .bind(&batch.run_id)
     .bind(&batch.id)
     .bind(item.error.id.to_string())
-    .bind(cut(&item.error.error_type, ERROR_TYPE))
+    .bind(cut(&item.error.error_type, ERROR_TYPE_CHARACTERS))
     .bind(&item.video_id)
     .execute(tx)
     .await?;
@@ -86,14 +88,14 @@ async fn insert(tx: &mut SqliteConnection, batch: &Fenced, item: &FailedItem) ->
 
 /// The error columns of the status row. A trigger of somebody else's may refuse these as
 /// well: then the item is set aside without them. Returns how many status rows were made.
-async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<i64> {
+async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Result<i64> {
     let mut savepoint = tx.begin().await?;
     match write_count(&mut savepoint, item).await {
         Ok(made) => {
             savepoint.commit().await?;
             Ok(i64::from(made))
         }
-        Err(Failure::Sqlx(refused)) if error::is_refusal(&refused) => {
+        Err(Error::Database(refused)) if error::is_refusal(&refused) => {
             tracing::warn!(
                 %refused, video = item.video_id,
                 "the error columns of video_processing_status could not be written"
@@ -106,7 +108,7 @@ async fn count_error(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<i6
 }
 
 /// Says whether the status row had to be made.
-async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<bool> {
+async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Result<bool> {
     let there: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM video_processing_status WHERE video_id = ?)",
     )
@@ -121,7 +123,7 @@ async fn write_count(tx: &mut SqliteConnection, item: &FailedItem) -> Outcome<bo
              last_error_message = ?, last_error_timestamp = CURRENT_TIMESTAMP
          WHERE video_id = ?",
     )
-    .bind(cut_bytes(&item.error.error_message, TEXT))
+    .bind(cut_bytes(&item.error.error_message, TEXT_BYTES))
     .bind(&item.video_id)
     .execute(tx)
     .await?;

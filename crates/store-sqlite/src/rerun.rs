@@ -12,17 +12,17 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use crate::claim::bounds;
-use crate::error::Outcome;
-use crate::failures::count;
+use crate::error::Result;
 use crate::mapping::{hex_array, ids};
 use crate::planning::{Origin, insert};
-use crate::{SqliteStore, audit, runs, time};
+use crate::{SqliteStore, audit, row, runs, timestamp};
 
 pub(crate) async fn rerun(
     store: &SqliteStore,
     selection: &RerunSelection,
+    reason: Option<&str>,
     by: &str,
-) -> Outcome<Rerun> {
+) -> Result<Rerun> {
     let mut tx = store.write().await?;
     check_selection(&mut tx, selection).await?;
     let mut rerun = Rerun::default();
@@ -51,7 +51,8 @@ pub(crate) async fn rerun(
     for (run, batches) in added {
         let state = runs::existing(&mut tx, run).await?.state;
         reopen(&mut tx, run, batches).await?;
-        audit::record(&mut tx, AuditEvent::RunRerun { run, state, batches }, None, by).await?;
+        let event = AuditEvent::RunRerun { run, state, batches };
+        audit::record(&mut tx, event, reason, by).await?;
     }
     // A dry run is the same work, not kept: its counts cannot differ.
     if selection.dry_run {
@@ -62,7 +63,7 @@ pub(crate) async fn rerun(
     Ok(rerun)
 }
 
-async fn check_selection(tx: &mut SqliteConnection, selection: &RerunSelection) -> Outcome<()> {
+async fn check_selection(tx: &mut SqliteConnection, selection: &RerunSelection) -> Result<()> {
     if let Some(run) = selection.run {
         runs::existing(tx, run).await?;
     }
@@ -101,11 +102,11 @@ fn push_selection(
     }
     match selection.since {
         Some(Since::At(at)) => {
-            query.push(format_args!(" AND {failed_at} >= ")).push_bind(time::text(at));
+            query.push(format_args!(" AND {failed_at} >= ")).push_bind(timestamp::text(at));
         }
         Some(Since::Ago(ago)) => {
             query.push(format_args!(" AND {failed_at} >= strftime('%Y-%m-%d %H:%M:%f', 'now', "));
-            query.push_bind(time::ago(ago)).push(")");
+            query.push_bind(timestamp::ago(ago)).push(")");
         }
         None => {}
     }
@@ -114,7 +115,7 @@ fn push_selection(
 async fn failed_batches(
     tx: &mut SqliteConnection,
     selection: &RerunSelection,
-) -> Outcome<Vec<SqliteRow>> {
+) -> Result<Vec<SqliteRow>> {
     let mut query = QueryBuilder::new(
         "SELECT b.id, b.run_id, b.after_id, b.upto_id, b.items, b.rows_total, b.rows_done,
              b.rows_quarantined, b.bytes_total, b.bytes_done, b.max_attempts, b.traceparent,
@@ -129,13 +130,13 @@ async fn failed_batches(
 }
 
 /// Enqueues one failed batch again; returns its run.
-async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Outcome<Uuid> {
+async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Result<Uuid> {
     let failed = FailedBatch {
-        rows_total: count(row, "rows_total")?,
-        rows_done: count(row, "rows_done")?,
-        rows_quarantined: count(row, "rows_quarantined")?,
-        bytes_total: count(row, "bytes_total")?,
-        bytes_done: count(row, "bytes_done")?,
+        rows_total: row::count(row, "rows_total")?,
+        rows_done: row::count(row, "rows_done")?,
+        rows_quarantined: row::count(row, "rows_quarantined")?,
+        bytes_total: row::count(row, "bytes_total")?,
+        bytes_done: row::count(row, "bytes_done")?,
     };
     let batch = NewBatch {
         id: Uuid::now_v7(),
@@ -148,7 +149,7 @@ async fn again(tx: &mut SqliteConnection, row: &SqliteRow) -> Outcome<Uuid> {
     let (id, run): (String, String) = (row.try_get("id")?, row.try_get("run_id")?);
     let origin = Origin::Failed { id: &id, last_error_id: last_error_id.as_deref() };
     insert(tx, &run, origin, row.try_get("max_attempts")?, &batch).await?;
-    runs::uuid(row, "run_id")
+    row::uuid(row, "run_id")
 }
 
 /// An item in quarantine.
@@ -170,7 +171,7 @@ struct SetAside {
 async fn quarantined(
     tx: &mut SqliteConnection,
     selection: &RerunSelection,
-) -> Outcome<Vec<(SetAside, Vec<Item>)>> {
+) -> Result<Vec<(SetAside, Vec<Item>)>> {
     let mut query = QueryBuilder::new(
         "SELECT q.run_id, q.batch_id, CAST(q.video_id AS TEXT) AS video, v.id IS NOT NULL AS present,
              MAX(COALESCE(CAST(v.file_size AS INTEGER), 0), 0) AS bytes, b.traceparent
@@ -184,14 +185,14 @@ async fn quarantined(
     for row in query.build().fetch_all(tx).await? {
         let item = Item {
             video: row.try_get("video")?,
-            bytes: count(&row, "bytes")?,
+            bytes: row::count(&row, "bytes")?,
             present: row.try_get("present")?,
         };
         let batch: String = row.try_get("batch_id")?;
         match origins.last_mut() {
             Some((origin, items)) if origin.batch == batch => items.push(item),
             _ => {
-                let run = runs::uuid(&row, "run_id")?;
+                let run = row::uuid(&row, "run_id")?;
                 let traceparent = row.try_get("traceparent")?;
                 origins.push((SetAside { run, batch, traceparent }, vec![item]));
             }
@@ -226,7 +227,7 @@ fn batches_of(run: &Run, origin: &SetAside, items: Vec<Item>) -> Vec<NewBatch> {
 }
 
 /// Takes items out of quarantine.
-async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Outcome<()> {
+async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Result<()> {
     let ids: Vec<String> = items.iter().map(|item| item.video.clone()).collect();
     sqlx::query(concat!(
         "DELETE FROM reelshift_quarantine WHERE kind = ? AND video_id IN ",
@@ -241,7 +242,7 @@ async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Ou
 
 /// Opens a run that had ended, and tells a sweep that it is not the last. The run has its
 /// key again unless another run over the same videos has it by now.
-async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Outcome<()> {
+async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Result<()> {
     let run = runs::existing(tx, id).await?;
     sqlx::query("UPDATE reelshift_runs SET round_batches = round_batches + ? WHERE id = ?")
         .bind(runs::stored(batches))

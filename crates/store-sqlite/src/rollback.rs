@@ -8,15 +8,13 @@ use reelshift_store::schema::{Object, Schema as _, Step};
 use sqlx::{Connection, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::runs;
-use crate::time::{self, now};
+use crate::timestamp::now;
+use crate::{SqliteStore, error, row};
 
 #[async_trait]
 impl Rollback for SqliteStore {
     async fn schema_now(&self) -> Result<Vec<Definition>> {
-        self.named(
+        self.about_file(
             async {
                 let mut connection = self.readers.acquire().await?;
                 schema_now(&mut connection).await
@@ -26,15 +24,15 @@ impl Rollback for SqliteStore {
     }
 
     async fn record_schema_before(&self) -> Result<()> {
-        self.named(record_schema_before(self).await)
+        self.short(record_schema_before(self)).await
     }
 
     async fn schema_before(&self) -> Result<Option<Vec<Definition>>> {
-        self.named(schema_before(self).await)
+        self.short(schema_before(self)).await
     }
 
     async fn undo_step(&self, step: &Step) -> Result<()> {
-        self.named(undo_step(self, step).await)
+        self.short(undo_step(self, step)).await
     }
 
     // SQLite rewrites a table to drop a column, always.
@@ -43,7 +41,7 @@ impl Rollback for SqliteStore {
     }
 
     async fn journal_undoing(&self, step: &Step) -> Result<()> {
-        self.named(
+        self.about_file(
             execute(
                 self,
                 "UPDATE reelshift_schema_steps SET done = 0, finished_at = NULL WHERE number = ?",
@@ -54,30 +52,30 @@ impl Rollback for SqliteStore {
     }
 
     async fn journal_undone(&self, step: &Step) -> Result<()> {
-        self.named(
+        self.about_file(
             execute(self, "DELETE FROM reelshift_schema_steps WHERE number = ?", step.number).await,
         )
     }
 
     async fn open_rollback(&self) -> Result<Option<OpenRollback>> {
-        self.named(open_rollback(self).await)
+        self.short(open_rollback(self)).await
     }
 
     async fn begin_rollback(&self, id: Uuid, directory: Option<&str>, by: &str) -> Result<()> {
-        self.named(begin_rollback(self, id, directory, by).await)
+        self.short(begin_rollback(self, id, directory, by)).await
     }
 
     async fn move_rollback(&self, to: RollbackState) -> Result<()> {
-        self.named(move_rollback(self, to).await)
+        self.short(move_rollback(self, to)).await
     }
 }
 
-async fn execute(store: &SqliteStore, sql: &'static str, step: u32) -> Outcome<()> {
+async fn execute(store: &SqliteStore, sql: &'static str, step: u32) -> error::Result<()> {
     sqlx::query(sql).bind(step).execute(&store.writer).await?;
     Ok(())
 }
 
-async fn schema_now(connection: &mut SqliteConnection) -> Outcome<Vec<Definition>> {
+async fn schema_now(connection: &mut SqliteConnection) -> error::Result<Vec<Definition>> {
     // What SQLite keeps for itself (sqlite_sequence, statistics) has no place in it, but
     // the indexes that it makes for a key do.
     let rows = sqlx::query(
@@ -92,7 +90,7 @@ async fn schema_now(connection: &mut SqliteConnection) -> Outcome<Vec<Definition
     read(&rows, "type")
 }
 
-fn read(rows: &[sqlx::sqlite::SqliteRow], kind: &str) -> Outcome<Vec<Definition>> {
+fn read(rows: &[sqlx::sqlite::SqliteRow], kind: &str) -> error::Result<Vec<Definition>> {
     let mut definitions = rows
         .iter()
         .map(|row| {
@@ -102,12 +100,12 @@ fn read(rows: &[sqlx::sqlite::SqliteRow], kind: &str) -> Outcome<Vec<Definition>
                 definition: row.try_get("definition")?,
             })
         })
-        .collect::<Outcome<Vec<_>>>()?;
+        .collect::<error::Result<Vec<_>>>()?;
     definitions.sort();
     Ok(definitions)
 }
 
-async fn record_schema_before(store: &SqliteStore) -> Outcome<()> {
+async fn record_schema_before(store: &SqliteStore) -> error::Result<()> {
     let mut tx = store.write().await?;
     let now = schema_now(&mut tx).await?;
     sqlx::query("DELETE FROM reelshift_schema_before").execute(&mut *tx).await?;
@@ -125,7 +123,7 @@ async fn record_schema_before(store: &SqliteStore) -> Outcome<()> {
     Ok(())
 }
 
-async fn schema_before(store: &SqliteStore) -> Outcome<Option<Vec<Definition>>> {
+async fn schema_before(store: &SqliteStore) -> error::Result<Option<Vec<Definition>>> {
     if !store.exists(&Object::Table("reelshift_schema_before".to_owned())).await? {
         return Ok(None);
     }
@@ -136,7 +134,7 @@ async fn schema_before(store: &SqliteStore) -> Outcome<Option<Vec<Definition>>> 
     Ok((!before.is_empty()).then_some(before))
 }
 
-async fn undo_step(store: &SqliteStore, step: &Step) -> Outcome<()> {
+async fn undo_step(store: &SqliteStore, step: &Step) -> error::Result<()> {
     let mut connection = store.impatient().await?;
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(step.down.clone())).execute(&mut *tx).await?;
@@ -150,7 +148,7 @@ async fn begin_rollback(
     id: Uuid,
     directory: Option<&str>,
     by: &str,
-) -> Outcome<()> {
+) -> error::Result<()> {
     sqlx::query(concat!(
         "INSERT INTO reelshift_rollbacks (id, state, directory, started_by, started_at)
          VALUES (?, 'archiving', ?, ?, ",
@@ -165,7 +163,7 @@ async fn begin_rollback(
     Ok(())
 }
 
-async fn move_rollback(store: &SqliteStore, to: RollbackState) -> Outcome<()> {
+async fn move_rollback(store: &SqliteStore, to: RollbackState) -> error::Result<()> {
     let mut tx = store.write().await?;
     let moved = sqlx::query(concat!(
         "UPDATE reelshift_rollbacks SET state = ?1,
@@ -204,7 +202,7 @@ const END_OF_RUNS: [&str; 4] = [
     "DELETE FROM reelshift_quarantine",
 ];
 
-async fn open_rollback(store: &SqliteStore) -> Outcome<Option<OpenRollback>> {
+async fn open_rollback(store: &SqliteStore) -> error::Result<Option<OpenRollback>> {
     let row = sqlx::query(
         "SELECT id, state = 'undoing' AS undoing, directory, started_by, started_at
          FROM reelshift_rollbacks WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1",
@@ -213,11 +211,11 @@ async fn open_rollback(store: &SqliteStore) -> Outcome<Option<OpenRollback>> {
     .await?;
     row.map(|row| {
         Ok(OpenRollback {
-            id: runs::uuid(&row, "id")?,
+            id: row::uuid(&row, "id")?,
             directory: row.try_get("directory")?,
             undoing: row.try_get("undoing")?,
             started_by: row.try_get("started_by")?,
-            started_at: time::read(&row, "started_at")?,
+            started_at: row::time(&row, "started_at")?,
         })
     })
     .transpose()

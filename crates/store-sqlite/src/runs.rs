@@ -6,86 +6,13 @@ use reelshift_store::StoreError;
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::{BREAKER, breaker_reason};
 use reelshift_store::ledger::{CreatedRun, NewRun, PRIORITY_PLANNED, Run, failed_reason};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Executor, Row, Sqlite, SqliteConnection};
+use sqlx::{Executor, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use crate::error::{Failure, Outcome};
-use crate::failures::count;
-use crate::time::{self, hence, now};
-use crate::{SqliteStore, audit, holds};
-
-/// What [`read`] needs.
-macro_rules! run_columns {
-    () => {
-        "id, kind, state, reason, decided_by, decided_at, plan, planned_to, round, rows_waiting, sweep_at,
-         batches_total, rows_total, bytes_total, created_by, traceparent, created_at, finished_at"
-    };
-}
-pub(crate) use run_columns;
-
-/// The runs that this version can read; those that it cannot are in `unreadable`.
-pub(crate) fn readable(rows: &[SqliteRow], unreadable: &mut Vec<String>) -> Outcome<Vec<Run>> {
-    let mut runs = Vec::with_capacity(rows.len());
-    for row in rows {
-        match read(row) {
-            Ok(run) => runs.push(run),
-            Err(error) => {
-                let id: String = row.try_get("id")?;
-                unreadable.push(error.unreadable_row("reelshift_runs", &id)?);
-            }
-        }
-    }
-    Ok(runs)
-}
-
-/// As [`readable`], with a log line for each run that cannot be read.
-pub(crate) fn readable_only(rows: &[SqliteRow]) -> Outcome<Vec<Run>> {
-    let mut unreadable = Vec::new();
-    let runs = readable(rows, &mut unreadable)?;
-    for row in unreadable {
-        tracing::warn!(row, "a run cannot be read: it is left alone");
-    }
-    Ok(runs)
-}
-
-pub(crate) fn read(row: &SqliteRow) -> Outcome<Run> {
-    Ok(Run {
-        id: uuid(row, "id")?,
-        kind: parsed(row, "kind")?,
-        state: parsed(row, "state")?,
-        reason: row.try_get("reason")?,
-        decided_by: row.try_get("decided_by")?,
-        decided_at: time::read_optional(row, "decided_at")?,
-        plan: {
-            let plan: String = row.try_get("plan")?;
-            serde_json::from_str(&plan)
-                .map_err(|_| Failure::foreign_value("reelshift_runs", "plan", &plan))?
-        },
-        planned_to: row.try_get("planned_to")?,
-        round: row.try_get("round")?,
-        rows_waiting: count(row, "rows_waiting")?,
-        sweep_at: time::read_optional(row, "sweep_at")?,
-        batches_total: count(row, "batches_total")?,
-        rows_total: count(row, "rows_total")?,
-        bytes_total: count(row, "bytes_total")?,
-        created_by: row.try_get("created_by")?,
-        traceparent: row.try_get("traceparent")?,
-        created_at: time::read(row, "created_at")?,
-        finished_at: time::read_optional(row, "finished_at")?,
-    })
-}
-
-/// A column that holds a UUID.
-pub(crate) fn uuid(row: &SqliteRow, column: &str) -> Outcome<Uuid> {
-    parsed(row, column)
-}
-
-/// A column that holds the text of a `T`.
-pub(crate) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &str) -> Outcome<T> {
-    let text: String = row.try_get(column)?;
-    text.parse().map_err(|_| Failure::foreign_value("a reelshift table", column, &text))
-}
+use crate::error::Result;
+use crate::run_rows::{self, run_columns};
+use crate::timestamp::{hence, now};
+use crate::{SqliteStore, audit, holds, row};
 
 /// An unsigned number as the database stores it.
 pub(crate) fn stored(number: u64) -> i64 {
@@ -95,28 +22,28 @@ pub(crate) fn stored(number: u64) -> i64 {
 pub(crate) async fn find<'c>(
     executor: impl Executor<'c, Database = Sqlite>,
     id: &str,
-) -> Outcome<Option<Run>> {
+) -> Result<Option<Run>> {
     sqlx::query(concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE id = ?"))
         .bind(id)
         .fetch_optional(executor)
         .await?
         .as_ref()
-        .map(read)
+        .map(run_rows::read)
         .transpose()
 }
 
-pub(crate) async fn by_id(store: &SqliteStore, id: Uuid) -> Outcome<Option<Run>> {
+pub(crate) async fn by_id(store: &SqliteStore, id: Uuid) -> Result<Option<Run>> {
     find(&store.readers, &id.to_string()).await
 }
 
 /// The run with this id, which must be there.
-pub(crate) async fn existing(tx: &mut SqliteConnection, id: Uuid) -> Outcome<Run> {
+pub(crate) async fn existing(tx: &mut SqliteConnection, id: Uuid) -> Result<Run> {
     find(tx, &id.to_string())
         .await?
         .ok_or_else(|| StoreError::Invalid(format!("there is no run {id}")).into())
 }
 
-pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<CreatedRun> {
+pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Result<CreatedRun> {
     let key = run.plan.key(run.kind);
     let mut tx = store.write().await?;
     let same = sqlx::query(concat!(
@@ -128,7 +55,7 @@ pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<Created
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(row) = same {
-        return Ok(CreatedRun::Existing(read(&row)?));
+        return Ok(CreatedRun::Existing(run_rows::read(&row)?));
     }
     let row = sqlx::query(concat!(
         "INSERT INTO reelshift_runs (id, kind, active_key, state, plan, created_by, traceparent, created_at)
@@ -148,10 +75,10 @@ pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Outcome<Created
     let event = AuditEvent::enqueued(run.id, run.kind, &run.plan, true);
     audit::record(&mut tx, event, None, &run.created_by).await?;
     tx.commit().await?;
-    Ok(CreatedRun::New(read(&row)?))
+    Ok(CreatedRun::New(run_rows::read(&row)?))
 }
 
-pub(crate) async fn active(store: &SqliteStore, kind: Option<JobKind>) -> Outcome<Vec<Run>> {
+pub(crate) async fn active(store: &SqliteStore, kind: Option<JobKind>) -> Result<Vec<Run>> {
     active_in(&mut *store.readers.acquire().await?, kind).await
 }
 
@@ -159,7 +86,7 @@ pub(crate) async fn active(store: &SqliteStore, kind: Option<JobKind>) -> Outcom
 pub(crate) async fn active_in(
     connection: &mut SqliteConnection,
     kind: Option<JobKind>,
-) -> Outcome<Vec<Run>> {
+) -> Result<Vec<Run>> {
     let rows = sqlx::query(concat!(
         "SELECT ",
         run_columns!(),
@@ -169,13 +96,13 @@ pub(crate) async fn active_in(
     .bind(kind.map(JobKind::as_str))
     .fetch_all(connection)
     .await?;
-    readable_only(&rows)
+    run_rows::readable_only(&rows)
 }
 
 const HAS_OPEN_BATCH: &str = "SELECT EXISTS (SELECT 1 FROM reelshift_batches
      WHERE run_id = ? AND state IN ('pending', 'leased'))";
 
-pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
+pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Result<RunState> {
     // Most calls find nothing to move: they must not take the write lock.
     let mut reader = store.readers.acquire().await?;
     if let Some(state) = unsettled(&mut reader, id).await? {
@@ -187,14 +114,7 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
         return Ok(state);
     }
     let run = existing(&mut tx, id).await?;
-    let failed: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM reelshift_batches b WHERE b.run_id = ? AND b.state = 'failed'
-         AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = b.id AND NOT r.of_items)",
-    )
-    .bind(id.to_string())
-    .fetch_one(&mut *tx)
-    .await?;
-    let failed = u64::try_from(failed).unwrap_or_default();
+    let failed = run_rows::failed_without_rerun(&mut tx, id).await?;
     let state = RunState::after_batches(run.plan.sweeps(run.kind), failed);
     let moved = if state == RunState::Sweeping {
         let waiting = rows_left(&mut tx, &run).await?;
@@ -232,7 +152,7 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Outcome<RunState> {
 
 /// How many rows the round that has just ended left, if it wrote and set aside none. The
 /// first round is never such a one. A round's batches are the run's last.
-async fn rows_left(tx: &mut SqliteConnection, run: &Run) -> Outcome<Option<u64>> {
+async fn rows_left(tx: &mut SqliteConnection, run: &Run) -> Result<Option<u64>> {
     if run.round == 0 {
         return Ok(None);
     }
@@ -247,11 +167,11 @@ async fn rows_left(tx: &mut SqliteConnection, run: &Run) -> Outcome<Option<u64>>
     .bind(run.id.to_string())
     .fetch_one(tx)
     .await?;
-    let planned = count(&row, "planned")?;
-    Ok((count(&row, "ended")? == 0).then_some(planned))
+    let planned = row::count(&row, "planned")?;
+    Ok((row::count(&row, "ended")? == 0).then_some(planned))
 }
 
-async fn idle_rounds(tx: &mut SqliteConnection, id: Uuid) -> Outcome<u32> {
+async fn idle_rounds(tx: &mut SqliteConnection, id: Uuid) -> Result<u32> {
     Ok(sqlx::query_scalar("SELECT idle_rounds FROM reelshift_runs WHERE id = ?")
         .bind(id.to_string())
         .fetch_one(tx)
@@ -259,7 +179,7 @@ async fn idle_rounds(tx: &mut SqliteConnection, id: Uuid) -> Outcome<u32> {
 }
 
 /// The state of a run that cannot be moved on now.
-async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Outcome<Option<RunState>> {
+async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Result<Option<RunState>> {
     let state = existing(connection, id).await?.state;
     if state != RunState::Running {
         return Ok(Some(state));
@@ -269,7 +189,7 @@ async fn unsettled(connection: &mut SqliteConnection, id: Uuid) -> Outcome<Optio
     Ok(open.then_some(state))
 }
 
-pub(crate) async fn has_open_work(store: &SqliteStore) -> Outcome<bool> {
+pub(crate) async fn has_open_work(store: &SqliteStore) -> Result<bool> {
     Ok(sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping'))
              OR EXISTS (SELECT 1 FROM reelshift_batches WHERE leased_by IS NOT NULL)",
@@ -278,7 +198,7 @@ pub(crate) async fn has_open_work(store: &SqliteStore) -> Outcome<bool> {
     .await?)
 }
 
-pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
+pub(crate) async fn pause_failing(store: &SqliteStore) -> Result<Vec<Run>> {
     let failing = failing_runs(&mut *store.readers.acquire().await?).await?;
     if failing.is_empty() {
         return Ok(Vec::new());
@@ -293,7 +213,7 @@ pub(crate) async fn pause_failing(store: &SqliteStore) -> Outcome<Vec<Run>> {
 }
 
 /// The runs that pause themselves, and why.
-async fn failing_runs(connection: &mut SqliteConnection) -> Outcome<Vec<(Run, String)>> {
+async fn failing_runs(connection: &mut SqliteConnection) -> Result<Vec<(Run, String)>> {
     let mut failing = Vec::new();
     for run in active_in(connection, None).await? {
         let failed = failed_since_resumed(connection, run.id).await?;
@@ -305,7 +225,7 @@ async fn failing_runs(connection: &mut SqliteConnection) -> Outcome<Vec<(Run, St
 }
 
 /// Planned batches of `run` that failed after it was last resumed and were not enqueued again.
-async fn failed_since_resumed(connection: &mut SqliteConnection, run: Uuid) -> Outcome<u64> {
+async fn failed_since_resumed(connection: &mut SqliteConnection, run: Uuid) -> Result<u64> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS failed FROM reelshift_batches b WHERE b.run_id = ?
              AND b.priority = ? AND b.state = 'failed'
@@ -318,5 +238,5 @@ async fn failed_since_resumed(connection: &mut SqliteConnection, run: Uuid) -> O
     .bind(PRIORITY_PLANNED)
     .fetch_one(connection)
     .await?;
-    count(&row, "failed")
+    row::count(&row, "failed")
 }

@@ -15,10 +15,10 @@ use reelshift_store::schema::{JournalEntry, MigrationLock, Object, Schema, Step}
 use reelshift_store::{Result, StoreError};
 use sqlx::{Connection, Row};
 
-use crate::SqliteStore;
-use crate::connect::set_wal;
-use crate::error::{Failure, Outcome};
-use crate::time::{self, now};
+use crate::connection::set_wal;
+use crate::error::{self, Error};
+use crate::timestamp::now;
+use crate::{SqliteStore, row};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/sqlite");
 
@@ -74,7 +74,7 @@ impl IndexBuilder for OneByOne {
 #[async_trait]
 impl Schema for SqliteStore {
     async fn server(&self) -> Result<String> {
-        self.named(server(self).await)
+        self.short(server(self)).await
     }
 
     fn steps(&self) -> &[Step] {
@@ -82,15 +82,15 @@ impl Schema for SqliteStore {
     }
 
     async fn check_legacy(&self) -> Result<()> {
-        self.named(check_legacy(self).await)
+        self.short(check_legacy(self)).await
     }
 
     async fn journal(&self) -> Result<Vec<JournalEntry>> {
-        self.named(journal(self).await)
+        self.short(journal(self)).await
     }
 
     async fn exists(&self, object: &Object) -> Result<bool> {
-        self.named(exists(self, object).await)
+        self.short(exists(self, object)).await
     }
 
     async fn lock_migration(&self) -> Result<Box<dyn MigrationLock>> {
@@ -98,7 +98,7 @@ impl Schema for SqliteStore {
     }
 
     async fn execute_step(&self, step: &Step) -> Result<()> {
-        self.named(execute_step(self, step).await)
+        self.short(execute_step(self, step)).await
     }
 
     // SQLite never copies a table to change it so.
@@ -142,21 +142,21 @@ impl Schema for SqliteStore {
     }
 
     async fn journal_started(&self, step: &Step) -> Result<()> {
-        self.named(journal_started(self, step).await)
+        self.short(journal_started(self, step)).await
     }
 
     async fn journal_done(&self, step: &Step) -> Result<()> {
-        self.named(journal_done(self, step).await)
+        self.short(journal_done(self, step)).await
     }
 }
 
-pub(crate) async fn server(store: &SqliteStore) -> Outcome<String> {
+pub(crate) async fn server(store: &SqliteStore) -> error::Result<String> {
     Ok(sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&store.readers).await?)
 }
 
-pub(crate) async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
+pub(crate) async fn check_legacy(store: &SqliteStore) -> error::Result<()> {
     let file = store.file.display();
-    let refused = |sentence: String| Err(Failure::Store(StoreError::Refused(sentence)));
+    let refused = |sentence: String| Err(Error::Store(StoreError::Refused(sentence)));
     let table: Option<(String, String)> = sqlx::query_as(
         "SELECT type, COALESCE(sql, '') FROM sqlite_schema
          WHERE name = 'videos' COLLATE NOCASE AND type IN ('table', 'view')",
@@ -220,7 +220,7 @@ pub(crate) async fn check_legacy(store: &SqliteStore) -> Outcome<()> {
     Ok(store.check_writable()?)
 }
 
-pub(crate) async fn journal(store: &SqliteStore) -> Outcome<Vec<JournalEntry>> {
+pub(crate) async fn journal(store: &SqliteStore) -> error::Result<Vec<JournalEntry>> {
     if !exists(store, &Object::Table("reelshift_schema_steps".to_owned())).await? {
         return Ok(Vec::new());
     }
@@ -236,14 +236,14 @@ pub(crate) async fn journal(store: &SqliteStore) -> Outcome<Vec<JournalEntry>> {
                 name: row.try_get("name")?,
                 checksum: row.try_get("checksum")?,
                 done: row.try_get("done")?,
-                started_at: time::read(row, "started_at")?,
-                finished_at: time::read_optional(row, "finished_at")?,
+                started_at: row::time(row, "started_at")?,
+                finished_at: row::optional_time(row, "finished_at")?,
             })
         })
         .collect()
 }
 
-pub(crate) async fn exists(store: &SqliteStore, object: &Object) -> Outcome<bool> {
+pub(crate) async fn exists(store: &SqliteStore, object: &Object) -> error::Result<bool> {
     const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema
          WHERE type = ?1 AND name = ?2 COLLATE NOCASE AND (?3 IS NULL OR tbl_name = ?3 COLLATE NOCASE))";
     let query = match object {
@@ -267,7 +267,7 @@ pub(crate) async fn exists(store: &SqliteStore, object: &Object) -> Outcome<bool
     Ok(query.fetch_one(&store.readers).await?)
 }
 
-async fn execute_step(store: &SqliteStore, step: &Step) -> Outcome<()> {
+async fn execute_step(store: &SqliteStore, step: &Step) -> error::Result<()> {
     let mut connection = store.impatient().await?;
     // The first step comes after every check that can refuse.
     if step.number == steps()[0].number {
@@ -276,7 +276,7 @@ async fn execute_step(store: &SqliteStore, step: &Step) -> Outcome<()> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     let executed = sqlx::raw_sql(sqlx::AssertSqlSafe(step.up.clone())).execute(&mut *tx).await;
     if let Err(error) = executed {
-        return Err(in_the_way(step, &error).map_or(Failure::Sqlx(error), Failure::Store));
+        return Err(in_the_way(step, &error).map_or(Error::Database(error), Error::Store));
     }
     tx.commit().await?;
     connection.close().await?;
@@ -300,7 +300,7 @@ fn in_the_way(step: &Step, error: &sqlx::Error) -> Option<StoreError> {
     )))
 }
 
-async fn journal_started(store: &SqliteStore, step: &Step) -> Outcome<()> {
+async fn journal_started(store: &SqliteStore, step: &Step) -> error::Result<()> {
     sqlx::query(concat!(
         "INSERT INTO reelshift_schema_steps (number, name, checksum, started_at) VALUES (?, ?, ?, ",
         now!(),
@@ -314,7 +314,7 @@ async fn journal_started(store: &SqliteStore, step: &Step) -> Outcome<()> {
     Ok(())
 }
 
-async fn journal_done(store: &SqliteStore, step: &Step) -> Outcome<()> {
+async fn journal_done(store: &SqliteStore, step: &Step) -> error::Result<()> {
     sqlx::query(concat!(
         "UPDATE reelshift_schema_steps SET done = 1, finished_at = ",
         now!(),

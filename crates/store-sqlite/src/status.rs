@@ -8,25 +8,24 @@ use reelshift_store::status::{EnhancedRow, ErrorDetailsRow, LegacyRow, VideoStat
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::{SqliteStore, error};
 
 #[async_trait]
 impl VideoStatuses for SqliteStore {
     async fn legacy_status(&self, video_id: &str) -> Result<Option<LegacyRow>> {
-        self.named(legacy(self, video_id).await)
+        self.short(legacy(self, video_id)).await
     }
 
     async fn enhanced_status(&self, video_id: &str) -> Result<Option<EnhancedRow>> {
-        self.named(enhanced(self, video_id).await)
+        self.short(enhanced(self, video_id)).await
     }
 
     async fn error_details(&self, video_id: &str) -> Result<Option<ErrorDetailsRow>> {
-        self.named(error_details(self, video_id).await)
+        self.short(error_details(self, video_id)).await
     }
 }
 
-async fn legacy(store: &SqliteStore, video_id: &str) -> Outcome<Option<LegacyRow>> {
+async fn legacy(store: &SqliteStore, video_id: &str) -> error::Result<Option<LegacyRow>> {
     let row = sqlx::query(
         "SELECT v.id, CAST(v.filename AS TEXT) AS filename, CAST(v.status AS TEXT) AS status,
              CAST(v.processing_status AS TEXT) AS processing_status,
@@ -50,7 +49,7 @@ async fn legacy(store: &SqliteStore, video_id: &str) -> Outcome<Option<LegacyRow
     .transpose()
 }
 
-async fn enhanced(store: &SqliteStore, video_id: &str) -> Outcome<Option<EnhancedRow>> {
+async fn enhanced(store: &SqliteStore, video_id: &str) -> error::Result<Option<EnhancedRow>> {
     let row = sqlx::query(
         "SELECT v.id, CAST(v.filename AS TEXT) AS filename,
              CAST(v.workflow_state AS TEXT) AS workflow_state,
@@ -85,7 +84,10 @@ async fn enhanced(store: &SqliteStore, video_id: &str) -> Outcome<Option<Enhance
     .transpose()
 }
 
-async fn error_details(store: &SqliteStore, video_id: &str) -> Outcome<Option<ErrorDetailsRow>> {
+async fn error_details(
+    store: &SqliteStore,
+    video_id: &str,
+) -> error::Result<Option<ErrorDetailsRow>> {
     // `created_at` has whole seconds; reelshift's ids sort by time within one.
     let row = sqlx::query(
         "SELECT CAST(processing_stage AS TEXT) AS processing_stage,
@@ -110,7 +112,7 @@ async fn error_details(store: &SqliteStore, video_id: &str) -> Outcome<Option<Er
     .transpose()
 }
 
-fn time(row: &SqliteRow, column: &str) -> Outcome<Option<NaiveDateTime>> {
+fn time(row: &SqliteRow, column: &str) -> error::Result<Option<NaiveDateTime>> {
     Ok(row.try_get::<Option<String>, _>(column)?.as_deref().and_then(parse))
 }
 

@@ -7,7 +7,7 @@ use reelshift_store::report::Check;
 use reelshift_store::structure::{self, Found};
 
 use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::schema::{journal, steps};
 
 const READ_COLUMNS: &str = "SELECT lower(t.name || '.' || c.name)
@@ -24,7 +24,7 @@ const READ_FOREIGN_KEYS: &str =
      FROM sqlite_schema t JOIN pragma_foreign_key_list(t.name) f WHERE t.type = 'table'";
 
 /// The check, and whether the tables and columns are there that every other check reads.
-pub(crate) async fn check(store: &SqliteStore) -> Outcome<(Check, bool)> {
+pub(crate) async fn check(store: &SqliteStore) -> Result<(Check, bool)> {
     let journal = journal(store).await?;
     let found = Found {
         columns: read(store, READ_COLUMNS).await?,
@@ -36,7 +36,7 @@ pub(crate) async fn check(store: &SqliteStore) -> Outcome<(Check, bool)> {
     Ok(structure::check(&found, indexed))
 }
 
-async fn read(store: &SqliteStore, sql: &'static str) -> Outcome<HashSet<String>> {
+async fn read(store: &SqliteStore, sql: &'static str) -> Result<HashSet<String>> {
     let names: Vec<Option<String>> = sqlx::query_scalar(sql).fetch_all(&store.readers).await?;
     // An index on an expression has no name for it.
     Ok(names.into_iter().flatten().collect())

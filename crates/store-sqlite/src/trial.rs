@@ -11,12 +11,12 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use crate::SqliteStore;
-use crate::error::{Failure, Outcome};
+use crate::error::{Error, Result};
 use crate::schema::{exists, steps};
 
 const DO_WHAT: &str = "drop or change what it names, then run the same command again";
 
-pub(crate) async fn run(store: &SqliteStore, extent: Extent) -> Outcome<Trial> {
+pub(crate) async fn run(store: &SqliteStore, extent: Extent) -> Result<Trial> {
     let (mut missing, mut applied) = (Vec::new(), Vec::new());
     for step in steps() {
         let of = if exists(store, &step.creates).await? { &mut applied } else { &mut missing };
@@ -54,7 +54,7 @@ pub(crate) async fn run(store: &SqliteStore, extent: Extent) -> Outcome<Trial> {
 }
 
 /// Every table, index, view and trigger of the file.
-async fn copy(store: &SqliteStore) -> Outcome<SqliteConnection> {
+async fn copy(store: &SqliteStore) -> Result<SqliteConnection> {
     let schema: Vec<String> = sqlx::query_scalar(
         "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
          ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid",
@@ -78,7 +78,7 @@ async fn attempt(
     step: &Step,
     direction: Direction,
     trial: &mut Trial,
-) -> Outcome<bool> {
+) -> Result<bool> {
     let statements = match direction {
         Direction::Up => &step.up,
         Direction::Down => &step.down,
@@ -105,13 +105,13 @@ async fn attempt(
             trial.obstacle = Some(Obstacle::new(step, direction, why, DO_WHAT));
             Ok(false)
         }
-        Err(error) => Err(Failure::from(error)),
+        Err(error) => Err(Error::from(error)),
     }
 }
 
 /// A foreign key of the platform's that leads to what `steps` drop: without rows, as on the
 /// copy, it keeps nothing from being dropped.
-async fn foreign_keys(store: &SqliteStore, steps: &[&Step]) -> Outcome<Option<Obstacle>> {
+async fn foreign_keys(store: &SqliteStore, steps: &[&Step]) -> Result<Option<Obstacle>> {
     let keys: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT s.name, f.\"from\", f.\"table\" FROM sqlite_schema s JOIN pragma_foreign_key_list(s.name) f
          WHERE s.type = 'table' ORDER BY s.name, f.id, f.seq",

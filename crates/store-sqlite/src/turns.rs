@@ -130,7 +130,7 @@ impl DerefMut for Write {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::{ConnectOptions, SqliteStore, connect};
+    use crate::connection::{ConnectOptions, SqliteStore, connect};
 
     const HELD: Duration = Duration::from_millis(20);
 

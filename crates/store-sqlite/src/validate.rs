@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::comparisons::CHECKS;
-use crate::error::Outcome;
-use crate::failures::count;
+use crate::error;
+use crate::row;
 use crate::{differences, plans, structure};
 
 /// The keys of a table after `?1`, up to `?2` where that is not NULL. Without `?1` they begin
@@ -64,11 +64,11 @@ const fn window_of(table: ComparedTable) -> &'static str {
 #[async_trait]
 impl Comparisons for SqliteStore {
     async fn compare_structure(&self) -> Result<(Check, bool)> {
-        self.named(structure::check(self).await)
+        self.short(structure::check(self)).await
     }
 
     async fn compare_plans(&self) -> Result<Vec<Check>> {
-        self.named(plans::checks(self).await)
+        self.short(plans::checks(self)).await
     }
 
     fn row_checks(&self) -> Vec<Check> {
@@ -82,7 +82,7 @@ impl Comparisons for SqliteStore {
         upto: Option<&str>,
         rows: u32,
     ) -> Result<Option<KeyWindow>> {
-        self.named(key_window(self, table, after, upto, i64::from(rows)).await)
+        self.short(key_window(self, table, after, upto, i64::from(rows))).await
     }
 
     async fn compare(
@@ -92,15 +92,15 @@ impl Comparisons for SqliteStore {
         upto: &str,
         limit: u32,
     ) -> Result<Compared> {
-        self.named(compare(self, table, after, upto, limit).await)
+        self.short(compare(self, table, after, upto, limit)).await
     }
 
     async fn record_comparison(&self, lease: Lease, window: &ComparedWindow) -> Result<()> {
-        self.named(differences::record(self, lease, window).await)
+        self.short(differences::record(self, lease, window)).await
     }
 
     async fn run_checks(&self, run: Uuid) -> Result<Vec<Check>> {
-        self.named(differences::checks(self, run).await)
+        self.short(differences::checks(self, run)).await
     }
 
     async fn differing_keys(
@@ -110,7 +110,7 @@ impl Comparisons for SqliteStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>> {
-        self.named(differences::keys(self, run, table, after, limit).await)
+        self.short(differences::keys(self, run, table, after, limit)).await
     }
 
     async fn differences(
@@ -119,7 +119,7 @@ impl Comparisons for SqliteStore {
         table: ComparedTable,
         keys: &[String],
     ) -> Result<Vec<FoundDifference>> {
-        self.named(differences::of_keys(self, run, table, keys).await)
+        self.short(differences::of_keys(self, run, table, keys)).await
     }
 }
 
@@ -129,14 +129,14 @@ async fn key_window(
     after: Option<&str>,
     upto: Option<&str>,
     rows: i64,
-) -> Outcome<Option<KeyWindow>> {
+) -> error::Result<Option<KeyWindow>> {
     let window = sqlx::query(window_of(table))
         .bind(after)
         .bind(upto)
         .bind(rows)
         .fetch_one(&store.readers)
         .await?;
-    let rows = count(&window, "rows")?;
+    let rows = row::count(&window, "rows")?;
     Ok(window.try_get::<Option<String>, _>("upto")?.map(|upto| KeyWindow { upto, rows }))
 }
 
@@ -146,7 +146,7 @@ async fn compare(
     after: Option<&str>,
     upto: &str,
     limit: u32,
-) -> Outcome<Compared> {
+) -> error::Result<Compared> {
     let window = key_window(store, table, after, Some(upto), -1).await?;
     let rows = window.map_or(0, |window| window.rows);
     let mut compared = Compared::default();
@@ -158,7 +158,7 @@ async fn compare(
                 .bind(limit)
                 .fetch_all(&store.readers)
                 .await?;
-            let differences = found.first().map(|row| count(row, "total")).transpose()?;
+            let differences = found.first().map(|row| row::count(row, "total")).transpose()?;
             let differences = differences.unwrap_or(0);
             compared.checks.push(CheckCount { check: check.name, rows, differences });
             for row in &found {

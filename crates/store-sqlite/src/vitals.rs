@@ -5,22 +5,23 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
 use reelshift_store::ledger::PRIORITIES;
-use reelshift_store::vitals::{MOST_COUNTED, Place, PoolState, QueueDepth, Vitals};
+use reelshift_store::vitals::{
+    DatabaseAddress, MAX_COUNTED_BATCHES, PoolState, QueueDepth, System, Vitals,
+};
 use sqlx::SqlitePool;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::{controls, runs};
+use crate::dialect::read_clock;
+use crate::{SqliteStore, error, runs};
 
 #[async_trait]
 impl Vitals for SqliteStore {
     async fn queue_depths(&self) -> Result<Vec<QueueDepth>> {
-        self.named(depths(self).await)
+        self.short(depths(self)).await
     }
 
     async fn now(&self) -> Result<DateTime<Utc>> {
-        self.named(match self.readers.acquire().await {
-            Ok(mut reader) => controls::now(&mut reader).await,
+        self.about_file(match self.readers.acquire().await {
+            Ok(mut reader) => read_clock(&mut reader).await,
             Err(error) => Err(error.into()),
         })
     }
@@ -29,8 +30,12 @@ impl Vitals for SqliteStore {
         vec![state("readers", &self.readers), state("writer", &self.writer)]
     }
 
-    fn place(&self) -> Place {
-        Place { system: "sqlite", namespace: self.file.display().to_string(), server: None }
+    fn address(&self) -> DatabaseAddress {
+        DatabaseAddress {
+            system: System::Sqlite,
+            namespace: self.file.display().to_string(),
+            server: None,
+        }
     }
 }
 
@@ -43,7 +48,7 @@ fn state(name: &'static str, pool: &SqlitePool) -> PoolState {
     }
 }
 
-async fn depths(store: &SqliteStore) -> Outcome<Vec<QueueDepth>> {
+async fn depths(store: &SqliteStore) -> error::Result<Vec<QueueDepth>> {
     let mut reader = store.readers.acquire().await?;
     let mut depths = Vec::new();
     for kind in JobKind::ALL {
@@ -54,7 +59,7 @@ async fn depths(store: &SqliteStore) -> Outcome<Vec<QueueDepth>> {
                    WHERE run_id = ? AND state = 'pending' LIMIT ?)",
             )
             .bind(run.id.to_string())
-            .bind(MOST_COUNTED)
+            .bind(MAX_COUNTED_BATCHES)
             .fetch_one(&mut *reader)
             .await?;
             depth.pending += u64::try_from(pending).unwrap_or_default();

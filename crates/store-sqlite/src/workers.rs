@@ -6,12 +6,12 @@ use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::runs::stored;
-use crate::time::{ago, now};
+use crate::timestamp::{ago, now};
+use crate::{SqliteStore, lost_leases};
 
-pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Outcome<()> {
+pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
     sqlx::query(concat!(
         "INSERT INTO reelshift_workers (id, host, pid, version, state, started_at, last_seen_at)
          VALUES (?, ?, ?, ?, 'live', ",
@@ -33,7 +33,7 @@ pub(crate) async fn heartbeat(
     store: &SqliteStore,
     worker: Uuid,
     activity: &WorkerActivity,
-) -> Outcome<bool> {
+) -> Result<bool> {
     let mut tx = store.write().await?;
     let lives: Option<bool> =
         sqlx::query_scalar("SELECT state = 'live' FROM reelshift_workers WHERE id = ?")
@@ -72,7 +72,7 @@ fn finite(rate: f64) -> f64 {
     if rate.is_finite() { rate } else { 0.0 }
 }
 
-pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Outcome<()> {
+pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Result<()> {
     let mut tx = store.write().await?;
     take_leases(&mut tx, &worker.to_string(), false).await?;
     sqlx::query(concat!(
@@ -95,7 +95,7 @@ macro_rules! silent {
     };
 }
 
-pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64> {
+pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Result<u64> {
     // After an outage (a machine that slept, a disk that hung) every heartbeat is old:
     // the first process back must give the others time for theirs.
     if store.opened.elapsed() < timeout {
@@ -119,7 +119,7 @@ pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64>
         .execute(&mut *tx)
         .await?;
         if lost.rows_affected() > 0 {
-            crate::lost_leases::record(&mut tx, &worker).await?;
+            lost_leases::record(&mut tx, &worker).await?;
             reaped += take_leases(&mut tx, &worker, true).await?;
         }
         tx.commit().await?;
@@ -129,7 +129,7 @@ pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Outcome<u64>
 
 /// Makes a worker's batches claimable as they are; `lost` where it did not give them back
 /// itself.
-async fn take_leases(tx: &mut SqliteConnection, worker: &str, lost: bool) -> Outcome<u64> {
+async fn take_leases(tx: &mut SqliteConnection, worker: &str, lost: bool) -> Result<u64> {
     Ok(sqlx::query(
         "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL,
              leased_at = NULL, lost_leases = lost_leases + ?1,

@@ -14,7 +14,7 @@ const FEWEST_DIGITS: usize = 4;
 const DIGITS: usize = 32;
 const DASHES: [usize; 4] = [8, 12, 16, 20];
 /// Ids that are named where one does not suffice.
-const NAMED_AT_MOST: u32 = 5;
+const MAX_IDS_NAMED: u32 = 5;
 
 /// What has an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ pub async fn find(store: &dyn Store, kind: IdKind, part: &IdPart) -> Result<Uuid
     if let Some(id) = part.whole() {
         return Ok(id);
     }
-    let found = store.ids_like(kind, part, NAMED_AT_MOST).await?;
+    let found = store.ids_like(kind, part, MAX_IDS_NAMED).await?;
     match &found[..] {
         [id] => Ok(*id),
         [] => Err(StoreError::Invalid(format!(

@@ -216,6 +216,13 @@ pub struct NewBatch {
     pub traceparent: Option<String>,
 }
 
+/// The token of a new lease, unique to it: 61 random bits, positive.
+#[must_use]
+pub fn new_token() -> i64 {
+    let (high, _) = Uuid::new_v4().as_u64_pair();
+    i64::try_from(high >> 1).unwrap_or(i64::MAX)
+}
+
 /// A worker's right to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
@@ -492,5 +499,22 @@ pub trait Ledger {
     /// The new batches name the batch that they come from as `parent_id`, and keep its
     /// trace. A failed batch that was rerun already is not selected. One transaction a run,
     /// recorded as done by `by`.
-    async fn rerun(&self, selection: &RerunSelection, by: &str) -> Result<Rerun>;
+    async fn rerun(
+        &self,
+        selection: &RerunSelection,
+        reason: Option<&str>,
+        by: &str,
+    ) -> Result<Rerun>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_token;
+
+    #[test]
+    fn tokens_are_positive_and_differ() {
+        let tokens: std::collections::HashSet<i64> = (0..1_000).map(|_| new_token()).collect();
+        assert_eq!(tokens.len(), 1_000);
+        assert!(tokens.iter().all(|token| *token > 0));
+    }
 }

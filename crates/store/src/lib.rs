@@ -21,6 +21,7 @@ pub mod gate;
 pub mod history;
 pub mod ids;
 pub mod ledger;
+pub mod length;
 pub mod listings;
 pub mod notifications;
 pub mod patience;
@@ -29,9 +30,9 @@ pub mod preflight;
 pub mod report;
 pub mod rollback;
 pub mod schema;
+pub mod signals;
 pub mod statement;
 pub mod status;
-pub mod strain;
 pub mod structure;
 pub mod trial;
 pub mod validation;
@@ -58,8 +59,8 @@ pub use preflight::Preflight;
 pub use report::Reports;
 pub use rollback::Rollback;
 pub use schema::Schema;
+pub use signals::ThrottleSignals;
 pub use status::VideoStatuses;
-pub use strain::Strained;
 pub use videos::Videos;
 pub use vitals::Vitals;
 
@@ -82,7 +83,7 @@ pub trait Store:
     + Comparisons
     + Rollback
     + Archive
-    + Strained
+    + ThrottleSignals
     + Vitals
     + Audit
     + Listings
@@ -110,7 +111,7 @@ impl<T> Store for T where
         + Comparisons
         + Rollback
         + Archive
-        + Strained
+        + ThrottleSignals
         + Vitals
         + Audit
         + Listings

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::audit::AuditEvent;
 
 /// Notifications that one call claims, publishes or ends at most.
-pub const MOST: usize = 256;
+pub const MAX_PER_CALL: usize = 256;
 
 /// Bytes of `event_data` and `event_metadata` that one claim, or one page of the outbox, holds
 /// at most, unless its first notification alone has more.
@@ -171,7 +171,7 @@ pub trait Notifications: std::fmt::Debug + Send + Sync {
     /// there already is left as it is, so that a call whose answer was lost can be repeated.
     async fn queue_notification(&self, notification: &NewNotification, by: &str) -> Result<()>;
 
-    /// Claims up to `max` (at most [`MOST`]) notifications that are due, or fewer that are
+    /// Claims up to `max` (at most [`MAX_PER_CALL`]) notifications that are due, or fewer that are
     /// large (see [`PayloadBudget`]), in order of their priority, and leases them for `lease`. Due is what is `pending` and whose
     /// `process_after`, `scheduled_at` and `next_retry_at` have come. What it meets that is
     /// over becomes `expired`. `process_after` is moved to the time from which a
@@ -198,11 +198,11 @@ pub trait Notifications: std::fmt::Debug + Send + Sync {
 
     /// Makes `pending` again what a dispatcher that fell silent had: notifications whose
     /// lease is over, and those that have been `processing` for `abandoned` without any.
-    /// No attempt counts. Returns how many, at most [`MOST`] of each.
+    /// No attempt counts. Returns how many, at most [`MAX_PER_CALL`] of each.
     async fn take_back_notifications(&self, abandoned: Duration) -> Result<u64>;
 
     /// Makes `expired` what is `pending` and was over at some time in the last `within`, at
-    /// most [`MOST`]. Returns how many.
+    /// most [`MAX_PER_CALL`]. Returns how many.
     async fn expire_notifications(&self, within: Duration) -> Result<u64>;
 
     /// What the outbox holds.

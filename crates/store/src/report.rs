@@ -1,5 +1,5 @@
-//! What people look at: the snapshot behind `status`, the analysis behind `inspect`, and what
-//! a check of `validate` came to ([`crate::comparisons`] makes them).
+//! Reports for people: the ledger report behind `status`, the analysis behind `inspect`, and
+//! what a check of `validate` came to ([`crate::comparisons`] makes them).
 
 pub mod commands;
 pub mod monitor;
@@ -53,7 +53,7 @@ pub struct RunReport {
     pub elapsed_seconds: f64,
 }
 
-/// The brake as the `workers` of a snapshot go by it.
+/// The throttle that the `workers` of a report follow.
 #[must_use]
 pub fn throttle_of(
     workers: &[WorkerReport],
@@ -83,7 +83,7 @@ pub struct WorkerReport {
 
 /// Everything that `status` shows, read at one moment of the database's clock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Snapshot {
+pub struct LedgerReport {
     pub at: DateTime<Utc>,
     pub server: String,
     /// What operators set: a pause of the whole fleet, and settings that differ from their
@@ -92,7 +92,7 @@ pub struct Snapshot {
     /// The newest runs first.
     pub runs: Vec<RunReport>,
     /// Runs that are older than all of `runs` and would be among them, were these not
-    /// [`Snapshot::MOST_RUNS`].
+    /// [`LedgerReport::MAX_RUNS`].
     pub runs_left_out: u64,
     /// Rows of the ledger that this version cannot read, each with its table, its key and why;
     /// all others are shown and worked on.
@@ -108,13 +108,13 @@ pub struct Snapshot {
     /// Leases that silent workers lost within the last ten minutes, newest first.
     pub lost_leases: Vec<LostLease>,
     /// The server's load; `None` as the store returns it. Sampling it is decided by the
-    /// flag `performance_monitoring`: see `reelshift-rollout`.
+    /// flag `performance_monitoring`: see `reelshift-overview`.
     pub load: Option<Load>,
 }
 
-impl Snapshot {
-    /// Runs in one snapshot: each costs three reads, and a screen holds fewer.
-    pub const MOST_RUNS: usize = 100;
+impl LedgerReport {
+    /// Runs in one report: each costs three reads, and a screen holds fewer.
+    pub const MAX_RUNS: usize = 100;
 
     /// The pause of the whole fleet, while it is paused.
     #[must_use]
@@ -255,15 +255,15 @@ pub struct Difference {
 /// How many differences [`Check::first`] names.
 pub const FIRST_DIFFERENCES: u32 = 10;
 
-/// What people look at.
+/// Reports for people.
 #[async_trait]
 pub trait Reports {
     /// Runs with their progress, workers, and error groups: the newest `runs`, and whatever
     /// their age those that are active, paused or failed or have items in quarantine, the
     /// newest of each kind and the newest of each kind that is done. Bounded by
-    /// [`Snapshot::MOST_RUNS`]: it counts the ledger of these runs, never the platform's
+    /// [`LedgerReport::MAX_RUNS`]: it counts the ledger of these runs, never the platform's
     /// tables.
-    async fn snapshot(&self, runs: u32) -> Result<Snapshot>;
+    async fn ledger_report(&self, runs: u32) -> Result<LedgerReport>;
 
     /// The server's load; `None` where the database has no server.
     async fn load(&self) -> Result<Option<Load>>;

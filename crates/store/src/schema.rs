@@ -1,7 +1,7 @@
 //! The schema steps: shipped in `migrations/`, journaled in `reelshift_schema_steps`,
 //! each undone by its `.down.sql`.
 //!
-//! [`apply`] is the one loop that executes them, for every adapter. A step whose
+//! [`mod@apply`] is the one loop that executes them, for every adapter. A step whose
 //! statement succeeded but whose journal entry was not written is recognised by looking
 //! for the object that it creates.
 

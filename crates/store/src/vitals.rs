@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::JobKind;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
 /// Pending batches are counted up to this many a run: enough to scale by, and a walk along
 /// the claim index of a few milliseconds whatever is pending.
-pub const MOST_COUNTED: u32 = 10_000;
+pub const MAX_COUNTED_BATCHES: u32 = 10_000;
 
 /// The pending batches of active runs, of one kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueDepth {
     pub kind: JobKind,
-    /// Counted up to [`MOST_COUNTED`] a run.
+    /// Counted up to [`MAX_COUNTED_BATCHES`] a run.
     pub pending: u64,
     /// Seconds since the oldest of them became due, by the database's clock; 0 where none is.
     pub oldest_seconds: f64,
@@ -30,11 +31,37 @@ pub struct PoolState {
     pub max: u32,
 }
 
+/// The kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    MariaDb,
+    MySql,
+    Sqlite,
+}
+
+impl System {
+    /// OpenTelemetry's `db.system.name`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MariaDb => "mariadb",
+            Self::MySql => "mysql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// Whether it is a file in this process, and no server.
+    #[must_use]
+    pub const fn is_embedded(self) -> bool {
+        matches!(self, Self::Sqlite)
+    }
+}
+
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// OpenTelemetry's `db.system.name`: `mariadb`, `mysql` or `sqlite`.
-    pub system: &'static str,
+pub struct DatabaseAddress {
+    pub system: System,
     /// The database's name; of SQLite, its file.
     pub namespace: String,
     /// Host and port, where there is a server.
@@ -55,5 +82,5 @@ pub trait Vitals {
     fn pools(&self) -> Vec<PoolState>;
 
     /// Where the database is, without any password.
-    fn place(&self) -> Place;
+    fn address(&self) -> DatabaseAddress;
 }

@@ -95,7 +95,7 @@ async fn current_videos(
 ) -> error::Result<HashMap<String, CurrentVideo>> {
     let reader = Reader::new(columns, "v");
     let mut current = HashMap::with_capacity(ids.len());
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new("SELECT ");
         query.push(reader.expressions()).push(", CAST(").push(WORKFLOW_STATE);
         query
@@ -163,7 +163,7 @@ async fn statuses(
         }
         inserting.push(row);
     }
-    for ids in replaced.chunks(id_list::MOST) {
+    for ids in replaced.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new("DELETE FROM video_processing_status WHERE id IN ");
         id_list::push(&mut query, ids);
         query.build().execute(&mut *tx).await?;
@@ -175,7 +175,7 @@ async fn statuses(
 /// Of the videos as they are now, locked in key order.
 async fn truths(tx: &mut MySqlConnection, ids: &[String]) -> error::Result<HashMap<String, Truth>> {
     let mut truths = HashMap::with_capacity(ids.len());
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new("SELECT CAST(v.id AS CHAR), CAST(");
         query.push(GROUND_TRUTH_STATUS).push(" AS CHAR), CAST(").push(CURRENT_STAGE);
         query.push(" AS CHAR) FROM videos v WHERE v.id IN ");
@@ -195,7 +195,7 @@ async fn status_ids(
     ids: &[String],
 ) -> error::Result<HashMap<String, String>> {
     let mut found = HashMap::new();
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new(
             "SELECT CAST(s.video_id AS CHAR), CAST(s.id AS CHAR) \
              FROM video_processing_status s WHERE s.video_id IN ",
@@ -215,7 +215,7 @@ async fn present(
     ids: &[String],
 ) -> error::Result<HashSet<String>> {
     let mut found = HashSet::new();
-    for ids in ids.chunks(id_list::MOST) {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new("SELECT CAST(t.id AS CHAR) FROM ");
         query.push(table.as_str()).push(" t WHERE t.id IN ");
         id_list::push(&mut query, ids);

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::{MOST, Notification, NotificationClaim, PayloadBudget};
+use reelshift_store::ledger::new_token;
+use reelshift_store::notifications::{
+    MAX_PER_CALL, Notification, NotificationClaim, PayloadBudget,
+};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use super::payload;
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::id_list;
-use crate::lease::new_token;
-use crate::runs::microseconds;
+use crate::timestamp::microseconds;
 
 /// Walks in one claim at most. What is met and not due is put off, 256 at a time; many that
 /// are scheduled for later must not make one claim long.
@@ -48,7 +50,7 @@ pub(super) async fn claim(
 ) -> Result<NotificationClaim> {
     let priorities = priorities(store, "pending").await?;
     let token = new_token();
-    let most = max.min(MOST);
+    let most = max.min(MAX_PER_CALL);
     let mut notifications: Vec<Notification> = Vec::new();
     let mut transaction = store.pool.begin().await?;
     let mut walks = 0;

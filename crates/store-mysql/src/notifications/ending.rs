@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use reelshift_store::notifications::{MAX_ATTEMPTS, MOST, Then, Undelivered};
+use reelshift_store::length::{TEXT_BYTES, cut_bytes};
+use reelshift_store::notifications::{MAX_ATTEMPTS, MAX_PER_CALL, Then, Undelivered};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use crate::connection::MySqlStore;
 use crate::error::Result;
-use crate::failures::{TEXT_BYTES, cut_bytes};
 use crate::id_list;
 
 /// Those of `ids` whose lease has this token, in their order. The leases stay locked, so
@@ -38,7 +38,7 @@ pub(super) async fn undelivered(
     undelivered: &[Undelivered],
 ) -> Result<u64> {
     let mut ended = 0;
-    for undelivered in undelivered.chunks(MOST) {
+    for undelivered in undelivered.chunks(MAX_PER_CALL) {
         let ids: Vec<String> = undelivered.iter().map(|one| one.id.clone()).collect();
         let mut transaction = store.pool.begin().await?;
         let held = hold(&mut transaction, token, &ids).await?;

@@ -8,7 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 use reelshift_store::StoreError;
-use reelshift_store::notifications::{MOST, Notification, OutboxSpan, PayloadBudget, Published};
+use reelshift_store::notifications::{
+    MAX_PER_CALL, Notification, OutboxSpan, PayloadBudget, Published,
+};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
 use super::ending::hold;
@@ -24,7 +26,7 @@ pub(super) async fn publish(
     sent: bool,
 ) -> Result<u64> {
     let mut published = 0;
-    for ids in ids.chunks(MOST) {
+    for ids in ids.chunks(MAX_PER_CALL) {
         let mut transaction = store.pool.begin().await?;
         let held = hold(&mut transaction, token, ids).await?;
         if held.is_empty() {
@@ -124,7 +126,7 @@ const AFTER: &str = "SELECT o.seq, q.id FROM reelshift_notification_outbox o \
      WHERE o.seq > ? ORDER BY o.seq LIMIT ?";
 
 pub(super) async fn after(store: &MySqlStore, seq: i64, limit: u32) -> Result<Vec<Published>> {
-    let limit = limit.min(MOST as u32);
+    let limit = limit.min(MAX_PER_CALL as u32);
     let mut connection = store.pool.acquire().await?;
     loop {
         let rows: Vec<(i64, String)> =

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::MOST;
+use reelshift_store::notifications::MAX_PER_CALL;
 use sqlx::{MySql, QueryBuilder};
 
 use super::claim::priorities;
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::id_list;
-use crate::runs::microseconds;
+use crate::timestamp::microseconds;
 
 pub(super) async fn take_back(store: &MySqlStore, abandoned: Duration) -> Result<u64> {
     let lapsed = "SELECT notification_id FROM reelshift_notification_leases \
          WHERE leased_until < NOW(6) ORDER BY leased_until LIMIT ? FOR UPDATE SKIP LOCKED";
     let mut transaction = store.pool.begin().await?;
     let lapsed: Vec<String> =
-        sqlx::query_scalar(lapsed).bind(MOST as u64).fetch_all(&mut *transaction).await?;
+        sqlx::query_scalar(lapsed).bind(MAX_PER_CALL as u64).fetch_all(&mut *transaction).await?;
     let mut taken = 0;
     if !lapsed.is_empty() {
         let mut query = QueryBuilder::<MySql>::new(
@@ -44,7 +44,7 @@ pub(super) async fn take_back(store: &MySqlStore, abandoned: Duration) -> Result
          LIMIT ? FOR UPDATE SKIP LOCKED",
     )
     .bind(microseconds(abandoned))
-    .bind(MOST as u64)
+    .bind(MAX_PER_CALL as u64)
     .fetch_all(&mut *transaction)
     .await?;
     if !unleased.is_empty() {
@@ -67,7 +67,7 @@ pub(super) async fn expire(store: &MySqlStore, within: Duration) -> Result<u64> 
            AND status = 'pending' LIMIT ? FOR UPDATE SKIP LOCKED",
     )
     .bind(microseconds(within))
-    .bind(MOST as u64)
+    .bind(MAX_PER_CALL as u64)
     .fetch_all(&mut *transaction)
     .await?;
     if over.is_empty() {
@@ -124,7 +124,7 @@ pub(super) async fn prunable(store: &MySqlStore, older_than: Duration) -> Result
 
 pub(super) async fn prune(store: &MySqlStore, older_than: Duration, limit: u32) -> Result<u64> {
     let age = microseconds(older_than);
-    let limit = limit.min(MOST as u32);
+    let limit = limit.min(MAX_PER_CALL as u32);
     loop {
         let entries = prune_outbox(store, age, limit).await?;
         let notifications = prune_queue(store, age, limit).await?;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reelshift_store::StoreError;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::application_time::ApplicationTimes;
 use crate::error::{Error, Result};
 
@@ -20,8 +20,8 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        match ApplicationTimes::read(at.store, at.connection).await {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        match ApplicationTimes::read(context.store, context.connection).await {
             Ok(times) => Ok(judge(&times)),
             Err(Error::Store(StoreError::Refused(why))) => Ok(match why.split_once(": ") {
                 Some((says, do_what)) => Finding::refusal(says, do_what),

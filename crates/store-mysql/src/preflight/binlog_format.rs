@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, is_on, variable};
+use super::{CheckContext, is_on, variable};
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -19,9 +19,9 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let on = variable(at.connection, "global.log_bin").await?;
-        let format = variable(at.connection, "global.binlog_format").await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let on = variable(context.connection, "global.log_bin").await?;
+        let format = variable(context.connection, "global.binlog_format").await?;
         Ok(judge(is_on(on.as_deref()), format.as_deref()))
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::{Decision, Finding};
 use reelshift_store::schema::{Object, Schema as _};
 
-use super::{Look, is_on, variable};
+use super::{CheckContext, is_on, variable};
 use crate::error::{Error, Result};
 
 /// A statement that breaks.
@@ -70,38 +70,42 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let added = at.store.steps.iter().find(
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let added = context.store.steps.iter().find(
             |step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"),
         );
         if let Some(step) = added
-            && at.store.exists(&step.creates).await?
+            && context.store.exists(&step.creates).await?
         {
             return Ok(Finding::ok("the new columns of table videos are there"));
         }
         let database: String =
-            sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *at.connection).await?;
+            sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *context.connection).await?;
         let mut breaking = Vec::new();
         let mut sees_history =
-            is_on(variable(at.connection, "global.performance_schema").await?.as_deref());
+            is_on(variable(context.connection, "global.performance_schema").await?.as_deref());
         if sees_history {
             for sql in EXECUTED {
-                match read(at, sql, &database).await {
+                match read(context, sql, &database).await {
                     Err(error) if error.is_denied() => sees_history = false,
                     found => breaking.extend(found?),
                 }
             }
         }
         for sql in [RUNNING, STORED] {
-            breaking.extend(read(at, sql, &database).await?);
+            breaking.extend(read(context, sql, &database).await?);
         }
         Ok(judge(&breaking, sees_history))
     }
 }
 
-async fn read(at: &mut Look<'_>, sql: &'static str, database: &str) -> Result<Vec<Breaking>> {
+async fn read(
+    context: &mut CheckContext<'_>,
+    sql: &'static str,
+    database: &str,
+) -> Result<Vec<Breaking>> {
     let rows: Vec<(String, Option<String>, i64)> =
-        sqlx::query_as(sql).fetch_all(&mut *at.connection).await.map_err(Error::from)?;
+        sqlx::query_as(sql).fetch_all(&mut *context.connection).await.map_err(Error::from)?;
     let breaking = rows.into_iter().filter_map(|(place, text, here)| {
         let text = text?;
         let why = breaking::why(&text, database, here != 0)?;
@@ -137,7 +141,7 @@ fn judge(breaking: &[Breaking], sees_history: bool) -> Finding {
     if !sees_history {
         return Finding::warning(
             "no statement that runs now or is stored depends on the number of columns of videos; what ran \
-             before could not be looked at (performance_schema is off, or not readable)",
+             before could not be read (performance_schema is off, or not readable)",
             "look through the application for INSERT INTO videos VALUES, LOAD DATA without a column list, \
              and SELECT * FROM videos in an INSERT or UNION: they fail once the table has more columns",
         );

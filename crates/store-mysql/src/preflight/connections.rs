@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, variable};
+use super::{CheckContext, variable};
 use crate::error::Result;
-use crate::strain::status;
+use crate::signals::status;
 
 /// A worker of concurrency 2 opens as many at most: `docs/scale.md`.
 const PER_WORKER: u64 = 8;
@@ -27,10 +27,10 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let limit = variable(at.connection, "global.max_connections").await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let limit = variable(context.connection, "global.max_connections").await?;
         let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(0);
-        let used = status(at.connection, "Max_used_connections").await?.value().unwrap_or(0.0);
+        let used = status(context.connection, "Max_used_connections").await?.value().unwrap_or(0.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

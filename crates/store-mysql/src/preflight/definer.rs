@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 use reelshift_store::schema::Object;
 
-use super::Look;
+use super::CheckContext;
 use super::grants::Grants;
 use crate::error::{Error, Result};
 
@@ -24,20 +24,20 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let user: String = sqlx::query_scalar("SELECT CAST(CURRENT_USER() AS CHAR)")
-            .fetch_one(&mut *at.connection)
+            .fetch_one(&mut *context.connection)
             .await?;
         let triggers: Vec<(String, Option<String>)> = sqlx::query_as(
             "SELECT CAST(TRIGGER_NAME AS CHAR), CAST(DEFINER AS CHAR) FROM information_schema.TRIGGERS \
              WHERE TRIGGER_SCHEMA = DATABASE()",
         )
-        .fetch_all(&mut *at.connection)
+        .fetch_all(&mut *context.connection)
         .await?;
         let ours: Vec<String> = triggers
             .into_iter()
             .filter(|(name, _)| {
-                at.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
+                context.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
             })
             // Who lacks TRIGGER sees no definer.
             .filter_map(|(_, definer)| definer)
@@ -49,14 +49,14 @@ impl super::Check for Check {
         )
         .bind(name)
         .bind(host)
-        .fetch_one(&mut *at.connection)
+        .fetch_one(&mut *context.connection)
         .await
         .map_err(Error::from);
         let exists = match exists {
             Err(error) if error.is_denied() => true,
             exists => exists? > 0,
         };
-        let grants = Grants::read(at).await?;
+        let grants = Grants::read(context).await?;
         Ok(judge(&user, &ours, exists, &grants.missing_as_definer(&NEEDED)))
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, size, variable};
+use super::{CheckContext, size, variable};
 use crate::error::Result;
 
 /// What a video takes in addition, in bytes: its status row, new columns, entries of eleven
@@ -25,10 +25,10 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let rows = size::estimate(at.connection).await?.0;
-        let directory = variable(at.connection, "global.datadir").await?.unwrap_or_default();
-        let host = variable(at.connection, "global.hostname").await?.unwrap_or_default();
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let rows = size::estimate(context.connection).await?.0;
+        let directory = variable(context.connection, "global.datadir").await?.unwrap_or_default();
+        let host = variable(context.connection, "global.hostname").await?.unwrap_or_default();
         let free = free_here(&host, Path::new(&directory));
         Ok(judge(rows * BYTES_PER_VIDEO, free, &directory))
     }

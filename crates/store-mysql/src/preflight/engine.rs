@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 use sqlx::Row as _;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -19,14 +19,14 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let row = sqlx::query(
             "SELECT CAST(TABLE_TYPE AS CHAR) AS kind, CAST(ENGINE AS CHAR) AS engine_name, \
                COALESCE(CREATE_OPTIONS LIKE '%partitioned%', FALSE) AS partitioned \
              FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
         )
-        .fetch_optional(&mut *at.connection)
+        .fetch_optional(&mut *context.connection)
         .await?;
         let Some(row) = row else { return Ok(judge(None)) };
         let (kind, engine): (String, Option<String>) =

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 
 /// What the bridge reads and writes.
@@ -34,7 +34,7 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let keys: Vec<(String, String, String, String, String)> = sqlx::query_as(
             "SELECT CAST(CONSTRAINT_NAME AS CHAR) AS name, CAST(IF(TABLE_SCHEMA = DATABASE(), TABLE_NAME, CONCAT(TABLE_SCHEMA, '.', TABLE_NAME)) AS CHAR) AS table_name, \
                CAST(COLUMN_NAME AS CHAR) AS column_name, CAST(REFERENCED_TABLE_NAME AS CHAR) AS to_table, \
@@ -45,7 +45,7 @@ impl super::Check for Check {
                  OR (REFERENCED_TABLE_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME = 'videos')) \
              ORDER BY TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION",
         )
-        .fetch_all(&mut *at.connection)
+        .fetch_all(&mut *context.connection)
         .await?;
         let keys = keys.into_iter().map(|(name, table_name, column_name, to_table, to_column)| {
             Key { name, table_name, column_name, to_table, to_column }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 use crate::server::Product;
 
@@ -20,11 +20,11 @@ pub(super) struct Grants {
 
 impl Grants {
     /// The rights that hold on the database of this session, those of active roles too.
-    pub(super) async fn read(at: &mut Look<'_>) -> Result<Self> {
+    pub(super) async fn read(context: &mut CheckContext<'_>) -> Result<Self> {
         let database: String =
-            sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *at.connection).await?;
-        let product = at.store.server.product;
-        Ok(Self::parse(&lines(at.connection, product).await?, &database))
+            sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *context.connection).await?;
+        let product = context.store.server.product;
+        Ok(Self::parse(&lines(context.connection, product).await?, &database))
     }
 
     /// From the lines of `SHOW GRANTS`: what is granted globally and on the database. A

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::{Finding, in_the_way};
 use reelshift_store::schema::{Object, Schema as _, Step};
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 use crate::schema::added_columns;
 
@@ -20,23 +20,23 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let mut found = Vec::new();
         // The journal's own table cannot be journaled before it exists.
-        for step in at.store.steps.iter().skip(1) {
+        for step in context.store.steps.iter().skip(1) {
             for object in created(step) {
-                if at.store.exists(&object).await? {
+                if context.store.exists(&object).await? {
                     found.push((step, object.to_string()));
                 }
             }
         }
         // Read last: what another operator has just made was journaled before.
-        let journal = at.store.journal().await?;
+        let journal = context.store.journal().await?;
         found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
         if !found.is_empty() {
             return Ok(in_the_way(&found));
         }
-        Ok(judge_triggers(&others(at).await?))
+        Ok(judge_triggers(&others(context).await?))
     }
 }
 
@@ -58,15 +58,15 @@ fn created(step: &Step) -> Vec<Object> {
 }
 
 /// Triggers on `videos` that are not reelshift's.
-async fn others(at: &mut Look<'_>) -> Result<Vec<String>> {
+async fn others(context: &mut CheckContext<'_>) -> Result<Vec<String>> {
     let triggers: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(TRIGGER_NAME AS CHAR) FROM information_schema.TRIGGERS \
          WHERE EVENT_OBJECT_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE = 'videos' ORDER BY TRIGGER_NAME",
     )
-    .fetch_all(&mut *at.connection)
+    .fetch_all(&mut *context.connection)
     .await?;
     let ours = |name: &String| {
-        at.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
+        context.store.steps.iter().any(|step| step.creates == Object::Trigger(name.clone()))
     };
     Ok(triggers.into_iter().filter(|name| !ours(name)).collect())
 }

@@ -6,7 +6,7 @@ use reelshift_store::preflight::{Decision, Finding};
 use reelshift_store::schema::{Object, Schema as _};
 use sqlx::AssertSqlSafe;
 
-use super::{Look, variable};
+use super::{CheckContext, variable};
 use crate::error::{Error, Result};
 use crate::server::Product;
 
@@ -22,7 +22,7 @@ pub(super) struct Check;
 
 /// What decides.
 #[derive(Debug, Default)]
-struct Seen {
+struct TableFormat {
     row_format: Option<String>,
     /// MariaDB's `innodb_instant_alter_column_allowed`.
     allowed: Option<String>,
@@ -43,56 +43,56 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let added = at.store.steps.iter().find(
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let added = context.store.steps.iter().find(
             |step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"),
         );
         if let Some(step) = added
-            && at.store.exists(&step.creates).await?
+            && context.store.exists(&step.creates).await?
         {
             return Ok(Finding::ok("the new columns of table videos are there"));
         }
-        finding(at).await
+        finding(context).await
     }
 }
 
 /// Whether the table takes them, before they are there.
-pub(super) async fn finding(at: &mut Look<'_>) -> Result<Finding> {
-    Ok(judge(&see(at).await?))
+pub(super) async fn finding(context: &mut CheckContext<'_>) -> Result<Finding> {
+    Ok(judge(&read_format(context).await?))
 }
 
-async fn see(at: &mut Look<'_>) -> Result<Seen> {
+async fn read_format(context: &mut CheckContext<'_>) -> Result<TableFormat> {
     let row_format: Option<String> = sqlx::query_scalar(
         "SELECT UPPER(CAST(ROW_FORMAT AS CHAR)) FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos'",
     )
-    .fetch_one(&mut *at.connection)
+    .fetch_one(&mut *context.connection)
     .await?;
     let full_text: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM information_schema.STATISTICS \
          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND INDEX_TYPE = 'FULLTEXT'",
     )
-    .fetch_one(&mut *at.connection)
+    .fetch_one(&mut *context.connection)
     .await?;
-    let versions = match at.store.server.product {
+    let versions = match context.store.server.product {
         Product::MariaDb => None,
-        Product::MySql => row_versions(at).await?,
+        Product::MySql => row_versions(context).await?,
     };
-    Ok(Seen {
+    Ok(TableFormat {
         row_format,
-        allowed: variable(at.connection, "global.innodb_instant_alter_column_allowed").await?,
+        allowed: variable(context.connection, "global.innodb_instant_alter_column_allowed").await?,
         versions,
-        most_versions: ROW_VERSIONS[usize::from(at.store.server.is_at_least((9, 1, 0)))],
+        most_versions: ROW_VERSIONS[usize::from(context.store.server.is_at_least((9, 1, 0)))],
         has_full_text: full_text > 0,
     })
 }
 
 /// `None` where this user may not see it.
-async fn row_versions(at: &mut Look<'_>) -> Result<Option<i64>> {
+async fn row_versions(context: &mut CheckContext<'_>) -> Result<Option<i64>> {
     let sql = "SELECT CAST(TOTAL_ROW_VERSIONS AS SIGNED) FROM information_schema.INNODB_TABLES \
                WHERE NAME = CONCAT(DATABASE(), '/videos')";
     match sqlx::query_scalar(AssertSqlSafe(sql))
-        .fetch_optional(&mut *at.connection)
+        .fetch_optional(&mut *context.connection)
         .await
         .map_err(Error::from)
     {
@@ -101,32 +101,33 @@ async fn row_versions(at: &mut Look<'_>) -> Result<Option<i64>> {
     }
 }
 
-fn judge(seen: &Seen) -> Finding {
+fn judge(format: &TableFormat) -> Finding {
     let copy =
         "in a quiet hour, apply with --allow-copy videos, which keeps writers out while it lasts";
     let refused = |why: String, what: &str| {
         Finding::refusal(format!("table videos takes no new columns instantly: {why}"), what)
             .unless(Decision::AllowCopy("videos".to_owned()))
     };
-    if seen.row_format.as_deref() == Some("COMPRESSED") {
+    if format.row_format.as_deref() == Some("COMPRESSED") {
         return refused("its row format is COMPRESSED".to_owned(), copy);
     }
-    if let Some(allowed) = seen.allowed.as_deref().filter(|allowed| *allowed != "add_drop_reorder")
+    if let Some(allowed) =
+        format.allowed.as_deref().filter(|allowed| *allowed != "add_drop_reorder")
     {
         return refused(
             format!("innodb_instant_alter_column_allowed is {allowed}"),
             "SET GLOBAL innodb_instant_alter_column_allowed = 'add_drop_reorder'",
         );
     }
-    if seen.has_full_text {
+    if format.has_full_text {
         return refused("it has a FULLTEXT index".to_owned(), copy);
     }
-    match seen.versions {
-        Some(versions) if versions + ROW_VERSIONS_NEEDED > seen.most_versions => refused(
+    match format.versions {
+        Some(versions) if versions + ROW_VERSIONS_NEEDED > format.most_versions => refused(
             format!(
                 "it has had {versions} instant changes, the server takes {}, and expand and its \
                  rollback need {ROW_VERSIONS_NEEDED}",
-                seen.most_versions
+                format.most_versions
             ),
             "rebuild it with OPTIMIZE TABLE videos, in place and online, in a quiet hour",
         ),
@@ -142,26 +143,36 @@ mod tests {
 
     #[test]
     fn what_forbids_instant_columns_is_told() {
-        let verdict = |seen: Seen| judge(&seen).verdict;
+        let verdict = |format: TableFormat| judge(&format).verdict;
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(verdict(Seen { row_format: text("DYNAMIC"), ..Seen::default() }), Verdict::Ok);
         assert_eq!(
-            verdict(Seen { row_format: text("COMPRESSED"), ..Seen::default() }),
+            verdict(TableFormat { row_format: text("DYNAMIC"), ..TableFormat::default() }),
+            Verdict::Ok
+        );
+        assert_eq!(
+            verdict(TableFormat { row_format: text("COMPRESSED"), ..TableFormat::default() }),
             Verdict::Refusal
         );
         assert_eq!(
-            verdict(Seen { allowed: text("add_last"), ..Seen::default() }),
+            verdict(TableFormat { allowed: text("add_last"), ..TableFormat::default() }),
             Verdict::Refusal
         );
         assert_eq!(
-            verdict(Seen { allowed: text("add_drop_reorder"), ..Seen::default() }),
+            verdict(TableFormat { allowed: text("add_drop_reorder"), ..TableFormat::default() }),
             Verdict::Ok
         );
         let versions = |versions, most_versions| {
-            verdict(Seen { versions: Some(versions), most_versions, ..Seen::default() })
+            verdict(TableFormat {
+                versions: Some(versions),
+                most_versions,
+                ..TableFormat::default()
+            })
         };
         assert_eq!((versions(62, 64), versions(63, 64)), (Verdict::Ok, Verdict::Refusal));
         assert_eq!((versions(253, 255), versions(254, 255)), (Verdict::Ok, Verdict::Refusal));
-        assert_eq!(verdict(Seen { has_full_text: true, ..Seen::default() }), Verdict::Refusal);
+        assert_eq!(
+            verdict(TableFormat { has_full_text: true, ..TableFormat::default() }),
+            Verdict::Refusal
+        );
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 use sqlx::Row as _;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 use crate::legacy;
 
@@ -21,14 +21,14 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let rows = sqlx::query(
             "SELECT LOWER(CAST(COLUMN_NAME AS CHAR)) AS name, CAST(SUB_PART AS SIGNED) AS prefix \
              FROM information_schema.STATISTICS \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' AND INDEX_NAME = 'PRIMARY' \
              ORDER BY SEQ_IN_INDEX",
         )
-        .fetch_all(&mut *at.connection)
+        .fetch_all(&mut *context.connection)
         .await?;
         let mut key = Vec::new();
         for row in &rows {
@@ -36,7 +36,7 @@ impl super::Check for Check {
             let prefix: Option<i64> = row.try_get("prefix")?;
             key.push(prefix.map_or(name.clone(), |length| format!("{name}({length})")));
         }
-        let declared = legacy::column_type(at.connection, "videos", "id").await?;
+        let declared = legacy::column_type(context.connection, "videos", "id").await?;
         Ok(judge(&key, declared.as_deref().unwrap_or_default()))
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Look, size};
+use super::{CheckContext, size};
 use crate::application_time::{ApplicationTimes, TimeZone};
 use crate::error::Result;
 
@@ -29,8 +29,8 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let times = ApplicationTimes::read(at.store, at.connection).await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let times = ApplicationTimes::read(context.store, context.connection).await?;
         if !times.created_at.is_datetime() {
             return Ok(Finding::ok("created_at has no time zone to be wrong about"));
         }
@@ -38,9 +38,9 @@ impl super::Check for Check {
             "SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() \
                AND TABLE_NAME = 'videos' AND COLUMN_NAME = 'created_at' AND SEQ_IN_INDEX = 1",
         )
-        .fetch_one(&mut *at.connection)
+        .fetch_one(&mut *context.connection)
         .await?;
-        if indexed == 0 && size::read(at.connection).await?.rows > SCANNED_ROWS_MAX {
+        if indexed == 0 && size::read(context.connection).await?.rows > SCANNED_ROWS_MAX {
             return Ok(Finding::warning(
                 "the newest created_at is not known: no index leads to it, and the table is large",
                 "compare it with the clock of the application by hand, and name its time zone with \
@@ -54,7 +54,7 @@ impl super::Check for Check {
              FROM (SELECT MAX(created_at) AS newest FROM videos) v",
             now = times.created_at.now()
         )))
-        .fetch_one(&mut *at.connection)
+        .fetch_one(&mut *context.connection)
         .await?;
         Ok(judge(
             &times.time_zone,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use super::grants::Grants;
 use crate::error::Result;
 use crate::server::Product;
@@ -35,9 +35,9 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let asks_for_locks = at.store.server.product == Product::MariaDb;
-        Ok(judge(&Grants::read(at).await?, asks_for_locks))
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let asks_for_locks = context.store.server.product == Product::MariaDb;
+        Ok(judge(&Grants::read(context).await?, asks_for_locks))
     }
 }
 

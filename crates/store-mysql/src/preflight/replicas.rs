@@ -5,15 +5,15 @@ use reelshift_store::preflight::Finding;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
-use super::Look;
+use super::CheckContext;
 use crate::error::{Error, Result};
 use crate::server::Product;
 
 pub(super) struct Check;
 
-/// What was seen; `None` where this user may not look.
+/// What the server reports; `None` where this user may not read it.
 #[derive(Debug, Default)]
-struct Seen {
+struct ReplicaFacts {
     replicas: Option<Vec<String>>,
     /// For each source that this server follows: seconds behind, `None` when it stands.
     sources: Option<Vec<Option<i64>>>,
@@ -29,17 +29,17 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         // Both products renamed these statements; the older name is MariaDB's.
-        let (hosts, status, lag) = match at.store.server.product {
+        let (hosts, status, lag) = match context.store.server.product {
             Product::MariaDb => {
                 ("SHOW REPLICA HOSTS", "SHOW ALL REPLICAS STATUS", "Seconds_Behind_Master")
             }
             Product::MySql => ("SHOW REPLICAS", "SHOW REPLICA STATUS", "Seconds_Behind_Source"),
         };
-        let replicas = rows(at.connection, hosts).await?;
-        let sources = rows(at.connection, status).await?;
-        Ok(judge(&Seen {
+        let replicas = rows(context.connection, hosts).await?;
+        let sources = rows(context.connection, status).await?;
+        Ok(judge(&ReplicaFacts {
             replicas: replicas.map(|rows| rows.iter().map(host).collect()),
             sources: sources.map(|rows| {
                 rows.iter().map(|row| row.try_get_unchecked(lag).unwrap_or(None)).collect()
@@ -61,12 +61,12 @@ fn host(row: &MySqlRow) -> String {
     if host.is_empty() { "a replica without report_host".to_owned() } else { host }
 }
 
-fn judge(seen: &Seen) -> Finding {
-    let (Some(replicas), Some(sources)) = (&seen.replicas, &seen.sources) else {
+fn judge(facts: &ReplicaFacts) -> Finding {
+    let (Some(replicas), Some(sources)) = (&facts.replicas, &facts.sources) else {
         return Finding::warning(
             "replicas could not be looked for",
             "grant REPLICATION CLIENT and REPLICATION SLAVE (MariaDB: REPLICATION MASTER ADMIN and \
-             REPLICA MONITOR), or look yourself",
+             REPLICA MONITOR), or check it yourself",
         );
     };
     if !sources.is_empty() {
@@ -97,15 +97,17 @@ mod tests {
 
     #[test]
     fn replicas_and_lag_are_told() {
-        let seen = |replicas: &[&str], sources: &[Option<i64>]| {
-            judge(&Seen {
+        let judged = |replicas: &[&str], sources: &[Option<i64>]| {
+            judge(&ReplicaFacts {
                 replicas: Some(replicas.iter().map(|&name| name.to_owned()).collect()),
                 sources: Some(sources.to_vec()),
             })
         };
-        assert_eq!(seen(&[], &[]).verdict, Verdict::Ok);
-        assert!(seen(&["r1", "r2"], &[]).says.starts_with("2 replicas follow this server: r1, r2"));
-        assert!(seen(&[], &[Some(3), None]).says.contains("3 s behind, stopped"));
-        assert_eq!(judge(&Seen::default()).verdict, Verdict::Warning);
+        assert_eq!(judged(&[], &[]).verdict, Verdict::Ok);
+        assert!(
+            judged(&["r1", "r2"], &[]).says.starts_with("2 replicas follow this server: r1, r2")
+        );
+        assert!(judged(&[], &[Some(3), None]).says.contains("3 s behind, stopped"));
+        assert_eq!(judge(&ReplicaFacts::default()).verdict, Verdict::Warning);
     }
 }

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 use crate::server::{Product, Server};
 
@@ -33,8 +33,8 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        Ok(judge(&at.store.server))
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        Ok(judge(&context.store.server))
     }
 }
 

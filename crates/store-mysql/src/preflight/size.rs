@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::{Finding, TableSize};
 use sqlx::{MySqlConnection, Row as _};
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 use crate::row;
 
@@ -23,8 +23,8 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        Ok(judge(&read(at.connection).await?))
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        Ok(judge(&read(context.connection).await?))
     }
 }
 

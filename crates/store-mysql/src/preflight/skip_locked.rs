@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::{Error, Result};
 
 pub(super) struct Check;
@@ -18,9 +18,9 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let probed = sqlx::query("SELECT id FROM videos WHERE FALSE FOR UPDATE SKIP LOCKED")
-            .fetch_optional(&mut *at.connection)
+            .fetch_optional(&mut *context.connection)
             .await
             .map_err(Error::from);
         match probed {

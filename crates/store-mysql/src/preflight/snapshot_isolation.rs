@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, is_on, variable};
+use super::{CheckContext, is_on, variable};
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -20,8 +20,8 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let value = variable(at.connection, "global.innodb_snapshot_isolation").await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let value = variable(context.connection, "global.innodb_snapshot_isolation").await?;
         Ok(judge(value.as_deref()))
     }
 }

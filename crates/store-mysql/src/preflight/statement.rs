@@ -3,7 +3,7 @@
 use reelshift_store::preflight::{Statement, Verdict};
 use reelshift_store::schema::{Object, Schema as _, Step};
 
-use super::{Look, instant};
+use super::{CheckContext, instant};
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::legacy::VideosTable;
@@ -19,8 +19,8 @@ pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>
     let statement = Statement { algorithm, lock, sql };
     let of_videos = matches!(&step.creates, Object::Column { table, .. } if table == "videos");
     if of_videos && !store.exists(&step.creates).await? {
-        let mut at = Look { store, connection: &mut connection };
-        let finding = instant::finding(&mut at).await?;
+        let mut context = CheckContext { store, connection: &mut connection };
+        let finding = instant::finding(&mut context).await?;
         if finding.verdict == Verdict::Refusal {
             return Ok(vec![Statement {
                 algorithm: "COPY".to_owned(),

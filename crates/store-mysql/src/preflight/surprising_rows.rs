@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 use sqlx::{MySql, QueryBuilder, Row as _};
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
-use crate::{report, row};
+use crate::{inspection, row};
 
 /// Rows of one statement: some tens of milliseconds.
 const WINDOW: u32 = 20_000;
@@ -36,8 +36,8 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let limit = report::file_size_limit(at.connection).await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let limit = inspection::file_size_limit(context.connection).await?;
         let mut counts = Counts::default();
         let mut after: Option<String> = None;
         loop {
@@ -57,7 +57,7 @@ impl super::Check for Check {
                 query.push(" WHERE id > ").push_bind(after.clone());
             }
             query.push(" ORDER BY id LIMIT ").push_bind(WINDOW).push(") w");
-            let read = query.build().fetch_one(&mut *at.connection).await?;
+            let read = query.build().fetch_one(&mut *context.connection).await?;
             counts.rows += row::count(&read, "looked_at")?;
             counts.without_truth += row::count(&read, "without_truth")?;
             counts.at_limit += row::count(&read, "at_limit")?;

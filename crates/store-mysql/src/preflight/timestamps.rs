@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, is_on, variable};
+use super::{CheckContext, is_on, variable};
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -19,8 +19,8 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let value = variable(at.connection, "explicit_defaults_for_timestamp").await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let value = variable(context.connection, "explicit_defaults_for_timestamp").await?;
         Ok(judge(is_on(value.as_deref())))
     }
 }

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 
 /// Seconds from which an operator should know of it.
@@ -31,7 +31,7 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let open: Vec<(i64, String, String, i64, Option<String>)> = sqlx::query_as(
             "SELECT CAST(x.trx_mysql_thread_id AS SIGNED) AS thread, \
                CAST(COALESCE(CONCAT(p.USER, '@', p.HOST), 'unknown') AS CHAR) AS account, \
@@ -44,7 +44,7 @@ impl super::Check for Check {
                AND x.trx_mysql_thread_id <> CONNECTION_ID() ORDER BY x.trx_started",
         )
         .bind(OLD)
-        .fetch_all(&mut *at.connection)
+        .fetch_all(&mut *context.connection)
         .await?;
         let open = open.into_iter().map(|(thread, account, since, seconds, query)| Open {
             thread,

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
 use super::grants::Grants;
-use super::{Look, is_on, variable};
+use super::{CheckContext, is_on, variable};
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -20,10 +20,10 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
-        let logs = variable(at.connection, "global.log_bin").await?;
-        let trusts = variable(at.connection, "global.log_bin_trust_function_creators").await?;
-        let grants = Grants::read(at).await?;
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
+        let logs = variable(context.connection, "global.log_bin").await?;
+        let trusts = variable(context.connection, "global.log_bin_trust_function_creators").await?;
+        let grants = Grants::read(context).await?;
         // MariaDB's BINLOG ADMIN is not enough (tried on 10.11).
         Ok(judge(is_on(logs.as_deref()), is_on(trusts.as_deref()), grants.has("SUPER")))
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::Look;
+use super::CheckContext;
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -18,13 +18,13 @@ impl super::Check for Check {
         false
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let columns: Vec<String> = sqlx::query_scalar(
             "SELECT CAST(COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'videos' \
                AND LOWER(EXTRA) LIKE '%on update%' ORDER BY ORDINAL_POSITION",
         )
-        .fetch_all(&mut *at.connection)
+        .fetch_all(&mut *context.connection)
         .await?;
         Ok(judge(&columns))
     }

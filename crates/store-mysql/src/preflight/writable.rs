@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
-use super::{Look, variable};
+use super::{CheckContext, variable};
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -18,9 +18,9 @@ impl super::Check for Check {
         true
     }
 
-    async fn look(&self, at: &mut Look<'_>) -> Result<Finding> {
+    async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         for name in ["read_only", "innodb_read_only"] {
-            let value = variable(at.connection, &format!("global.{name}")).await?;
+            let value = variable(context.connection, &format!("global.{name}")).await?;
             if is_read_only(value.as_deref()) {
                 return Ok(Finding::refusal(
                     format!("the server is read-only ({name} = {})", value.unwrap_or_default()),

@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::{named_columns, push_ids, values};
 use crate::SqliteStore;
-use crate::error::Outcome;
+use crate::error::Result;
 use crate::mapping::{current_stage, ground_truth_status, mime_type, workflow_state};
 
 /// The switch that silences the triggers of `automate` for one transaction.
@@ -44,7 +44,7 @@ pub(super) async fn rows(
     table: ArchivedTable,
     columns: &[Column],
     rows: &[Row],
-) -> Outcome<RestoredChunk> {
+) -> Result<RestoredChunk> {
     let silences = store.exists(&Object::Table(QUIET.to_owned())).await?;
     let mut tx = store.write().await?;
     // The wait for one's turn holds nothing.
@@ -70,7 +70,7 @@ pub(super) async fn rows(
     Ok(RestoredChunk { rows: restored, held: began.elapsed() })
 }
 
-async fn videos(tx: &mut SqliteConnection, columns: &[Column], rows: &[Row]) -> Outcome<Restored> {
+async fn videos(tx: &mut SqliteConnection, columns: &[Column], rows: &[Row]) -> Result<Restored> {
     let current = current_videos(tx, columns, &texts(columns, rows, "id")).await?;
     let mut counted = Restored::default();
     for row in rows {
@@ -104,7 +104,7 @@ async fn current_videos(
     tx: &mut SqliteConnection,
     columns: &[Column],
     ids: &[String],
-) -> Outcome<HashMap<String, CurrentVideo>> {
+) -> Result<HashMap<String, CurrentVideo>> {
     let mut query = QueryBuilder::new("SELECT ");
     query.push(named_columns(columns, "v."));
     query.push(concat!(
@@ -139,11 +139,7 @@ fn set(columns: &[Column], row: &mut Row, column: &str, value: &str) {
     }
 }
 
-async fn statuses(
-    tx: &mut SqliteConnection,
-    columns: &[Column],
-    rows: &[Row],
-) -> Outcome<Restored> {
+async fn statuses(tx: &mut SqliteConnection, columns: &[Column], rows: &[Row]) -> Result<Restored> {
     let ids = texts(columns, rows, "video_id");
     let videos = truths(tx, &ids).await?;
     let mut query = QueryBuilder::new(
@@ -185,7 +181,7 @@ async fn statuses(
 }
 
 /// Of the videos as they are now.
-async fn truths(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<HashMap<String, Truth>> {
+async fn truths(tx: &mut SqliteConnection, ids: &[String]) -> Result<HashMap<String, Truth>> {
     let mut query = QueryBuilder::new(concat!(
         "SELECT v.id, ",
         ground_truth_status!(),
@@ -195,7 +191,7 @@ async fn truths(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<HashMap<St
     ));
     push_ids(&mut query, ids);
     let rows = query.build().fetch_all(tx).await?;
-    let truth = |row: &SqliteRow| -> Outcome<Truth> {
+    let truth = |row: &SqliteRow| -> Result<Truth> {
         Ok(Truth { truth: row.try_get(1)?, stage: row.try_get(2)? })
     };
     rows.iter().map(|row| Ok((row.try_get(0)?, truth(row)?))).collect()
@@ -204,7 +200,7 @@ async fn truths(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<HashMap<St
 async fn pairs(
     query: &mut QueryBuilder<Sqlite>,
     tx: &mut SqliteConnection,
-) -> Outcome<HashMap<String, String>> {
+) -> Result<HashMap<String, String>> {
     let rows = query.build().fetch_all(tx).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
@@ -215,7 +211,7 @@ async fn inserted(
     table: ArchivedTable,
     columns: &[Column],
     rows: &[Row],
-) -> Outcome<Restored> {
+) -> Result<Restored> {
     let mut counted = Restored::default();
     let mut rows = rows.to_vec();
     if table == ArchivedTable::Errors {
@@ -243,7 +239,7 @@ async fn insert(
     table: ArchivedTable,
     columns: &[Column],
     rows: &[Row],
-) -> Outcome<u64> {
+) -> Result<u64> {
     // [`VIDEO_TRUTH`], the last, is no column of the table.
     let own = columns.iter().take_while(|column| column.name != VIDEO_TRUTH).count();
     let mut inserted = 0;
@@ -261,7 +257,7 @@ async fn insert(
     Ok(inserted)
 }
 
-pub(super) async fn link_errors(store: &SqliteStore, links: &[(String, String)]) -> Outcome<()> {
+pub(super) async fn link_errors(store: &SqliteStore, links: &[(String, String)]) -> Result<()> {
     let mut tx = store.write().await?;
     for (id, parent) in links {
         sqlx::query(

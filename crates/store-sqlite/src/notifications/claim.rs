@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::{MOST, NotificationClaim, PayloadBudget};
+use reelshift_store::ledger::new_token;
+use reelshift_store::notifications::{MAX_PER_CALL, NotificationClaim, PayloadBudget};
 use sqlx::{Row, SqliteConnection};
 
 use super::payload;
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::time::{self, hence, now};
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::timestamp::{hence, now};
+use crate::{SqliteStore, row};
 
 /// Walks in one claim at most. What is met and not due is put off, 256 at a time; many that
 /// are scheduled for later must not make one claim long.
@@ -29,7 +30,7 @@ pub(super) const PRIORITIES: &str = "WITH RECURSIVE p (priority) AS (
          FROM p WHERE p.priority IS NOT NULL)
      SELECT priority FROM p WHERE priority IS NOT NULL";
 
-pub(super) async fn priorities(store: &SqliteStore, status: &str) -> Outcome<Vec<i32>> {
+pub(super) async fn priorities(store: &SqliteStore, status: &str) -> Result<Vec<i32>> {
     Ok(sqlx::query_scalar(PRIORITIES).bind(status).fetch_all(&store.readers).await?)
 }
 
@@ -38,7 +39,7 @@ pub(super) async fn claim(
     dispatcher: &str,
     lease: Duration,
     max: usize,
-) -> Outcome<NotificationClaim> {
+) -> Result<NotificationClaim> {
     // Idle dispatchers ask all the time: they must not take the write lock.
     let mut waiting = Vec::new();
     for priority in priorities(store, "pending").await? {
@@ -54,7 +55,7 @@ pub(super) async fn claim(
     if waiting.is_empty() {
         return Ok(claim);
     }
-    let most = max.min(MOST);
+    let most = max.min(MAX_PER_CALL);
     let mut tx = store.write().await?;
     let mut walks = 0;
     let mut budget = PayloadBudget::default();
@@ -84,15 +85,9 @@ pub(super) async fn claim(
     Ok(claim)
 }
 
-/// Unique to one claim: random, positive.
-fn new_token() -> i64 {
-    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
-    i64::try_from(high >> 1).unwrap_or(i64::MAX)
-}
-
-async fn moment(store: &SqliteStore) -> Outcome<chrono::DateTime<chrono::Utc>> {
+async fn moment(store: &SqliteStore) -> Result<chrono::DateTime<chrono::Utc>> {
     let row = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(&store.readers).await?;
-    time::read(&row, "at")
+    row::time(&row, "at")
 }
 
 /// What a walk met.
@@ -120,7 +115,7 @@ pub(super) const DUE: [&str; 2] = [
          ORDER BY q.process_after LIMIT ?",
 ];
 
-async fn any_due(store: &SqliteStore, priority: i32) -> Outcome<bool> {
+async fn any_due(store: &SqliteStore, priority: i32) -> Result<bool> {
     for sql in DUE {
         if sqlx::query(sql).bind(priority).bind(1).fetch_optional(&store.readers).await?.is_some() {
             return Ok(true);
@@ -129,7 +124,7 @@ async fn any_due(store: &SqliteStore, priority: i32) -> Outcome<bool> {
     Ok(false)
 }
 
-async fn due(tx: &mut SqliteConnection, priority: i32, wanted: usize) -> Outcome<Due> {
+async fn due(tx: &mut SqliteConnection, priority: i32, wanted: usize) -> Result<Due> {
     let mut due = Due::default();
     let mut left = i64::try_from(wanted).unwrap_or(i64::MAX);
     for sql in DUE {
@@ -148,7 +143,7 @@ async fn due(tx: &mut SqliteConnection, priority: i32, wanted: usize) -> Outcome
     Ok(due)
 }
 
-async fn expire(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
+async fn expire(tx: &mut SqliteConnection, ids: &[String]) -> Result<()> {
     sqlx::query(
         "UPDATE realtime_notification_queue SET status = 'expired'
          WHERE id IN (SELECT value FROM json_each(?))",
@@ -159,7 +154,7 @@ async fn expire(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-async fn put_off(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
+async fn put_off(tx: &mut SqliteConnection, ids: &[String]) -> Result<()> {
     sqlx::query(
         "UPDATE realtime_notification_queue
          SET process_after = MAX(COALESCE(scheduled_at, datetime('now')),
@@ -178,7 +173,7 @@ async fn lease_all(
     dispatcher: &str,
     token: i64,
     lease: Duration,
-) -> Outcome<()> {
+) -> Result<()> {
     sqlx::query(
         "UPDATE realtime_notification_queue
          SET status = 'processing', process_after = COALESCE(process_after, datetime('now'))
@@ -203,7 +198,7 @@ async fn lease_all(
     Ok(())
 }
 
-pub(super) async fn extend(store: &SqliteStore, token: i64, lease: Duration) -> Outcome<u64> {
+pub(super) async fn extend(store: &SqliteStore, token: i64, lease: Duration) -> Result<u64> {
     let extended = sqlx::query(
         "UPDATE reelshift_notification_leases
          SET leased_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?) WHERE token = ?",

@@ -3,21 +3,21 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use reelshift_store::notifications::{MAX_ATTEMPTS, MOST, Then, Undelivered};
+use reelshift_store::length::{TEXT_BYTES, cut_bytes};
+use reelshift_store::notifications::{MAX_ATTEMPTS, MAX_PER_CALL, Then, Undelivered};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::{TEXT, cut_bytes};
-use crate::time::hence;
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::timestamp::hence;
 
 /// Those of `ids` whose lease has this token, in their order.
 pub(super) async fn hold(
     tx: &mut SqliteConnection,
     token: i64,
     ids: &[String],
-) -> Outcome<Vec<String>> {
+) -> Result<Vec<String>> {
     let held: Vec<String> = sqlx::query_scalar(
         "SELECT notification_id FROM reelshift_notification_leases
          WHERE notification_id IN (SELECT value FROM json_each(?)) AND token = ?",
@@ -34,9 +34,9 @@ pub(super) async fn undelivered(
     store: &SqliteStore,
     token: i64,
     undelivered: &[Undelivered],
-) -> Outcome<u64> {
+) -> Result<u64> {
     let mut ended = 0;
-    for undelivered in undelivered.chunks(MOST) {
+    for undelivered in undelivered.chunks(MAX_PER_CALL) {
         let ids: Vec<String> = undelivered.iter().map(|one| one.id.clone()).collect();
         let mut tx = store.write().await?;
         let held = hold(&mut tx, token, &ids).await?;
@@ -49,7 +49,7 @@ pub(super) async fn undelivered(
     Ok(ended)
 }
 
-async fn end(tx: &mut SqliteConnection, one: &Undelivered) -> Outcome<()> {
+async fn end(tx: &mut SqliteConnection, one: &Undelivered) -> Result<()> {
     // Every expression sees the row as it was.
     let update = match one.then {
         Then::Retry(delay) => sqlx::query(
@@ -81,7 +81,7 @@ async fn end(tx: &mut SqliteConnection, one: &Undelivered) -> Outcome<()> {
                  last_error = ? WHERE id = ? AND status = 'processing'",
         ),
     };
-    update.bind(cut_bytes(&one.why, TEXT)).bind(&one.id).execute(&mut *tx).await?;
+    update.bind(cut_bytes(&one.why, TEXT_BYTES)).bind(&one.id).execute(&mut *tx).await?;
     sqlx::query("DELETE FROM reelshift_notification_leases WHERE notification_id = ?")
         .bind(&one.id)
         .execute(tx)

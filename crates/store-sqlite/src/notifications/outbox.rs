@@ -3,24 +3,24 @@
 
 use std::collections::HashSet;
 
-use reelshift_store::notifications::{MOST, OutboxSpan, PayloadBudget, Published};
+use reelshift_store::notifications::{MAX_PER_CALL, OutboxSpan, PayloadBudget, Published};
 use sqlx::{Row, SqliteConnection};
 
 use super::ending::hold;
 use super::payload;
 use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::time::now;
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::timestamp::now;
 
 pub(super) async fn publish(
     store: &SqliteStore,
     token: i64,
     ids: &[String],
     sent: bool,
-) -> Outcome<u64> {
+) -> Result<u64> {
     let mut published = 0;
-    for ids in ids.chunks(MOST) {
+    for ids in ids.chunks(MAX_PER_CALL) {
         let mut tx = store.write().await?;
         let held = hold(&mut tx, token, ids).await?;
         if sent {
@@ -33,7 +33,7 @@ pub(super) async fn publish(
     Ok(published)
 }
 
-async fn end_sent(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
+async fn end_sent(tx: &mut SqliteConnection, ids: &[String]) -> Result<()> {
     for sql in [
         "UPDATE realtime_notification_queue SET status = 'sent', sent_at = CURRENT_TIMESTAMP,
              attempts = COALESCE(attempts, 0) + 1, next_retry_at = NULL
@@ -46,7 +46,7 @@ async fn end_sent(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-async fn append(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
+async fn append(tx: &mut SqliteConnection, ids: &[String]) -> Result<()> {
     let there: Vec<String> = sqlx::query_scalar(
         "SELECT notification_id FROM reelshift_notification_outbox
          WHERE notification_id IN (SELECT value FROM json_each(?))",
@@ -80,7 +80,7 @@ async fn append(tx: &mut SqliteConnection, ids: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-pub(super) async fn span(store: &SqliteStore) -> Outcome<OutboxSpan> {
+pub(super) async fn span(store: &SqliteStore) -> Result<OutboxSpan> {
     let row = sqlx::query(
         "SELECT (SELECT MIN(seq) FROM reelshift_notification_outbox) AS oldest,
              COALESCE((SELECT seq FROM reelshift_notification_position), 0) AS newest",
@@ -96,7 +96,7 @@ const AFTER: &str = "SELECT o.seq, q.id FROM reelshift_notification_outbox o
      CROSS JOIN realtime_notification_queue q ON q.id = o.notification_id
      WHERE o.seq > ? ORDER BY o.seq LIMIT ?";
 
-pub(super) async fn after(store: &SqliteStore, seq: i64, limit: u32) -> Outcome<Vec<Published>> {
+pub(super) async fn after(store: &SqliteStore, seq: i64, limit: u32) -> Result<Vec<Published>> {
     // One snapshot for all three statements.
     let mut tx = store.readers.begin().await?;
     let rows: Vec<(i64, String)> =

@@ -7,16 +7,16 @@ use reelshift_store::notifications::{Notification, PayloadBudget};
 use sqlx::{Row as _, SqliteConnection};
 
 use super::{columns, read};
-use crate::error::Outcome;
-use crate::failures::count;
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::row;
 
 /// The first of `ids` for which there is room. A length is read from a row's header.
 pub(super) async fn fitting<'a>(
     connection: &mut SqliteConnection,
     ids: &'a [String],
     budget: &mut PayloadBudget,
-) -> Outcome<&'a [String]> {
+) -> Result<&'a [String]> {
     let rows = sqlx::query(
         "SELECT id, LENGTH(CAST(event_data AS BLOB))
              + COALESCE(LENGTH(CAST(event_metadata AS BLOB)), 0) AS bytes
@@ -27,7 +27,7 @@ pub(super) async fn fitting<'a>(
     .await?;
     let mut sizes: HashMap<String, u64> = HashMap::new();
     for row in &rows {
-        sizes.insert(row.try_get("id")?, count(row, "bytes")?);
+        sizes.insert(row.try_get("id")?, row::count(row, "bytes")?);
     }
     let fits = |id: &&String| budget.take(sizes.get(*id).copied().unwrap_or(0));
     let fitting = ids.iter().take_while(fits).count();
@@ -38,7 +38,7 @@ pub(super) async fn fitting<'a>(
 pub(super) async fn read_all(
     connection: &mut SqliteConnection,
     ids: &[String],
-) -> Outcome<Vec<Notification>> {
+) -> Result<Vec<Notification>> {
     let rows = sqlx::query(concat!(
         "SELECT ",
         columns!(),

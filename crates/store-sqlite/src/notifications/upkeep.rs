@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use reelshift_store::notifications::MOST;
+use reelshift_store::notifications::MAX_PER_CALL;
 
 use super::claim::priorities;
 use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::time::{ago, now};
-use crate::videos::id_array;
+use crate::error::Result;
+use crate::id_list::id_array;
+use crate::timestamp::{ago, now};
 
-pub(super) async fn take_back(store: &SqliteStore, abandoned: Duration) -> Outcome<u64> {
+pub(super) async fn take_back(store: &SqliteStore, abandoned: Duration) -> Result<u64> {
     let lapsed: Vec<String> = sqlx::query_scalar(concat!(
         "SELECT notification_id FROM reelshift_notification_leases WHERE leased_until < ",
         now!(),
         " ORDER BY leased_until LIMIT ?"
     ))
-    .bind(MOST as i64)
+    .bind(MAX_PER_CALL as i64)
     .fetch_all(&store.readers)
     .await?;
     // As after a restore of an archive: the status came back, and the lease did not.
@@ -27,7 +27,7 @@ pub(super) async fn take_back(store: &SqliteStore, abandoned: Duration) -> Outco
                  WHERE l.notification_id = q.id) LIMIT ?",
     )
     .bind(ago(abandoned))
-    .bind(MOST as i64)
+    .bind(MAX_PER_CALL as i64)
     .fetch_all(&store.readers)
     .await?;
     if lapsed.is_empty() && unleased.is_empty() {
@@ -70,14 +70,14 @@ pub(super) async fn take_back(store: &SqliteStore, abandoned: Duration) -> Outco
     Ok(taken + found)
 }
 
-pub(super) async fn expire(store: &SqliteStore, within: Duration) -> Outcome<u64> {
+pub(super) async fn expire(store: &SqliteStore, within: Duration) -> Result<u64> {
     let over: Vec<String> = sqlx::query_scalar(
         "SELECT id FROM realtime_notification_queue INDEXED BY idx_notification_expiry
          WHERE expires_at > datetime('now', ?) AND expires_at <= datetime('now')
              AND status = 'pending' LIMIT ?",
     )
     .bind(ago(within))
-    .bind(MOST as i64)
+    .bind(MAX_PER_CALL as i64)
     .fetch_all(&store.readers)
     .await?;
     if over.is_empty() {
@@ -109,7 +109,7 @@ macro_rules! old {
 /// The statuses that are pruned.
 const ENDED: [&str; 2] = ["sent", "expired"];
 
-pub(super) async fn prunable(store: &SqliteStore, older_than: Duration) -> Outcome<u64> {
+pub(super) async fn prunable(store: &SqliteStore, older_than: Duration) -> Result<u64> {
     let mut count = 0;
     for status in ENDED {
         for priority in priorities(store, status).await? {
@@ -129,7 +129,7 @@ pub(super) async fn prunable(store: &SqliteStore, older_than: Duration) -> Outco
     Ok(count)
 }
 
-pub(super) async fn prune(store: &SqliteStore, older_than: Duration, limit: u32) -> Outcome<u64> {
+pub(super) async fn prune(store: &SqliteStore, older_than: Duration, limit: u32) -> Result<u64> {
     let age = ago(older_than);
     loop {
         let entries = prune_outbox(store, &age, limit).await?;
@@ -142,7 +142,7 @@ pub(super) async fn prune(store: &SqliteStore, older_than: Duration, limit: u32)
 
 /// The outbox loses its oldest entries first, so that nothing is missing behind the oldest
 /// that is there.
-async fn prune_outbox(store: &SqliteStore, age: &str, limit: u32) -> Outcome<u64> {
+async fn prune_outbox(store: &SqliteStore, age: &str, limit: u32) -> Result<u64> {
     let upto: Option<i64> = sqlx::query_scalar(
         "SELECT MAX(seq) FROM (SELECT seq, published_at FROM reelshift_notification_outbox
              ORDER BY seq LIMIT ?) WHERE published_at < strftime('%Y-%m-%d %H:%M:%f', 'now', ?)",
@@ -160,7 +160,7 @@ async fn prune_outbox(store: &SqliteStore, age: &str, limit: u32) -> Outcome<u64
 }
 
 /// Notifications go after their entry of the outbox.
-async fn prune_queue(store: &SqliteStore, age: &str, limit: u32) -> Outcome<u64> {
+async fn prune_queue(store: &SqliteStore, age: &str, limit: u32) -> Result<u64> {
     for status in ENDED {
         for priority in priorities(store, status).await? {
             let old: Vec<String> = sqlx::query_scalar(concat!("SELECT q.id", old!(), ") LIMIT ?4"))

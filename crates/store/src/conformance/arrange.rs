@@ -22,7 +22,7 @@ use crate::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 /// How long a test waits for a state before it fails: far more than any adapter needs.
 const DEADLINE: Duration = Duration::from_mins(2);
 /// How often a test looks.
-const PAUSE: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_hours(1);
 /// A traceparent to be stored and read back.
@@ -36,7 +36,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             return found;
         }
         assert!(Instant::now() < deadline, "waited {DEADLINE:?} for {what}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

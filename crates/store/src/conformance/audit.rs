@@ -61,7 +61,10 @@ pub async fn every_change_is_in_the_audit(db: &dyn Fixture) {
     let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let failed = error("file_missing", None, batch.id);
     store.fail_attempt(batch.lease, false, Duration::ZERO, &failed).await.expect("ends");
-    store.rerun(&RerunSelection::default(), "bob@10.0.0.2").await.expect("again");
+    store
+        .rerun(&RerunSelection::default(), Some("the disk is back"), "bob@10.0.0.2")
+        .await
+        .expect("again");
 
     let entries = audit(&store, &AuditSelection::default()).await;
     let told: Vec<_> = entries
@@ -84,7 +87,7 @@ pub async fn every_change_is_in_the_audit(db: &dyn Fixture) {
     assert_eq!(
         told,
         [
-            "run run rerun running → 1 batches enqueued again (-) bob@10.0.0.2",
+            "run run rerun running → 1 batches enqueued again (the disk is back) bob@10.0.0.2",
             "run run state paused → running (-) ann@10.0.0.1",
             "run run state running → paused (lunch) ann@10.0.0.1",
             "notification hello queue - → n1 (-) bob@10.0.0.2",
@@ -130,7 +133,7 @@ pub async fn a_dry_rerun_is_no_change(db: &dyn Fixture) {
     let failed = error("file_missing", None, batch.id);
     store.fail_attempt(batch.lease, false, Duration::ZERO, &failed).await.expect("ends");
     let dry = RerunSelection { dry_run: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&dry, "ops").await.expect("counted").batches, 1);
+    assert_eq!(store.rerun(&dry, None, "ops").await.expect("counted").batches, 1);
     assert_eq!(commands(&store).await, []);
 }
 

@@ -172,7 +172,7 @@ pub async fn reruns_that_fail_do_not_pause_their_run(db: &dyn Fixture) {
     let store = expanded(db).await;
     let run = failing(db, "tenth", 20, 2).await;
     let selection = RerunSelection { run: Some(run), ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection, "ops").await.expect("again").batches, 2);
+    assert_eq!(store.rerun(&selection, None, "ops").await.expect("again").batches, 2);
     let worker = worker(&store).await;
     for _ in 0..2 {
         let again = claim_one(&store, worker, JobKind::Hash).await;

@@ -67,7 +67,7 @@ pub async fn a_checkpoint_is_committed_with_its_chunk(db: &dyn Fixture) {
     let second = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
     assert_eq!(second.checkpoint.as_deref(), Some("v0007"), "another worker goes on from there");
     assert_eq!(drain(&store, &second, 4).await, 3);
-    let snapshot = store.snapshot(1).await.expect("a snapshot");
+    let snapshot = store.ledger_report(1).await.expect("a report");
     assert_eq!((snapshot.runs[0].run.id, snapshot.runs[0].rows_done), (run.id, 10));
 }
 

@@ -130,7 +130,7 @@ pub async fn a_delayed_batch_stays_behind_those_that_are_due(db: &dyn Fixture) {
 
 /// Seconds since the first run was created.
 async fn seconds_since_start(db: &dyn Fixture) -> f64 {
-    db.store().await.snapshot(1).await.expect("a snapshot").runs[0].elapsed_seconds
+    db.store().await.ledger_report(1).await.expect("a report").runs[0].elapsed_seconds
 }
 
 pub async fn batches_of_paused_and_ended_runs_are_not_claimed(db: &dyn Fixture) {

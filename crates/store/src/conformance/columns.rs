@@ -156,7 +156,7 @@ pub async fn a_rerun_has_the_rows_that_its_batch_left(db: &dyn Fixture) {
     db.execute("DELETE FROM processing_error_log").await;
     let selection =
         RerunSelection { error_type: Some("broken".to_owned()), ..RerunSelection::default() };
-    let rerun = store.rerun(&selection, "ops").await.expect("it is enqueued again");
+    let rerun = store.rerun(&selection, None, "ops").await.expect("it is enqueued again");
     assert_eq!((rerun.batches, rerun.items), (1, 0));
     let again = Row::read(db, "reelshift_batches", "parent_id IS NOT NULL").await;
     let columns: Vec<_> =
@@ -238,7 +238,7 @@ pub async fn the_columns_of_a_run_follow_its_transitions(db: &dyn Fixture) {
             "active_key=none finished_at=set {reason} rows_waiting=none state=failed sweep_at=none"
         )
     );
-    store.rerun(&RerunSelection::default(), "ops").await.expect("it is enqueued again");
+    store.rerun(&RerunSelection::default(), None, "ops").await.expect("it is enqueued again");
     assert_eq!(
         row.changes().await,
         "active_key=set finished_at=none reason=none round_batches=2 state=running"

@@ -29,7 +29,7 @@ async fn set(store: &SharedStore, settings: &[ControlSetting], by: &str) -> Vec<
 pub async fn controls_are_stored_with_who_when_and_why(db: &dyn Fixture) {
     let store = expanded(db).await;
     assert_eq!(store.controls().await.expect("read"), []);
-    let before = store.snapshot(1).await.expect("a snapshot").at;
+    let before = store.ledger_report(1).await.expect("a report").at;
     let why = "the backup runs, it's \"night\" 🎬";
     let changes = set(&store, &[setting(PAUSE, Some(ON), Some(why))], "ops é@host").await;
     let [change] = &changes[..] else { panic!("one change: {changes:?}") };
@@ -137,7 +137,7 @@ pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
     let store = expanded(db).await;
     let (one, other) = (worker(&store).await, worker(&store).await);
     assert_eq!(store.fleet_view(one).await.expect("seen").version, 0);
-    assert_eq!(store.snapshot(1).await.expect("a snapshot").commands, []);
+    assert_eq!(store.ledger_report(1).await.expect("a report").commands, []);
     set(&store, &[setting("lock_waits", Some("3"), Some("why"))], "ops").await;
     let first = store.fleet_view(one).await.expect("seen").version;
     assert!(first > 0);
@@ -149,14 +149,14 @@ pub async fn a_change_is_acknowledged_by_those_that_go_by_it(db: &dyn Fixture) {
         let activity = WorkerActivity { controls_seen, ..WorkerActivity::default() };
         steadily("a heartbeat", async || store.heartbeat(worker, &activity).await).await;
     }
-    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    let commands = store.ledger_report(1).await.expect("a report").commands;
     let [pause, tuned] = &commands[..] else { panic!("two commands: {commands:?}") };
     assert_eq!((pause.version, pause.change.event.run()), (second, Some(run.id)));
     assert_eq!((pause.acknowledged, pause.live, &pause.waiting_for[..]), (1, 2, &[other][..]));
     assert_eq!((tuned.version, tuned.change.reason.as_deref()), (first, Some("why")));
     assert_eq!((tuned.acknowledged, tuned.live, tuned.waiting_for.len()), (2, 2, 0));
     store.deregister_worker(other).await.expect("it leaves");
-    let commands = store.snapshot(1).await.expect("a snapshot").commands;
+    let commands = store.ledger_report(1).await.expect("a report").commands;
     assert_eq!((commands[0].acknowledged, commands[0].live), (1, 1), "who left is not waited for");
 }
 

@@ -33,7 +33,7 @@ pub async fn an_error_is_read_back_whole(db: &dyn Fixture) {
     assert_ne!(entry.recovery_successful, Some(true));
     assert_eq!(entry.correlation_id, record.correlation_id);
     assert_eq!((entry.severity.as_str(), entry.user_impact.as_str()), ("high", "medium"));
-    let now = store.snapshot(1).await.expect("a snapshot").at;
+    let now = store.ledger_report(1).await.expect("a report").at;
     assert!(
         (now - entry.created_at).num_seconds().abs() < 60,
         "the database's clock: {entry:?} at {now}"

@@ -70,7 +70,7 @@ pub async fn hashes_from_stored_checksums_are_counted_apart(db: &dyn Fixture) {
         ..FileResults::default()
     };
     assert_eq!(record(&store, &batch, results).await, 2);
-    let snapshot = store.snapshot(1).await.expect("a snapshot");
+    let snapshot = store.ledger_report(1).await.expect("a report");
     let report = &snapshot.runs[0];
     assert_eq!((report.rows_done, report.checksums_trusted), (2, 1), "the third is another file's");
 }
@@ -173,7 +173,7 @@ pub async fn a_failed_item_is_logged_set_aside_and_counted(db: &dyn Fixture) {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(statuses[0], [text("s1"), text("3"), Some(message), text("1")]);
     assert_eq!(statuses[1], [text("s2"), text("0"), None, text("0")]);
-    let run = &store.snapshot(1).await.expect("a snapshot").runs[0];
+    let run = &store.ledger_report(1).await.expect("a report").runs[0];
     assert_eq!(run.quarantined, 1);
     assert!(store.files_to_hash(&["v0001".to_owned()]).await.expect("files").files.is_empty());
 }
@@ -236,7 +236,7 @@ pub async fn hashing_after_a_failure_marks_it_as_recovered(db: &dyn Fixture) {
     record(&store, &batch, FileResults { failed: items, ..FileResults::default() }).await;
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection, "ops").await.expect("again").items, 2);
+    assert_eq!(store.rerun(&selection, None, "ops").await.expect("again").items, 2);
     let again = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let results = FileResults {
         hashed: vec![hashed(1, "a")],

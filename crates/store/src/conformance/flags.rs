@@ -62,7 +62,7 @@ pub async fn initial_values_are_stored_once(db: &dyn Fixture) {
 pub async fn a_flag_is_set_with_who_and_when(db: &dyn Fixture) {
     let store = expanded(db).await;
     store.store_initial_flags(&INITIAL, "init@host").await.expect("stored");
-    let before = store.snapshot(1).await.expect("a snapshot").at;
+    let before = store.ledger_report(1).await.expect("a report").at;
     let flag = Flag::EnhancedVideoProcessing;
     let changes = store
         .set_flags(FlagAction::Rollout, &[setting(flag, true, Some(25))], Some("why"), "ops é@host")

@@ -94,7 +94,7 @@ pub async fn the_newest_done_run_of_each_kind_stays(db: &dyn Fixture) {
     assert_eq!((told.removable.runs, told.kept_for_quarantine), (4, 0));
     assert_eq!(prune(&store, 9).await.runs, 4);
     let mut left: Vec<Uuid> =
-        store.snapshot(9).await.expect("a snapshot").runs.iter().map(|run| run.run.id).collect();
+        store.ledger_report(9).await.expect("a report").runs.iter().map(|run| run.run.id).collect();
     left.sort();
     assert_eq!(left, kept);
 }

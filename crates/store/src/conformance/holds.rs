@@ -96,7 +96,7 @@ pub async fn a_rerun_leaves_its_run_paused(db: &dyn Fixture) {
     let run = failing(&store, 3).await;
     paused(&store, run.id).await;
     let selection = RerunSelection { run: Some(run.id), ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection, "ops").await.expect("again").batches, 3);
+    assert_eq!(store.rerun(&selection, None, "ops").await.expect("again").batches, 3);
     let run = store.run(run.id).await.expect("read").expect("there");
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Paused, Some("a backup")));
     store.resume_run(run.id, "ops").await.expect("resumed");
@@ -197,7 +197,7 @@ pub async fn a_cancelled_run_frees_its_quarantine(db: &dyn Fixture) {
     let files = store.unhashed(None, 100, &VideoFilter::default()).await.expect("files");
     let files: Vec<_> = files.iter().map(|file| file.id.as_str()).collect();
     assert_eq!(files, ["v0001", "v0002", "v0003", "v0005"], "the next run takes them up");
-    let report = store.snapshot(9).await.expect("a snapshot").runs;
+    let report = store.ledger_report(9).await.expect("a report").runs;
     let report = report.iter().find(|report| report.run.id == run).expect("the run");
     assert_eq!((report.quarantined, report.failed_open), (0, 0), "nothing of it waits for anybody");
 }

@@ -38,8 +38,8 @@ pub mod rerun;
 pub mod rollback;
 pub mod runs;
 pub mod schema;
+pub mod signals;
 pub mod status;
-pub mod strain;
 pub mod suspicions;
 pub mod tables;
 pub mod transitions;
@@ -364,14 +364,14 @@ macro_rules! conformance_tests {
                 the_monitor_has_the_specifications_figures
                 notifications_are_counted_as_far_as_a_look_may_cost
                 a_snapshot_shows_what_the_throttle_published;
-            strain:
+            signals:
                 a_server_tells_its_strain
                 running_statements_are_counted_without_the_one_that_asks
                 waits_for_row_locks_are_counted
                 live_workers_say_what_they_would_do_at_once;
             vitals:
                 pending_batches_of_active_runs_are_counted_by_kind
-                pools_and_place_are_told;
+                pools_and_the_address_are_reported;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean
@@ -493,7 +493,7 @@ mod tests {
             ("runs", include_str!("runs.rs")),
             ("schema", include_str!("schema.rs")),
             ("status", include_str!("status.rs")),
-            ("strain", include_str!("strain.rs")),
+            ("signals", include_str!("signals.rs")),
             ("suspicions", include_str!("suspicions.rs")),
             ("tables", include_str!("tables.rs")),
             ("transitions", include_str!("transitions.rs")),

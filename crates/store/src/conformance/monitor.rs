@@ -1,4 +1,4 @@
-//! The specification's monitor and the throttle, as a snapshot shows them.
+//! The specification's monitor and the throttle, as the ledger report shows them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::report::throttle::DUTY;
 pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
     insert(db, &videos(12)).await;
     let store = expanded(db).await;
-    let none = store.snapshot(10).await.expect("a snapshot").monitor;
+    let none = store.ledger_report(10).await.expect("a report").monitor;
     assert_eq!(none, Monitor::default());
 
     // Two videos have a status row by the bridge, and need the backfill all the same.
@@ -31,7 +31,7 @@ pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
         .fail_attempt(id, true, LONG, &error("broken", None, batch.id))
         .await
         .expect("it failed after all");
-    let monitor = store.snapshot(10).await.expect("a snapshot").monitor;
+    let monitor = store.ledger_report(10).await.expect("a report").monitor;
     assert_eq!(monitor.videos_migrated, 12);
     assert_eq!(monitor.processing_status_created, 12 - made, "those that were not there");
     assert_eq!(monitor.errors_encountered, 1);
@@ -43,18 +43,20 @@ pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
     let busy = worker(&store).await;
     let activity = WorkerActivity { rows_per_second: 4.0, ..WorkerActivity::default() };
     store.heartbeat(busy, &activity).await.expect("it lives");
-    let left = store.snapshot(10).await.expect("a snapshot").monitor.estimated_completion_seconds;
+    let left =
+        store.ledger_report(10).await.expect("a report").monitor.estimated_completion_seconds;
     assert!(left.is_some(), "the run goes on, and rows are written");
     let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
     let pause = ControlSetting { name, value, reason: None, expected: None };
     store.set_controls(&[pause], "ops").await.expect("it is paused");
-    let left = store.snapshot(10).await.expect("a snapshot").monitor.estimated_completion_seconds;
+    let left =
+        store.ledger_report(10).await.expect("a report").monitor.estimated_completion_seconds;
     assert_eq!(left, None, "nothing ends while the fleet is paused");
 }
 
 pub async fn notifications_are_counted_as_far_as_a_look_may_cost(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let most = Monitor::MOST_NOTIFICATIONS;
+    let most = Monitor::MAX_COUNTED_NOTIFICATIONS;
     let rows = |first: u32, count: u32| {
         let rows: Vec<_> = (first..first + count)
             .map(|n| format!("('{}', 'upload_progress', '{{}}')", Uuid::from_u128(n.into())))
@@ -65,29 +67,30 @@ pub async fn notifications_are_counted_as_far_as_a_look_may_cost(db: &dyn Fixtur
         )
     };
     db.execute(&rows(0, 7)).await;
-    let monitor = store.snapshot(1).await.expect("a snapshot").monitor;
+    let monitor = store.ledger_report(1).await.expect("a report").monitor;
     assert_eq!((monitor.notifications_queued, monitor.notifications_queued_or_more), (7, false));
     db.execute(&rows(7, most - 6)).await;
-    let monitor = store.snapshot(1).await.expect("a snapshot").monitor;
+    let monitor = store.ledger_report(1).await.expect("a report").monitor;
     assert_eq!(monitor.notifications_queued, u64::from(most));
     assert!(monitor.notifications_queued_or_more);
 }
 
 pub async fn a_snapshot_shows_what_the_throttle_published(db: &dyn Fixture) {
     let store = expanded(db).await;
-    assert_eq!(store.snapshot(1).await.expect("a snapshot").throttle, None, "nobody to brake");
+    assert_eq!(store.ledger_report(1).await.expect("a report").throttle, None, "nobody to brake");
     worker(&store).await;
-    let report = store.snapshot(1).await.expect("a snapshot").throttle.expect("a worker is there");
+    let report =
+        store.ledger_report(1).await.expect("a report").throttle.expect("a worker is there");
     assert_eq!((report.level, report.chunks), (Level::Blind, MIN_CHUNKS), "nothing is published");
 
-    let at = store.strain().await.expect("it is read").at;
+    let at = store.server_signals().await.expect("it is read").at;
     let lag = Reading::new(Signal::ReplicaLag, "db-2", 7.1, 5.0);
     let unavailable = vec!["free disk: it is on another machine".to_owned()];
     let state = Throttle::default().step(vec![lag.clone()], unavailable, 8, Duration::ZERO, at);
     let json = serde_json::to_value(&state).expect("JSON");
     let lease = store.take_duty(DUTY, "node-1", LONG).await.expect("asked").expect("free");
     store.beat_duty(&lease, Some(&json)).await.expect("published");
-    let report = store.snapshot(1).await.expect("a snapshot").throttle.expect("a report");
+    let report = store.ledger_report(1).await.expect("a report").throttle.expect("a report");
     assert_eq!((report.level, report.at_once, report.share), (Level::Stopped, 0, 0.0));
     assert_eq!(report.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2"));
     assert_eq!((report.since, report.sampler.as_deref()), (Some(state.since), Some("node-1")));

@@ -10,9 +10,9 @@ use super::arrange::{LONG, expanded, steadily};
 use crate::notifications::{NewNotification, Notification, Target};
 
 const COUNT: usize = 12;
-const BYTES: usize = 2 * 1_024 * 1_024;
-/// What an answer may hold, in notifications of [`BYTES`]: 8 MiB and what JSON adds.
-const AT_ONCE: usize = 4;
+const PAYLOAD_BYTES: usize = 2 * 1_024 * 1_024;
+/// What an answer may hold, in notifications of [`PAYLOAD_BYTES`]: 8 MiB and what JSON adds.
+const MAX_NOTIFICATIONS: usize = 4;
 
 pub async fn large_notifications_are_claimed_few_at_once(db: &dyn Fixture) {
     let store = expanded(db).await;
@@ -23,7 +23,7 @@ pub async fn large_notifications_are_claimed_few_at_once(db: &dyn Fixture) {
             priority: 5,
             to: Target { broadcast_to_all: true, ..Target::default() },
             // One is larger than an answer may be: it comes alone.
-            event_data: json!({ "text": "x".repeat(if n == 0 { 5 * BYTES } else { BYTES }) }),
+            event_data: json!({ "text": "x".repeat(if n == 0 { 5 * PAYLOAD_BYTES } else { PAYLOAD_BYTES }) }),
             event_metadata: None,
             max_attempts: 3,
             after: Duration::ZERO,
@@ -33,7 +33,7 @@ pub async fn large_notifications_are_claimed_few_at_once(db: &dyn Fixture) {
     }
     let bounded = |page: &[Notification]| {
         let large = page.iter().any(|one| one.id == "n00");
-        assert!(page.len() <= if large { 1 } else { AT_ONCE }, "{} at once", page.len());
+        assert!(page.len() <= if large { 1 } else { MAX_NOTIFICATIONS }, "{} at once", page.len());
     };
     let mut claimed = Vec::new();
     while claimed.len() < COUNT {

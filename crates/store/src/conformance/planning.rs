@@ -105,7 +105,7 @@ pub async fn a_planner_that_writes_keeps_its_right(db: &dyn Fixture) {
 }
 
 async fn run_age(db: &dyn Fixture, run: Uuid) -> f64 {
-    let snapshot = db.store().await.snapshot(10).await.expect("a snapshot");
+    let snapshot = db.store().await.ledger_report(10).await.expect("a report");
     snapshot
         .runs
         .iter()

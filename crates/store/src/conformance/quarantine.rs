@@ -109,7 +109,7 @@ pub async fn a_row_is_set_aside_without_being_touched(db: &dyn Fixture) {
         Some(0),
         "the sweep passes it over"
     );
-    let report = &store.snapshot(1).await.expect("a snapshot").runs[0];
+    let report = &store.ledger_report(1).await.expect("a report").runs[0];
     assert_eq!((report.quarantined, report.rows_done), (1, 3));
 }
 
@@ -138,7 +138,7 @@ pub async fn a_row_that_is_done_after_all_has_recovered(db: &dyn Fixture) {
     assert_eq!(drain(&store, &batch, 10).await, 1);
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection, "ops").await.expect("again").items, 1);
+    assert_eq!(store.rerun(&selection, None, "ops").await.expect("again").items, 1);
     let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
     assert_eq!(drain(&store, &again, 10).await, 1);
     let columns = ["recovery_attempted", "recovery_successful", "recovery_timestamp IS NOT NULL"];
@@ -179,7 +179,7 @@ pub async fn an_attempt_has_not_recovered_while_its_row_is_set_aside(db: &dyn Fi
     let (store, attempt, item) = failed_then_set_aside(db, "database_trigger_refused").await;
     assert_eq!(recovery(db, &attempt).await, text(["1", "0"]), "its row failed for the same");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    assert_eq!(store.rerun(&selection, "a test").await.expect("again").items, 1);
+    assert_eq!(store.rerun(&selection, None, "a test").await.expect("again").items, 1);
     let again = claim_one(&store, worker(&store).await, JobKind::Backfill).await;
     assert_eq!(drain(&store, &again, 10).await, 1);
     for error in [&item, &attempt] {
@@ -205,7 +205,7 @@ pub async fn status_rows_of_what_is_set_aside_are_counted(db: &dyn Fixture) {
     // Once more: they have theirs by now.
     store.set_aside(batch.lease, &aside).await.expect("set aside");
     assert_eq!(drain(&store, &batch, 10).await, 1);
-    let report = &store.snapshot(1).await.expect("a snapshot").runs[0];
+    let report = &store.ledger_report(1).await.expect("a report").runs[0];
     assert_eq!(report.status_rows_created, 3);
     assert_eq!(db.count("FROM video_processing_status").await, 3);
 }
@@ -290,7 +290,7 @@ pub async fn items_go_on_from_the_batch_that_set_them_aside(db: &dyn Fixture) {
         .await
         .expect("it fails");
     let selection = RerunSelection { quarantined_only: true, ..RerunSelection::default() };
-    let rerun = store.rerun(&selection, "ops").await.expect("again");
+    let rerun = store.rerun(&selection, None, "ops").await.expect("again");
     assert_eq!((rerun.items, rerun.item_batches), (2, 2), "one batch for each origin");
     for origin in &origins {
         let again = claim_one(&store, worker, JobKind::Backfill).await;
@@ -300,8 +300,8 @@ pub async fn items_go_on_from_the_batch_that_set_them_aside(db: &dyn Fixture) {
         assert_eq!(parent, Some(origin.id.to_string()));
         assert_eq!(again.traceparent, origin.traceparent, "the trace goes on");
     }
-    let report = store.snapshot(1).await.expect("a snapshot").runs.remove(0);
+    let report = store.ledger_report(1).await.expect("a report").runs.remove(0);
     assert_eq!((report.run.id, report.failed_open), (run.id, 1), "its items are not the batch");
-    let rest = store.rerun(&RerunSelection::default(), "ops").await.expect("again");
+    let rest = store.rerun(&RerunSelection::default(), None, "ops").await.expect("again");
     assert_eq!((rest.batches, rest.items), (1, 0));
 }

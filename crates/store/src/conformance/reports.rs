@@ -10,12 +10,12 @@ use super::arrange::{
     set_run_state, videos, worker,
 };
 use crate::ledger::Finished;
-use crate::report::{BatchCounts, Snapshot};
+use crate::report::{BatchCounts, LedgerReport};
 use crate::videos::{FailedItem, FileResults};
 
 pub async fn an_empty_ledger_has_an_empty_snapshot(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let snapshot = store.snapshot(10).await.expect("a snapshot");
+    let snapshot = store.ledger_report(10).await.expect("a report");
     assert!(snapshot.runs.is_empty() && snapshot.workers.is_empty() && snapshot.errors.is_empty());
     assert_eq!(snapshot.server, store.server().await.expect("the server says what it is"));
 }
@@ -49,7 +49,7 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
     )
     .await;
 
-    let snapshot = store.snapshot(10).await.expect("a snapshot");
+    let snapshot = store.ledger_report(10).await.expect("a report");
     let report = &snapshot.runs[0];
     assert_eq!(report.run, store.run(run.id).await.expect("read").expect("there"));
     assert_eq!(
@@ -75,12 +75,12 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
     assert_eq!(broken.sample_correlation_id, trace);
     let ago = (snapshot.at - TimeDelta::minutes(90)).format("%Y-%m-%d %H:%M:%S");
     db.execute(&format!("UPDATE processing_error_log SET created_at = '{ago}'")).await;
-    let older = &store.snapshot(10).await.expect("a snapshot").errors[0];
+    let older = &store.ledger_report(10).await.expect("a report").errors[0];
     assert_eq!((older.last_hour, older.hour_before), (0, 2));
 
     let rerun = crate::ledger::RerunSelection { batch: Some(claimed[1].id), ..Default::default() };
-    store.rerun(&rerun, "ops").await.expect("again");
-    let report = &store.snapshot(10).await.expect("a snapshot").runs[0];
+    store.rerun(&rerun, None, "ops").await.expect("again");
+    let report = &store.ledger_report(10).await.expect("a report").runs[0];
     assert_eq!((report.batches.failed, report.failed_open), (2, 1), "one was enqueued again");
 }
 
@@ -91,7 +91,7 @@ pub async fn a_snapshot_shows_the_newest_runs_first(db: &dyn Fixture) {
         ids.insert(0, create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await.id);
         set_run_state(db, ids[0], RunState::Cancelled).await;
     }
-    let snapshot = store.snapshot(3).await.expect("a snapshot");
+    let snapshot = store.ledger_report(3).await.expect("a report");
     assert_eq!(snapshot.runs.iter().map(|report| report.run.id).collect::<Vec<_>>(), ids[..3]);
 }
 
@@ -136,7 +136,7 @@ pub async fn a_snapshot_shows_every_run_that_somebody_has_to_look_at(db: &dyn Fi
         }
     }
     let shown = async |most| {
-        let snapshot = store.snapshot(most).await.expect("a snapshot");
+        let snapshot = store.ledger_report(most).await.expect("a report");
         assert_eq!(snapshot.runs_left_out, 0);
         snapshot.runs.iter().map(|report| report.run.id).collect::<Vec<_>>()
     };
@@ -147,11 +147,11 @@ pub async fn a_snapshot_shows_every_run_that_somebody_has_to_look_at(db: &dyn Fi
 pub async fn a_snapshot_says_how_many_runs_it_leaves_out(db: &dyn Fixture) {
     let store = expanded(db).await;
     let mut newest = Uuid::nil();
-    for n in 0..Snapshot::MOST_RUNS + 3 {
+    for n in 0..LedgerReport::MAX_RUNS + 3 {
         newest = create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await.id;
     }
-    let snapshot = store.snapshot(1).await.expect("a snapshot");
-    assert_eq!((snapshot.runs.len(), snapshot.runs_left_out), (Snapshot::MOST_RUNS, 3));
+    let snapshot = store.ledger_report(1).await.expect("a report");
+    assert_eq!((snapshot.runs.len(), snapshot.runs_left_out), (LedgerReport::MAX_RUNS, 3));
     assert_eq!(snapshot.runs[0].run.id, newest);
 }
 
@@ -161,9 +161,9 @@ pub async fn the_clock_of_a_run_that_ended_stands_still(db: &dyn Fixture) {
     let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
     assert_eq!(store.settle(run.id).await.expect("settles"), RunState::Done);
-    let first = store.snapshot(1).await.expect("a snapshot");
+    let first = store.ledger_report(1).await.expect("a report");
     super::arrange::eventually("the database's clock to move on", async || {
-        let now = store.snapshot(1).await.expect("a snapshot");
+        let now = store.ledger_report(1).await.expect("a report");
         assert!((now.runs[0].elapsed_seconds - first.runs[0].elapsed_seconds).abs() < 1e-6);
         (now.at > first.at).then_some(())
     })

@@ -16,7 +16,7 @@ use crate::videos::{FailedItem, FileResults};
 use crate::{SharedStore, StoreError};
 
 async fn rerun(store: &SharedStore, selection: &RerunSelection) -> Rerun {
-    store.rerun(selection, "ops").await.expect("failed work is enqueued again")
+    store.rerun(selection, None, "ops").await.expect("failed work is enqueued again")
 }
 
 const fn batches(batches: u64) -> Rerun {
@@ -134,7 +134,7 @@ pub async fn a_rerun_keeps_to_its_selection(db: &dyn Fixture) {
         RerunSelection { batch: Some(Uuid::now_v7()), ..all() },
     ];
     for selection in unknown {
-        let refused = store.rerun(&selection, "ops").await;
+        let refused = store.rerun(&selection, None, "ops").await;
         assert!(matches!(refused, Err(StoreError::Invalid(_))), "there is none: {refused:?}");
     }
     let none = [
@@ -169,7 +169,7 @@ pub async fn a_rerun_keeps_to_its_stage_and_its_time(db: &dyn Fixture) {
     quarantined(db, &store, 2).await;
     failed_run(&store, "p1", "broken").await;
     let all = RerunSelection::default;
-    let now = store.snapshot(1).await.expect("a snapshot").at;
+    let now = store.ledger_report(1).await.expect("a report").at;
     let hour = TimeDelta::hours(1);
     let none = [
         RerunSelection { stage: Some(JobKind::Backfill), ..all() },
@@ -280,7 +280,7 @@ pub async fn reruns_at_once_enqueue_once(db: &dyn Fixture) {
     let selection = RerunSelection::default();
     let calls = (0..4).map(|n| {
         let (store, selection) = (if n % 2 == 0 { &store } else { &other }, &selection);
-        super::arrange::steadily("a rerun", async move || store.rerun(selection, "ops").await)
+        super::arrange::steadily("a rerun", async move || store.rerun(selection, None, "ops").await)
     });
     let reruns = futures::future::join_all(calls).await;
     assert_eq!(reruns.iter().map(|rerun| rerun.batches).sum::<u64>(), 2, "{reruns:?}");

@@ -294,14 +294,18 @@ pub async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
     let paused = running(&store, JobKind::Backfill, plan(Some("p1")), &[everything()]).await;
     store.pause_run(paused.id, None, "ops").await.expect("it is paused");
     store.begin_rollback(Uuid::new_v4(), None, "ops").await.expect("it begins");
-    assert_eq!(store.snapshot(10).await.expect("it is read").runs.len(), 2, "nothing is undone");
+    assert_eq!(
+        store.ledger_report(10).await.expect("it is read").runs.len(),
+        2,
+        "nothing is undone"
+    );
     store.move_rollback(RollbackState::Undoing).await.expect("it moves on");
     undo(&store, ledger(&store)).await.expect("everything is undone");
     store.move_rollback(RollbackState::Done).await.expect("it ends");
     try_expand(&store).await.expect("expanded again");
 
-    assert_eq!(store.snapshot(10).await.expect("it is read").runs, []);
-    let rerun = store.rerun(&RerunSelection::default(), "a test").await.expect("it is asked");
+    assert_eq!(store.ledger_report(10).await.expect("it is read").runs, []);
+    let rerun = store.rerun(&RerunSelection::default(), None, "a test").await.expect("it is asked");
     assert_eq!(rerun, Rerun::default(), "what failed before is not enqueued again");
     let ended = store.run(paused.id).await.expect("it is read").expect("it is there");
     assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Cancelled, Some("rolled back")));
@@ -309,7 +313,7 @@ pub async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
     assert_eq!(db.count("FROM reelshift_quarantine").await, 0, "every row is tried anew");
     // The same videos again: a new run, and it counts.
     let again = create(&store, JobKind::Backfill, plan(Some("p1"))).await;
-    let runs = store.snapshot(10).await.expect("it is read").runs;
+    let runs = store.ledger_report(10).await.expect("it is read").runs;
     assert_eq!(runs.iter().map(|report| report.run.id).collect::<Vec<_>>(), [again.id]);
 }
 

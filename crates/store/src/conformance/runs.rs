@@ -198,7 +198,7 @@ pub async fn a_sweep_waits_for_rows_that_others_hold(db: &dyn Fixture) {
         assert_eq!(store.settle(run).await.expect("settles"), RunState::Sweeping);
         let now = read().await;
         assert_eq!(now.rows_waiting, if idle == 0 { 0 } else { 10 }, "{now:?}");
-        let at = store.snapshot(1).await.expect("a snapshot").at;
+        let at = store.ledger_report(1).await.expect("a report").at;
         let delay = now.sweep_at.map(|due| (due - at).as_seconds_f64());
         match idle {
             0 => assert_eq!(delay, None),
@@ -209,7 +209,7 @@ pub async fn a_sweep_waits_for_rows_that_others_hold(db: &dyn Fixture) {
             assert_eq!(early, None, "it is not due");
         }
         let lease = due_planner(&store, run).await;
-        let late = store.snapshot(1).await.expect("a snapshot").at;
+        let late = store.ledger_report(1).await.expect("a report").at;
         assert!(now.sweep_at.is_none_or(|due| late >= due), "not before");
         store.add_batches(&lease, None, &[batch(everything())]).await.expect("it found rows");
         assert_eq!(store.finish_planning(&lease).await.expect("planned"), RunState::Running);

@@ -136,7 +136,7 @@ pub async fn error_details_are_of_the_newest_error(db: &dyn Fixture) {
 
 pub async fn load_is_that_of_a_server(db: &dyn Fixture) {
     let store = db.store().await;
-    let embedded = store.server().await.expect("its name").starts_with("SQLite");
+    let embedded = store.address().system.is_embedded();
     let load = store.load().await.expect("it is sampled");
     assert_eq!(load.is_none(), embedded);
     if let Some(load) = load {

@@ -137,7 +137,7 @@ pub async fn a_failed_batch_that_runs_again_counts_once(db: &dyn Fixture) {
     let failure = error("database_rejected", None, batch.id);
     store.fail_attempt(batch.lease, false, Duration::ZERO, &failure).await.expect("it fails");
     let again = RerunSelection { run: Some(batch.run_id), ..RerunSelection::default() };
-    assert_eq!(store.rerun(&again, "ops@example").await.expect("enqueued").batches, 1);
+    assert_eq!(store.rerun(&again, None, "ops@example").await.expect("enqueued").batches, 1);
     let batch = claim_one(&store, worker(&store).await, JobKind::Validate).await;
     record(&store, batch.lease, None, "v0006").await;
     let checks = store.run_checks(batch.run_id).await.expect("read");

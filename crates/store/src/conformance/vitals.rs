@@ -38,14 +38,15 @@ pub async fn pending_batches_of_active_runs_are_counted_by_kind(db: &dyn Fixture
     assert_eq!(depth(&store, JobKind::Hash).await.pending, 0, "nobody can do them now");
 }
 
-pub async fn pools_and_place_are_told(db: &dyn Fixture) {
+pub async fn pools_and_the_address_are_reported(db: &dyn Fixture) {
     let store = expanded(db).await;
     for pool in store.pools() {
         assert!(pool.idle <= pool.open && pool.open <= pool.max, "{pool:?}");
     }
     assert!(store.pools().iter().any(|pool| pool.open > 0), "{:?}", store.pools());
-    let (server, place) = (store.server().await.expect("its name"), store.place());
-    assert_eq!(place.system, server.split(' ').next().expect("a word").to_lowercase());
-    assert!(!place.namespace.is_empty());
-    assert_eq!(place.server.is_some(), place.system != "sqlite");
+    let (server, address) = (store.server().await.expect("its name"), store.address());
+    let product = server.split(' ').next().expect("a word").to_lowercase();
+    assert_eq!(address.system.as_str(), product);
+    assert!(!address.namespace.is_empty());
+    assert_eq!(address.server.is_none(), address.system.is_embedded());
 }

@@ -18,7 +18,7 @@ use crate::report::WorkerReport;
 
 /// What `status` says of a worker.
 async fn report(store: &SharedStore, worker: Uuid) -> WorkerReport {
-    let snapshot = store.snapshot(10).await.expect("a snapshot");
+    let snapshot = store.ledger_report(10).await.expect("a report");
     snapshot.workers.into_iter().find(|report| report.id == worker).expect("the worker is reported")
 }
 
@@ -82,7 +82,7 @@ pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
     running_batches(&store, JobKind::Hash, 2).await;
     let silent = worker(&store).await;
     let lost = store.claim(silent, JobKind::Hash, 2).await.expect("a claim");
-    assert_eq!(store.snapshot(1).await.expect("a snapshot").lost_leases, []);
+    assert_eq!(store.ledger_report(1).await.expect("a report").lost_leases, []);
     assert_eq!(reap_all(&store).await, 2);
     let heir = worker(&store).await;
     let taken = claim_one(&store, heir, JobKind::Hash).await;
@@ -94,7 +94,7 @@ pub async fn a_lost_lease_says_who_took_it_over(db: &dyn Fixture) {
     .await;
 
     let told = async || {
-        let snapshot = store.snapshot(1).await.expect("a snapshot");
+        let snapshot = store.ledger_report(1).await.expect("a report");
         let mut told = snapshot.lost_leases;
         told.sort_by_key(|lease| lease.batch_seq);
         assert!(told.iter().all(|lease| lease.worker == silent && lease.lost_at <= snapshot.at));

@@ -23,7 +23,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// The newest changes that a snapshot shows.
+    /// The newest changes that a report shows.
     pub const SHOWN: u32 = 20;
 
     /// What `workers` say of the change with this number.
@@ -58,6 +58,6 @@ pub struct LostLease {
 }
 
 impl LostLease {
-    /// The newest that a snapshot shows.
+    /// The newest that a report shows.
     pub const SHOWN: u32 = 50;
 }

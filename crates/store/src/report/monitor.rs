@@ -1,4 +1,4 @@
-//! The specification's monitor of a migration, from what a snapshot has read anyway: the
+//! The specification's monitor of a migration, from what the report has read anyway: the
 //! ledger of the runs that it shows, never the platform's tables.
 
 use chrono::{DateTime, Utc};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{RunReport, WorkerReport};
 use crate::controls::{Control, PAUSE};
 
-/// The specification's figures, over the runs of one snapshot.
+/// The specification's figures, over the runs of one report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Monitor {
     /// Since the first of these runs was enqueued, until the last ended or until now.
@@ -20,7 +20,7 @@ pub struct Monitor {
     /// Status rows that batches made; the bridge's triggers make the others.
     pub processing_status_created: u64,
     /// Rows of `realtime_notification_queue`, whoever queued them: the fleet queues none.
-    /// Counted up to [`Monitor::MOST_NOTIFICATIONS`].
+    /// Counted up to [`Monitor::MAX_COUNTED_NOTIFICATIONS`].
     pub notifications_queued: u64,
     /// Whether there are more than were counted.
     pub notifications_queued_or_more: bool,
@@ -37,7 +37,7 @@ pub struct Monitor {
 impl Monitor {
     /// Rows of the notification queue that are counted, so that a look costs the same
     /// however long the queue is.
-    pub const MOST_NOTIFICATIONS: u32 = 10_000;
+    pub const MAX_COUNTED_NOTIFICATIONS: u32 = 10_000;
 
     /// The figures at `at`, with what was counted of the notification queue.
     #[must_use]
@@ -58,7 +58,7 @@ impl Monitor {
         let kinds = JobKind::ALL.map(|kind| (kind, error_rate(kind, runs)));
         let worst = kinds.into_iter().filter(|(_, rate)| *rate > 0.0);
         let worst = worst.max_by(|(_, one), (_, other)| one.total_cmp(other));
-        let most = u64::from(Self::MOST_NOTIFICATIONS);
+        let most = u64::from(Self::MAX_COUNTED_NOTIFICATIONS);
         Self {
             elapsed_seconds: elapsed.unwrap_or_default().as_secs_f64(),
             videos_migrated,

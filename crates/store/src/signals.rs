@@ -1,4 +1,4 @@
-//! What a database says of its strain, for the throttle: read by one worker of the fleet
+//! What a database reports of its load, for the throttle: read by one worker of the fleet
 //! about once a second, so every read is one or two cheap statements.
 //!
 //! What the figures mean, and what follows from them, is `reelshift_plan::throttle`'s.
@@ -27,9 +27,9 @@ impl Figure {
     }
 }
 
-/// What a database says of its strain at one moment.
+/// What a database reports of its load at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Strain {
+pub struct ServerSignals {
     /// The database's clock.
     pub at: DateTime<Utc>,
     /// Which server or file, for people.
@@ -49,7 +49,7 @@ pub struct Strain {
 
 /// What the live workers say of themselves with their heartbeats.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct FleetStrain {
+pub struct FleetSignals {
     /// Live workers.
     pub workers: u32,
     /// Backfill chunks that they would run at once.
@@ -58,17 +58,17 @@ pub struct FleetStrain {
     pub chunk_seconds: Option<f64>,
 }
 
-/// A database that can be asked for its strain.
+/// A database that reports its load.
 #[async_trait]
-pub trait Strained {
-    /// Everything that it says.
-    async fn strain(&self) -> Result<Strain>;
+pub trait ThrottleSignals {
+    /// All of it.
+    async fn server_signals(&self) -> Result<ServerSignals>;
 
-    /// [`Strain::threads_running`] alone, to be asked for several times a second: it jumps.
+    /// [`ServerSignals::threads_running`] alone, to be asked for several times a second: it jumps.
     async fn threads_running(&self) -> Result<Figure>;
 
     /// The fleet's own part.
-    async fn fleet_strain(&self) -> Result<FleetStrain>;
+    async fn fleet_signals(&self) -> Result<FleetSignals>;
 }
 
 /// A server that follows the database. It is connected to when it is first asked, and again

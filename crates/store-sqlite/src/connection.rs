@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoo
 use sqlx::{ConnectOptions as _, Connection};
 use tokio::sync::Mutex;
 
-use crate::error::{self, Failure, Outcome};
+use crate::error::{self, Error};
 use crate::turns::{Turn, Turns, Write};
 
 /// How long a statement waits for another process's transaction. Far longer than any of
@@ -52,21 +52,21 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Begins a transaction that may write, when it is its turn.
-    pub(crate) async fn write(&self) -> Outcome<Write> {
+    pub(crate) async fn write(&self) -> error::Result<Write> {
         let turn = Turn::wait(&self.turns).await;
         Ok(Write::new(self.writer.begin_with("BEGIN IMMEDIATE").await?, turn))
     }
 
     /// A connection on which nothing waits for anybody's lock. Opening it does.
-    pub(crate) async fn impatient(&self) -> Outcome<SqliteConnection> {
+    pub(crate) async fn impatient(&self) -> error::Result<SqliteConnection> {
         let mut connection = SqliteConnection::connect_with(&self.options).await?;
         sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
         Ok(connection)
     }
 
     /// Names this store's file in an error.
-    pub(crate) fn named<T>(&self, outcome: Outcome<T>) -> Result<T> {
-        outcome.map_err(|failure| failure.about(&self.file))
+    pub(crate) fn about_file<T>(&self, outcome: error::Result<T>) -> Result<T> {
+        outcome.map_err(|error| error.about(&self.file))
     }
 
     /// Fails when this user cannot write the database. Asks the operating system: a command
@@ -83,7 +83,7 @@ impl SqliteStore {
 /// A file system without shared memory keeps the mode it has, without an error.
 ///
 /// Fails at once while anybody is at the database.
-pub(crate) async fn set_wal(connection: &mut SqliteConnection) -> Outcome<()> {
+pub(crate) async fn set_wal(connection: &mut SqliteConnection) -> error::Result<()> {
     sqlx::raw_sql("PRAGMA journal_mode = WAL").execute(connection).await?;
     Ok(())
 }
@@ -159,14 +159,14 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
     };
     match first_read(&store.options).await {
         Ok(()) => Ok(store),
-        Err(failure) => Err(explain(failure, &store.file)),
+        Err(error) => Err(explain(error, &store.file)),
     }
 }
 
 /// Reads the file as a database, outside the pools, which try again even after errors that
 /// stay. While another process recovers or takes in the write-ahead log, SQLite does not
 /// always wait.
-async fn first_read(options: &SqliteConnectOptions) -> Outcome<()> {
+async fn first_read(options: &SqliteConnectOptions) -> error::Result<()> {
     let began = Instant::now();
     loop {
         match read_once(options).await {
@@ -219,8 +219,8 @@ fn check_path(url: &str, file: &Path, create: bool) -> Result<()> {
 }
 
 /// Opening can fail in ways that a statement cannot.
-fn explain(failure: Failure, file: &Path) -> StoreError {
-    if let Failure::Sqlx(sqlx::Error::Database(error)) = &failure
+fn explain(error: Error, file: &Path) -> StoreError {
+    if let Error::Database(sqlx::Error::Database(error)) = &error
         && error::primary(error.as_ref()) == Some(error::CANTOPEN)
     {
         let why = std::fs::File::open(file).err().map_or_else(
@@ -229,5 +229,5 @@ fn explain(failure: Failure, file: &Path) -> StoreError {
         );
         return StoreError::Invalid(format!("database {} cannot be opened: {why}", file.display()));
     }
-    failure.about(file)
+    error.about(file)
 }

@@ -41,8 +41,8 @@ use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::trial;
 
-/// What a check may look at.
-struct Look<'a> {
+/// What a check may use.
+struct CheckContext<'a> {
     store: &'a MySqlStore,
     connection: &'a mut MySqlConnection,
 }
@@ -55,7 +55,7 @@ trait Check: Sync {
     /// Whether it can refuse an `apply`, and so is made before each.
     fn refuses(&self) -> bool;
 
-    async fn look(&self, at: &mut Look<'_>) -> error::Result<Finding>;
+    async fn run(&self, context: &mut CheckContext<'_>) -> error::Result<Finding>;
 }
 
 /// Whether this is a database that reelshift can work on at all: what every command needs.
@@ -113,9 +113,9 @@ impl Preflight for MySqlStore {
 /// The first refusal of those checks that every command needs, as the error.
 pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
     let mut connection = store.pool.acquire().await?;
-    let mut at = Look { store, connection: &mut connection };
+    let mut context = CheckContext { store, connection: &mut connection };
     for check in LEGACY {
-        let finding = check.look(&mut at).await?;
+        let finding = check.run(&mut context).await?;
         if finding.verdict == Verdict::Refusal {
             return Err(Error::Store(finding.into_error()));
         }
@@ -126,7 +126,8 @@ pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
 /// Checks that this account has every right that the steps need, and their undoing.
 pub(crate) async fn require_privileges(store: &MySqlStore) -> error::Result<()> {
     let mut connection = store.pool.acquire().await?;
-    let finding = privileges::Check.look(&mut Look { store, connection: &mut connection }).await?;
+    let finding =
+        privileges::Check.run(&mut CheckContext { store, connection: &mut connection }).await?;
     match finding.verdict {
         Verdict::Refusal => Err(Error::Store(finding.into_error())),
         Verdict::Ok | Verdict::Warning => Ok(()),
@@ -136,16 +137,17 @@ pub(crate) async fn require_privileges(store: &MySqlStore) -> error::Result<()> 
 /// Whether this account is told of triggers and views.
 pub(crate) async fn sees_triggers(store: &MySqlStore) -> error::Result<bool> {
     let mut connection = store.pool.acquire().await?;
-    let grants = grants::Grants::read(&mut Look { store, connection: &mut connection }).await?;
+    let grants =
+        grants::Grants::read(&mut CheckContext { store, connection: &mut connection }).await?;
     Ok(grants.has("TRIGGER"))
 }
 
 async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination> {
     let mut connection = store.pool.acquire().await?;
-    let mut at = Look { store, connection: &mut connection };
+    let mut context = CheckContext { store, connection: &mut connection };
     let mut findings = Vec::new();
     for check in LEGACY {
-        let finding = check.look(&mut at).await?.named(check.name());
+        let finding = check.run(&mut context).await?.named(check.name());
         let refused = finding.verdict == Verdict::Refusal;
         findings.push(finding);
         if refused {
@@ -154,9 +156,9 @@ async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination>
         }
     }
     for check in CHANGE.into_iter().filter(|check| scope == Scope::Plan || check.refuses()) {
-        let finding = match check.look(&mut at).await {
-            Err(error) if error.is_denied() => not_seen(error),
-            looked => looked?,
+        let finding = match check.run(&mut context).await {
+            Err(error) if error.is_denied() => not_readable(error),
+            found => found?,
         };
         findings.push(finding.named(check.name()));
     }
@@ -175,7 +177,7 @@ async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination>
         )
     } else {
         match trial::run(store, Extent::WayForthAndBack).await {
-            Err(error) if error.is_denied() => not_seen(error),
+            Err(error) if error.is_denied() => not_readable(error),
             trial => {
                 tried = trial?;
                 tried.finding()
@@ -189,11 +191,11 @@ async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination>
 /// The last check: every statement, on empty copies of the tables.
 const TRIAL: &str = "trial";
 
-/// A check that this user may not make says so, and refuses nothing.
-fn not_seen(error: Error) -> Finding {
+/// A check that this user may not make: a warning.
+fn not_readable(error: Error) -> Finding {
     Finding::warning(
-        format!("could not be looked at ({})", reelshift_store::StoreError::from(error)),
-        "grant that right to the user of the URL, or look yourself",
+        format!("could not be read ({})", reelshift_store::StoreError::from(error)),
+        "grant that right to the user of the URL, or check it yourself",
     )
 }
 

@@ -12,26 +12,24 @@ use reelshift_store::listings::{
     Quarantined, RunSelection,
 };
 use reelshift_store::report::WorkerReport;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use crate::claim;
-use crate::error::{Failure, Outcome};
-use crate::failures::count;
-use crate::mapping::push_filter;
-use crate::runs::{self, parsed, run_columns, uuid};
-use crate::{SqliteStore, report, time};
+use crate::dialect::{
+    Db, Row, Store, bind_bound, by_index, push_video_filter, push_video_id, seconds_since,
+};
+use crate::run_rows::{self, run_columns};
+use crate::{claim, error, report, row};
 
 #[async_trait]
-impl Listings for SqliteStore {
+impl Listings for Store {
     async fn runs(
         &self,
         selection: &RunSelection,
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<Run>> {
-        self.named(runs_page(self, selection, before, limit).await)
+        self.short(runs_page(self, selection, before, limit)).await
     }
 
     async fn batches(
@@ -40,11 +38,11 @@ impl Listings for SqliteStore {
         after: Option<&BatchCursor>,
         limit: u32,
     ) -> Result<Vec<BatchReport>> {
-        self.named(batches(self, selection, after, limit).await)
+        self.short(batches(self, selection, after, limit)).await
     }
 
     async fn batch(&self, id: Uuid) -> Result<Option<BatchReport>> {
-        self.named(batch(self, id).await)
+        self.short(batch(self, id)).await
     }
 
     async fn workers(
@@ -53,7 +51,7 @@ impl Listings for SqliteStore {
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<WorkerReport>> {
-        self.named(workers(self, state, before, limit).await)
+        self.short(workers(self, state, before, limit)).await
     }
 
     async fn quarantine(
@@ -62,49 +60,49 @@ impl Listings for SqliteStore {
         after: Option<&QuarantineCursor>,
         limit: u32,
     ) -> Result<Vec<Quarantined>> {
-        self.named(quarantine(self, selection, after, limit).await)
+        self.short(quarantine(self, selection, after, limit)).await
     }
 
     async fn any_video(&self, filter: &VideoFilter) -> Result<bool> {
-        self.named(any_video(self, filter).await)
+        self.short(any_video(self, filter)).await
     }
 
     async fn ids_like(&self, kind: IdKind, part: &IdPart, limit: u32) -> Result<Vec<Uuid>> {
-        self.named(ids_like(self, kind, part, limit).await)
+        self.short(ids_like(self, kind, part, limit)).await
     }
 }
 
-async fn any_video(store: &SqliteStore, filter: &VideoFilter) -> Outcome<bool> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT EXISTS (SELECT 1 FROM videos v WHERE 1");
-    push_filter(&mut query, filter);
+async fn any_video(store: &Store, filter: &VideoFilter) -> error::Result<bool> {
+    let mut query = QueryBuilder::<Db>::new("SELECT EXISTS (SELECT 1 FROM videos v WHERE TRUE");
+    push_video_filter(&mut query, store, filter).await?;
     query.push(") AS any_video");
-    Ok(query.build().fetch_one(&store.readers).await?.try_get("any_video")?)
+    Ok(query.build().fetch_one(store.reader()).await?.try_get("any_video")?)
 }
 
 /// Walks an index of the ids, of which a ledger has at most some hundred thousand.
 async fn ids_like(
-    store: &SqliteStore,
+    store: &Store,
     kind: IdKind,
     part: &IdPart,
     limit: u32,
-) -> Outcome<Vec<Uuid>> {
+) -> error::Result<Vec<Uuid>> {
     let sql =
         format!("SELECT id FROM {} WHERE id LIKE ? OR id LIKE ? ORDER BY id LIMIT ?", kind.table());
     let query = sqlx::query(AssertSqlSafe(sql)).bind(part.prefix()).bind(part.suffix());
-    let rows = query.bind(limit).fetch_all(&store.readers).await?;
-    rows.iter().map(|row| uuid(row, "id")).collect()
+    let rows = query.bind(limit).fetch_all(store.reader()).await?;
+    rows.iter().map(|row| row::uuid(row, "id")).collect()
 }
 
 async fn runs_page(
-    store: &SqliteStore,
+    store: &Store,
     selection: &RunSelection,
     before: Option<Uuid>,
     limit: u32,
-) -> Outcome<Vec<Run>> {
-    let mut query = QueryBuilder::<Sqlite>::new(concat!(
+) -> error::Result<Vec<Run>> {
+    let mut query = QueryBuilder::<Db>::new(concat!(
         "SELECT ",
         run_columns!(),
-        " FROM reelshift_runs WHERE 1"
+        " FROM reelshift_runs WHERE TRUE"
     ));
     if let Some(kind) = selection.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
@@ -116,7 +114,7 @@ async fn runs_page(
         query.push(" AND id < ").push_bind(before.to_string());
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-    runs::readable_only(&query.build().fetch_all(&store.readers).await?)
+    run_rows::readable_only(&query.build().fetch_all(store.reader()).await?)
 }
 
 /// The columns that [`read_batch`] reads.
@@ -126,17 +124,17 @@ const BATCH: &str = "SELECT seq, id, run_id, parent_id, state, priority, run_at,
      finished_at FROM reelshift_batches";
 
 async fn batches(
-    store: &SqliteStore,
+    store: &Store,
     selection: &BatchSelection,
     after: Option<&BatchCursor>,
     limit: u32,
-) -> Outcome<Vec<BatchReport>> {
-    let mut query = QueryBuilder::<Sqlite>::new(BATCH);
+) -> error::Result<Vec<BatchReport>> {
+    let mut query = QueryBuilder::<Db>::new(BATCH);
     match selection {
         BatchSelection::OfRun { run, state } => {
             return of_run(store, *run, *state, after, limit).await;
         }
-        BatchSelection::All => query.push(" WHERE 1"),
+        BatchSelection::All => query.push(" WHERE TRUE"),
         BatchSelection::LeasedBy(worker) => {
             query.push(" WHERE leased_by = ").push_bind(worker.to_string())
         }
@@ -145,16 +143,16 @@ async fn batches(
         query.push(" AND seq < ").push_bind(after.seq);
     }
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
-    query.build().fetch_all(&store.readers).await?.iter().map(read_batch).collect()
+    query.build().fetch_all(store.reader()).await?.iter().map(read_batch).collect()
 }
 
 async fn of_run(
-    store: &SqliteStore,
+    store: &Store,
     run: Uuid,
     state: Option<BatchState>,
     after: Option<&BatchCursor>,
     limit: u32,
-) -> Outcome<Vec<BatchReport>> {
+) -> error::Result<Vec<BatchReport>> {
     let states = state.map_or(BatchState::ALL.to_vec(), |state| vec![state]);
     let begun = |state: BatchState, priority: i8| match after {
         None => true,
@@ -170,20 +168,19 @@ async fn of_run(
             if left == 0 || !begun(state, priority) {
                 continue;
             }
-            let mut query = QueryBuilder::<Sqlite>::new(BATCH);
-            query
-                .push(" INDEXED BY reelshift_batches_claim WHERE run_id = ")
-                .push_bind(run.to_string());
+            let mut query = QueryBuilder::<Db>::new(BATCH);
+            query.push(concat!(by_index!("reelshift_batches_claim"), " WHERE run_id = "));
+            query.push_bind(run.to_string());
             query.push(" AND state = ").push_bind(state.as_str());
             query.push(" AND priority = ").push_bind(priority);
             let same = after.filter(|cursor| cursor.state == state && cursor.priority == priority);
             if let Some(cursor) = same {
-                query.push(" AND run_at >= ").push_bind(time::text(cursor.run_at));
-                query.push(" AND (run_at > ").push_bind(time::text(cursor.run_at));
+                query.push(" AND run_at >= ").push_bind(bind_bound(cursor.run_at));
+                query.push(" AND (run_at > ").push_bind(bind_bound(cursor.run_at));
                 query.push(" OR seq > ").push_bind(cursor.seq).push(")");
             }
             query.push(" ORDER BY run_at, seq LIMIT ").push_bind(left);
-            for row in &query.build().fetch_all(&store.readers).await? {
+            for row in &query.build().fetch_all(store.reader()).await? {
                 page.push(read_batch(row)?);
             }
         }
@@ -191,58 +188,53 @@ async fn of_run(
     Ok(page)
 }
 
-async fn batch(store: &SqliteStore, id: Uuid) -> Outcome<Option<BatchReport>> {
-    let mut query = QueryBuilder::<Sqlite>::new(BATCH);
+async fn batch(store: &Store, id: Uuid) -> error::Result<Option<BatchReport>> {
+    let mut query = QueryBuilder::<Db>::new(BATCH);
     query.push(" WHERE id = ").push_bind(id.to_string());
-    query.build().fetch_optional(&store.readers).await?.as_ref().map(read_batch).transpose()
+    query.build().fetch_optional(store.reader()).await?.as_ref().map(read_batch).transpose()
 }
 
-fn read_batch(row: &SqliteRow) -> Outcome<BatchReport> {
+fn read_batch(row: &Row) -> error::Result<BatchReport> {
     Ok(BatchReport {
         seq: row.try_get("seq")?,
-        id: uuid(row, "id")?,
-        run_id: uuid(row, "run_id")?,
-        parent_id: optional_id(row, "parent_id")?,
-        state: parsed(row, "state")?,
+        id: row::uuid(row, "id")?,
+        run_id: row::uuid(row, "run_id")?,
+        parent_id: row::optional_uuid(row, "parent_id")?,
+        state: row::parsed(row, "state")?,
         priority: row.try_get("priority")?,
-        run_at: time::read(row, "run_at")?,
+        run_at: row::time(row, "run_at")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         bounds: claim::bounds(row)?,
-        rows_total: count(row, "rows_total")?,
-        rows_done: count(row, "rows_done")?,
-        rows_quarantined: count(row, "rows_quarantined")?,
-        bytes_total: count(row, "bytes_total")?,
-        bytes_done: count(row, "bytes_done")?,
+        rows_total: row::unsigned(row, "rows_total")?,
+        rows_done: row::unsigned(row, "rows_done")?,
+        rows_quarantined: row::unsigned(row, "rows_quarantined")?,
+        bytes_total: row::unsigned(row, "bytes_total")?,
+        bytes_done: row::unsigned(row, "bytes_done")?,
         checkpoint: row.try_get("checkpoint")?,
-        leased_by: optional_id(row, "leased_by")?,
-        leased_at: time::read_optional(row, "leased_at")?,
+        leased_by: row::optional_uuid(row, "leased_by")?,
+        leased_at: row::optional_time(row, "leased_at")?,
         traceparent: row.try_get("traceparent")?,
         last_error_id: row.try_get("last_error_id")?,
         last_error_type: row.try_get("last_error_type")?,
-        created_at: time::read(row, "created_at")?,
-        finished_at: time::read_optional(row, "finished_at")?,
+        created_at: row::time(row, "created_at")?,
+        finished_at: row::optional_time(row, "finished_at")?,
     })
 }
 
-/// An id, or NULL.
-fn optional_id(row: &SqliteRow, column: &str) -> Outcome<Option<Uuid>> {
-    let id: Option<String> = row.try_get(column)?;
-    id.map(|id| id.parse().map_err(|_| Failure::foreign_value("reelshift_batches", column, &id)))
-        .transpose()
-}
-
 async fn workers(
-    store: &SqliteStore,
+    store: &Store,
     state: Option<WorkerState>,
     before: Option<Uuid>,
     limit: u32,
-) -> Outcome<Vec<WorkerReport>> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT w.*, MAX(0.0, 86400.0 * (julianday('now') - julianday(w.last_seen_at))) AS seen_seconds_ago, \
+) -> error::Result<Vec<WorkerReport>> {
+    let mut query = QueryBuilder::<Db>::new(concat!(
+        "SELECT w.*, ",
+        seconds_since!("w.last_seen_at"),
+        " AS seen_seconds_ago, \
            (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases \
-         FROM reelshift_workers w WHERE 1",
-    );
+         FROM reelshift_workers w WHERE TRUE",
+    ));
     if let Some(state) = state {
         query.push(" AND w.state = ").push_bind(state.as_str());
     }
@@ -250,15 +242,15 @@ async fn workers(
         query.push(" AND w.id < ").push_bind(before.to_string());
     }
     query.push(" ORDER BY w.id DESC LIMIT ").push_bind(limit);
-    query.build().fetch_all(&store.readers).await?.iter().map(report::worker_report).collect()
+    query.build().fetch_all(store.reader()).await?.iter().map(report::worker_report).collect()
 }
 
 async fn quarantine(
-    store: &SqliteStore,
+    store: &Store,
     selection: &QuarantineSelection,
     after: Option<&QuarantineCursor>,
     limit: u32,
-) -> Outcome<Vec<Quarantined>> {
+) -> error::Result<Vec<Quarantined>> {
     let mut page = Vec::new();
     for kind in selection.kind.map_or(JobKind::ALL.to_vec(), |kind| vec![kind]) {
         let left = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
@@ -266,7 +258,7 @@ async fn quarantine(
         if left == 0 || after.is_some_and(|after| place(kind) < place(after.kind)) {
             continue;
         }
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = QueryBuilder::<Db>::new(
             "SELECT kind, video_id, run_id, batch_id, error_id, error_type, created_at \
              FROM reelshift_quarantine WHERE kind = ",
         );
@@ -278,18 +270,19 @@ async fn quarantine(
             query.push(" AND error_type = ").push_bind(error_type.clone());
         }
         if let Some(after) = after.filter(|after| after.kind == kind) {
-            query.push(" AND video_id > ").push_bind(after.video_id.clone());
+            query.push(" AND video_id > ");
+            push_video_id(&mut query, store, &after.video_id).await?;
         }
         query.push(" ORDER BY video_id LIMIT ").push_bind(left);
-        for row in &query.build().fetch_all(&store.readers).await? {
+        for row in &query.build().fetch_all(store.reader()).await? {
             page.push(Quarantined {
                 kind,
                 video_id: row.try_get("video_id")?,
-                run_id: uuid(row, "run_id")?,
-                batch_id: uuid(row, "batch_id")?,
+                run_id: row::uuid(row, "run_id")?,
+                batch_id: row::uuid(row, "batch_id")?,
                 error_id: row.try_get("error_id")?,
                 error_type: row.try_get("error_type")?,
-                created_at: time::read(row, "created_at")?,
+                created_at: row::time(row, "created_at")?,
             });
         }
     }

@@ -4,10 +4,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-
-use crate::error::{Failure, Outcome};
 
 /// The database's clock, in milliseconds, as a fragment of SQL.
 macro_rules! now {
@@ -26,18 +22,6 @@ pub(crate) fn ago(time: Duration) -> String {
 /// The modifier for `strftime` that goes `time` forward.
 pub(crate) fn hence(time: Duration) -> String {
     ago(time).replacen('-', "+", 1)
-}
-
-/// A time that the ledger wrote.
-pub(crate) fn read(row: &SqliteRow, column: &str) -> Outcome<DateTime<Utc>> {
-    read_optional(row, column)?.ok_or_else(|| Failure::foreign_value("a table", column, "NULL"))
-}
-
-/// A time that the ledger wrote, or NULL.
-pub(crate) fn read_optional(row: &SqliteRow, column: &str) -> Outcome<Option<DateTime<Utc>>> {
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| parse(&text).ok_or_else(|| Failure::foreign_value("a table", column, &text)))
-        .transpose()
 }
 
 /// Reads `YYYY-MM-DD HH:MM:SS[.fff]`, which is UTC.

@@ -6,11 +6,11 @@ use reelshift_store::ledger::{Lease, RootSuspicion};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::connection::MySqlStore;
+use crate::dialect::Store;
 use crate::error::{Error, Result};
 use crate::lease;
 
-pub(crate) async fn read(store: &MySqlStore, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
+pub(crate) async fn read(store: &Store, lease: Lease, worker: Uuid) -> Result<RootSuspicion> {
     let row = sqlx::query(
         "SELECT COALESCE(b.root_suspected_by <> ?, FALSE) AS of_batch, b.root_suspicions, \
            EXISTS (SELECT 1 FROM reelshift_batches o \
@@ -23,7 +23,7 @@ pub(crate) async fn read(store: &MySqlStore, lease: Lease, worker: Uuid) -> Resu
     .bind(worker.to_string())
     .bind(lease.seq)
     .bind(lease.token)
-    .fetch_optional(&store.pool)
+    .fetch_optional(store.reader())
     .await?
     .ok_or(Error::Store(StoreError::LeaseLost))?;
     let holds = |column| -> Result<bool> { Ok(row.try_get::<i64, _>(column)? != 0) };
@@ -35,8 +35,8 @@ pub(crate) async fn read(store: &MySqlStore, lease: Lease, worker: Uuid) -> Resu
     })
 }
 
-pub(crate) async fn suspect(store: &MySqlStore, lease: Lease, worker: Uuid) -> Result<()> {
-    let mut transaction = store.pool.begin().await?;
+pub(crate) async fn suspect(store: &Store, lease: Lease, worker: Uuid) -> Result<()> {
+    let mut transaction = store.begin().await?;
     lease::fence(&mut transaction, lease).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET root_suspected_by = COALESCE(root_suspected_by, ?), \
@@ -52,12 +52,8 @@ pub(crate) async fn suspect(store: &MySqlStore, lease: Lease, worker: Uuid) -> R
     Ok(())
 }
 
-pub(crate) async fn record_alone(
-    store: &MySqlStore,
-    lease: Lease,
-    files: Option<u32>,
-) -> Result<()> {
-    let mut transaction = store.pool.begin().await?;
+pub(crate) async fn record_alone(store: &Store, lease: Lease, files: Option<u32>) -> Result<()> {
+    let mut transaction = store.begin().await?;
     // The fence first: an UPDATE to the same value has no affected row to tell by.
     lease::fence(&mut transaction, lease).await?;
     sqlx::query("UPDATE reelshift_batches SET alone_files = ? WHERE seq = ? AND lease_token = ?")

@@ -5,82 +5,79 @@ use reelshift_store::Result;
 use reelshift_store::audit::{
     Audit, AuditColumns, AuditEntry, AuditEvent, AuditSelection, Change, Subject,
 };
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use reelshift_store::length::{
+    BY_CHARACTERS, NAME_CHARACTERS, TEXT_BYTES, VALUE_CHARACTERS, cut, cut_bytes,
+};
+use sqlx::{QueryBuilder, Row as _};
 
-use crate::error::{Failure, Outcome};
-use crate::failures::{TEXT, cut, cut_bytes};
-use crate::{SqliteStore, controls, time};
-
-/// The columns' lengths in MySQL, in characters.
-const NAME: usize = 64;
-const VALUE: usize = 255;
-const BY: usize = 255;
+use crate::dialect::{Connection, Db, Row, Store, bind_time, read_clock};
+use crate::{error, row};
 
 #[async_trait]
-impl Audit for SqliteStore {
+impl Audit for Store {
     async fn audit(
         &self,
         selection: &AuditSelection,
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>> {
-        self.named(newest(self, selection, before, limit).await)
+        self.short(newest(self, selection, before, limit)).await
     }
 
     async fn record(&self, event: &AuditEvent, reason: Option<&str>, by: &str) -> Result<()> {
-        let recorded = async {
-            let mut tx = self.write().await?;
-            record(&mut tx, event.clone(), reason, by).await?;
-            tx.commit().await?;
-            Ok(())
-        };
-        self.named(recorded.await)
+        self.short(async {
+            let mut transaction = self.begin().await?;
+            record(&mut transaction, event.clone(), reason, by).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await
     }
 }
 
 /// Records `event`, at the time of the database's clock.
 pub(crate) async fn record(
-    tx: &mut SqliteConnection,
+    connection: &mut Connection,
     event: AuditEvent,
     reason: Option<&str>,
     by: &str,
-) -> Outcome<()> {
-    let at = controls::now(tx).await?;
-    log(tx, &Change::new(event, reason, by, at)).await
+) -> error::Result<()> {
+    let at = read_clock(connection).await?;
+    log(connection, &Change::new(event, reason, by, at)).await
 }
 
 /// Writes one change.
-pub(crate) async fn log(tx: &mut SqliteConnection, change: &Change) -> Outcome<()> {
+pub(crate) async fn log(connection: &mut Connection, change: &Change) -> error::Result<()> {
     let columns = change.event.columns();
-    let value = |value: &Option<String>| value.as_deref().map(|value| cut(value, VALUE).to_owned());
+    let value = |value: &Option<String>| {
+        value.as_deref().map(|value| cut(value, VALUE_CHARACTERS).to_owned())
+    };
     sqlx::query(
-        "INSERT INTO reelshift_audit (subject, name, action, run_id, previous, value, reason,
-             changed_by, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO reelshift_audit (subject, name, action, run_id, previous, value, reason, \
+           changed_by, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(columns.subject.as_str())
-    .bind(cut(&columns.name, NAME))
+    .bind(cut(&columns.name, NAME_CHARACTERS))
     .bind(columns.action)
     .bind(columns.run.map(|run| run.to_string()))
     .bind(value(&columns.previous))
     .bind(value(&columns.value))
-    .bind(change.reason.as_deref().map(|reason| cut_bytes(reason, TEXT)))
-    .bind(cut(&change.changed_by, BY))
-    .bind(time::text(change.changed_at))
-    .execute(tx)
+    .bind(change.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES)))
+    .bind(cut(&change.changed_by, BY_CHARACTERS))
+    .bind(bind_time(change.changed_at))
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 /// The newest changes that are selected.
 pub(crate) async fn newest(
-    store: &SqliteStore,
+    store: &Store,
     selection: &AuditSelection,
     before: Option<i64>,
     limit: u32,
-) -> Outcome<Vec<AuditEntry>> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT seq, subject, name, action, run_id, previous, value, reason, changed_by, changed_at
+) -> error::Result<Vec<AuditEntry>> {
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT seq, subject, name, action, run_id, previous, value, reason, changed_by, changed_at \
          FROM reelshift_audit WHERE subject IN (",
     );
     let mut list = query.separated(", ");
@@ -105,20 +102,18 @@ pub(crate) async fn newest(
         query.push(" AND seq < ").push_bind(before);
     }
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
-    let rows = query.build().fetch_all(&store.readers).await?;
+    let rows = query.build().fetch_all(store.reader()).await?;
     rows.iter().filter_map(|row| read(row).transpose()).collect()
 }
 
 /// `None` for a subject of a later version.
-fn read(row: &SqliteRow) -> Outcome<Option<AuditEntry>> {
+fn read(row: &Row) -> error::Result<Option<AuditEntry>> {
     let Some(subject) = Subject::named(row.try_get("subject")?) else { return Ok(None) };
-    let run: Option<String> = row.try_get("run_id")?;
-    let foreign = |run: &str| Failure::foreign_value("reelshift_audit", "run_id", run);
     let columns = AuditColumns {
         subject,
         name: row.try_get("name")?,
         action: row.try_get("action")?,
-        run: run.map(|run| run.parse().map_err(|_| foreign(&run))).transpose()?,
+        run: row::optional_uuid(row, "run_id")?,
         previous: row.try_get("previous")?,
         value: row.try_get("value")?,
     };
@@ -128,7 +123,7 @@ fn read(row: &SqliteRow) -> Outcome<Option<AuditEntry>> {
             event: columns.into(),
             reason: row.try_get("reason")?,
             changed_by: row.try_get("changed_by")?,
-            changed_at: time::read(row, "changed_at")?,
+            changed_at: row::time(row, "changed_at")?,
         },
     }))
 }

@@ -1,18 +1,51 @@
-//! How an attempt ends: done, failed, or given back.
+//! Leases: the tokens that fence every write, and the ends that an attempt can have.
 
 use std::time::Duration;
 
 use reelshift_plan::BatchState;
-use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::{Finished, Lease};
+use reelshift_store::length::{ERROR_TYPE_CHARACTERS, cut};
+use reelshift_store::{ErrorRecord, StoreError};
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::{ERROR_TYPE, Parent, cut, insert_error, mark_recovered};
-use crate::time::{hence, now};
-use crate::videos::fence;
+use crate::error::Result;
+use crate::failures::{Parent, insert_error, mark_recovered};
+use crate::timestamp::{hence, now};
 
-pub(crate) async fn finish(store: &SqliteStore, finished: &[Finished]) -> Outcome<u64> {
+/// The batch of a lease that is still held. The transaction holds the database's write
+/// lock, so that nobody takes the lease before it ends.
+pub(crate) struct Fence {
+    pub(crate) id: String,
+    pub(crate) run_id: String,
+    pub(crate) kind: String,
+    pub(crate) attempts: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) last_error_id: Option<String>,
+}
+
+pub(crate) async fn fence(tx: &mut SqliteConnection, lease: Lease) -> Result<Fence> {
+    let row = sqlx::query(
+        "SELECT b.id, b.run_id, r.kind, b.attempts, b.max_attempts, b.last_error_id
+         FROM reelshift_batches b JOIN reelshift_runs r ON r.id = b.run_id
+         WHERE b.seq = ? AND b.lease_token = ? AND b.state = 'leased'",
+    )
+    .bind(lease.seq)
+    .bind(lease.token)
+    .fetch_optional(tx)
+    .await?
+    .ok_or(StoreError::LeaseLost)?;
+    Ok(Fence {
+        id: row.try_get("id")?,
+        run_id: row.try_get("run_id")?,
+        kind: row.try_get("kind")?,
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        last_error_id: row.try_get("last_error_id")?,
+    })
+}
+
+pub(crate) async fn finish(store: &SqliteStore, finished: &[Finished]) -> Result<u64> {
     if finished.is_empty() {
         return Ok(0);
     }
@@ -45,7 +78,7 @@ pub(crate) async fn fail_attempt(
     retry: bool,
     delay: Duration,
     error: &ErrorRecord,
-) -> Outcome<BatchState> {
+) -> Result<BatchState> {
     let mut tx = store.write().await?;
     let batch = fence(&mut tx, lease).await?;
     insert_error(&mut tx, error, Parent::Batch(batch.last_error_id.as_deref())).await?;
@@ -64,14 +97,14 @@ pub(crate) async fn fail_attempt(
     .bind(hence(delay))
     .bind(lease.seq)
     .bind(lease.token)
-    .bind(cut(&error.error_type, ERROR_TYPE))
+    .bind(cut(&error.error_type, ERROR_TYPE_CHARACTERS))
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
     Ok(state)
 }
 
-pub(crate) async fn release(store: &SqliteStore, leases: &[Lease]) -> Outcome<u64> {
+pub(crate) async fn release(store: &SqliteStore, leases: &[Lease]) -> Result<u64> {
     if leases.is_empty() {
         return Ok(0);
     }

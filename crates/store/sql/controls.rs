@@ -2,7 +2,6 @@
 //! worker reads once a second.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection};
@@ -11,26 +10,23 @@ use reelshift_store::controls::{
     not_as_expected, not_live,
 };
 use reelshift_store::ledger::Run;
+use reelshift_store::length::{
+    BY_CHARACTERS, NAME_CHARACTERS, TEXT_BYTES, VALUE_CHARACTERS, cut, cut_bytes,
+};
 use reelshift_store::report::{Command, WorkerReport};
-use sqlx::mysql::MySqlRow;
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::connection::MySqlStore;
-use crate::deadline::{SHORT, within};
-use crate::failures::{TEXT_BYTES, cut_bytes};
-use crate::runs::cut;
+use crate::dialect::{
+    Connection, Row, Store, bind_time, for_update, minutes_ago, or_update, read_clock,
+    seconds_since,
+};
 use crate::{audit, duties, error, holds, row};
 
-/// The lengths of the columns, in characters.
-const NAME_CHARACTERS: usize = 64;
-const VALUE_CHARACTERS: usize = 255;
-const BY_CHARACTERS: usize = 255;
-
 #[async_trait]
-impl Controls for MySqlStore {
+impl Controls for Store {
     async fn controls(&self) -> Result<Vec<Control>> {
-        within(SHORT, async { stored(&mut *self.pool.acquire().await?).await }).await
+        self.short(async { stored(&mut *self.reader().acquire().await?).await }).await
     }
 
     async fn set_controls(
@@ -38,59 +34,54 @@ impl Controls for MySqlStore {
         settings: &[ControlSetting],
         by: &str,
     ) -> Result<Vec<ControlChange>> {
-        within(SHORT, set(self, settings, cut(by, BY_CHARACTERS))).await
+        self.short(set(self, settings, cut(by, BY_CHARACTERS))).await
     }
 
     async fn fleet_view(&self, worker: Uuid) -> Result<FleetView> {
-        within(SHORT, view(self, worker)).await
+        self.short(view(self, worker)).await
     }
 
     async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
-        within(SHORT, drain(self, worker, reason, cut(by, BY_CHARACTERS))).await
+        self.short(drain(self, worker, reason, cut(by, BY_CHARACTERS))).await
     }
 
     async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
-        within(SHORT, holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+        self.short(holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
     }
 
     async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
-        within(SHORT, holds::resume_run(self, run, cut(by, BY_CHARACTERS))).await
+        self.short(holds::resume_run(self, run, cut(by, BY_CHARACTERS))).await
     }
 
     async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {
-        within(SHORT, holds::cancel_run(self, run, reason, cut(by, BY_CHARACTERS))).await
+        self.short(holds::cancel_run(self, run, reason, cut(by, BY_CHARACTERS))).await
     }
 
     async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
-        within(SHORT, holds::cancel_pending(self, run, limit)).await
+        self.short(holds::cancel_pending(self, run, limit)).await
     }
 
     async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64> {
-        within(SHORT, holds::free_quarantine(self, run, limit)).await
+        self.short(holds::free_quarantine(self, run, limit)).await
     }
 }
 
-async fn drain(
-    store: &MySqlStore,
-    worker: Uuid,
-    reason: Option<&str>,
-    by: &str,
-) -> error::Result<()> {
-    let mut transaction = store.pool.begin().await?;
-    let told =
+async fn drain(store: &Store, worker: Uuid, reason: Option<&str>, by: &str) -> error::Result<()> {
+    let mut transaction = store.begin().await?;
+    let drained =
         sqlx::query("UPDATE reelshift_workers SET drained_by = ? WHERE id = ? AND state = 'live'")
             .bind(by)
             .bind(worker.to_string())
             .execute(&mut *transaction)
             .await?;
-    if told.rows_affected() == 0 {
+    if drained.rows_affected() == 0 {
         return Err(error::Error::Store(not_live(worker)));
     }
     audit::record(&mut transaction, AuditEvent::WorkerDrained { worker }, reason, by).await?;
     Ok(transaction.commit().await?)
 }
 
-pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Vec<Control>> {
+pub(crate) async fn stored(connection: &mut Connection) -> error::Result<Vec<Control>> {
     let rows = sqlx::query(
         "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
     )
@@ -99,18 +90,18 @@ pub(crate) async fn stored(connection: &mut MySqlConnection) -> error::Result<Ve
     rows.iter().map(read).collect()
 }
 
-fn read(row: &MySqlRow) -> error::Result<Control> {
+fn read(row: &Row) -> error::Result<Control> {
     Ok(Control {
         name: row.try_get("name")?,
         value: row.try_get("value")?,
         reason: row.try_get("reason")?,
         changed_by: row.try_get("changed_by")?,
-        changed_at: row.try_get("changed_at")?,
+        changed_at: row::time(row, "changed_at")?,
     })
 }
 
 async fn set(
-    store: &MySqlStore,
+    store: &Store,
     settings: &[ControlSetting],
     by: &str,
 ) -> error::Result<Vec<ControlChange>> {
@@ -119,31 +110,31 @@ async fn set(
     let mut ordered: Vec<&ControlSetting> = settings.iter().collect();
     ordered.sort_by_key(|setting| &setting.name);
     let mut changes = Vec::with_capacity(settings.len());
-    let mut transaction = store.pool.begin().await?;
-    let at = now(&mut transaction).await?;
+    let mut transaction = store.begin().await?;
+    let at = read_clock(&mut transaction).await?;
     for setting in ordered {
         let name = cut(&setting.name, NAME_CHARACTERS);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE_CHARACTERS));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES));
-        let previous = sqlx::query(
-            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ? FOR UPDATE",
-        )
+        let previous = sqlx::query(concat!(
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ?",
+            for_update!()
+        ))
         .bind(name)
         .fetch_optional(&mut *transaction)
         .await?;
         let previous = check(setting, previous.as_ref())?;
         let written = match value {
-            Some(value) => sqlx::query(
+            Some(value) => sqlx::query(concat!(
                 "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at) \
-                 VALUES (?, ?, ?, ?, ?) \
-                 ON DUPLICATE KEY UPDATE value = VALUES(value), reason = VALUES(reason), \
-                   changed_by = VALUES(changed_by), changed_at = VALUES(changed_at)",
-            )
+                 VALUES (?, ?, ?, ?, ?)",
+                or_update!("name": "value", "reason", "changed_by", "changed_at")
+            ))
             .bind(name)
             .bind(value)
             .bind(reason)
             .bind(by)
-            .bind(at),
+            .bind(bind_time(at)),
             None => sqlx::query("DELETE FROM reelshift_controls WHERE name = ?").bind(name),
         };
         written.execute(&mut *transaction).await?;
@@ -164,26 +155,22 @@ async fn set(
 }
 
 /// The value of the stored `row`, if it is the one expected.
-fn check(setting: &ControlSetting, row: Option<&MySqlRow>) -> error::Result<Option<String>> {
+fn check(setting: &ControlSetting, row: Option<&Row>) -> error::Result<Option<String>> {
     let value: Option<String> = row.map(|row| row.try_get("value")).transpose()?;
     if setting.expected.as_ref().is_none_or(|expected| *expected == value) {
         return Ok(value);
     }
     let by: Option<String> = row.map(|row| row.try_get("changed_by")).transpose()?;
     let changed = match (&by, row) {
-        (Some(by), Some(row)) => Some((by.as_str(), row.try_get("changed_at")?)),
+        (Some(by), Some(row)) => Some((by.as_str(), row::time(row, "changed_at")?)),
         _ => None,
     };
     Err(error::Error::Store(not_as_expected(&setting.name, value.as_deref(), changed)))
 }
 
-pub(crate) async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
-    Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
-}
-
 /// The newest changes, and how far `workers` go by them.
 pub(crate) async fn commands(
-    store: &MySqlStore,
+    store: &Store,
     workers: &[WorkerReport],
 ) -> error::Result<Vec<Command>> {
     let selection = AuditSelection::commands();
@@ -194,13 +181,17 @@ pub(crate) async fn commands(
 
 /// The kinds of rows in one result, since every worker asks every second. `number` is an
 /// age in seconds or a count.
-const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who, \
+const VIEW: &str = concat!(
+    "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who, \
        changed_at AS at, 0e0 AS number FROM reelshift_controls \
      UNION ALL SELECT 'run', id, state, NULL, NULL, NULL, 0e0 FROM reelshift_runs \
        WHERE state = 'paused' \
-         OR (state = 'cancelled' AND finished_at > NOW(6) - INTERVAL 1 MINUTE) \
-     UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, \
-       TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) / 1e6 FROM reelshift_duties \
+         OR (state = 'cancelled' AND finished_at > ",
+    minutes_ago!("1"),
+    ") \
+     UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, ",
+    seconds_since!("beat_at"),
+    " FROM reelshift_duties \
      UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0e0 \
        FROM reelshift_audit \
      UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0e0 \
@@ -208,11 +199,12 @@ const VIEW: &str = "SELECT 'control' AS kind, name, value, reason AS text, chang
      UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' \
      UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
-       FROM reelshift_workers WHERE state = 'live' AND id < ?";
+       FROM reelshift_workers WHERE state = 'live' AND id < ?"
+);
 
-async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
+async fn view(store: &Store, worker: Uuid) -> error::Result<FleetView> {
     let me = worker.to_string();
-    let rows = sqlx::query(VIEW).bind(&me).bind(&me).fetch_all(&store.pool).await?;
+    let rows = sqlx::query(VIEW).bind(&me).bind(&me).fetch_all(store.reader()).await?;
     let mut view = FleetView::default();
     let mut controls = Vec::new();
     for row in &rows {
@@ -223,10 +215,10 @@ async fn view(store: &MySqlStore, worker: Uuid) -> error::Result<FleetView> {
                 value: row.try_get("value")?,
                 reason: row.try_get("text")?,
                 changed_by: row.try_get("who")?,
-                changed_at: row.try_get("at")?,
+                changed_at: row::time(row, "at")?,
             }),
             "run" => {
-                view.held.insert(row::uuid(row, "name")?, row::named::<RunState>(row, "value")?);
+                view.held.insert(row::uuid(row, "name")?, row::parsed::<RunState>(row, "value")?);
             }
             "duty" => view.duties.push(duties::read(row, number)?),
             "drain" => view.drained_by = row.try_get("value")?,

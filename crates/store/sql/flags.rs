@@ -1,35 +1,23 @@
 //! The feature flags: `reelshift_flags`, and their history in the audit.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_store::Result;
 use reelshift_store::audit::{AuditSelection, Subject};
 use reelshift_store::flags::{
     FlagChange, FlagSetting, Flags, StoredFlag, check_expected, check_settings,
 };
-use sqlx::mysql::MySqlRow;
-use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+use reelshift_store::length::{BY_CHARACTERS, cut};
+use sqlx::Row as _;
 
-use crate::audit;
-use crate::connection::MySqlStore;
-use crate::deadline::{SHORT, within};
+use crate::dialect::{Row, Store, bind_time, or_update, read_clock};
 use crate::error::{self, Error};
-use crate::runs::cut;
-
-/// Looks at a locked flag, this far apart: a second in all, in which short transactions end.
-const LOOKS: u32 = 66;
-const LOOK_AGAIN: Duration = Duration::from_millis(15);
-
-/// The length of `updated_by`.
-const BY_CHARACTERS: usize = 255;
+use crate::{audit, flag_lock, row};
 
 #[async_trait]
-impl Flags for MySqlStore {
+impl Flags for Store {
     async fn flags(&self) -> Result<Option<Vec<StoredFlag>>> {
-        within(SHORT, async {
+        self.short(async {
             match stored(self).await {
                 Err(error) if error.is_unknown_table() => Ok(None),
                 stored => stored.map(Some),
@@ -39,7 +27,7 @@ impl Flags for MySqlStore {
     }
 
     async fn store_initial_flags(&self, initial: &[(Flag, bool)], by: &str) -> Result<Vec<Flag>> {
-        within(SHORT, store_initial(self, initial, cut(by, BY_CHARACTERS))).await
+        self.short(store_initial(self, initial, cut(by, BY_CHARACTERS))).await
     }
 
     async fn set_flags(
@@ -50,19 +38,19 @@ impl Flags for MySqlStore {
         by: &str,
     ) -> Result<Vec<FlagChange>> {
         check_settings(settings)?;
-        within(SHORT, set(self, action, settings, reason, cut(by, BY_CHARACTERS))).await
+        self.short(set(self, action, settings, reason, cut(by, BY_CHARACTERS))).await
     }
 
     async fn flag_changes(&self, limit: u32) -> Result<Vec<FlagChange>> {
-        within(SHORT, changes(self, limit)).await
+        self.short(changes(self, limit)).await
     }
 }
 
-async fn stored(store: &MySqlStore) -> error::Result<Vec<StoredFlag>> {
+async fn stored(store: &Store) -> error::Result<Vec<StoredFlag>> {
     let rows = sqlx::query(
         "SELECT name, enabled, rollout_percent, updated_by, updated_at FROM reelshift_flags",
     )
-    .fetch_all(&store.pool)
+    .fetch_all(store.reader())
     .await?;
     let mut flags = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -72,31 +60,31 @@ async fn stored(store: &MySqlStore) -> error::Result<Vec<StoredFlag>> {
             flag,
             rollout: rollout(row)?,
             updated_by: row.try_get("updated_by")?,
-            updated_at: row.try_get("updated_at")?,
+            updated_at: row::time(row, "updated_at")?,
         });
     }
     flags.sort_by_key(|stored| Flag::ALL.iter().position(|flag| *flag == stored.flag));
     Ok(flags)
 }
 
-async fn changes(store: &MySqlStore, limit: u32) -> error::Result<Vec<FlagChange>> {
+async fn changes(store: &Store, limit: u32) -> error::Result<Vec<FlagChange>> {
     let selection = AuditSelection { subject: Some(Subject::Flag), ..AuditSelection::default() };
     let entries = audit::newest(store, &selection, None, limit).await?;
     Ok(entries.into_iter().filter_map(|entry| entry.change.into_flag()).collect())
 }
 
-fn rollout(row: &MySqlRow) -> error::Result<Rollout> {
+fn rollout(row: &Row) -> error::Result<Rollout> {
     Ok(Rollout { enabled: row.try_get("enabled")?, percent: row.try_get("rollout_percent")? })
 }
 
 async fn store_initial(
-    store: &MySqlStore,
+    store: &Store,
     initial: &[(Flag, bool)],
     by: &str,
 ) -> error::Result<Vec<Flag>> {
     let mut new = Vec::new();
-    let mut transaction = store.pool.begin().await?;
-    let at = now(&mut transaction).await?;
+    let mut transaction = store.begin().await?;
+    let at = read_clock(&mut transaction).await?;
     for (flag, enabled) in in_lock_order(initial, |(flag, _)| *flag) {
         let rollout = Rollout { enabled: *enabled, percent: 100 };
         let inserted = sqlx::query(
@@ -107,7 +95,7 @@ async fn store_initial(
         .bind(rollout.enabled)
         .bind(rollout.percent)
         .bind(by)
-        .bind(at)
+        .bind(bind_time(at))
         .execute(&mut *transaction)
         .await
         .map_err(Error::from);
@@ -134,17 +122,17 @@ async fn store_initial(
 }
 
 async fn set(
-    store: &MySqlStore,
+    store: &Store,
     action: FlagAction,
     settings: &[FlagSetting],
     reason: Option<&str>,
     by: &str,
 ) -> error::Result<Vec<FlagChange>> {
     let mut changes = Vec::with_capacity(settings.len());
-    let mut transaction = store.pool.begin().await?;
-    let at = now(&mut transaction).await?;
+    let mut transaction = store.begin().await?;
+    let at = read_clock(&mut transaction).await?;
     for setting in in_lock_order(settings, |setting| setting.flag) {
-        let previous = lock_flag(&mut transaction, setting.flag).await?;
+        let previous = flag_lock::lock(&mut transaction, setting.flag).await?;
         let by_whom: Option<String> =
             previous.as_ref().map(|row| row.try_get("updated_by")).transpose()?;
         let previous = previous.as_ref().map(rollout).transpose()?;
@@ -152,18 +140,16 @@ async fn set(
         let kept = previous.map_or(100, |previous| previous.percent);
         let rollout =
             Rollout { enabled: setting.enabled, percent: setting.percent.unwrap_or(kept) };
-        sqlx::query(
+        sqlx::query(concat!(
             "INSERT INTO reelshift_flags (name, enabled, rollout_percent, updated_by, updated_at) \
-             VALUES (?, ?, ?, ?, ?) \
-             ON DUPLICATE KEY UPDATE enabled = VALUES(enabled), \
-               rollout_percent = VALUES(rollout_percent), updated_by = VALUES(updated_by), \
-               updated_at = VALUES(updated_at)",
-        )
+             VALUES (?, ?, ?, ?, ?)",
+            or_update!("name": "enabled", "rollout_percent", "updated_by", "updated_at")
+        ))
         .bind(setting.flag.as_str())
         .bind(rollout.enabled)
         .bind(rollout.percent)
         .bind(by)
-        .bind(at)
+        .bind(bind_time(at))
         .execute(&mut *transaction)
         .await?;
         let (flag, changed_by) = (setting.flag, by.to_owned());
@@ -178,40 +164,9 @@ async fn set(
     Ok(changes)
 }
 
-/// Locks a flag's row and reads it. Whoever waits for a row makes those wait who come
-/// after, and a trigger may read this one in the middle of an application's write: so it
-/// looks again and again first, and waits only where the row is never free.
-async fn lock_flag(
-    connection: &mut MySqlConnection,
-    flag: Flag,
-) -> error::Result<Option<MySqlRow>> {
-    let lock = "SELECT enabled, rollout_percent, updated_by FROM reelshift_flags \
-                WHERE name = ? FOR UPDATE";
-    let look = format!("{lock} NOWAIT");
-    for attempt in 0..=LOOKS {
-        let sql = if attempt < LOOKS { look.as_str() } else { lock };
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(flag.as_str())
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(Error::from);
-        match row {
-            Err(error) if error.is_locked() && attempt < LOOKS => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            row => return row,
-        }
-    }
-    Ok(None)
-}
-
 /// One order for everybody, so that two operators wait for each other and do not deadlock.
 fn in_lock_order<T>(items: &[T], flag: impl Fn(&T) -> Flag) -> Vec<&T> {
     let mut items: Vec<&T> = items.iter().collect();
     items.sort_by_key(|item| flag(item).as_str());
     items
-}
-
-async fn now(connection: &mut MySqlConnection) -> error::Result<DateTime<Utc>> {
-    Ok(sqlx::query_scalar("SELECT NOW(6)").fetch_one(connection).await?)
 }

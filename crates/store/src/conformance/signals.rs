@@ -3,7 +3,7 @@
 use super::Fixture;
 use super::arrange::{eventually, expanded, worker};
 use crate::ledger::WorkerActivity;
-use crate::strain::Figure;
+use crate::signals::Figure;
 
 fn known(figure: &Figure) -> f64 {
     figure.value().unwrap_or_else(|| panic!("{figure:?}"))
@@ -11,27 +11,27 @@ fn known(figure: &Figure) -> f64 {
 
 pub async fn a_server_tells_its_strain(db: &dyn Fixture) {
     let store = db.store().await;
-    let strain = store.strain().await.expect("it is read");
-    assert!(!strain.host.is_empty() && !strain.host.contains('@'), "{strain:?}");
-    let figures = [&strain.threads_running, &strain.history_length, &strain.lock_waits];
-    if store.server().await.expect("its name").starts_with("SQLite") {
-        assert!(figures.iter().all(|figure| figure.value().is_none()), "{strain:?}");
-        assert_eq!(store.threads_running().await.expect("asked"), strain.threads_running);
+    let signals = store.server_signals().await.expect("it is read");
+    assert!(!signals.host.is_empty() && !signals.host.contains('@'), "{signals:?}");
+    let figures = [&signals.threads_running, &signals.history_length, &signals.lock_waits];
+    if store.address().system.is_embedded() {
+        assert!(figures.iter().all(|figure| figure.value().is_none()), "{signals:?}");
+        assert_eq!(store.threads_running().await.expect("asked"), signals.threads_running);
     } else {
-        assert!(figures.iter().all(|figure| known(figure) >= 0.0), "{strain:?}");
-        assert!(strain.processors.is_some_and(|count| count > 0), "{strain:?}");
+        assert!(figures.iter().all(|figure| known(figure) >= 0.0), "{signals:?}");
+        assert!(signals.processors.is_some_and(|count| count > 0), "{signals:?}");
     }
     // The server of the tests runs on the tests' machine.
-    assert!(known(&strain.free_disk) > 0.0, "{strain:?}");
+    assert!(known(&signals.free_disk) > 0.0, "{signals:?}");
     eventually("the database's clock to move on", async || {
-        (store.strain().await.expect("it is read").at > strain.at).then_some(())
+        (store.server_signals().await.expect("it is read").at > signals.at).then_some(())
     })
     .await;
 }
 
 pub async fn running_statements_are_counted_without_the_one_that_asks(db: &dyn Fixture) {
     let store = db.store().await;
-    if store.server().await.expect("its name").starts_with("SQLite") {
+    if store.address().system.is_embedded() {
         return;
     }
     // Other tests use the same server: at some moment all of them are between statements.
@@ -55,7 +55,7 @@ pub async fn waits_for_row_locks_are_counted(db: &dyn Fixture) {
     }
     super::arrange::insert(db, &super::arrange::videos(1)).await;
     let store = db.store().await;
-    let waits = async || known(&store.strain().await.expect("it is read").lock_waits);
+    let waits = async || known(&store.server_signals().await.expect("it is read").lock_waits);
     let held = db.hold("UPDATE videos SET fps = 1").await;
     let waiting = db.execute("UPDATE videos SET fps = 2");
     let release = async {
@@ -67,7 +67,7 @@ pub async fn waits_for_row_locks_are_counted(db: &dyn Fixture) {
 
 pub async fn live_workers_say_what_they_would_do_at_once(db: &dyn Fixture) {
     let store = expanded(db).await;
-    let none = store.fleet_strain().await.expect("it is read");
+    let none = store.fleet_signals().await.expect("it is read");
     assert_eq!((none.workers, none.capacity, none.chunk_seconds), (0, 0, None));
     let ids = [worker(&store).await, worker(&store).await, worker(&store).await];
     for (id, (capacity, chunk_seconds)) in
@@ -76,10 +76,10 @@ pub async fn live_workers_say_what_they_would_do_at_once(db: &dyn Fixture) {
         let activity = WorkerActivity { capacity, chunk_seconds, ..WorkerActivity::default() };
         assert!(store.heartbeat(id, &activity).await.expect("it lives"));
     }
-    let three = store.fleet_strain().await.expect("it is read");
+    let three = store.fleet_signals().await.expect("it is read");
     assert_eq!((three.workers, three.capacity), (3, 9));
     assert!(three.chunk_seconds.is_some_and(|mean| (mean - 0.03).abs() < 1e-9), "{three:?}");
     store.deregister_worker(ids[2]).await.expect("it leaves");
-    let two = store.fleet_strain().await.expect("it is read");
+    let two = store.fleet_signals().await.expect("it is read");
     assert_eq!((two.workers, two.capacity, two.chunk_seconds), (2, 5, Some(0.02)));
 }

@@ -1,37 +1,41 @@
-//! What an embedded database can say of its strain: how full its disk is. Writers queue for
+//! What an embedded database reports of its load: how full its disk is. Writers queue for
 //! the one write lock, which the fleet's chunk times show.
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::strain::{Figure, FleetStrain, Strain, Strained};
+use reelshift_store::report::Load;
+use reelshift_store::signals::{Figure, FleetSignals, ServerSignals, ThrottleSignals};
 use sqlx::Row;
 
-use crate::SqliteStore;
-use crate::error::Outcome;
-use crate::failures::count;
 use crate::preflight::free;
-use crate::time::{self, now};
+use crate::timestamp::now;
+use crate::{SqliteStore, error, row};
 
 #[async_trait]
-impl Strained for SqliteStore {
-    async fn strain(&self) -> Result<Strain> {
-        self.named(strain(self).await)
+impl ThrottleSignals for SqliteStore {
+    async fn server_signals(&self) -> Result<ServerSignals> {
+        self.short(server_signals(self)).await
     }
 
     async fn threads_running(&self) -> Result<Figure> {
         Ok(no_server())
     }
 
-    async fn fleet_strain(&self) -> Result<FleetStrain> {
-        self.named(fleet(self).await)
+    async fn fleet_signals(&self) -> Result<FleetSignals> {
+        self.short(fleet(self)).await
     }
+}
+
+/// None: SQLite has no server.
+pub(crate) async fn load(_: &SqliteStore) -> error::Result<Option<Load>> {
+    Ok(None)
 }
 
 fn no_server() -> Figure {
     Figure::NotGiven("SQLite has no server that could tell".to_owned())
 }
 
-async fn strain(store: &SqliteStore) -> Outcome<Strain> {
+async fn server_signals(store: &SqliteStore) -> error::Result<ServerSignals> {
     let row = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(&store.readers).await?;
     let file = store.file.display().to_string();
     #[expect(clippy::cast_precision_loss, reason = "a byte more or less does not matter")]
@@ -39,8 +43,8 @@ async fn strain(store: &SqliteStore) -> Outcome<Strain> {
         || Figure::NotGiven("the file system does not tell".to_owned()),
         |free| Figure::Is(free as f64),
     );
-    Ok(Strain {
-        at: time::read(&row, "at")?,
+    Ok(ServerSignals {
+        at: row::time(&row, "at")?,
         host: file.clone(),
         processors: None,
         threads_running: no_server(),
@@ -51,7 +55,7 @@ async fn strain(store: &SqliteStore) -> Outcome<Strain> {
     })
 }
 
-async fn fleet(store: &SqliteStore) -> Outcome<FleetStrain> {
+async fn fleet(store: &SqliteStore) -> error::Result<FleetSignals> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS workers, COALESCE(SUM(capacity), 0) AS capacity,
              AVG(chunk_seconds) AS chunk_seconds FROM reelshift_workers WHERE state = 'live'",
@@ -59,9 +63,9 @@ async fn fleet(store: &SqliteStore) -> Outcome<FleetStrain> {
     .fetch_one(&store.readers)
     .await?;
     let saturated = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(FleetStrain {
-        workers: saturated(count(&row, "workers")?),
-        capacity: saturated(count(&row, "capacity")?),
+    Ok(FleetSignals {
+        workers: saturated(row::count(&row, "workers")?),
+        capacity: saturated(row::count(&row, "capacity")?),
         chunk_seconds: row.try_get("chunk_seconds")?,
     })
 }

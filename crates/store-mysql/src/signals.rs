@@ -1,11 +1,12 @@
-//! What the server says of its strain, by statements that every account may execute unless
+//! What the server reports of its load, by statements that every account may execute unless
 //! said otherwise.
 
 use std::path::Path;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
-use reelshift_store::strain::{Figure, FleetStrain, Strain, Strained};
+use reelshift_store::report::Load;
+use reelshift_store::signals::{Figure, FleetSignals, ServerSignals, ThrottleSignals};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::connection::MySqlStore;
@@ -16,9 +17,9 @@ use crate::row;
 use crate::server::Product;
 
 #[async_trait]
-impl Strained for MySqlStore {
-    async fn strain(&self) -> Result<Strain> {
-        within(SHORT, strain(self)).await
+impl ThrottleSignals for MySqlStore {
+    async fn server_signals(&self) -> Result<ServerSignals> {
+        within(SHORT, server_signals(self)).await
     }
 
     async fn threads_running(&self) -> Result<Figure> {
@@ -29,18 +30,36 @@ impl Strained for MySqlStore {
         .await
     }
 
-    async fn fleet_strain(&self) -> Result<FleetStrain> {
+    async fn fleet_signals(&self) -> Result<FleetSignals> {
         within(SHORT, fleet(self)).await
     }
 }
 
-async fn strain(store: &MySqlStore) -> error::Result<Strain> {
+/// The specification's processlist query. Besides idle connections it leaves out those that no
+/// query ever ends: the server's own threads (MySQL's event scheduler shows the server's uptime as its time) and replication.
+pub(crate) async fn load(store: &MySqlStore) -> error::Result<Option<Load>> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS active, COALESCE(AVG(TIME), 0) + 0e0 AS avg_time, \
+           COALESCE(MAX(TIME), 0) + 0e0 AS max_time \
+         FROM information_schema.PROCESSLIST \
+         WHERE COMMAND NOT IN ('Sleep', 'Daemon', 'Binlog Dump', 'Binlog Dump GTID')",
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    Ok(Some(Load {
+        active_connections: row::count(&row, "active")?,
+        avg_query_seconds: row.try_get("avg_time")?,
+        max_query_seconds: row.try_get("max_time")?,
+    }))
+}
+
+async fn server_signals(store: &MySqlStore) -> error::Result<ServerSignals> {
     let connection = &mut *store.pool.acquire().await?;
     let row = sqlx::query("SELECT NOW(6) AS at, @@datadir AS datadir, @@hostname AS hostname")
         .fetch_one(&mut *connection)
         .await?;
     let (datadir, hostname): (String, String) = (row.try_get("datadir")?, row.try_get("hostname")?);
-    Ok(Strain {
+    Ok(ServerSignals {
         at: row.try_get("at")?,
         host: store.host(),
         processors: processors(connection, store.server.product).await?,
@@ -186,7 +205,7 @@ async fn free_disk(
     }
 }
 
-async fn fleet(store: &MySqlStore) -> error::Result<FleetStrain> {
+async fn fleet(store: &MySqlStore) -> error::Result<FleetSignals> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS workers, CAST(COALESCE(SUM(capacity), 0) AS SIGNED) AS capacity, \
            AVG(chunk_seconds) AS chunk_seconds FROM reelshift_workers WHERE state = 'live'",
@@ -194,7 +213,7 @@ async fn fleet(store: &MySqlStore) -> error::Result<FleetStrain> {
     .fetch_one(&store.pool)
     .await?;
     let saturated = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(FleetStrain {
+    Ok(FleetSignals {
         workers: saturated(row::count(&row, "workers")?),
         capacity: saturated(row::count(&row, "capacity")?),
         chunk_seconds: row.try_get("chunk_seconds")?,

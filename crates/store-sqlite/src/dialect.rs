@@ -1,0 +1,163 @@
+//! The names under which the sources in `crates/store/sql` use this database. `store-mysql`
+//! has a module of the same name with the same items; whatever differs in those sources
+//! differs here.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reelshift_store::Result;
+use reelshift_store::ledger::VideoFilter;
+use sqlx::QueryBuilder;
+
+pub(crate) use sqlx::sqlite::SqliteRow as Row;
+pub(crate) use sqlx::{Sqlite as Db, SqliteConnection as Connection, SqlitePool as Pool};
+
+pub(crate) use crate::connection::SqliteStore as Store;
+use crate::mapping::push_filter;
+use crate::timestamp;
+pub(crate) use crate::timestamp::now;
+use crate::turns::Write;
+use crate::{error, row};
+
+/// A time some minutes ago.
+macro_rules! minutes_ago {
+    ($minutes:literal) => {
+        concat!("strftime('%Y-%m-%d %H:%M:%f', 'now', '-", $minutes, " minutes')")
+    };
+}
+
+/// A time that is a bound duration ago ([`bind_age`]).
+macro_rules! age_ago {
+    () => {
+        "strftime('%Y-%m-%d %H:%M:%f', 'now', ?)"
+    };
+}
+
+/// The seconds since a time.
+macro_rules! seconds_since {
+    ($time:literal) => {
+        concat!("MAX(0.0, 86400.0 * (julianday('now') - julianday(", $time, ")))")
+    };
+}
+
+/// The seconds from a time to another, or to now while the other is NULL.
+macro_rules! seconds_until {
+    ($from:literal, $to:literal) => {
+        concat!("86400.0 * (julianday(COALESCE(", $to, ", 'now')) - julianday(", $from, "))")
+    };
+}
+
+/// Reads a table by this index and no other.
+macro_rules! by_index {
+    ($index:literal) => {
+        concat!(" INDEXED BY ", $index)
+    };
+}
+
+/// Locks the rows that are read. A transaction that writes has the whole file to itself.
+macro_rules! for_update {
+    () => {
+        ""
+    };
+}
+
+/// Makes an INSERT whose key is there set the other columns.
+macro_rules! or_update {
+    ($key:literal: $first:literal $(, $column:literal)*) => {
+        concat!(
+            " ON CONFLICT (", $key, ") DO UPDATE SET ", $first, " = excluded.", $first
+            $(, ", ", $column, " = excluded.", $column)*
+        )
+    };
+}
+
+pub(crate) use {
+    age_ago, by_index, for_update, minutes_ago, or_update, seconds_since, seconds_until,
+};
+
+/// Forgets leases that were lost more than a day ago, some at a time.
+pub(crate) const FORGET_LOST_LEASES: &str = "DELETE FROM reelshift_lost_leases WHERE seq IN (
+         SELECT seq FROM reelshift_lost_leases
+         WHERE lost_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')
+         ORDER BY lost_at LIMIT 1000)";
+
+impl Store {
+    /// Where reads are executed.
+    pub(crate) const fn reader(&self) -> &Pool {
+        &self.readers
+    }
+
+    /// Where single statements that write are executed.
+    pub(crate) const fn writer(&self) -> &Pool {
+        &self.writer
+    }
+
+    /// Begins a transaction that writes.
+    pub(crate) async fn begin(&self) -> error::Result<Write> {
+        self.write().await
+    }
+
+    /// Work that holds a worker's loop, or locks. No deadline: nothing here waits for a network.
+    pub(crate) async fn short<T>(&self, work: impl Future<Output = error::Result<T>>) -> Result<T> {
+        self.about_file(work.await)
+    }
+
+    /// A long read.
+    pub(crate) async fn long<T>(&self, work: impl Future<Output = error::Result<T>>) -> Result<T> {
+        self.about_file(work.await)
+    }
+
+    /// One statement over a whole table.
+    pub(crate) async fn whole_table<T>(
+        &self,
+        work: impl Future<Output = error::Result<T>>,
+    ) -> Result<T> {
+        self.about_file(work.await)
+    }
+}
+
+/// The database's time.
+pub(crate) async fn read_clock(connection: &mut Connection) -> error::Result<DateTime<Utc>> {
+    let read = sqlx::query(concat!("SELECT ", now!(), " AS at")).fetch_one(connection).await?;
+    row::time(&read, "at")
+}
+
+/// Makes the next transaction read everything as of one moment, as each does here.
+pub(crate) async fn read_one_moment(_: &mut Connection) -> error::Result<()> {
+    Ok(())
+}
+
+/// A time as the ledger stores it.
+pub(crate) fn bind_time(at: DateTime<Utc>) -> String {
+    timestamp::text(at)
+}
+
+/// A duration for [`age_ago`].
+pub(crate) fn bind_age(age: Duration) -> String {
+    timestamp::ago(age)
+}
+
+/// A time that somebody gave, to compare the ledger's times with.
+pub(crate) fn bind_bound(at: DateTime<Utc>) -> String {
+    timestamp::text(at)
+}
+
+/// Appends the conditions of `filter` on `videos v`.
+pub(crate) async fn push_video_filter(
+    query: &mut QueryBuilder<Db>,
+    _: &Store,
+    filter: &VideoFilter,
+) -> error::Result<()> {
+    push_filter(query, filter);
+    Ok(())
+}
+
+/// Appends the id of a video as a value to compare ids with.
+pub(crate) async fn push_video_id(
+    query: &mut QueryBuilder<Db>,
+    _: &Store,
+    id: &str,
+) -> error::Result<()> {
+    query.push_bind(id.to_owned());
+    Ok(())
+}
