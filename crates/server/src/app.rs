@@ -17,7 +17,7 @@ use crate::api::{Aged, Validations};
 use crate::clock::Clock;
 use crate::notifications::{Hub, Settings};
 use crate::pages::Made;
-use crate::snapshot::Snapshots;
+use crate::sampling::Overviews;
 
 /// How handlers hold the application: axum's state.
 pub type Shared = Arc<App>;
@@ -56,8 +56,8 @@ pub struct App {
     pub initial_flags: InitialFlags,
     pub statuses: VideoStatusReader,
     pub options: Options,
-    /// What all viewers look at.
-    pub snapshots: Snapshots,
+    /// The overview that all viewers share.
+    pub overviews: Overviews,
     /// The pages' live parts, as they were made last.
     pub(crate) made: Made,
     /// The subscribers to notifications at this replica.
@@ -100,7 +100,7 @@ impl App {
             initial_flags,
             statuses,
             options,
-            snapshots: Snapshots::default(),
+            overviews: Overviews::default(),
             made: Made::default(),
             stop,
             tasks,

@@ -84,7 +84,7 @@ pub(crate) async fn start(app: &Shared) {
                 Ok(()) => {
                     if trouble.take().is_some() {
                         tracing::info!("the database answers again");
-                        app.snapshots.wake();
+                        app.overviews.wake();
                     }
                 }
                 Err(error) => {

@@ -9,13 +9,12 @@ mod api;
 mod app;
 mod clock;
 mod cursor;
-pub mod figures;
 mod listen;
 mod notifications;
 mod pages;
 mod problem;
 mod router;
-pub mod snapshot;
+mod sampling;
 
 pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::app::Shared;
 use crate::router::router;
-use crate::{clock, notifications, snapshot};
+use crate::{clock, notifications, sampling};
 
 /// How long requests that are under way may take when the server is told to stop: above
 /// the time limit of a request, below the 30 s after which an orchestrator kills.
@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 10_000;
 /// under way end, and so does what runs beside them.
 pub async fn serve(app: Shared, listener: TcpListener) {
     clock::start(&app).await;
-    snapshot::start(&app);
+    sampling::start(&app);
     notifications::start(&app);
     let router = router(app.clone());
     let stop = app.stop.clone();

@@ -1,7 +1,7 @@
-//! The dashboard: pages made on the server from one snapshot, whose live parts are replaced
+//! The dashboard: pages made on the server from one overview, whose live parts are replaced
 //! through one stream. Everything can be read, and every form works, without a script.
 //!
-//! - [`frame`]: what is around every page; [`view`]: figures as text; [`chart`]: SVG;
+//! - [`frame`]: what is around every page; [`mod@view`]: figures as text; [`chart`]: SVG;
 //! - one file a page; [`live`]: the stream; [`actions`]: what forms do; [`assets`].
 
 mod actions;
@@ -36,7 +36,7 @@ use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor::{self, Cursor};
 use crate::problem::Problem;
-use crate::snapshot::Latest;
+use crate::sampling::Latest;
 use flash::Flash;
 use frame::{Frame, Page};
 pub(crate) use live::Made;
@@ -82,8 +82,8 @@ async fn begin(
     let flash = Flash::of(headers);
     // The page that answers a form shows what the form did.
     let looked = match &flash {
-        Some(flash) if !flash.failed => app.snapshots.after_now().await,
-        _ => app.snapshots.current().await,
+        Some(flash) if !flash.failed => app.overviews.after_now().await,
+        _ => app.overviews.current().await,
     };
     let frame = Frame::new(app, who, page, here).showing(flash);
     match looked {
@@ -93,7 +93,7 @@ async fn begin(
 }
 
 fn view(app: &Shared, latest: Latest) -> View {
-    let validation = latest.snapshot.at().map(|at| app.validations.at(at).said(at));
+    let validation = latest.overview.at().map(|at| app.validations.at(at).said(at));
     View::new(latest, app.options.jaeger.as_deref()).validated(validation.unwrap_or_default())
 }
 

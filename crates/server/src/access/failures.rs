@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// As many failures at once as somebody makes who mistypes.
-const AT_ONCE: u32 = 10;
+const MAX_FAILURES: u32 = 10;
 /// Then one in this time: a guesser gets nowhere.
 const ONE_IN: Duration = Duration::from_secs(6);
 /// Addresses that are remembered. Beyond it the one that failed longest ago is forgotten.
@@ -42,7 +42,8 @@ impl Failures {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let failed = failures.get(&network(address))?.at(now);
-        (failed.times >= AT_ONCE).then(|| (failed.since + ONE_IN).saturating_duration_since(now))
+        (failed.times >= MAX_FAILURES)
+            .then(|| (failed.since + ONE_IN).saturating_duration_since(now))
     }
 
     /// Counts a failure of `address`.
@@ -60,7 +61,7 @@ impl Failures {
         }
         let failed = failures.entry(address).or_insert(Failed { times: 0, since: now });
         *failed = failed.at(now);
-        failed.times = failed.times.saturating_add(1).min(AT_ONCE);
+        failed.times = failed.times.saturating_add(1).min(MAX_FAILURES);
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_ten_failures_one_waits_and_others_do_not() {
         let failures = Failures::default();
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_FAILURES {
             assert_eq!(failures.wait(address(1)), None);
             failures.count(address(1));
         }
@@ -93,8 +94,8 @@ mod tests {
         assert_eq!(failures.wait(address(1)), None, "one more");
         failures.count(address(1));
         assert!(failures.wait(address(1)).is_some());
-        tokio::time::advance(ONE_IN * AT_ONCE).await;
-        for _ in 1..AT_ONCE {
+        tokio::time::advance(ONE_IN * MAX_FAILURES).await;
+        for _ in 1..MAX_FAILURES {
             failures.count(address(1));
         }
         assert_eq!(failures.wait(address(1)), None, "all was forgotten");

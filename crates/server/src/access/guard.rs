@@ -25,7 +25,7 @@ use crate::problem::Problem;
 pub(crate) const LARGEST_BODY: usize = 64 * 1_024;
 /// The time that a request may take until its answer begins, its body included; streams go
 /// on afterwards. Above the database's own limit of 5 s for what requests ask of it.
-pub(crate) const LONGEST: Duration = Duration::from_secs(15);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Answered to whoever asks: orchestrators have no token, and nobody has before the login.
 fn is_public(path: &str) -> bool {
@@ -52,7 +52,7 @@ enum Credential {
 }
 
 pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(LONGEST, admit(&app, request, next)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, admit(&app, request, next)).await {
         Ok(Ok(response)) => response,
         Ok(Err(denied)) => *denied,
         Err(_) => Problem::new(
@@ -60,7 +60,7 @@ pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Nex
             "timeout",
             format!(
                 "no answer within {} s: look whether what was asked for has happened, then try again",
-                LONGEST.as_secs()
+                REQUEST_TIMEOUT.as_secs()
             ),
         )
         .into_response(),

@@ -35,7 +35,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 ];
 
 /// What a library said of an error is kept to this length.
-const LONGEST_TEXT: usize = 64 * 1_024;
+const MAX_TEXT_BYTES: usize = 64 * 1_024;
 
 /// Adds the headers. Whatever went wrong becomes problem+json, or a page where a browser is
 /// about to show it.
@@ -91,7 +91,7 @@ async fn problem(response: Response, page: bool) -> Result<Response, Refusal> {
     for name in [CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
         headers.remove(name);
     }
-    let text = to_bytes(body, LONGEST_TEXT).await.unwrap_or_default();
+    let text = to_bytes(body, MAX_TEXT_BYTES).await.unwrap_or_default();
     if let Some(problem) = is_problem.then(|| serde_json::from_slice(&text).ok()).flatten() {
         return Err(Refusal { problem, headers });
     }

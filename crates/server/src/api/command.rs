@@ -24,7 +24,7 @@ pub(super) struct Why {
 
 /// Does `work` among the tasks of `app`, for which a drain waits. `None` when it is still
 /// under way after [`PATIENCE`].
-pub(super) async fn carry_out<T, E>(
+pub(super) async fn run_detached<T, E>(
     app: &Shared,
     work: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<Option<T>, Problem>
@@ -46,8 +46,8 @@ where
     }
 }
 
-/// As [`carry_out`], for what ends soon.
-pub(super) async fn soon<T, E>(
+/// As [`run_detached`], for what ends soon.
+pub(super) async fn run_detached_or_503<T, E>(
     app: &Shared,
     work: impl Future<Output = Result<T, E>> + Send + 'static,
 ) -> Result<T, Problem>
@@ -55,7 +55,7 @@ where
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {
-    carry_out(app, work).await?.ok_or_else(|| {
+    run_detached(app, work).await?.ok_or_else(|| {
         Problem::unavailable(
             "the database takes long: look in a moment whether what was asked for has happened",
         )

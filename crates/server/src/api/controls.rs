@@ -11,7 +11,7 @@ use reelshift_store::controls::{Control, ControlChange, PAUSE};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::command::{Why, soon};
+use super::command::{Why, run_detached_or_503};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::problem::Problem;
@@ -105,7 +105,7 @@ pub(super) async fn tune(
     }
     let (shared, by) = (app.clone(), principal.command(tune.reason));
     let work = async move { operate::tune(&*shared.store, &by, &settings).await };
-    soon(&app, work).await.map(changes)
+    run_detached_or_503(&app, work).await.map(changes)
 }
 
 /// Pauses the whole fleet: within two seconds workers give their batches back.
@@ -123,7 +123,7 @@ pub(super) async fn pause(
 ) -> Result<Json<ControlChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { operate::pause_fleet(&*shared.store, &by).await };
-    soon(&app, work).await.map(changes)
+    run_detached_or_503(&app, work).await.map(changes)
 }
 
 /// Lets the whole fleet go on. Runs that are paused by themselves stay so.
@@ -141,7 +141,7 @@ pub(super) async fn resume(
 ) -> Result<Json<ControlChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { operate::resume_fleet(&*shared.store, &by).await };
-    soon(&app, work).await.map(changes)
+    run_detached_or_503(&app, work).await.map(changes)
 }
 
 fn changes(changes: Vec<ControlChange>) -> Json<ControlChanges> {

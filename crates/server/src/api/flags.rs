@@ -9,7 +9,7 @@ use reelshift_store::flags::{FlagChange, StoredFlag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::command::{Why, soon};
+use super::command::{Why, run_detached_or_503};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::problem::Problem;
@@ -109,6 +109,6 @@ async fn change(
         let initial = shared.initial_flags;
         reelshift_operate::change_flags(&*shared.store, &by, request, expected, initial).await
     };
-    let changes = soon::<_, StoreError>(app, work).await?;
+    let changes = run_detached_or_503::<_, StoreError>(app, work).await?;
     Ok(Json(FlagChanges { changes }))
 }

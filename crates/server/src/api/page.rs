@@ -7,9 +7,9 @@ use crate::cursor::{self, Cursor};
 use crate::problem::Problem;
 
 /// Rows of a page when nothing is said.
-const USUAL: u32 = 50;
+const DEFAULT_PAGE_ROWS: u32 = 50;
 /// Rows of a page, at most: an answer stays small, and so does what the database reads.
-const MOST: u32 = 200;
+const MAX_PAGE_ROWS: u32 = 200;
 
 /// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -24,9 +24,9 @@ pub(super) struct PageQuery {
 
 impl PageQuery {
     pub(super) fn limit(&self) -> Result<u32, Problem> {
-        match self.limit.unwrap_or(USUAL) {
-            limit @ 1..=MOST => Ok(limit),
-            limit => Err(Problem::bad_request(format!("limit={limit}: give 1 to {MOST}"))),
+        match self.limit.unwrap_or(DEFAULT_PAGE_ROWS) {
+            limit @ 1..=MAX_PAGE_ROWS => Ok(limit),
+            limit => Err(Problem::bad_request(format!("limit={limit}: give 1 to {MAX_PAGE_ROWS}"))),
         }
     }
 

@@ -12,7 +12,7 @@ use reelshift_store::ledger::{Rerun, RerunSelection, Since};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::command::carry_out;
+use super::command::run_detached;
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor::storable;
@@ -39,6 +39,8 @@ pub(super) struct Selection {
     /// Count only, change nothing.
     #[serde(default)]
     dry_run: bool,
+    /// Why, for the audit.
+    reason: Option<String>,
 }
 
 /// Enqueues **all** matching failed batches and quarantined items again.
@@ -61,6 +63,7 @@ pub(super) async fn rerun(
         let wrong = || Problem::bad_request("since: give a time from 1971 to 2037");
         storable(time).map(Since::At).ok_or_else(wrong)
     });
+    let reason = selection.reason;
     let selection = RerunSelection {
         run: ids::find_given(&*app.store, IdKind::Run, selection.run.as_ref()).await?,
         batch: ids::find_given(&*app.store, IdKind::Batch, selection.batch.as_ref()).await?,
@@ -70,9 +73,9 @@ pub(super) async fn rerun(
         quarantined_only: selection.quarantined,
         dry_run: selection.dry_run,
     };
-    let (shared, by) = (app.clone(), principal.command(None));
+    let (shared, by) = (app.clone(), principal.command(reason));
     let work = async move { reelshift_operate::rerun(&*shared.store, &by, &selection).await };
-    Ok(match carry_out::<Rerun, StoreError>(&app, work).await? {
+    Ok(match run_detached::<Rerun, StoreError>(&app, work).await? {
         Some(rerun) => Json(rerun).into_response(),
         None => StatusCode::ACCEPTED.into_response(),
     })

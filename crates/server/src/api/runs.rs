@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::command::{Why, soon};
+use super::command::{Why, run_detached_or_503};
 use super::of_path;
 use super::page::{Page, PageQuery};
 use crate::access::Principal;
@@ -101,7 +101,7 @@ pub(super) async fn pause(
     let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { operate::pause_run(&*shared.store, &by, id).await.map_err(not_there) };
-    soon(&app, work).await.map(Json)
+    run_detached_or_503(&app, work).await.map(Json)
 }
 
 /// Lets a paused run go on.
@@ -124,7 +124,7 @@ pub(super) async fn resume(
     let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.command(None));
     let work = async move { operate::resume_run(&*shared.store, &by, id).await.map_err(not_there) };
-    soon(&app, work).await.map(Json)
+    run_detached_or_503(&app, work).await.map(Json)
 }
 
 /// What came of a cancel.
@@ -158,7 +158,7 @@ pub(super) async fn cancel(
     let id = of_path(&app, IdKind::Run, &part).await?;
     let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { cancel_run(&shared, &by, id).await.map_err(not_there) };
-    let CancelledRun { run, leased } = soon::<_, Problem>(&app, work).await?;
+    let CancelledRun { run, leased } = run_detached_or_503::<_, Problem>(&app, work).await?;
     Ok((StatusCode::ACCEPTED, Json(Cancelled { run, leased })))
 }
 

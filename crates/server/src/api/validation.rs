@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
+use reelshift_overview::figures::{plural, seconds};
 use reelshift_store::report::Check;
 use reelshift_store::validation::{self, FirstDifferencesOnly};
 use serde::Serialize;
@@ -14,7 +15,6 @@ use utoipa::ToSchema;
 
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::figures::{plural, seconds};
 use crate::problem::Problem;
 
 /// Windows of rows compared at once: the requests come first.

@@ -14,7 +14,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::dispatcher::{LEASE, insist};
+use super::dispatcher::{LEASE, retry_while_leased};
 use super::event::json;
 use super::signature;
 use super::webhook::Webhook;
@@ -24,7 +24,7 @@ use crate::app::Shared;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Notifications that are being posted at once. What else is due is put off meanwhile, so
 /// that a receiver that does not answer costs neither memory nor attempts.
-const AT_ONCE: usize = 64;
+const MAX_POSTS_IN_FLIGHT: usize = 64;
 /// The shortest and the longest time for which a notification is put off, in seconds: drawn
 /// evenly, so that what was put off together does not come back together.
 const PUT_OFF: std::ops::RangeInclusive<u64> = 2..=10;
@@ -55,7 +55,7 @@ impl Deliveries {
                 None
             }
         });
-        Self { app, client, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { app, client, places: Arc::new(Semaphore::new(MAX_POSTS_IN_FLIGHT)) }
     }
 
     fn webhooks(&self, notification: &Notification) -> impl Iterator<Item = &Webhook> {
@@ -96,7 +96,7 @@ impl Deliveries {
             self.app.tasks.spawn(async move { deliveries.post_all(token, at, begun).await });
         }
         if !put_off.is_empty() {
-            insist(|| self.app.store.end_undelivered(token, &put_off)).await?;
+            retry_while_leased(|| self.app.store.end_undelivered(token, &put_off)).await?;
         }
         Ok(())
     }
@@ -142,12 +142,12 @@ impl Deliveries {
         let ids = [notification.id.clone()];
         let store = &self.app.store;
         let written = if failed.is_empty() {
-            insist(|| store.publish_notifications(token, &ids, true)).await
+            retry_while_leased(|| store.publish_notifications(token, &ids, true)).await
         } else {
             let delay = Backoff::default().delay(notification.attempts + 1, &mut rand::rng());
             let why = failed.join("; ");
             let undelivered = [Undelivered { id: notification.id, why, then: Then::Retry(delay) }];
-            insist(|| store.end_undelivered(token, &undelivered)).await
+            retry_while_leased(|| store.end_undelivered(token, &undelivered)).await
         };
         if let Err(error) = written {
             let [id] = ids;

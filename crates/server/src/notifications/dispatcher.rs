@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use reelshift_plan::Flag;
 use reelshift_store::Result;
-use reelshift_store::notifications::{MOST, Notification, NotificationClaim, Then, Undelivered};
+use reelshift_store::notifications::{
+    MAX_PER_CALL, Notification, NotificationClaim, Then, Undelivered,
+};
 
 use super::delivery::Deliveries;
 use super::rollout::withholds;
@@ -52,7 +54,7 @@ async fn round(app: &Shared, deliveries: &Arc<Deliveries>) -> Result<Duration> {
         return Ok(OFF);
     }
     let me = &app.options.notifications.dispatcher;
-    let claim = app.store.claim_notifications(me, LEASE, MOST).await?;
+    let claim = app.store.claim_notifications(me, LEASE, MAX_PER_CALL).await?;
     if claim.notifications.is_empty() {
         return Ok(LOOK_EVERY);
     }
@@ -80,7 +82,7 @@ async fn round(app: &Shared, deliveries: &Arc<Deliveries>) -> Result<Duration> {
         publish_all(app, token, &rest, true).await?;
     }
     if !undelivered.is_empty() {
-        insist(|| app.store.end_undelivered(token, &undelivered)).await?;
+        retry_while_leased(|| app.store.end_undelivered(token, &undelivered)).await?;
     }
     if !posted.is_empty() {
         deliveries.begin(token, at, posted).await?;
@@ -91,7 +93,7 @@ async fn round(app: &Shared, deliveries: &Arc<Deliveries>) -> Result<Duration> {
 async fn publish_all(app: &Shared, token: i64, all: &[Notification], sent: bool) -> Result<()> {
     let ids: Vec<String> = all.iter().map(|notification| notification.id.clone()).collect();
     if !ids.is_empty() {
-        insist(|| app.store.publish_notifications(token, &ids, sent)).await?;
+        retry_while_leased(|| app.store.publish_notifications(token, &ids, sent)).await?;
         app.hub.published.notify_one();
     }
     Ok(())
@@ -103,7 +105,7 @@ fn end(notification: &Notification, why: &str, then: Then) -> Undelivered {
 
 /// Tries a write until the database answers, for as long as the lease may hold; then the
 /// notification is somebody else's to deliver again.
-pub(super) async fn insist<T, F: Future<Output = Result<T>>>(
+pub(super) async fn retry_while_leased<T, F: Future<Output = Result<T>>>(
     mut write: impl FnMut() -> F,
 ) -> Result<T> {
     let until = tokio::time::Instant::now() + LEASE;

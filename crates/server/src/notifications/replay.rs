@@ -12,9 +12,9 @@ use super::event::{Event, Key};
 const PAGE: u32 = 500;
 /// Subscribers for whom the outbox is read at once: when many come back together, the
 /// platform's queries come first.
-const AT_ONCE: usize = 4;
+const MAX_REPLAYS: usize = 4;
 
-static READING: Semaphore = Semaphore::const_new(AT_ONCE);
+static READING: Semaphore = Semaphore::const_new(MAX_REPLAYS);
 
 /// Reads the outbox behind `after` up to `upto`, for one subscriber.
 #[derive(Debug)]

@@ -33,11 +33,11 @@ const COME_BACK: std::ops::RangeInclusive<u64> = 500..=3_000;
 /// How long a subscriber waits for a replica that has just started.
 const READY: Duration = Duration::from_secs(5);
 /// Then a stream ends, and the subscriber comes back.
-const LONGEST: Duration = Duration::from_hours(1);
+const MAX_STREAM_DURATION: Duration = Duration::from_hours(1);
 /// Rooms, sessions and users that one stream may name.
-const MOST_KEYS: usize = 64;
+const MAX_KEYS: usize = 64;
 /// The longest that a column of them can be.
-const LONGEST_KEY: usize = 255;
+const MAX_KEY_CHARACTERS: usize = 255;
 
 /// Notifications as they are published, as Server-Sent Events.
 ///
@@ -67,17 +67,17 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    let asked = Asked::read(query.as_deref().unwrap_or_default(), &headers)?;
+    let parsed = StreamQuery::read(query.as_deref().unwrap_or_default(), &headers)?;
     // Whether it can subscribe then is what the subscription says.
     tokio::time::timeout(READY, app.hub.begun()).await.ok();
-    let subscription = app.hub.subscribe(asked.keys, asked.after).map_err(no_subscription)?;
-    let feed = Feed::begin(&app, subscription, asked.after).await?;
+    let subscription = app.hub.subscribe(parsed.keys, parsed.after).map_err(no_subscription)?;
+    let feed = Feed::begin(&app, subscription, parsed.after).await?;
     let stop = app.stop.clone();
     let end = async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = who.admission.ended(app) => {}
-            () = tokio::time::sleep(LONGEST) => {}
+            () = tokio::time::sleep(MAX_STREAM_DURATION) => {}
         }
     };
     let events = futures::StreamExt::take_until(feed.events(), Box::pin(end));
@@ -95,21 +95,21 @@ fn no_subscription(why: NoSubscription) -> Problem {
 
 /// What a subscriber asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
+struct StreamQuery {
     keys: Vec<Key>,
     after: Option<i64>,
 }
 
-impl Asked {
+impl StreamQuery {
     fn read(query: &str, headers: &HeaderMap) -> Result<Self, Problem> {
-        let mut asked = Self::default();
+        let mut parsed = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let key: fn(String) -> Key = match &*name {
                 "room" => Key::Room,
                 "session" => Key::Session,
                 "user" => Key::User,
                 "last_event_id" => {
-                    asked.after = Some(number(&value)?);
+                    parsed.after = Some(number(&value)?);
                     continue;
                 }
                 other => {
@@ -118,28 +118,28 @@ impl Asked {
                     )));
                 }
             };
-            if value.is_empty() || value.chars().count() > LONGEST_KEY {
+            if value.is_empty() || value.chars().count() > MAX_KEY_CHARACTERS {
                 return Err(Problem::bad_request(format!(
-                    "{name} has {} characters: give 1 to {LONGEST_KEY}",
+                    "{name} has {} characters: give 1 to {MAX_KEY_CHARACTERS}",
                     value.chars().count()
                 )));
             }
             let key = key(value.into_owned());
-            if !asked.keys.contains(&key) {
-                asked.keys.push(key);
+            if !parsed.keys.contains(&key) {
+                parsed.keys.push(key);
             }
         }
-        if asked.keys.len() > MOST_KEYS {
+        if parsed.keys.len() > MAX_KEYS {
             return Err(Problem::bad_request(format!(
-                "{} rooms, sessions and users are named: name at most {MOST_KEYS} a stream",
-                asked.keys.len()
+                "{} rooms, sessions and users are named: name at most {MAX_KEYS} a stream",
+                parsed.keys.len()
             )));
         }
         // What the browser itself says when it comes back is newer than its URL.
         if let Some(last) = headers.get("last-event-id").filter(|last| !last.is_empty()) {
-            asked.after = Some(number(last.to_str().unwrap_or("not ASCII"))?);
+            parsed.after = Some(number(last.to_str().unwrap_or("not ASCII"))?);
         }
-        Ok(asked)
+        Ok(parsed)
     }
 }
 
@@ -264,23 +264,23 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_read() {
         let query = "room=video_1&room=video_1&room=a%26b&session=s&user=u&last_event_id=3";
-        let asked = Asked::read(query, &HeaderMap::new()).expect("read");
+        let parsed = StreamQuery::read(query, &HeaderMap::new()).expect("read");
         let room = |name: &str| Key::Room(name.to_owned());
         let others = [Key::Session("s".to_owned()), Key::User("u".to_owned())];
-        assert_eq!(asked.keys, [vec![room("video_1"), room("a&b")], others.to_vec()].concat());
-        assert_eq!(asked.after, Some(3));
-        assert_eq!(Asked::read(query, &header("9")).expect("read").after, Some(9));
-        assert_eq!(Asked::read("", &HeaderMap::new()).expect("read"), Asked::default());
+        assert_eq!(parsed.keys, [vec![room("video_1"), room("a&b")], others.to_vec()].concat());
+        assert_eq!(parsed.after, Some(3));
+        assert_eq!(StreamQuery::read(query, &header("9")).expect("read").after, Some(9));
+        assert_eq!(StreamQuery::read("", &HeaderMap::new()).expect("read"), StreamQuery::default());
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        let long = format!("room={}", "x".repeat(LONGEST_KEY + 1));
-        let many: String = (0..=MOST_KEYS).map(|n| format!("room={n}&")).collect();
+        let long = format!("room={}", "x".repeat(MAX_KEY_CHARACTERS + 1));
+        let many: String = (0..=MAX_KEYS).map(|n| format!("room={n}&")).collect();
         for query in ["room=", "rooms=1", "last_event_id=-1", "last_event_id=x", &long, &many[..]] {
             let query = query.trim_end_matches('&');
-            assert_eq!(Asked::read(query, &HeaderMap::new()).expect_err(query).status, 400);
+            assert_eq!(StreamQuery::read(query, &HeaderMap::new()).expect_err(query).status, 400);
         }
-        assert_eq!(Asked::read("", &header("x")).expect_err("no number").status, 400);
+        assert_eq!(StreamQuery::read("", &header("x")).expect_err("no number").status, 400);
     }
 }

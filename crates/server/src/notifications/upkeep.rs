@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use reelshift_store::notifications::MOST;
+use reelshift_store::notifications::MAX_PER_CALL;
 use reelshift_store::{Result, StoreError};
 
 use crate::app::Shared;
@@ -64,7 +64,7 @@ async fn round(app: &Shared, over: Duration) -> Result<()> {
             );
         }
         let expired = app.store.expire_notifications(over).await?;
-        if taken < MOST as u64 && expired < MOST as u64 {
+        if taken < MAX_PER_CALL as u64 && expired < MAX_PER_CALL as u64 {
             return Ok(());
         }
     }

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use reelshift_operate::{self as operate, By, FlagRequest};
+use reelshift_overview::figures::{plural, tail};
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind, Rollout};
 use reelshift_store::StoreError;
@@ -20,7 +21,6 @@ use super::flash::Flash;
 use super::view::rollout;
 use crate::access::{Principal, local_path};
 use crate::app::Shared;
-use crate::figures::{plural, tail};
 
 /// The fields of all forms; each uses its own.
 #[derive(Debug, Default, Deserialize)]

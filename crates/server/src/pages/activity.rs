@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use reelshift_overview::figures::{tail, time};
 use reelshift_store::audit::{AuditEntry, AuditSelection, Change, Subject};
 use serde::Deserialize;
 
@@ -12,10 +13,9 @@ use super::view::View;
 use super::{begin, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::figures::{tail, time};
 
 /// Rows of a page.
-const ROWS: u32 = 50;
+const ROWS_PER_PAGE: u32 = 50;
 
 /// Rows of an export: the newest. All of them are in the table `reelshift_audit`.
 const EXPORTED: u32 = 10_000;
@@ -49,7 +49,7 @@ pub(super) struct Row {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     subject: Option<String>,
     before: Option<i64>,
 }
@@ -66,12 +66,12 @@ pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Activity, "/activity").await?;
-    let subject = asked.subject.as_deref().and_then(Subject::named);
+    let subject = query.subject.as_deref().and_then(Subject::named);
     let selection = AuditSelection { subject, ..AuditSelection::default() };
-    let entries = match app.store.audit(&selection, asked.before, ROWS).await {
+    let entries = match app.store.audit(&selection, query.before, ROWS_PER_PAGE).await {
         Ok(entries) => entries,
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -79,7 +79,7 @@ pub(crate) async fn page(
         }
     };
     let flashed = frame.flash.is_some();
-    let older = entries.last().filter(|_| entries.len() >= ROWS as usize).map(|last| {
+    let older = entries.last().filter(|_| entries.len() >= ROWS_PER_PAGE as usize).map(|last| {
         let of = subject.map_or_else(String::new, |of| format!("subject={}&", of.as_str()));
         format!("/activity?{of}before={}", last.seq)
     });

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_overview::figures::{plural, tail, time};
 use reelshift_plan::BatchState;
 use reelshift_store::failures::{ErrorEntry, ErrorSelection};
 use reelshift_store::ids::IdKind;
@@ -16,7 +17,6 @@ use super::view::View;
 use super::{begin, find, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::figures::{plural, tail, time};
 
 /// A batch has at most a few attempts, and an error row for every item set aside.
 const EVENTS: u32 = 100;

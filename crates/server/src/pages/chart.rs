@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use askama::filters::{Html, escape};
 use chrono::{DateTime, TimeDelta, Utc};
-
-use crate::snapshot::{Kind, Point};
+use reelshift_overview::{Point, VerdictKind};
 
 /// The past that a chart shows.
 pub(crate) const SPAN: TimeDelta = TimeDelta::minutes(15);
@@ -75,7 +74,10 @@ impl Chart<'_> {
         {
             let held = matches!(
                 point.verdict,
-                Kind::Throttled | Kind::Paused | Kind::Stalled | Kind::Dead
+                VerdictKind::Throttled
+                    | VerdictKind::Paused
+                    | VerdictKind::Stalled
+                    | VerdictKind::Dead
             );
             let x = scale.x(point.at);
             match (held, from) {
@@ -203,7 +205,7 @@ fn seconds(time: TimeDelta) -> f64 {
 mod tests {
     use super::*;
 
-    fn points(verdicts: &[Kind]) -> Vec<Point> {
+    fn points(verdicts: &[VerdictKind]) -> Vec<Point> {
         (0..)
             .zip(verdicts)
             .map(|(second, verdict)| Point {
@@ -228,7 +230,12 @@ mod tests {
 
     #[test]
     fn a_chart_says_in_words_what_it_shows() {
-        let points = points(&[Kind::Running, Kind::Throttled, Kind::Throttled, Kind::Running]);
+        let points = points(&[
+            VerdictKind::Running,
+            VerdictKind::Throttled,
+            VerdictKind::Throttled,
+            VerdictKind::Running,
+        ]);
         let mark = Mark { at: points[2].at, text: "5 % <b> → 10 %".to_owned() };
         let html = chart(&points, &[mark]).html();
         assert!(html.contains(

@@ -61,7 +61,7 @@ pub(crate) async fn page(
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Controls, "/controls").await?;
     let said = frame.flash.is_some();
-    let stored = view.snapshot().report.as_ref().map(|report| report.controls.clone());
+    let stored = view.overview().report.as_ref().map(|report| report.controls.clone());
     let stored = stored.unwrap_or_default();
     let seen: std::collections::BTreeMap<_, _> = stored
         .iter()
@@ -84,7 +84,7 @@ const fn meaning(flag: Flag) -> &'static str {
 }
 
 fn flags(view: &View) -> Vec<FlagView> {
-    let reports = view.snapshot().flags.iter();
+    let reports = view.overview().flags.iter();
     reports
         .map(|report| {
             let stored = &report.stored;
@@ -108,7 +108,7 @@ const fn exposed(rollout: Rollout) -> u8 {
 }
 
 /// `02:55 (17m ago) by ops, was on for 5 % of videos`
-fn changed(view: &View, report: &crate::snapshot::FlagReport) -> String {
+fn changed(view: &View, report: &reelshift_overview::FlagReport) -> String {
     let stored = &report.stored;
     let was = report.last_change.as_ref().and_then(|change| change.previous);
     let was = was.map_or_else(String::new, |was| format!(", was {}", rollout(was)));

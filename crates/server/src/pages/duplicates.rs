@@ -4,6 +4,8 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_overview::Progress;
+use reelshift_overview::figures::{bytes, count};
 use reelshift_store::duplicates::Duplicate;
 use serde::Deserialize;
 
@@ -12,11 +14,9 @@ use super::view::View;
 use super::{begin, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::figures::{bytes, count};
-use crate::snapshot::Progress;
 
 /// Contents of a page.
-const ROWS: u32 = 50;
+const CONTENTS_PER_PAGE: u32 = 50;
 
 /// The step whose index answers without reading the table.
 const INDEX: &str = "index_video_hash";
@@ -44,7 +44,7 @@ struct Set {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     after: Option<String>,
 }
 
@@ -52,16 +52,17 @@ pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Overview, "/duplicates").await?;
     let frame = frame.titled("Duplicates");
     let flashed = frame.flash.is_some();
-    let done =
-        |step: &crate::snapshot::StepReport| step.name == INDEX && step.progress == Progress::Done;
-    let indexed = view.snapshot().steps.iter().any(done);
+    let done = |step: &reelshift_overview::StepReport| {
+        step.name == INDEX && step.progress == Progress::Done
+    };
+    let indexed = view.overview().steps.iter().any(done);
     let read = if indexed {
-        app.store.duplicates(asked.after.as_deref(), ROWS).await
+        app.store.duplicates(query.after.as_deref(), CONTENTS_PER_PAGE).await
     } else {
         Ok(Vec::new())
     };
@@ -72,15 +73,15 @@ pub(crate) async fn page(
             return Err(unavailable(frame, status, "The hashes cannot be read.", &said(&error)));
         }
     };
-    let next = found.last().filter(|_| found.len() >= ROWS as usize);
+    let next = found.last().filter(|_| found.len() >= CONTENTS_PER_PAGE as usize);
     let next = next.map(|last| format!("/duplicates?after={}", last.sha256));
     let sets = found.into_iter().map(set).collect();
     let page = Duplicates {
         frame,
         view,
-        limit: ROWS,
+        limit: CONTENTS_PER_PAGE,
         indexed,
-        further: asked.after.is_some(),
+        further: query.after.is_some(),
         sets,
         next,
     };

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
 use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorSelection};
 use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantined};
@@ -16,10 +17,9 @@ use super::{begin, finish, next_link, no_such_page, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
-use crate::figures::{tail, time};
 
 /// Rows of a page.
-const ROWS: u32 = 50;
+const ROWS_PER_PAGE: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "failures.html", blocks = ["verdict", "open", "groups"])]
@@ -54,7 +54,7 @@ pub(super) struct Item {
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     #[serde(rename = "type")]
     error_type: Option<String>,
     before: Option<String>,
@@ -80,13 +80,13 @@ pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
-    let filter = asked.error_type.clone().filter(|of_type| !of_type.is_empty());
+    let filter = query.error_type.clone().filter(|of_type| !of_type.is_empty());
     let here = address(filter.as_deref(), "");
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
-    let ends = cursor::decode::<ErrorCursor>(asked.before.as_deref()).and_then(|before| {
-        Ok((before, cursor::decode::<QuarantineCursor>(asked.after.as_deref())?))
+    let ends = cursor::decode::<ErrorCursor>(query.before.as_deref()).and_then(|before| {
+        Ok((before, cursor::decode::<QuarantineCursor>(query.after.as_deref())?))
     });
     let (before, after) = match ends {
         Ok(ends) => ends,
@@ -95,10 +95,10 @@ pub(crate) async fn page(
     let read = async {
         let selection =
             ErrorSelection { error_type: filter.clone(), before, ..ErrorSelection::default() };
-        let errors = app.store.errors(&selection, ROWS).await?;
+        let errors = app.store.errors(&selection, ROWS_PER_PAGE).await?;
         let all =
             QuarantineSelection { error_type: filter.clone(), ..QuarantineSelection::default() };
-        let items = app.store.quarantine(&all, after.as_ref(), ROWS).await?;
+        let items = app.store.quarantine(&all, after.as_ref(), ROWS_PER_PAGE).await?;
         Ok::<_, StoreError>((errors, items))
     };
     let (errors, items) = match read.await {
@@ -109,7 +109,7 @@ pub(crate) async fn page(
         }
     };
     let flashed = frame.flash.is_some();
-    let full = |rows: usize| rows >= ROWS as usize;
+    let full = |rows: usize| rows >= ROWS_PER_PAGE as usize;
     let older = errors
         .last()
         .filter(|_| full(errors.len()))

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const NAME: &str = "reelshift_said";
 
 /// A cookie holds 4 kB; more than this is cut.
-const MOST_BYTES: usize = 1_500;
+const MAX_COOKIE_BYTES: usize = 1_500;
 
 /// What came of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Flash {
 
     /// The cookie that carries it.
     pub(crate) fn cookie(&self) -> HeaderValue {
-        let cut = &self.text[..self.text.floor_char_boundary(MOST_BYTES)];
+        let cut = &self.text[..self.text.floor_char_boundary(MAX_COOKIE_BYTES)];
         let sign = if self.failed { '-' } else { '+' };
         let value = URL_SAFE_NO_PAD.encode(format!("{sign}{cut}"));
         header_value(&format!("{NAME}={value}; Path=/; Max-Age=30; HttpOnly; SameSite=Strict"))
@@ -87,6 +87,6 @@ mod tests {
     fn a_long_text_is_cut_between_characters() {
         let flash = Flash::failed("é".repeat(2_000));
         let seen = Flash::of(&carried(&flash.cookie())).expect("it arrives");
-        assert_eq!(seen.text.len(), MOST_BYTES);
+        assert_eq!(seen.text.len(), MAX_COOKIE_BYTES);
     }
 }

@@ -6,7 +6,7 @@ use super::assets;
 use super::flash::Flash;
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::snapshot::Latest;
+use crate::sampling::Latest;
 
 /// Figures that are older than this are greyed out, and say so.
 pub(crate) const STALE_SECONDS: u64 = 10;
@@ -124,7 +124,7 @@ impl Frame {
     pub(crate) fn over(self, latest: &Latest) -> Self {
         Self {
             age: latest.age().as_secs(),
-            paused: latest.snapshot.paused(),
+            paused: latest.overview.paused(),
             trouble: latest.trouble.clone(),
             ..self
         }

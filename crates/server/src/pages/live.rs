@@ -1,4 +1,4 @@
-//! The stream of a page: with every look the parts of it that are made of the snapshot, made
+//! The stream of a page: with every sample the parts of it that show the overview, made
 //! once for all who see that page.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use super::view::View;
 use super::workers::Workers;
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::snapshot::Latest;
+use crate::sampling::Latest;
 
 /// A proxy that sees nothing for a minute closes the connection.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -39,7 +39,7 @@ struct News {
     /// Seconds since the figures were read.
     age: f64,
     trouble: Option<String>,
-    kind: crate::snapshot::Kind,
+    kind: reelshift_overview::VerdictKind,
     word: &'static str,
     sentence: String,
     urgent: bool,
@@ -68,7 +68,7 @@ impl Made {
 }
 
 fn news(app: &Shared, page: Page, latest: &Latest) -> News {
-    let verdict = &latest.snapshot.verdict;
+    let verdict = &latest.overview.verdict;
     News {
         age: latest.age().as_secs_f64(),
         trouble: latest.trouble.clone(),
@@ -76,7 +76,7 @@ fn news(app: &Shared, page: Page, latest: &Latest) -> News {
         word: verdict.kind.word(),
         sentence: verdict.sentence.clone(),
         urgent: matches!(verdict.kind.tone(), "bad" | "warn"),
-        paused: latest.snapshot.paused(),
+        paused: latest.overview.paused(),
         parts: parts(app, page, latest),
     }
 }
@@ -134,7 +134,7 @@ pub(crate) async fn stream(
     Path(name): Path<String>,
 ) -> Response {
     let Some(page) = Page::named(&name) else { return StatusCode::NOT_FOUND.into_response() };
-    let watching = app.snapshots.watch();
+    let watching = app.overviews.watch();
     let first = Event::default().retry(RETRY).comment("the figures follow");
     let events = stream::unfold((app.clone(), watching), move |(app, mut watching)| async move {
         let next = app.stop.run_until_cancelled(watching.next()).await??;

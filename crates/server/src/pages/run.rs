@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_overview::figures::{count, tail, time};
 use reelshift_plan::{BatchState, RunState};
 use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::{Run, VideoFilter};
@@ -17,10 +18,9 @@ use super::{begin, find, finish, next_link, no_such_page, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
-use crate::figures::{count, tail, time};
 
 /// Rows of a page.
-const ROWS: u32 = 50;
+const ROWS_PER_PAGE: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "run.html")]
@@ -126,7 +126,7 @@ impl BatchRow {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     state: Option<String>,
     /// Where the page before ended.
     after: Option<String>,
@@ -137,7 +137,7 @@ pub(crate) async fn page(
     who: Principal,
     headers: HeaderMap,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let here = format!("/runs/{id}");
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
@@ -147,14 +147,14 @@ pub(crate) async fn page(
         Ok(id) => id,
         Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
     };
-    let state = asked.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
-    let after = match cursor::decode::<BatchCursor>(asked.after.as_deref()) {
+    let state = query.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
+    let after = match cursor::decode::<BatchCursor>(query.after.as_deref()) {
         Ok(after) => after,
         Err(wrong) => return Err(no_such_page(frame, &wrong)),
     };
     let read = async {
         let selection = BatchSelection::OfRun { run: id, state };
-        let batches = app.store.batches(&selection, after.as_ref(), ROWS).await?;
+        let batches = app.store.batches(&selection, after.as_ref(), ROWS_PER_PAGE).await?;
         Ok::<_, reelshift_store::StoreError>((app.store.run(id).await?, batches))
     };
     let (run, batches) = match read.await {
@@ -179,7 +179,7 @@ pub(crate) async fn page(
         || format!("<p>{}. Its batches are not counted: ten newer runs are.</p>", run.state),
         |run| Figures { run }.render().unwrap_or_default(),
     );
-    let next = batches.last().filter(|_| batches.len() >= ROWS as usize).map(|last| {
+    let next = batches.last().filter(|_| batches.len() >= ROWS_PER_PAGE as usize).map(|last| {
         let of = state.map_or_else(String::new, |state| format!("state={state}&"));
         format!("/runs/{id}?{of}{}#batches", next_link("after", &last.cursor()))
     });

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use reelshift_overview::figures::{tail, time};
 use reelshift_store::listings::RunSelection;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -13,10 +14,9 @@ use super::view::View;
 use super::{begin, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
-use crate::figures::{tail, time};
 
 /// Rows of a page.
-pub(super) const ROWS: u32 = 50;
+pub(super) const ROWS_PER_PAGE: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "runs.html", blocks = ["verdict", "runs", "gates", "verified"])]
@@ -40,7 +40,7 @@ pub(super) struct OlderRun {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     before: Option<Uuid>,
 }
 
@@ -48,20 +48,20 @@ pub(crate) async fn page(
     State(app): State<Shared>,
     who: Principal,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, "/runs").await?;
     let flashed = frame.flash.is_some();
-    let Some(before) = asked.before else {
+    let Some(before) = query.before else {
         let last = view.runs().last().map(super::view::RunView::id);
-        let full = view.runs().len() >= crate::snapshot::RUNS as usize;
+        let full = view.runs().len() >= reelshift_overview::RUNS_SHOWN as usize;
         let next = last.filter(|_| full).map(|last| format!("/runs?before={last}"));
         return Ok(finish(
             &Runs { frame, view, first_page: true, older: Vec::new(), next },
             flashed,
         ));
     };
-    let runs = match app.store.runs(&RunSelection::default(), Some(before), ROWS).await {
+    let runs = match app.store.runs(&RunSelection::default(), Some(before), ROWS_PER_PAGE).await {
         Ok(runs) => runs,
         Err(error) => {
             let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
@@ -73,7 +73,7 @@ pub(crate) async fn page(
             ));
         }
     };
-    let next = (runs.len() >= ROWS as usize)
+    let next = (runs.len() >= ROWS_PER_PAGE as usize)
         .then(|| runs.last().map(|run| format!("/runs?before={}", run.id)))
         .flatten();
     let older = runs

@@ -1,6 +1,7 @@
-//! Every page's live parts as HTML, over one snapshot.
+//! Every page's live parts as HTML, over one overview.
 
 use askama::Template;
+use reelshift_overview::sample;
 
 use super::activity::Activity;
 use super::controls::Controls;
@@ -11,7 +12,8 @@ use super::run::Figures;
 use super::runs::Runs;
 use super::view::View;
 use super::workers::Workers;
-use crate::snapshot::sample;
+
+use crate::sampling::Latest;
 
 fn frame(page: Page) -> Frame {
     Frame {
@@ -32,7 +34,8 @@ fn frame(page: Page) -> Frame {
 }
 
 fn view() -> View {
-    View::new(sample::latest(), Some("http://jaeger:16686/"))
+    let latest = Latest::new(sample::overview(sample::report()), sample::history());
+    View::new(latest, Some("http://jaeger:16686/"))
         .validated(vec!["This server has not compared every row yet.".to_owned()])
 }
 

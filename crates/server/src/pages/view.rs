@@ -1,4 +1,4 @@
-//! What templates show of a snapshot: every figure as text, in one place, so that pages and
+//! What templates show of an overview: every figure as text, in one place, so that pages and
 //! their live parts agree.
 
 mod failures;
@@ -8,6 +8,8 @@ mod runs;
 mod throttle;
 
 use chrono::{DateTime, Utc};
+use reelshift_overview::figures::{clock, seconds, time};
+use reelshift_overview::{Overview, Verdict};
 use reelshift_plan::FlagAction;
 use reelshift_store::flags::FlagChange;
 
@@ -15,10 +17,9 @@ pub(crate) use runs::RunView;
 pub(crate) use throttle::rollout;
 
 use super::chart::Mark;
-use crate::figures::{clock, seconds, time};
-use crate::snapshot::{Latest, Snapshot, Verdict};
+use crate::sampling::Latest;
 
-/// A snapshot as templates see it.
+/// An overview as templates show it.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     latest: Latest,
@@ -37,12 +38,12 @@ impl View {
         Self { validation, ..self }
     }
 
-    pub(crate) fn snapshot(&self) -> &Snapshot {
-        &self.latest.snapshot
+    pub(crate) fn overview(&self) -> &Overview {
+        &self.latest.overview
     }
 
     pub(crate) fn verdict(&self) -> &Verdict {
-        &self.snapshot().verdict
+        &self.overview().verdict
     }
 
     /// `since 02:58 UTC (14m 3s)`
@@ -53,7 +54,7 @@ impl View {
 
     /// The database's time of the figures.
     pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
-        self.snapshot().at()
+        self.overview().at()
     }
 
     pub(crate) fn at(&self) -> Option<String> {
@@ -97,7 +98,7 @@ impl View {
             text: format!("{} by {}", command.what, command.by),
         });
         let set = |change: &&FlagChange| change.action != FlagAction::Initial;
-        let flags = self.snapshot().flag_changes.iter().filter(set).map(|change| Mark {
+        let flags = self.overview().flag_changes.iter().filter(set).map(|change| Mark {
             at: change.changed_at,
             text: format!(
                 "{} {} by {}",

@@ -5,13 +5,13 @@ use std::time::Duration;
 use reelshift_plan::JobKind;
 use reelshift_store::report::Monitor;
 
-use crate::look;
+use crate::style;
 
 /// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of files)   notifications 17   left 2m 4s`
 pub(super) fn line(monitor: &Monitor) -> String {
     let left = monitor.estimated_completion_seconds;
     let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let left = left.map_or_else(String::new, |left| format!("   left {}", look::duration(left)));
+    let left = left.map_or_else(String::new, |left| format!("   left {}", style::duration(left)));
     let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
     let items = monitor.error_rate_of.map(|kind| match kind {
         JobKind::Backfill | JobKind::Validate => "rows",
@@ -22,10 +22,10 @@ pub(super) fn line(monitor: &Monitor) -> String {
     });
     format!(
         "migrated {}   status rows made {}   errors {}{rate}   notifications {}{more}{left}",
-        look::plural(monitor.videos_migrated, "video", "videos"),
-        look::count(monitor.processing_status_created),
-        look::count(monitor.errors_encountered),
-        look::count(monitor.notifications_queued),
+        style::plural(monitor.videos_migrated, "video", "videos"),
+        style::count(monitor.processing_status_created),
+        style::count(monitor.errors_encountered),
+        style::count(monitor.notifications_queued),
     )
 }
 

@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 use reelshift_plan::throttle::Level;
 use reelshift_store::report::ThrottleReport;
 
-use crate::look;
+use crate::style;
 
 /// `THROTTLED since 02:58 (14m 3s)   replica lag 7.1 s > 5.0 s on db-2:3306   no chunk runs`
 pub(super) fn line(report: &ThrottleReport) -> String {
@@ -20,7 +20,7 @@ pub(super) fn line(report: &ThrottleReport) -> String {
     }
     let since = report.since.map_or_else(String::new, |since| {
         let lasting = Duration::try_from_secs_f64(report.seconds.unwrap_or_default());
-        let lasting = look::duration(lasting.unwrap_or_default());
+        let lasting = style::duration(lasting.unwrap_or_default());
         format!(" since {} ({lasting})", since.format("%H:%M"))
     });
     let word = format!("THROTTLED{since}");
@@ -31,7 +31,7 @@ pub(super) fn line(report: &ThrottleReport) -> String {
     let sampled = report.sampled_seconds_ago.map_or_else(String::new, |ago| {
         format!(
             "   sampled {} ago",
-            look::duration(Duration::try_from_secs_f64(ago).unwrap_or_default())
+            style::duration(Duration::try_from_secs_f64(ago).unwrap_or_default())
         )
     });
     format!("{word}   {reason}   {amount}{sampled}")

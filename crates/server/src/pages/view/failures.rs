@@ -1,9 +1,9 @@
 //! Failures, grouped by cause.
 
+use reelshift_overview::figures::{count, plural};
 use reelshift_store::failures::ErrorGroup;
 
 use super::View;
-use crate::figures::{count, plural};
 
 /// Failures with one cause.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct GroupView<'a> {
 
 impl View {
     pub(crate) fn groups(&self) -> Vec<GroupView<'_>> {
-        let groups = self.snapshot().report.iter().flat_map(|report| &report.errors);
+        let groups = self.overview().report.iter().flat_map(|report| &report.errors);
         let shown = groups.map(|group| GroupView {
             group,
             first: self.ago(group.first_at),
@@ -25,7 +25,7 @@ impl View {
     }
 
     fn open(&self) -> (u64, u64) {
-        let runs = || self.snapshot().report.iter().flat_map(|report| &report.runs);
+        let runs = || self.overview().report.iter().flat_map(|report| &report.runs);
         (runs().map(|run| run.failed_open).sum(), runs().map(|run| run.quarantined).sum())
     }
 

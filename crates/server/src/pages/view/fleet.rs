@@ -1,11 +1,11 @@
 //! Workers, and what became of those that fell silent.
 
+use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
 use reelshift_plan::{BatchState, WorkerState};
 use reelshift_store::report::WorkerReport;
 use uuid::Uuid;
 
 use super::View;
-use crate::figures::{count, float_bytes, float_count, plural, seconds, tail};
 
 /// A lease lasts for as long as its worker beats within this.
 const LEASE_SECONDS: f64 = 8.0;
@@ -29,7 +29,7 @@ pub(crate) struct LostView {
 impl View {
     /// The live first, then those that are gone, the newest first.
     pub(crate) fn workers(&self) -> Vec<WorkerView<'_>> {
-        let reports = self.snapshot().report.iter().flat_map(|report| &report.workers);
+        let reports = self.overview().report.iter().flat_map(|report| &report.workers);
         let mut workers: Vec<_> = reports.map(WorkerView).collect();
         workers.sort_by_key(|worker| (worker.rank(), std::cmp::Reverse(worker.0.started_at)));
         workers
@@ -41,7 +41,7 @@ impl View {
 
     /// What is said where nobody works.
     pub(crate) fn no_workers(&self) -> String {
-        let runs = self.snapshot().report.iter().flat_map(|report| &report.runs);
+        let runs = self.overview().report.iter().flat_map(|report| &report.runs);
         let waiting = runs.map(|run| run.batches.pending + run.batches.leased).sum();
         format!(
             "0 workers, {}. Start one: reelshift work",
@@ -50,7 +50,7 @@ impl View {
     }
 
     pub(crate) fn lost_leases(&self) -> Vec<LostView> {
-        let Some(report) = &self.snapshot().report else { return Vec::new() };
+        let Some(report) = &self.overview().report else { return Vec::new() };
         let of = |id: Uuid| report.workers.iter().find(|worker| worker.id == id);
         let lost = report.lost_leases.iter().map(|lease| LostView {
             worker: tail(lease.worker),

@@ -1,12 +1,12 @@
 //! The figures of the overview.
 
+use reelshift_overview::Progress;
+use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
 use reelshift_plan::WorkerState;
 use reelshift_store::report::RunReport;
 
 use super::{View, ago};
-use crate::figures::{count, float_bytes, float_count, plural, seconds, tail};
 use crate::pages::chart::{Chart, escaped};
-use crate::snapshot::Progress;
 
 /// A command that the fleet does not go by after this is worth a look: it takes 2 s, and
 /// the heartbeat that says so another 2.
@@ -26,14 +26,14 @@ pub(crate) struct Attention {
 impl View {
     /// `1,840/s (mean of 12m 3s: 4,210)`
     pub(crate) fn rows_rate(&self) -> String {
-        let pace = &self.snapshot().pace;
+        let pace = &self.overview().pace;
         let (now, mean) =
             (float_count(pace.rows_per_second), float_count(pace.mean_rows_per_second));
         format!("{now} rows/s{}", self.mean(&mean))
     }
 
     pub(crate) fn bytes_rate(&self) -> String {
-        let pace = &self.snapshot().pace;
+        let pace = &self.overview().pace;
         let (now, mean) =
             (float_bytes(pace.bytes_per_second), float_bytes(pace.mean_bytes_per_second));
         format!("{now}/s{}", self.mean(&mean))
@@ -45,7 +45,7 @@ impl View {
     }
 
     fn mean(&self, mean: &str) -> String {
-        match (self.snapshot().pace.since, self.now()) {
+        match (self.overview().pace.since, self.now()) {
             (Some(since), Some(now)) if now > since => {
                 format!(" (mean of {}: {mean})", ago(since, now))
             }
@@ -55,7 +55,7 @@ impl View {
 
     /// `05:10 to 07:40 UTC (in 2h 3m to 4h 33m), without throttled time`
     pub(crate) fn estimate(&self) -> String {
-        let Some(estimate) = self.snapshot().pace.estimate else {
+        let Some(estimate) = self.overview().pace.estimate else {
             return "no estimate: nothing moves".to_owned();
         };
         let (soon, late) = (seconds(estimate.soonest_seconds), seconds(estimate.latest_seconds));
@@ -72,11 +72,11 @@ impl View {
     }
 
     pub(crate) fn limited_by(&self) -> String {
-        let snapshot = self.snapshot();
-        if let Some(pause) = snapshot.report.as_ref().and_then(|report| report.pause()) {
+        let overview = self.overview();
+        if let Some(pause) = overview.report.as_ref().and_then(|report| report.pause()) {
             return format!("a pause by {}", pause.changed_by);
         }
-        match &snapshot.limiting {
+        match &overview.limiting {
             Some(limiting) if limiting.limits => {
                 let since = limiting
                     .since
@@ -90,7 +90,7 @@ impl View {
 
     /// What a person should look at, the most urgent first.
     pub(crate) fn attention(&self) -> Vec<Attention> {
-        let Some(report) = &self.snapshot().report else { return Vec::new() };
+        let Some(report) = &self.overview().report else { return Vec::new() };
         let mut items = Vec::new();
         let mut push =
             |tone, text: String, link: String| items.push(Attention { tone, text, link });
@@ -176,7 +176,7 @@ impl View {
 
     /// What stopping now would mean.
     pub(crate) fn stopping(&self) -> Vec<String> {
-        let stopping = &self.snapshot().stopping;
+        let stopping = &self.overview().stopping;
         let draining = if stopping.draining == 0 {
             "Nothing is at work: stopping costs nothing.".to_owned()
         } else {
@@ -198,7 +198,7 @@ impl View {
 
     /// `Schema steps: 38 of 41 done`
     pub(crate) fn steps_line(&self) -> String {
-        let steps = &self.snapshot().steps;
+        let steps = &self.overview().steps;
         let done = steps.iter().filter(|step| step.progress == Progress::Done).count();
         let half = steps.iter().find(|step| step.progress == Progress::Underway);
         let half = half.map_or_else(String::new, |step| format!(", {} under way", step.name));
@@ -207,7 +207,7 @@ impl View {
 
     /// `17 notifications are queued`
     pub(crate) fn notifications(&self) -> String {
-        let Some(report) = &self.snapshot().report else {
+        let Some(report) = &self.overview().report else {
             return "There is no queue yet.".to_owned();
         };
         let more = if report.monitor.notifications_queued_or_more { " or more" } else { "" };

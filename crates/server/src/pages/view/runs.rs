@@ -1,13 +1,13 @@
 //! Runs as pages show them.
 
+use reelshift_overview::figures::{clock, count, percent, plural, share, tail};
+use reelshift_overview::{Progress, amount};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::report::RunReport;
 use uuid::Uuid;
 
 use super::View;
-use crate::figures::{clock, count, percent, plural, share, tail};
 use crate::pages::chart::strip;
-use crate::snapshot::{Progress, amount};
 
 /// A run.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub(crate) const fn tone(state: RunState) -> &'static str {
 impl View {
     /// The newest runs.
     pub(crate) fn runs(&self) -> Vec<RunView<'_>> {
-        let reports = self.snapshot().report.iter().flat_map(|report| &report.runs);
+        let reports = self.overview().report.iter().flat_map(|report| &report.runs);
         reports.map(|report| RunView { report, view: self }).collect()
     }
 
@@ -56,10 +56,10 @@ impl View {
 
     /// What must be so before the next phases.
     pub(crate) fn gates(&self) -> Vec<Gate> {
-        let snapshot = self.snapshot();
-        let runs = snapshot.report.as_ref().map(|report| &report.runs[..]).unwrap_or_default();
+        let overview = self.overview();
+        let runs = overview.report.as_ref().map(|report| &report.runs[..]).unwrap_or_default();
         let done = |phase: usize| {
-            snapshot.phases.get(phase).is_some_and(|phase| phase.progress == Progress::Done)
+            overview.phases.get(phase).is_some_and(|phase| phase.progress == Progress::Done)
         };
         let gate = |open: bool, text: String| Gate { open, text };
         let failed: u64 = runs.iter().map(|run| run.failed_open).sum();

@@ -1,11 +1,11 @@
 //! The brake against its limits, and what became of commands.
 
 use chrono::{DateTime, Utc};
+use reelshift_overview::figures::{plural, seconds, tail};
 use reelshift_plan::Rollout;
 use reelshift_plan::throttle::Level;
 
 use super::{View, ago};
-use crate::figures::{plural, seconds, tail};
 
 /// A signal against its limit.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ impl View {
     /// What the brake does.
     pub(crate) fn throttle_line(&self) -> String {
         let Some(throttle) =
-            self.snapshot().report.as_ref().and_then(|report| report.throttle.as_ref())
+            self.overview().report.as_ref().and_then(|report| report.throttle.as_ref())
         else {
             return "The brake is not at work: no worker lives.".to_owned();
         };
@@ -59,7 +59,7 @@ impl View {
     }
 
     pub(crate) fn readings(&self) -> Vec<ReadingView> {
-        let throttle = self.snapshot().report.iter().filter_map(|report| report.throttle.as_ref());
+        let throttle = self.overview().report.iter().filter_map(|report| report.throttle.as_ref());
         let readings = throttle.flat_map(|throttle| &throttle.readings).map(|reading| {
             let pressure = reading.pressure();
             let pressure = if pressure.is_finite() { pressure } else { 1.5 };
@@ -80,7 +80,7 @@ impl View {
 
     pub(crate) fn no_readings(&self) -> String {
         let unavailable = self
-            .snapshot()
+            .overview()
             .report
             .iter()
             .filter_map(|report| report.throttle.as_ref())
@@ -95,7 +95,7 @@ impl View {
 
     /// The newest changes of controls and runs.
     pub(crate) fn commands(&self) -> Vec<CommandView> {
-        let (Some(report), Some(now)) = (&self.snapshot().report, self.now()) else {
+        let (Some(report), Some(now)) = (&self.overview().report, self.now()) else {
             return Vec::new();
         };
         let commands = report.commands.iter().map(|command| {

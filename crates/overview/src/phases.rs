@@ -1,4 +1,4 @@
-//! The specification's five phases: how far each is, and what can be taken back.
+//! The specification's five phases, and how far each is.
 
 use reelshift_plan::{Flag, JobKind, Phase, RunState};
 use reelshift_store::flags::StoredFlag;
@@ -99,18 +99,18 @@ pub(crate) fn phases(
         .map(|phase| {
             let (progress, note) = match phase {
                 // Reelshift's own tables stay when a rollback is through.
-                Phase::Expand => of_steps(steps, StepGroup::Expand),
-                Phase::Backfill => of_runs(runs),
-                Phase::Rollout => of_flag(flags),
-                Phase::Index => of_steps(steps, StepGroup::Index),
-                Phase::Automate => of_steps(steps, StepGroup::Automate),
+                Phase::Expand => progress_of_steps(steps, StepGroup::Expand),
+                Phase::Backfill => progress_of_runs(runs),
+                Phase::Rollout => progress_of_flag(flags),
+                Phase::Index => progress_of_steps(steps, StepGroup::Index),
+                Phase::Automate => progress_of_steps(steps, StepGroup::Automate),
             };
             PhaseReport { phase, progress, note }
         })
         .collect()
 }
 
-fn of_steps(steps: &[StepReport], group: StepGroup) -> (Progress, Option<String>) {
+fn progress_of_steps(steps: &[StepReport], group: StepGroup) -> (Progress, Option<String>) {
     let of_phase = || steps.iter().filter(|step| step.group == group);
     let begun = of_phase().filter(|step| step.progress != Progress::NotStarted).count();
     let done = of_phase().filter(|step| step.progress == Progress::Done).count();
@@ -124,7 +124,7 @@ fn of_steps(steps: &[StepReport], group: StepGroup) -> (Progress, Option<String>
 
 /// The newest backfill decides: its last sweep proved that every row agrees. One that was
 /// cancelled says nothing of what was done before it.
-fn of_runs(runs: &[RunReport]) -> (Progress, Option<String>) {
+fn progress_of_runs(runs: &[RunReport]) -> (Progress, Option<String>) {
     let backfills = || runs.iter().filter(|run| run.run.kind == JobKind::Backfill);
     let newest = backfills().find(|run| run.run.state != RunState::Cancelled);
     let Some(run) = newest.or_else(|| backfills().next()) else {
@@ -142,7 +142,7 @@ fn of_runs(runs: &[RunReport]) -> (Progress, Option<String>) {
     (Progress::Underway, Some(note))
 }
 
-fn of_flag(flags: &[StoredFlag]) -> (Progress, Option<String>) {
+fn progress_of_flag(flags: &[StoredFlag]) -> (Progress, Option<String>) {
     let flag = flags.iter().find(|stored| stored.flag == Flag::EnhancedVideoProcessing);
     match flag.map(|stored| stored.rollout) {
         Some(rollout) if rollout.is_on() && rollout.percent == 100 => (Progress::Done, None),

@@ -1,9 +1,9 @@
-//! The limiting factor: which signal stands in the way, its value against its limit, where,
-//! since when. While nothing does, the one that comes closest.
+//! The limiting factor: the signal that holds the fleet back, its value, its limit, its host
+//! and since when. While none does, the one that is closest to its limit.
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::throttle::{Reading, Signal};
-use reelshift_store::report::{Snapshot as Report, ThrottleReport};
+use reelshift_store::report::{LedgerReport, ThrottleReport};
 use serde::Serialize;
 
 /// A signal against its limit.
@@ -26,7 +26,7 @@ pub struct Limiting {
 }
 
 impl Limiting {
-    pub(crate) fn of(report: &Report) -> Option<Self> {
+    pub(crate) fn find(report: &LedgerReport) -> Option<Self> {
         let throttle = report.throttle.as_ref()?;
         let reading = throttle
             .readings

@@ -1,8 +1,9 @@
-//! The verdict: in one word and one sentence what goes on, why, since when, and what to do.
+//! The verdict: one word and one sentence for the state of the migration, why, since when,
+//! and what to do.
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::{RunState, WorkerState};
-use reelshift_store::report::{RunReport, Snapshot as Report, monitor};
+use reelshift_plan::{JobKind, RunState, WorkerState};
+use reelshift_store::report::{LedgerReport, RunReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ pub(crate) const STALLED_AFTER_SECONDS: i64 = 45;
 /// What goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum VerdictKind {
     /// Before `apply expand`.
     NotStarted,
     /// A rollback has begun and is not at its end.
@@ -35,7 +36,7 @@ pub enum Kind {
     Done,
 }
 
-impl Kind {
+impl VerdictKind {
     /// The word that is shown.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -68,7 +69,7 @@ impl Kind {
 /// The verdict on a migration at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    pub kind: Kind,
+    pub kind: VerdictKind,
     /// What goes on, as a sentence.
     pub sentence: String,
     /// Why, where it is not as it should be.
@@ -81,7 +82,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(kind: Kind, sentence: String) -> Self {
+    fn new(kind: VerdictKind, sentence: String) -> Self {
         Self { kind, sentence, reason: None, since: None, next: None }
     }
 
@@ -104,23 +105,23 @@ impl Verdict {
         } else {
             "The migration has not begun: its tables and columns are not there."
         };
-        Self::new(Kind::NotStarted, sentence.to_owned()).then("reelshift apply expand")
+        Self::new(VerdictKind::NotStarted, sentence.to_owned()).then("reelshift apply expand")
     }
 
     /// While a rollback is open.
     pub(crate) fn rolling_back(open: &OpenRollback) -> Self {
-        Self::new(Kind::RollingBack, format!("A rollback has begun: {}.", open.ways_on()))
+        Self::new(VerdictKind::RollingBack, format!("A rollback has begun: {}.", open.ways_on()))
             .since(Some(open.started_at))
             .then(open.command())
     }
 
     /// Over what a report counts. `progress_at` is when something was last seen done.
-    pub(crate) fn of(report: &Report, progress_at: Option<DateTime<Utc>>) -> Self {
+    pub(crate) fn compute(report: &LedgerReport, progress_at: Option<DateTime<Utc>>) -> Self {
         let active: Vec<_> = report.runs.iter().filter(|run| run.run.state.is_active()).collect();
         if let Some(pause) = report.pause() {
             let reason = pause.reason.as_deref().unwrap_or("no reason was given");
             return Self::new(
-                Kind::Paused,
+                VerdictKind::Paused,
                 format!("The whole fleet is paused by {}.", pause.changed_by),
             )
             .because(reason)
@@ -134,7 +135,11 @@ impl Verdict {
         }
     }
 
-    fn at_work(report: &Report, active: &[&RunReport], progress_at: Option<DateTime<Utc>>) -> Self {
+    fn at_work(
+        report: &LedgerReport,
+        active: &[&RunReport],
+        progress_at: Option<DateTime<Utc>>,
+    ) -> Self {
         let live =
             report.workers.iter().filter(|worker| worker.state == WorkerState::Live).count() as u64;
         let batches = |of: fn(&RunReport) -> u64| active.iter().map(|run| of(run)).sum::<u64>();
@@ -146,12 +151,12 @@ impl Verdict {
                 "Nobody works: 0 live workers, {} wait.",
                 plural(pending + leased, "batch", "batches")
             );
-            return Self::new(Kind::Dead, sentence)
+            return Self::new(VerdictKind::Dead, sentence)
                 .because("no worker has beaten for longer than a lease lasts")
                 .since(left_at(report))
                 .then("reelshift work");
         }
-        let chunked = active.iter().any(|run| run.run.kind != reelshift_plan::JobKind::Hash);
+        let chunked = active.iter().any(|run| run.run.kind != JobKind::Hash);
         if let Some(throttle) = report.throttle.as_ref().filter(|_| chunked)
             && throttle.level.is_throttled()
         {
@@ -160,7 +165,7 @@ impl Verdict {
             } else {
                 format!("The fleet's brake leaves {} of its capacity.", share(throttle.share))
             };
-            return Self::new(Kind::Throttled, sentence)
+            return Self::new(VerdictKind::Throttled, sentence)
                 .because(throttle.reason.clone().unwrap_or_default())
                 .since(throttle.since);
         }
@@ -173,27 +178,27 @@ impl Verdict {
                 count(leased),
                 count(pending)
             );
-            return Self::new(Kind::Stalled, sentence)
+            return Self::new(VerdictKind::Stalled, sentence)
                 .because("see what failed last, and what the workers say they are doing")
                 .since(Some(since))
                 .then("reelshift errors");
         }
-        Self::new(Kind::Running, working(report, active, live, leased))
+        Self::new(VerdictKind::Running, working(report, active, live, leased))
             .since(active.iter().map(|run| run.run.created_at).min())
     }
 
-    fn at_rest(report: &Report) -> Self {
+    fn at_rest(report: &LedgerReport) -> Self {
         if let Some(run) = report.runs.iter().find(|run| run.run.state == RunState::Paused) {
             let by = run.run.decided_by.as_deref().unwrap_or("nobody known");
             let sentence =
                 format!("The {} run is paused by {by}, and no other works.", run.run.kind);
-            return Self::new(Kind::Paused, sentence)
+            return Self::new(VerdictKind::Paused, sentence)
                 .because(run.run.reason.clone().unwrap_or_else(|| "no reason was given".to_owned()))
                 .since(run.run.decided_at)
                 .then(format!("reelshift resume --run {}", run.run.id));
         }
         if report.runs.is_empty() {
-            return Self::new(Kind::Idle, "Nothing has been enqueued.".to_owned())
+            return Self::new(VerdictKind::Idle, "Nothing has been enqueued.".to_owned())
                 .then("reelshift enqueue backfill");
         }
         let ended = report.runs.iter().filter_map(|run| run.run.finished_at).max();
@@ -205,18 +210,19 @@ impl Verdict {
                 plural(failed, "batch has", "batches have"),
                 plural(aside, "item is", "items are")
             );
-            return Self::new(Kind::Attention, sentence)
+            return Self::new(VerdictKind::Attention, sentence)
                 .because("remove the causes, then rerun")
                 .since(ended)
                 .then("reelshift rerun");
         }
         let runs = plural(report.runs.len() as u64, "run", "runs");
-        Self::new(Kind::Done, format!("Everything that was enqueued is done: {runs}.")).since(ended)
+        Self::new(VerdictKind::Done, format!("Everything that was enqueued is done: {runs}."))
+            .since(ended)
     }
 }
 
 /// When the last of those who are gone was there.
-fn left_at(report: &Report) -> Option<DateTime<Utc>> {
+fn left_at(report: &LedgerReport) -> Option<DateTime<Utc>> {
     let gone = report.workers.iter().map(|worker| worker.seen_seconds_ago);
     let latest = gone.min_by(f64::total_cmp)?;
     #[expect(clippy::cast_possible_truncation, reason = "minutes, in milliseconds")]
@@ -228,17 +234,15 @@ fn share(value: f64) -> String {
     format!("{:.0} %", value * 100.0)
 }
 
-fn working(report: &Report, active: &[&RunReport], live: u64, leased: u64) -> String {
+fn working(report: &LedgerReport, active: &[&RunReport], live: u64, leased: u64) -> String {
     let mut rates = Vec::new();
-    for kind in reelshift_plan::JobKind::ALL {
+    for kind in JobKind::ALL {
         if active.iter().any(|run| run.run.kind == kind) {
             let rate = monitor::rate(kind, &report.workers);
             rates.push(match kind {
-                reelshift_plan::JobKind::Backfill => format!("{} rows/s", float_count(rate)),
-                reelshift_plan::JobKind::Hash => format!("{}/s hashed", float_bytes(rate)),
-                reelshift_plan::JobKind::Validate => {
-                    format!("{} rows/s compared", float_count(rate))
-                }
+                JobKind::Backfill => format!("{} rows/s", float_count(rate)),
+                JobKind::Hash => format!("{}/s hashed", float_bytes(rate)),
+                JobKind::Validate => format!("{} rows/s compared", float_count(rate)),
             });
         }
     }
@@ -254,7 +258,7 @@ fn working(report: &Report, active: &[&RunReport], live: u64, leased: u64) -> St
 
 /// What a run has done of what, in the unit that its time goes by.
 #[must_use]
-pub(crate) fn amount(run: &RunReport) -> String {
+pub fn amount(run: &RunReport) -> String {
     let (done, total) = run.progress();
     let about = match run.run.state {
         RunState::Planning => "of at least",
@@ -262,10 +266,10 @@ pub(crate) fn amount(run: &RunReport) -> String {
         _ => "of about",
     };
     match run.run.kind {
-        reelshift_plan::JobKind::Backfill | reelshift_plan::JobKind::Validate => {
+        JobKind::Backfill | JobKind::Validate => {
             format!("{} {about} {} rows", count(done), count(total))
         }
-        reelshift_plan::JobKind::Hash => format!(
+        JobKind::Hash => format!(
             "{} {about} {}, {} of {} files",
             bytes(done),
             bytes(total),
@@ -278,44 +282,47 @@ pub(crate) fn amount(run: &RunReport) -> String {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use reelshift_plan::JobKind;
     use reelshift_store::controls::{Control, ON, PAUSE};
 
     use super::super::sample::{at, report, run, worker};
     use super::*;
 
     /// The sample without its brake.
-    fn free() -> Report {
-        Report { throttle: None, ..report() }
+    fn free() -> LedgerReport {
+        LedgerReport { throttle: None, ..report() }
     }
 
-    fn verdict(report: &Report) -> Verdict {
-        Verdict::of(report, Some(report.at))
+    fn verdict(report: &LedgerReport) -> Verdict {
+        Verdict::compute(report, Some(report.at))
     }
 
     #[test]
     fn work_that_goes_on_runs() {
         let running = verdict(&free());
-        assert_eq!(running.kind, Kind::Running);
+        assert_eq!(running.kind, VerdictKind::Running);
         assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
-        let hashing = Report { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+        let hashing =
+            LedgerReport { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
         let hashing = verdict(&hashing);
-        assert_eq!(hashing.kind, Kind::Running, "the brake is for backfills");
+        assert_eq!(hashing.kind, VerdictKind::Running, "the brake is for backfills");
         assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
     }
 
     #[test]
     fn a_brake_says_why_and_since_when() {
         let throttled = verdict(&report());
-        assert_eq!((throttled.kind, throttled.since), (Kind::Throttled, Some(at("02:58:00"))));
+        assert_eq!(
+            (throttled.kind, throttled.since),
+            (VerdictKind::Throttled, Some(at("02:58:00")))
+        );
         assert_eq!(throttled.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2:3306"));
     }
 
     #[test]
     fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
-        let dead = Report { workers: vec![worker(5, WorkerState::Lost, 94.0)], ..free() };
+        let dead = LedgerReport { workers: vec![worker(5, WorkerState::Lost, 94.0)], ..free() };
         let dead = verdict(&dead);
-        assert_eq!((dead.kind, dead.since), (Kind::Dead, Some(at("03:10:33"))));
+        assert_eq!((dead.kind, dead.since), (VerdictKind::Dead, Some(at("03:10:33"))));
         assert_eq!(dead.next.as_deref(), Some("reelshift work"));
     }
 
@@ -323,9 +330,15 @@ mod tests {
     fn without_progress_it_stalls_after_a_while() {
         let free = free();
         let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
-        assert_eq!(Verdict::of(&free, ago(STALLED_AFTER_SECONDS - 1)).kind, Kind::Running);
-        let stalled = Verdict::of(&free, ago(STALLED_AFTER_SECONDS));
-        assert_eq!((stalled.kind, stalled.since), (Kind::Stalled, ago(STALLED_AFTER_SECONDS)));
+        assert_eq!(
+            Verdict::compute(&free, ago(STALLED_AFTER_SECONDS - 1)).kind,
+            VerdictKind::Running
+        );
+        let stalled = Verdict::compute(&free, ago(STALLED_AFTER_SECONDS));
+        assert_eq!(
+            (stalled.kind, stalled.since),
+            (VerdictKind::Stalled, ago(STALLED_AFTER_SECONDS))
+        );
     }
 
     #[test]
@@ -337,23 +350,25 @@ mod tests {
             changed_by: "ops@host".to_owned(),
             changed_at: at("03:00:00"),
         };
-        let paused = verdict(&Report { controls: vec![pause], ..report() });
-        assert_eq!((paused.kind, paused.since), (Kind::Paused, Some(at("03:00:00"))));
+        let paused = verdict(&LedgerReport { controls: vec![pause], ..report() });
+        assert_eq!((paused.kind, paused.since), (VerdictKind::Paused, Some(at("03:00:00"))));
         assert_eq!(paused.reason.as_deref(), Some("a backup"));
-        let held =
-            verdict(&Report { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
-        assert_eq!(held.kind, Kind::Paused);
+        let held = verdict(&LedgerReport {
+            runs: vec![run(JobKind::Backfill, RunState::Paused)],
+            ..free()
+        });
+        assert_eq!(held.kind, VerdictKind::Paused);
         assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
     }
 
     #[test]
     fn at_rest_it_says_what_is_left() {
-        let of = |runs: Vec<RunReport>| verdict(&Report { runs, ..free() });
-        assert_eq!(of(Vec::new()).kind, Kind::Idle);
+        let of = |runs: Vec<RunReport>| verdict(&LedgerReport { runs, ..free() });
+        assert_eq!(of(Vec::new()).kind, VerdictKind::Idle);
         let mut done = run(JobKind::Backfill, RunState::Done);
-        assert_eq!(of(vec![done.clone()]).kind, Kind::Attention, "three are set aside");
+        assert_eq!(of(vec![done.clone()]).kind, VerdictKind::Attention, "three are set aside");
         (done.failed_open, done.quarantined) = (0, 0);
-        assert_eq!(of(vec![done]).kind, Kind::Done);
-        assert_eq!(Verdict::not_started(false).kind, Kind::NotStarted);
+        assert_eq!(of(vec![done]).kind, VerdictKind::Done);
+        assert_eq!(Verdict::not_started(false).kind, VerdictKind::NotStarted);
     }
 }

@@ -10,18 +10,18 @@ use reelshift_store::failures::ErrorGroup;
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::ledger::{Run, RunPlan, VideoFilter, WorkerActivity};
 use reelshift_store::report::{
-    BatchCounts, Command, LostLease, Monitor, RunReport, Snapshot as Report, ThrottleReport,
-    WorkerReport,
+    BatchCounts, Command, LedgerReport, LostLease, Monitor, RunReport, ThrottleReport, WorkerReport,
 };
 use reelshift_store::schema::StepGroup;
 use uuid::Uuid;
 
 use super::phases::{Progress, StepReport, phases};
 use super::{
-    Estimate, FlagReport, History, Latest, Limiting, Pace, Point, Snapshot, Stopping, Verdict,
+    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, Stopping, Verdict, VerdictKind,
 };
 
-pub(crate) fn at(text: &str) -> DateTime<Utc> {
+#[must_use]
+pub fn at(text: &str) -> DateTime<Utc> {
     format!("2026-01-01T{text}Z").parse().expect("a time")
 }
 
@@ -29,7 +29,8 @@ fn id(number: u128) -> Uuid {
     Uuid::from_u128(0x0198_f000_0000_7000_8000_0000_0000_0000 + number)
 }
 
-pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
+#[must_use]
+pub fn run(kind: JobKind, state: RunState) -> RunReport {
     RunReport {
         run: Run {
             id: id(0xb),
@@ -70,7 +71,8 @@ pub(crate) fn run(kind: JobKind, state: RunState) -> RunReport {
     }
 }
 
-pub(crate) fn worker(number: u128, state: WorkerState, seen: f64) -> WorkerReport {
+#[must_use]
+pub fn worker(number: u128, state: WorkerState, seen: f64) -> WorkerReport {
     let live = state == WorkerState::Live;
     WorkerReport {
         id: id(number),
@@ -141,11 +143,12 @@ fn command(workers: &[WorkerReport]) -> Command {
     Command::of(8, change, workers)
 }
 
-pub(crate) fn report() -> Report {
+#[must_use]
+pub fn report() -> LedgerReport {
     let workers = vec![worker(1, WorkerState::Live, 1.0), worker(5, WorkerState::Lost, 94.0)];
     let runs = vec![run(JobKind::Backfill, RunState::Running)];
     let now = at("03:12:07");
-    Report {
+    LedgerReport {
         at: now,
         server: "MariaDB 10.11.14".to_owned(),
         controls: vec![Control {
@@ -209,16 +212,17 @@ fn flag() -> FlagReport {
     FlagReport { stored, last_change: Some(change) }
 }
 
-/// The snapshot of `report`.
-pub(crate) fn snapshot(report: Report) -> Snapshot {
+/// The overview of `report`.
+#[must_use]
+pub fn overview(report: LedgerReport) -> Overview {
     let (steps, flag) = (steps(), flag());
     let phases = phases(&steps, &report.runs, std::slice::from_ref(&flag.stored));
-    Snapshot {
+    Overview {
         rollback: None,
         expanded: true,
-        verdict: Verdict::of(&report, None),
-        limiting: Limiting::of(&report),
-        stopping: Stopping::of(Some(&report), &phases),
+        verdict: Verdict::compute(&report, None),
+        limiting: Limiting::find(&report),
+        stopping: Stopping::compute(Some(&report), &phases),
         pace: Pace {
             rows_per_second: 1_840.0,
             bytes_per_second: 0.0,
@@ -240,9 +244,9 @@ pub(crate) fn snapshot(report: Report) -> Snapshot {
     }
 }
 
-/// With a past of three looks.
-pub(crate) fn latest() -> Latest {
-    let report = report();
+/// Three samples before it.
+#[must_use]
+pub fn history() -> History {
     let mut history = History::default();
     for (second, rows) in [(5, 1_800.0), (6, 1_900.0), (7, 1_840.0)] {
         history.push(Point {
@@ -250,8 +254,8 @@ pub(crate) fn latest() -> Latest {
             rows_per_second: rows,
             bytes_per_second: 0.0,
             chunk_seconds: Some(0.018),
-            verdict: super::Kind::Throttled,
+            verdict: VerdictKind::Throttled,
         });
     }
-    Latest::of(snapshot(report), history)
+    history
 }

@@ -1,25 +1,25 @@
-//! The recent past of one process that looks: what charts and the estimate go by.
+//! The samples of one process: the basis of charts and of the estimate.
 
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_plan::{JobKind, WorkerState, eta};
-use reelshift_store::report::{RunReport, Snapshot as Report};
+use reelshift_store::report::{LedgerReport, RunReport};
 use serde::Serialize;
 
-use super::verdict::Kind;
+use super::verdict::VerdictKind;
 
-/// An hour of looks a second apart, 200 kB.
-const MOST: usize = 3_600;
+/// An hour of samples a second apart, 200 kB.
+const MAX_POINTS: usize = 3_600;
 
-/// Looks whose rates are averaged before they count for an estimate: a chunk that ends
-/// just before or just after a look is no change of pace.
-const BUCKET: usize = 10;
+/// Samples whose rates are averaged before they count for an estimate: a chunk that ends
+/// just before or just after a sample is no change of pace.
+const POINTS_PER_BUCKET: usize = 10;
 
-/// The past that an estimate goes by.
+/// The estimate uses the samples of this time.
 const RECENT: TimeDelta = TimeDelta::minutes(30);
 
-/// What was seen at one look.
+/// One sample.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Point {
     pub at: DateTime<Utc>,
@@ -27,11 +27,11 @@ pub struct Point {
     pub bytes_per_second: f64,
     /// The mean time of a chunk, over the live workers that ran one.
     pub chunk_seconds: Option<f64>,
-    pub verdict: Kind,
+    pub verdict: VerdictKind,
 }
 
 impl Point {
-    pub(crate) fn of(report: &Report, verdict: Kind) -> Self {
+    pub(crate) fn new(report: &LedgerReport, verdict: VerdictKind) -> Self {
         let live = || report.workers.iter().filter(|worker| worker.state == WorkerState::Live);
         let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
         let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
@@ -52,13 +52,13 @@ impl Point {
     }
 }
 
-/// The looks of this process.
+/// The samples of this process, up to an hour.
 #[derive(Debug, Clone, Default)]
 pub struct History(VecDeque<Point>);
 
 impl History {
     pub(crate) fn push(&mut self, point: Point) {
-        if self.0.len() >= MOST {
+        if self.0.len() >= MAX_POINTS {
             self.0.pop_front();
         }
         self.0.push_back(point);
@@ -72,27 +72,27 @@ impl History {
     /// The mean rates of rows and bytes over all that is remembered, and since when.
     pub(crate) fn mean(&self) -> Option<(DateTime<Utc>, f64, f64)> {
         let first = self.0.front()?;
-        let looks = f64::from(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        let points = f64::from(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         let rows: f64 = self.0.iter().map(|point| point.rows_per_second).sum();
         let bytes: f64 = self.0.iter().map(|point| point.bytes_per_second).sum();
-        Some((first.at, rows / looks, bytes / looks))
+        Some((first.at, rows / points, bytes / points))
     }
 
-    /// How fast work of `kind` went lately while nothing held it back.
+    /// The recent rates of work of `kind` while nothing held it back.
     pub(crate) fn unthrottled(&self, kind: JobKind, now: DateTime<Utc>) -> Vec<f64> {
         let free: Vec<f64> = self
             .points()
-            .filter(|point| point.verdict == Kind::Running && now - point.at <= RECENT)
+            .filter(|point| point.verdict == VerdictKind::Running && now - point.at <= RECENT)
             .map(|point| point.rate(kind))
             .collect();
         let mean = |bucket: &[f64]| {
             bucket.iter().sum::<f64>() / f64::from(u32::try_from(bucket.len()).unwrap_or(1))
         };
-        free.chunks(BUCKET).map(mean).collect()
+        free.chunks(POINTS_PER_BUCKET).map(mean).collect()
     }
 }
 
-/// When the open work is through.
+/// When the open work will be done.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// Seconds from now, without time in which the fleet is throttled or paused.
@@ -103,8 +103,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of the active runs: their kinds go on beside each other, so the slowest decides. `None` where nothing is open or nothing has moved yet.
-    pub(crate) fn of(report: &Report, history: &History) -> Option<Self> {
+    /// Of the active runs: their kinds go on beside each other, so the slowest decides. `None`
+    /// where nothing is open or nothing has moved yet.
+    pub(crate) fn compute(report: &LedgerReport, history: &History) -> Option<Self> {
         let mut longest: Option<(f64, f64)> = None;
         for kind in JobKind::ALL {
             let active: Vec<&RunReport> = report
@@ -148,7 +149,7 @@ fn after(at: DateTime<Utc>, seconds: f64) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
-    fn point(second: i64, rows: f64, verdict: Kind) -> Point {
+    fn point(second: i64, rows: f64, verdict: VerdictKind) -> Point {
         Point {
             at: DateTime::UNIX_EPOCH + TimeDelta::seconds(second),
             rows_per_second: rows,
@@ -162,10 +163,10 @@ mod tests {
     fn throttled_time_does_not_count() {
         let mut history = History::default();
         for second in 0..20 {
-            history.push(point(second, 100.0, Kind::Running));
+            history.push(point(second, 100.0, VerdictKind::Running));
         }
         for second in 20..60 {
-            history.push(point(second, 1.0, Kind::Throttled));
+            history.push(point(second, 1.0, VerdictKind::Throttled));
         }
         let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(60);
         assert_eq!(history.unthrottled(JobKind::Backfill, now), [100.0, 100.0]);
@@ -179,9 +180,9 @@ mod tests {
     fn it_forgets_the_oldest() {
         let mut history = History::default();
         for second in 0..4_000 {
-            history.push(point(second, 1.0, Kind::Running));
+            history.push(point(second, 1.0, VerdictKind::Running));
         }
-        assert_eq!(history.points().len(), MOST);
+        assert_eq!(history.points().len(), MAX_POINTS);
         let first = history.points().next().expect("a point");
         assert_eq!(first.at.timestamp(), 400);
     }

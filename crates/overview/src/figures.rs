@@ -32,19 +32,6 @@ pub fn float_count(value: f64) -> String {
     count(value.max(0.0).round() as u64)
 }
 
-/// 6.97 M, for figures that are read and not counted.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub fn short(value: u64) -> String {
-    let (unit, word) = match value {
-        0..100_000 => return count(value),
-        100_000..1_000_000 => (1e3, "k"),
-        1_000_000..1_000_000_000 => (1e6, "M"),
-        _ => (1e9, "G"),
-    };
-    format!("{:.2} {word}", (value as f64 / unit * 100.0).floor() / 100.0)
-}
-
 /// 2h 3m, 4m 5s, 7s
 #[must_use]
 pub fn duration(value: Duration) -> String {
@@ -121,11 +108,5 @@ mod tests {
         assert_eq!(shown, ["5s", "1m 5s", "1h 1m", "1d 1h"]);
         assert_eq!(seconds(-3.0), "0s");
         assert_eq!(seconds(f64::NAN), "0s");
-    }
-
-    #[test]
-    fn large_figures_are_short_and_never_too_much() {
-        let shown = [99_999, 6_979_999, 12_000_000_000, 999_999].map(short);
-        assert_eq!(shown, ["99,999", "6.97 M", "12.00 G", "999.99 k"]);
     }
 }

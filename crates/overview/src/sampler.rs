@@ -1,66 +1,67 @@
-//! From what the store says to what people ask. Bounded: it counts the ledger of the newest
+//! Reads the store and composes the overview. Bounded: it counts the ledger of the newest
 //! runs, never a table of the platform.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::Flag;
 use reelshift_rollout::FlagCache;
 use reelshift_store::flags::{FlagChange, StoredFlag};
-use reelshift_store::report::Snapshot as Report;
+use reelshift_store::report::LedgerReport;
 use reelshift_store::rollback::{self, OpenRollback};
 use reelshift_store::schema::StepGroup;
 use reelshift_store::{Result, SharedStore};
 
 use super::phases::{self, StepReport};
 use super::{
-    Estimate, FlagReport, History, Kind, Limiting, Pace, Point, Snapshot, Stopping, Verdict,
+    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, Stopping, Verdict, VerdictKind,
 };
 
-/// The newest runs that are shown.
-pub const RUNS: u32 = 10;
+/// The newest runs that an overview shows.
+pub const RUNS_SHOWN: u32 = 10;
 
-/// The newest changes of flags that are shown.
-const FLAG_CHANGES: u32 = 20;
+/// The newest changes of flags that an overview shows.
+const FLAG_CHANGES_SHOWN: u32 = 20;
 
-/// Whoever looks at a migration again and again, with what it remembers of earlier looks.
+/// Samples a migration again and again, and remembers what the next sample needs.
 #[derive(Debug)]
-pub struct Looker {
+pub struct Sampler {
     store: SharedStore,
     flags: Arc<FlagCache>,
     history: History,
-    /// What was done when something was last seen done, and when that was.
-    done: Option<(u64, DateTime<Utc>)>,
-    /// The verdict before, and since when it is that.
-    verdict: Option<(Kind, DateTime<Utc>)>,
+    /// The work done when it last changed, and when that was.
+    progress: Option<(u64, DateTime<Utc>)>,
+    /// The previous verdict, and since when it holds.
+    verdict: Option<(VerdictKind, DateTime<Utc>)>,
 }
 
-/// What one look reads.
+/// What one sample reads.
 #[derive(Debug, Default)]
 struct Facts {
     steps: Vec<StepReport>,
     rollback: Option<OpenRollback>,
-    report: Option<Report>,
+    report: Option<LedgerReport>,
     flags: Vec<StoredFlag>,
     flag_changes: Vec<FlagChange>,
 }
 
-impl Looker {
+impl Sampler {
     #[must_use]
     pub fn new(store: SharedStore, flags: Arc<FlagCache>) -> Self {
-        Self { store, flags, history: History::default(), done: None, verdict: None }
+        Self { store, flags, history: History::default(), progress: None, verdict: None }
     }
 
-    /// The looks so far.
+    /// The samples so far.
     #[must_use]
     pub const fn history(&self) -> &History {
         &self.history
     }
 
-    /// Looks once.
+    /// Takes one sample.
     ///
     /// # Errors
     /// As the store; before expand, `Refused` where there are no videos to migrate.
-    pub async fn look(&mut self) -> Result<Snapshot> {
+    pub async fn sample(&mut self) -> Result<Overview> {
         let facts = self.read().await?;
         Ok(self.compose(facts))
     }
@@ -76,17 +77,27 @@ impl Looker {
         Ok(Facts {
             steps,
             rollback,
-            report: Some(reelshift_rollout::snapshot(store, &self.flags, RUNS).await?),
+            report: Some(self.report().await?),
             flags: store.flags().await?.unwrap_or_default(),
-            flag_changes: store.flag_changes(FLAG_CHANGES).await?,
+            flag_changes: store.flag_changes(FLAG_CHANGES_SHOWN).await?,
         })
     }
 
-    fn compose(&mut self, facts: Facts) -> Snapshot {
+    /// The ledger's report, with the server's load while `performance_monitoring` is on (at
+    /// any percentage above 0: load belongs to no video).
+    async fn report(&self) -> Result<LedgerReport> {
+        let mut report = self.store.ledger_report(RUNS_SHOWN).await?;
+        if self.flags.current().await?.is_on(Flag::PerformanceMonitoring) {
+            report.load = self.store.load().await?;
+        }
+        Ok(report)
+    }
+
+    fn compose(&mut self, facts: Facts) -> Overview {
         let Facts { steps, rollback, report, flags, flag_changes } = facts;
         let runs = report.as_ref().map(|report| &report.runs[..]).unwrap_or_default();
         let phases = phases::phases(&steps, runs, &flags);
-        let stopping = Stopping::of(report.as_ref(), &phases);
+        let stopping = Stopping::compute(report.as_ref(), &phases);
         let (verdict, pace) = match &report {
             None => {
                 // A rollback leaves reelshift's own tables.
@@ -97,7 +108,7 @@ impl Looker {
             }
             Some(report) => {
                 let verdict = self.judge(report);
-                self.history.push(Point::of(report, verdict.kind));
+                self.history.push(Point::new(report, verdict.kind));
                 (verdict, self.pace(report))
             }
         };
@@ -109,9 +120,9 @@ impl Looker {
             .into_iter()
             .map(|stored| FlagReport { last_change: last_change(&stored), stored })
             .collect();
-        Snapshot {
+        Overview {
             expanded: report.is_some(),
-            limiting: report.as_ref().and_then(Limiting::of),
+            limiting: report.as_ref().and_then(Limiting::find),
             rollback,
             report,
             verdict,
@@ -124,16 +135,16 @@ impl Looker {
         }
     }
 
-    /// The verdict, with what earlier looks know of it.
-    fn judge(&mut self, report: &Report) -> Verdict {
+    /// The verdict, with what earlier samples know of its age.
+    fn judge(&mut self, report: &LedgerReport) -> Verdict {
         let done = report.runs.iter().map(|run| {
             run.rows_done + run.bytes_done + run.batches.done + run.batches.failed + run.errors
         });
         let done = done.sum();
-        if self.done.is_none_or(|(before, _)| before != done) {
-            self.done = Some((done, report.at));
+        if self.progress.is_none_or(|(before, _)| before != done) {
+            self.progress = Some((done, report.at));
         }
-        let mut verdict = Verdict::of(report, self.done.map(|(_, at)| at));
+        let mut verdict = Verdict::compute(report, self.progress.map(|(_, at)| at));
         let since = match self.verdict {
             Some((kind, since)) if kind == verdict.kind => since,
             Some(_) => report.at,
@@ -141,13 +152,13 @@ impl Looker {
         };
         self.verdict = Some((verdict.kind, since));
         // A run runs since it was made, but not since it was held back last.
-        let known = verdict.since.filter(|_| verdict.kind != Kind::Running);
+        let known = verdict.since.filter(|_| verdict.kind != VerdictKind::Running);
         verdict.since = known.or(Some(since));
         verdict
     }
 
-    fn pace(&self, report: &Report) -> Pace {
-        let now = Point::of(report, Kind::Running);
+    fn pace(&self, report: &LedgerReport) -> Pace {
+        let now = Point::new(report, VerdictKind::Running);
         let (since, rows, bytes) = match self.history.mean() {
             Some((since, rows, bytes)) => (Some(since), rows, bytes),
             None => (None, 0.0, 0.0),
@@ -158,7 +169,7 @@ impl Looker {
             mean_rows_per_second: rows,
             mean_bytes_per_second: bytes,
             since,
-            estimate: Estimate::of(report, &self.history),
+            estimate: Estimate::compute(report, &self.history),
         }
     }
 }

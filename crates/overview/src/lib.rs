@@ -1,54 +1,44 @@
-//! What all viewers look at, read once for all of them: pages, their live updates, the
-//! terminal and JSON are made from one [`Snapshot`].
+//! The view of a migration, once. Pages, terminal and JSON are skins of one [`Overview`].
 //!
-//! - [`compose`]: from what the store says to what people ask;
+//! - [`sampler`]: reads the store and composes the overview;
 //! - [`verdict`], [`phases`], [`limiting`], [`stopping`], [`history`]: one question each;
-//! - [`maker`]: the task that looks, as often as somebody is there to see it.
+//! - [`figures`]: how numbers, times and durations are written.
 
-mod compose;
+pub mod figures;
 mod history;
 mod limiting;
-mod maker;
 mod phases;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
+mod sampler;
 mod stopping;
 mod verdict;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::flags::{FlagChange, StoredFlag};
-use reelshift_store::report::Snapshot as Report;
+use reelshift_store::report::LedgerReport;
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
-pub use compose::{Looker, RUNS};
 pub use history::{Estimate, History, Point};
 pub use limiting::Limiting;
-pub use maker::{Latest, Snapshots};
 pub use phases::{PhaseReport, Progress, StepReport};
+pub use sampler::{RUNS_SHOWN, Sampler};
 pub use stopping::Stopping;
-pub(crate) use verdict::amount;
-pub use verdict::{Kind, Verdict};
-
-use crate::app::Shared;
-
-/// Starts what works beside the requests, among `app.tasks`, until `app.stop`.
-pub(crate) fn start(app: &Shared) {
-    maker::start(app);
-}
+pub use verdict::{Verdict, VerdictKind, amount};
 
 /// A migration at one moment of the database's clock.
 #[derive(Debug, Clone, Serialize)]
-pub struct Snapshot {
+pub struct Overview {
     /// Whether the first phase is complete; without it there is no report.
     pub expanded: bool,
     /// What the ledger counts.
     #[serde(flatten)]
-    pub report: Option<Report>,
+    pub report: Option<LedgerReport>,
     /// A rollback that has begun and is not at its end.
     pub rollback: Option<OpenRollback>,
     pub verdict: Verdict,
-    /// What holds the fleet back, or comes closest to it.
+    /// The signal that holds the fleet back, or the one that comes closest.
     pub limiting: Option<Limiting>,
     pub phases: Vec<PhaseReport>,
     pub steps: Vec<StepReport>,
@@ -59,17 +49,18 @@ pub struct Snapshot {
     pub flag_changes: Vec<FlagChange>,
 }
 
-/// How fast it goes.
+/// How fast work is done.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Pace {
-    /// Of the live workers together, as they said last.
+    /// The sum over the live workers, as of their last heartbeats.
     pub rows_per_second: f64,
     pub bytes_per_second: f64,
-    /// The means since [`Self::since`], over which this process has looked: up to an hour.
+    /// The means since [`Self::since`], the oldest sample that this process keeps: up to an
+    /// hour.
     pub mean_rows_per_second: f64,
     pub mean_bytes_per_second: f64,
     pub since: Option<DateTime<Utc>>,
-    /// When the open work is through; `None` where nothing is open or nothing has moved.
+    /// When the open work will be done; `None` where nothing is open or nothing has moved.
     pub estimate: Option<Estimate>,
 }
 
@@ -81,7 +72,7 @@ pub struct FlagReport {
     pub last_change: Option<FlagChange>,
 }
 
-impl Snapshot {
+impl Overview {
     /// The database's time of it.
     #[must_use]
     pub fn at(&self) -> Option<DateTime<Utc>> {

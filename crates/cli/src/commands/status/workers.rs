@@ -1,0 +1,66 @@
+//! The workers on a terminal.
+
+use owo_colors::OwoColorize;
+use reelshift_plan::WorkerState;
+use reelshift_store::report::{LedgerReport, WorkerReport};
+
+use crate::style;
+use crate::table::Cell;
+
+/// A table of the workers, or what to do where nobody works on an open run.
+pub(super) fn lines(report: &LedgerReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    let live = report.workers.iter().any(|worker| worker.state == WorkerState::Live);
+    if !live && report.runs.iter().any(|run| run.run.state.is_active()) {
+        lines.push(format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()));
+    }
+    if report.workers.is_empty() {
+        return lines;
+    }
+    let mut table =
+        style::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
+    for worker in &report.workers {
+        let activity = &worker.activity;
+        let live = worker.state == WorkerState::Live;
+        let rate = |text: String| if live { text } else { "-".to_owned() };
+        let state = match worker.state {
+            WorkerState::Live => worker.state.green().to_string(),
+            WorkerState::Lost => worker.state.red().bold().to_string(),
+            WorkerState::Left => worker.state.dimmed().to_string(),
+        };
+        let doing = match worker.state {
+            WorkerState::Lost => taken_over(report, worker),
+            WorkerState::Live | WorkerState::Left => activity.doing.clone(),
+        };
+        table.add_row([
+            Cell::new(style::tail(worker.id)),
+            Cell::new(format!("{}:{}", worker.host, worker.pid)),
+            Cell::new(state),
+            style::number(worker.leases),
+            Cell::figure(rate(style::float_count(activity.rows_per_second))),
+            Cell::figure(rate(style::float_bytes(activity.bytes_per_second))),
+            Cell::new(style::seconds(worker.seen_seconds_ago)),
+            Cell::new(doing),
+        ]);
+    }
+    lines.push(String::new());
+    lines.extend(table.lines(0));
+    lines
+}
+
+/// `3 batches taken over by 0123456789ab; its late writes are refused`
+fn taken_over(report: &LedgerReport, worker: &WorkerReport) -> String {
+    let lost: Vec<_> =
+        report.lost_leases.iter().filter(|lease| lease.worker == worker.id).collect();
+    let mut heirs: Vec<_> =
+        lost.iter().filter_map(|lease| lease.taken_over_by).map(style::tail).collect();
+    heirs.sort_unstable();
+    heirs.dedup();
+    let batches = style::plural(lost.len() as u64, "batch", "batches");
+    let by = if heirs.is_empty() {
+        "by nobody yet".to_owned()
+    } else {
+        format!("by {}", heirs.join(", "))
+    };
+    format!("{batches} taken over {by}; its late writes are refused")
+}
