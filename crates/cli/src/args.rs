@@ -230,6 +230,19 @@ impl std::fmt::Display for RollbackTarget {
     }
 }
 
+impl RollbackArgs {
+    pub const fn target(&self) -> reelshift_operate::RollbackTarget {
+        use reelshift_operate::RollbackTarget as Target;
+        match self.to {
+            RollbackTarget::Legacy => Target::Legacy,
+            RollbackTarget::Expand => Target::Expand,
+            RollbackTarget::Backfill => Target::Backfill,
+            RollbackTarget::Rollout => Target::Rollout,
+            RollbackTarget::Index => Target::Index,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The phase whose end to go back to
@@ -574,6 +587,10 @@ pub struct RerunArgs {
     /// Show what would be enqueued, change nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use crate::By;
 /// How often a change that meets somebody's lock is tried. An operator who switches
 /// something off would rather wait than be told to type it again.
 const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Patience {
             StoreError::Locked { message, .. } if self.tried < TRIES => {
                 tracing::debug!(message, "flags are locked, trying again");
                 self.tried += 1;
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 Ok(())
             }
             error => Err(error),

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::By;
 
 /// Rows removed in one short transaction.
-const CHUNK: u32 = 500;
+const ROWS_PER_CHUNK: u32 = 500;
 /// The least pause between two, beside as long as the last one took: the fleet and the
 /// application come first.
-const PAUSE: Duration = Duration::from_millis(5);
+const MIN_REST: Duration = Duration::from_millis(5);
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,21 +63,21 @@ async fn remove(
 ) -> Result<()> {
     loop {
         let began = Instant::now();
-        let some = store.prune(older_than, CHUNK).await?;
+        let some = store.prune(older_than, ROWS_PER_CHUNK).await?;
         if some.is_empty() {
             break;
         }
         removed.pruned.add(some);
         report(some);
-        tokio::time::sleep(began.elapsed().max(PAUSE)).await;
+        tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
     }
     loop {
         let began = Instant::now();
-        let some = store.prune_notifications(older_than, CHUNK).await?;
+        let some = store.prune_notifications(older_than, ROWS_PER_CHUNK).await?;
         if some == 0 {
             return Ok(());
         }
         removed.notifications += some;
-        tokio::time::sleep(began.elapsed().max(PAUSE)).await;
+        tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
     }
 }

@@ -7,6 +7,8 @@ mod controls;
 mod flags;
 mod history;
 mod notifications;
+mod restore;
+mod rollback;
 mod runs;
 mod schema;
 mod workers;
@@ -16,8 +18,15 @@ pub use controls::{Tune, pause_fleet, resume_fleet, tune};
 pub use flags::{FlagRequest, change_flags};
 pub use history::{Removed, prune};
 pub use notifications::notify;
-pub use runs::{CancelledRest, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run};
-pub use schema::{Applied, Apply, Kept, apply, record_restore, record_rollback};
+pub use restore::{Restore, restore};
+pub use rollback::{
+    Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,
+    WrittenArchive, preview_rollback, roll_back,
+};
+pub use runs::{
+    CancelledRest, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run, watch,
+};
+pub use schema::{Applied, Apply, apply};
 pub use workers::drain;
 
 /// Who gives a command, and why.

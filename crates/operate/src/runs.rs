@@ -2,6 +2,7 @@
 
 use reelshift_plan::JobKind;
 use reelshift_producer::repair::Repair;
+use reelshift_producer::watch::{Event, Watch};
 use reelshift_producer::{Enqueued, Producer, Progress};
 use reelshift_store::controls::CancelledRun;
 use reelshift_store::ledger::{Rerun, RerunSelection, Run, RunPlan};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::By;
 
 /// Batches cancelled, or items freed, in one short transaction.
-const CHUNK: u32 = 1_000;
+const ROWS_PER_CHUNK: u32 = 1_000;
 
 /// Makes a run and plans it, or goes on planning the active run over the same videos when its
 /// planner is gone.
@@ -28,6 +29,21 @@ pub async fn enqueue(
     report: impl FnMut(&Progress) + Send,
 ) -> Result<Enqueued> {
     Producer::new(store.clone(), by.who.clone()).enqueue(kind, plan, stop, report).await
+}
+
+/// Enqueues a run whenever videos need work, until `stop`: one watcher of a kind acts, the
+/// others stand by. Each run is in the audit as its own.
+///
+/// # Errors
+/// As [`Producer::watch`].
+pub async fn watch(
+    store: &SharedStore,
+    by: &By,
+    watch: &Watch,
+    stop: &CancellationToken,
+    report: impl FnMut(Event) + Send,
+) -> Result<()> {
+    Producer::new(store.clone(), by.who.clone()).watch(watch, stop, report).await
 }
 
 /// Begins a backfill, by `plan`, of exactly the videos that are added to it.
@@ -79,13 +95,13 @@ pub struct CancelledRest {
 pub async fn cancel_rest(store: &dyn Store, run: Uuid) -> Result<CancelledRest> {
     let mut rest = CancelledRest::default();
     loop {
-        match store.cancel_pending(run, CHUNK).await? {
+        match store.cancel_pending(run, ROWS_PER_CHUNK).await? {
             0 => break,
             some => rest.batches += some,
         }
     }
     loop {
-        match store.free_quarantine(run, CHUNK).await? {
+        match store.free_quarantine(run, ROWS_PER_CHUNK).await? {
             0 => return Ok(rest),
             some => rest.freed += some,
         }
@@ -98,5 +114,5 @@ pub async fn cancel_rest(store: &dyn Store, run: Uuid) -> Result<CancelledRest> 
 /// # Errors
 /// `Invalid` when there is no such run or batch; otherwise as the store.
 pub async fn rerun(store: &dyn Store, by: &By, selection: &RerunSelection) -> Result<Rerun> {
-    store.rerun(selection, &by.who).await
+    store.rerun(selection, by.reason(), &by.who).await
 }

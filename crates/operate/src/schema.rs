@@ -1,8 +1,6 @@
-//! The schema: phases applied, rolled back, and archives brought back. These take long and may
-//! be told to stop: each is recorded when it ends, completely or not, if it has changed
-//! anything. What a killed process did is in the journal of the steps.
-
-use std::path::Path;
+//! The phases, applied. That takes long and may be told to stop: it is recorded when it ends,
+//! completely or not, if it has changed anything. What a killed process did is in the journal
+//! of the steps.
 
 use reelshift_rollout::{InitialFlags, initialise};
 use reelshift_store::audit::AuditEvent;
@@ -112,63 +110,21 @@ async fn end(store: &dyn Store, open: &OpenRollback) -> Result<()> {
     ended
 }
 
-/// What became of the data that a rollback took away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept<'a> {
-    /// It took none away.
-    All,
-    Archive(&'a Path),
-    Discarded,
-}
+/// Follows what did not come to its end.
+pub(crate) const STOPPED: &str = ", then it stopped";
 
-/// Records that `undone` steps beyond the phase `to` were undone.
-///
-/// # Errors
-/// As the store.
-pub async fn record_rollback(
-    store: &dyn Store,
-    by: &By,
-    to: String,
-    undone: u64,
-    kept: Kept<'_>,
-    complete: bool,
-) -> Result<()> {
-    let kept = match kept {
-        Kept::All => String::new(),
-        Kept::Archive(directory) => format!(", archived in {}", directory.display()),
-        Kept::Discarded => ", discarded".to_owned(),
-    };
-    let event = AuditEvent::RolledBack { to, done: done(undone, &kept, complete) };
-    record(store, by, event, Ok(())).await
-}
-
-/// Records that `rows` of the archive in `directory` were brought back.
-///
-/// # Errors
-/// As the store.
-pub async fn record_restore(
-    store: &dyn Store,
-    by: &By,
-    directory: &Path,
-    rows: u64,
-    complete: bool,
-) -> Result<()> {
-    let directory = directory.display().to_string();
-    let stopped = if complete { "" } else { STOPPED };
-    let event = AuditEvent::Restored { directory, done: format!("{rows} rows{stopped}") };
-    record(store, by, event, Ok(())).await
-}
-
-/// Said of what did not come to its end.
-const STOPPED: &str = ", then it stopped";
-
-fn done(steps: u64, kept: &str, complete: bool) -> String {
+pub(crate) fn done(steps: u64, kept: &str, complete: bool) -> String {
     let word = if steps == 1 { "step" } else { "steps" };
     format!("{steps} {word}{kept}{}", if complete { "" } else { STOPPED })
 }
 
 /// Records `event`, whatever came of the work. Of two errors the work's counts.
-async fn record(store: &dyn Store, by: &By, event: AuditEvent, ended: Result<()>) -> Result<()> {
+pub(crate) async fn record(
+    store: &dyn Store,
+    by: &By,
+    event: AuditEvent,
+    ended: Result<()>,
+) -> Result<()> {
     let recorded = store.record(&event, by.reason(), &by.who).await;
     if let Err(error) = &recorded {
         tracing::warn!(%error, "what was done could not be recorded in the audit");

@@ -13,9 +13,9 @@ use tracing::{Instrument, Span};
 use crate::Progress;
 
 /// Batches in one insert: its cost is then per row, not per statement.
-const MOST_BATCHES: usize = 200;
+const MAX_BATCHES_PER_INSERT: usize = 200;
 /// Written at least this often, so that workers start at once and the planner is seen to live.
-const MOST_WAIT: Duration = Duration::from_millis(250);
+const MAX_INSERT_DELAY: Duration = Duration::from_millis(250);
 
 pub(crate) struct BatchSink<'a, F> {
     store: &'a dyn Store,
@@ -41,7 +41,7 @@ impl<'a, F: FnMut(&Progress) + Send> BatchSink<'a, F> {
         Self {
             store,
             lease,
-            waiting: Vec::with_capacity(MOST_BATCHES),
+            waiting: Vec::with_capacity(MAX_BATCHES_PER_INSERT),
             spans: Vec::new(),
             planning: context::traceparent(&Span::current()),
             position: lease.run.planned_to.clone(),
@@ -86,7 +86,9 @@ impl<'a, F: FnMut(&Progress) + Send> BatchSink<'a, F> {
     /// is time to.
     pub(crate) async fn reach(&mut self, position: &str) -> Result<()> {
         self.position = Some(position.to_owned());
-        if self.waiting.len() >= MOST_BATCHES || self.written_at.elapsed() >= MOST_WAIT {
+        if self.waiting.len() >= MAX_BATCHES_PER_INSERT
+            || self.written_at.elapsed() >= MAX_INSERT_DELAY
+        {
             self.write().await?;
         }
         Ok(())

@@ -10,8 +10,8 @@ pub struct ServeArgs {
     #[arg(long, env = "REELSHIFT_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
 
-    /// Who may do what: NAME:ROLE:HASH[:EXPIRY] as `reelshift token` prints it; several
-    /// separated by commas
+    /// Who may do what: NAME:ROLE:HASH or NAME:ROLE:HASH:EXPIRY as `reelshift token` prints it;
+    /// several separated by commas
     #[arg(
         long = "tokens",
         env = "REELSHIFT_TOKENS",

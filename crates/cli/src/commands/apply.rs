@@ -71,7 +71,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
                 StepOutcome::AlreadyDone => "done before".dimmed().to_string(),
                 StepOutcome::Recognised => "found in place".yellow().to_string(),
             };
-            crate::look::say!("{:04} {:<46} {word}", step.number, step.name);
+            crate::output::say!("{:04} {:<46} {word}", step.number, step.name);
         }
         applied.push(AppliedStep { number: step.number, name: step.name.clone(), outcome });
     };
@@ -96,14 +96,14 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     let phase = phase.as_str();
     let archive = abandoned.as_ref().filter(|open| open.undoing);
     if let Some(directory) = archive.and_then(|open| open.directory.as_deref()) {
-        crate::look::say!(
+        crate::output::say!(
             "\n{} What the rollback archived is still to come back. Next: reelshift restore {directory}",
             format!("{phase} is complete.").green().bold()
         );
     } else if new == 0 {
-        crate::look::say!("\n{phase} was complete: nothing to do");
+        crate::output::say!("\n{phase} was complete: nothing to do");
     } else {
-        crate::look::say!("\n{} Next: {next}", format!("{phase} is complete.").green().bold());
+        crate::output::say!("\n{} Next: {next}", format!("{phase} is complete.").green().bold());
     }
     Ok(Outcome::Done)
 }
@@ -124,7 +124,7 @@ const RECENT_RUNS: u32 = 200;
 /// Index and automate come after the backfill; they work before it too, but each row that
 /// it writes then costs more.
 async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<()> {
-    let snapshot = store.snapshot(RECENT_RUNS).await?;
+    let snapshot = store.ledger_report(RECENT_RUNS).await?;
     let backfilled = snapshot
         .runs
         .iter()

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args::CancelArgs;
 use crate::context::{Context, by};
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
@@ -26,17 +26,17 @@ pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let run = &cancelled.run;
-    crate::look::say!(
+    crate::output::say!(
         "{} {} run {}: {} will not be done. What is done stays; the same enqueue makes a new run",
         "cancelled:".yellow().bold(),
         run.kind,
         run.id,
-        look::plural(batches, "batch", "batches")
+        style::plural(batches, "batch", "batches")
     );
     if freed > 0 {
-        crate::look::say!(
+        crate::output::say!(
             "{} of it no longer in quarantine: the next enqueue takes what it still needs",
-            look::plural(freed, "item is", "items are")
+            style::plural(freed, "item is", "items are")
         );
     }
     Ok(Outcome::Done)

@@ -16,7 +16,7 @@ use reelshift_plan::{Flag, JobKind};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::RunPlan;
 use reelshift_store::patience::Options;
-use reelshift_store::report::{Check, RunReport, Snapshot};
+use reelshift_store::report::{Check, LedgerReport, RunReport};
 use reelshift_store::schema::StepGroup;
 use reelshift_store::validation::{self, FirstDifferencesOnly};
 use tokio::process::{Child, Command};
@@ -28,7 +28,7 @@ use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
 use crate::exit::{Outcome, Refused, interrupted};
 use crate::table::Cell;
-use crate::{database, look};
+use crate::{database, style};
 
 /// Says that a directory is a demo's, and may be replaced by the next.
 const MARKER: &str = ".reelshift-demo";
@@ -80,8 +80,8 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let bytes: u64 = videos.iter().map(|video| video.bytes_on_disk).sum();
     say(&format!(
         "{} in the basic schema, {} of files below {}",
-        look::plural(videos.len() as u64, "video", "videos"),
-        look::bytes(bytes),
+        style::plural(videos.len() as u64, "video", "videos"),
+        style::bytes(bytes),
         media.display()
     ));
 
@@ -95,7 +95,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     application.stage("before").await?;
     say(&format!(
         "its application reads, changes, uploads and deletes; {} of it alone",
-        look::duration(ALONE)
+        style::duration(ALONE)
     ));
     tokio::time::sleep(ALONE).await;
 
@@ -109,12 +109,12 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     for kind in [JobKind::Backfill, JobKind::Hash] {
         let (by, stop) = (by(None), &context.stop);
         let enqueued = reelshift_operate::enqueue(&store, &by, kind, plan(), stop, |_| {}).await?;
-        say(&format!("{kind}: {}", look::plural(enqueued.added.batches, "batch", "batches")));
+        say(&format!("{kind}: {}", style::plural(enqueued.added.batches, "batch", "batches")));
     }
 
     title(&format!(
         "4  {} work",
-        look::plural(args.workers.into(), "worker process", "worker processes")
+        style::plural(args.workers.into(), "worker process", "worker processes")
     ));
     let mut workers = Vec::new();
     for number in 1..=args.workers {
@@ -159,7 +159,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     }
     let valid = checks.iter().all(Check::is_valid);
 
-    let snapshot = store.snapshot(status::RUNS).await?;
+    let snapshot = store.ledger_report(status::RUNS).await?;
     print_noticed(&application.stages_noticed);
     report(&snapshot, &dir, context.given_url().is_none(), began.elapsed());
     if context.json {
@@ -181,7 +181,7 @@ async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Resu
     if !applied.complete {
         return Err(interrupted());
     }
-    say(&format!("{}, journaled", look::plural(applied.new, "step", "steps")));
+    say(&format!("{}, journaled", style::plural(applied.new, "step", "steps")));
     Ok(())
 }
 
@@ -239,17 +239,17 @@ fn start_worker(context: &Context, url: &str, media: &Path, log: &Path) -> Resul
 /// Draws the runs' progress until every worker has found nothing left to do.
 async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) -> Result<()> {
     let bars = MultiProgress::new();
-    let rows = look::dress(
+    let rows = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "backfill",
         "   {prefix:<9} [{bar:40.cyan}] {human_pos} of {human_len} rows  {rate}",
     );
-    let bytes = look::dress(
+    let bytes = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "hash",
         "   {prefix:<9} [{bar:40.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
     );
-    let draw = |snapshot: &Snapshot| {
+    let draw = |snapshot: &LedgerReport| {
         for report in &snapshot.runs {
             let (done, total) = report.progress();
             let bar = if report.run.kind == JobKind::Backfill { &rows } else { &bytes };
@@ -268,7 +268,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
                 Some(status) => anyhow::bail!("a worker ended with {status}: see its log"),
             }
         }
-        let snapshot = store.snapshot(status::RUNS).await?;
+        let snapshot = store.ledger_report(status::RUNS).await?;
         draw(&snapshot);
         // Where nothing can be drawn, a line now and then says the same.
         if !context.draws()
@@ -277,7 +277,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
         {
             for report in &snapshot.runs {
                 let (done, total) = report.progress();
-                say(&format!("{:<9} {}", report.run.kind, look::percent(done, total)));
+                say(&format!("{:<9} {}", report.run.kind, style::percent(done, total)));
             }
             said = Instant::now();
         }
@@ -296,14 +296,20 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
 /// What the application noticed, stage by stage.
 fn print_noticed(stages: &[Noticed]) {
     title("What the application noticed");
-    let mut table =
-        look::table(&["during", "transactions", "failed", "half within", "99 % within", "longest"]);
+    let mut table = style::table(&[
+        "during",
+        "transactions",
+        "failed",
+        "half within",
+        "99 % within",
+        "longest",
+    ]);
     for stage in stages {
         let ms = |value: f64| Cell::figure(format_args!("{value:.1} ms"));
         table.add_row([
             Cell::new(&stage.stage),
-            look::number(stage.transactions),
-            look::number(stage.failed),
+            style::number(stage.transactions),
+            style::number(stage.failed),
             ms(stage.p50_ms),
             ms(stage.p99_ms),
             ms(stage.longest_ms),
@@ -319,7 +325,7 @@ fn print_noticed(stages: &[Noticed]) {
     }
 }
 
-fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
+fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
     title("What came of it");
     for run in &snapshot.runs {
         say(&run_sentence(run));
@@ -329,8 +335,8 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
             "worker {}:{} wrote {} rows, read {}",
             worker.host,
             worker.pid,
-            look::count(worker.activity.rows_done),
-            look::bytes(worker.activity.bytes_done)
+            style::count(worker.activity.rows_done),
+            style::bytes(worker.activity.bytes_done)
         ));
     }
     if !snapshot.errors.is_empty() {
@@ -351,7 +357,7 @@ fn report(snapshot: &Snapshot, dir: &Path, embedded: bool, took: Duration) {
     crate::output::say_error!(
         "\n{} in {}. Look around:",
         "Done".green().bold(),
-        look::duration(took)
+        style::duration(took)
     );
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
         crate::output::say_error!("   {program} {database} {command}");
@@ -368,23 +374,23 @@ fn run_sentence(report: &RunReport) -> String {
         JobKind::Backfill | JobKind::Validate => format!(
             "{} {}: {} rows in {seconds:.1} s, {} rows/s",
             report.run.kind,
-            look::state(report.run.state),
-            look::count(report.rows_done),
-            look::float_count(rate),
+            style::state(report.run.state),
+            style::count(report.rows_done),
+            style::float_count(rate),
         ),
         JobKind::Hash => format!(
             "hash {}: {} files, {} in {seconds:.1} s, {}/s; {} set aside",
-            look::state(report.run.state),
-            look::count(report.rows_done),
-            look::bytes(done),
-            look::float_bytes(rate),
-            look::count(report.quarantined),
+            style::state(report.run.state),
+            style::count(report.rows_done),
+            style::bytes(done),
+            style::float_bytes(rate),
+            style::count(report.quarantined),
         ),
     }
 }
 
 fn step_bar(total: u64, what: &str) -> indicatif::ProgressBar {
-    look::progress(total, what, "   {prefix} [{bar:40}] {human_pos} of {human_len}")
+    style::progress(total, what, "   {prefix} [{bar:40}] {human_pos} of {human_len}")
 }
 
 /// The demo tells its story on standard error: standard output is for `--json`.

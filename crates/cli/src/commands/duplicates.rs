@@ -6,7 +6,7 @@ use reelshift_store::duplicates::Duplicate;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 use crate::table::Cell;
 
 /// Hashes that one statement reads.
@@ -20,7 +20,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     let mut largest: Vec<Duplicate> = Vec::new();
     let mut after = None;
     if context.json {
-        crate::look::say!("{{\"duplicates\": [");
+        crate::output::say!("{{\"duplicates\": [");
     }
     loop {
         let page = store.duplicates(after.as_deref(), PAGE).await?;
@@ -38,7 +38,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
         largest.truncate(LISTED);
     }
     if context.json {
-        crate::look::say!(
+        crate::output::say!(
             "], \"hashes\": {}, \"videos\": {}, \"bytes_to_save\": {}, \"at_least\": {}}}",
             total.hashes,
             total.videos,
@@ -69,21 +69,21 @@ impl Total {
 }
 
 fn amount(bytes: u64, at_least: bool) -> String {
-    format!("{}{}", if at_least { "≥ " } else { "" }, look::bytes(bytes))
+    format!("{}{}", if at_least { "≥ " } else { "" }, style::bytes(bytes))
 }
 
 fn print(largest: &[Duplicate], total: &Total) {
     if largest.is_empty() {
-        crate::look::say!("{}", "no two hashed files are equal".green().bold());
+        crate::output::say!("{}", "no two hashed files are equal".green().bold());
         return;
     }
-    let mut table = look::table(&["hash", "videos", "files", "size", "to save", "for example"]);
+    let mut table = style::table(&["hash", "videos", "files", "size", "to save", "for example"]);
     for duplicate in largest {
         let example = duplicate.first.first().and_then(|video| video.file_path.as_deref());
         table.add_row([
             Cell::new(duplicate.sha256.get(..12).unwrap_or(&duplicate.sha256)),
-            look::number(duplicate.videos),
-            look::number(duplicate.files),
+            style::number(duplicate.videos),
+            style::number(duplicate.files),
             Cell::new(amount(duplicate.file_size, duplicate.at_least)),
             Cell::new(amount(duplicate.bytes_to_save, duplicate.at_least)),
             Cell::new(example.unwrap_or("-")),
@@ -91,12 +91,12 @@ fn print(largest: &[Duplicate], total: &Total) {
     }
     crate::output::block(&table);
     if total.hashes > largest.len() as u64 {
-        crate::look::say!("… the {} that cost most; --json lists all", largest.len());
+        crate::output::say!("… the {} that cost most; --json lists all", largest.len());
     }
-    crate::look::say!(
+    crate::output::say!(
         "\n{} in {}: {} could be saved{}",
-        look::plural(total.videos, "video", "videos"),
-        look::plural(total.hashes, "group of equal files", "groups of equal files"),
+        style::plural(total.videos, "video", "videos"),
+        style::plural(total.hashes, "group of equal files", "groups of equal files"),
         amount(total.bytes_to_save, total.at_least).bold(),
         if total.at_least {
             " (≥: file_size is not known, differs, or is all its column can hold)"

@@ -17,7 +17,7 @@ use crate::args::{
 use crate::context::{Context, by};
 use crate::exit::{Outcome, Refused, Usage};
 use crate::filter::filter;
-use crate::look;
+use crate::style;
 
 /// A backfill of every video that needs it.
 pub fn of_everything() -> RunPlan {
@@ -45,7 +45,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         return watch::run(context, store, kind, plan, pace.every).await;
     }
     let bar = context.draws().then(|| {
-        let bar = look::progress(0, "planning", "{prefix} {spinner} {msg} in {elapsed}");
+        let bar = style::progress(0, "planning", "{prefix} {spinner} {msg} in {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         bar
     });
@@ -68,9 +68,9 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
             "bytes_added": enqueued.added.bytes,
         }))?;
     } else {
-        crate::look::say!("{}", sentence(&enqueued));
+        crate::output::say!("{}", sentence(&enqueued));
         if store.controls().await?.iter().any(|control| control.name == PAUSE) {
-            crate::look::say!("The fleet is paused: nothing is done before reelshift resume");
+            crate::output::say!("The fleet is paused: nothing is done before reelshift resume");
         }
     }
     if enqueued.planned == Some(Planned::Stopped) {
@@ -111,15 +111,15 @@ fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
 }
 
 fn describe(kind: JobKind, progress: &Progress) -> String {
-    let batches = look::plural(progress.batches, "batch", "batches");
+    let batches = style::plural(progress.batches, "batch", "batches");
     match kind {
         JobKind::Backfill | JobKind::Validate => {
-            format!("{batches}, {}", look::plural(progress.rows, "video", "videos"))
+            format!("{batches}, {}", style::plural(progress.rows, "video", "videos"))
         }
         JobKind::Hash => format!(
             "{batches}, {}, {}",
-            look::plural(progress.rows, "file", "files"),
-            look::bytes(progress.bytes)
+            style::plural(progress.rows, "file", "files"),
+            style::bytes(progress.bytes)
         ),
     }
 }
@@ -171,7 +171,7 @@ fn sentence(enqueued: &Enqueued) -> String {
             "nothing added:".yellow().bold(),
             run.id,
             run.state,
-            look::plural(run.batches_total, "batch", "batches")
+            style::plural(run.batches_total, "batch", "batches")
         ),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::args::ErrorsArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
@@ -26,22 +26,22 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if groups.is_empty() {
-        crate::look::say!("{}", "no errors".green().bold());
+        crate::output::say!("{}", "no errors".green().bold());
         return Ok(Outcome::Done);
     }
     crate::output::block(group_table(&groups));
     if args.batch.is_some() {
         errors.iter().for_each(print_whole);
     } else if !errors.is_empty() {
-        crate::look::say!("\nthe newest {}:", errors.len());
+        crate::output::say!("\nthe newest {}:", errors.len());
         crate::output::block(entry_table(&errors));
     }
-    crate::look::say!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
+    crate::output::say!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
     Ok(Outcome::Done)
 }
 
 pub fn group_table(groups: &[ErrorGroup]) -> Table {
-    let mut table = look::table(&[
+    let mut table = style::table(&[
         "type",
         "stage",
         "severity",
@@ -56,9 +56,9 @@ pub fn group_table(groups: &[ErrorGroup]) -> Table {
             Cell::new(&group.error_type),
             Cell::new(&group.processing_stage),
             Cell::new(&group.severity),
-            look::number(group.count),
-            look::number(group.recovered),
-            Cell::new(look::time(group.last_at)),
+            style::number(group.count),
+            style::number(group.recovered),
+            Cell::new(style::time(group.last_at)),
             Cell::new(group.recovery_strategy.as_deref().unwrap_or("-")),
             Cell::new(&group.sample),
         ]);
@@ -67,10 +67,10 @@ pub fn group_table(groups: &[ErrorGroup]) -> Table {
 }
 
 fn entry_table(errors: &[ErrorEntry]) -> Table {
-    let mut table = look::table(&["when", "type", "video", "message", "trace"]);
+    let mut table = style::table(&["when", "type", "video", "message", "trace"]);
     for error in errors {
         table.add_row([
-            look::time(error.created_at),
+            style::time(error.created_at),
             error.error_type.clone(),
             error.video_id.clone().unwrap_or_else(|| "-".to_owned()),
             error.error_message.clone(),
@@ -82,26 +82,26 @@ fn entry_table(errors: &[ErrorEntry]) -> Table {
 
 fn print_whole(error: &ErrorEntry) {
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    crate::look::say!(
+    crate::output::say!(
         "\n{} {} {}",
-        look::time(error.created_at).dimmed(),
+        style::time(error.created_at).dimmed(),
         error.error_type.red().bold(),
         error.error_code.as_deref().unwrap_or("")
     );
-    crate::look::say!("  video       {}", or_none(&error.video_id));
-    crate::look::say!("  severity    {}, user impact {}", error.severity, error.user_impact);
+    crate::output::say!("  video       {}", or_none(&error.video_id));
+    crate::output::say!("  severity    {}, user impact {}", error.severity, error.user_impact);
     let recovered = match error.recovery_successful {
         Some(true) => "recovered",
         Some(false) => "not recovered",
         None => "open",
     };
-    crate::look::say!("  recovery    {}, {recovered}", or_none(&error.recovery_strategy));
-    crate::look::say!("  trace       {}", or_none(&error.correlation_id));
-    crate::look::say!("  attempt before  {}", or_none(&error.parent_error_id));
+    crate::output::say!("  recovery    {}, {recovered}", or_none(&error.recovery_strategy));
+    crate::output::say!("  trace       {}", or_none(&error.correlation_id));
+    crate::output::say!("  attempt before  {}", or_none(&error.parent_error_id));
     for line in error.stack_trace.as_deref().unwrap_or(&error.error_message).lines() {
-        crate::look::say!("  | {line}");
+        crate::output::say!("  | {line}");
     }
     if let Some(state) = &error.system_state {
-        crate::look::say!("  {}", state.to_string().dimmed());
+        crate::output::say!("  {}", state.to_string().dimmed());
     }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::args::{FlagsAction, FlagsArgs};
 use crate::context::{Context, by, who};
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 use crate::table::{Cell, Table};
 
 /// What is said when a flag was changed, and when there was none to change.
@@ -43,9 +43,9 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
     }
     for change in &changes {
         let before = change.previous.map_or_else(|| "not stored".to_owned(), plain);
-        crate::look::say!("{}: {before} -> {}", change.flag.bold(), coloured(change.rollout));
+        crate::output::say!("{}: {before} -> {}", change.flag.bold(), coloured(change.rollout));
     }
-    crate::look::say!("{}", if changes.is_empty() { NO_FLAGS } else { SEEN });
+    crate::output::say!("{}", if changes.is_empty() { NO_FLAGS } else { SEEN });
     Ok(Outcome::Done)
 }
 
@@ -90,19 +90,19 @@ async fn list(context: &Context, store: &dyn Store, changes: u32) -> Result<Outc
     }
     crate::output::block(flag_table(&flags));
     if !changes.is_empty() {
-        crate::look::say!("");
+        crate::output::say!("");
         crate::output::block(change_table(&changes));
     }
     Ok(Outcome::Done)
 }
 
 fn flag_table(flags: &[StoredFlag]) -> Table {
-    let mut table = look::table(&["flag", "is", "since", "by"]);
+    let mut table = style::table(&["flag", "is", "since", "by"]);
     for stored in flags {
         table.add_row([
             Cell::new(stored.flag),
             Cell::new(coloured(stored.rollout)),
-            Cell::new(look::time(stored.updated_at)),
+            Cell::new(style::time(stored.updated_at)),
             Cell::new(&stored.updated_by),
         ]);
     }
@@ -110,10 +110,10 @@ fn flag_table(flags: &[StoredFlag]) -> Table {
 }
 
 fn change_table(changes: &[FlagChange]) -> Table {
-    let mut table = look::table(&["when", "who", "did", "flag", "before", "after", "why"]);
+    let mut table = style::table(&["when", "who", "did", "flag", "before", "after", "why"]);
     for change in changes {
         table.add_row([
-            Cell::new(look::time(change.changed_at)),
+            Cell::new(style::time(change.changed_at)),
             Cell::new(&change.changed_by),
             Cell::new(change.action),
             Cell::new(change.flag),

@@ -22,7 +22,7 @@ use self::objects::Buckets;
 use crate::args::HashArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::look::plural;
+use crate::style::plural;
 
 /// Threads for each processor at most, where the disk is what is waited for.
 const THREADS_A_PROCESSOR: usize = 4;

@@ -6,7 +6,7 @@ use reelshift_store::report::Inspection;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 
 pub async fn run(context: &Context) -> Result<Outcome> {
     let store = context.store().await?;
@@ -21,13 +21,14 @@ pub async fn run(context: &Context) -> Result<Outcome> {
 }
 
 fn print(inspection: &Inspection) {
-    let day = |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), look::time);
-    let size = |size: Option<f64>| size.map_or("-".to_owned(), look::float_bytes);
-    crate::look::say!("{}", inspection.server.bold());
-    let mut facts = look::table(&["what", "value"]);
-    facts.add_row(["videos", &look::count(inspection.total_videos)]);
-    facts.add_row(["status 'uploaded'", &look::count(inspection.uploaded_count)]);
-    facts.add_row(["with ground truth", &look::count(inspection.processed_count)]);
+    let day =
+        |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), style::time);
+    let size = |size: Option<f64>| size.map_or("-".to_owned(), style::float_bytes);
+    crate::output::say!("{}", inspection.server.bold());
+    let mut facts = style::table(&["what", "value"]);
+    facts.add_row(["videos", &style::count(inspection.total_videos)]);
+    facts.add_row(["status 'uploaded'", &style::count(inspection.uploaded_count)]);
+    facts.add_row(["with ground truth", &style::count(inspection.processed_count)]);
     facts.add_row(["size, mean", &size(inspection.avg_file_size)]);
     facts.add_row(["size, all", &size(inspection.total_file_size)]);
     facts.add_row(["earliest upload", &day(inspection.earliest_upload)]);
@@ -35,7 +36,7 @@ fn print(inspection: &Inspection) {
     crate::output::block(format_args!("{facts}\n"));
 
     let mut states =
-        look::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
+        style::table(&["status", "processing_status", "ground truth", "videos", "becomes"]);
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for state in &inspection.states {
         states.add_row([
@@ -45,18 +46,18 @@ fn print(inspection: &Inspection) {
                 .ground_truth_generated
                 .map_or("NULL".to_owned(), |value| value.to_string())
                 .into(),
-            look::number(state.count),
+            style::number(state.count),
             state.becomes.clone().into(),
         ]);
     }
     crate::output::block(format_args!("{states}\n"));
 
     if !inspection.daily.is_empty() {
-        let mut daily = look::table(&["day", "uploads", "mean size"]);
+        let mut daily = style::table(&["day", "uploads", "mean size"]);
         for day in &inspection.daily {
             daily.add_row([
                 day.upload_date.to_string().into(),
-                look::number(day.daily_uploads),
+                style::number(day.daily_uploads),
                 size(day.avg_size).into(),
             ]);
         }
@@ -75,11 +76,11 @@ fn print(inspection: &Inspection) {
         (inspection.without_file_path, "have no file_path: they are not hashed"),
     ];
     for (videos, what) in surprises.into_iter().filter(|(videos, _)| *videos > 0) {
-        crate::look::say!(
+        crate::output::say!(
             "{} {} {what}",
             "note:".yellow().bold(),
-            look::plural(videos, "video", "videos")
+            style::plural(videos, "video", "videos")
         );
     }
-    crate::look::say!("Next: reelshift apply expand");
+    crate::output::say!("Next: reelshift apply expand");
 }

@@ -40,9 +40,9 @@ pub async fn run(context: &Context, args: &NotifyArgs) -> Result<Outcome> {
         context.print_json(&json!({ "id": notification.id, "delivers": delivers }))?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{} {}", "queued:".green().bold(), notification.id);
+    crate::output::say!("{} {}", "queued:".green().bold(), notification.id);
     if !delivers {
-        crate::look::say!(
+        crate::output::say!(
             "Nothing is delivered while realtime_notifications is off. \
              Next: reelshift flags enable realtime_notifications"
         );

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
         context.print_json(&document)?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!(
+    crate::output::say!(
         "{} {what}. Within 2 seconds every worker ends its chunk, gives its batches back, \
          files with a checkpoint, and claims none. Next: {next}",
         "paused:".yellow().bold()

@@ -17,7 +17,7 @@ use serde::Serialize;
 use self::gates::PlannedGate;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
-use crate::look;
+use crate::style;
 use crate::table::Cell;
 
 /// The document that `--json` prints.
@@ -82,7 +82,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
         print(&plan);
     }
     if refused > 0 {
-        let checks = look::plural(refused as u64, "check refuses", "checks refuse");
+        let checks = style::plural(refused as u64, "check refuses", "checks refuse");
         return Err(
             Refused(format!("{checks} the migration: see above, nothing was changed")).into()
         );
@@ -156,15 +156,15 @@ fn what(phase: Phase, table: &TableSize) -> String {
         Phase::Backfill => {
             let files = match table.files.zip(table.file_bytes) {
                 Some((files, bytes)) => {
-                    format!("{} in {}", look::bytes(bytes), look::plural(files, "file", "files"))
+                    format!("{} in {}", style::bytes(bytes), style::plural(files, "file", "files"))
                 }
                 None => "all files (their bytes are not counted in a table this large)".to_owned(),
             };
             format!(
                 "{} rows at {} rows/s a worker, {files} at {}/s a processor; `reelshift enqueue`, `reelshift work`",
-                look::count(table.rows),
-                look::float_count(forecast::BACKFILL_ROWS_PER_SECOND),
-                look::float_bytes(forecast::HASH_BYTES_PER_SECOND),
+                style::count(table.rows),
+                style::float_count(forecast::BACKFILL_ROWS_PER_SECOND),
+                style::float_bytes(forecast::HASH_BYTES_PER_SECOND),
             )
         }
         Phase::Rollout => "the application takes to the new columns; `reelshift flags`".to_owned(),
@@ -174,8 +174,8 @@ fn what(phase: Phase, table: &TableSize) -> String {
 }
 
 fn print(plan: &Plan) {
-    crate::look::say!("{}\n", plan.server.bold());
-    let mut table = look::table(&["check", "verdict", "what was found"]);
+    crate::output::say!("{}\n", plan.server.bold());
+    let mut table = style::table(&["check", "verdict", "what was found"]);
     for finding in &plan.findings {
         let verdict = match finding.verdict {
             Verdict::Ok => "ok".green().bold().to_string(),
@@ -193,8 +193,8 @@ fn print(plan: &Plan) {
     let Some(work) = &plan.work else { return };
     let about = if work.table.exact { "" } else { "about " };
     let bytes =
-        work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", look::bytes(bytes)));
-    crate::look::say!("\nvideos: {about}{} rows{bytes}", look::count(work.table.rows));
+        work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", style::bytes(bytes)));
+    crate::output::say!("\nvideos: {about}{} rows{bytes}", style::count(work.table.rows));
     for phase in &work.phases {
         print_phase(phase);
     }
@@ -206,20 +206,20 @@ fn print_phase(phase: &PhasePlan) {
         None => "as long as you like".to_owned(),
         Some(seconds) if seconds < 1.0 => "below 1s".to_owned(),
         Some(seconds) => {
-            format!("about {}", look::duration(Duration::from_secs_f64(seconds)))
+            format!("about {}", style::duration(Duration::from_secs_f64(seconds)))
         }
     };
-    crate::look::say!("\n{}  {duration}", phase.phase.as_str().bold());
-    crate::look::say!("  {}", phase.what);
+    crate::output::say!("\n{}  {duration}", phase.phase.as_str().bold());
+    crate::output::say!("  {}", phase.what);
     for PlannedStatement { number, name, statement } in &phase.statements {
-        crate::look::say!(
+        crate::output::say!(
             "\n  {number:04} {}  algorithm: {}, lock: {}",
             name.cyan(),
             statement.algorithm,
             statement.lock
         );
         for line in statement.sql.lines() {
-            crate::look::say!("       {}", line.dimmed());
+            crate::output::say!("       {}", line.dimmed());
         }
     }
     gates::print(&phase.gates);

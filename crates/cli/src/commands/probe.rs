@@ -21,7 +21,7 @@ pub async fn run(args: &ProbeArgs) -> Result<Outcome> {
         .map_err(|error| Failed(format!("{address} cannot be asked: {error}")))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     if head.starts_with("HTTP/1.1 200 ") {
-        crate::look::say!("{}", body.trim());
+        crate::output::say!("{}", body.trim());
         Ok(Outcome::Done)
     } else {
         Err(Failed(body.trim().to_owned()).into())

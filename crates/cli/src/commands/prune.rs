@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::PruneArgs;
 use crate::context::{Context, by};
 use crate::exit::{Outcome, interrupted};
-use crate::look::{self, plural};
+use crate::style::{self, plural};
 
 pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
     let counted = context.until_stopped(count(context, args.older_than)).await?;
@@ -21,7 +21,7 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         removable
     } else {
         let bar = context.draws().then(|| {
-            look::progress(
+            style::progress(
                 rows(removable),
                 "pruning",
                 "{prefix} [{bar:40}] {pos} of {len} rows  {rate}",
@@ -64,12 +64,12 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         plural(notifications, "notification", "notifications"),
     );
     if args.dry_run {
-        crate::look::say!("would remove: {what}. Nothing was changed");
+        crate::output::say!("would remove: {what}. Nothing was changed");
     } else {
-        crate::look::say!("{} {what}", "removed:".green().bold());
+        crate::output::say!("{} {what}", "removed:".green().bold());
     }
     if kept_for_quarantine > 0 {
-        crate::look::say!(
+        crate::output::say!(
             "{} kept: items of theirs are in quarantine. Next: reelshift rerun --quarantined",
             plural(kept_for_quarantine, "run is", "runs are")
         );

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::args::RerunArgs;
 use crate::context::{Context, by};
 use crate::exit::Outcome;
-use crate::look::{self, plural};
+use crate::style::{self, plural};
 use crate::table::{Cell, Table};
 
 /// The newest runs that a dry run shows one by one; the sum is over all.
@@ -29,7 +29,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         quarantined_only: args.quarantined,
         dry_run: args.dry_run,
     };
-    let rerun = reelshift_operate::rerun(&*store, &by(None), &selection).await?;
+    let rerun = reelshift_operate::rerun(&*store, &by(args.reason.as_deref()), &selection).await?;
     let runs = if args.dry_run { by_run(&store, &selection).await? } else { Vec::new() };
     if context.json {
         let document = if args.dry_run {
@@ -46,7 +46,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if rerun.batches == 0 && rerun.items == 0 {
-        crate::look::say!("nothing to enqueue again: no failed work matches");
+        crate::output::say!("nothing to enqueue again: no failed work matches");
         return Ok(Outcome::Done);
     }
     let what = format!(
@@ -57,9 +57,9 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
     );
     if args.dry_run {
         crate::output::block(table(&runs));
-        crate::look::say!("would enqueue again: {what}. Nothing was changed");
+        crate::output::say!("would enqueue again: {what}. Nothing was changed");
     } else {
-        crate::look::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
+        crate::output::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
     }
     Ok(Outcome::Done)
 }
@@ -76,7 +76,7 @@ struct OfRun {
 /// The dry run once more for each run, to show them apart.
 async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<OfRun>> {
     let mut runs = Vec::new();
-    for report in store.snapshot(RUNS).await?.runs {
+    for report in store.ledger_report(RUNS).await?.runs {
         let (run, kind) = (report.run.id, report.run.kind);
         let other = selection.run.is_some_and(|id| id != run);
         if other || (report.quarantined == 0 && report.failed_open == 0) {
@@ -93,14 +93,14 @@ async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<O
 
 fn table(runs: &[OfRun]) -> Table {
     let mut table =
-        look::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
+        style::table(&["run", "kind", "failed batches", "quarantined items", "in batches"]);
     for of_run in runs {
         table.add_row([
             Cell::new(of_run.run),
             Cell::new(of_run.kind),
-            look::number(of_run.rerun.batches),
-            look::number(of_run.rerun.items),
-            look::number(of_run.rerun.item_batches),
+            style::number(of_run.rerun.batches),
+            style::number(of_run.rerun.items),
+            style::number(of_run.rerun.item_batches),
         ]);
     }
     table

@@ -1,25 +1,24 @@
 //! `restore DIR`: what a rollback archived comes back after a new expand, and what the
 //! application has added since is filled in.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_archive::{Archive, Checked, RestoreReport};
+use reelshift_archive::{Archive, Progress, RestoreReport};
+use reelshift_operate::Restore;
 use reelshift_plan::{JobKind, RunState};
+use reelshift_store::SharedStore;
 use reelshift_store::ledger::Run;
-use reelshift_store::{SharedStore, Store};
 use reelshift_worker::{Until, WorkerOptions};
 use serde_json::json;
 
 use crate::args::RestoreArgs;
 use crate::commands::enqueue;
 use crate::context::{Context, by, host};
-use crate::exit::{Failed, Outcome};
-use crate::look;
+use crate::exit::{Failed, Outcome, interrupted};
+use crate::style;
 use crate::table::Cell;
 
 pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
@@ -29,51 +28,40 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     // For each chunk, and some for everything else, as a worker's.
     let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(5);
     let store = context.until_stopped(context.writing_store(connections)).await?;
-    let lock = store.lock_migration().await?;
-    let mut rows = BTreeMap::new();
-    let restored = async {
-        let checked = Checked::new(&*store, &archive, args.other_platform).await?;
-        let writers = concurrency.min(store.chunk_limits().max_at_once);
-        let (pace, _following) = reelshift_worker::watch_allowance(
-            store.clone(),
-            context.replicas(&args.replicas)?,
-            u32::try_from(writers).unwrap_or(u32::MAX),
+    let writers = concurrency.min(store.chunk_limits().max_at_once);
+    let (pace, _following) = reelshift_worker::watch_allowance(
+        store.clone(),
+        context.replicas(&args.replicas)?,
+        u32::try_from(writers).unwrap_or(u32::MAX),
+    )
+    .await?;
+    let bar = context.draws().then(|| {
+        style::progress(
+            0,
+            "restoring",
+            "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
         )
-        .await?;
-        let bar = context.draws().then(|| {
-            look::progress(
-                0,
-                "restoring",
-                "{prefix} {msg} [{bar:24}] {human_pos} of {human_len} rows, {eta} left",
-            )
-        });
-        let reports = reelshift_archive::restore(
-            &*store,
-            &checked,
-            pace,
-            writers,
-            &context.stop,
-            |progress| {
-                rows.insert(progress.table.as_str(), progress.rows);
-                if let Some(bar) = &bar {
-                    bar.set_message(progress.table.as_str());
-                    bar.set_length(progress.of);
-                    bar.set_position(progress.rows);
-                }
-            },
-        )
-        .await;
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
+    });
+    let report = |progress: Progress| {
+        if let Some(bar) = &bar {
+            bar.set_message(progress.table.as_str());
+            bar.set_length(progress.of);
+            bar.set_position(progress.rows);
         }
-        Ok::<_, anyhow::Error>(reports?)
     };
-    let restored = context.until_stopped(restored).await;
-    let recorded = record(&*store, &args.directory, rows.values().sum(), restored.is_ok()).await;
-    let released = lock.release().await;
-    let reports = restored?;
-    recorded?;
-    released?;
+    let request = Restore {
+        archive: &archive,
+        directory: &args.directory,
+        any_platform: args.other_platform,
+        pace,
+        writers,
+    };
+    let restored =
+        reelshift_operate::restore(&*store, &by(None), request, &context.stop, report).await;
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    let reports = restored?.ok_or_else(interrupted)?;
     if !context.json {
         print(&reports);
     }
@@ -94,21 +82,13 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
         .into());
     }
     if !context.json {
-        crate::look::say!(
+        crate::output::say!(
             "{} filled in that came or changed since the rollback",
-            look::plural(filled.rows_total, "video", "videos")
+            style::plural(filled.rows_total, "video", "videos")
         );
-        crate::look::say!("\n{} Next: reelshift validate", "restored.".green().bold());
+        crate::output::say!("\n{} Next: reelshift validate", "restored.".green().bold());
     }
     Ok(Outcome::Done)
-}
-
-/// Records what was brought back, if anything was.
-async fn record(store: &dyn Store, directory: &Path, rows: u64, complete: bool) -> Result<()> {
-    if rows > 0 || complete {
-        reelshift_operate::record_restore(store, &by(None), directory, rows, complete).await?;
-    }
-    Ok(())
 }
 
 /// Backfills the videos that are in no archive, since the application has not stopped. This
@@ -144,15 +124,15 @@ async fn fill_in(
 
 fn print(reports: &[RestoreReport]) {
     let mut table =
-        look::table(&["table", "archived", "restored", "there already", "video deleted"]);
+        style::table(&["table", "archived", "restored", "there already", "video deleted"]);
     for report in reports {
         let restored = &report.restored;
         table.add_row([
             Cell::new(report.table.as_str()),
-            look::number(report.archived),
-            look::number(restored.restored),
-            look::number(restored.present),
-            look::number(restored.deleted),
+            style::number(report.archived),
+            style::number(restored.restored),
+            style::number(restored.present),
+            style::number(restored.deleted),
         ]);
     }
     crate::output::block(&table);
@@ -170,9 +150,9 @@ fn print(reports: &[RestoreReport]) {
         ),
     ];
     for (count, which) in kept.into_iter().filter(|(count, _)| *count > 0) {
-        crate::look::say!(
+        crate::output::say!(
             "{} {which}: the legacy columns win",
-            look::plural(count, "video", "videos").yellow()
+            style::plural(count, "video", "videos").yellow()
         );
     }
 }

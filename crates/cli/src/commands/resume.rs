@@ -23,9 +23,9 @@ pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
         context.print_json(&json!({ "run": run, "fleet_paused": paused }))?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{} run {} is {} again", "resumed:".green().bold(), run.id, run.state);
+    crate::output::say!("{} run {} is {} again", "resumed:".green().bold(), run.id, run.state);
     if paused {
-        crate::look::say!("The whole fleet is paused. Next: reelshift resume");
+        crate::output::say!("The whole fleet is paused. Next: reelshift resume");
     }
     Ok(Outcome::Done)
 }
@@ -37,16 +37,16 @@ async fn fleet(context: &Context, store: &SharedStore) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if changes.iter().any(|change| change.previous.is_some()) {
-        crate::look::say!(
+        crate::output::say!(
             "{} the fleet. Every worker goes on within 2 seconds",
             "resumed:".green().bold()
         );
     } else {
-        crate::look::say!("the fleet was not paused");
+        crate::output::say!("the fleet was not paused");
     }
-    for report in store.snapshot(status::RUNS).await?.runs {
+    for report in store.ledger_report(status::RUNS).await?.runs {
         if report.run.state == RunState::Paused {
-            crate::look::say!(
+            crate::output::say!(
                 "{} run {} is paused by itself. Next: reelshift resume --run {}",
                 report.run.kind,
                 report.run.id,

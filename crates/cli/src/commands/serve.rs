@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use reelshift_server::{App, ConfiguredToken, Options};
-use session_key::SHORTEST_KEY;
+use session_key::MIN_KEY_BYTES;
 use tokio::net::TcpListener;
 
 use crate::args::serve::ServeArgs;
@@ -49,14 +49,14 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
         .with_context(|| format!("--listen {listen}: nothing can listen there"))?;
     let address = listener.local_addr()?;
     let app = App::new(store, flags::environment(), who(), options, context.stop.clone());
-    crate::look::say!("listening on http://{address}");
+    crate::output::say!("listening on http://{address}");
     if open {
-        crate::look::say!(
+        crate::output::say!(
             "no tokens are configured: whoever is on this machine may change everything"
         );
     }
     if !open && !sessions_are_kept {
-        crate::look::say!(
+        crate::output::say!(
             "a restart will log all browsers out: to prevent that set REELSHIFT_SESSION_KEY, or \
              keep reelshift.toml in a directory that this user may write"
         );
@@ -94,8 +94,8 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
 /// The key that signs sessions: of the environment, or kept beside the file.
 fn session_key(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<String>> {
     match args.session_key.as_deref().map(str::trim).filter(|key| !key.is_empty()) {
-        Some(key) if key.len() < SHORTEST_KEY => Err(Usage(format!(
-            "REELSHIFT_SESSION_KEY is too short: give {SHORTEST_KEY} random characters or more"
+        Some(key) if key.len() < MIN_KEY_BYTES => Err(Usage(format!(
+            "REELSHIFT_SESSION_KEY is too short: give {MIN_KEY_BYTES} random characters or more"
         ))
         .into()),
         Some(key) => Ok(Some(key.to_owned())),

@@ -38,19 +38,19 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
         }))?;
         return Ok(Outcome::Done);
     }
-    crate::look::say!("{} {secret}", "token:".green().bold());
-    crate::look::say!("It is shown once, and stored nowhere. Give it to {}.\n", args.name);
-    crate::look::say!(
+    crate::output::say!("{} {secret}", "token:".green().bold());
+    crate::output::say!("It is shown once, and stored nowhere. Give it to {}.\n", args.name);
+    crate::output::say!(
         "The server gets its hash, in REELSHIFT_TOKENS (several separated by commas):"
     );
-    crate::look::say!("  {line}");
-    crate::look::say!("or in the TOML file:");
-    crate::look::say!("  [[serve.tokens]]");
-    crate::look::say!("  name = \"{}\"", args.name);
-    crate::look::say!("  role = \"{}\"", role.as_str());
-    crate::look::say!("  hash = \"{hash}\"");
+    crate::output::say!("  {line}");
+    crate::output::say!("or in the TOML file:");
+    crate::output::say!("  [[serve.tokens]]");
+    crate::output::say!("  name = \"{}\"", args.name);
+    crate::output::say!("  role = \"{}\"", role.as_str());
+    crate::output::say!("  hash = \"{hash}\"");
     if let Some(expires) = expires {
-        crate::look::say!("  expires = \"{expires}\"");
+        crate::output::say!("  expires = \"{expires}\"");
     }
     Ok(Outcome::Done)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::args::TuneArgs;
 use crate::context::{Context, by};
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
@@ -29,14 +29,14 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     for change in &changes {
-        crate::look::say!(
+        crate::output::say!(
             "{}: {} -> {}",
             change.name.bold(),
             said(&change.name, change.previous.as_deref()),
             said(&change.name, change.value.as_deref()).green()
         );
     }
-    crate::look::say!("Every worker goes by it within 2 seconds.");
+    crate::output::say!("Every worker goes by it within 2 seconds.");
     Ok(Outcome::Done)
 }
 
@@ -62,20 +62,20 @@ async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Ou
     }
     crate::output::block(setting_table(&tuning, by_name));
     if !changes.is_empty() {
-        crate::look::say!("");
+        crate::output::say!("");
         crate::output::block(change_table(&changes));
     }
-    crate::look::say!("\nChange one: reelshift tune KEY=VALUE; back to its default: KEY=default");
+    crate::output::say!("\nChange one: reelshift tune KEY=VALUE; back to its default: KEY=default");
     Ok(Outcome::Done)
 }
 
 fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Control>) -> Table {
-    let mut table = look::table(&["setting", "is", "since", "by", "meaning"]);
+    let mut table = style::table(&["setting", "is", "since", "by", "meaning"]);
     for knob in Knob::ALL {
         let (value, since, by) = match by_name(knob) {
             Some(control) => (
                 tuning.show(knob).green().to_string(),
-                look::time(control.changed_at),
+                style::time(control.changed_at),
                 control.changed_by.clone(),
             ),
             None => (format!("{} (default)", tuning.show(knob)), "-".into(), "-".into()),
@@ -92,7 +92,7 @@ fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Contr
 }
 
 fn change_table(changes: &[AuditEntry]) -> Table {
-    let mut table = look::table(&["when", "who", "what", "before", "after", "why"]);
+    let mut table = style::table(&["when", "who", "what", "before", "after", "why"]);
     for AuditEntry { change, .. } in changes {
         let Change { event, reason, changed_by, changed_at } = change;
         let columns = event.columns();
@@ -101,7 +101,7 @@ fn change_table(changes: &[AuditEntry]) -> Table {
             _ => value.unwrap_or_else(|| "-".to_owned()),
         };
         table.add_row([
-            look::time(*changed_at),
+            style::time(*changed_at),
             changed_by.clone(),
             event.words(|id| id.to_string()),
             value(columns.previous),

@@ -18,7 +18,7 @@ use self::found::{Found, Repaired};
 use crate::args::validate::ValidateArgs;
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused};
-use crate::look;
+use crate::style;
 use crate::table::Cell;
 
 /// Windows of rows that other commands compare at once.
@@ -76,7 +76,7 @@ async fn here(
     mut found: Found,
 ) -> Result<Report> {
     let bar = context.draws().then(|| {
-        let bar = look::progress(0, "comparing every row", "{prefix} {spinner} {elapsed}");
+        let bar = style::progress(0, "comparing every row", "{prefix} {spinner} {elapsed}");
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         bar
     });
@@ -133,45 +133,45 @@ fn report(
 }
 
 fn summarize(report: &Report, args: &ValidateArgs) {
-    let videos = look::plural(report.videos_compared, "video", "videos");
+    let videos = style::plural(report.videos_compared, "video", "videos");
     let until = match report.finished_at {
-        Some(at) => format!("from {} to {} UTC", look::time(report.started_at), look::time(at)),
-        None => format!("since {} UTC", look::time(report.started_at)),
+        Some(at) => format!("from {} to {} UTC", style::time(report.started_at), style::time(at)),
+        None => format!("since {} UTC", style::time(report.started_at)),
     };
     let how = match report.run {
         Some(run) => format!("the fleet, run {run} of {}", report.by),
         None => format!("this process of {}", report.by),
     };
-    crate::look::say!("\n{videos} and what belongs to them compared {until} by {how}");
+    crate::output::say!("\n{videos} and what belongs to them compared {until} by {how}");
     if !report.complete {
-        crate::look::say!(
+        crate::output::say!(
             "{}: the run is not done, and more may differ. Follow it: reelshift status",
             "not every row was compared".yellow().bold()
         );
     }
     if let Some(file) = &args.all_keys {
-        crate::look::say!("every difference is in {}", file.display());
+        crate::output::say!("every difference is in {}", file.display());
     }
     match &report.repair {
-        Some(repair) => crate::look::say!(
+        Some(repair) => crate::output::say!(
             "{} {} in run {}. Next: reelshift work, then reelshift validate",
             "enqueued:".green().bold(),
-            look::plural(repair.videos, "video that differs", "videos that differ"),
+            style::plural(repair.videos, "video that differs", "videos that differ"),
             repair.run
         ),
-        None if args.repair => crate::look::say!("no video differs: nothing was enqueued"),
+        None if args.repair => crate::output::say!("no video differs: nothing was enqueued"),
         None => {}
     }
 }
 
 /// The checks, each named ok or not, and the first rows that differ.
 pub fn print(checks: &[Check]) {
-    let mut table = look::table(&["check", "rows", "verdict", "what was compared"]);
+    let mut table = style::table(&["check", "rows", "verdict", "what was compared"]);
     for check in checks {
         let verdict = verdict(check);
         table.add_row([
             Cell::new(&check.name),
-            look::number(check.rows),
+            style::number(check.rows),
             Cell::new(verdict),
             Cell::new(&check.description),
         ]);
@@ -179,11 +179,11 @@ pub fn print(checks: &[Check]) {
     crate::output::block(&table);
     for (name, note) in checks.iter().filter_map(|check| Some((&check.name, check.note.as_ref()?)))
     {
-        crate::look::say!("{name}: {note}");
+        crate::output::say!("{name}: {note}");
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "NULL".to_owned());
     for check in checks.iter().filter(|check| !check.first.is_empty()) {
-        let mut table = look::table(&["row", "column", "must hold", "holds"]);
+        let mut table = style::table(&["row", "column", "must hold", "holds"]);
         for difference in &check.first {
             table.add_row([
                 difference.video_id.clone(),
@@ -192,7 +192,7 @@ pub fn print(checks: &[Check]) {
                 text(&difference.found),
             ]);
         }
-        crate::look::say!("\n{}", check.name.red().bold());
+        crate::output::say!("\n{}", check.name.red().bold());
         crate::output::block(&table);
     }
 }
@@ -204,7 +204,7 @@ fn verdict(check: &Check) -> String {
         CheckVerdict::Warning => "warning".yellow().bold().to_string(),
         CheckVerdict::Difference if check.differences == 0 => "not ok".red().bold().to_string(),
         CheckVerdict::Difference => {
-            look::plural(check.differences, "difference", "differences").red().bold().to_string()
+            style::plural(check.differences, "difference", "differences").red().bold().to_string()
         }
     }
 }

@@ -40,14 +40,14 @@ fn print_field(indent: &str, name: &str, value: &Value) {
     let label = format!("{indent}{name:<24}");
     let label = label.dimmed();
     match value {
-        Value::Null => crate::look::say!("{label}-"),
-        Value::String(text) => crate::look::say!("{label}{text}"),
+        Value::Null => crate::output::say!("{label}-"),
+        Value::String(text) => crate::output::say!("{label}{text}"),
         Value::Object(fields) => {
-            crate::look::say!("{label}");
+            crate::output::say!("{label}");
             for (name, value) in fields {
                 print_field("  ", name, value);
             }
         }
-        other => crate::look::say!("{label}{other}"),
+        other => crate::output::say!("{label}{other}"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use reelshift_plan::tuning::MOST_CONCURRENCY;
+use reelshift_plan::tuning::MAX_CONCURRENCY;
 use reelshift_queue::Pulse;
 use reelshift_worker::{FileOptions, HashOptions, Until, WorkerOptions};
 
@@ -14,7 +14,7 @@ use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
 use crate::exit::{Failed, Outcome};
-use crate::look::plural;
+use crate::style::plural;
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let hashing = HashOptions {
@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     // beating and upkeep, so that none of these waits for a chunk.
     // They are opened as they are needed: what `tune concurrency=…` may ask for costs
     // nothing until then.
-    let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MOST_CONCURRENCY);
+    let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MAX_CONCURRENCY);
     let connections = most.saturating_add(5);
     let store = context.writing_store(connections).await?;
     let pulse = Arc::new(Pulse::default());
@@ -69,7 +69,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     if !args.until_idle {
         return Ok(Outcome::Done);
     }
-    let snapshot = store.snapshot(status::RUNS).await?;
+    let snapshot = store.ledger_report(status::RUNS).await?;
     if context.json {
         context.print_json(&snapshot)?;
     }

@@ -52,7 +52,7 @@ const LEGACY: [&str; 4] = [
 pub const LIVE_PROJECT: &str = "live";
 
 /// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
-const ROWS: usize = 500;
+const ROWS_PER_INSERT: usize = 500;
 
 pub fn is_mysql(url: &str) -> bool {
     url.starts_with("mysql:") || url.starts_with("mariadb:")
@@ -139,7 +139,7 @@ impl Platform {
             row.push_bind(id).push_bind(format!("Project {id}"));
         });
         insert.build().execute(&mut *transaction).await.context("cannot insert the projects")?;
-        for rows in videos.chunks(ROWS) {
+        for rows in videos.chunks(ROWS_PER_INSERT) {
             let mut insert: QueryBuilder<Any> = QueryBuilder::new(
                 "INSERT INTO videos (id, filename, file_path, file_size, duration, fps, resolution, \
                  status, processing_status, ground_truth_generated, project_id, created_at, updated_at) ",

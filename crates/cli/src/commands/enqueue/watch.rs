@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_plan::JobKind;
-use reelshift_producer::Producer;
 use reelshift_producer::watch::{Event, Watch};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::RunPlan;
 
-use crate::context::{Context, who};
+use crate::context::{Context, by, who};
 use crate::exit::Outcome;
-use crate::look;
+use crate::style;
 
 pub async fn run(
     context: &Context,
@@ -34,11 +33,11 @@ pub async fn run(
         // A look that finds nothing is said once, not every minute.
         let nothing = event == Event::Nothing;
         if !(nothing && quiet) {
-            crate::look::say!("{}", sentence(kind, &event));
+            crate::output::say!("{}", sentence(kind, &event));
         }
         quiet = nothing;
     };
-    Producer::new(store, who()).watch(&watch, &context.stop, report).await?;
+    reelshift_operate::watch(&store, &by(None), &watch, &context.stop, report).await?;
     Ok(Outcome::Done)
 }
 
@@ -57,12 +56,12 @@ fn sentence(kind: JobKind, event: &Event) -> String {
         ),
         Event::Enqueued { run, batches, rows, bytes } => {
             let amount = match kind {
-                JobKind::Backfill | JobKind::Validate => look::plural(*rows, "video", "videos"),
+                JobKind::Backfill | JobKind::Validate => style::plural(*rows, "video", "videos"),
                 JobKind::Hash => {
-                    format!("{}, {}", look::plural(*rows, "file", "files"), look::bytes(*bytes))
+                    format!("{}, {}", style::plural(*rows, "file", "files"), style::bytes(*bytes))
                 }
             };
-            let batches = look::plural(*batches, "batch", "batches");
+            let batches = style::plural(*batches, "batch", "batches");
             format!("{} {amount} in {batches}, run {run}", "enqueued".green().bold())
         }
         Event::Active { run, state } => {

@@ -10,7 +10,7 @@ use reelshift_store::schema::{Object, Step};
 use reelshift_store::trial::Trial;
 use serde::Serialize;
 
-use crate::look;
+use crate::style;
 
 /// What is known about tables that are looked at for more than one phase.
 pub type Outlooks = BTreeMap<String, GateOutlook>;
@@ -72,7 +72,7 @@ pub async fn of(
 
 pub fn print(gates: &[PlannedGate]) {
     for gate in gates {
-        crate::look::say!("\n  {}", sentence(gate));
+        crate::output::say!("\n  {}", sentence(gate));
     }
 }
 
@@ -85,7 +85,7 @@ fn sentence(gate: &PlannedGate) -> String {
     };
     let inside = match outlook.inside {
         Some((least, most)) if least == most => {
-            look::plural(u64::from(most), "transaction is inside", "transactions are inside")
+            style::plural(u64::from(most), "transaction is inside", "transactions are inside")
         }
         Some((least, most)) => format!("{least} to {most} transactions are inside at a time"),
         None => "this server does not tell how many transactions are inside".to_owned(),

@@ -17,7 +17,7 @@ const FILE: &str = "reelshift.session-key";
 /// Random bytes of a new key.
 const KEY_BYTES: usize = 32;
 /// A key of fewer characters could be guessed.
-pub const SHORTEST_KEY: usize = 32;
+pub const MIN_KEY_BYTES: usize = 32;
 
 /// The key in `directory`, made if there is none. `None` where none can be kept.
 ///
@@ -46,7 +46,7 @@ pub fn kept_in(directory: &Path) -> Result<Option<String>> {
     let mut key = String::new();
     file.read_to_string(&mut key).with_context(unreadable)?;
     let key = key.trim().to_owned();
-    if key.len() < SHORTEST_KEY {
+    if key.len() < MIN_KEY_BYTES {
         return Err(Refused(format!(
             "the session key in {} is too short: remove it, and the next start makes another",
             path.display()

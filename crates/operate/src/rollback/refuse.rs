@@ -1,36 +1,36 @@
 //! What stands in a rollback's way: whoever works on what it drops, and what of the
 //! application's own uses it.
 
-use anyhow::Result;
+use reelshift_archive::ArchiveError;
 use reelshift_plan::{RunState, WorkerState};
-use reelshift_store::SharedStore;
+use reelshift_store::Store;
 use reelshift_store::report::WorkerReport;
 use reelshift_store::rollback::{Dependent, dependents};
 use reelshift_store::schema::Step;
 use reelshift_store::trial::Trial;
 
-use crate::exit::Refused;
+use super::Result;
 
 /// A worker or watcher that was seen within this is taken for alive: several lease timeouts.
 const ALIVE_SECONDS: f64 = 30.0;
 
 fn refused(why: String) -> Result<()> {
-    Err(Refused(why).into())
+    Err(ArchiveError::Refused(why))
 }
 
 /// Nobody may be writing what is about to be dropped.
-pub async fn while_working(store: &SharedStore) -> Result<()> {
+pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
     if let Some(run) = store.active_runs(None).await?.first() {
         return refused(format!(
             "{} run {} is {}: let it finish (reelshift work --until-idle), then roll back",
             run.kind, run.id, run.state
         ));
     }
-    let snapshot = store.snapshot(1).await?;
+    let report = store.ledger_report(1).await?;
     let alive = |worker: &&WorkerReport| {
         worker.state == WorkerState::Live && worker.seen_seconds_ago < ALIVE_SECONDS
     };
-    if let Some(worker) = snapshot.workers.iter().find(alive) {
+    if let Some(worker) = report.workers.iter().find(alive) {
         return refused(format!(
             "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
             worker.id, worker.pid, worker.host
@@ -47,8 +47,8 @@ pub async fn while_working(store: &SharedStore) -> Result<()> {
         }
     }
     if store.has_open_work().await? {
-        let paused = snapshot.runs.iter().find(|report| report.run.state == RunState::Paused);
-        let which = paused.map_or_else(String::new, |report| format!(" of run {}", report.run.id));
+        let paused = report.runs.iter().find(|run| run.run.state == RunState::Paused);
+        let which = paused.map_or_else(String::new, |run| format!(" of run {}", run.run.id));
         return refused(format!(
             "a batch{which} is still leased: let a worker finish it (reelshift work --until-idle), then roll back"
         ));
@@ -58,7 +58,11 @@ pub async fn while_working(store: &SharedStore) -> Result<()> {
 
 /// Nothing of the application's own may use what is about to be dropped, but for what
 /// `despite` names: its queries would fail afterwards, or the rollback itself half-way.
-pub async fn while_used(store: &SharedStore, undone: &[&Step], despite: &[String]) -> Result<()> {
+pub(super) async fn while_used(
+    store: &dyn Store,
+    undone: &[&Step],
+    despite: &[String],
+) -> Result<()> {
     let before = store.schema_before().await?.unwrap_or_default();
     let found = dependents(store.steps(), undone, &before, &store.schema_now().await?);
     let named: Vec<_> = found
@@ -77,7 +81,7 @@ pub async fn while_used(store: &SharedStore, undone: &[&Step], despite: &[String
 }
 
 /// A rollback that cannot end does not begin.
-pub fn unless_it_can_end(trial: &Trial, allow_copy: &[String]) -> Result<()> {
+pub(super) fn unless_it_can_end(trial: &Trial, allow_copy: &[String]) -> Result<()> {
     if let Some(obstacle) = &trial.obstacle {
         return refused(format!("{}: {}, then roll back", obstacle.says(), obstacle.do_what));
     }
