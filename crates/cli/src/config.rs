@@ -19,6 +19,7 @@ const DEFAULT_FILE: &str = "reelshift.toml";
 
 /// The file's contents.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// As `--database`.
@@ -52,6 +53,7 @@ pub struct File {
 
 /// The table `serve`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ConfiguredServe {
     /// As `--listen`.
@@ -73,6 +75,7 @@ pub struct ConfiguredServe {
 
 /// An entry of `serve.tokens`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenEntry {
     pub name: String,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use reelshift_media::VerifySample;
 use reelshift_operate::By;
-use reelshift_store::strain::Replica;
-use reelshift_store::vitals::Place;
+use reelshift_store::signals::Replica;
+use reelshift_store::vitals::DatabaseAddress;
 use reelshift_store::{SharedStore, rollback, schema};
 use reelshift_telemetry::Database;
 use reelshift_telemetry::probes::Registry;
@@ -98,8 +98,8 @@ impl Context {
     pub async fn store_with(&self, connections: u32) -> Result<SharedStore> {
         let url = database::url(self.given_url())?;
         let store = database::open(&url, connections, self).await?;
-        let Place { system, namespace, server } = store.place();
-        Database { system, namespace, server }.describe();
+        let DatabaseAddress { system, namespace, server } = store.address();
+        Database { system: system.as_str(), namespace, server }.describe();
         Ok(store)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use reelshift_store::SharedStore;
-use reelshift_store::strain::Replica;
+use reelshift_store::signals::Replica;
 
 use crate::context::Context;
 use crate::exit::Usage;

@@ -8,7 +8,7 @@ pub fn line(text: &str) -> String {
     escape(text, |_| false)
 }
 
-/// As [`line`], with the line breaks as they are.
+/// As [`line()`], with the line breaks as they are.
 pub fn lines(text: &str) -> String {
     escape(text, |letter| letter == '\n')
 }

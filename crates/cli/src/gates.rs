@@ -9,7 +9,7 @@ use reelshift_store::gate::GateReport;
 
 use crate::args::gate::GateArgs;
 use crate::context::Context;
-use crate::look;
+use crate::style;
 use crate::waiting::WaitingLine;
 
 /// Collects the reports of one command.
@@ -51,13 +51,13 @@ pub fn approve_stall(
 /// One line a gate, for people.
 pub fn print(reports: &[GateReport]) {
     for report in reports {
-        crate::look::say!("{}", sentence(report).dimmed());
+        crate::output::say!("{}", sentence(report).dimmed());
     }
 }
 
 fn sentence(report: &GateReport) -> String {
     let GateReport { table, asked, waited_seconds, held_seconds, expected_seconds, .. } = report;
-    let asked = look::plural(u64::from(*asked), "try", "tries");
+    let asked = style::plural(u64::from(*asked), "try", "tries");
     let mut sentence = match held_seconds {
         Some(held) => format!("{table}: kept from the application for {:.0} ms", held * 1e3),
         None => format!("{table}: indexes built"),
@@ -70,7 +70,7 @@ fn sentence(report: &GateReport) -> String {
         (Some(0), _) | (None, Some(0)) => sentence.push_str(", no transaction failed for it"),
         (Some(victims), _) => {
             let failed =
-                look::plural(victims, "transaction of the server", "transactions of the server");
+                style::plural(victims, "transaction of the server", "transactions of the server");
             sentence.push_str(&format!(", {failed} failed with error 1213 meanwhile"));
         }
         (None, Some(inside)) => {

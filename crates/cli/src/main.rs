@@ -13,8 +13,10 @@ mod escape;
 mod exit;
 mod filter;
 mod gates;
-mod look;
 mod output;
+#[cfg(test)]
+mod reference;
+mod style;
 mod table;
 mod waiting;
 

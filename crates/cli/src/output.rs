@@ -81,7 +81,7 @@ pub fn failure() -> Option<&'static io::Error> {
     FAILURE.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
 }
 
-/// Prints on standard error, escaped as by [`line`]. Where that fails there is nobody to report
+/// Prints on standard error, escaped as by [`line()`]. Where that fails there is nobody to report
 /// it to.
 pub fn error(text: Arguments<'_>) {
     let mut out = anstream::stderr().lock();
@@ -90,7 +90,7 @@ pub fn error(text: Arguments<'_>) {
         .unwrap_or_default();
 }
 
-/// As `println!`, through [`line`].
+/// As `println!`, through [`line()`].
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::output::line(format_args!($($text)*))

@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reelshift_store::patience::Waiting;
 
 use crate::context::Context;
-use crate::{escape, look};
+use crate::{escape, style};
 
 /// A wait shorter than this is not worth a word.
 const PATIENT: Duration = Duration::from_millis(500);
 
 /// Between two plain lines.
-const PAUSE: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct WaitingLine {
@@ -39,8 +39,9 @@ impl WaitingLine {
             return;
         }
         let Ok(mut said) = self.said.lock() else { return };
-        let due = said
-            .is_none_or(|(step, at)| step != waiting.step.number || waiting.waited >= at + PAUSE);
+        let due = said.is_none_or(|(step, at)| {
+            step != waiting.step.number || waiting.waited >= at + LINE_INTERVAL
+        });
         if due {
             crate::output::say_error!("{}", sentence(waiting));
             *said = Some((waiting.step.number, waiting.waited));
@@ -100,7 +101,7 @@ fn sentence(waiting: Waiting<'_>) -> String {
     format!(
         "waiting for the lock of step {:04} for {}: {who} (step {})",
         step.number,
-        look::duration(waited),
+        style::duration(waited),
         step.name,
     )
 }

@@ -47,7 +47,7 @@ const NOT_ONE_MORE: f64 = 0.95;
 
 /// A step stands for at most this time, so that a sampler that stood still does not make
 /// up for it in one jump.
-const LONGEST_STEP: Duration = Duration::from_secs(2);
+const MAX_STEP: Duration = Duration::from_secs(2);
 
 /// What the brake does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +147,8 @@ pub fn at_once(chunks: f64) -> u32 {
 #[must_use]
 pub fn rest(chunks: f64, took: Duration) -> Option<Duration> {
     /// However slow a chunk was, its worker looks again after this.
-    const MOST: Duration = Duration::from_secs(10);
-    (chunks > 0.0).then(|| took.mul_f64(1.0 / chunks.clamp(MIN_CHUNKS, 1.0) - 1.0).min(MOST))
+    const MAX_REST: Duration = Duration::from_secs(10);
+    (chunks > 0.0).then(|| took.mul_f64(1.0 / chunks.clamp(MIN_CHUNKS, 1.0) - 1.0).min(MAX_REST))
 }
 
 /// The controller: one for the fleet, with whoever samples the signals.
@@ -188,11 +188,11 @@ impl Throttle {
         elapsed: Duration,
         now: DateTime<Utc>,
     ) -> State {
-        let seconds = elapsed.min(LONGEST_STEP).as_secs_f64();
+        let seconds = elapsed.min(MAX_STEP).as_secs_f64();
         let before = self.level.map_or(Level::Free, |(level, _)| level);
         let (mut level, mut reason) = judge(&readings, before);
         let mut credit = 0.0;
-        self.settled += elapsed.min(LONGEST_STEP);
+        self.settled += elapsed.min(MAX_STEP);
         match level {
             Level::Stopped => self.chunks = 0.0,
             Level::Blind => self.chunks = self.chunks.min(MIN_CHUNKS),

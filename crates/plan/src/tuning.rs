@@ -221,7 +221,7 @@ impl Tuning {
             Knob::ChunkTarget => {
                 self.chunk_target = time(Duration::from_millis(1), Duration::from_secs(1))?;
             }
-            Knob::Concurrency => self.concurrency = Some(small(MOST_CONCURRENCY)?),
+            Knob::Concurrency => self.concurrency = Some(small(MAX_CONCURRENCY)?),
             Knob::FleetConcurrency => self.fleet_concurrency = Some(small(100_000)?),
             Knob::ByteRate => self.byte_rate = Some(bytes(64 * bytesize::KIB)?),
             Knob::Throttle => {
@@ -281,7 +281,7 @@ impl Tuning {
 
 /// The most that [`Knob::Concurrency`] accepts: a worker keeps this many connections in
 /// reserve for it.
-pub const MOST_CONCURRENCY: u32 = 256;
+pub const MAX_CONCURRENCY: u32 = 256;
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The same where the database refuses it: until somebody mends that.
 const REFUSED: Duration = Duration::from_secs(5);
 /// Ends written in one transaction.
-const MOST: usize = 512;
+const MAX_ENDS_PER_TRANSACTION: usize = 512;
 
 /// An attempt that ended, on its way to the ledger.
 #[derive(Debug)]
@@ -108,8 +108,8 @@ pub(crate) struct Flusher {
 impl Flusher {
     /// Writes ends until the channel is closed and empty.
     pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>, slots: Arc<Slots>) {
-        let mut gathered = Vec::with_capacity(MOST);
-        while ended.recv_many(&mut gathered, MOST).await > 0 {
+        let mut gathered = Vec::with_capacity(MAX_ENDS_PER_TRANSACTION);
+        while ended.recv_many(&mut gathered, MAX_ENDS_PER_TRANSACTION).await > 0 {
             let count = gathered.len();
             let mut finished = Vec::new();
             let mut returned = Vec::new();
@@ -125,11 +125,11 @@ impl Flusher {
             }
             if !finished.is_empty() {
                 let finish = || async { self.store.finish(&finished).await.map(drop) };
-                self.persist("finished batches", finish).await;
+                self.retry_until_written("finished batches", finish).await;
             }
             if !returned.is_empty() {
                 let release = || async { self.store.release(&returned).await.map(drop) };
-                self.persist("returned batches", release).await;
+                self.retry_until_written("returned batches", release).await;
             }
             slots.free(count);
         }
@@ -148,7 +148,7 @@ impl Flusher {
                 other => other.map(drop),
             }
         };
-        let written = self.persist("failed attempt", fail).await;
+        let written = self.retry_until_written("failed attempt", fail).await;
         if !written || by_itself.load(Ordering::Relaxed) {
             self.outbox.put(error);
         }
@@ -156,7 +156,7 @@ impl Flusher {
     }
 
     /// Writes, and again until it is written; `false` where this worker has to end first.
-    async fn persist<Fut>(&self, what: &str, mut write: impl FnMut() -> Fut) -> bool
+    async fn retry_until_written<Fut>(&self, what: &str, mut write: impl FnMut() -> Fut) -> bool
     where
         Fut: Future<Output = reelshift_store::Result<()>>,
     {
@@ -167,7 +167,7 @@ impl Flusher {
                     tracing::warn!(what, %error, "could not be written yet, trying again");
                     tokio::time::sleep(RETRY).await;
                 }
-                Err(error) if self.fatal.ends(&error) => return false,
+                Err(error) if self.fatal.stop_if_fatal(&error) => return false,
                 // Something in the database forbids it, a trigger of somebody else's perhaps.
                 // How an attempt ended is not thrown away: it is said until it is mended.
                 Err(error) => {

@@ -33,7 +33,7 @@ pub struct Activity {
     stalls: OnceLock<Stalls>,
     /// What it says while it does nothing.
     idle: Mutex<&'static str>,
-    seen: Mutex<Seen>,
+    last_report: Mutex<LastReport>,
 }
 
 /// The chunks since the last report, and what was reported.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Stalls {
 }
 
 #[derive(Debug)]
-struct Seen {
+struct LastReport {
     at: Instant,
     rows: u64,
     bytes: u64,
@@ -73,7 +73,7 @@ impl Default for Activity {
             chunks: Mutex::default(),
             stalls: OnceLock::new(),
             idle: Mutex::new(WAITING),
-            seen: Mutex::new(Seen {
+            last_report: Mutex::new(LastReport {
                 at: Instant::now(),
                 rows: 0,
                 bytes: 0,
@@ -169,18 +169,18 @@ impl Activity {
             Some(stall) => format!("{stall}; {doing}"),
             None => doing,
         };
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let elapsed = seen.at.elapsed();
-        let (new_rows, new_bytes) = (rows - seen.rows, bytes - seen.bytes);
-        seen.row_rate.observe(new_rows, elapsed);
-        seen.byte_rate.observe(new_bytes, elapsed);
-        (seen.at, seen.rows, seen.bytes) = (Instant::now(), rows, bytes);
+        let mut last = self.last_report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let elapsed = last.at.elapsed();
+        let (new_rows, new_bytes) = (rows - last.rows, bytes - last.bytes);
+        last.row_rate.observe(new_rows, elapsed);
+        last.byte_rate.observe(new_bytes, elapsed);
+        (last.at, last.rows, last.bytes) = (Instant::now(), rows, bytes);
         WorkerActivity {
             doing,
             rows_done: rows,
             bytes_done: bytes,
-            rows_per_second: seen.row_rate.per_second(),
-            bytes_per_second: seen.byte_rate.per_second(),
+            rows_per_second: last.row_rate.per_second(),
+            bytes_per_second: last.byte_rate.per_second(),
             capacity: self.capacity.load(Ordering::Relaxed),
             chunk_seconds: self.chunk_seconds(),
             controls_seen: self.controls_seen.load(Ordering::Relaxed),

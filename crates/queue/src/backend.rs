@@ -31,7 +31,7 @@ use crate::{Fatal, Gate, Lane, Session};
 /// to keep short batches flowing, too little to hoard long ones that others could take.
 const CLAIM_AHEAD: Duration = Duration::from_millis(100);
 /// However short batches are, no more than this many are claimed at once.
-const MOST_AHEAD: usize = 256;
+const MAX_CLAIMED_AHEAD: usize = 256;
 
 /// How many batches this backend holds, and how many it may hold.
 #[derive(Debug)]
@@ -79,8 +79,10 @@ impl Slots {
     fn claimed(&self, batches: usize) {
         self.held.fetch_add(batches, Ordering::AcqRel);
         let most = self.most_ahead.load(Ordering::Relaxed);
-        self.most_ahead
-            .store(if batches == 0 { 1 } else { (most * 2).min(MOST_AHEAD) }, Ordering::Relaxed);
+        self.most_ahead.store(
+            if batches == 0 { 1 } else { (most * 2).min(MAX_CLAIMED_AHEAD) },
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn free(&self, count: usize) {
@@ -290,7 +292,7 @@ impl Claimer {
                     continue;
                 }
                 Ok(_) => self.slots.claimed(0),
-                Err(error) if self.fatal.ends(&error) => return,
+                Err(error) if self.fatal.stop_if_fatal(&error) => return,
                 Err(error) => {
                     tracing::warn!(%error, kind = %self.kind, "could not claim batches, trying again");
                 }

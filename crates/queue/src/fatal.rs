@@ -23,8 +23,8 @@ pub struct Fatal {
 }
 
 impl Fatal {
-    /// Whether `error` ends this worker, as it is told by this then.
-    pub fn ends(&self, error: &StoreError) -> bool {
+    /// Stops the worker if `error` is fatal; returns whether it is.
+    pub fn stop_if_fatal(&self, error: &StoreError) -> bool {
         if !error.is_fatal() {
             return false;
         }
@@ -61,9 +61,9 @@ mod tests {
     fn the_first_reason_is_kept() {
         let fatal = Fatal::default();
         let gone = |message: &str| StoreError::Unusable { code: None, message: message.to_owned() };
-        assert!(!fatal.ends(&StoreError::LeaseLost));
+        assert!(!fatal.stop_if_fatal(&StoreError::LeaseLost));
         assert!(fatal.error().is_none());
-        assert!(fatal.ends(&gone("first")) && fatal.ends(&gone("second")));
+        assert!(fatal.stop_if_fatal(&gone("first")) && fatal.stop_if_fatal(&gone("second")));
         fatal.end(FatalError::Unusable("third".to_owned()));
         assert_eq!(fatal.error().unwrap().to_string(), "first");
     }

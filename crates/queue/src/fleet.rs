@@ -22,7 +22,7 @@ pub type Handler =
     Arc<dyn Fn(Arc<Claimed>, Pass) -> BoxFuture<'static, Result<(), AttemptEnd>> + Send + Sync>;
 
 /// What apalis may have in hand at once: above any limit of a gate, which is what counts.
-const AT_ONCE: usize = 2_048;
+const MAX_TASKS_IN_HAND: usize = 2_048;
 
 /// A batch that was claimed ahead and has not been started for this long goes back: those
 /// before it take longer than was expected.
@@ -91,7 +91,7 @@ impl Fleet {
                 WorkerBuilder::new(format!("{}-{}-{restarts}", session.worker(), lane.kind))
                     .backend(backend)
                     .catch_panic()
-                    .concurrency(AT_ONCE)
+                    .concurrency(MAX_TASKS_IN_HAND)
                     .build(move |batch: Arc<Claimed>| {
                         let (gate, slots) = (Arc::clone(&gate), Arc::clone(&slots));
                         let handler = Arc::clone(&handler);

@@ -23,7 +23,7 @@ pub struct Pass {
     left: Mutex<bool>,
 }
 
-enum Asked {
+enum Admission {
     Entered,
     Full,
     Shut,
@@ -61,12 +61,12 @@ impl Gate {
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
-            match self.ask() {
-                Asked::Entered => {
+            match self.admit() {
+                Admission::Entered => {
                     return Some(Pass { gate: Arc::clone(self), left: Mutex::new(false) });
                 }
-                Asked::Shut => return None,
-                Asked::Full => {}
+                Admission::Shut => return None,
+                Admission::Full => {}
             }
             tokio::select! {
                 () = freed => {}
@@ -76,16 +76,16 @@ impl Gate {
         }
     }
 
-    fn ask(&self) -> Asked {
+    fn admit(&self) -> Admission {
         let mut within = self.within();
         let limit = self.limit();
         if limit == 0 {
-            Asked::Shut
+            Admission::Shut
         } else if *within < limit {
             *within += 1;
-            Asked::Entered
+            Admission::Entered
         } else {
-            Asked::Full
+            Admission::Full
         }
     }
 

@@ -8,7 +8,7 @@
 //! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
 //! - [`pulse`]: whether this worker lives and is ready.
-//! - [`turns`]: who does what any worker could do.
+//! - [`lottery`]: who does what any worker could do.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
 //! Why not one of apalis' own SQL storages: `docs/decisions/001-our-own-apalis-backend.md`.
@@ -20,17 +20,17 @@ pub mod backend;
 pub mod fatal;
 pub mod fleet;
 pub mod gate;
+pub mod lottery;
 pub mod outbox;
 pub mod pulse;
 pub mod session;
-pub mod turns;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
 pub use fatal::{Fatal, FatalError};
 pub use fleet::{Fleet, Handler, Lane};
 pub use gate::{Gate, Pass};
+pub use lottery::Lottery;
 pub use outbox::Outbox;
 pub use pulse::Pulse;
 pub use session::{Session, Times};
-pub use turns::Turns;

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Rows kept at most: some 2 KiB each, so 8 MiB of the 64 MiB that a worker may take.
-const MOST: usize = 4_096;
+const MAX_QUEUED_ROWS: usize = 4_096;
 /// Rows written in one transaction.
-const AT_ONCE: usize = 64;
+const ROWS_PER_TRANSACTION: usize = 64;
 /// How long to wait before rows are written again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ impl Outbox {
     /// Keeps `record` until it is written. Where there is no room for it, it is counted.
     pub fn put(&self, record: ErrorRecord) {
         let mut waiting = self.waiting();
-        if waiting.len() < MOST {
+        if waiting.len() < MAX_QUEUED_ROWS {
             waiting.push_back(record);
             self.arrived.notify_one();
             return;
@@ -39,7 +39,7 @@ impl Outbox {
         drop(waiting);
         if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(
-                kept = MOST,
+                kept = MAX_QUEUED_ROWS,
                 "the database has been away for so long that failures are counted and no longer kept"
             );
         }
@@ -72,7 +72,8 @@ impl Outbox {
     pub(crate) async fn flush(&self, store: &SharedStore) {
         let mut said = false;
         loop {
-            let next: Vec<ErrorRecord> = self.waiting().iter().take(AT_ONCE).cloned().collect();
+            let next: Vec<ErrorRecord> =
+                self.waiting().iter().take(ROWS_PER_TRANSACTION).cloned().collect();
             if next.is_empty() {
                 return;
             }
@@ -126,14 +127,14 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_counted() {
         let outbox = Outbox::default();
-        for _ in 0..MOST + 3 {
+        for _ in 0..MAX_QUEUED_ROWS + 3 {
             outbox.put(record());
         }
-        assert_eq!(outbox.waiting().len(), MOST);
-        assert_eq!(outbox.unwritten(), MOST as u64 + 3);
+        assert_eq!(outbox.waiting().len(), MAX_QUEUED_ROWS);
+        assert_eq!(outbox.unwritten(), MAX_QUEUED_ROWS as u64 + 3);
         outbox.end_begun();
-        assert_eq!(outbox.unwritten(), MOST as u64 + 4);
+        assert_eq!(outbox.unwritten(), MAX_QUEUED_ROWS as u64 + 4);
         outbox.end_written();
-        assert_eq!(outbox.unwritten(), MOST as u64 + 3);
+        assert_eq!(outbox.unwritten(), MAX_QUEUED_ROWS as u64 + 3);
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Activity, Fatal, Outbox, Pulse, Turns};
+use crate::{Activity, Fatal, Lottery, Outbox, Pulse};
 
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Session {
     outbox: Arc<Outbox>,
     fatal: Arc<Fatal>,
     pulse: Arc<Pulse>,
-    turns: Arc<Turns>,
+    lottery: Arc<Lottery>,
     leave: CancellationToken,
     tasks: TaskTracker,
 }
@@ -80,7 +80,7 @@ impl Session {
             outbox: Arc::default(),
             fatal: Arc::default(),
             pulse,
-            turns: Arc::default(),
+            lottery: Arc::default(),
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -93,7 +93,7 @@ impl Session {
             times,
             Arc::clone(&session.activity),
             steady,
-            Heard { fatal: Arc::clone(&session.fatal), pulse: Arc::clone(&session.pulse) },
+            HeartbeatSinks { fatal: Arc::clone(&session.fatal), pulse: Arc::clone(&session.pulse) },
         )));
         let (outbox, store) = (Arc::clone(&session.outbox), Arc::clone(&session.store));
         session.tasks.spawn(
@@ -106,7 +106,7 @@ impl Session {
             Arc::clone(&session.store),
             times,
             steady_since,
-            Arc::clone(&session.turns),
+            Arc::clone(&session.lottery),
         )));
         session.tasks.close();
         Ok(session)
@@ -135,8 +135,8 @@ impl Session {
     /// Whose turn it is to do what any worker could; told how many there are by whoever
     /// looks at the controls.
     #[must_use]
-    pub fn turns(&self) -> &Arc<Turns> {
-        &self.turns
+    pub fn lottery(&self) -> &Arc<Lottery> {
+        &self.lottery
     }
 
     /// Error rows that wait for the database.
@@ -164,8 +164,8 @@ impl Session {
     }
 }
 
-/// Where it is told how a beat went.
-struct Heard {
+/// What learns how a heartbeat went.
+struct HeartbeatSinks {
     fatal: Arc<Fatal>,
     pulse: Arc<Pulse>,
 }
@@ -176,14 +176,14 @@ async fn beat(
     times: Times,
     activity: Arc<Activity>,
     steady: tokio::sync::watch::Sender<Option<Instant>>,
-    heard: Heard,
+    sinks: HeartbeatSinks,
 ) {
     let mut ticks = interval(times.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let beat = store.heartbeat(worker, &activity.report()).await;
-        heard.pulse.beat(beat.is_ok());
+        sinks.pulse.beat(beat.is_ok());
         match beat {
             Ok(true) => {
                 steady.send_if_modified(|since| {
@@ -196,7 +196,7 @@ async fn beat(
             }
             Err(error) => {
                 steady.send_replace(None);
-                if !heard.fatal.ends(&error) {
+                if !sinks.fatal.stop_if_fatal(&error) {
                     tracing::warn!(%worker, %error, "the heartbeat was not written");
                 }
             }
@@ -211,7 +211,7 @@ async fn reap(
     store: SharedStore,
     times: Times,
     steady_since: tokio::sync::watch::Receiver<Option<Instant>>,
-    turns: Arc<Turns>,
+    lottery: Arc<Lottery>,
 ) {
     let mut ticks = interval(times.reap);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -221,7 +221,7 @@ async fn reap(
         let frozen = due.elapsed() > times.heartbeat;
         let steady =
             steady_since.borrow().is_some_and(|since| since.elapsed() >= times.lease_timeout);
-        if frozen || !steady || !turns.mine() {
+        if frozen || !steady || !lottery.wins() {
             continue;
         }
         match store.reap(times.lease_timeout).await {

@@ -7,10 +7,8 @@
 
 mod cache;
 mod initial;
-mod monitoring;
 mod status;
 
 pub use cache::{FlagCache, FlagValues};
 pub use initial::{InitialFlags, initialise};
-pub use monitoring::snapshot;
 pub use status::{EnhancedStatus, ErrorDetails, LegacyStatus, VideoStatus, VideoStatusReader};

@@ -30,7 +30,7 @@ pub(crate) const FAILED: &str = "reelshift_store::statement";
 const FOLLOWS: Duration = Duration::from_millis(100);
 
 /// Longer texts are cut: an `IN` list of 1,000 ids is placeholders only.
-const LONGEST: usize = 2_048;
+const MAX_STATEMENT_BYTES: usize = 2_048;
 
 /// The database that this process speaks to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +123,10 @@ impl Statements {
             target.map_or_else(|| operation.clone(), |target| format!("{operation} {target}"));
         let mut attributes = DATABASE.get().cloned().unwrap_or_default();
         attributes.extend([
-            KeyValue::new("db.query.text", text.chars().take(LONGEST).collect::<String>()),
+            KeyValue::new(
+                "db.query.text",
+                text.chars().take(MAX_STATEMENT_BYTES).collect::<String>(),
+            ),
             KeyValue::new("db.query.summary", name.clone()),
             KeyValue::new("db.operation.name", operation),
             KeyValue::new("db.response.returned_rows", said.returned),

@@ -22,16 +22,16 @@ use crate::classify::{self, Meaning, Remedy};
 use crate::ending::{Endings, blames_an_item, chunk_span};
 
 /// Rows that are halved at once: with more, most halves are good and written in vain.
-const AT_ONCE: u32 = 256;
+const ROWS_PER_HALVING: u32 = 256;
 /// A half that met the application's locks, or a row that failed for nobody knows what, is
 /// tried this often.
 const TRIES: u32 = 5;
 /// From here on a batch fails at once if more of its rows are refused than written: halving
 /// the rest would take long.
-const MOST_REFUSED: u64 = 100;
+const MAX_REFUSED_ROWS: u64 = 100;
 /// A batch of fewer rows does not fail for what is refused of it: too few to tell a cause
 /// that is not with the rows.
-const LEAST_ROWS: u64 = 20;
+const MIN_ROWS: u64 = 20;
 
 /// What is left to be tried, in order.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl<'a, T> Halves<'a, T> {
 
 /// Whether the cause is not with the rows: more of a batch were refused than written.
 const fn mostly_refused(written: u64, refused: u64) -> bool {
-    refused > written && refused + written >= LEAST_ROWS
+    refused > written && refused + written >= MIN_ROWS
 }
 
 /// The bisecting of one attempt.
@@ -103,7 +103,7 @@ impl<'a> Bisect<'a> {
     ) -> Result<Option<String>, AttemptEnd> {
         let (store, batch) = (self.endings.session.store(), self.batch);
         let ids = store
-            .rows_to_backfill(&batch.bounds, after, limit.min(AT_ONCE), &batch.filter)
+            .rows_to_backfill(&batch.bounds, after, limit.min(ROWS_PER_HALVING), &batch.filter)
             .await
             .map_err(|error| self.endings.database(batch, &error))?;
         let mut halves = Halves::of(&ids);
@@ -166,16 +166,16 @@ impl<'a> Bisect<'a> {
     async fn set_aside(&mut self, id: &str, error: &StoreError) -> Result<(), AttemptEnd> {
         let session = &self.endings.session;
         let item = failed_item(self.endings, self.batch, id, error);
-        found(&item);
+        record_on_span(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
         self.refused += session
             .store()
             .set_aside(self.batch.lease, slice::from_ref(&item))
             .await
             .map_err(|error| self.endings.database(self.batch, &error))?;
-        set_aside(self.batch, &item);
+        count_quarantined(self.batch, &item);
         self.last = Some(error.to_string());
-        if self.refused >= MOST_REFUSED && mostly_refused(self.written, self.refused) {
+        if self.refused >= MAX_REFUSED_ROWS && mostly_refused(self.written, self.refused) {
             return Err(self.mostly_refused());
         }
         Ok(())
@@ -194,13 +194,13 @@ impl<'a> Bisect<'a> {
     }
 }
 
-/// Says on the attempt's span why `item` is to be set aside.
-pub(crate) fn found(item: &FailedItem) {
+/// Records on the attempt's span why `item` is quarantined.
+pub(crate) fn record_on_span(item: &FailedItem) {
     noticed(&Span::current(), attempt::failure(&item.error));
 }
 
 /// Counts `item`, which the ledger now has in quarantine.
-pub(crate) fn set_aside(batch: &Claimed, item: &FailedItem) {
+pub(crate) fn count_quarantined(batch: &Claimed, item: &FailedItem) {
     metrics::quarantined(batch.kind.as_str(), &item.error.error_type);
 }
 

@@ -12,7 +12,7 @@ use rand::RngExt;
 use reelshift_plan::throttle::{Level, Signal};
 use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
-use reelshift_queue::{Activity, Gate, Session, Turns};
+use reelshift_queue::{Activity, Gate, Lottery, Session};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
 use reelshift_store::report::throttle::fresh_state;
@@ -26,7 +26,7 @@ use crate::hash::intake::Intake;
 use crate::throttle::brake;
 use crate::throttle::byte_rate::ByteRate;
 
-/// Between two looks; jittered, and with its statement below the two seconds in which a
+/// Between two polls; jittered, and with its statement below the two seconds in which a
 /// change has to be seen.
 const PERIOD: Duration = Duration::from_millis(900);
 
@@ -42,7 +42,7 @@ const OVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The fleet as this worker saw it last.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct FleetState {
     pub view: FleetView,
     /// What the throttle published, of the same moment.
     pub throttle: ThrottleReport,
@@ -50,7 +50,7 @@ pub(crate) struct Seen {
     pub at: Instant,
 }
 
-impl Seen {
+impl FleetState {
     fn verdict(&self, run: Uuid) -> Verdict {
         match self.view.held.get(&run) {
             Some(RunState::Cancelled) => Verdict::Drop,
@@ -64,8 +64,8 @@ impl Seen {
 /// Reads the controls and hands them on.
 #[derive(Debug, Clone)]
 pub(crate) struct Controls {
-    seen: watch::Receiver<Seen>,
-    look_now: Arc<Notify>,
+    state: watch::Receiver<FleetState>,
+    refresh: Arc<Notify>,
 }
 
 /// Whether an attempt goes on.
@@ -140,13 +140,13 @@ impl Controls {
         leave: CancellationToken,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let look_now = Arc::new(Notify::new());
+        let refresh = Arc::new(Notify::new());
         let watcher = Watcher {
-            look_now: Arc::clone(&look_now),
+            refresh: Arc::clone(&refresh),
             store: Arc::clone(session.store()),
             worker: session.worker(),
             activity: Arc::clone(session.activity()),
-            turns: Arc::clone(session.turns()),
+            lottery: Arc::clone(session.lottery()),
             gates,
             stop,
         };
@@ -161,66 +161,66 @@ impl Controls {
             }
         };
         let first = watcher.apply(None, view);
-        let (sender, seen) = watch::channel(first);
-        tokio::spawn(leave.run_until_cancelled_owned(watcher.look(sender)));
-        Ok(Self { seen, look_now })
+        let (sender, state) = watch::channel(first);
+        tokio::spawn(leave.run_until_cancelled_owned(watcher.poll(sender)));
+        Ok(Self { state, refresh })
     }
 
-    /// What was seen last, and whatever comes.
-    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
-        self.seen.clone()
+    /// The newest state and each later one.
+    pub(crate) fn changes(&self) -> watch::Receiver<FleetState> {
+        self.state.clone()
     }
 
     /// Whether the whole fleet is paused.
     pub(crate) fn paused(&self) -> bool {
-        self.seen.borrow().view.paused.is_some()
+        self.state.borrow().view.paused.is_some()
     }
 
     /// Returns when the whole fleet is paused.
     pub(crate) async fn until_paused(&self) {
-        let mut seen = self.seen();
-        if seen.wait_for(|seen| seen.view.paused.is_some()).await.is_err() {
+        let mut state = self.changes();
+        if state.wait_for(|state| state.view.paused.is_some()).await.is_err() {
             // The worker leaves: nothing is heard any more.
             std::future::pending::<()>().await;
         }
     }
 
     /// Has the controls read again at once: what is published has changed.
-    pub(crate) fn look_now(&self) {
-        self.look_now.notify_one();
+    pub(crate) fn refresh(&self) {
+        self.refresh.notify_one();
     }
 
     /// What the throttle had come to, for a failure's record.
     pub(crate) fn throttle(&self) -> serde_json::Value {
-        let seen = self.seen.borrow();
-        let ThrottleReport { level, chunks, reason, .. } = &seen.throttle;
+        let state = self.state.borrow();
+        let ThrottleReport { level, chunks, reason, .. } = &state.throttle;
         serde_json::json!({
             "level": level,
             "chunks": chunks,
             "reason": reason,
-            "seen_seconds_ago": seen.at.elapsed().as_secs(),
+            "seen_seconds_ago": state.at.elapsed().as_secs(),
         })
     }
 
     /// The settings.
     pub(crate) fn tuning(&self) -> Tuning {
-        self.seen.borrow().view.tuning.clone()
+        self.state.borrow().view.tuning.clone()
     }
 
     /// The time that a chunk aims at.
     pub(crate) fn chunk_target(&self) -> Duration {
-        self.seen.borrow().view.tuning.chunk_target
+        self.state.borrow().view.tuning.chunk_target
     }
 
     /// Whether an attempt at a batch of `run` goes on.
     pub(crate) fn verdict(&self, run: Uuid) -> Verdict {
-        self.seen.borrow().verdict(run)
+        self.state.borrow().verdict(run)
     }
 
     /// Returns when no attempt at a batch of `run` goes on.
     pub(crate) async fn until_held(&self, run: Uuid) {
-        let mut seen = self.seen();
-        if seen.wait_for(|seen| seen.verdict(run) != Verdict::GoOn).await.is_err() {
+        let mut state = self.changes();
+        if state.wait_for(|state| state.verdict(run) != Verdict::GoOn).await.is_err() {
             // The worker leaves: nothing is heard any more.
             std::future::pending::<()>().await;
         }
@@ -231,25 +231,25 @@ struct Watcher {
     store: SharedStore,
     worker: Uuid,
     activity: Arc<Activity>,
-    turns: Arc<Turns>,
+    lottery: Arc<Lottery>,
     gates: Arc<Gates>,
-    look_now: Arc<Notify>,
+    refresh: Arc<Notify>,
     /// Ends the worker's work in good order.
     stop: CancellationToken,
 }
 
 impl Watcher {
-    async fn look(self, sender: watch::Sender<Seen>) {
+    async fn poll(self, sender: watch::Sender<FleetState>) {
         loop {
             let pause = PERIOD.mul_f64(rand::rng().random_range(0.8..1.1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.look_now.notified() => {}
+                () = self.refresh.notified() => {}
             }
             match self.store.fleet_view(self.worker).await {
                 Ok(view) => {
-                    let seen = self.apply(Some(&sender.borrow().view), view);
-                    sender.send_replace(seen);
+                    let state = self.apply(Some(&sender.borrow().view), view);
+                    sender.send_replace(state);
                 }
                 Err(error) => {
                     let age = sender.borrow().at.elapsed();
@@ -259,11 +259,11 @@ impl Watcher {
         }
     }
 
-    fn apply(&self, before: Option<&FleetView>, view: FleetView) -> Seen {
+    fn apply(&self, before: Option<&FleetView>, view: FleetView) -> FleetState {
         say(before, &view);
         let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
-        self.turns.among(view.live);
+        self.lottery.set_live(view.live);
         let state = fresh_state(&view.duties).filter(|state| state.level.is_throttled());
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
         metrics::throttle(
@@ -285,7 +285,7 @@ impl Watcher {
             None if self.gates.backfill.limit() == 0 => "held back by the throttle",
             None => WAITING,
         });
-        Seen { view, throttle, at: Instant::now() }
+        FleetState { view, throttle, at: Instant::now() }
     }
 }
 

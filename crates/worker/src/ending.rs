@@ -37,7 +37,7 @@ impl Endings {
             let message = format!("{error}: raise this worker's limits, or lower `--concurrency`");
             self.session.fatal().end(FatalError::Unusable(message));
         }
-        if exhausted || self.session.fatal().ends(error) {
+        if exhausted || self.session.fatal().stop_if_fatal(error) {
             // The batch did nothing wrong: it goes back as it is.
             self.session.outbox().put(record);
             return AttemptEnd::Drained;

@@ -7,7 +7,7 @@
 //!   makes of it; [`bisect`]: finding the one row that refuses.
 //! - [`controls`]: what operators say to the fleet, and how much is done at once.
 //! - [`record`]: the row of `processing_error_log` for a failure.
-//! - [`throttle`]: what the database's strain leaves to the fleet.
+//! - [`throttle`]: how much work the database's load leaves to the fleet.
 //! - [`upkeep`]: what keeps runs moving when nobody else does.
 
 mod attempt;
@@ -33,7 +33,7 @@ use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{FatalError, Fleet, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
-use reelshift_store::strain::Replica;
+use reelshift_store::signals::Replica;
 use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
 use reelshift_telemetry::metrics;
@@ -114,7 +114,7 @@ pub enum WorkerError {
 
 /// What a worker leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct ExitReport {
     /// Failures that did not get into the error log, since the database was away for too
     /// long.
     pub unrecorded: u64,
@@ -130,7 +130,7 @@ pub async fn run(
     store: SharedStore,
     options: WorkerOptions,
     stop: CancellationToken,
-) -> Result<Left, WorkerError> {
+) -> Result<ExitReport, WorkerError> {
     let reader = reader(&options).await?;
     let worker = NewWorker {
         id: options.id,
@@ -172,11 +172,11 @@ pub async fn run(
         Producer::new(Arc::clone(&store), format!("worker {}", worker.id)),
         Arc::clone(&store),
         controls.clone(),
-        upkeep::Duties {
+        upkeep::UpkeepOptions {
             until: options.until,
             hashes,
             fatal: Arc::clone(&fatal),
-            turns: Arc::clone(session.turns()),
+            lottery: Arc::clone(session.lottery()),
         },
         stop.clone(),
     ));
@@ -240,7 +240,7 @@ pub async fn run(
             "the database does not answer: this worker's leases go to others when they time out"
         ),
     }
-    worked.map(|()| Left { unrecorded })
+    worked.map(|()| ExitReport { unrecorded })
 }
 
 fn connections(pool: PoolState) -> metrics::Connections {

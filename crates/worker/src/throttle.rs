@@ -24,7 +24,7 @@ use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Monitor;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
-use reelshift_store::strain::{Figure, FleetStrain, Replica, Strain};
+use reelshift_store::signals::{Figure, FleetSignals, Replica, ServerSignals};
 use reelshift_store::vitals::QueueDepth;
 use reelshift_store::{Result, SharedStore, StoreError};
 use reelshift_telemetry::metrics;
@@ -53,41 +53,41 @@ const COUNT_RUNS: Duration = Duration::from_secs(15);
 /// The newest runs that are counted, as `status` shows them.
 const MONITORED_RUNS: u32 = 10;
 
-/// Looks between two samples of everything: one a second.
+/// Ticks between two samples of everything: one a second.
 const TICKS: u32 = 4;
 
-/// What came of one signal.
+/// The result of reading one signal.
 #[derive(Debug)]
-enum Heard {
+enum SignalReading {
     Reading(Reading),
     /// The database does not give it, and that is known.
     Unavailable(String),
-    /// There is nothing to be heard now, and nothing missing.
+    /// There is no value now, and none is missing.
     Nothing,
 }
 
-impl Heard {
+impl SignalReading {
     fn unavailable(signal: Signal, why: &str) -> Self {
         Self::Unavailable(format!("{}: {why}", signal.name()))
     }
 }
 
 /// What the signals are read from.
-struct Look<'a> {
-    strain: &'a Strain,
+struct Figures<'a> {
+    signals: &'a ServerSignals,
     /// Averaged over the last seconds.
     threads_running: &'a Figure,
-    fleet: &'a FleetStrain,
+    fleet: &'a FleetSignals,
     tuning: &'a Tuning,
 }
 
-impl Look<'_> {
-    fn figure(&self, signal: Signal, figure: &Figure, limit: f64) -> Heard {
+impl Figures<'_> {
+    fn figure(&self, signal: Signal, figure: &Figure, limit: f64) -> SignalReading {
         match figure {
             Figure::Is(value) => {
-                Heard::Reading(Reading::new(signal, &self.strain.host, *value, limit))
+                SignalReading::Reading(Reading::new(signal, &self.signals.host, *value, limit))
             }
-            Figure::NotGiven(why) => Heard::unavailable(signal, why),
+            Figure::NotGiven(why) => SignalReading::unavailable(signal, why),
         }
     }
 }
@@ -104,9 +104,9 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// Samples whenever nobody else does, until `stop` is cancelled.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut seen = self.controls.seen();
+        let mut state = self.controls.changes();
         loop {
-            let view = seen.borrow_and_update().view.clone();
+            let view = state.borrow_and_update().view.clone();
             let vacant = view.duties.iter().find(|duty| duty.name == DUTY).is_none_or(|duty| {
                 duty.holder.is_none() || duty.silent_seconds >= TIMEOUT.as_secs_f64()
             });
@@ -120,7 +120,7 @@ impl Sampler {
                 }
             }
             tokio::select! {
-                changed = seen.changed() => if changed.is_err() { return },
+                changed = state.changed() => if changed.is_err() { return },
                 () = stop.cancelled() => return,
             }
         }
@@ -130,7 +130,7 @@ impl Sampler {
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
         let mut sampling = Sampling::new(&self.store, &self.replicas, 0, before);
         let mut counted: Option<Instant> = None;
-        let _told = Told;
+        let _gauges = ClearGaugesOnDrop;
         let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
         loop {
             if metrics::enabled() && counted.is_none_or(|at| at.elapsed() >= COUNT_QUEUE) {
@@ -166,7 +166,7 @@ impl Sampler {
         })?;
         self.store.beat_duty(lease, Some(&json)).await?;
         if sampling.published(&state, tuning.throttle) {
-            self.controls.look_now();
+            self.controls.refresh();
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl Sampler {
 /// it: it counts the ledger of all runs that `status` shows.
 async fn tell_monitor(store: SharedStore) {
     while metrics::enabled() {
-        match store.snapshot(MONITORED_RUNS).await {
+        match store.ledger_report(MONITORED_RUNS).await {
             Ok(snapshot) => metrics::monitor(Some(monitor(&snapshot.monitor))),
             Err(error) => tracing::debug!(%error, "the runs were not counted"),
         }
@@ -211,9 +211,9 @@ fn depth(depth: QueueDepth) -> metrics::Depth {
 }
 
 /// Dropped when another samples: this worker's count would grow old.
-struct Told;
+struct ClearGaugesOnDrop;
 
-impl Drop for Told {
+impl Drop for ClearGaugesOnDrop {
     fn drop(&mut self) {
         metrics::queue(Vec::new());
         metrics::monitor(None);
@@ -275,20 +275,20 @@ impl<'a> Sampling<'a> {
     async fn sample(&mut self, tuning: &Tuning) -> Result<State> {
         let now = Instant::now();
         let elapsed = self.last.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        let (heard, at, capacity) = match (self.hear(tuning).await, &self.last) {
-            (Ok(heard), _) => heard,
+        let (samples, at, capacity) = match (self.read_signals(tuning).await, &self.last) {
+            (Ok(samples), _) => samples,
             (Err(error), None) => return Err(error),
             (Err(error), Some((_, last))) => {
                 let missing = Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
-                (vec![Heard::Reading(missing)], last.at, last.capacity)
+                (vec![SignalReading::Reading(missing)], last.at, last.capacity)
             }
         };
         let (mut readings, mut unavailable) = (Vec::new(), Vec::new());
-        for heard in heard {
-            match heard {
-                Heard::Reading(reading) => readings.push(reading),
-                Heard::Unavailable(why) => unavailable.push(why),
-                Heard::Nothing => {}
+        for sample in samples {
+            match sample {
+                SignalReading::Reading(reading) => readings.push(reading),
+                SignalReading::Unavailable(why) => unavailable.push(why),
+                SignalReading::Nothing => {}
             }
         }
         let state = self.controller.step(readings, unavailable, capacity, elapsed, at);
@@ -297,29 +297,32 @@ impl<'a> Sampling<'a> {
     }
 
     /// Every signal, the database's time, and the fleet's capacity.
-    async fn hear(&mut self, tuning: &Tuning) -> Result<(Vec<Heard>, DateTime<Utc>, u32)> {
-        let mut strain = self.store.strain().await?;
-        let fleet = self.store.fleet_strain().await?;
+    async fn read_signals(
+        &mut self,
+        tuning: &Tuning,
+    ) -> Result<(Vec<SignalReading>, DateTime<Utc>, u32)> {
+        let mut signals = self.store.server_signals().await?;
+        let fleet = self.store.fleet_signals().await?;
         let now = Instant::now();
-        strain.lock_waits = self.lock_waits.of(strain.lock_waits, now);
-        let threads_running = self.threads_running.of(strain.threads_running.clone(), now);
-        let look =
-            Look { strain: &strain, threads_running: &threads_running, fleet: &fleet, tuning };
-        let mut heard = replica_lag::hear(
+        signals.lock_waits = self.lock_waits.of(signals.lock_waits, now);
+        let threads_running = self.threads_running.of(signals.threads_running.clone(), now);
+        let figures =
+            Figures { signals: &signals, threads_running: &threads_running, fleet: &fleet, tuning };
+        let mut samples = replica_lag::sample(
             self.replicas,
             &self.known_replicas,
-            strain.at,
+            signals.at,
             tuning.limits.replica_lag,
         )
         .await;
-        heard.extend([
-            chunk_time::hear(&look),
-            threads_running::hear(&look),
-            history_length::hear(&look),
-            lock_waits::hear(&look),
-            free_disk::hear(&look),
+        samples.extend([
+            chunk_time::sample(&figures),
+            threads_running::sample(&figures),
+            history_length::sample(&figures),
+            lock_waits::sample(&figures),
+            free_disk::sample(&figures),
         ]);
-        Ok((heard, strain.at, fleet.capacity.saturating_add(self.capacity)))
+        Ok((samples, signals.at, fleet.capacity.saturating_add(self.capacity)))
     }
 
     /// Logs what changed; returns whether anything did. Nothing throttles the fleet where the

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Planned, Producer};
-use reelshift_queue::{Fatal, Turns};
+use reelshift_queue::{Fatal, Lottery};
 use reelshift_store::{Result, SharedStore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,15 +22,15 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// How often a worker without a media root says that hash batches wait for another.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// What this worker looks after.
+/// What the upkeep of this worker needs.
 #[derive(Debug)]
-pub(crate) struct Duties {
+pub(crate) struct UpkeepOptions {
     pub until: Until,
     /// Whether this worker takes hash batches.
     pub hashes: bool,
     /// Where an error that ends the worker is told.
     pub fatal: Arc<Fatal>,
-    pub turns: Arc<Turns>,
+    pub lottery: Arc<Lottery>,
 }
 
 /// Looks after the fleet until `stop` is cancelled, which it does itself when idle.
@@ -38,13 +38,13 @@ pub(crate) async fn run(
     producer: Producer,
     store: SharedStore,
     controls: Controls,
-    duties: Duties,
+    duties: UpkeepOptions,
     stop: CancellationToken,
 ) {
     let mut reminded: Option<Instant> = None;
     while !stop.is_cancelled() {
         // Who waits for the end has to look for it.
-        let looks = duties.until != Until::Stopped || duties.turns.mine();
+        let looks = duties.until != Until::Stopped || duties.lottery.wins();
         match maybe(looks, round(&producer, &store, &controls, duties.until, &stop)).await {
             Ok(None) => {}
             Ok(Some(Round::Over)) => {
@@ -61,7 +61,7 @@ pub(crate) async fn run(
                     reminded = Some(Instant::now());
                 }
             }
-            Err(error) if duties.fatal.ends(&error) => return,
+            Err(error) if duties.fatal.stop_if_fatal(&error) => return,
             Err(error) => tracing::warn!(%error, "could not look after the runs, trying again"),
         }
         let pause = PERIOD.mul_f64(rand::rng().random_range(0.5..1.5));

@@ -10,7 +10,7 @@ use anyhow::Result;
 use futures::FutureExt;
 use rand::RngExt;
 use reelshift_plan::{Backoff, JobKind, RunState};
-use reelshift_queue::{AttemptEnd, Fleet, Gate, Handler, Lane, Pulse, Session, Times, Turns};
+use reelshift_queue::{AttemptEnd, Fleet, Gate, Handler, Lane, Lottery, Pulse, Session, Times};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FileResults, FileToHash, HashedFile};
 use reelshift_store::{SharedStore, StoreError};
@@ -106,13 +106,13 @@ impl SimulatedWorker {
         let beside = vec![
             tokio::spawn(every(LOOK, stop.clone(), Arc::clone(pace), {
                 let (store, pace) = (Arc::clone(&store), Arc::clone(pace));
-                let turns = Arc::clone(session.turns());
-                move || look(Arc::clone(&store), Arc::clone(&pace), worker.id, Arc::clone(&turns))
+                let lottery = Arc::clone(session.lottery());
+                move || look(Arc::clone(&store), Arc::clone(&pace), worker.id, Arc::clone(&lottery))
             })),
             tokio::spawn(every(UPKEEP, stop.clone(), Arc::clone(pace), {
                 let (store, pace) = (Arc::clone(&store), Arc::clone(pace));
-                let turns = Arc::clone(session.turns());
-                move || upkeep(Arc::clone(&store), Arc::clone(&pace), Arc::clone(&turns))
+                let lottery = Arc::clone(session.lottery());
+                move || upkeep(Arc::clone(&store), Arc::clone(&pace), Arc::clone(&lottery))
             })),
         ];
         let working = tokio::spawn(work(session, Arc::clone(pace), stop.clone()));
@@ -169,15 +169,19 @@ async fn look(
     store: SharedStore,
     pace: Arc<Pace>,
     worker: Uuid,
-    turns: Arc<Turns>,
+    lottery: Arc<Lottery>,
 ) -> Result<(), StoreError> {
     let view = pace.ticks.look.time(store.fleet_view(worker)).await?;
-    turns.among(view.live);
+    lottery.set_live(view.live);
     Ok(())
 }
 
-async fn upkeep(store: SharedStore, pace: Arc<Pace>, turns: Arc<Turns>) -> Result<(), StoreError> {
-    if !turns.mine() {
+async fn upkeep(
+    store: SharedStore,
+    pace: Arc<Pace>,
+    lottery: Arc<Lottery>,
+) -> Result<(), StoreError> {
+    if !lottery.wins() {
         return Ok(());
     }
     let round = async {

@@ -13,6 +13,7 @@ const SHORTEST: Duration = Duration::from_mins(1);
 
 /// The section.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Notifications {
     /// For how long notifications that were sent or have expired are kept: `7days`, `12h`, …
@@ -24,6 +25,7 @@ pub struct Notifications {
 
 /// `[[notifications.webhooks]]`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct WebhookSection {
     url: String,

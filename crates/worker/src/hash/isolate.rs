@@ -77,7 +77,7 @@ impl Hash {
         let meaning = classify::WORKER_LOST;
         let error = self.endings.recorder.message(batch, Some(&file.id), meaning, message);
         let item = FailedItem { video_id: file.id, error };
-        bisect::found(&item);
+        bisect::record_on_span(&item);
         let mut outcomes = Outcomes::default();
         outcomes.results.failed.push(item);
         // First: whoever dies here must not put it on the file that comes next.

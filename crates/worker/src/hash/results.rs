@@ -61,7 +61,7 @@ impl Outcomes {
 
     /// Files that are missing are missing.
     pub(super) fn accept_refusals(&mut self) {
-        self.refused.iter().for_each(bisect::found);
+        self.refused.iter().for_each(bisect::record_on_span);
         self.results.failed.append(&mut self.refused);
     }
 }
@@ -79,7 +79,7 @@ impl Hash {
             let recorder = &self.endings.recorder;
             let error = recorder.message(batch, Some(&id), classify::PATH_NOT_UTF8, message);
             let item = FailedItem { video_id: id, error };
-            bisect::found(&item);
+            bisect::record_on_span(&item);
             outcomes.results.failed.push(item);
         }
         self.write(batch, &mut outcomes).await
@@ -141,7 +141,7 @@ impl Hash {
     async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
         let written = self.endings.session.store().record_files(batch.lease, results).await?;
         self.endings.session.activity().add_rows(JobKind::Hash, written);
-        results.failed.iter().for_each(|item| bisect::set_aside(batch, item));
+        results.failed.iter().for_each(|item| bisect::count_quarantined(batch, item));
         Ok(())
     }
 
@@ -159,10 +159,10 @@ impl Hash {
             };
             if let Some(file) = halves.split(files) {
                 let item = failed_item(&self.endings, batch, &file.id, &error);
-                bisect::found(&item);
+                bisect::record_on_span(&item);
                 let store = self.endings.session.store();
                 store.set_aside(batch.lease, slice::from_ref(&item)).await.map_err(ended)?;
-                bisect::set_aside(batch, &item);
+                bisect::count_quarantined(batch, &item);
             }
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };

@@ -78,7 +78,7 @@ impl Hash {
                 outcomes.tally.refused += 1;
                 outcomes.refused.push(item);
             } else {
-                bisect::found(&item);
+                bisect::record_on_span(&item);
                 results.failed.push(item);
             }
             Ok(())

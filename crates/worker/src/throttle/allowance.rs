@@ -5,7 +5,7 @@
 
 use reelshift_plan::throttle::{Allowance, MIN_CHUNKS};
 use reelshift_store::report::throttle::fresh_state;
-use reelshift_store::strain::Replica;
+use reelshift_store::signals::Replica;
 use reelshift_store::{Result, SharedStore};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;

@@ -10,7 +10,7 @@ use reelshift_store::report::ThrottleReport;
 use reelshift_store::report::throttle::STALE;
 use tokio_util::sync::CancellationToken;
 
-use crate::controls::{Controls, Seen};
+use crate::controls::{Controls, FleetState};
 
 /// How many backfill chunks a worker runs at once that was started with `own`: its part of
 /// those that the throttle leaves the fleet, by its rank, and no more than it was tuned to.
@@ -42,9 +42,9 @@ impl Brake {
     /// Waits until the next chunk may start; or until `stop` is cancelled, or none may
     /// start at all, which the gate then says.
     pub(crate) async fn rest(&self, stop: &CancellationToken) {
-        let mut seen = self.controls.seen();
+        let mut state = self.controls.changes();
         loop {
-            let chunks = chunks_of(&seen.borrow_and_update());
+            let chunks = chunks_of(&state.borrow_and_update());
             let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((ended, took)) = last else { return };
             let left = rest(chunks, took).unwrap_or_default().saturating_sub(ended.elapsed());
@@ -53,14 +53,14 @@ impl Brake {
             }
             tokio::select! {
                 () = tokio::time::sleep(left) => {}
-                changed = seen.changed() => if changed.is_err() { return },
+                changed = state.changed() => if changed.is_err() { return },
                 () = stop.cancelled() => return,
             }
         }
     }
 }
 
-fn chunks_of(seen: &Seen) -> f64 {
+fn chunks_of(state: &FleetState) -> f64 {
     // While the controls cannot be read, what was read last grows old here too.
-    if seen.at.elapsed() > STALE { MIN_CHUNKS } else { seen.throttle.chunks }
+    if state.at.elapsed() > STALE { MIN_CHUNKS } else { state.throttle.chunks }
 }

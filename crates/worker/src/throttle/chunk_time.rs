@@ -5,15 +5,15 @@
 
 use reelshift_plan::throttle::{Reading, Signal};
 
-use super::{Heard, Look};
+use super::{Figures, SignalReading};
 
 /// Of the target: sizes follow it with some overshoot, which is no strain.
 const TOLERATED: f64 = 2.0;
 
 /// Where nobody ran a chunk of late there is nothing to be seen, and nothing missing.
-pub(super) fn hear(look: &Look<'_>) -> Heard {
-    let limit = look.tuning.chunk_target.as_secs_f64() * TOLERATED;
-    look.fleet.chunk_seconds.map_or(Heard::Nothing, |seconds| {
-        Heard::Reading(Reading::new(Signal::ChunkTime, "", seconds, limit))
+pub(super) fn sample(figures: &Figures<'_>) -> SignalReading {
+    let limit = figures.tuning.chunk_target.as_secs_f64() * TOLERATED;
+    figures.fleet.chunk_seconds.map_or(SignalReading::Nothing, |seconds| {
+        SignalReading::Reading(Reading::new(Signal::ChunkTime, "", seconds, limit))
     })
 }

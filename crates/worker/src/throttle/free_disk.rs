@@ -2,15 +2,15 @@
 
 use reelshift_plan::throttle::Signal;
 
-use super::{Heard, Look};
+use super::{Figures, SignalReading};
 
-pub(super) fn hear(look: &Look<'_>) -> Heard {
+pub(super) fn sample(figures: &Figures<'_>) -> SignalReading {
     #[expect(clippy::cast_precision_loss, reason = "a byte more or less does not matter")]
-    let limit = look.tuning.limits.free_disk as f64;
-    match look.figure(Signal::FreeDisk, &look.strain.free_disk, limit) {
-        Heard::Reading(mut reading) => {
-            reading.host.clone_from(&look.strain.disk);
-            Heard::Reading(reading)
+    let limit = figures.tuning.limits.free_disk as f64;
+    match figures.figure(Signal::FreeDisk, &figures.signals.free_disk, limit) {
+        SignalReading::Reading(mut reading) => {
+            reading.host.clone_from(&figures.signals.disk);
+            SignalReading::Reading(reading)
         }
         other => other,
     }

@@ -3,10 +3,10 @@
 
 use reelshift_plan::throttle::Signal;
 
-use super::{Heard, Look};
+use super::{Figures, SignalReading};
 
-pub(super) fn hear(look: &Look<'_>) -> Heard {
+pub(super) fn sample(figures: &Figures<'_>) -> SignalReading {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let limit = look.tuning.limits.history_list_length as f64;
-    look.figure(Signal::HistoryLength, &look.strain.history_length, limit)
+    let limit = figures.tuning.limits.history_list_length as f64;
+    figures.figure(Signal::HistoryLength, &figures.signals.history_length, limit)
 }

@@ -2,9 +2,9 @@
 
 use reelshift_plan::throttle::Signal;
 
-use super::{Heard, Look};
+use super::{Figures, SignalReading};
 
-pub(super) fn hear(look: &Look<'_>) -> Heard {
-    let limit = f64::from(look.tuning.limits.lock_waits);
-    look.figure(Signal::LockWaits, &look.strain.lock_waits, limit)
+pub(super) fn sample(figures: &Figures<'_>) -> SignalReading {
+    let limit = f64::from(figures.tuning.limits.lock_waits);
+    figures.figure(Signal::LockWaits, &figures.signals.lock_waits, limit)
 }

@@ -10,9 +10,9 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use reelshift_plan::throttle::{Reading, Signal};
 use reelshift_store::report::throttle::DUTY;
-use reelshift_store::strain::Replica;
+use reelshift_store::signals::Replica;
 
-use super::Heard;
+use super::SignalReading;
 
 /// A beat is this far from the next, so that a replica whose newest beat is the last one
 /// or the one before is not behind.
@@ -20,16 +20,16 @@ const BETWEEN_BEATS: Duration = Duration::from_secs(1);
 
 /// Asks all `replicas` at once; `now` is the primary's clock. `known` are the replicas that
 /// the sampler before this one listened to: one that this worker was not given is missing.
-pub(super) async fn hear(
+pub(super) async fn sample(
     replicas: &[Box<dyn Replica>],
     known: &[String],
     now: DateTime<Utc>,
     limit: Duration,
-) -> Vec<Heard> {
+) -> Vec<SignalReading> {
     let limit = limit.as_secs_f64();
     if replicas.is_empty() && known.is_empty() {
         let why = "no replica is configured (--replica URL)";
-        return vec![Heard::unavailable(Signal::ReplicaLag, why)];
+        return vec![SignalReading::unavailable(Signal::ReplicaLag, why)];
     }
     let ask = async |replica: &dyn Replica| {
         let missing = |why| Reading::missing(Signal::ReplicaLag, replica.host(), limit, why);
@@ -41,14 +41,14 @@ pub(super) async fn hear(
             Err(error) => missing(error.to_string()),
         }
     };
-    let mut heard = join_all(replicas.iter().map(|replica| ask(&**replica))).await;
+    let mut readings = join_all(replicas.iter().map(|replica| ask(&**replica))).await;
     for host in known.iter().filter(|host| replicas.iter().all(|replica| replica.host() != **host))
     {
         let why = "other workers were given this replica, and this one was not: give all of them \
                    the same, or stop all for 10 s to forget it";
-        heard.push(Reading::missing(Signal::ReplicaLag, host, limit, why.to_owned()));
+        readings.push(Reading::missing(Signal::ReplicaLag, host, limit, why.to_owned()));
     }
-    heard.into_iter().map(Heard::Reading).collect()
+    readings.into_iter().map(SignalReading::Reading).collect()
 }
 
 /// Seconds that a replica is behind whose newest beat is `beat`.
@@ -90,12 +90,12 @@ mod tests {
         let replicas: Vec<Box<dyn Replica>> =
             replicas.into_iter().map(|fake| Box::new(fake) as Box<dyn Replica>).collect();
         let known: Vec<String> = known.iter().map(|&host| host.to_owned()).collect();
-        let heard = hear(&replicas, &known, now(), Duration::from_secs(5)).await;
-        heard
+        let samples = sample(&replicas, &known, now(), Duration::from_secs(5)).await;
+        samples
             .into_iter()
-            .filter_map(|heard| match heard {
-                Heard::Reading(reading) => Some(reading),
-                Heard::Unavailable(_) | Heard::Nothing => None,
+            .filter_map(|sample| match sample {
+                SignalReading::Reading(reading) => Some(reading),
+                SignalReading::Unavailable(_) | SignalReading::Nothing => None,
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use reelshift_store::strain::Figure;
+use reelshift_store::signals::Figure;
 
 /// A second look counts half as much after this: long enough to see past a jump, short
 /// enough to brake within seconds.

@@ -5,22 +5,22 @@ use std::thread::available_parallelism;
 
 use reelshift_plan::throttle::Signal;
 
-use super::{Heard, Look};
+use super::{Figures, SignalReading};
 
 /// However small the server: one chunk, and one statement of the application.
 const LEAST: u32 = 2;
 
 /// The limit is what was tuned, else the server's processors; where it does not tell them,
 /// this machine's, since a database is seldom on a smaller one than its workers.
-pub(super) fn hear(look: &Look<'_>) -> Heard {
-    let processors = look
-        .strain
+pub(super) fn sample(figures: &Figures<'_>) -> SignalReading {
+    let processors = figures
+        .signals
         .processors
         .or_else(|| available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()));
-    let limit = look
+    let limit = figures
         .tuning
         .limits
         .threads_running
         .unwrap_or_else(|| processors.unwrap_or(LEAST).max(LEAST));
-    look.figure(Signal::ThreadsRunning, look.threads_running, f64::from(limit))
+    figures.figure(Signal::ThreadsRunning, figures.threads_running, f64::from(limit))
 }

@@ -1,4 +1,4 @@
-//! Who does what any worker could do for the fleet: looking for silent workers, settling
+//! Periodic work that any worker could do for the fleet: looking for silent workers, settling
 //! runs. A fleet of hundreds does it as often as one of [`ENOUGH`], not hundreds of times
 //! as often.
 
@@ -12,21 +12,21 @@ const ENOUGH: f64 = 8.0;
 /// nearly all of it was lost in one moment, the few that are left find out within seconds.
 const RAREST: f64 = 10.0;
 
-/// The turns of one worker.
+/// Which periodic work for the fleet falls to this worker.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct Lottery {
     live: AtomicU32,
 }
 
-impl Turns {
+impl Lottery {
     /// The fleet has `live` workers.
-    pub fn among(&self, live: u32) {
+    pub fn set_live(&self, live: u32) {
         self.live.store(live, Ordering::Relaxed);
     }
 
-    /// Whether this turn is taken here. By chance, so that nobody has to be told whose it is.
+    /// Whether this worker does it this time: drawn, so that workers need not agree.
     #[must_use]
-    pub fn mine(&self) -> bool {
+    pub fn wins(&self) -> bool {
         rand::rng().random_bool(self.share())
     }
 
@@ -42,12 +42,12 @@ mod tests {
 
     #[test]
     fn a_small_fleet_takes_every_turn_and_a_large_one_its_part() {
-        let turns = Turns::default();
+        let lottery = Lottery::default();
         for (live, share) in [(0, 1.0), (1, 1.0), (8, 1.0), (16, 0.5), (80, 0.1), (5_000, 0.1)] {
-            turns.among(live);
-            assert!((turns.share() - share).abs() < 1e-9, "{live} workers");
+            lottery.set_live(live);
+            assert!((lottery.share() - share).abs() < 1e-9, "{live} workers");
         }
-        let taken = (0..10_000).filter(|_| turns.mine()).count();
+        let taken = (0..10_000).filter(|_| lottery.wins()).count();
         assert!((700..1_300).contains(&taken), "about a tenth: {taken}");
     }
 }

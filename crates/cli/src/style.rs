@@ -1,12 +1,10 @@
-//! How things look: the same words, units and colours in every command.
+//! The same words, units and colours in every command.
 
-use reelshift_plan::RunState;
-pub use reelshift_server::figures::{
-    bytes, clock, count, duration, float_bytes, float_count, percent, plural, seconds, short, tail,
-    time,
+pub use reelshift_overview::figures::{
+    bytes, clock, count, duration, float_bytes, float_count, percent, plural, seconds, tail, time,
 };
+use reelshift_plan::RunState;
 
-pub(crate) use crate::output::say;
 use crate::table::{Cell, Table};
 
 /// A table that fits the terminal, without ruling.
