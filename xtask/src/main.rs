@@ -58,6 +58,11 @@ enum Task {
         args: Vec<String>,
     },
 
+    /// Write the generated files of docs/reference again: help texts, settings, OpenAPI
+    ///
+    /// The tests refuse them when they are out of date.
+    Generate,
+
     /// Let random faults happen to a fleet, again and again, and prove each time that
     /// nothing was lost and nothing done twice
     ///
@@ -107,6 +112,9 @@ fn run(task: Task) -> Result<u8> {
         Task::Test { servers, long, args } => {
             test::run(&Server::chosen(&servers), long, &args, &interrupts)
         }
+        Task::Generate => interrupts
+            .run(test::cargo().args(test::GENERATE).env("REELSHIFT_GENERATE", "1"))
+            .map(exit_code),
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
         Task::Mariadb { servers, server_option, command } => {
             let mut code = 0;

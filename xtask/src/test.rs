@@ -34,6 +34,10 @@ const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
 pub(crate) const BUILD: [&str; 5] =
     ["build", "--workspace", "--all-features", "--bin", "reelshift"];
 
+/// The tests that compare generated files, or write them.
+pub(crate) const GENERATE: [&str; 6] =
+    ["test", "--workspace", "--all-features", "--bin", "reelshift", "reference"];
+
 /// The packages whose tests need a server.
 const NEED_A_SERVER: [&str; 2] = ["reelshift-store-mysql", "reelshift-tests"];
 
