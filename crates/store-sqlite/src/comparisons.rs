@@ -15,7 +15,7 @@ pub(crate) struct Comparison {
 /// One query for the differences among the rows of a table with `?1 < key <= ?2`.
 pub(crate) struct Part {
     pub(crate) table: ComparedTable,
-    /// Complete statement around the differences, see [`differences`].
+    /// Complete statement around the differences, see `differences!`.
     pub(crate) sql: &'static str,
 }
 
