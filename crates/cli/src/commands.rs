@@ -3,13 +3,16 @@
 
 pub mod apply;
 pub mod cancel;
+pub mod completion;
 pub mod demo;
+pub mod doctor;
 pub mod duplicates;
 pub mod enqueue;
 pub mod errors;
 pub mod flags;
 pub mod hash;
 pub mod inspect;
+pub mod list;
 pub mod notify;
 pub mod pause;
 pub mod plan;
@@ -20,9 +23,11 @@ pub mod restore;
 pub mod resume;
 pub mod rollback;
 pub mod serve;
+pub mod settings;
 pub mod status;
 pub mod token;
 pub mod tune;
 pub mod validate;
 pub mod video;
+pub mod wait;
 pub mod work;

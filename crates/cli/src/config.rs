@@ -17,6 +17,25 @@ use crate::exit::{Refused, Usage};
 /// Read if it exists and no `--config` is given.
 const DEFAULT_FILE: &str = "reelshift.toml";
 
+/// The settings of the file that can be given otherwise too, as `TABLE.KEY`.
+pub const KEYS: [&str; 15] = [
+    "database",
+    "allow_plaintext",
+    "application_time_zone",
+    "media_root",
+    "media_prefix",
+    "concurrency",
+    "trust_stored_checksums",
+    "verify_sample",
+    "replicas",
+    "serve.listen",
+    "serve.hosts",
+    "serve.trusted_proxies",
+    "serve.environment",
+    "serve.jaeger",
+    "serve.tokens",
+];
+
 /// The file's contents.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -94,29 +113,10 @@ impl File {
     /// `Usage` when the file is named and missing, or holds something unknown; `Refused` when
     /// it was not named, and somebody else can have put it there.
     pub fn read(global: &Global) -> Result<Self> {
-        let path = match &global.config {
-            Some(path) => path.as_path(),
-            None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
-            None => return Ok(Self::default()),
+        let Some((path, text)) = text(global.config.as_deref())? else {
+            return Ok(Self::default());
         };
-        let unreadable = |error: std::io::Error| {
-            Usage(format!("cannot read the settings in {}: {error}", path.display()))
-        };
-        let mut opened = std::fs::File::open(path).map_err(unreadable)?;
-        if global.config.is_none()
-            && let Err(why) = trust::check_unaltered(&opened.metadata().map_err(unreadable)?)
-        {
-            return Err(Refused(format!(
-                "./{DEFAULT_FILE} {why}: its settings are not used; name the file with --config if \
-                 you trust it"
-            ))
-            .into());
-        }
-        let mut text = String::new();
-        opened.read_to_string(&mut text).map_err(unreadable)?;
-        let mut file: Self = toml::from_str(&text).map_err(|error| {
-            Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
-        })?;
+        let mut file: Self = toml::from_str(&text).map_err(|error| wrong(path, &error))?;
         if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
             return Err(
                 Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into()
@@ -125,5 +125,64 @@ impl File {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         file.serve.directory = Some(directory.unwrap_or(Path::new(".")).to_owned());
         Ok(file)
+    }
+
+    /// The same file as it is written; empty where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn table(config: Option<&Path>) -> Result<toml::Table> {
+        let Some((path, text)) = text(config)? else { return Ok(toml::Table::new()) };
+        Ok(toml::from_str(&text).map_err(|error| wrong(path, &error))?)
+    }
+}
+
+fn wrong(path: &Path, error: &toml::de::Error) -> Usage {
+    Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
+}
+
+/// The text of the file that `config` names, or of the default one if it is there.
+fn text(config: Option<&Path>) -> Result<Option<(&Path, String)>> {
+    let path = match config {
+        Some(path) => path,
+        None if Path::new(DEFAULT_FILE).is_file() => Path::new(DEFAULT_FILE),
+        None => return Ok(None),
+    };
+    let unreadable = |error: std::io::Error| {
+        Usage(format!("cannot read the settings in {}: {error}", path.display()))
+    };
+    let mut opened = std::fs::File::open(path).map_err(unreadable)?;
+    if config.is_none()
+        && let Err(why) = trust::check_unaltered(&opened.metadata().map_err(unreadable)?)
+    {
+        return Err(Refused(format!(
+            "./{DEFAULT_FILE} {why}: its settings are not used; name the file with --config if \
+             you trust it"
+        ))
+        .into());
+    }
+    let mut text = String::new();
+    opened.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(Some((path, text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What serde expects of a table, by what it says of an unknown key.
+    fn expected(text: &str) -> Vec<String> {
+        let error = toml::from_str::<File>(text).expect_err("an unknown key");
+        let (_, names) = error.message().split_once("expected one of ").expect("the known ones");
+        names.split(", ").map(|name| name.trim_matches('`').to_owned()).collect()
+    }
+
+    #[test]
+    fn every_key_is_listed() {
+        let of_file = expected("unknown = 1").into_iter();
+        let of_file = of_file.filter(|key| !matches!(key.as_str(), "serve" | "notifications"));
+        let of_serve =
+            expected("[serve]\nunknown = 1").into_iter().map(|key| format!("serve.{key}"));
+        assert_eq!(of_file.chain(of_serve).collect::<Vec<_>>(), KEYS);
     }
 }

@@ -50,6 +50,8 @@ pub struct Context {
     /// That of the application's DATETIME columns, where it is not the server's.
     pub application_time_zone: Option<String>,
     database: Option<String>,
+    /// The file that was named with `--config`.
+    pub config: Option<PathBuf>,
 }
 
 impl Context {
@@ -82,6 +84,7 @@ impl Context {
                 .or(file.application_time_zone),
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
             database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
+            config: global.config.clone(),
         })
     }
 

@@ -31,7 +31,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ConfigCommand};
 use crate::context::{Context, Process, host};
 use crate::exit::Outcome;
 
@@ -117,7 +117,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         }
         Command::Demo(args) => commands::demo::run(context, &args).await,
         Command::Inspect => commands::inspect::run(context).await,
-        Command::Plan => commands::plan::run(context).await,
+        Command::Plan(args) => commands::plan::run(context, &args).await,
         Command::Apply(args) => commands::apply::run(context, &args).await,
         Command::Rollback(args) => commands::rollback::run(context, &args).await,
         Command::Restore(args) => commands::restore::run(context, &args).await,
@@ -125,6 +125,12 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Work(args) => commands::work::run(context, &args).await,
         Command::Probe(args) => commands::probe::run(&args).await,
         Command::Status(args) => commands::status::run(context, &args).await,
+        Command::Wait(args) => commands::wait::run(context, &args).await,
+        Command::Runs(args) => commands::list::runs::run(context, &args).await,
+        Command::Batches(args) => commands::list::batches::run(context, &args).await,
+        Command::Workers(args) => commands::list::workers::run(context, &args).await,
+        Command::Quarantine(args) => commands::list::quarantine::run(context, &args).await,
+        Command::Audit(args) => commands::list::audit::run(context, &args).await,
         Command::Errors(args) => commands::errors::run(context, &args).await,
         Command::Rerun(args) => commands::rerun::run(context, &args).await,
         Command::Pause(args) => commands::pause::run(context, &args).await,
@@ -140,6 +146,10 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Validate(args) => commands::validate::run(context, &args).await,
         Command::Serve(args) => commands::serve::run(context, &args).await,
         Command::Token(args) => commands::token::run(context, &args).await,
+        Command::Doctor => commands::doctor::run(context).await,
+        Command::Config(ConfigCommand::Show) => commands::settings::show(context),
+        Command::Completion(args) => commands::completion::completion(args.shell),
+        Command::Man(args) => commands::completion::man(&args.directory),
     }
 }
 

@@ -9,8 +9,10 @@ use crate::eta::remaining;
 /// Rows that one worker backfills beside an application that keeps writing.
 pub const BACKFILL_ROWS_PER_SECOND: f64 = 12_000.0;
 
-/// Entries of secondary indexes that a server builds in place.
-pub const INDEX_ENTRIES_PER_SECOND: f64 = 500_000.0;
+/// Entries of secondary indexes that a server builds in place: MySQL 9.7 beside an application
+/// of three threads; MariaDB is twice as fast. Whether indexes are built under a gate goes by
+/// it, so it must not promise too much.
+pub const INDEX_ENTRIES_PER_SECOND: f64 = 250_000.0;
 
 /// Indexes on `videos`, whose entries are what the phase `index` takes its time for.
 pub const INDEXES_OF_VIDEOS: u64 = 8;
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn half_a_million_rows_take_less_than_a_minute() {
         assert_eq!(backfill(500_000).as_secs(), 41);
-        assert_eq!(index(500_000), Duration::from_secs(8));
+        assert_eq!(index(500_000), Duration::from_secs(16));
         assert_eq!(metadata(20), Duration::from_secs(2));
         assert_eq!(hash(0), Duration::ZERO);
     }

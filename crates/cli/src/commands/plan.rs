@@ -15,10 +15,11 @@ use reelshift_store::trial::Trial;
 use serde::Serialize;
 
 use self::gates::PlannedGate;
+use crate::args::PlanArgs;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
 use crate::style;
-use crate::table::Cell;
+use crate::table::{Cell, Table};
 
 /// The document that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -68,7 +69,7 @@ struct PlannedStatement {
     statement: Statement,
 }
 
-pub async fn run(context: &Context) -> Result<Outcome> {
+pub async fn run(context: &Context, args: &PlanArgs) -> Result<Outcome> {
     let store = context.store().await?;
     let Examination { findings, trial } = store.preflight(Scope::Plan).await?;
     let refused = findings.iter().filter(|finding| finding.verdict == Verdict::Refusal).count();
@@ -79,7 +80,7 @@ pub async fn run(context: &Context) -> Result<Outcome> {
     if context.json {
         context.print_json(&plan)?;
     } else {
-        print(&plan);
+        print(&plan, args.summary);
     }
     if refused > 0 {
         let checks = style::plural(refused as u64, "check refuses", "checks refuse");
@@ -173,10 +174,52 @@ fn what(phase: Phase, table: &TableSize) -> String {
     }
 }
 
-fn print(plan: &Plan) {
+fn print(plan: &Plan, summary: bool) {
     crate::output::say!("{}\n", plan.server.bold());
+    crate::output::block(findings_table(&plan.findings));
+    let Some(work) = &plan.work else { return };
+    let about = if work.table.exact { "" } else { "about " };
+    let bytes =
+        work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", style::bytes(bytes)));
+    crate::output::say!("\nvideos: {about}{} rows{bytes}", style::count(work.table.rows));
+    if !summary {
+        for phase in &work.phases {
+            print_phase(phase);
+        }
+    }
+    print_summary(plan, &work.phases);
+}
+
+/// A line a phase, what to heed, and what to type.
+fn print_summary(plan: &Plan, phases: &[PhasePlan]) {
+    let mut table = style::table(&["phase", "statements", "duration", "application kept out"]);
+    for phase in phases {
+        table.add_row([
+            Cell::new(phase.phase),
+            style::number(phase.statements.len() as u64),
+            Cell::new(duration_words(phase)),
+            Cell::new(gates::kept_out(&phase.gates)),
+        ]);
+    }
+    crate::output::block(format_args!("\n{table}"));
+    let count = |verdict| plan.findings.iter().filter(|one| one.verdict == verdict).count() as u64;
+    let (warnings, refusals) = (count(Verdict::Warning), count(Verdict::Refusal));
+    crate::output::say!(
+        "{}, {}",
+        style::plural(warnings, "warning", "warnings"),
+        style::plural(refusals, "refusal", "refusals")
+    );
+    if refusals == 0 {
+        let expanded = phases.iter().any(|phase| phase.phase == Phase::Expand && phase.done);
+        let next = if expanded { "reelshift status" } else { "reelshift apply expand" };
+        crate::output::say!("Next: {next}");
+    }
+}
+
+/// A line a finding, with what to do about it.
+pub fn findings_table(findings: &[Finding]) -> Table {
     let mut table = style::table(&["check", "verdict", "what was found"]);
-    for finding in &plan.findings {
+    for finding in findings {
         let verdict = match finding.verdict {
             Verdict::Ok => "ok".green().bold().to_string(),
             Verdict::Warning => "warning".yellow().bold().to_string(),
@@ -189,27 +232,22 @@ fn print(plan: &Plan) {
         };
         table.add_row([Cell::new(&finding.check), Cell::new(verdict), says]);
     }
-    crate::output::block(&table);
-    let Some(work) = &plan.work else { return };
-    let about = if work.table.exact { "" } else { "about " };
-    let bytes =
-        work.table.bytes.map_or(String::new(), |bytes| format!(" in {}", style::bytes(bytes)));
-    crate::output::say!("\nvideos: {about}{} rows{bytes}", style::count(work.table.rows));
-    for phase in &work.phases {
-        print_phase(phase);
-    }
+    table
 }
 
-fn print_phase(phase: &PhasePlan) {
-    let duration = match phase.duration_seconds {
+fn duration_words(phase: &PhasePlan) -> String {
+    match phase.duration_seconds {
         _ if phase.done => "done".green().to_string(),
         None => "as long as you like".to_owned(),
         Some(seconds) if seconds < 1.0 => "below 1s".to_owned(),
         Some(seconds) => {
             format!("about {}", style::duration(Duration::from_secs_f64(seconds)))
         }
-    };
-    crate::output::say!("\n{}  {duration}", phase.phase.as_str().bold());
+    }
+}
+
+fn print_phase(phase: &PhasePlan) {
+    crate::output::say!("\n{}  {}", phase.phase.as_str().bold(), duration_words(phase));
     crate::output::say!("  {}", phase.what);
     for PlannedStatement { number, name, statement } in &phase.statements {
         crate::output::say!(
@@ -235,7 +273,7 @@ mod tests {
         let table = TableSize { rows, exact: true, bytes: None, files: none, file_bytes: none };
         let durations =
             Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
-        assert_eq!(durations, [Some(0), Some(41), None, Some(8), Some(0)]);
+        assert_eq!(durations, [Some(0), Some(41), None, Some(16), Some(0)]);
         assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
     }
 }

@@ -70,6 +70,20 @@ pub async fn of(
     Ok(gates)
 }
 
+/// How long the application is kept out of a table at the longest, in few words.
+pub fn kept_out(gates: &[PlannedGate]) -> String {
+    let held = gates.iter().filter_map(|gate| gate.held_seconds).max_by(f64::total_cmp);
+    let builds = gates.iter().any(|gate| gate.builds_indexes);
+    let held = held.map(|held| format!("about {:.0} ms", held * 1e3));
+    match (held, builds, gates) {
+        (_, _, []) => "not at all".to_owned(),
+        (Some(held), false, _) => held,
+        (Some(held), true, _) => format!("{held}, and at the end of index builds"),
+        (None, true, _) => "at the end of index builds".to_owned(),
+        (None, false, _) => "not known".to_owned(),
+    }
+}
+
 pub fn print(gates: &[PlannedGate]) {
     for gate in gates {
         crate::output::say!("\n  {}", sentence(gate));

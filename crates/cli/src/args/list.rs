@@ -1,0 +1,114 @@
+//! The arguments of the commands that list something.
+
+use clap::{Args, ValueEnum};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
+use reelshift_store::audit::Subject;
+use reelshift_store::ids::IdPart;
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The columns that people need
+    Table,
+    /// All columns
+    Wide,
+    /// An array of objects, as --json
+    Json,
+    /// All columns, separated by commas
+    Csv,
+    /// The names only, one a line, for other commands
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// How to print it [default: table]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Runs of this kind only: backfill, hash or validate
+    #[arg(long)]
+    pub kind: Option<JobKind>,
+
+    /// Runs in this state only: planning, running, sweeping, paused, done, failed, cancelled
+    #[arg(long)]
+    pub state: Option<RunState>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct BatchesArgs {
+    /// Batches of this run only, in the order in which they are claimed
+    #[arg(long, value_name = "ID", conflicts_with = "worker")]
+    pub run: Option<IdPart>,
+
+    /// With --run, batches in this state only: pending, leased, done, failed, cancelled
+    #[arg(long, requires = "run")]
+    pub state: Option<BatchState>,
+
+    /// Batches that this worker has leased
+    #[arg(long, value_name = "ID")]
+    pub worker: Option<IdPart>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkersArgs {
+    /// Workers in this state only: live, lost or left
+    #[arg(long)]
+    pub state: Option<WorkerState>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineArgs {
+    /// Items of this kind only: backfill, hash or validate
+    #[arg(long)]
+    pub kind: Option<JobKind>,
+
+    /// Items of this run only
+    #[arg(long, value_name = "ID")]
+    pub run: Option<IdPart>,
+
+    /// Items with this error type only
+    #[arg(long = "type", value_name = "TYPE")]
+    pub error_type: Option<String>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Changes of this only: flag, control, run, worker, schema, history, notification,
+    /// session or token
+    #[arg(long, value_parser = subject)]
+    pub subject: Option<Subject>,
+
+    /// Changes to this run only
+    #[arg(long, value_name = "ID")]
+    pub run: Option<IdPart>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+fn subject(name: &str) -> Result<Subject, String> {
+    Subject::named(name).ok_or_else(|| {
+        let names: Vec<_> = Subject::ALL.into_iter().map(Subject::as_str).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}

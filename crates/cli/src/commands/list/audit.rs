@@ -1,0 +1,37 @@
+//! `audit`: who changed what, the newest first.
+
+use anyhow::Result;
+use reelshift_store::audit::{AuditEntry, AuditSelection};
+use reelshift_store::ids::{self, IdKind};
+
+use super::{Column, Value, print};
+use crate::args::list::AuditArgs;
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::style;
+
+const COLUMNS: [Column<AuditEntry>; 11] = [
+    Column::wide("seq", |entry| Value::text(entry.seq)),
+    Column::new("when", |entry| Value::Time(entry.change.changed_at)),
+    Column::new("who", |entry| Value::text(&entry.change.changed_by)),
+    Column::new("what", |entry| Value::text(entry.change.event.words(style::tail))),
+    Column::wide("subject", |entry| Value::text(entry.change.event.columns().subject.as_str())),
+    Column::wide("name", |entry| Value::text(entry.change.event.columns().name)),
+    Column::wide("action", |entry| Value::text(entry.change.event.columns().action)),
+    Column::wide("run", |entry| Value::maybe(entry.change.event.run())),
+    Column::wide("before", |entry| Value::maybe(entry.change.event.columns().previous)),
+    Column::wide("after", |entry| Value::maybe(entry.change.event.columns().value)),
+    Column::new("why", |entry| Value::maybe(entry.change.reason.as_ref())),
+];
+
+pub async fn run(context: &Context, args: &AuditArgs) -> Result<Outcome> {
+    let store = context.expanded_store(4).await?;
+    let selection = AuditSelection {
+        subject: args.subject,
+        run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,
+        ..AuditSelection::default()
+    };
+    let entries = store.audit(&selection, None, args.list.limit).await?;
+    print(context, &args.list, &COLUMNS, &entries)?;
+    Ok(Outcome::Done)
+}
