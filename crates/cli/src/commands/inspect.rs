@@ -21,7 +21,8 @@ pub async fn run(context: &Context) -> Result<Outcome> {
 }
 
 fn print(inspection: &Inspection) {
-    let day = |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), style::time);
+    let day =
+        |time: Option<chrono::DateTime<chrono::Utc>>| time.map_or("-".to_owned(), style::time);
     let size = |size: Option<f64>| size.map_or("-".to_owned(), style::float_bytes);
     crate::output::say!("{}", inspection.server.bold());
     let mut facts = style::table(&["what", "value"]);
