@@ -290,7 +290,7 @@ mod tests {
         let unknown = "cooking".parse::<JobKind>().expect_err("not a kind");
         assert_eq!(
             unknown.to_string(),
-            "unknown job kind `cooking`: expected one of backfill, hash"
+            "unknown job kind `cooking`: expected one of backfill, hash, validate"
         );
     }
 

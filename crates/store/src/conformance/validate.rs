@@ -33,7 +33,7 @@ async fn backfilled(db: &dyn Fixture, count: usize) -> SharedStore {
 }
 
 /// What comparing every row shows, two windows at a time.
-pub async fn validate(store: &SharedStore) -> Vec<Check> {
+pub(super) async fn validate(store: &SharedStore) -> Vec<Check> {
     let checks = validation::validate(&**store, 2, &mut FirstDifferencesOnly).await;
     checks.expect("every row is compared")
 }
