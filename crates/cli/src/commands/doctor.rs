@@ -76,7 +76,9 @@ async fn workers(store: &SharedStore) -> Result<Option<Finding>> {
     let own = env!("CARGO_PKG_VERSION");
     let others = workers.iter().filter(|worker| worker.version != own).count() as u64;
     let live = plural(workers.len() as u64, "live worker", "live workers");
-    let finding = if others == 0 {
+    let finding = if workers.is_empty() {
+        Finding::ok("no worker is at work")
+    } else if others == 0 {
         Finding::ok(format!("{live}, of version {own} as this program"))
     } else {
         Finding::warning(
