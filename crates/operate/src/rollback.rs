@@ -314,8 +314,7 @@ async fn undo(
 }
 
 fn ledger_is_whole(steps: &[Step], journal: &[JournalEntry]) -> bool {
-    let done = |step: &Step| journal.iter().any(|entry| entry.number == step.number && entry.done);
-    steps.iter().filter(|step| step.group == StepGroup::Ledger).all(done)
+    steps.iter().filter(|step| step.group == StepGroup::Ledger).all(|step| step.is_done(journal))
 }
 
 /// The application's rollback comes before the database's: readers go back to the legacy

@@ -56,8 +56,7 @@ pub struct QueryPlan {
 /// Whether every step of the phase `index` is done.
 #[must_use]
 pub fn is_indexed(steps: &[Step], journal: &[JournalEntry]) -> bool {
-    let done = |step: &Step| journal.iter().any(|entry| entry.number == step.number && entry.done);
-    steps.iter().filter(|step| step.group == StepGroup::Index).all(done)
+    steps.iter().filter(|step| step.group == StepGroup::Index).all(|step| step.is_done(journal))
 }
 
 /// The check of one query.

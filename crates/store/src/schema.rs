@@ -170,6 +170,12 @@ impl Step {
         text.trim_end()
     }
 
+    /// Whether the journal says that the step is complete.
+    #[must_use]
+    pub fn is_done(&self, journal: &[JournalEntry]) -> bool {
+        journal.iter().any(|entry| entry.number == self.number && entry.done)
+    }
+
     /// Identifies the step's text, so that a journal shows which text was executed.
     #[must_use]
     pub fn checksum(&self) -> String {
@@ -295,7 +301,7 @@ pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
         .steps()
         .iter()
         .filter(|step| matches!(step.group, StepGroup::Ledger | StepGroup::Expand))
-        .find(|step| !journal.iter().any(|entry| entry.number == step.number && entry.done));
+        .find(|step| !step.is_done(&journal));
     match missing {
         None => Ok(()),
         Some(step) => Err(StoreError::Refused(format!(

@@ -135,8 +135,7 @@ const fn groups(phase: Phase) -> &'static [StepGroup] {
 }
 
 fn pending<'a>(steps: &'a [Step], journal: &[JournalEntry], groups: &[StepGroup]) -> Vec<&'a Step> {
-    let done = |step: &Step| journal.iter().any(|entry| entry.number == step.number && entry.done);
-    steps.iter().filter(|step| groups.contains(&step.group) && !done(step)).collect()
+    steps.iter().filter(|step| groups.contains(&step.group) && !step.is_done(journal)).collect()
 }
 
 fn duration(phase: Phase, table: &TableSize, steps: usize) -> Option<Duration> {

@@ -87,5 +87,5 @@ async fn state(store: &SharedStore, run: Uuid) -> Result<RunState> {
 async fn is_applied(store: &SharedStore, group: StepGroup) -> Result<bool> {
     let journal = store.journal().await?;
     let mut steps = store.steps().iter().filter(|step| step.group == group);
-    Ok(steps.all(|step| journal.iter().any(|entry| entry.number == step.number && entry.done)))
+    Ok(steps.all(|step| step.is_done(&journal)))
 }
