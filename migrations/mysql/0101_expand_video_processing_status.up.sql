@@ -28,5 +28,10 @@ CREATE TABLE video_processing_status (
     updated_at TIMESTAMP{updated_at_precision} NULL DEFAULT CURRENT_TIMESTAMP{updated_at_precision} ON UPDATE CURRENT_TIMESTAMP{updated_at_precision},
     UNIQUE INDEX idx_video_processing_status_video_id (video_id),
     INDEX idx_video_processing_status_current_stage (current_stage),
-    INDEX idx_video_processing_status_processing_started (processing_started_at)
+    INDEX idx_video_processing_status_processing_started (processing_started_at),
+    -- The specification's phase 4 adds these. A table of which triggers are in use is not changed
+    -- any more: on a Galera cluster that can stop every write for good.
+    INDEX idx_processing_progress (video_id, progress_percentage),
+    INDEX idx_processing_errors (error_count, last_error_timestamp),
+    INDEX idx_processing_retry (retry_count, max_retries)
 ) {table_options}

@@ -22,5 +22,8 @@ CREATE TABLE realtime_notification_queue (
     updated_at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
     INDEX idx_notification_processing (status, priority, process_after),
     INDEX idx_notification_session (session_id, status),
-    INDEX idx_notification_expiry (expires_at, status)
+    INDEX idx_notification_expiry (expires_at, status),
+    -- Of phase 4, here for the reason given in video_processing_status.
+    INDEX idx_notification_retry (next_retry_at, status),
+    INDEX idx_notification_event_type (event_type, created_at)
 ) {table_options}

@@ -20,5 +20,8 @@ CREATE TABLE processing_error_log (
     INDEX idx_error_video_stage (video_id, processing_stage),
     INDEX idx_error_type_severity (error_type, severity),
     INDEX idx_error_created (created_at),
+    -- Of phase 4, here for the reason given in video_processing_status.
+    INDEX idx_error_correlation (correlation_id),
+    INDEX idx_error_recovery (recovery_strategy, recovery_attempted),
     FOREIGN KEY (parent_error_id) REFERENCES processing_error_log(id) ON DELETE SET NULL
 ) {table_options}

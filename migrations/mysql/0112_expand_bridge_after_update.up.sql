@@ -7,13 +7,6 @@ BEGIN
     DECLARE legacy, old_legacy INT;
     DECLARE known BOOLEAN;
     DECLARE new_id CHAR(36) CHARACTER SET ascii DEFAULT UUID();
-    -- Never true. MariaDB does not see that a trigger was added behind another: a statement
-    -- prepared before has not opened the tables of the new one, and fails with error 1146
-    -- until it is prepared again. So this one names those of tr_video_workflow_sync.
-    IF FALSE THEN
-        INSERT INTO realtime_notification_queue (id, event_type, event_data)
-        SELECT name, name, name FROM reelshift_flags;
-    END IF;
     IF NOT (NEW.processing_status <=> OLD.processing_status
             AND NEW.ground_truth_generated <=> OLD.ground_truth_generated)
         -- The backfill, which fills in the metadata, writes the status rows of many videos

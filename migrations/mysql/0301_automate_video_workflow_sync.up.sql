@@ -1,7 +1,7 @@
 -- creates: trigger tr_video_workflow_sync
 -- gate: videos
 CREATE TRIGGER tr_video_workflow_sync
-AFTER UPDATE ON videos FOR EACH ROW
+AFTER UPDATE ON videos FOR EACH ROW{before_others}
 BEGIN
     IF NEW.workflow_state IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state) THEN
         -- The stage that follows from a state is no news beside the state itself: while this

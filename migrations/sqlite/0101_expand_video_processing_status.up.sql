@@ -45,6 +45,10 @@ CREATE INDEX idx_video_processing_status_current_stage
     ON video_processing_status (current_stage);
 CREATE INDEX idx_video_processing_status_processing_started
     ON video_processing_status (processing_started_at);
+-- The specification adds these in phase 4: see the step of MySQL.
+CREATE INDEX idx_processing_progress ON video_processing_status (video_id, progress_percentage);
+CREATE INDEX idx_processing_errors ON video_processing_status (error_count, last_error_timestamp);
+CREATE INDEX idx_processing_retry ON video_processing_status (retry_count, max_retries);
 -- ON UPDATE CURRENT_TIMESTAMP. The second condition ends the recursion where an
 -- application has switched recursive_triggers on.
 CREATE TRIGGER tr_video_processing_status_updated_at

@@ -27,6 +27,8 @@ CREATE INDEX idx_notification_processing
     ON realtime_notification_queue (status, priority, process_after);
 CREATE INDEX idx_notification_session ON realtime_notification_queue (session_id, status);
 CREATE INDEX idx_notification_expiry ON realtime_notification_queue (expires_at, status);
+CREATE INDEX idx_notification_retry ON realtime_notification_queue (next_retry_at, status);
+CREATE INDEX idx_notification_event_type ON realtime_notification_queue (event_type, created_at);
 -- ON UPDATE CURRENT_TIMESTAMP. The second condition ends the recursion where an
 -- application has switched recursive_triggers on.
 CREATE TRIGGER tr_realtime_notification_queue_updated_at

@@ -27,6 +27,8 @@ CREATE TABLE processing_error_log (
 CREATE INDEX idx_error_video_stage ON processing_error_log (video_id, processing_stage);
 CREATE INDEX idx_error_type_severity ON processing_error_log (error_type, severity);
 CREATE INDEX idx_error_created ON processing_error_log (created_at);
+CREATE INDEX idx_error_correlation ON processing_error_log (correlation_id);
+CREATE INDEX idx_error_recovery ON processing_error_log (recovery_strategy, recovery_attempted);
 -- MySQL makes this index for the foreign key by itself; without it, deleting an error
 -- row would read the whole log.
 CREATE INDEX idx_error_parent ON processing_error_log (parent_error_id);

@@ -7,6 +7,7 @@ mod binary;
 pub mod browser;
 pub mod chaos;
 pub mod emulators;
+pub mod galera;
 pub mod http;
 mod legacy;
 pub mod notifications;

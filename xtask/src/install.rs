@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::interrupt::Interrupts;
 
 /// Where packages put programs that are not in everybody's PATH.
-const DIRECTORIES: [&str; 9] = [
+const DIRECTORIES: [&str; 12] = [
     "/usr/sbin",
     "/usr/bin",
     "/usr/libexec",
@@ -21,6 +21,10 @@ const DIRECTORIES: [&str; 9] = [
     "/opt/homebrew/bin",
     "/opt/homebrew/opt/mariadb/bin",
     "/home/linuxbrew/.linuxbrew/bin",
+    // Where Galera's library is.
+    "/usr/lib/galera",
+    "/usr/lib64/galera",
+    "/usr/lib64/galera-4",
 ];
 
 /// Programs that come together.
@@ -61,6 +65,14 @@ pub(crate) const FAKETIME: Wanted = Wanted {
     programs: &["faketime"],
     packages: &[("apt-get", &["faketime"]), ("dnf", &["libfaketime"]), ("apk", &["libfaketime"])],
     yourself: "install libfaketime so that faketime is in PATH",
+};
+
+/// What makes MariaDB servers a cluster.
+pub(crate) const GALERA: Wanted = Wanted {
+    name: "Galera",
+    programs: &["libgalera_smm.so"],
+    packages: &[("apt-get", &["galera-4"]), ("dnf", &["galera"])],
+    yourself: "install galera-4, the library that MariaDB's packages go with",
 };
 
 /// A browser, and what drives it.

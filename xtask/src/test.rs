@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use crate::exit_code;
-use crate::install::{CHROMIUM, FAKETIME, find_or_install};
+use crate::install::{CHROMIUM, FAKETIME, GALERA, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
 use crate::server::Server;
@@ -26,6 +26,9 @@ const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
 /// to begin with: for tests that stop or kill their server.
 const COMMAND_VARIABLE: &str = "REELSHIFT_TEST_SERVER_COMMAND";
 const DATA_VARIABLE: &str = "REELSHIFT_TEST_SERVER_DATA";
+
+/// Where the library is that makes the default server a cluster's node.
+const GALERA_VARIABLE: &str = "REELSHIFT_TEST_GALERA";
 
 /// Names the file into which tests write what they had to skip.
 const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
@@ -67,6 +70,14 @@ pub(crate) fn run(
     let tools = tools::find_or_install(interrupts)?;
     let mut variables: Vec<(&str, OsString)> =
         tools.into_iter().map(|(name, program)| (name, program.into())).collect();
+    match find_or_install(&GALERA, interrupts) {
+        Ok(galera) => {
+            let library = galera.into_values().map(|path| (GALERA_VARIABLE, path.into()));
+            variables.extend(library);
+        }
+        Err(error) if error.is::<Stopped>() => return Err(error),
+        Err(error) => eprintln!("xtask: no test of a cluster: {error:#}"),
+    }
     if long {
         variables.push((LONG_VARIABLE, OsString::from("1")));
     }

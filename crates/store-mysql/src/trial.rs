@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use reelshift_store::StoreError;
 use reelshift_store::patience::Direction;
-use reelshift_store::schema::{Object, Schema as _, Step, StepGroup};
+use reelshift_store::schema::{Object, Schema as _, Step, StepGroup, undo_order};
 use reelshift_store::trial::{Extent, Trial, Tried};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 use uuid::Uuid;
@@ -195,8 +195,7 @@ impl Bench<'_> {
             self.trial.obstacle = Some(obstacle);
             return Ok(());
         }
-        back.reverse();
-        for group in back.chunk_by(|one, other| gate::share_statement(one, other)) {
+        for group in undo_order(back).chunk_by(|one, other| gate::share_statement(one, other)) {
             if !self.attempt(group, Direction::Down).await? {
                 return Ok(());
             }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use reelshift_store::patience::Direction;
-use reelshift_store::schema::{Object, Step};
+use reelshift_store::schema::{Object, Step, undo_order};
 use reelshift_store::trial::{Extent, Obstacle, Trial, Tried};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -39,12 +39,11 @@ pub(crate) async fn run(store: &SqliteStore, extent: Extent) -> Result<Trial> {
         }
     }
     back.extend(missing);
-    back.sort_by_key(|step| step.number);
     trial.obstacle = foreign_keys(store, &back).await?;
     if trial.obstacle.is_some() {
         return Ok(trial);
     }
-    for step in back.into_iter().rev() {
+    for step in undo_order(back) {
         if !attempt(&mut copy, step, Direction::Down, &mut trial).await? {
             break;
         }

@@ -20,7 +20,7 @@ use crate::patience::{Direction, LockHolder};
 use crate::{Result, StoreError};
 
 pub use apply::{StepOutcome, apply};
-pub use undo::{UndoOutcome, undo, undoable};
+pub use undo::{UndoOutcome, undo, undo_order, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -21,6 +21,7 @@ pub struct Server {
     child: Child,
     port: u16,
     directory: TempDir,
+    options: Vec<String>,
 }
 
 impl Server {
@@ -29,6 +30,11 @@ impl Server {
     /// # Panics
     /// Without what `cargo xtask test` sets.
     pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same with `options` of its own.
+    pub async fn start_with(options: Vec<String>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let data = PathBuf::from(variable("REELSHIFT_TEST_SERVER_DATA"));
         let copied =
@@ -39,8 +45,8 @@ impl Server {
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let child = spawn(directory.path(), port);
-        let mut server = Self { child, port, directory };
+        let child = spawn(directory.path(), port, &options);
+        let mut server = Self { child, port, directory, options };
         server.answers().await;
         server
     }
@@ -73,7 +79,7 @@ impl Server {
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until
     /// it answers.
     pub async fn start_again(&mut self) {
-        self.child = spawn(self.directory.path(), self.port);
+        self.child = spawn(self.directory.path(), self.port, &self.options);
         self.answers().await;
     }
 
@@ -103,7 +109,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(directory: &Path, port: u16) -> Child {
+fn spawn(directory: &Path, port: u16, options: &[String]) -> Child {
     let lines = variable("REELSHIFT_TEST_SERVER_COMMAND");
     let lines = lines.to_str().expect("the server's command is text");
     let mut words = lines.lines();
@@ -118,6 +124,7 @@ fn spawn(directory: &Path, port: u16) -> Child {
         .args([at("datadir", "data"), at("tmpdir", "tmp")])
         .args([at("socket", "socket"), at("pid-file", "pid")])
         .arg(format!("--port={port}"))
+        .args(options)
         .env("TMPDIR", directory.join("tmp"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -81,9 +81,7 @@ pub async fn expanded(db: &dyn Fixture) -> SharedStore {
 /// The steps that create the bridge, in order.
 #[must_use]
 pub fn bridge(store: &SharedStore) -> Vec<Step> {
-    let is_bridge = |step: &&Step| {
-        step.group == StepGroup::Expand && matches!(step.creates, crate::schema::Object::Trigger(_))
-    };
+    let is_bridge = |step: &&Step| step.name.starts_with("expand_bridge_");
     store.steps().iter().filter(is_bridge).cloned().collect()
 }
 

@@ -1,14 +1,15 @@
-//! Undoing steps in reverse order, each journaled before and after.
+//! Undoing steps in the order of [`undo_order`], each journaled before and after.
 //!
 //! A step is first journaled as no longer complete, then undone, then taken out of the
 //! journal. A process that dies between two of these is followed by one that sees in the
 //! schema how far it came; so does an `apply`, which completes the step instead.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{JournalEntry, MigrationLock, Step};
+use super::{JournalEntry, MigrationLock, Object, Step};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
 use crate::{Result, StoreError};
@@ -23,8 +24,7 @@ pub enum UndoOutcome {
     FoundUndone,
 }
 
-/// Undoes every journaled step whose number is above `last`, from the highest down, and
-/// tells `report` of each. `sleep` waits between tries. The caller holds the migration lock.
+/// Undoes every journaled step whose number is above `last`, and tells `report` of each. `sleep` waits between tries. The caller holds the migration lock.
 ///
 /// # Errors
 /// `Refused` when the journal has a step that this version does not ship or ships with
@@ -75,8 +75,20 @@ where
 /// As [`undo`]'s.
 pub async fn undoable(store: &dyn crate::Store, last: u32) -> Result<Vec<&Step>> {
     let journal = store.journal().await?;
-    let above = journal.iter().rev().filter(|entry| entry.number > last);
-    above.map(|entry| shipped(store.steps(), entry)).collect()
+    let above = journal.iter().filter(|entry| entry.number > last);
+    let steps = above.map(|entry| shipped(store.steps(), entry)).collect::<Result<Vec<_>>>()?;
+    Ok(undo_order(steps))
+}
+
+/// Triggers before anything else, so that no table is changed which one of them names; then
+/// from the highest number down.
+#[must_use]
+pub fn undo_order<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<&'a Step> {
+    let mut steps: Vec<_> = steps.into_iter().collect();
+    steps.sort_by_key(|step| {
+        (!matches!(step.creates, Object::Trigger(_)), Reverse(step.number))
+    });
+    steps
 }
 
 fn shipped<'a>(steps: &'a [Step], entry: &JournalEntry) -> Result<&'a Step> {

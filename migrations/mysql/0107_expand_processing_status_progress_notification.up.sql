@@ -1,5 +1,5 @@
 -- creates: trigger tr_processing_status_progress_notification
--- gate: video_processing_status
+-- gate: videos, video_processing_status
 CREATE TRIGGER tr_processing_status_progress_notification
 AFTER UPDATE ON video_processing_status FOR EACH ROW
 BEGIN

@@ -1,2 +1,0 @@
-ALTER TABLE realtime_notification_queue DROP INDEX idx_notification_event_type,
-    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,2 +1,0 @@
-ALTER TABLE processing_error_log DROP INDEX idx_error_correlation,
-    ALGORITHM=INPLACE, LOCK=NONE

@@ -1,0 +1,133 @@
+//! A Galera cluster of three nodes with two appliers each, and the platform's application on
+//! all three: every phase and the rollback, without a freeze, and the same right rows on
+//! each node.
+
+use std::path::Path;
+
+use reelshift_tests::galera::{Cluster, NODES};
+use reelshift_tests::orm::application::{Application, Report};
+use reelshift_tests::orm::{self, Dates};
+use reelshift_tests::{LIMIT, Legacy, Reelshift, oracle, wait};
+
+const VIDEOS: usize = 1_000;
+/// On each node.
+const THREADS: u64 = 2;
+/// Seconds of the application without a migration, to compare with.
+const CONTROL_SECONDS: u64 = 3;
+
+/// One unless `REELSHIFT_TEST_CLUSTER_CYCLES` says more.
+fn cycles() -> u32 {
+    let more = std::env::var("REELSHIFT_TEST_CLUSTER_CYCLES").ok();
+    more.map_or(1, |count| count.parse().expect("REELSHIFT_TEST_CLUSTER_CYCLES is a number"))
+}
+
+struct Scene<'a> {
+    directory: &'a Path,
+    cluster: &'a Cluster,
+    /// The platform by each node.
+    nodes: &'a [Legacy],
+    touched: &'a [String],
+    seed: u64,
+}
+
+impl Scene<'_> {
+    fn reelshift(&self, node: usize, arguments: &[&str]) -> Reelshift {
+        Reelshift::new(self.directory, arguments).database(&self.nodes[node].url)
+    }
+
+    /// Does something beside the application on every node, and says what came of that.
+    async fn beside_the_application(&mut self, what: &str, work: impl AsyncFnOnce(&Self)) {
+        let applications: Vec<_> = (0..NODES)
+            .map(|node| {
+                self.seed += 100;
+                let (url, ids) = (&self.nodes[node].url, self.touched.to_vec());
+                Application::start(url, ids, THREADS, self.seed, false)
+            })
+            .collect();
+        work(self).await;
+        self.cluster.check_alive(what).await;
+        let mut all = Report::default();
+        for application in applications {
+            let report = application.stop().await;
+            assert_eq!(report.refused, [""; 0], "{what}: transactions of the application failed");
+            assert_eq!(report.outages, 0, "{what}: connections were lost");
+            all.requests += report.requests;
+            all.deadlocks += report.deadlocks;
+            all.longest = all.longest.max(report.longest);
+        }
+        println!(
+            "{what}: {} requests, {} failed with 1213, the longest took {} ms",
+            all.requests,
+            all.deadlocks,
+            all.longest.as_millis()
+        );
+        assert!(all.requests > 0, "{what}: the application did nothing");
+    }
+
+    async fn phase(&mut self, what: &str, node: usize, arguments: &[&str]) {
+        self.beside_the_application(what, async |scene| {
+            scene.reelshift(node, arguments).run().ok();
+        })
+        .await;
+    }
+
+    async fn backfill(&mut self) {
+        self.beside_the_application("backfill", async |scene| {
+            scene.reelshift(0, &["enqueue", "backfill", "--batch-size", "100"]).run().ok();
+            let start = |node| scene.reelshift(node, &["work", "--until-idle"]).start();
+            for mut worker in [start(1), start(2)] {
+                assert_eq!(wait(&mut worker, LIMIT), Some(0), "a worker ends well");
+            }
+        })
+        .await;
+    }
+
+    async fn cycle(&mut self) {
+        self.phase("expand", 0, &["apply", "expand"]).await;
+        self.backfill().await;
+        self.phase("index", 1, &["apply", "index"]).await;
+        self.phase("automate", 2, &["apply", "automate"]).await;
+        for (node, legacy) in self.nodes.iter().enumerate() {
+            self.reelshift(node, &["validate"]).run().ok();
+            assert!(oracle::check_every_live_row(legacy).await >= VIDEOS);
+        }
+        let tables = ["videos", "video_processing_status", "annotations", "ground_truth_objects"];
+        self.cluster.check_equal("platform", &tables).await;
+        self.phase("rollback", 0, &["rollback", "--discard", "--yes"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_phase_and_back_beside_an_application_on_every_node() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    cluster.create_probe().await;
+    let root = Legacy::existing(&cluster.url(0)).await;
+    root.execute("CREATE DATABASE platform CHARACTER SET utf8mb4").await;
+    let mut nodes = Vec::new();
+    for node in 0..NODES {
+        nodes.push(Legacy::existing(&format!("{}/platform", cluster.url(node))).await);
+    }
+    orm::fill(&nodes[0], Dates::DateTime, VIDEOS).await;
+    cluster.check_equal("platform", &["videos", "annotations"]).await;
+    let before = orm::definitions(&nodes[0]).await;
+    let touched = orm::touched(&nodes[0]).await;
+    let still = orm::digest(&nodes[0]).await;
+    let mut scene = Scene {
+        directory: directory.path(),
+        cluster: &cluster,
+        nodes: &nodes,
+        touched: &touched,
+        seed: 0,
+    };
+    let control = std::time::Duration::from_secs(CONTROL_SECONDS);
+    scene.beside_the_application("control", async |_| tokio::time::sleep(control).await).await;
+    for cycle in 1..=cycles() {
+        println!("cycle {cycle}");
+        scene.cycle().await;
+        for node in &nodes {
+            assert_eq!(orm::definitions(node).await, before, "every table is as it was");
+            assert_eq!(orm::digest(node).await, still, "rows left alone are as they were");
+        }
+    }
+}
