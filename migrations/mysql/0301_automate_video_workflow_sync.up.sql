@@ -4,18 +4,23 @@ CREATE TRIGGER tr_video_workflow_sync
 AFTER UPDATE ON videos FOR EACH ROW{before_others}
 BEGIN
     IF NEW.workflow_state IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state) THEN
-        -- The stage that follows from a state is no news beside the state itself: while this
-        -- is the statement's own time, tr_processing_status_progress_notification is silent.
-        SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
-        UPDATE video_processing_status
-        SET current_stage = CASE NEW.workflow_state
-                WHEN 'processing' THEN 'inference'
-                WHEN 'completed' THEN 'completed'
-                WHEN 'failed' THEN 'failed'
-                ELSE current_stage END,
-            updated_at = CURRENT_TIMESTAMP{updated_at_precision}
-        WHERE video_id = NEW.id;
-        SET @reelshift_following = NULL;
+        -- Looked for only where the bridge knows that it is there, by the same columns: at
+        -- REPEATABLE READ, looking for what is not there locks a gap, into which the bridge of
+        -- another transaction inserts.
+        IF OLD.retention_policy IS NOT NULL OR COALESCE(OLD.workflow_state <> 'uploaded', FALSE) THEN
+            -- The stage that follows from a state is no news beside the state itself: while this
+            -- is the statement's own time, tr_processing_status_progress_notification is silent.
+            SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));
+            UPDATE video_processing_status
+            SET current_stage = CASE NEW.workflow_state
+                    WHEN 'processing' THEN 'inference'
+                    WHEN 'completed' THEN 'completed'
+                    WHEN 'failed' THEN 'failed'
+                    ELSE current_stage END,
+                updated_at = CURRENT_TIMESTAMP{updated_at_precision}
+            WHERE video_id = NEW.id;
+            SET @reelshift_following = NULL;
+        END IF;
         -- A session's own variable goes before the stored flag.
         IF COALESCE(
             @enable_realtime_notifications,

@@ -1,9 +1,11 @@
 //! A Galera cluster of the test's own: three nodes on this machine.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::Row as _;
+use uuid::Uuid;
 
 use crate::chaos::server::Server;
 use crate::chaos::skipped;
@@ -35,36 +37,27 @@ impl Cluster {
             return None;
         };
         let ports = distinct_ports(2 * NODES);
-        let (group, transfer) = ports.split_at(NODES);
-        let members: Vec<String> = group.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let mut nodes = Vec::new();
+        let options = |node| options(node, &provider, &ports);
+        let first = || [options(0), vec!["--wsrep-new-cluster".to_owned()]].concat();
+        // One that was shut down well has a state. Nodes that begin with it, as members of one
+        // component that were stopped together, need no transfer of it.
+        let pristine = PathBuf::from(std::env::var_os("REELSHIFT_TEST_SERVER_DATA")?);
+        let mut seed = Server::start_with(&pristine, first()).await;
+        seed.stop();
+        let mut ids: Vec<String> = (0..NODES).map(|_| Uuid::new_v4().to_string()).collect();
+        ids.sort();
+        let start = async |node: usize| {
+            let component = component(&ids, node);
+            std::fs::write(seed.data().join("gvwstate.dat"), component).expect("it is written");
+            // Up to the copy of these data without a pause.
+            Server::start_with(&seed.data(), options(node)).await
+        };
+        let (one, two, three) = tokio::join!(start(0), start(1), start(2));
+        let cluster = Self { nodes: vec![one, two, three] };
         for node in 0..NODES {
-            let provider_options = format!(
-                "gmcast.listen_addr=tcp://{};ist.recv_addr=127.0.0.1:{};gcache.size=32M",
-                members[node], transfer[node]
-            );
-            let mut options = vec![
-                "--wsrep-on=ON".to_owned(),
-                format!("--wsrep-provider={provider}"),
-                format!("--wsrep-cluster-address=gcomm://{}", members.join(",")),
-                format!("--wsrep-node-name=node{}", node + 1),
-                "--wsrep-node-address=127.0.0.1".to_owned(),
-                format!("--wsrep-provider-options={provider_options}"),
-                format!("--wsrep-slave-threads={APPLIERS}"),
-                // Each begins with a copy of the same data.
-                "--wsrep-sst-method=skip".to_owned(),
-                "--binlog-format=ROW".to_owned(),
-                "--innodb-autoinc-lock-mode=2".to_owned(),
-            ];
-            if node == 0 {
-                options.push("--wsrep-new-cluster".to_owned());
-            }
-            nodes.push(Server::start_with(options).await);
-            let cluster = Self { nodes };
             until("a node that has joined", async || cluster.has_joined(node).await).await;
-            nodes = cluster.nodes;
         }
-        Some(Self { nodes })
+        Some(cluster)
     }
 
     async fn has_joined(&self, node: usize) -> bool {
@@ -76,7 +69,7 @@ impl Cluster {
             value.unwrap_or_default()
         };
         status("local_state_comment").await == "Synced"
-            && status("cluster_size").await == (node + 1).to_string()
+            && status("cluster_size").await == NODES.to_string()
     }
 
     /// The address of a node, without a database; `root` may do everything.
@@ -127,6 +120,36 @@ impl Cluster {
             .await;
         }
     }
+}
+
+/// What Galera keeps of the component that a node is a member of.
+fn component(ids: &[String], node: usize) -> String {
+    let members: String = ids.iter().map(|id| format!("member: {id} 0\n")).collect();
+    format!(
+        "my_uuid: {}\n#vwbeg\nview_id: 3 {} 1\nbootstrap: 0\n{members}#vwend\n",
+        ids[node], ids[0]
+    )
+}
+
+/// What makes a server the node of that number.
+fn options(node: usize, provider: &str, ports: &[u16]) -> Vec<String> {
+    let (group, transfer) = ports.split_at(NODES);
+    let members: Vec<String> = group.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    vec![
+        "--wsrep-on=ON".to_owned(),
+        format!("--wsrep-provider={provider}"),
+        format!("--wsrep-cluster-address=gcomm://{}", members.join(",")),
+        format!("--wsrep-node-name=node{}", node + 1),
+        "--wsrep-node-address=127.0.0.1".to_owned(),
+        format!(
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://{};ist.recv_addr=127.0.0.1:{};gcache.size=32M",
+            members[node], transfer[node]
+        ),
+        format!("--wsrep-slave-threads={APPLIERS}"),
+        "--wsrep-sst-method=skip".to_owned(),
+        "--binlog-format=ROW".to_owned(),
+        "--innodb-autoinc-lock-mode=2".to_owned(),
+    ]
 }
 
 /// Ports that are free, no two of them equal.

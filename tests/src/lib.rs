@@ -13,6 +13,7 @@ mod legacy;
 pub mod notifications;
 pub mod oracle;
 pub mod orm;
+pub mod proxy;
 pub mod receiver;
 pub mod s3;
 pub mod server;

@@ -188,3 +188,49 @@ async fn workers_finish_the_plan_of_a_dead_producer() {
     assert_eq!(legacy.number(twice).await, 0);
     legacy.drop_database().await;
 }
+
+/// A replica is promoted that has not heard the end of a worker's last batches, nor that the
+/// worker registered.
+async fn outlives_a_lost_tail(directory: &Path, legacy: &Legacy) {
+    legacy.fill(500).await;
+    run(directory, legacy, &["apply", "expand"], 0);
+    run(directory, legacy, &["enqueue", "backfill", "--batch-size", "50"], 0);
+    let mut worker = worker(directory, legacy, &[]);
+    let all_done = async || {
+        legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state <> 'done'").await == 0
+            && legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE state = 'done'").await == 1
+    };
+    until("the run's end", &all_done).await;
+    // In this order, so that the worker meets both at once.
+    for sql in [
+        "UPDATE reelshift_runs SET state = 'running', finished_at = NULL",
+        "UPDATE reelshift_batches SET state = 'leased', finished_at = NULL, lease_token = seq, \
+         rows_done = 0, checkpoint = NULL, leased_by = claimed_by WHERE seq % 3 = 0",
+        "DELETE FROM reelshift_workers",
+    ] {
+        legacy.execute(sql).await;
+    }
+    until("the run's end once more", &all_done).await;
+    let live = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'";
+    until("the worker's row", async || legacy.number(live).await == 1).await;
+    let counted = "SELECT COUNT(*) FROM reelshift_batches WHERE attempts > 0 OR lost_leases > 0";
+    assert_eq!(legacy.number(counted).await, 0, "nothing counts as an attempt");
+    signal(&worker, "-TERM");
+    assert_eq!(wait(&mut worker, LIMIT), Some(0), "the worker went on");
+    assert_eq!(oracle::check_every_row(legacy).await, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_outlives_a_lost_tail_on_mariadb() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    outlives_a_lost_tail(dir.path(), &legacy).await;
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_outlives_a_lost_tail_on_sqlite() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    outlives_a_lost_tail(dir.path(), &legacy).await;
+}

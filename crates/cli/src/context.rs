@@ -132,8 +132,8 @@ impl Context {
         Ok(trusted.then_some(sample))
     }
 
-    /// Opens a database on which expand is complete.
-    pub async fn expanded_store(&self, connections: u32) -> Result<SharedStore> {
+    /// Opens a database on which expand is complete, for what only reads: a replica will do.
+    pub async fn reading_store(&self, connections: u32) -> Result<SharedStore> {
         let store = self.store_with(connections).await?;
         store.check_legacy().await?;
         if let Err(refused) = schema::require_expanded(&*store).await {
@@ -141,6 +141,13 @@ impl Context {
             rollback::refuse_while_open(&*store).await?;
             return Err(refused.into());
         }
+        Ok(store)
+    }
+
+    /// As [`Self::reading_store`], for what writes too.
+    pub async fn expanded_store(&self, connections: u32) -> Result<SharedStore> {
+        let store = self.reading_store(connections).await?;
+        store.check_writable().await?;
         Ok(store)
     }
 

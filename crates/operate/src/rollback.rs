@@ -173,8 +173,8 @@ pub async fn roll_back(
     stop: &CancellationToken,
     mut report: impl FnMut(RollbackEvent<'_>) + Send,
 ) -> Result<RolledBack> {
-    let mut lock = store.lock_migration().await?;
-    let ended = recorded(store, by, request, &mut *lock, stop, &mut report).await;
+    let lock = store.lock_migration().await?;
+    let ended = recorded(store, by, request, &*lock, stop, &mut report).await;
     let released = lock.release().await;
     let rolled_back = ended?;
     released?;
@@ -185,7 +185,7 @@ async fn recorded(
     store: &dyn Store,
     by: &By,
     request: &RollBack<'_>,
-    lock: &mut dyn MigrationLock,
+    lock: &dyn MigrationLock,
     stop: &CancellationToken,
     report: &mut (impl FnMut(RollbackEvent<'_>) + Send),
 ) -> Result<RolledBack> {
@@ -225,7 +225,7 @@ async fn locked(
     store: &dyn Store,
     by: &By,
     request: &RollBack<'_>,
-    lock: &mut dyn MigrationLock,
+    lock: &dyn MigrationLock,
     (ledger, stop): (bool, &CancellationToken),
     rolled_back: &mut RolledBack,
     report: &mut (impl FnMut(RollbackEvent<'_>) + Send),
@@ -298,7 +298,7 @@ async fn approve_stalls(
 async fn undo(
     store: &dyn Store,
     request: &RollBack<'_>,
-    lock: &mut dyn MigrationLock,
+    lock: &dyn MigrationLock,
     last: u32,
     trial: Option<&Trial>,
     rolled_back: &mut RolledBack,

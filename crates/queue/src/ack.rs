@@ -15,6 +15,7 @@ use reelshift_store::{ErrorRecord, SharedStore, StoreError};
 use tokio::sync::mpsc;
 
 use crate::backend::Slots;
+use crate::in_hand::InHand;
 use crate::{AttemptEnd, Fatal, Outbox};
 
 /// Builds the error row for a handler that panicked: `(batch, what it said)`.
@@ -39,7 +40,18 @@ pub(crate) enum Ended {
     },
     Returned(Lease),
     /// Nothing to write: the lease is somebody else's.
-    Lost,
+    Lost(Lease),
+}
+
+impl Ended {
+    const fn lease(&self) -> Lease {
+        match self {
+            Self::Done(Finished { lease, .. })
+            | Self::Failed { lease, .. }
+            | Self::Returned(lease)
+            | Self::Lost(lease) => *lease,
+        }
+    }
 }
 
 /// What apalis calls after each attempt.
@@ -77,7 +89,7 @@ impl Acknowledge<()> for LedgerAck {
         let ended = match result {
             Ok(()) => Ended::Done(Finished { lease, last_error_id: batch.last_error_id.clone() }),
             Err(error) => match error.downcast_ref::<AttemptEnd>() {
-                Some(AttemptEnd::LeaseLost) => Ended::Lost,
+                Some(AttemptEnd::LeaseLost) => Ended::Lost(lease),
                 Some(AttemptEnd::Drained) => Ended::Returned(lease),
                 Some(AttemptEnd::Failed { retry, delay, error }) => {
                     Ended::Failed { lease, retry: *retry, delay: *delay, error: error.clone() }
@@ -103,6 +115,7 @@ pub(crate) struct Flusher {
     pub(crate) store: SharedStore,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) fatal: Arc<Fatal>,
+    pub(crate) in_hand: Arc<InHand>,
 }
 
 impl Flusher {
@@ -111,6 +124,7 @@ impl Flusher {
         let mut gathered = Vec::with_capacity(MAX_ENDS_PER_TRANSACTION);
         while ended.recv_many(&mut gathered, MAX_ENDS_PER_TRANSACTION).await > 0 {
             let count = gathered.len();
+            let leases: Vec<Lease> = gathered.iter().map(Ended::lease).collect();
             let mut finished = Vec::new();
             let mut returned = Vec::new();
             for end in gathered.drain(..) {
@@ -120,7 +134,7 @@ impl Flusher {
                     Ended::Failed { lease, retry, delay, error } => {
                         self.fail(lease, retry, delay, *error).await;
                     }
-                    Ended::Lost => {}
+                    Ended::Lost(_) => {}
                 }
             }
             if !finished.is_empty() {
@@ -131,6 +145,7 @@ impl Flusher {
                 let release = || async { self.store.release(&returned).await.map(drop) };
                 self.retry_until_written("returned batches", release).await;
             }
+            self.in_hand.end(&leases);
             slots.free(count);
         }
     }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ack::{DescribePanic, Flusher, LedgerAck};
+use crate::in_hand::InHand;
 use crate::{Fatal, Gate, Lane, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
@@ -136,6 +137,7 @@ impl FleetBackend {
             slots: Arc::clone(&slots),
             out: claimed_in,
             fatal: Arc::clone(session.fatal()),
+            in_hand: Arc::clone(session.in_hand()),
         };
         let claiming = tokio::spawn(claimer.run(stop.clone()));
         let outbox = Arc::clone(session.outbox());
@@ -143,6 +145,7 @@ impl FleetBackend {
             store: Arc::clone(session.store()),
             outbox: Arc::clone(&outbox),
             fatal: Arc::clone(session.fatal()),
+            in_hand: Arc::clone(session.in_hand()),
         };
         let flushing = tokio::spawn(flusher.run(ended_out, Arc::clone(&slots)));
         Self {
@@ -262,6 +265,7 @@ struct Claimer {
     slots: Arc<Slots>,
     out: mpsc::UnboundedSender<Claimed>,
     fatal: Arc<Fatal>,
+    in_hand: Arc<InHand>,
 }
 
 impl Claimer {
@@ -280,8 +284,10 @@ impl Claimer {
             }
             // Never cut short: a claim that was made must be handed on or given back.
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+            let claim = self.in_hand.claim();
             match self.store.claim(self.worker, self.kind, wanted).await {
                 Ok(batches) if !batches.is_empty() => {
+                    claim.bring(&batches);
                     self.slots.claimed(batches.len());
                     for batch in batches {
                         if let Err(unsent) = self.out.send(batch) {
@@ -291,7 +297,10 @@ impl Claimer {
                     }
                     continue;
                 }
-                Ok(_) => self.slots.claimed(0),
+                Ok(batches) => {
+                    claim.bring(&batches);
+                    self.slots.claimed(0);
+                }
                 Err(error) if self.fatal.stop_if_fatal(&error) => return,
                 Err(error) => {
                     tracing::warn!(%error, kind = %self.kind, "could not claim batches, trying again");

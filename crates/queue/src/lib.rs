@@ -7,7 +7,7 @@
 //! - [`ack`]: writes how attempts ended, many at a time.
 //! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
-//! - [`pulse`]: whether this worker lives and is ready.
+//! - [`pulse`]: whether this worker lives and is ready; [`start`]: tries again while it starts.
 //! - [`lottery`]: who does what any worker could do.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
@@ -20,10 +20,12 @@ pub mod backend;
 pub mod fatal;
 pub mod fleet;
 pub mod gate;
+mod in_hand;
 pub mod lottery;
 pub mod outbox;
 pub mod pulse;
 pub mod session;
+pub mod start;
 
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
@@ -34,3 +36,4 @@ pub use lottery::Lottery;
 pub use outbox::Outbox;
 pub use pulse::Pulse;
 pub use session::{Session, Times};
+pub use start::retry_start;

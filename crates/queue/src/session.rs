@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reelshift_store::ledger::NewWorker;
-use reelshift_store::{Result, SharedStore, rollback};
+use reelshift_store::ledger::{Membership, NewWorker};
+use reelshift_store::{Result, SharedStore, StoreError, rollback};
 use reelshift_telemetry::metrics;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::{Activity, Fatal, Lottery, Outbox, Pulse};
+use crate::in_hand::InHand;
+use crate::{Activity, Fatal, Lottery, Outbox, Pulse, retry_start};
 
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub struct Session {
     fatal: Arc<Fatal>,
     pulse: Arc<Pulse>,
     lottery: Arc<Lottery>,
+    in_hand: Arc<InHand>,
     leave: CancellationToken,
     tasks: TaskTracker,
 }
@@ -65,9 +67,12 @@ impl Session {
         times: Times,
         pulse: Arc<Pulse>,
     ) -> Result<Self> {
-        store.register_worker(worker).await?;
+        retry_start(StoreError::is_transient, async || store.register_worker(worker).await).await?;
         // After it is registered: a rollback that began meanwhile looks for workers then.
-        if let Err(refused) = rollback::refuse_while_open(&*store).await {
+        let checked = retry_start(StoreError::is_transient, async || {
+            rollback::refuse_while_open(&*store).await
+        });
+        if let Err(refused) = checked.await {
             store.deregister_worker(worker.id).await?;
             return Err(refused);
         }
@@ -81,20 +86,24 @@ impl Session {
             fatal: Arc::default(),
             pulse,
             lottery: Arc::default(),
+            in_hand: Arc::default(),
             leave: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         // The reaper acts only while this watch says since when the database has answered
         // every heartbeat.
         let (steady, steady_since) = tokio::sync::watch::channel(Some(Instant::now()));
-        session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(beat(
-            Arc::clone(&session.store),
-            session.worker,
-            times,
-            Arc::clone(&session.activity),
+        let heartbeat = Heartbeat {
+            store: Arc::clone(&session.store),
+            worker: worker.clone(),
+            activity: Arc::clone(&session.activity),
             steady,
-            HeartbeatSinks { fatal: Arc::clone(&session.fatal), pulse: Arc::clone(&session.pulse) },
-        )));
+            fatal: Arc::clone(&session.fatal),
+            pulse: Arc::clone(&session.pulse),
+            in_hand: Arc::clone(&session.in_hand),
+        };
+        let beating = heartbeat.run(times.heartbeat);
+        session.tasks.spawn(session.leave.clone().run_until_cancelled_owned(beating));
         let (outbox, store) = (Arc::clone(&session.outbox), Arc::clone(&session.store));
         session.tasks.spawn(
             session
@@ -151,6 +160,11 @@ impl Session {
         &self.fatal
     }
 
+    /// What this worker has claimed.
+    pub(crate) fn in_hand(&self) -> &Arc<InHand> {
+        &self.in_hand
+    }
+
     /// Writes the error rows that wait, stops the heartbeat and leaves the fleet: no lease
     /// is left behind.
     pub async fn leave(&self) -> Result<()> {
@@ -164,43 +178,62 @@ impl Session {
     }
 }
 
-/// What learns how a heartbeat went.
-struct HeartbeatSinks {
-    fatal: Arc<Fatal>,
-    pulse: Arc<Pulse>,
-}
-
-async fn beat(
+/// Says that this worker lives, and compares what the ledger says of it with what it knows.
+struct Heartbeat {
     store: SharedStore,
-    worker: Uuid,
-    times: Times,
+    worker: NewWorker,
     activity: Arc<Activity>,
     steady: tokio::sync::watch::Sender<Option<Instant>>,
-    sinks: HeartbeatSinks,
-) {
-    let mut ticks = interval(times.heartbeat);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let beat = store.heartbeat(worker, &activity.report()).await;
-        sinks.pulse.beat(beat.is_ok());
-        match beat {
-            Ok(true) => {
-                steady.send_if_modified(|since| {
-                    since.is_none() && since.replace(Instant::now()).is_none()
-                });
-            }
-            Ok(false) => {
-                tracing::warn!(%worker, "this worker was silent for too long: its leases went to others");
-                steady.send_replace(Some(Instant::now()));
-            }
-            Err(error) => {
-                steady.send_replace(None);
-                if !sinks.fatal.stop_if_fatal(&error) {
-                    tracing::warn!(%worker, %error, "the heartbeat was not written");
+    fatal: Arc<Fatal>,
+    pulse: Arc<Pulse>,
+    in_hand: Arc<InHand>,
+}
+
+impl Heartbeat {
+    async fn run(self, period: Duration) {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let beat = self.store.heartbeat(self.worker.id, &self.activity.report()).await;
+            self.pulse.beat(beat.is_ok());
+            let followed = match beat {
+                Ok(membership) => self.follow(membership).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = followed {
+                self.steady.send_replace(None);
+                if !self.fatal.stop_if_fatal(&error) {
+                    tracing::warn!(worker = %self.worker.id, %error, "the heartbeat was not written");
                 }
             }
         }
+    }
+
+    async fn follow(&self, membership: Membership) -> Result<()> {
+        let worker = self.worker.id;
+        match membership {
+            Membership::Live => {
+                self.steady.send_if_modified(|since| {
+                    since.is_none() && since.replace(Instant::now()).is_none()
+                });
+            }
+            Membership::WasLost => {
+                tracing::warn!(%worker, "this worker was silent for too long: its leases went to others");
+                self.steady.send_replace(Some(Instant::now()));
+            }
+            Membership::Unknown => {
+                self.store.register_worker(&self.worker).await?;
+                tracing::warn!(%worker, "the database did not know this worker: registered again");
+                self.steady.send_replace(Some(Instant::now()));
+            }
+        }
+        let unknown = self.in_hand.unknown(self.store.leases_of(worker).await?);
+        if !unknown.is_empty() {
+            let batches = self.store.release(&unknown).await?;
+            tracing::warn!(%worker, batches, "gave back batches that this worker does not know of");
+        }
+        Ok(())
     }
 }
 

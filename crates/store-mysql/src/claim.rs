@@ -1,8 +1,6 @@
 //! Claiming: the due batches of the oldest runs, each by one walk along the claim index,
 //! whose cost is the number of batches claimed, whatever is pending or done.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run, new_token};
 use sqlx::mysql::MySqlRow;
@@ -13,61 +11,12 @@ use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::{id_list, row, runs};
 
-/// Claims whose COMMIT got no answer: worker and token. Their batches may be leased by a
-/// worker that lives and does not know of them, so nobody else would give them back.
-#[derive(Debug, Default)]
-pub(crate) struct LostClaims(Mutex<Vec<(Uuid, i64)>>);
-
-impl LostClaims {
-    fn list(&self) -> MutexGuard<'_, Vec<(Uuid, i64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A claim whose outcome is not yet known; dropped so, it is lost.
-struct Unknown<'a> {
-    store: &'a MySqlStore,
-    worker: Uuid,
-    token: i64,
-}
-
-impl Unknown<'_> {
-    fn known(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Unknown<'_> {
-    fn drop(&mut self) {
-        self.store.lost_claims.list().push((self.worker, self.token));
-    }
-}
-
-/// Gives back the batches of lost claims. One whose transaction is still open holds them
-/// locked, and stays on the list.
-async fn give_back_lost(store: &MySqlStore) -> Result<()> {
-    let lost = store.lost_claims.list().clone();
-    for (worker, token) in lost {
-        sqlx::query(
-            "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, \
-               leased_at = NULL WHERE leased_by = ? AND lease_token = ? AND state = 'leased'",
-        )
-        .bind(worker.to_string())
-        .bind(token)
-        .execute(&store.pool)
-        .await?;
-        store.lost_claims.list().retain(|claim| claim.1 != token);
-    }
-    Ok(())
-}
-
 pub(crate) async fn claim(
     store: &MySqlStore,
     worker: Uuid,
     kind: JobKind,
     max: u32,
 ) -> Result<Vec<Claimed>> {
-    give_back_lost(store).await?;
     let runs = runs::active(store, Some(kind)).await?;
     if runs.is_empty() || max == 0 {
         return Ok(Vec::new());
@@ -95,9 +44,8 @@ pub(crate) async fn claim(
     query.push(", leased_at = NOW(6) WHERE state = 'pending' AND seq IN ");
     id_list::push(&mut query, &seqs);
     query.build().execute(&mut *transaction).await?;
-    let unknown = Unknown { store, worker, token };
+    // Where the answer is lost, the worker gives the batches back with its next heartbeat.
     transaction.commit().await?;
-    unknown.known();
     Ok(claimed)
 }
 

@@ -2,7 +2,7 @@
 //! MariaDB. Numbers are those of both servers' error references; where they differ, the
 //! comment says whose it is.
 
-use Meaning::{Away, Broken, Constraint, Denied, Full, Gone, Locked, Value};
+use Meaning::{Away, Broken, Constraint, Denied, Full, Gone, Locked, Unknown, Value};
 
 /// What the caller can do about a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,9 @@ const NUMBERS: &[(u16, Meaning)] = &[
     (1184, Away),       // connection aborted
     (1290, Away),       // read_only: demoted by a failover
     (1792, Away),       // read-only transaction: the same
+    (1047, Away),       // a Galera node that is no part of the cluster now, or rejects queries
+    (1180, Away),       // the engine or the cluster failed at COMMIT: what of it holds is not known
+    (1181, Away),       // the same at ROLLBACK
     (1836, Away),       // read-only mode: the same
     (1317, Away),       // the statement was killed
     (1927, Away),       // the connection was killed (MariaDB)
@@ -132,18 +135,22 @@ pub(crate) fn meaning(number: u16, sqlstate: &str, message: &str) -> Meaning {
         return Meaning::Trigger;
     }
     // "Got error 28 from storage engine": ENOSPC, whatever statement met it.
-    let engine = matches!(number, 3 | 1026 | 1030);
+    let engine = matches!(number, 3 | 1026 | 1030 | 1180);
     if engine && (message.contains("error 28") || message.contains("rrcode: 28")) {
         return Full;
+    }
+    // EMSGSIZE: the transaction is larger than wsrep_max_ws_size. A part of its rows fits.
+    if number == 1180 && message.contains("error 90") {
+        return Unknown;
     }
     let listed = NUMBERS.iter().find(|(listed, _)| *listed == number).map(|(_, means)| *means);
     let by_class =
         || CLASSES.iter().find(|(class, _)| sqlstate.starts_with(class)).map(|(_, means)| *means);
-    match listed.or_else(by_class).unwrap_or(Meaning::Unknown) {
-        Denied if matches!(number, 1142 | 1143) && !names_ours(message) => Meaning::Unknown,
-        Gone if number == 1146 && !names_ours(message) => Meaning::Unknown,
+    match listed.or_else(by_class).unwrap_or(Unknown) {
+        Denied if matches!(number, 1142 | 1143) && !names_ours(message) => Unknown,
+        Gone if number == 1146 && !names_ours(message) => Unknown,
         // A trigger's `NEW.column` has no table to go by.
-        Gone if number == 1054 && message.contains("'NEW'") => Meaning::Unknown,
+        Gone if number == 1054 && message.contains("'NEW'") => Unknown,
         means => means,
     }
 }
@@ -162,7 +169,7 @@ mod provoked;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Meaning::{Trigger, Unknown};
+    use Meaning::Trigger;
 
     /// As the servers gave them.
     const SEEN: &[(u16, &str, &str, Meaning)] = &[
@@ -176,6 +183,27 @@ mod tests {
         (1020, "HY000", "Record has changed since last read in table 'videos'", Locked),
         (1040, "08004", "Too many connections", Away),
         (1047, "08S01", "WSREP has not yet prepared node for application use", Away),
+        (
+            1213,
+            "40001",
+            "WSREP replication failed. Check your wsrep connection state and retry the query.",
+            Locked,
+        ),
+        (
+            1180,
+            "HY000",
+            "Error while appending streaming replication fragment, provider status: Not connected to Primary Component",
+            Away,
+        ),
+        (1180, "HY000", "Got error 5 \"Input/output error\" during COMMIT", Away),
+        (1180, "HY000", "Got error 28 \"No space left on device\" during COMMIT", Full),
+        (1180, "HY000", "Got error 90 \"Message too long\" during COMMIT", Unknown),
+        (
+            1181,
+            "HY000",
+            "Got error 107 \"Transport endpoint is not connected\" during ROLLBACK",
+            Away,
+        ),
         (
             1290,
             "HY000",

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use reelshift_store::StoreError;
+use reelshift_store::clock::ClockWatch;
 use reelshift_store::schema::Step;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection, Executor, MySqlConnection, MySqlPool};
 use tokio::sync::OnceCell;
 
 use crate::application_time::TimeZone;
-use crate::claim::LostClaims;
 use crate::contact::Contact;
 use crate::deadline;
 use crate::error::{Error, Result, number};
@@ -63,7 +63,7 @@ pub struct MySqlStore {
     snapshot_isolation: bool,
     pub(crate) steps: Arc<[Step]>,
     pub(crate) contact: Arc<Contact>,
-    pub(crate) lost_claims: Arc<LostClaims>,
+    pub(crate) clock: Arc<ClockWatch>,
 }
 
 impl std::fmt::Debug for MySqlStore {
@@ -90,11 +90,12 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
     let mut probe = open(&connect_options.clone().timezone(None::<String>)).await?;
-    let (version, session_time_zone): (String, String) =
-        sqlx::query_as("SELECT VERSION(), CAST(@@session.time_zone AS CHAR)")
-            .fetch_one(&mut probe)
-            .await
-            .map_err(Error::from)?;
+    let (version, session_time_zone, clock): (String, String, f64) = sqlx::query_as(
+        "SELECT VERSION(), CAST(@@session.time_zone AS CHAR), UNIX_TIMESTAMP(NOW(6)) + 0e0",
+    )
+    .fetch_one(&mut probe)
+    .await
+    .map_err(Error::from)?;
     let settings = session::settings(IdleTime::Short, false);
     probe.execute(AssertSqlSafe(settings)).await.map_err(Error::from)?;
     let snapshot_isolation = sqlx::query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")
@@ -137,7 +138,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         snapshot_isolation,
         steps: shipped_steps().into(),
         contact: Arc::new(Contact::begin()),
-        lost_claims: Arc::default(),
+        clock: Arc::new(ClockWatch::begin(clock)),
     })
 }
 

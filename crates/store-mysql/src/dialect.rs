@@ -142,6 +142,11 @@ pub(crate) fn bind_age(age: Duration) -> i64 {
     timestamp::microseconds(age)
 }
 
+/// A duration for [`age_ago`] that makes a time to come of it.
+pub(crate) fn bind_ahead(time: Duration) -> i64 {
+    -timestamp::microseconds(time)
+}
+
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> DateTime<Utc> {
     timestamp::bound(at)

@@ -80,6 +80,11 @@ impl Error {
         matches!(self.number(), Some(1205 | 3572))
     }
 
+    /// Whether the server ended the transaction for another to go on.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        self.number() == Some(1213)
+    }
+
     /// Whether this user may not do or see that.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self.number(), Some(1044 | 1045 | 1142 | 1143 | 1227 | 1370))

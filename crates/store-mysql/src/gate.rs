@@ -15,8 +15,9 @@ use reelshift_store::gate::{Answer, Closed, Executed, Gate, GateAccess, GateOutl
 use reelshift_store::patience::Direction;
 use reelshift_store::schema::{Object, Step};
 use reelshift_store::{Result, StoreError};
-use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 
+use crate::cluster;
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::metadata_locks::{self, Source};
@@ -142,11 +143,7 @@ async fn unreachable(
     session: &mut MySqlConnection,
     source: Source,
 ) -> error::Result<Option<String>> {
-    // Not `@@wsrep_on`: it is an error where the server does not know it.
-    let galera =
-        sqlx::query("SHOW VARIABLES LIKE 'wsrep_on'").fetch_optional(&mut *session).await?;
-    let galera: Option<String> = galera.map(|row| row.try_get_unchecked(1)).transpose()?;
-    if galera.is_some_and(|value| value.eq_ignore_ascii_case("ON")) {
+    if cluster::read(session).await?.is_some() {
         return Ok(Some("LOCK TABLES holds for one node of a Galera cluster only".to_owned()));
     }
     if store.server.product == Product::MySql && source == Source::Transactions {

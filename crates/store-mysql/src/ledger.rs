@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind, RunState};
 use reelshift_store::ledger::{
-    Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
-    RerunSelection, RootSuspicion, Run, WorkerActivity,
+    Claimed, CreatedRun, Finished, Lease, Ledger, Membership, NewBatch, NewRun, NewWorker,
+    PlannerLease, Rerun, RerunSelection, RootSuspicion, Run, WorkerActivity,
 };
 use reelshift_store::{ErrorRecord, Result, StoreError};
 use uuid::Uuid;
@@ -107,11 +107,15 @@ impl Ledger for MySqlStore {
         within(SHORT, workers::register(self, worker)).await
     }
 
-    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
+    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<Membership> {
         let beat = within(SHORT, workers::heartbeat(self, worker, activity)).await;
         // A lock that another holds is an answer of the database too.
         self.contact.heartbeat(!matches!(beat, Err(StoreError::Transient { .. })));
         beat
+    }
+
+    async fn leases_of(&self, worker: Uuid) -> Result<Vec<Lease>> {
+        within(SHORT, workers::leases(self, worker)).await
     }
 
     async fn deregister_worker(&self, worker: Uuid) -> Result<()> {

@@ -12,6 +12,7 @@ mod application_time;
 mod archive;
 mod chunk;
 mod claim;
+mod cluster;
 mod codes;
 mod comparisons;
 mod connection;
@@ -65,6 +66,8 @@ mod workers;
 // The sources that both adapters compile, each against its `dialect`.
 #[path = "../../store/sql/audit.rs"]
 mod audit;
+#[path = "../../store/sql/clock.rs"]
+mod clock;
 #[path = "../../store/sql/controls.rs"]
 mod controls;
 #[path = "../../store/sql/duties.rs"]

@@ -3,6 +3,7 @@
 
 mod application_time_zone;
 mod binlog_format;
+pub(crate) mod cluster;
 mod column_lists;
 mod columns;
 mod connections;
@@ -59,17 +60,13 @@ trait Check: Sync {
 }
 
 /// Whether this is a database that reelshift can work on at all: what every command needs.
-const LEGACY: [&dyn Check; 6] = [
-    &server::Check,
-    &writable::Check,
-    &engine::Check,
-    &columns::Check,
-    &key::Check,
-    &application_time_zone::Check,
-];
+const LEGACY: [&dyn Check; 5] =
+    [&server::Check, &engine::Check, &columns::Check, &key::Check, &application_time_zone::Check];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 19] = [
+const CHANGE: [&dyn Check; 21] = [
+    &writable::Check,
+    &cluster::Check,
     &privileges::Check,
     &trigger_creation::Check,
     &definer::Check,
@@ -112,26 +109,30 @@ impl Preflight for MySqlStore {
 
 /// The first refusal of those checks that every command needs, as the error.
 pub(crate) async fn check_legacy(store: &MySqlStore) -> error::Result<()> {
+    require(store, &LEGACY).await
+}
+
+/// Checks that the server takes writes.
+pub(crate) async fn check_writable(store: &MySqlStore) -> error::Result<()> {
+    require(store, &[&writable::Check]).await
+}
+
+/// Checks that this account has every right that the steps need, and their undoing.
+pub(crate) async fn require_privileges(store: &MySqlStore) -> error::Result<()> {
+    require(store, &[&privileges::Check]).await
+}
+
+/// The first refusal of `checks`, as the error.
+async fn require(store: &MySqlStore, checks: &[&dyn Check]) -> error::Result<()> {
     let mut connection = store.pool.acquire().await?;
     let mut context = CheckContext { store, connection: &mut connection };
-    for check in LEGACY {
+    for check in checks {
         let finding = check.run(&mut context).await?;
         if finding.verdict == Verdict::Refusal {
             return Err(Error::Store(finding.into_error()));
         }
     }
     Ok(())
-}
-
-/// Checks that this account has every right that the steps need, and their undoing.
-pub(crate) async fn require_privileges(store: &MySqlStore) -> error::Result<()> {
-    let mut connection = store.pool.acquire().await?;
-    let finding =
-        privileges::Check.run(&mut CheckContext { store, connection: &mut connection }).await?;
-    match finding.verdict {
-        Verdict::Refusal => Err(Error::Store(finding.into_error())),
-        Verdict::Ok | Verdict::Warning => Ok(()),
-    }
 }
 
 /// Whether this account is told of triggers and views.

@@ -1,6 +1,7 @@
 //! The schema steps: shipped text, the journal, and executing one statement online.
 
 mod execute;
+pub(crate) mod prebuilt;
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
 use crate::lock;
-use crate::{gate, metadata_locks, preflight, triggers};
+use crate::{cluster, gate, metadata_locks, preflight, triggers};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
 
@@ -50,12 +51,25 @@ impl Schema for MySqlStore {
         Ok(preflight::check_legacy(self).await?)
     }
 
+    async fn check_writable(&self) -> Result<()> {
+        Ok(preflight::check_writable(self).await?)
+    }
+
     async fn journal(&self) -> Result<Vec<JournalEntry>> {
         Ok(journal(self).await?)
     }
 
     async fn exists(&self, object: &Object) -> Result<bool> {
         Ok(exists(self, object).await?)
+    }
+
+    async fn cluster_nodes(&self) -> Result<Option<u32>> {
+        let mut connection = self.pool.acquire().await.map_err(Error::from)?;
+        Ok(cluster::read(&mut connection).await?.map(|cluster| cluster.nodes))
+    }
+
+    async fn is_prebuilt(&self, step: &Step) -> Result<bool> {
+        Ok(prebuilt::is_prebuilt(self, step).await?)
     }
 
     async fn lock_migration(&self) -> Result<Box<dyn MigrationLock>> {
@@ -337,7 +351,7 @@ mod tests {
         };
         let others = triggers.iter().filter(|trigger| subject(trigger) != table);
         others.map(|trigger| (table, trigger)).find_map(|(table, trigger)| {
-            let words = trigger.up.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let words = trigger.statement().split(|c: char| !(c.is_alphanumeric() || c == '_'));
             words.into_iter().any(|word| word == table).then_some((table, trigger.name.as_str()))
         })
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
+use reelshift_store::ledger::{Lease, Membership, NewWorker, WorkerActivity};
 use reelshift_store::length::{HOLDER_CHARACTERS, NAME_CHARACTERS, cut};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
@@ -14,30 +14,45 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::timestamp::microseconds;
-use crate::{id_list, lost_leases};
+use crate::{clock, id_list, lost_leases};
 
 pub(crate) async fn register(store: &MySqlStore, worker: &NewWorker) -> Result<()> {
-    sqlx::query("INSERT INTO reelshift_workers (id, host, pid, version) VALUES (?, ?, ?, ?)")
-        .bind(worker.id.to_string())
-        .bind(cut(&worker.host, HOLDER_CHARACTERS))
-        .bind(worker.pid)
-        .bind(cut(&worker.version, NAME_CHARACTERS))
-        .execute(&store.pool)
-        .await?;
-    Ok(())
+    sqlx::query(
+        "INSERT INTO reelshift_workers (id, host, pid, version) VALUES (?, ?, ?, ?) \
+         ON DUPLICATE KEY UPDATE state = 'live', last_seen_at = NOW(6)",
+    )
+    .bind(worker.id.to_string())
+    .bind(cut(&worker.host, HOLDER_CHARACTERS))
+    .bind(worker.pid)
+    .bind(cut(&worker.version, NAME_CHARACTERS))
+    .execute(&store.pool)
+    .await?;
+    clock::pull_back_signs_of_life(store).await
 }
 
 pub(crate) async fn heartbeat(
     store: &MySqlStore,
     worker: Uuid,
     activity: &WorkerActivity,
-) -> Result<bool> {
-    let lives = report(store, worker, activity).await?;
-    if !lives {
-        revive(store, worker).await?;
-        report(store, worker, activity).await?;
+) -> Result<Membership> {
+    if report(store, worker, activity).await? {
+        return Ok(Membership::Live);
     }
-    Ok(lives)
+    if !revive(store, worker).await? {
+        return Ok(Membership::Unknown);
+    }
+    report(store, worker, activity).await?;
+    Ok(Membership::WasLost)
+}
+
+pub(crate) async fn leases(store: &MySqlStore, worker: Uuid) -> Result<Vec<Lease>> {
+    let leases: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT seq, lease_token FROM reelshift_batches WHERE leased_by = ? AND state = 'leased'",
+    )
+    .bind(worker.to_string())
+    .fetch_all(&store.pool)
+    .await?;
+    Ok(leases.into_iter().map(|(seq, token)| Lease { seq, token }).collect())
 }
 
 /// Writes what a live worker does; `false` when it is not live.
@@ -62,9 +77,9 @@ async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> 
     Ok(updated.rows_affected() > 0)
 }
 
-/// A worker that was taken for lost is live again. What it claimed between the loss and
-/// now it is about to drop, so nobody would work on it: it goes back too.
-async fn revive(store: &MySqlStore, worker: Uuid) -> Result<()> {
+/// A worker that was taken for lost is live again; `false` when there is none. What it claimed
+/// between the loss and now it is about to drop, so nobody would work on it: it goes back too.
+async fn revive(store: &MySqlStore, worker: Uuid) -> Result<bool> {
     let mut transaction = store.pool.begin().await?;
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET state = 'live', last_seen_at = NOW(6) WHERE id = ?",
@@ -73,11 +88,11 @@ async fn revive(store: &MySqlStore, worker: Uuid) -> Result<()> {
     .execute(&mut *transaction)
     .await?;
     if updated.rows_affected() == 0 {
-        return Err(Error::Store(no_worker(worker)));
+        return Ok(false);
     }
     give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(true)
 }
 
 pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
@@ -96,7 +111,8 @@ pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
 /// Silent workers, and silent ones that left or were lost but whose last claim came
 /// through only afterwards.
 pub(crate) async fn reap(store: &MySqlStore, timeout: Duration) -> Result<u64> {
-    if !store.contact.lasted(timeout) {
+    observe_clock(store).await?;
+    if !store.contact.lasted(timeout) || store.clock.steady_for() < timeout {
         return Ok(0);
     }
     let silent: Vec<String> = sqlx::query_scalar(
@@ -108,11 +124,24 @@ pub(crate) async fn reap(store: &MySqlStore, timeout: Duration) -> Result<u64> {
     .bind(microseconds(timeout))
     .fetch_all(&store.pool)
     .await?;
+    if silent.is_empty() {
+        return Ok(0);
+    }
+    // It may have stepped between the two looks.
+    observe_clock(store).await?;
+    if store.clock.steady_for() < timeout {
+        return Ok(0);
+    }
     let mut reaped = 0;
     for worker in silent {
         reaped += reap_one(store, &worker, timeout).await?;
     }
     Ok(reaped)
+}
+
+async fn observe_clock(store: &MySqlStore) -> Result<()> {
+    let now = sqlx::query_scalar("SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0").fetch_one(&store.pool);
+    clock::observe(store, now.await?).await
 }
 
 async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result<u64> {
@@ -159,4 +188,92 @@ async fn give_back(connection: &mut MySqlConnection, worker: Uuid, lost: bool) -
         given_back += query.build().execute(&mut *connection).await?.rows_affected();
     }
     Ok(given_back)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use reelshift_plan::JobKind;
+    use reelshift_store::SharedStore;
+    use reelshift_store::conformance::arrange::{
+        claim_one, eventually, running_batches, try_expand, worker,
+    };
+    use sqlx::AssertSqlSafe;
+    use sqlx::mysql::MySqlPool;
+
+    use crate::connection::MySqlStore;
+    use crate::{ConnectOptions, connect};
+
+    const HOUR_SECONDS: f64 = 3_600.0;
+    const TIMEOUT: Duration = Duration::from_millis(300);
+
+    /// What the database's clock said last, to this store, was `ahead` of what it says now.
+    async fn step(store: &MySqlStore, ahead: f64) {
+        let now: f64 = sqlx::query_scalar("SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0")
+            .fetch_one(&store.pool)
+            .await
+            .expect("the clock is read");
+        store.clock.observe(now + ahead);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_steps_takes_no_work_and_stops_none() {
+        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
+            .expect("run `cargo xtask test`, which starts a server");
+        let database = format!("reelshift_{}", uuid::Uuid::new_v4().simple());
+        let admin = MySqlPool::connect(&server).await.expect("the server answers");
+        let execute = async |sql: String| {
+            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&admin).await.expect(&sql);
+        };
+        execute(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4")).await;
+        execute(format!(
+            "CREATE TABLE {database}.videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
+               file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
+               resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
+               ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP NULL, \
+               updated_at TIMESTAMP NULL)"
+        ))
+        .await;
+        let url = format!("{}/{database}", server.trim_end_matches('/'));
+        let store = connect(&url, ConnectOptions::default()).await.expect("it opens");
+        let shared: SharedStore = Arc::new(store.clone());
+        try_expand(&shared).await.expect("expand is applied");
+        running_batches(&shared, JobKind::Hash, 2).await;
+        let dead = worker(&shared).await;
+        claim_one(&shared, dead, JobKind::Hash).await;
+        eventually("a store that is old enough to reap", async || {
+            (store.clock.steady_for() >= TIMEOUT).then_some(())
+        })
+        .await;
+
+        // Forwards: every sign of life is an hour old, and says nothing.
+        step(&store, -HOUR_SECONDS).await;
+        execute(format!(
+            "UPDATE {database}.reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR"
+        ))
+        .await;
+        assert_eq!(shared.reap(TIMEOUT).await.expect("an answer"), 0, "all of them may live");
+
+        // Back: whoever is dead was seen in an hour, and a retry is due in an hour and 4 minutes.
+        step(&store, HOUR_SECONDS).await;
+        for (table, set) in [
+            ("workers", "last_seen_at = NOW(6) + INTERVAL 1 HOUR"),
+            ("duties", "beat_at = NOW(6) + INTERVAL 1 HOUR"),
+            ("batches", "run_at = NOW(6) + INTERVAL 64 MINUTE"),
+        ] {
+            execute(format!("UPDATE {database}.reelshift_{table} SET {set}")).await;
+        }
+        assert_eq!(shared.reap(TIMEOUT).await.expect("an answer"), 0, "it may live");
+        let reaped = eventually("the dead worker to be noticed", async || {
+            let reaped = shared.reap(TIMEOUT).await.expect("an answer");
+            (reaped > 0).then_some(reaped)
+        });
+        assert_eq!(reaped.await, 1);
+        let heir = worker(&shared).await;
+        let claimed = shared.claim(heir, JobKind::Hash, 5).await.expect("a claim");
+        assert_eq!(claimed.len(), 2, "both are due");
+        execute(format!("DROP DATABASE {database}")).await;
+    }
 }

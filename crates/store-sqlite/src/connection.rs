@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
+use reelshift_store::clock::ClockWatch;
 use reelshift_store::{Result, StoreError};
 use rustix::fs::{Access, access};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -13,6 +14,7 @@ use sqlx::{ConnectOptions as _, Connection};
 use tokio::sync::Mutex;
 
 use crate::error::{self, Error};
+use crate::timestamp::seconds_now;
 use crate::turns::{Turn, Turns, Write};
 
 /// How long a statement waits for another process's transaction. Far longer than any of
@@ -46,8 +48,8 @@ pub struct SqliteStore {
     /// the file's lock against each other. A single statement needs no transaction.
     pub(crate) writer: SqlitePool,
     turns: Arc<Mutex<Turns>>,
-    /// When this process came to the database, to tell how long it can have seen it.
-    pub(crate) opened: Instant,
+    /// That of the machine, by which the ledger's times are.
+    pub(crate) clock: Arc<ClockWatch>,
 }
 
 impl SqliteStore {
@@ -155,7 +157,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<SqliteStore> 
         turns: Turns::new(&file),
         options: parsed.clone(),
         file,
-        opened: Instant::now(),
+        clock: Arc::new(ClockWatch::begin(seconds_now())),
     };
     match first_read(&store.options).await {
         Ok(()) => Ok(store),

@@ -137,6 +137,11 @@ pub(crate) fn bind_age(age: Duration) -> String {
     timestamp::ago(age)
 }
 
+/// A duration for [`age_ago`] that makes a time to come of it.
+pub(crate) fn bind_ahead(time: Duration) -> String {
+    timestamp::hence(time)
+}
+
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> String {
     timestamp::text(at)

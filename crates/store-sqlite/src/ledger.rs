@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind, RunState};
 use reelshift_store::ledger::{
-    Claimed, CreatedRun, Finished, Lease, Ledger, NewBatch, NewRun, NewWorker, PlannerLease, Rerun,
-    RerunSelection, RootSuspicion, Run, WorkerActivity,
+    Claimed, CreatedRun, Finished, Lease, Ledger, Membership, NewBatch, NewRun, NewWorker,
+    PlannerLease, Rerun, RerunSelection, RootSuspicion, Run, WorkerActivity,
 };
 use reelshift_store::{ErrorRecord, Result};
 use uuid::Uuid;
@@ -104,8 +104,12 @@ impl Ledger for SqliteStore {
         self.short(workers::register(self, worker)).await
     }
 
-    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
+    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<Membership> {
         self.short(workers::heartbeat(self, worker, activity)).await
+    }
+
+    async fn leases_of(&self, worker: Uuid) -> Result<Vec<Lease>> {
+        self.short(workers::leases(self, worker)).await
     }
 
     async fn deregister_worker(&self, worker: Uuid) -> Result<()> {

@@ -49,6 +49,8 @@ mod workers;
 // The sources that both adapters compile, each against its `dialect`.
 #[path = "../../store/sql/audit.rs"]
 mod audit;
+#[path = "../../store/sql/clock.rs"]
+mod clock;
 #[path = "../../store/sql/controls.rs"]
 mod controls;
 #[path = "../../store/sql/duties.rs"]

@@ -85,6 +85,10 @@ impl Schema for SqliteStore {
         self.short(check_legacy(self)).await
     }
 
+    async fn check_writable(&self) -> Result<()> {
+        Self::check_writable(self)
+    }
+
     async fn journal(&self) -> Result<Vec<JournalEntry>> {
         self.short(journal(self)).await
     }
@@ -372,6 +376,11 @@ impl FileLock {
 
 #[async_trait]
 impl MigrationLock for FileLock {
+    /// The operating system takes it from no process that lives.
+    async fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn release(mut self: Box<Self>) -> Result<()> {
         let emptied = self.file.rewind().and_then(|()| self.file.set_len(0));
         emptied.and_then(|()| self.file.unlock()).map_err(|error| StoreError::Permanent {

@@ -13,6 +13,12 @@ macro_rules! now {
 }
 pub(crate) use now;
 
+/// The database's clock, which is this machine's, in seconds since 1970.
+pub(crate) fn seconds_now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// The modifier for `strftime` that goes `time` back.
 pub(crate) fn ago(time: Duration) -> String {
     // SQLite ignores a modifier that leads out of its calendar; a century is in it.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use reelshift_store::ledger::{NewWorker, WorkerActivity, no_worker};
+use reelshift_store::ledger::{Lease, Membership, NewWorker, WorkerActivity};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::error::Result;
 use crate::runs::stored;
-use crate::timestamp::{ago, now};
-use crate::{SqliteStore, lost_leases};
+use crate::timestamp::{ago, now, seconds_now};
+use crate::{SqliteStore, clock, lost_leases};
 
 pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
     sqlx::query(concat!(
@@ -18,7 +18,7 @@ pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<
         now!(),
         ", ",
         now!(),
-        ")"
+        ") ON CONFLICT (id) DO UPDATE SET state = 'live', last_seen_at = excluded.last_seen_at"
     ))
     .bind(worker.id.to_string())
     .bind(&worker.host)
@@ -26,21 +26,21 @@ pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<
     .bind(&worker.version)
     .execute(&store.writer)
     .await?;
-    Ok(())
+    clock::pull_back_signs_of_life(store).await
 }
 
 pub(crate) async fn heartbeat(
     store: &SqliteStore,
     worker: Uuid,
     activity: &WorkerActivity,
-) -> Result<bool> {
+) -> Result<Membership> {
     let mut tx = store.write().await?;
     let lives: Option<bool> =
         sqlx::query_scalar("SELECT state = 'live' FROM reelshift_workers WHERE id = ?")
             .bind(worker.to_string())
             .fetch_optional(&mut *tx)
             .await?;
-    let lives = lives.ok_or_else(|| no_worker(worker))?;
+    let Some(lives) = lives else { return Ok(Membership::Unknown) };
     if !lives {
         // What it claimed after its leases were taken it is about to drop.
         take_leases(&mut tx, &worker.to_string(), false).await?;
@@ -64,7 +64,17 @@ pub(crate) async fn heartbeat(
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(lives)
+    Ok(if lives { Membership::Live } else { Membership::WasLost })
+}
+
+pub(crate) async fn leases(store: &SqliteStore, worker: Uuid) -> Result<Vec<Lease>> {
+    let leases: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT seq, lease_token FROM reelshift_batches WHERE leased_by = ? AND state = 'leased'",
+    )
+    .bind(worker.to_string())
+    .fetch_all(&store.readers)
+    .await?;
+    Ok(leases.into_iter().map(|(seq, token)| Lease { seq, token }).collect())
 }
 
 /// SQLite stores NaN as NULL, which a rate is not.
@@ -98,7 +108,8 @@ macro_rules! silent {
 pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Result<u64> {
     // After an outage (a machine that slept, a disk that hung) every heartbeat is old:
     // the first process back must give the others time for theirs.
-    if store.opened.elapsed() < timeout {
+    clock::observe(store, seconds_now()).await?;
+    if store.clock.steady_for() < timeout {
         return Ok(0);
     }
     let silent: Vec<String> =

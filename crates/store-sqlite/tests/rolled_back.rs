@@ -1,7 +1,7 @@
 //! SQLite ends a transaction by itself after some errors, a full disk among them; the store
 //! goes on all the same.
 
-use reelshift_store::ledger::{Ledger as _, NewWorker, WorkerActivity};
+use reelshift_store::ledger::{Ledger as _, Membership, NewWorker, WorkerActivity};
 use reelshift_store::patience::Options;
 use reelshift_store::schema::{StepGroup, apply};
 use reelshift_store_sqlite::{ConnectOptions, connect};
@@ -40,5 +40,8 @@ async fn a_transaction_that_sqlite_ended_is_not_the_end_of_the_writer() {
         assert!(said.contains("not now"), "{said}");
     }
     sqlx::raw_sql("DROP TRIGGER rolls_back").execute(&other).await.expect("it goes");
-    assert!(store.heartbeat(worker.id, &WorkerActivity::default()).await.expect("a heartbeat"));
+    assert_eq!(
+        store.heartbeat(worker.id, &WorkerActivity::default()).await.expect("a heartbeat"),
+        Membership::Live
+    );
 }

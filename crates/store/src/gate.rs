@@ -23,8 +23,8 @@ use crate::trial::Trial;
 use crate::{Result, Store, StoreError};
 use rule::Rule;
 
-pub(crate) use index::build;
 pub use index::{IndexBuild, IndexBuilder};
+pub(crate) use index::{build, build_time};
 pub use pieces::{Piece, pieces};
 pub use rule::Asking;
 pub(crate) use rule::given_up;
@@ -33,6 +33,9 @@ pub(crate) use window::wait as wait_for_window;
 
 /// Between two times of asking: each costs the server some tenths of a millisecond.
 const ASK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Before another session is opened for one that was lost.
+const SESSION_PAUSE: Duration = Duration::from_millis(500);
 
 /// After a wait in vain the application is left alone for this many times as long.
 const REST_FACTOR: u32 = 10;
@@ -166,7 +169,15 @@ where
                 let allowed = rule.allowed(options.accept_victims, waited);
                 let wait = rule.wait(options.accept_victims, waited);
                 let began = Instant::now();
-                let answer = gate.ask(allowed, wait).await?;
+                let answer = match gate.ask(allowed, wait).await {
+                    // A proxy closes sessions that have said nothing for a while.
+                    Err(StoreError::Transient { message, .. }) => {
+                        tracing::warn!(message, "the gate's session was lost, asking with another");
+                        waiter.rest(SESSION_PAUSE, Some(rule.asking)).await?;
+                        continue 'window;
+                    }
+                    answer => answer?,
+                };
                 let (Answer::Open { inside } | Answer::Busy { inside, .. }) = answer;
                 rule.observe(waited, inside);
                 let took = began.elapsed();
@@ -182,7 +193,10 @@ where
             waiter.rest(ASK_PAUSE, Some(rule.asking)).await?;
         }
     };
-    let executed = execute_all(store, &mut *gate, steps, direction).await;
+    let executed = match options.confirm_lock().await {
+        Ok(()) => execute_all(store, &mut *gate, steps, direction).await,
+        Err(error) => Err(error),
+    };
     let closed = gate.close().await;
     let (done, left) = executed?;
     let closed = closed?;

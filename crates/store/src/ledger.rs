@@ -16,7 +16,7 @@ use reelshift_plan::{BatchState, JobKind, RunState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ErrorRecord, Result, StoreError};
+use crate::{ErrorRecord, Result};
 
 /// Which videos a run is over. Every condition that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,10 +295,15 @@ pub struct NewWorker {
     pub version: String,
 }
 
-/// What every adapter says of a worker that has never registered.
-#[must_use]
-pub fn no_worker(worker: Uuid) -> StoreError {
-    StoreError::Invalid(format!("there is no worker {worker}"))
+/// What a heartbeat found of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    Live,
+    /// Others had taken it for lost, and its leases.
+    WasLost,
+    /// It is not registered, or not any more: the database that it registered with has failed,
+    /// and its heir had not heard of it. Nothing was written.
+    Unknown,
 }
 
 /// What a worker says of itself with every heartbeat.
@@ -471,11 +476,15 @@ pub trait Ledger {
     /// `LeaseLost` when the token is no longer the batch's.
     async fn record_alone(&self, lease: Lease, files: Option<u32>) -> Result<()>;
 
+    /// A worker that is registered already, since an answer was lost, stays.
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 
-    /// Says that the worker lives. `false` when it had been taken for lost meanwhile: its
-    /// leases are gone, and it is counted as live again from now.
-    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<bool>;
+    /// Says that the worker lives. One that had been taken for lost is counted as live again
+    /// from now; what it leases is given back.
+    async fn heartbeat(&self, worker: Uuid, activity: &WorkerActivity) -> Result<Membership>;
+
+    /// What the ledger says that the worker leases.
+    async fn leases_of(&self, worker: Uuid) -> Result<Vec<Lease>>;
 
     /// The worker leaves: whatever it still leases becomes pending, and its row says so.
     async fn deregister_worker(&self, worker: Uuid) -> Result<()>;

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod clock;
 pub mod comparisons;
 #[cfg(feature = "conformance")]
 pub mod conformance;

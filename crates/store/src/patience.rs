@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::gate::{self, Asking, DailyWindow, GateReport};
 use crate::preflight::{Decision, Finding, Verdict};
-use crate::schema::{Object, Step};
+use crate::schema::{MigrationLock, Object, Step};
 use crate::trial::Trial;
 use crate::{Result, Store, StoreError};
 
@@ -95,6 +95,10 @@ pub struct Options<'a> {
     pub allow_copy: &'a [String],
     /// Whether statements of the application may fail on the new columns.
     pub accept_statements: bool,
+    /// Whether the build of indexes may stop every write of a Galera cluster.
+    pub stop_the_cluster: bool,
+    /// The right to change the schema, confirmed before each change; `None` until it is taken.
+    pub held: Option<&'a dyn MigrationLock>,
     /// Told at every look while a step waits.
     pub waiting: &'a (dyn Fn(Waiting<'_>) + Send + Sync),
     /// Told of every gate and every build of indexes when it is over.
@@ -124,6 +128,8 @@ impl Default for Options<'_> {
             approve_stall: &|_| false,
             allow_copy: &[],
             accept_statements: false,
+            stop_the_cluster: false,
+            held: None,
             waiting: &|_| {},
             gate: &|_| {},
             announce: &|_| {},
@@ -140,6 +146,14 @@ impl Options<'_> {
             Decision::AcceptStatements => self.accept_statements,
         });
         finding.verdict == Verdict::Refusal && !overruled
+    }
+
+    /// Checks that this process may still change the schema.
+    pub(crate) async fn confirm_lock(&self) -> Result<()> {
+        match self.held {
+            Some(lock) => lock.confirm().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn may_copy(&self, step: &Step) -> bool {
@@ -175,6 +189,7 @@ where
     loop {
         waiter.window().await;
         if waiter.is_unheld().await? && waiter.waited >= next_try {
+            options.confirm_lock().await?;
             let began = Instant::now();
             let tried = match direction {
                 Direction::Down if options.may_copy(step) => store.undo_step_copying(step).await,

@@ -198,7 +198,13 @@ pub struct JournalEntry {
 /// The right to change the schema, held by one operator. It ends with [`Self::release`]
 /// or with the process that holds it, whichever comes first.
 #[async_trait]
-pub trait MigrationLock: Send {
+pub trait MigrationLock: Send + Sync {
+    /// Checks that it is still held.
+    ///
+    /// # Errors
+    /// `Refused` when another operator has taken it over from this process, which was silent.
+    async fn confirm(&self) -> Result<()>;
+
     async fn release(self: Box<Self>) -> Result<()>;
 }
 
@@ -217,8 +223,14 @@ pub trait Schema {
     /// `Refused` when there is no table (or a view) `videos`, when one of the
     /// specification's thirteen legacy columns is missing, when the key is not the single
     /// column `id` of type CHAR, VARCHAR or TEXT, when the table's engine is not
-    /// transactional, or when the database is read-only.
+    /// transactional, or when an SQLite file is read-only.
     async fn check_legacy(&self) -> Result<()>;
+
+    /// Checks that the database takes writes: a replica does not, and can be read all the same.
+    ///
+    /// # Errors
+    /// `Refused` when it does not.
+    async fn check_writable(&self) -> Result<()>;
 
     /// The journal in step order; empty when there is no journal yet.
     async fn journal(&self) -> Result<Vec<JournalEntry>>;
@@ -226,8 +238,19 @@ pub trait Schema {
     /// Whether the schema has `object`.
     async fn exists(&self, object: &Object) -> Result<bool>;
 
-    /// Takes the lock, waiting no longer than the server needs to notice that whoever held
-    /// it has been killed.
+    /// The nodes of the Galera cluster that the server is one of; `None` where it is not. Each
+    /// schema statement stops every write on all of them while it lasts.
+    async fn cluster_nodes(&self) -> Result<Option<u32>> {
+        Ok(None)
+    }
+
+    /// Whether somebody has made the very index of `step` since expand: by hand, node by node.
+    async fn is_prebuilt(&self, _step: &Step) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Takes the lock, waiting no longer than is needed to notice that whoever held it has been
+    /// killed: seconds.
     ///
     /// # Errors
     /// `Refused`, saying who holds it, when somebody else does.

@@ -30,13 +30,13 @@ impl Server {
     /// # Panics
     /// Without what `cargo xtask test` sets.
     pub async fn start() -> Self {
-        Self::start_with(Vec::new()).await
+        let data = PathBuf::from(variable("REELSHIFT_TEST_SERVER_DATA"));
+        Self::start_with(&data, Vec::new()).await
     }
 
-    /// The same with `options` of its own.
-    pub async fn start_with(options: Vec<String>) -> Self {
+    /// The same with a copy of `data`, and `options` of its own.
+    pub async fn start_with(data: &Path, options: Vec<String>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let data = PathBuf::from(variable("REELSHIFT_TEST_SERVER_DATA"));
         let copied =
             Command::new("cp").arg("-R").arg(data).arg(directory.path().join("data")).status();
         assert!(copied.expect("cp runs").success(), "no data directory for a server");
@@ -55,6 +55,12 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}", self.port)
+    }
+
+    /// Where its data are, to be copied while it is stopped.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     #[must_use]

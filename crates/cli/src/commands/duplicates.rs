@@ -15,7 +15,7 @@ const PAGE: u32 = 1_000;
 const LISTED: usize = 20;
 
 pub async fn run(context: &Context) -> Result<Outcome> {
-    let store = context.expanded_store(2).await?;
+    let store = context.reading_store(2).await?;
     let mut total = Total::default();
     let mut largest: Vec<Duplicate> = Vec::new();
     let mut after = None;

@@ -13,7 +13,7 @@ use crate::style;
 use crate::table::{Cell, Table};
 
 pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let selection = ErrorSelection {
         batch: ids::find_given(&*store, IdKind::Batch, args.batch.as_ref()).await?,
         error_type: args.error_type.clone(),

@@ -131,6 +131,7 @@ fn print_step(context: &Context, step: &Step, outcome: UndoOutcome) {
 async fn open(context: &Context) -> Result<SharedStore> {
     let store = context.store().await?;
     store.check_legacy().await?;
+    store.check_writable().await?;
     Ok(store)
 }
 

@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: &ValidateArgs) -> Result<Outcome> {
     let store = if args.repair {
         context.writing_store(connections).await?
     } else {
-        context.expanded_store(connections).await?
+        context.reading_store(connections).await?
     };
     let found = Found::new(&store, args)?;
     let report = match &args.run {

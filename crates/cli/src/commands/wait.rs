@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
     if args.run.is_some() && !of_runs {
         return Err(Usage("--run goes with --for done and --for paused".to_owned()).into());
     }
-    let store = if of_runs { context.expanded_store(4).await? } else { context.store().await? };
+    let store = if of_runs { context.reading_store(4).await? } else { context.store().await? };
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
     let reached = async {
         while !is_reached(&store, args.goal, run).await? {

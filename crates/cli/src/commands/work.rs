@@ -7,7 +7,8 @@ use std::thread::available_parallelism;
 
 use anyhow::Result;
 use reelshift_plan::tuning::MAX_CONCURRENCY;
-use reelshift_queue::Pulse;
+use reelshift_queue::{Pulse, retry_start};
+use reelshift_store::StoreError;
 use reelshift_worker::{FileOptions, HashOptions, Until, WorkerOptions};
 
 use crate::args::WorkArgs;
@@ -38,7 +39,10 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     // nothing until then.
     let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MAX_CONCURRENCY);
     let connections = most.saturating_add(5);
-    let store = context.writing_store(connections).await?;
+    let is_transient =
+        |error: &anyhow::Error| error.downcast_ref().is_some_and(StoreError::is_transient);
+    let open = retry_start(is_transient, async || context.writing_store(connections).await);
+    let store = context.until_stopped(open).await?;
     let pulse = Arc::new(Pulse::default());
     let served = match args.health {
         Some(address) => Some(health::serve(context, address, Arc::clone(&pulse)).await?),

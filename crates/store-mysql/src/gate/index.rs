@@ -10,6 +10,7 @@ use reelshift_store::schema::Step;
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 
 use super::{Bearable, end_long_wait, inside};
+use crate::cluster;
 use crate::connection::MySqlStore;
 use crate::error::Result;
 use crate::metadata_locks;
@@ -52,6 +53,9 @@ pub(crate) struct Builder {
     killer: MySqlConnection,
     question: inside::Question,
     sql: String,
+    /// Whether all nodes of a cluster execute it at once: that waits for nobody, and must not
+    /// be ended on one of them.
+    on_cluster: bool,
 }
 
 impl Builder {
@@ -68,8 +72,9 @@ impl Builder {
         let question =
             inside::Question::new(&mut session, store.server.product, source, &tables).await?;
         let thread = super::number_of(&mut session).await?;
+        let on_cluster = cluster::read(&mut session).await?.is_some();
         let killer = store.dedicated_connection().await?;
-        Ok(Self { session, thread, killer, question, sql })
+        Ok(Self { session, thread, killer, question, sql, on_cluster })
     }
 
     async fn without_waiting(&mut self) -> Result<()> {
@@ -107,8 +112,10 @@ impl Builder {
 impl IndexBuilder for Builder {
     async fn build(&mut self, how: IndexBuild) -> reelshift_store::Result<()> {
         let built = match how {
-            IndexBuild::WithoutWaiting => self.without_waiting().await,
-            IndexBuild::Waiting { inside, wait } => self.waiting(inside, wait).await,
+            IndexBuild::Waiting { inside, wait } if !self.on_cluster => {
+                self.waiting(inside, wait).await
+            }
+            _ => self.without_waiting().await,
         };
         match built {
             Err(error) if inside::is_refusal(&error) || super::is_interrupted(&error) => {

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use reelshift_store::preflight::Finding;
 
 use super::{CheckContext, is_on, variable};
+use crate::cluster;
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -22,7 +23,8 @@ impl super::Check for Check {
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let on = variable(context.connection, "global.log_bin").await?;
         let format = variable(context.connection, "global.binlog_format").await?;
-        Ok(judge(is_on(on.as_deref()), format.as_deref()))
+        let is_node = cluster::read(context.connection).await?.is_some();
+        Ok(judge(is_node || is_on(on.as_deref()), format.as_deref()))
     }
 }
 

@@ -7,6 +7,7 @@ use reelshift_store::schema::{Object, Schema as _, Step};
 use super::CheckContext;
 use crate::error::Result;
 use crate::schema::added_columns;
+use crate::schema::prebuilt::is_prebuilt;
 
 pub(super) struct Check;
 
@@ -33,6 +34,13 @@ impl super::Check for Check {
         // Read last: what another operator has just made was journaled before.
         let journal = context.store.journal().await?;
         found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
+        let mut prebuilt = Vec::new();
+        for (step, _) in &found {
+            if is_prebuilt(context.store, step).await? {
+                prebuilt.push(step.number);
+            }
+        }
+        found.retain(|(step, _)| !prebuilt.contains(&step.number));
         if !found.is_empty() {
             return Ok(in_the_way(&found));
         }

@@ -6,6 +6,7 @@ use reelshift_store::preflight::Finding;
 
 use super::grants::Grants;
 use super::{CheckContext, is_on, variable};
+use crate::cluster;
 use crate::error::Result;
 
 pub(super) struct Check;
@@ -22,10 +23,12 @@ impl super::Check for Check {
 
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let logs = variable(context.connection, "global.log_bin").await?;
+        // A node of a cluster makes events of a binary log, whether it writes one or not.
+        let is_node = cluster::read(context.connection).await?.is_some();
         let trusts = variable(context.connection, "global.log_bin_trust_function_creators").await?;
         let grants = Grants::read(context).await?;
         // MariaDB's BINLOG ADMIN is not enough (tried on 10.11).
-        Ok(judge(is_on(logs.as_deref()), is_on(trusts.as_deref()), grants.has("SUPER")))
+        Ok(judge(is_node || is_on(logs.as_deref()), is_on(trusts.as_deref()), grants.has("SUPER")))
     }
 }
 
@@ -37,8 +40,8 @@ fn judge(logs: bool, trusts: bool, trusted: bool) -> Finding {
         return Finding::ok("triggers can be created with the binary log on");
     }
     Finding::refusal(
-        "with the binary log on, this user cannot create triggers (error 1419): it lacks SUPER, and \
-         log_bin_trust_function_creators is off",
+        "with the binary log on, or on a node of a cluster, this user cannot create triggers (error \
+         1419): it lacks SUPER, and log_bin_trust_function_creators is off",
         "SET GLOBAL log_bin_trust_function_creators = 1 until the migration is over, or grant SUPER",
     )
 }

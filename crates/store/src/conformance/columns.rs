@@ -12,7 +12,7 @@ use super::arrange::{
     running, running_batches, worker,
 };
 use crate::SharedStore;
-use crate::ledger::{Claimed, Finished, RerunSelection, WorkerActivity};
+use crate::ledger::{Claimed, Finished, Membership, RerunSelection, WorkerActivity};
 
 /// One row of the ledger, and how it was when last read.
 struct Row<'a> {
@@ -303,7 +303,10 @@ pub async fn the_columns_of_a_worker_follow_its_transitions(db: &dyn Fixture) {
         controls_seen: 5,
         writes_refused: 2,
     };
-    assert!(store.heartbeat(id, &activity("hashing", 3)).await.expect("it lives"));
+    assert_eq!(
+        store.heartbeat(id, &activity("hashing", 3)).await.expect("it lives"),
+        Membership::Live
+    );
     assert_eq!(
         row.changes().await,
         "bytes_done=7000 bytes_per_second=2500000000 capacity=4 chunk_seconds=0.25 \
@@ -317,7 +320,10 @@ pub async fn the_columns_of_a_worker_follow_its_transitions(db: &dyn Fixture) {
     assert_eq!(row.changes().await, "state=lost");
     // A claim that was under way when its leases were taken.
     claim_one(&store, id, JobKind::Hash).await;
-    assert!(!store.heartbeat(id, &activity("back", 4)).await.expect("it is back"));
+    assert_eq!(
+        store.heartbeat(id, &activity("back", 4)).await.expect("it is back"),
+        Membership::WasLost
+    );
     assert_eq!(row.changes().await, "doing=back rows_done=4 state=live");
     assert_eq!(db.count("FROM reelshift_batches WHERE state = 'leased'").await, 0, "it drops all");
 

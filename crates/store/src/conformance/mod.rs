@@ -178,7 +178,9 @@ macro_rules! conformance_tests {
                 a_worker_that_was_just_seen_is_not_reaped
                 nobody_reaps_before_its_own_connection_is_old_enough
                 reapers_at_once_count_each_batch_once
-                a_worker_that_leaves_gives_back_what_it_held;
+                a_worker_that_leaves_gives_back_what_it_held
+                a_worker_that_is_not_registered_is_unknown
+                a_worker_can_tell_what_the_ledger_says_it_leases;
             audit:
                 every_change_is_in_the_audit
                 what_was_done_elsewhere_is_recorded

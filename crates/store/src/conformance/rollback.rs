@@ -29,12 +29,12 @@ async fn apply_all(store: &SharedStore) {
 }
 
 async fn undo(store: &SharedStore, last: u32) -> Result<Vec<UndoOutcome>> {
-    let mut lock = store.lock_migration().await?;
+    let lock = store.lock_migration().await?;
     let mut outcomes = Vec::new();
     let report = |_: &Step, outcome| outcomes.push(outcome);
     let options = Options { longest_stall: LONG, ..Options::default() };
     let undone =
-        schema::undo(store.as_ref(), &mut *lock, last, &options, report, tokio::time::sleep).await;
+        schema::undo(store.as_ref(), &*lock, last, &options, report, tokio::time::sleep).await;
     lock.release().await?;
     undone.map(|()| outcomes)
 }

@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use super::arrange::{eventually, expanded, worker};
-use crate::ledger::WorkerActivity;
+use crate::ledger::{Membership, WorkerActivity};
 use crate::signals::Figure;
 
 fn known(figure: &Figure) -> f64 {
@@ -74,7 +74,7 @@ pub async fn live_workers_say_what_they_would_do_at_once(db: &dyn Fixture) {
         ids.into_iter().zip([(2, Some(0.02)), (3, None), (4, Some(0.04))])
     {
         let activity = WorkerActivity { capacity, chunk_seconds, ..WorkerActivity::default() };
-        assert!(store.heartbeat(id, &activity).await.expect("it lives"));
+        assert_eq!(store.heartbeat(id, &activity).await.expect("it lives"), Membership::Live);
     }
     let three = store.fleet_signals().await.expect("it is read");
     assert_eq!((three.workers, three.capacity), (3, 9));

@@ -13,7 +13,7 @@ use super::arrange::{
     worker,
 };
 use crate::SharedStore;
-use crate::ledger::{Finished, WorkerActivity};
+use crate::ledger::{Finished, Membership, NewWorker, WorkerActivity};
 use crate::report::WorkerReport;
 
 /// What `status` says of a worker.
@@ -45,7 +45,10 @@ pub async fn a_worker_registers_and_says_what_it_does(db: &dyn Fixture) {
         (new.state, new.leases, &new.activity),
         (WorkerState::Live, 0, &WorkerActivity::default())
     );
-    assert!(store.heartbeat(id, &activity("hashing 'clip' 🎬")).await.expect("it lives"));
+    assert_eq!(
+        store.heartbeat(id, &activity("hashing 'clip' 🎬")).await.expect("it lives"),
+        Membership::Live
+    );
     let now = report(&store, id).await;
     assert_eq!(now.activity, activity("hashing 'clip' 🎬"));
     assert_eq!(now.started_at, new.started_at);
@@ -123,9 +126,15 @@ pub async fn a_reaped_worker_is_told_so_once(db: &dyn Fixture) {
     let lost = worker(&store).await;
     claim_one(&store, lost, JobKind::Hash).await;
     reap_all(&store).await;
-    assert!(!store.heartbeat(lost, &activity("back")).await.expect("it is back"));
+    assert_eq!(
+        store.heartbeat(lost, &activity("back")).await.expect("it is back"),
+        Membership::WasLost
+    );
     assert_eq!(report(&store, lost).await.state, WorkerState::Live);
-    assert!(store.heartbeat(lost, &activity("back")).await.expect("it lives again"));
+    assert_eq!(
+        store.heartbeat(lost, &activity("back")).await.expect("it lives again"),
+        Membership::Live
+    );
     claim_one(&store, lost, JobKind::Hash).await;
     assert_eq!(report(&store, lost).await.leases, 1);
 }
@@ -225,4 +234,37 @@ pub async fn a_worker_that_leaves_gives_back_what_it_held(db: &dyn Fixture) {
     assert_eq!(report(&store, staying).await.state, WorkerState::Live);
     let again = store.claim(staying, JobKind::Hash, 5).await.expect("at once");
     assert_eq!(again.iter().map(|batch| batch.attempts).collect::<Vec<_>>(), [0, 0]);
+}
+
+pub async fn a_worker_that_is_not_registered_is_unknown(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let id = Uuid::new_v4();
+    let before = db.contents("reelshift_workers").await;
+    let membership = store.heartbeat(id, &activity("back")).await.expect("an answer");
+    assert_eq!(membership, Membership::Unknown);
+    assert_eq!(db.contents("reelshift_workers").await, before, "nothing was written");
+    let new = NewWorker { id, host: "n".to_owned(), pid: 1, version: "0".to_owned() };
+    // An answer may be lost: then it is said again.
+    for _ in 0..2 {
+        store.register_worker(&new).await.expect("it registers");
+    }
+    assert_eq!(store.heartbeat(id, &activity("x")).await.expect("it lives"), Membership::Live);
+}
+
+pub async fn a_worker_can_tell_what_the_ledger_says_it_leases(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    running_batches(&store, JobKind::Hash, 4).await;
+    let (one, other) = (worker(&store).await, worker(&store).await);
+    let claimed = store.claim(one, JobKind::Hash, 3).await.expect("a claim");
+    claim_one(&store, other, JobKind::Hash).await;
+    let done = Finished { lease: claimed[0].lease, last_error_id: None };
+    store.finish(&[done]).await.expect("it ends");
+    let mut leases = store.leases_of(one).await.expect("its leases");
+    leases.sort_by_key(|lease| lease.seq);
+    assert_eq!(leases, [claimed[1].lease, claimed[2].lease]);
+    // What it does not know of goes back, with no attempt counted.
+    assert_eq!(store.release(&leases[..1]).await.expect("given back"), 1);
+    assert_eq!(store.leases_of(one).await.expect("its leases"), leases[1..]);
+    let again = claim_one(&store, other, JobKind::Hash).await;
+    assert_eq!((again.id, again.attempts, again.lost_leases), (claimed[1].id, 0, 0));
 }

@@ -56,7 +56,7 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// How long the indexes that `steps`, all of one table, create take to build at the size that
 /// the server estimates the table at.
-pub(super) async fn build_time(store: &dyn Store, steps: &[&Step]) -> Result<Duration> {
+pub(crate) async fn build_time(store: &dyn Store, steps: &[&Step]) -> Result<Duration> {
     let is_index = |step: &&&Step| matches!(step.creates, Object::Index { .. });
     let indexes = steps.iter().filter(is_index).count() as u64;
     let Some(table) = steps.first().and_then(|step| step.gate.first()) else {
@@ -131,6 +131,7 @@ where
                 ));
                 announced = true;
             }
+            options.confirm_lock().await?;
             let began = Instant::now();
             let tried = builder.build(how).await;
             let took = began.elapsed();

@@ -103,13 +103,7 @@ mod tests {
         let steps = steps();
         assert_eq!(
             shape(&pieces(&steps, Direction::Up)),
-            [
-                "alone 101",
-                "gate 104 105 107 110",
-                "indexes 201 202",
-                "alone 216",
-                "gate 301"
-            ]
+            ["alone 101", "gate 104 105 107 110", "indexes 201 202", "alone 216", "gate 301"]
         );
     }
 

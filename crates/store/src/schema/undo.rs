@@ -32,7 +32,7 @@ pub enum UndoOutcome {
 /// `options` say.
 pub async fn undo<Sleep, Slept>(
     store: &dyn crate::Store,
-    _held: &mut dyn MigrationLock,
+    lock: &dyn MigrationLock,
     last: u32,
     options: &Options<'_>,
     mut report: impl FnMut(&Step, UndoOutcome) + Send,
@@ -42,6 +42,7 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
+    let options = &Options { held: Some(lock), ..*options };
     let steps = undoable(store, last).await?;
     for piece in pieces(steps.iter().copied(), Direction::Down) {
         let mut there = Vec::new();
@@ -85,9 +86,7 @@ pub async fn undoable(store: &dyn crate::Store, last: u32) -> Result<Vec<&Step>>
 #[must_use]
 pub fn undo_order<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<&'a Step> {
     let mut steps: Vec<_> = steps.into_iter().collect();
-    steps.sort_by_key(|step| {
-        (!matches!(step.creates, Object::Trigger(_)), Reverse(step.number))
-    });
+    steps.sort_by_key(|step| (!matches!(step.creates, Object::Trigger(_)), Reverse(step.number)));
     steps
 }
 

@@ -25,7 +25,7 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
 ];
 
 pub async fn run(context: &Context, args: &AuditArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let selection = AuditSelection {
         subject: args.subject,
         run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,

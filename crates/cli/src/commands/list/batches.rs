@@ -43,7 +43,7 @@ fn covers(batch: &BatchReport) -> Value {
 }
 
 pub async fn run(context: &Context, args: &BatchesArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
     let worker = ids::find_given(&*store, IdKind::Worker, args.worker.as_ref()).await?;
     let selection = match (run, worker) {

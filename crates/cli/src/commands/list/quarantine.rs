@@ -20,7 +20,7 @@ const COLUMNS: [Column<Quarantined>; 7] = [
 ];
 
 pub async fn run(context: &Context, args: &QuarantineArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let selection = QuarantineSelection {
         kind: args.kind,
         run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,

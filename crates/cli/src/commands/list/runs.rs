@@ -24,7 +24,7 @@ const COLUMNS: [Column<Run>; 11] = [
 ];
 
 pub async fn run(context: &Context, args: &RunsArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let selection = RunSelection { kind: args.kind, state: args.state };
     let runs = store.runs(&selection, None, args.list.limit).await?;
     print(context, &args.list, &COLUMNS, &runs)?;

@@ -27,7 +27,7 @@ const COLUMNS: [Column<WorkerReport>; 12] = [
 ];
 
 pub async fn run(context: &Context, args: &WorkersArgs) -> Result<Outcome> {
-    let store = context.expanded_store(4).await?;
+    let store = context.reading_store(4).await?;
     let workers = store.workers(args.state, None, args.list.limit).await?;
     print(context, &args.list, &COLUMNS, &workers)?;
     Ok(Outcome::Done)
