@@ -177,7 +177,7 @@ fn parse(received: &[u8], head_only: bool) -> Option<Answer> {
         None => {
             answer.header("content-type") == Some("text/event-stream")
                 || body.ends_with("0\r\n\r\n")
-                || status == 204
+                || matches!(status, 204 | 304)
         }
     };
     whole.then_some(answer)

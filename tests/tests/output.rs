@@ -158,3 +158,23 @@ async fn an_exit_code_needs_no_reader_at_all() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_and_logs_are_as_they_are_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    let run =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
+    run(&["apply", "expand"]).ok();
+    let coloured = |arguments: &[&str]| run(arguments).stdout.contains("\x1b[");
+    assert!(coloured(&["status", "--color", "always"]), "though it is piped");
+    assert!(!coloured(&["status"]) && !coloured(&["status", "--color", "never"]));
+    let log = |arguments: &[&str]| run(&[&["work", "--until-idle"], arguments].concat()).stderr;
+    let json = log(&[]);
+    let first = json.lines().next().expect("a line");
+    assert!(serde_json::from_str::<serde_json::Value>(first).is_ok(), "{json}");
+    let text = log(&["--log-format", "text", "--color", "never"]);
+    assert!(text.contains("INFO") && !text.starts_with('{') && !text.contains('\x1b'), "{text}");
+    assert_eq!(log(&["--quiet"]), "");
+    assert_eq!(run(&["status", "--quiet", "-v"]).code, Some(2), "both at once");
+}

@@ -41,7 +41,7 @@ impl Route {
 
 /// Every route there is.
 fn routes(server: &Server) -> Vec<Route> {
-    let document = server.send(&Request::get("/openapi.json").bearer(VIEWER)).expect(200).json();
+    let document = server.send(&Request::get("/openapi.json")).expect(200).json();
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
     let paths = document["paths"].as_object().expect("paths");
     let mut routes = Vec::new();
@@ -56,8 +56,7 @@ fn routes(server: &Server) -> Vec<Route> {
             routes.push(Route { method: method.to_uppercase(), path: path.clone(), public });
         }
     }
-    assert!(routes.len() > 25, "the document names the routes");
-    routes.push(Route { method: "GET".into(), path: "/openapi.json".into(), public: false });
+    assert!(routes.len() > 40, "the document names the routes");
     routes
 }
 

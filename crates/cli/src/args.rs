@@ -13,9 +13,10 @@ pub mod validate;
 pub mod waiting;
 mod work;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use reelshift_store::ids::IdPart;
 
 pub use control::*;
@@ -74,9 +75,88 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Print results and errors only: no progress, no notes
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        env = "REELSHIFT_COLOR",
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub color: When,
+
+    /// How logs are written on standard error; auto is text on a terminal and json elsewhere
+    #[arg(
+        long,
+        global = true,
+        env = "REELSHIFT_LOG_FORMAT",
+        value_enum,
+        default_value = "auto",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+
     /// Say more: -v for progress in detail, -vv for every statement's retry
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// When output has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+impl When {
+    /// Goes for all that is printed from now on.
+    pub fn apply(self) {
+        match self {
+            Self::Auto => return,
+            Self::Always => anstream::ColorChoice::Always.write_global(),
+            Self::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        let colours = self == Self::Always;
+        console::set_colors_enabled(colours);
+        console::set_colors_enabled_stderr(colours);
+    }
+
+    /// Whether lines on standard error have colours.
+    pub fn on_stderr(self) -> bool {
+        match self {
+            Self::Auto => {
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+impl From<LogFormat> for reelshift_telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Auto => Self::Auto,
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// The hidden command that is the demo's application.
@@ -119,6 +199,10 @@ pub enum Command {
     Quarantine(list::QuarantineArgs),
     /// List who changed what, and why, the newest first
     Audit(list::AuditArgs),
+    /// List notifications in the queue, by id
+    Notifications(list::NotificationsArgs),
+    /// Find failures, and enqueue what is found again
+    Find(list::FindArgs),
     /// Show what failed and why
     Errors(ErrorsArgs),
     /// Enqueue failed batches and quarantined items again
@@ -204,6 +288,11 @@ pub struct DemoArgs {
     /// The size of all files together
     #[arg(long, default_value_t = 300, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub size: u32,
+
+    /// When it is done, let the fleet and the application go on, and open a dashboard with a page
+    /// that offers to break things; until Ctrl-C
+    #[arg(long, conflicts_with = "legacy_only")]
+    pub open: bool,
 
     /// Make the legacy database and its files only, once, to be migrated by hand
     #[arg(long)]

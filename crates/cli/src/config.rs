@@ -18,7 +18,7 @@ use crate::exit::{Refused, Usage};
 const DEFAULT_FILE: &str = "reelshift.toml";
 
 /// The settings of the file that can be given otherwise too, as `TABLE.KEY`.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 19] = [
     "database",
     "allow_plaintext",
     "application_time_zone",
@@ -31,6 +31,10 @@ pub const KEYS: [&str; 15] = [
     "serve.listen",
     "serve.hosts",
     "serve.trusted_proxies",
+    "serve.path_prefix",
+    "serve.allowed_origins",
+    "serve.tls_certificate",
+    "serve.tls_key",
     "serve.environment",
     "serve.jaeger",
     "serve.tokens",
@@ -81,6 +85,14 @@ pub struct ConfiguredServe {
     pub hosts: Vec<String>,
     /// As `--trusted-proxy`.
     pub trusted_proxies: Vec<IpAddr>,
+    /// As `--path-prefix`.
+    pub path_prefix: Option<String>,
+    /// As `--allow-origin`.
+    pub allowed_origins: Vec<String>,
+    /// As `--tls-certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// As `--tls-key`.
+    pub tls_key: Option<PathBuf>,
     /// As `--environment`.
     pub environment: Option<String>,
     /// As `--jaeger`.

@@ -35,6 +35,8 @@ pub struct Process {
 pub struct Context {
     pub process: Process,
     pub json: bool,
+    /// Whether results and errors only are printed.
+    quiet: bool,
     pub media_root: Option<PathBuf>,
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
@@ -68,6 +70,7 @@ impl Context {
         Ok(Self {
             process,
             json: global.json,
+            quiet: global.quiet,
             media_root: global.media_root.clone().or(file.media_root),
             media_prefix,
             concurrency: file.concurrency,
@@ -168,7 +171,7 @@ impl Context {
 
     /// Whether progress may be drawn: people look, and no script reads.
     pub fn draws(&self) -> bool {
-        !self.json && std::io::stderr().is_terminal()
+        !self.json && !self.quiet && std::io::stderr().is_terminal()
     }
 
     /// Whether a question can be asked: somebody sees it, and somebody can answer.

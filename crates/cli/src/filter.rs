@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, Utc};
-use reelshift_store::ledger::{Since, VideoFilter};
+use reelshift_store::ledger::VideoFilter;
 
 /// Years that every database can compare with.
 const YEARS: RangeInclusive<i32> = 1..=9999;
@@ -33,18 +33,6 @@ impl FromStr for Condition {
             )),
         }
     }
-}
-
-/// A moment: so long ago, or a time.
-///
-/// # Errors
-/// What was expected instead.
-pub fn since(text: &str) -> Result<Since, String> {
-    time(text).map(Since::At).or_else(|_| {
-        humantime::parse_duration(text).map(Since::Ago).map_err(|_| {
-            format!("`{text}` is no time: write 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z")
-        })
-    })
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
@@ -104,13 +92,6 @@ mod tests {
         for time in ["0001-01-01", "9999-12-31T23:59:59Z"] {
             assert!(format!("created-before={time}").parse::<Condition>().is_ok(), "{time}");
         }
-    }
-
-    #[test]
-    fn a_moment_is_a_time_or_so_long_ago() {
-        assert_eq!(since("2h"), Ok(Since::Ago(std::time::Duration::from_hours(2))));
-        assert!(matches!(since("2026-01-31"), Ok(Since::At(_))));
-        assert!(since("lately").is_err());
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             return end(u8::try_from(message.exit_code()).unwrap_or(2));
         }
     };
+    cli.global.color.apply();
     allow_many_files();
     let instance = Uuid::now_v7();
     let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
@@ -131,6 +132,8 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Workers(args) => commands::list::workers::run(context, &args).await,
         Command::Quarantine(args) => commands::list::quarantine::run(context, &args).await,
         Command::Audit(args) => commands::list::audit::run(context, &args).await,
+        Command::Notifications(args) => commands::list::notifications::run(context, &args).await,
+        Command::Find(args) => commands::list::find::run(context, &args).await,
         Command::Errors(args) => commands::errors::run(context, &args).await,
         Command::Rerun(args) => commands::rerun::run(context, &args).await,
         Command::Pause(args) => commands::pause::run(context, &args).await,
@@ -163,6 +166,9 @@ fn telemetry(cli: &Cli, instance: Uuid) -> anyhow::Result<Telemetry> {
             host: host(),
         },
         verbose: cli.global.verbose,
+        quiet: cli.global.quiet,
+        format: cli.global.log_format.into(),
+        colours: cli.global.color.on_stderr(),
         prometheus: match &cli.command {
             Command::Work(args) => args.health.is_some(),
             command => matches!(command, Command::Serve(_)),

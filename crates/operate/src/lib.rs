@@ -7,6 +7,8 @@ mod controls;
 mod flags;
 mod history;
 mod notifications;
+mod plans;
+mod query;
 mod restore;
 mod rollback;
 mod runs;
@@ -18,6 +20,12 @@ pub use controls::{Tune, pause_fleet, resume_fleet, tune};
 pub use flags::{FlagRequest, change_flags};
 pub use history::{Removed, prune};
 pub use notifications::notify;
+pub use plans::{
+    BATCH_FILES, BATCH_ROWS, DEFAULT_BACKFILL_ROWS, DEFAULT_BATCH_FILES, DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_VALIDATION_ROWS, MAX_ATTEMPTS, PhaseSteps, PlannedStatement, check_plan, plan_phase,
+    steps_left, usual_plan,
+};
+pub use query::{Query, WrongQuery, since};
 pub use restore::{Restore, restore};
 pub use rollback::{
     Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,

@@ -94,6 +94,7 @@ impl History {
 
 /// When the open work will be done.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Estimate {
     /// Seconds from now, without time in which the fleet is throttled or paused.
     pub soonest_seconds: f64,
@@ -124,19 +125,24 @@ impl Estimate {
             let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
             longest = Some(longest.map_or((low, high), |(l, h)| (l.max(low), h.max(high))));
         }
-        let (soonest_seconds, latest_seconds) = longest?;
+        let (soonest, latest) = longest?;
+        Self::from_now(report.at, soonest, latest)
+    }
+
+    /// So many seconds after `at`.
+    pub(crate) fn from_now(at: DateTime<Utc>, soonest: f64, latest: f64) -> Option<Self> {
         Some(Self {
-            soonest_seconds,
-            latest_seconds,
-            soonest: after(report.at, soonest_seconds)?,
-            latest: after(report.at, latest_seconds)?,
+            soonest_seconds: soonest,
+            latest_seconds: latest,
+            soonest: after(at, soonest)?,
+            latest: after(at, latest)?,
         })
     }
 }
 
 /// What a run did in a second, over all its time.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn mean_rate(run: &RunReport) -> f64 {
+pub(crate) fn mean_rate(run: &RunReport) -> f64 {
     run.progress().0 as f64 / run.elapsed_seconds.max(1.0)
 }
 

@@ -1,13 +1,15 @@
 //! The view of a migration, once. Pages, terminal and JSON are skins of one [`Overview`].
 //!
 //! - [`sampler`]: reads the store and composes the overview;
-//! - [`verdict`], [`phases`], [`limiting`], [`stopping`], [`history`]: one question each;
+//! - [`verdict`], [`phases`], [`progress`], [`limiting`], [`stopping`], [`history`]: one question
+//!   each;
 //! - [`figures`]: how numbers, times and durations are written.
 
 pub mod figures;
 mod history;
 mod limiting;
 mod phases;
+mod progress;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 mod sampler;
@@ -23,17 +25,20 @@ use serde::Serialize;
 pub use history::{Estimate, History, Point};
 pub use limiting::Limiting;
 pub use phases::{PhaseReport, Progress, StepReport};
+pub use progress::{ProgressUnit, RunProgress};
 pub use sampler::{RUNS_SHOWN, Sampler};
 pub use stopping::Stopping;
 pub use verdict::{Verdict, VerdictKind, amount};
 
 /// A migration at one moment of the database's clock.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// Whether the first phase is complete; without it there is no report.
     pub expanded: bool,
     /// What the ledger counts.
     #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = LedgerReport))]
     pub report: Option<LedgerReport>,
     /// A rollback that has begun and is not at its end.
     pub rollback: Option<OpenRollback>,
@@ -43,6 +48,8 @@ pub struct Overview {
     pub phases: Vec<PhaseReport>,
     pub steps: Vec<StepReport>,
     pub pace: Pace,
+    /// How far each run of the report is, in the same order.
+    pub progress: Vec<RunProgress>,
     pub stopping: Stopping,
     pub flags: Vec<FlagReport>,
     /// The newest changes of flags.
@@ -51,6 +58,7 @@ pub struct Overview {
 
 /// How fast work is done.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pace {
     /// The sum over the live workers, as of their last heartbeats.
     pub rows_per_second: f64,
@@ -66,6 +74,7 @@ pub struct Pace {
 
 /// A flag with its last change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FlagReport {
     #[serde(flatten)]
     pub stored: StoredFlag,

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 /// A signal against its limit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = LimitingSignal))]
 pub struct Limiting {
     pub signal: Signal,
     /// In the signal's unit; `None` where it should be there and is not.

@@ -10,6 +10,8 @@ use crate::figures::percent;
 
 /// How far a phase is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PhaseProgress))]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     NotStarted,
@@ -40,6 +42,7 @@ impl Progress {
 
 /// One phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PhaseReport {
     pub phase: Phase,
     pub progress: Progress,
@@ -49,6 +52,7 @@ pub struct PhaseReport {
 
 /// A schema step with what the journal says of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepReport {
     pub number: u32,
     pub name: String,

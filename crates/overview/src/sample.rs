@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::phases::{Progress, StepReport, phases};
 use super::{
-    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, Stopping, Verdict, VerdictKind,
+    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, RunProgress, Stopping, Verdict,
+    VerdictKind,
 };
 
 #[must_use]
@@ -236,6 +237,11 @@ pub fn overview(report: LedgerReport) -> Overview {
                 latest: at("07:40:00"),
             }),
         },
+        progress: report
+            .runs
+            .iter()
+            .map(|run| RunProgress::compute(run, &report, &history()))
+            .collect(),
         flag_changes: flag.last_change.clone().into_iter().collect(),
         flags: vec![flag],
         report: Some(report),

@@ -14,7 +14,8 @@ use reelshift_store::{Result, SharedStore};
 
 use super::phases::{self, StepReport};
 use super::{
-    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, Stopping, Verdict, VerdictKind,
+    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, RunProgress, Stopping, Verdict,
+    VerdictKind,
 };
 
 /// The newest runs that an overview shows.
@@ -120,6 +121,11 @@ impl Sampler {
             .into_iter()
             .map(|stored| FlagReport { last_change: last_change(&stored), stored })
             .collect();
+        let history = &self.history;
+        let progress = report.iter().flat_map(|report| {
+            report.runs.iter().map(move |run| RunProgress::compute(run, report, history))
+        });
+        let progress = progress.collect();
         Overview {
             expanded: report.is_some(),
             limiting: report.as_ref().and_then(Limiting::find),
@@ -129,6 +135,7 @@ impl Sampler {
             phases,
             steps,
             pace,
+            progress,
             stopping,
             flags,
             flag_changes,

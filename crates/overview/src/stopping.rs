@@ -19,6 +19,7 @@ const CHUNK_SECONDS: f64 = 1.0;
 
 /// What stopping now would mean.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stopping {
     /// Batches that end their chunk or file and are returned to the queue.
     pub draining: u64,

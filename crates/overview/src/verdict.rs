@@ -1,20 +1,27 @@
 //! The verdict: one word and one sentence for the state of the migration, why, since when,
 //! and what to do.
 
+#[cfg(test)]
+mod tests;
+
 use chrono::{DateTime, Utc};
 use reelshift_plan::{JobKind, RunState, WorkerState};
 use reelshift_store::report::{LedgerReport, RunReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
-use crate::figures::{bytes, count, float_bytes, float_count, plural};
+use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds};
 
 /// Work is open and nothing of it has been done for this long: longer than any chunk, any
 /// backoff's first steps, and the 8 s in which a lost worker's batches come back.
 pub(crate) const STALLED_AFTER_SECONDS: i64 = 45;
 
+/// A time that is so far ahead of the clock that gave it is no matter of rounding.
+const CLOCK_STEP_SECONDS: f64 = 5.0;
+
 /// What goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
     /// Before `apply expand`.
@@ -37,6 +44,36 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
+    pub const ALL: [Self; 10] = [
+        Self::NotStarted,
+        Self::RollingBack,
+        Self::Idle,
+        Self::Running,
+        Self::Paused,
+        Self::Throttled,
+        Self::Stalled,
+        Self::Dead,
+        Self::Attention,
+        Self::Done,
+    ];
+
+    /// As documents and metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotStarted => "not_started",
+            Self::RollingBack => "rolling_back",
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Throttled => "throttled",
+            Self::Stalled => "stalled",
+            Self::Dead => "dead",
+            Self::Attention => "attention",
+            Self::Done => "done",
+        }
+    }
+
     /// The word that is shown.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -68,6 +105,7 @@ impl VerdictKind {
 
 /// The verdict on a migration at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verdict {
     pub kind: VerdictKind,
     /// What goes on, as a sentence.
@@ -131,8 +169,32 @@ impl Verdict {
         if active.is_empty() {
             Self::at_rest(report)
         } else {
-            Self::at_work(report, &active, progress_at)
+            Self::at_work(report, &active, progress_at).naming_the_clock(report)
         }
+    }
+
+    /// Says that the database's clock was set back, where it was: what was due by the times
+    /// that it gave before waits until they have come.
+    fn naming_the_clock(self, report: &LedgerReport) -> Self {
+        let runs =
+            report.runs.iter().flat_map(|run| [Some(run.run.created_at), run.run.decided_at]);
+        let workers = report.workers.iter().map(|worker| Some(worker.started_at));
+        let controls = report.controls.iter().map(|control| Some(control.changed_at));
+        let newest = runs.chain(workers).chain(controls).flatten().max();
+        let ahead = newest.map_or(0.0, |newest| (newest - report.at).as_seconds_f64());
+        if ahead < CLOCK_STEP_SECONDS {
+            return self;
+        }
+        let clock = format!(
+            "the database's clock was set back: it gave a time {} ahead of now, and what was due by \
+             such times waits for them",
+            seconds(ahead)
+        );
+        let reason = match &self.reason {
+            Some(reason) => format!("{reason}; {clock}"),
+            None => clock,
+        };
+        self.because(reason)
     }
 
     fn at_work(
@@ -276,99 +338,5 @@ pub fn amount(run: &RunReport) -> String {
             count(run.rows_done),
             count(run.run.rows_total)
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use reelshift_store::controls::{Control, ON, PAUSE};
-
-    use super::super::sample::{at, report, run, worker};
-    use super::*;
-
-    /// The sample without its brake.
-    fn free() -> LedgerReport {
-        LedgerReport { throttle: None, ..report() }
-    }
-
-    fn verdict(report: &LedgerReport) -> Verdict {
-        Verdict::compute(report, Some(report.at))
-    }
-
-    #[test]
-    fn work_that_goes_on_runs() {
-        let running = verdict(&free());
-        assert_eq!(running.kind, VerdictKind::Running);
-        assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
-        let hashing =
-            LedgerReport { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
-        let hashing = verdict(&hashing);
-        assert_eq!(hashing.kind, VerdictKind::Running, "the brake is for backfills");
-        assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
-    }
-
-    #[test]
-    fn a_brake_says_why_and_since_when() {
-        let throttled = verdict(&report());
-        assert_eq!(
-            (throttled.kind, throttled.since),
-            (VerdictKind::Throttled, Some(at("02:58:00")))
-        );
-        assert_eq!(throttled.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2:3306"));
-    }
-
-    #[test]
-    fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
-        let dead = LedgerReport { workers: vec![worker(5, WorkerState::Lost, 94.0)], ..free() };
-        let dead = verdict(&dead);
-        assert_eq!((dead.kind, dead.since), (VerdictKind::Dead, Some(at("03:10:33"))));
-        assert_eq!(dead.next.as_deref(), Some("reelshift work"));
-    }
-
-    #[test]
-    fn without_progress_it_stalls_after_a_while() {
-        let free = free();
-        let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
-        assert_eq!(
-            Verdict::compute(&free, ago(STALLED_AFTER_SECONDS - 1)).kind,
-            VerdictKind::Running
-        );
-        let stalled = Verdict::compute(&free, ago(STALLED_AFTER_SECONDS));
-        assert_eq!(
-            (stalled.kind, stalled.since),
-            (VerdictKind::Stalled, ago(STALLED_AFTER_SECONDS))
-        );
-    }
-
-    #[test]
-    fn a_pause_comes_before_everything() {
-        let pause = Control {
-            name: PAUSE.to_owned(),
-            value: ON.to_owned(),
-            reason: Some("a backup".to_owned()),
-            changed_by: "ops@host".to_owned(),
-            changed_at: at("03:00:00"),
-        };
-        let paused = verdict(&LedgerReport { controls: vec![pause], ..report() });
-        assert_eq!((paused.kind, paused.since), (VerdictKind::Paused, Some(at("03:00:00"))));
-        assert_eq!(paused.reason.as_deref(), Some("a backup"));
-        let held = verdict(&LedgerReport {
-            runs: vec![run(JobKind::Backfill, RunState::Paused)],
-            ..free()
-        });
-        assert_eq!(held.kind, VerdictKind::Paused);
-        assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
-    }
-
-    #[test]
-    fn at_rest_it_says_what_is_left() {
-        let of = |runs: Vec<RunReport>| verdict(&LedgerReport { runs, ..free() });
-        assert_eq!(of(Vec::new()).kind, VerdictKind::Idle);
-        let mut done = run(JobKind::Backfill, RunState::Done);
-        assert_eq!(of(vec![done.clone()]).kind, VerdictKind::Attention, "three are set aside");
-        (done.failed_open, done.quarantined) = (0, 0);
-        assert_eq!(of(vec![done]).kind, VerdictKind::Done);
-        assert_eq!(Verdict::not_started(false).kind, VerdictKind::NotStarted);
     }
 }

@@ -51,6 +51,8 @@ const MAX_STEP: Duration = Duration::from_secs(2);
 
 /// What the brake does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ThrottleLevel))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Nothing stands in the way: all chunks, or more with every second.

@@ -9,13 +9,16 @@ pub(crate) mod guard;
 mod headers;
 mod host;
 mod login;
+pub(crate) mod one_time;
 mod principal;
+pub mod proxy;
 pub(crate) mod session;
 pub mod token;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(login::form, login::login))
         .routes(routes!(login::logout))
+        .route(&format!("{}{{code}}", one_time::PATH), get(one_time::log_in))
         .routes(routes!(principal::whoami))
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use reelshift_rollout::{FlagCache, InitialFlags, VideoStatusReader};
 use reelshift_store::SharedStore;
 use reelshift_store::failures::ErrorGroup;
@@ -11,12 +12,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::failures::Failures;
+use crate::access::one_time::{OneTimeLogin, Unused};
+use crate::access::proxy::ProxyUsers;
 use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
 use crate::api::{Aged, Validations};
 use crate::clock::Clock;
 use crate::notifications::{Hub, Settings};
 use crate::pages::Made;
+use crate::playground::Playground;
+use crate::prefix::PathPrefix;
 use crate::sampling::Overviews;
 
 /// How handlers hold the application: axum's state.
@@ -34,16 +39,34 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// The path below which a proxy shows this server.
+    pub path_prefix: Option<PathPrefix>,
+    /// Whom these proxies log in.
+    pub proxy_users: Option<ProxyUsers>,
     /// Signs the sessions of browsers; the same for all replicas.
     pub session_key: Option<String>,
     /// What the pages say this is: `production`, `staging`, …
     pub environment: Option<String>,
     /// Where traces are looked up: the address of a Jaeger.
     pub jaeger: Option<String>,
+    /// Origins whose pages may call the API with a token.
+    pub allowed_origins: Vec<HeaderValue>,
+    /// A login by a link, once.
+    pub one_time_login: Option<OneTimeLogin>,
+    /// What the demo offers to break.
+    pub playground: Option<Arc<dyn Playground>>,
     /// How notifications are delivered.
     pub notifications: Settings,
     /// What `/metrics` shows.
     pub registry: Option<Registry>,
+}
+
+impl Options {
+    /// Whether nobody has to show who they are.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.tokens.is_empty() && self.proxy_users.is_none()
+    }
 }
 
 /// The application: one for a process, shared by all requests.
@@ -68,6 +91,7 @@ pub struct App {
     pub(crate) error_groups: Aged<Vec<ErrorGroup>>,
     pub(crate) validations: Validations,
     pub(crate) sessions: Sessions,
+    pub(crate) one_time_login: Unused,
     pub(crate) failures: Failures,
     /// Cancelled when the server is told to stop: streams end, loops end.
     pub stop: CancellationToken,
@@ -90,6 +114,7 @@ impl App {
         let tasks = TaskTracker::new();
         Arc::new(Self {
             sessions: Sessions::new(options.session_key.as_deref()),
+            one_time_login: Unused::new(options.one_time_login.clone()),
             failures: Failures::default(),
             clock: Clock::default(),
             error_groups: Aged::default(),

@@ -22,6 +22,7 @@ pub(crate) trait Cursor: Serialize + DeserializeOwned {
 
 impl Cursor for Uuid {}
 impl Cursor for i64 {}
+impl Cursor for String {}
 impl Cursor for QuarantineCursor {}
 
 impl Cursor for BatchCursor {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reelshift_telemetry::listener::{self, Limits};
+use reelshift_telemetry::tls::TlsAcceptor;
 use tokio::net::TcpListener;
 
 use crate::app::Shared;
@@ -16,16 +17,16 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// only probes are answered, and memory stays bounded.
 const CONNECTIONS: usize = 10_000;
 
-/// Answers on `listener` until `app.stop` is cancelled; then streams end, requests that are
+/// Answers on `listener`, over TLS where there is an acceptor, until `app.stop` is cancelled; then streams end, requests that are
 /// under way end, and so does what runs beside them.
-pub async fn serve(app: Shared, listener: TcpListener) {
+pub async fn serve(app: Shared, listener: TcpListener, tls: Option<TlsAcceptor>) {
     clock::start(&app).await;
     sampling::start(&app);
     notifications::start(&app);
     let router = router(app.clone());
     let stop = app.stop.clone();
     let connections =
-        listener::accept(listener, router, Limits::new(CONNECTIONS), stop.cancelled()).await;
+        listener::accept(listener, router, Limits::new(CONNECTIONS), tls, stop.cancelled()).await;
     let drained = async {
         connections.shutdown().await;
         app.tasks.close();

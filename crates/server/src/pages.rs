@@ -11,12 +11,15 @@ pub(crate) mod bare;
 mod batch;
 mod chart;
 mod controls;
+mod csv;
+mod demo;
 mod duplicates;
 mod failures;
 mod flash;
 mod frame;
 mod live;
 mod overview;
+mod reference;
 mod run;
 mod runs;
 #[cfg(test)]
@@ -40,6 +43,7 @@ use crate::sampling::Latest;
 use flash::Flash;
 use frame::{Frame, Page};
 pub(crate) use live::Made;
+pub(crate) use reference::Reference;
 use view::View;
 
 /// The pages are no part of the API's document.
@@ -50,11 +54,13 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/runs/{id}", get(run::page))
         .route("/batches/{id}", get(batch::page))
         .route("/failures", get(failures::page))
+        .route("/failures.csv", get(failures::export))
         .route("/workers", get(workers::page))
         .route("/controls", get(controls::page))
         .route("/activity", get(activity::page))
         .route("/activity.csv", get(activity::export))
         .route("/duplicates", get(duplicates::page))
+        .route(demo::PATH, get(demo::page))
         .route("/actions/pause", post(actions::pause))
         .route("/actions/resume", post(actions::resume))
         .route("/actions/cancel", post(actions::cancel))
@@ -64,6 +70,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/actions/tune", post(actions::tune))
         .route("/actions/validate", post(actions::validate))
         .route("/actions/drain", post(actions::drain))
+        .route("/actions/demo", post(demo::play))
         .route("/live/{page}", get(live::stream))
         .route("/assets/{name}", get(assets::asset))
 }

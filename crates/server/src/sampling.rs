@@ -10,6 +10,7 @@ use reelshift_overview::{History, Overview, Sampler};
 use tokio::sync::{Notify, watch};
 
 use crate::app::Shared;
+use crate::fleet_metrics;
 
 /// Between two samples while somebody is there.
 const INTERVAL_WATCHED: Duration = Duration::from_secs(1);
@@ -227,6 +228,9 @@ async fn sample(app: &Shared) {
             error.to_string()
         });
         let failed = sampled.is_err();
+        if let Ok(overview) = &sampled {
+            fleet_metrics::tell(overview);
+        }
         app.overviews.publish(sampled.map(|overview| (overview, sampler.history().clone())));
         let took = began.elapsed();
         tokio::time::sleep(cadence.next(took, failed).saturating_sub(took)).await;

@@ -1,5 +1,7 @@
 //! `processing_error_log`: writing its rows, marking what recovered, reading them.
 
+mod selection;
+
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
@@ -15,11 +17,13 @@ use reelshift_store::length::{
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
+pub(crate) use self::selection::push_conditions;
+use self::selection::push_selection;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
 use crate::text::TextColumn;
-use crate::{error, id_list, row, timestamp};
+use crate::{error, id_list, row};
 
 /// Rows in one INSERT: two texts of 64 KiB each stay below the packet limit.
 const ROWS_PER_INSERT: usize = 64;
@@ -299,34 +303,6 @@ async fn attempts_made_good(
     Ok(query.build_query_scalar().fetch_all(connection).await?)
 }
 
-fn push_selection(
-    query: &mut QueryBuilder<MySql>,
-    selection: &ErrorSelection,
-    video_id: &TextColumn,
-) {
-    query.push(" WHERE TRUE");
-    if let Some(batch) = selection.batch {
-        query.push(" AND JSON_UNQUOTE(JSON_EXTRACT(e.system_state, '$.batch')) = ");
-        query.push_bind(batch.to_string());
-    }
-    if let Some(error_type) = &selection.error_type {
-        query.push(" AND e.error_type = ").push_bind(error_type.clone());
-    }
-    if let Some(stage) = &selection.processing_stage {
-        query.push(" AND e.processing_stage = ").push_bind(stage.clone());
-    }
-    if let Some(video) = &selection.video {
-        query.push(" AND ");
-        video_id.push_equals(query, "e.video_id", video);
-    }
-    if let Some(before) = &selection.before {
-        let created_at = timestamp::bound(before.created_at);
-        query.push(" AND e.created_at <= ").push_bind(created_at);
-        query.push(" AND (e.created_at < ").push_bind(created_at);
-        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
-    }
-}
-
 /// Groups over the `newest` rows, or over all. The sample is the group's newest row: ids
 /// are UUIDv7 and sort by time.
 /// The groups of the newest failures, for the ledger report.
@@ -356,8 +332,8 @@ async fn groups(
     match newest {
         Some(rows) => {
             query.push(
-                "(SELECT id, video_id, processing_stage, error_type, recovery_successful, created_at, \
-                    system_state FROM processing_error_log ORDER BY created_at DESC LIMIT ",
+                "(SELECT id, video_id, processing_stage, error_type, error_message, \
+                    recovery_successful, created_at, system_state FROM processing_error_log ORDER BY created_at DESC LIMIT ",
             );
             query.push_bind(rows).push(") e");
         }

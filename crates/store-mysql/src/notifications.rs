@@ -6,6 +6,7 @@
 
 mod claim;
 mod ending;
+mod listing;
 mod outbox;
 mod payload;
 mod upkeep;
@@ -16,8 +17,8 @@ use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
-    NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
-    Undelivered,
+    NewNotification, Notification, NotificationClaim, NotificationReport, NotificationSelection,
+    Notifications, OutboxSpan, Published, Target, Undelivered,
 };
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
@@ -61,6 +62,15 @@ impl Notifications for MySqlStore {
 
     async fn expire_notifications(&self, within_last: Duration) -> Result<u64> {
         within(SHORT, upkeep::expire(self, within_last)).await
+    }
+
+    async fn notifications(
+        &self,
+        selection: &NotificationSelection,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<NotificationReport>> {
+        within(SHORT, listing::page(self, selection, after, limit)).await
     }
 
     async fn outbox_span(&self) -> Result<OutboxSpan> {

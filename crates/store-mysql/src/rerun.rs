@@ -7,7 +7,7 @@ use reelshift_plan::{FileBatcher, JobKind};
 use reelshift_store::StoreError;
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{
-    Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run, Since,
+    Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run,
 };
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::run_rows::{self, run_columns};
-use crate::{audit, id_list, planning, row, timestamp};
+use crate::text::TextColumn;
+use crate::{audit, failures, id_list, planning, row, timestamp};
 
 pub(crate) async fn rerun(
     store: &MySqlStore,
@@ -67,17 +68,6 @@ async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Ve
     query.build().fetch_all(&store.pool).await?.iter().map(|run| row::uuid(run, "id")).collect()
 }
 
-fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Since) {
-    query.push(" AND ").push(column).push(" >= ");
-    match since {
-        Since::At(at) => query.push_bind(timestamp::bound(at)),
-        Since::Ago(ago) => query
-            .push("NOW(6) - INTERVAL ")
-            .push_bind(timestamp::microseconds(ago))
-            .push(" MICROSECOND"),
-    };
-}
-
 async fn rerun_run(
     store: &MySqlStore,
     run: Uuid,
@@ -85,6 +75,7 @@ async fn rerun_run(
     reason: Option<&str>,
     by: &str,
 ) -> Result<Rerun> {
+    let video_id = &store.legacy().await?.id;
     let mut transaction = store.pool.begin().await?;
     let row = sqlx::query(concat!(
         "SELECT ",
@@ -100,9 +91,10 @@ async fn rerun_run(
 
     let mut rerun = Rerun::default();
     if !selection.quarantined_only {
-        rerun.batches = rerun_failed(&mut transaction, &run, selection).await?;
+        rerun.batches = rerun_failed(&mut transaction, &run, selection, video_id).await?;
     }
-    (rerun.items, rerun.item_batches) = rerun_items(&mut transaction, &run, selection).await?;
+    (rerun.items, rerun.item_batches) =
+        rerun_items(&mut transaction, &run, selection, video_id).await?;
     let enqueued = rerun.batches + rerun.item_batches;
     if selection.dry_run {
         // Dropping the transaction undoes what was only done to be counted.
@@ -117,12 +109,26 @@ async fn rerun_run(
     Ok(rerun)
 }
 
+/// Appends what must hold for the error that `id` names.
+fn push_error(
+    query: &mut QueryBuilder<MySql>,
+    id: &'static str,
+    selection: &RerunSelection,
+    video_id: &TextColumn,
+) {
+    let Some(error) = &selection.error else { return };
+    query.push(" AND EXISTS (SELECT 1 FROM processing_error_log e WHERE e.id = ").push(id);
+    failures::push_conditions(query, error, video_id);
+    query.push(")");
+}
+
 /// Copies each failed batch that has no rerun yet, with what is left of its rows and with
 /// its last error, so that the chain of its errors goes on.
 async fn rerun_failed(
     connection: &mut MySqlConnection,
     run: &Run,
     selection: &RerunSelection,
+    video_id: &TextColumn,
 ) -> Result<u64> {
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT f.seq, f.rows_total, f.rows_done, f.rows_quarantined, f.bytes_total, f.bytes_done \
@@ -140,8 +146,9 @@ async fn rerun_failed(
         query.push(" AND f.last_error_type = ").push_bind(error_type.clone());
     }
     if let Some(since) = selection.since {
-        push_since(&mut query, "f.finished_at", since);
+        timestamp::push_since(&mut query, "f.finished_at", since);
     }
+    push_error(&mut query, "f.last_error_id", selection, video_id);
     query.push(" ORDER BY f.seq");
     let rows = query.build().fetch_all(&mut *connection).await?;
     for row in &rows {
@@ -182,6 +189,7 @@ async fn rerun_items(
     connection: &mut MySqlConnection,
     run: &Run,
     selection: &RerunSelection,
+    video_id: &TextColumn,
 ) -> Result<(u64, u64)> {
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT q.video_id, q.batch_id, v.id IS NOT NULL AS present, \
@@ -197,8 +205,9 @@ async fn rerun_items(
         query.push(" AND q.error_type = ").push_bind(error_type.clone());
     }
     if let Some(since) = selection.since {
-        push_since(&mut query, "q.created_at", since);
+        timestamp::push_since(&mut query, "q.created_at", since);
     }
+    push_error(&mut query, "q.error_id", selection, video_id);
     query.push(" ORDER BY q.batch_id, q.video_id");
     let rows = query.build().fetch_all(&mut *connection).await?;
 

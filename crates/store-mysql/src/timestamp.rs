@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use reelshift_store::ledger::Since;
+use sqlx::{MySql, QueryBuilder};
 
 /// The last second that every server's TIMESTAMP holds; the first is 1.
 const LAST_SECOND: i64 = i32::MAX as i64;
@@ -17,6 +19,17 @@ pub(crate) fn microseconds(duration: Duration) -> i64 {
 pub(crate) fn bound(at: DateTime<Utc>) -> DateTime<Utc> {
     let end = |second| DateTime::from_timestamp(second, 0).unwrap_or(at);
     at.clamp(end(1), end(LAST_SECOND))
+}
+
+/// Appends that `column` is at or after a moment.
+pub(crate) fn push_since(query: &mut QueryBuilder<MySql>, column: &'static str, since: Since) {
+    query.push(" AND ").push(column).push(" >= ");
+    match since {
+        Since::At(at) => query.push_bind(bound(at)),
+        Since::Ago(ago) => {
+            query.push("NOW(6) - INTERVAL ").push_bind(microseconds(ago)).push(" MICROSECOND")
+        }
+    };
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `processing_error_log`: writing its rows and reading them.
 
+mod selection;
+
 use async_trait::async_trait;
 use reelshift_plan::JobKind;
 use reelshift_store::Result;
@@ -10,8 +12,10 @@ use reelshift_store::length::{
     CORRELATION_CHARACTERS, ERROR_CODE_CHARACTERS, ERROR_TYPE_CHARACTERS, STAGE_CHARACTERS,
     STRATEGY_CHARACTERS, TEXT_BYTES, cut, cut_bytes,
 };
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+pub(crate) use self::selection::push_conditions;
+use self::selection::push_selection;
 use crate::mapping::{hex_array, ids};
 use crate::{SqliteStore, error, row};
 
@@ -202,29 +206,6 @@ async fn record_errors(store: &SqliteStore, errors: &[ErrorRecord]) -> error::Re
         insert_error(&mut tx, error, Parent::Video).await?;
     }
     Ok(tx.commit().await?)
-}
-
-fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &ErrorSelection) {
-    query.push(" WHERE 1");
-    if let Some(batch) = selection.batch {
-        query.push(" AND json_extract(e.system_state, '$.batch') = ").push_bind(batch.to_string());
-    }
-    if let Some(kind) = &selection.error_type {
-        query.push(" AND e.error_type = ").push_bind(kind.clone());
-    }
-    if let Some(stage) = &selection.processing_stage {
-        query.push(" AND e.processing_stage = ").push_bind(stage.clone());
-    }
-    if let Some(video) = &selection.video {
-        query.push(" AND e.video_id = ").push_bind(video.clone());
-    }
-    if let Some(before) = &selection.before {
-        // As the column holds them: whole seconds.
-        let at = before.created_at.format("%Y-%m-%d %H:%M:%S").to_string();
-        query.push(" AND e.created_at <= ").push_bind(at.clone());
-        query.push(" AND (e.created_at < ").push_bind(at);
-        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
-    }
 }
 
 /// A time of the platform's table in a form that is always read; an odd one is the epoch.

@@ -5,6 +5,7 @@
 
 mod claim;
 mod ending;
+mod listing;
 mod outbox;
 mod payload;
 mod upkeep;
@@ -15,8 +16,8 @@ use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
-    NewNotification, Notification, NotificationClaim, Notifications, OutboxSpan, Published, Target,
-    Undelivered,
+    NewNotification, Notification, NotificationClaim, NotificationReport, NotificationSelection,
+    Notifications, OutboxSpan, Published, Target, Undelivered,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -57,6 +58,15 @@ impl Notifications for SqliteStore {
 
     async fn expire_notifications(&self, within: Duration) -> Result<u64> {
         self.short(upkeep::expire(self, within)).await
+    }
+
+    async fn notifications(
+        &self,
+        selection: &NotificationSelection,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<NotificationReport>> {
+        self.short(listing::page(self, selection, after, limit)).await
     }
 
     async fn outbox_span(&self) -> Result<OutboxSpan> {

@@ -15,7 +15,7 @@ use crate::claim::bounds;
 use crate::error::Result;
 use crate::mapping::{hex_array, ids};
 use crate::planning::{Origin, insert};
-use crate::{SqliteStore, audit, row, runs, timestamp};
+use crate::{SqliteStore, audit, failures, row, runs, timestamp};
 
 pub(crate) async fn rerun(
     store: &SqliteStore,
@@ -86,7 +86,7 @@ fn push_selection(
     selection: &RerunSelection,
     batch: &str,
     error_type: &str,
-    failed_at: &str,
+    (failed_at, error_id): (&str, &str),
 ) {
     if let Some(run) = selection.run {
         query.push(" AND r.id = ").push_bind(run.to_string());
@@ -110,6 +110,12 @@ fn push_selection(
         }
         None => {}
     }
+    if let Some(error) = &selection.error {
+        query.push(" AND EXISTS (SELECT 1 FROM processing_error_log e WHERE e.id = ");
+        query.push(error_id);
+        failures::push_conditions(query, error);
+        query.push(")");
+    }
 }
 
 async fn failed_batches(
@@ -124,7 +130,8 @@ async fn failed_batches(
          WHERE b.state = 'failed' AND r.state <> 'cancelled' AND r.rolled_back_at IS NULL
            AND NOT EXISTS (SELECT 1 FROM reelshift_batches c WHERE c.parent_id = b.id AND NOT c.of_items)",
     );
-    push_selection(&mut query, selection, "b.id", "b.last_error_type", "b.finished_at");
+    let failure = ("b.finished_at", "b.last_error_id");
+    push_selection(&mut query, selection, "b.id", "b.last_error_type", failure);
     query.push(" ORDER BY b.seq");
     Ok(query.build().fetch_all(tx).await?)
 }
@@ -179,7 +186,8 @@ async fn quarantined(
          LEFT JOIN videos v ON v.id = q.video_id LEFT JOIN reelshift_batches b ON b.id = q.batch_id
          WHERE r.state <> 'cancelled' AND r.rolled_back_at IS NULL",
     );
-    push_selection(&mut query, selection, "q.batch_id", "q.error_type", "q.created_at");
+    let failure = ("q.created_at", "q.error_id");
+    push_selection(&mut query, selection, "q.batch_id", "q.error_type", failure);
     query.push(" ORDER BY q.run_id, q.batch_id, q.video_id");
     let mut origins: Vec<(SetAside, Vec<Item>)> = Vec::new();
     for row in query.build().fetch_all(tx).await? {

@@ -11,6 +11,7 @@ use reelshift_store::report::{
 use reelshift_store::schema::Schema as _;
 use reelshift_store::{Duties as _, Result};
 use sqlx::{Connection as _, QueryBuilder, Row as _};
+use uuid::Uuid;
 
 use crate::dialect::{
     Connection, Db, Row, Store, minutes_ago, now, read_one_moment, seconds_since, seconds_until,
@@ -22,6 +23,10 @@ use crate::{controls, error, failures, id_list, inspection, lost_leases, row, si
 impl Reports for Store {
     async fn ledger_report(&self, runs: u32) -> Result<LedgerReport> {
         self.long(ledger_report(self, runs)).await
+    }
+
+    async fn run_report(&self, id: Uuid) -> Result<Option<RunReport>> {
+        self.short(one_run(self, id)).await
     }
 
     async fn load(&self) -> Result<Option<Load>> {
@@ -73,6 +78,15 @@ async fn run_reports(
         }
     }
     Ok(reports)
+}
+
+async fn one_run(store: &Store, id: Uuid) -> error::Result<Option<RunReport>> {
+    let mut connection = store.reader().acquire().await?;
+    read_one_moment(&mut connection).await?;
+    let mut transaction = connection.begin().await?;
+    let report = run_reports(&mut transaction, &[id.to_string()], &mut Vec::new()).await?.pop();
+    transaction.commit().await?;
+    Ok(report)
 }
 
 async fn ledger_report(store: &Store, runs: u32) -> error::Result<LedgerReport> {

@@ -87,6 +87,7 @@ pub struct ComparedWindow {
 
 /// A difference that a run found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FoundDifference {
     pub table: String,
     pub key: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Result;
+use crate::ledger::Since;
 
 /// The specification's `severity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,14 +124,80 @@ pub struct ErrorEntry {
     pub created_at: DateTime<Utc>,
 }
 
+/// A text in which `*` stands for any characters, as a column is compared with it. Upper and
+/// lower case differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Every text that begins with `text`, which may hold `*` too.
+    #[must_use]
+    pub fn beginning(text: &str) -> Self {
+        Self(format!("{text}*"))
+    }
+
+    /// Every text that holds `text`.
+    #[must_use]
+    pub fn containing(text: &str) -> Self {
+        Self(format!("*{text}*"))
+    }
+
+    /// For LIKE with the escape character `!`.
+    #[must_use]
+    pub fn like(&self) -> String {
+        let mut like = String::with_capacity(self.0.len());
+        for letter in self.0.chars() {
+            match letter {
+                '*' => like.push('%'),
+                '!' | '%' | '_' => like.extend(['!', letter]),
+                letter => like.push(letter),
+            }
+        }
+        like
+    }
+
+    /// For SQLite's GLOB.
+    #[must_use]
+    pub fn glob(&self) -> String {
+        let mut glob = String::with_capacity(self.0.len());
+        for letter in self.0.chars() {
+            match letter {
+                '?' | '[' => glob.extend(['[', letter, ']']),
+                letter => glob.push(letter),
+            }
+        }
+        glob
+    }
+}
+
 /// Which error rows to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorSelection {
-    /// Rows whose `system_state` names this batch.
+    /// Rows whose `system_state` names this batch, this run, this worker.
     pub batch: Option<Uuid>,
+    pub run: Option<Uuid>,
+    pub worker: Option<Uuid>,
     pub error_type: Option<String>,
+    /// Rows whose type is like this.
+    pub error_types: Option<Pattern>,
     pub processing_stage: Option<String>,
     pub video: Option<String>,
+    /// Rows of videos whose id is like this.
+    pub videos: Option<Pattern>,
+    /// Rows of videos whose `file_path` is like this.
+    pub path: Option<Pattern>,
+    /// Rows whose message is like this.
+    pub message: Option<Pattern>,
+    pub since: Option<Since>,
+    /// Whether a later attempt has succeeded.
+    pub recovered: Option<bool>,
+    /// Whether what failed is in quarantine for it.
+    pub quarantined: Option<bool>,
     /// Rows before this one: the next page.
     pub before: Option<ErrorCursor>,
 }
@@ -173,4 +240,18 @@ pub trait Failures {
 
     /// The newest `limit` error rows.
     async fn errors(&self, selection: &ErrorSelection, limit: u32) -> Result<Vec<ErrorEntry>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_star_stands_for_others() {
+        let pattern = Pattern::new("a_*50%[?]!");
+        assert_eq!(pattern.like(), "a!_%50!%[?]!!");
+        assert_eq!(pattern.glob(), "a_*50%[[][?]]!");
+        assert_eq!(Pattern::beginning("x/").like(), "x/%");
+        assert_eq!(Pattern::containing("x").glob(), "*x*");
+    }
 }

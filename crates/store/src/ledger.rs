@@ -16,6 +16,7 @@ use reelshift_plan::{BatchState, JobKind, RunState};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::failures::ErrorSelection;
 use crate::{ErrorRecord, Result};
 
 /// Which videos a run is over. Every condition that is given must hold.
@@ -345,6 +346,8 @@ pub struct RerunSelection {
     pub batch: Option<Uuid>,
     /// `processing_error_log.error_type` of the batch's last error or the item's error.
     pub error_type: Option<String>,
+    /// What else holds for that error.
+    pub error: Option<ErrorSelection>,
     /// Runs of this kind, which is the error log's `processing_stage`.
     pub stage: Option<JobKind>,
     /// Work that failed since then.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
@@ -46,6 +46,12 @@ impl PayloadBudget {
 /// of `max_attempts`.
 pub const MAX_ATTEMPTS: i32 = 3;
 
+/// Lengths of the specification's columns, in characters.
+pub const EVENT_TYPE_CHARACTERS: usize = 50;
+pub const ROOM_CHARACTERS: usize = 255;
+pub const SESSION_CHARACTERS: usize = 255;
+pub const USER_CHARACTERS: usize = 36;
+
 /// A notification to be queued. The lengths are those of the specification's columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNotification {
@@ -66,6 +72,29 @@ pub struct NewNotification {
 }
 
 impl NewNotification {
+    /// Refuses what no column holds, and what is for nobody.
+    ///
+    /// # Errors
+    /// What is wrong, and what is possible.
+    pub fn check(&self) -> Result<(), String> {
+        let to = &self.to;
+        for (what, text, most) in [
+            ("type", Some(&self.event_type), EVENT_TYPE_CHARACTERS),
+            ("room", to.room_name.as_ref(), ROOM_CHARACTERS),
+            ("session", to.session_id.as_ref(), SESSION_CHARACTERS),
+            ("user", to.user_id.as_ref(), USER_CHARACTERS),
+        ] {
+            let Some(characters) = text.map(|text| text.chars().count()) else { continue };
+            if !(1..=most).contains(&characters) {
+                return Err(format!("{what} has {characters} characters: give 1 to {most}"));
+            }
+        }
+        if to.is_nobody() {
+            return Err("it is for nobody: give room, session, user or broadcast".to_owned());
+        }
+        Ok(())
+    }
+
     /// What the audit records of it.
     #[must_use]
     pub fn queued(&self) -> AuditEvent {
@@ -75,6 +104,8 @@ impl NewNotification {
 
 /// Whom a notification is for. Any of them may be given together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NotificationTarget))]
 pub struct Target {
     /// Up to 255 characters, as the session's.
     pub room_name: Option<String>,
@@ -108,6 +139,68 @@ pub struct Notification {
     /// Attempts that failed before.
     #[serde(skip)]
     pub attempts: u32,
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// How a notification stands: the specification's `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum NotificationState {
+    Pending,
+    Processing,
+    Sent,
+    Failed,
+    Expired,
+}
+
+impl NotificationState {
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Processing, Self::Sent, Self::Failed, Self::Expired];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl std::str::FromStr for NotificationState {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == name);
+        found.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::as_str).join(", ")))
+    }
+}
+
+/// Which notifications. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotificationSelection {
+    pub state: Option<NotificationState>,
+    pub event_type: Option<String>,
+}
+
+/// A notification in a list: without what it says, which may be large.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NotificationReport {
+    pub id: String,
+    pub event_type: String,
+    pub priority: i32,
+    #[serde(flatten)]
+    pub to: Target,
+    pub state: NotificationState,
+    /// Attempts that failed.
+    pub attempts: u32,
+    pub max_attempts: u32,
+    /// Why the last attempt failed; its first 1,000 characters.
+    pub last_error: Option<String>,
     pub created_at: Option<DateTime<Utc>>,
 }
 
@@ -204,6 +297,14 @@ pub trait Notifications: std::fmt::Debug + Send + Sync {
     /// Makes `expired` what is `pending` and was over at some time in the last `within`, at
     /// most [`MAX_PER_CALL`]. Returns how many.
     async fn expire_notifications(&self, within: Duration) -> Result<u64>;
+
+    /// Up to `limit` notifications, in the order of their ids; those after `after`.
+    async fn notifications(
+        &self,
+        selection: &NotificationSelection,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<NotificationReport>>;
 
     /// What the outbox holds.
     async fn outbox_span(&self) -> Result<OutboxSpan>;

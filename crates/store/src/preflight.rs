@@ -127,6 +127,7 @@ pub struct TableSize {
 
 /// One statement of a step, as this server would take it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Statement {
     pub sql: String,
     /// `INSTANT`, `INPLACE`, or what else the server does: `new table`, `metadata only`.

@@ -22,6 +22,7 @@ use crate::ledger::{Run, WorkerActivity};
 
 /// The batches of a run, counted by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchCounts {
     pub pending: u64,
     pub leased: u64,
@@ -32,6 +33,7 @@ pub struct BatchCounts {
 
 /// A run with its progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunReport {
     #[serde(flatten)]
     pub run: Run,
@@ -83,6 +85,7 @@ pub struct WorkerReport {
 
 /// Everything that `status` shows, read at one moment of the database's clock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LedgerReport {
     pub at: DateTime<Utc>,
     pub server: String,
@@ -126,6 +129,8 @@ impl LedgerReport {
 /// What the server is doing, as the specification's processlist query counts it. A user
 /// without the PROCESS privilege sees its own connections only.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ServerLoad))]
 pub struct Load {
     /// Connections that execute a statement, the one that counts them among them.
     pub active_connections: u64,
@@ -264,6 +269,10 @@ pub trait Reports {
     /// [`LedgerReport::MAX_RUNS`]: it counts the ledger of these runs, never the platform's
     /// tables.
     async fn ledger_report(&self, runs: u32) -> Result<LedgerReport>;
+
+    /// The run with this id, with its progress; `None` where it is not there, or where this
+    /// version cannot read it.
+    async fn run_report(&self, id: Uuid) -> Result<Option<RunReport>>;
 
     /// The server's load; `None` where the database has no server.
     async fn load(&self) -> Result<Option<Load>>;

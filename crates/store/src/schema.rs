@@ -64,6 +64,7 @@ impl std::fmt::Display for Object {
 /// The group of steps that one `apply` takes. `Ledger` is reelshift's own tables; they
 /// come with the first `apply expand` and go last, on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StepGroup {
     Ledger,

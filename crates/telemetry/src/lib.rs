@@ -10,7 +10,9 @@
 //! - [`metrics`]: every instrument, by name; `docs/telemetry.md` lists them.
 //! - [`redact`]: what no log may hold.
 //! - [`probes`]: `/livez`, `/readyz` and `/metrics`.
-//! - [`listener`]: accepts connections, for these and for the server.
+//! - [`listener`]: accepts connections, for these and for the server;
+//! - [`tls`]: certificates of such a listener;
+//! - [`request`]: the id of the request that is being answered.
 //!
 //! Exporting is a matter of threads of its own: whoever ends a span or counts something
 //! never waits for a collector. What does not fit into the queue is dropped and counted.
@@ -24,8 +26,10 @@ pub mod metrics;
 mod otlp;
 pub mod probes;
 pub mod redact;
+pub mod request;
 pub mod settings;
 mod statements;
+pub mod tls;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -36,7 +40,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 pub use guard::Telemetry;
-pub use settings::{Service, Settings, SettingsError};
+pub use settings::{LogFormat, Service, Settings, SettingsError};
 pub use statements::Database;
 
 /// The name of the tracer and of the meter, and the prefix of our crates.
@@ -96,7 +100,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
         .with(spans)
         .with(statements)
         .with(exported)
-        .with(log::standard_error(settings.verbose))
+        .with(log::standard_error(settings))
         .try_init()?;
     Ok(Telemetry::new(traces, metrics, logs, registry))
 }

@@ -17,11 +17,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 /// What headers may take: cookies and cursors are far smaller.
@@ -67,12 +69,14 @@ impl Limits {
     }
 }
 
-/// Has `router` answer on `listener` until `end`. Connections that are open then end with the
-/// [`shutdown`](GracefulShutdown::shutdown) of what is returned.
+/// Has `router` answer on `listener` until `end`, over TLS where there is an acceptor.
+/// Connections that are open then end with the [`shutdown`](GracefulShutdown::shutdown) of what
+/// is returned.
 pub async fn accept(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    tls: Option<TlsAcceptor>,
     end: impl Future<Output = ()>,
 ) -> GracefulShutdown {
     let graceful = GracefulShutdown::new();
@@ -101,14 +105,15 @@ pub async fn accept(
             Ok(place) => (place, false),
             Err(_) => (spare, true),
         };
-        connection(
+        let place = Place { _permit: place, probes_only };
+        let of_client = (stream, peer, place);
+        tokio::spawn(connection(
             router.clone(),
-            stream,
-            peer,
+            of_client,
             limits,
-            Place { _permit: place, probes_only },
-            &graceful,
-        );
+            tls.clone(),
+            graceful.watcher(),
+        ));
     }
 }
 
@@ -118,13 +123,41 @@ struct Place {
     probes_only: bool,
 }
 
-fn connection(
+async fn connection(
     router: Router,
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer, place): (TcpStream, SocketAddr, Place),
     limits: Limits,
-    place: Place,
-    graceful: &GracefulShutdown,
+    tls: Option<TlsAcceptor>,
+    watcher: Watcher,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection may be slow");
+    }
+    let header_time = if place.probes_only {
+        limits.header_time.min(PROBE_HEADER_TIME)
+    } else {
+        limits.header_time
+    };
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_time));
+    let stream = Box::pin(stream);
+    let of_client = (peer, header_time, place);
+    let Some(tls) = tls else { return answer(router, stream, of_client, watcher).await };
+    match tokio::time::timeout(header_time, tls.accept(stream)).await {
+        Ok(Ok(stream)) => answer(router, stream, of_client, watcher).await,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "a client speaks no TLS that is known here")
+        }
+        Err(_) => tracing::debug!(%peer, "a client did not end the handshake in time"),
+    }
+}
+
+/// Answers what comes on a connection, until it ends.
+async fn answer(
+    router: Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    (peer, header_time, place): (SocketAddr, Duration, Place),
+    watcher: Watcher,
 ) {
     let probes_only = place.probes_only;
     let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -137,26 +170,16 @@ fn connection(
             router.oneshot(request.map(Body::new)).await
         }
     });
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection may be slow");
-    }
-    let header_time =
-        if probes_only { limits.header_time.min(PROBE_HEADER_TIME) } else { limits.header_time };
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.write_time));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(!probes_only)
         .header_read_timeout(header_time)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), answer);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%peer, %error, "a connection ended early");
-        }
-        drop(place);
-    });
+        .serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+    drop(place);
 }
 
 fn too_many() -> Response {
@@ -185,7 +208,7 @@ mod tests {
         let router = Router::new()
             .route("/livez", get(async || "ok"))
             .route("/large", get(async move || large.clone()));
-        tokio::spawn(accept(listener, router, limits, std::future::pending()));
+        tokio::spawn(accept(listener, router, limits, None, std::future::pending()));
         address
     }
 

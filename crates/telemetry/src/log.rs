@@ -1,8 +1,8 @@
 //! Logs on standard error: for people on a terminal, a JSON document a line elsewhere; with
-//! the trace and the span in which something was said, where there are any.
+//! the trace, the span and the request in which something was said, where there are any.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Stderr, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,21 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::redact::Redacted;
+use crate::request;
+use crate::settings::{LogFormat, Settings};
 
 /// How often the exporter's own complaints are repeated: a collector may be away for hours,
 /// and an export is tried every few seconds.
 const COMPLAINTS: Duration = Duration::from_mins(1);
 
 /// The layer that writes to standard error what `REELSHIFT_LOG` lets through, or else what
-/// belongs to `verbose`.
-pub(crate) fn standard_error<S>(verbose: u8) -> Box<dyn Layer<S> + Send + Sync>
+/// belongs to the settings.
+pub(crate) fn standard_error<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let default = match verbose {
+    let default = match settings.verbose {
+        _ if settings.quiet => "warn",
         0 => "warn,reelshift=info",
         1 => "warn,reelshift=debug",
         _ => "info,reelshift=trace",
@@ -40,14 +43,28 @@ where
     // A log that cannot be written is no reason to panic.
     let layer = tracing_subscriber::fmt::layer()
         .log_internal_errors(false)
-        .with_writer(|| Redacted(std::io::stderr()));
-    if std::io::stderr().is_terminal() {
+        .with_ansi(settings.colours)
+        .with_writer(|| Redacted(cleared(std::io::stderr())));
+    let lines = match settings.format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    if lines {
         let lines = WithIds { inner: Format::default().with_target(false), last: Mutex::default() };
         layer.event_format(lines).with_filter(filter).boxed()
     } else {
         let lines = WithIds { inner: Format::default().json(), last: Mutex::default() };
         layer.fmt_fields(JsonFields::new()).event_format(lines).with_filter(filter).boxed()
     }
+}
+
+/// What a command draws on a terminal is on the line that is written next: it is drawn again.
+fn cleared(mut stderr: Stderr) -> Stderr {
+    if stderr.is_terminal() {
+        stderr.write_all(b"\r\x1b[2K").unwrap_or_default();
+    }
+    stderr
 }
 
 /// What is exported of the logs: ours, and warnings of the libraries, but nothing of those
@@ -94,26 +111,44 @@ where
         if event.metadata().target().starts_with("opentelemetry") && !self.complains() {
             return Ok(());
         }
-        let current = Context::current();
-        let span = current.span();
-        let ids = span.span_context();
-        if !ids.is_valid() {
+        let ids = ids();
+        if ids.is_empty() {
             return self.inner.format_event(context, writer, event);
         }
-        let (trace, span) = (ids.trace_id(), ids.span_id());
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.trim_end().strip_suffix('}') {
             Some(document) if document.starts_with('{') => {
-                writeln!(writer, r#"{document},"trace_id":"{trace}","span_id":"{span}"}}"#)
+                write!(writer, "{document}")?;
+                for (name, id) in ids {
+                    write!(writer, r#","{name}":"{id}""#)?;
+                }
+                writeln!(writer, "}}")
             }
             _ => {
-                write!(writer, "{trace} {span} ")?;
+                for (_, id) in ids {
+                    write!(writer, "{id} ")?;
+                }
                 // Once more, since only this writer has the terminal's colours.
                 self.inner.format_event(context, writer, event)
             }
         }
     }
+}
+
+/// What a line is looked up by: the trace, the span and the request that it belongs to. None
+/// of them has a character that JSON escapes.
+fn ids() -> Vec<(&'static str, String)> {
+    let current = Context::current();
+    let span = current.span();
+    let context = span.span_context();
+    let mut ids = Vec::new();
+    if context.is_valid() {
+        ids.push(("trace_id", context.trace_id().to_string()));
+        ids.push(("span_id", context.span_id().to_string()));
+    }
+    ids.extend(request::id().map(|id| ("request_id", id.to_string())));
+    ids
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let limits = Limits::new(CONNECTIONS);
-    Ok((address, async move { accept(listener, router, limits, end).await.shutdown().await }))
+    Ok((address, async move { accept(listener, router, limits, None, end).await.shutdown().await }))
 }
 
 fn answer(said: Result<(), String>) -> (StatusCode, String) {

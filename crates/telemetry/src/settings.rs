@@ -28,9 +28,26 @@ pub struct Settings {
     pub service: Service,
     /// How much is logged: 0, the usual; 1, in detail; 2, everything.
     pub verbose: u8,
+    /// Whether only warnings and errors are logged.
+    pub quiet: bool,
+    pub format: LogFormat,
+    /// Whether lines have colours.
+    pub colours: bool,
     /// Whether `/metrics` is served.
     pub prometheus: bool,
     pub signals: Signals,
+}
+
+/// How logs are written on standard error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// A document a line.
+    Json,
 }
 
 /// Which signals are exported over OTLP.

@@ -27,7 +27,7 @@ pub struct RerunArgs {
     pub stage: Option<JobKind>,
 
     /// Work that failed since then only: 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = crate::filter::since)]
+    #[arg(long, value_name = "TIME", value_parser = reelshift_operate::since)]
     pub since: Option<Since>,
 
     /// Quarantined items only

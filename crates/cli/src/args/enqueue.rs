@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use reelshift_operate::{
+    BATCH_FILES, BATCH_ROWS, DEFAULT_BACKFILL_ROWS, DEFAULT_BATCH_FILES, DEFAULT_MAX_ATTEMPTS,
+    MAX_ATTEMPTS,
+};
 
 use crate::filter::Condition;
-
-/// Videos in a batch of a backfill.
-pub const DEFAULT_BATCH_ROWS: u32 = 2_000;
-
-/// Attempts that a batch gets before it is failed.
-pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 
 #[derive(Debug, Args)]
 pub struct EnqueueArgs {
@@ -42,7 +40,7 @@ pub struct EnqueueCommon {
 #[derive(Debug, Args)]
 pub struct EnqueuePace {
     /// Attempts that a batch gets before it is failed
-    #[arg(long, default_value_t = DEFAULT_MAX_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = DEFAULT_MAX_ATTEMPTS, value_parser = clap::value_parser!(u32).range(MAX_ATTEMPTS))]
     pub max_attempts: u32,
 
     /// Go on: enqueue new and changed videos as they come; a validation again and again, until
@@ -69,7 +67,7 @@ pub struct EnqueueBackfill {
     pub common: EnqueueCommon,
 
     /// Videos in a batch
-    #[arg(long, default_value_t = DEFAULT_BATCH_ROWS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = DEFAULT_BACKFILL_ROWS, value_parser = clap::value_parser!(u32).range(BATCH_ROWS))]
     pub batch_size: u32,
 }
 
@@ -83,6 +81,6 @@ pub struct EnqueueHash {
     pub batch_bytes: bytesize::ByteSize,
 
     /// Files in a batch, at most
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = DEFAULT_BATCH_FILES, value_parser = clap::value_parser!(u32).range(BATCH_FILES))]
     pub batch_files: u32,
 }

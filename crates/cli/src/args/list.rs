@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::Subject;
 use reelshift_store::ids::IdPart;
+use reelshift_store::notifications::NotificationState;
 
 /// How a list is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,6 +87,44 @@ pub struct QuarantineArgs {
     /// Items with this error type only
     #[arg(long = "type", value_name = "TYPE")]
     pub error_type: Option<String>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// Terms that must all hold: cause:TYPE, stage:KIND, since:TIME, run:ID, batch:ID, worker:ID,
+    /// video:ID, path:BEGINNING, text:WORDS, is:open|recovered|quarantined. In cause, video and
+    /// path `*` stands for any characters
+    #[arg(value_name = "KEY:VALUE")]
+    pub terms: Vec<String>,
+
+    /// Enqueue all of the failed work that is found again
+    #[arg(long)]
+    pub rerun: bool,
+
+    /// With --rerun: count only, change nothing
+    #[arg(long, requires = "rerun")]
+    pub dry_run: bool,
+
+    /// With --rerun: why, for the record
+    #[arg(long, requires = "rerun", value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct NotificationsArgs {
+    /// Notifications in this state only: pending, processing, sent, failed, expired
+    #[arg(long)]
+    pub state: Option<NotificationState>,
+
+    /// Notifications of this type only
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
 
     #[command(flatten)]
     pub list: ListArgs,

@@ -3,31 +3,28 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use reelshift_store::notifications::MAX_ATTEMPTS;
+use reelshift_store::notifications::{
+    EVENT_TYPE_CHARACTERS, MAX_ATTEMPTS, ROOM_CHARACTERS, SESSION_CHARACTERS, USER_CHARACTERS,
+};
 use serde_json::Value;
-
-/// Lengths of the specification's columns, in characters.
-const EVENT_TYPE: usize = 50;
-const NAME: usize = 255;
-const USER: usize = 36;
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("to").required(true).multiple(true).args(["room", "session", "user", "broadcast"]))]
 pub struct NotifyArgs {
     /// What happened: workflow_completed, maintenance, …
-    #[arg(value_name = "TYPE", value_parser = up_to(EVENT_TYPE))]
+    #[arg(value_name = "TYPE", value_parser = up_to(EVENT_TYPE_CHARACTERS))]
     pub event_type: String,
 
     /// To the subscribers of this room; a video's is video_ID
-    #[arg(long, value_parser = up_to(NAME))]
+    #[arg(long, value_parser = up_to(ROOM_CHARACTERS))]
     pub room: Option<String>,
 
     /// To the subscribers of this session
-    #[arg(long, value_parser = up_to(NAME))]
+    #[arg(long, value_parser = up_to(SESSION_CHARACTERS))]
     pub session: Option<String>,
 
     /// To the subscribers of this user
-    #[arg(long, value_parser = up_to(USER))]
+    #[arg(long, value_parser = up_to(USER_CHARACTERS))]
     pub user: Option<String>,
 
     /// To all subscribers

@@ -1,8 +1,11 @@
 //! The arguments of `serve` and `token`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use axum::http::HeaderName;
 use clap::{Args, ValueEnum};
+use reelshift_server::PathPrefix;
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -33,6 +36,60 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<IpAddr>,
+
+    /// The header in which such a proxy names the user whom it has logged in; then --operator-group
+    /// says who may change something
+    #[arg(long, env = "REELSHIFT_USER_HEADER", value_name = "NAME", requires = "operator_groups")]
+    pub user_header: Option<HeaderName>,
+
+    /// The header in which it names the user's groups, separated by commas
+    #[arg(
+        long,
+        env = "REELSHIFT_GROUPS_HEADER",
+        value_name = "NAME",
+        default_value = "x-forwarded-groups"
+    )]
+    pub groups_header: HeaderName,
+
+    /// A group whose users may change something; repeat for more
+    #[arg(
+        long = "operator-group",
+        env = "REELSHIFT_OPERATOR_GROUPS",
+        value_name = "GROUP",
+        value_delimiter = ','
+    )]
+    pub operator_groups: Vec<String>,
+
+    /// A group whose users may read; repeat for more [default: all whom the proxy has logged in]
+    #[arg(
+        long = "viewer-group",
+        env = "REELSHIFT_VIEWER_GROUPS",
+        value_name = "GROUP",
+        value_delimiter = ','
+    )]
+    pub viewer_groups: Vec<String>,
+
+    /// The path below which a proxy shows this server: /reelshift
+    #[arg(long, env = "REELSHIFT_PATH_PREFIX", value_name = "PATH")]
+    pub path_prefix: Option<PathPrefix>,
+
+    /// An origin whose pages may call the API with a token: https://portal.example; repeat for
+    /// more
+    #[arg(
+        long = "allow-origin",
+        env = "REELSHIFT_ALLOWED_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allowed_origins: Vec<String>,
+
+    /// Answer over TLS, with the certificates in this PEM file, the server's own first
+    #[arg(long, env = "REELSHIFT_TLS_CERTIFICATE", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// The private key of that certificate, as PEM
+    #[arg(long, env = "REELSHIFT_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
 
     /// Signs the sessions of browsers, the same for all replicas: 32 characters or more
     /// [default: one kept in reelshift.session-key beside the settings file]

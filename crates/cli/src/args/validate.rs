@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use reelshift_operate::{BATCH_ROWS, DEFAULT_VALIDATION_ROWS};
 use reelshift_store::ids::IdPart;
 
 use super::EnqueuePace;
-
-/// Videos in a batch of a validation.
-const DEFAULT_BATCH_ROWS: u32 = 10_000;
 
 #[derive(Debug, Args)]
 pub struct EnqueueValidate {
@@ -16,7 +14,7 @@ pub struct EnqueueValidate {
     pub pace: EnqueuePace,
 
     /// Videos in a batch
-    #[arg(long, default_value_t = DEFAULT_BATCH_ROWS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = DEFAULT_VALIDATION_ROWS, value_parser = clap::value_parser!(u32).range(BATCH_ROWS))]
     pub batch_size: u32,
 }
 

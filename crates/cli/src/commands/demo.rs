@@ -1,11 +1,13 @@
 //! `demo`: a legacy platform made up, migrated by several worker processes, validated.
 
 pub mod application;
+mod faults;
 mod files;
+mod fleet;
+mod open;
 mod platform;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -19,9 +21,10 @@ use reelshift_store::patience::Options;
 use reelshift_store::report::{Check, LedgerReport, RunReport};
 use reelshift_store::schema::StepGroup;
 use reelshift_store::validation::{self, FirstDifferencesOnly};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use self::application::{Application, Noticed};
+use self::fleet::Start;
 use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
@@ -116,11 +119,15 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
         "4  {} work",
         style::plural(args.workers.into(), "worker process", "worker processes")
     ));
-    let mut workers = Vec::new();
-    for number in 1..=args.workers {
-        let log = dir.join(format!("worker-{number}.log"));
-        workers.push(start_worker(context, &url, &media, &log)?);
-    }
+    let start = Start {
+        url: url.clone(),
+        media: media.clone(),
+        logs: dir.clone(),
+        allow_plaintext: context.allow_plaintext,
+    };
+    let mut workers = (1..=args.workers)
+        .map(|number| start.worker(number as usize, true))
+        .collect::<Result<Vec<_>>>()?;
     watch(context, &store, &mut workers).await?;
 
     application.stage(application::NEW_COLUMNS_FROM).await?;
@@ -164,6 +171,9 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     report(&snapshot, &dir, context.given_url().is_none(), began.elapsed());
     if context.json {
         context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
+    }
+    if args.open {
+        open::run(context, store, start, &dir, args.workers).await?;
     }
     Ok(if valid { Outcome::Done } else { Outcome::Difference })
 }
@@ -213,27 +223,6 @@ fn fresh_directory(dir: &Path) -> Result<PathBuf> {
     std::fs::write(dir.join(MARKER), "Made by `reelshift demo`, which replaces it.\n")
         .with_context(|| format!("cannot write in {}", dir.display()))?;
     dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))
-}
-
-/// The same binary as a worker of its own. The URL goes by environment: it may hold a
-/// password, and arguments are seen by everybody.
-fn start_worker(context: &Context, url: &str, media: &Path, log: &Path) -> Result<Child> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let log =
-        std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    Command::new(program)
-        .args(["work", "--until-idle"])
-        .env("DATABASE_URL", url)
-        .env("REELSHIFT_MEDIA_ROOT", media)
-        // One port is one worker's.
-        .env_remove("REELSHIFT_HEALTH")
-        .env("REELSHIFT_ALLOW_PLAINTEXT", context.allow_plaintext.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start a worker")
 }
 
 /// Draws the runs' progress until every worker has found nothing left to do.
@@ -362,6 +351,8 @@ fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
         crate::output::say_error!("   {program} {database} {command}");
     }
+    crate::output::say_error!("With a dashboard and a fleet that goes on, to be broken at will:");
+    crate::output::say_error!("   {program} demo --open");
     crate::output::say_error!("The way to a real database, step by step: README.md");
 }
 

@@ -4,32 +4,20 @@ mod watch;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::usual_plan;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_producer::{Enqueued, Planned, Progress};
 use reelshift_store::controls::PAUSE;
-use reelshift_store::ledger::{RunPlan, VideoFilter};
+use reelshift_store::ledger::RunPlan;
 use serde_json::json;
 
 use crate::args::{
-    DEFAULT_BATCH_ROWS, DEFAULT_MAX_ATTEMPTS, EnqueueArgs, EnqueueBackfill, EnqueueCommon,
-    EnqueueHash, EnqueueKind, EnqueueValidate,
+    EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind, EnqueueValidate,
 };
 use crate::context::{Context, by};
 use crate::exit::{Outcome, Refused, Usage};
 use crate::filter::filter;
 use crate::style;
-
-/// A backfill of every video that needs it.
-pub fn of_everything() -> RunPlan {
-    RunPlan {
-        filter: VideoFilter::default(),
-        batch_rows: DEFAULT_BATCH_ROWS,
-        batch_bytes: bytesize::GIB,
-        batch_files: 64,
-        max_attempts: DEFAULT_MAX_ATTEMPTS,
-        repair: false,
-    }
-}
 
 pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
     let (kind, plan, pace) = match &args.kind {
@@ -84,7 +72,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
 }
 
 pub fn backfill_plan(args: &EnqueueBackfill) -> Result<RunPlan> {
-    let plan = plan(&args.common)?;
+    let plan = plan(JobKind::Backfill, &args.common)?;
     Ok(RunPlan { batch_rows: args.batch_size, ..plan })
 }
 
@@ -92,21 +80,20 @@ fn hash_plan(args: &EnqueueHash) -> Result<RunPlan> {
     if args.batch_bytes.as_u64() == 0 {
         return Err(Usage("--batch-bytes must be more than nothing".to_owned()).into());
     }
-    let plan = plan(&args.common)?;
+    let plan = plan(JobKind::Hash, &args.common)?;
     Ok(RunPlan { batch_bytes: args.batch_bytes.as_u64(), batch_files: args.batch_files, ..plan })
 }
 
 fn validation_plan(args: &EnqueueValidate) -> RunPlan {
     let (batch_rows, max_attempts) = (args.batch_size, args.pace.max_attempts);
-    RunPlan { batch_rows, max_attempts, ..of_everything() }
+    RunPlan { batch_rows, max_attempts, ..usual_plan(JobKind::Validate) }
 }
 
-fn plan(common: &EnqueueCommon) -> Result<RunPlan> {
+fn plan(kind: JobKind, common: &EnqueueCommon) -> Result<RunPlan> {
     Ok(RunPlan {
         filter: filter(&common.conditions).map_err(Usage)?,
         max_attempts: common.pace.max_attempts,
-        repair: false,
-        ..of_everything()
+        ..usual_plan(kind)
     })
 }
 

@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod batches;
+pub mod find;
+pub mod notifications;
 pub mod quarantine;
 pub mod runs;
 pub mod workers;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::{PhaseSteps, PlannedStatement, plan_phase, steps_left};
 use reelshift_plan::{Phase, forecast};
 use reelshift_store::SharedStore;
-use reelshift_store::preflight::{Examination, Finding, Scope, Statement, TableSize, Verdict};
-use reelshift_store::schema::{JournalEntry, Step, StepGroup};
+use reelshift_store::preflight::{Examination, Finding, Scope, TableSize, Verdict};
 use reelshift_store::trial::Trial;
 use serde::Serialize;
 
@@ -61,14 +61,6 @@ struct PhasePlan {
     gates: Vec<PlannedGate>,
 }
 
-#[derive(Debug, Serialize)]
-struct PlannedStatement {
-    number: u32,
-    name: String,
-    #[serde(flatten)]
-    statement: Statement,
-}
-
 pub async fn run(context: &Context, args: &PlanArgs) -> Result<Outcome> {
     let store = context.store().await?;
     let Examination { findings, trial } = store.preflight(Scope::Plan).await?;
@@ -93,24 +85,17 @@ pub async fn run(context: &Context, args: &PlanArgs) -> Result<Outcome> {
 
 async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
-    let journal = store.journal().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
     for phase in Phase::ALL {
-        let steps = pending(store.steps(), &journal, groups(phase));
-        let mut statements = Vec::new();
-        for step in &steps {
-            for statement in store.statements(step).await? {
-                let name = step.name.clone();
-                statements.push(PlannedStatement { number: step.number, name, statement });
-            }
-        }
+        let steps = steps_left(&**store, phase).await?;
+        let PhaseSteps { done, statements, .. } = plan_phase(&**store, phase).await?;
         let duration = duration(phase, &table, steps.len());
         let gates = gates::of(&**store, &steps, trial, &mut outlooks).await?;
         phases.push(PhasePlan {
             gates,
             phase,
-            done: !groups(phase).is_empty() && steps.is_empty(),
+            done,
             duration_seconds: duration.map(|duration| duration.as_secs_f64()),
             what: what(phase, &table),
             statements,
@@ -122,20 +107,6 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
         index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
     };
     Ok(Work { table, expected, phases })
-}
-
-/// The schema steps of a phase; backfill and rollout have none.
-const fn groups(phase: Phase) -> &'static [StepGroup] {
-    match phase {
-        Phase::Expand => &[StepGroup::Ledger, StepGroup::Expand],
-        Phase::Backfill | Phase::Rollout => &[],
-        Phase::Index => &[StepGroup::Index],
-        Phase::Automate => &[StepGroup::Automate],
-    }
-}
-
-fn pending<'a>(steps: &'a [Step], journal: &[JournalEntry], groups: &[StepGroup]) -> Vec<&'a Step> {
-    steps.iter().filter(|step| groups.contains(&step.group) && !step.is_done(journal)).collect()
 }
 
 fn duration(phase: Phase, table: &TableSize, steps: usize) -> Option<Duration> {

@@ -24,15 +24,27 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,
         batch: ids::find_given(&*store, IdKind::Batch, args.batch.as_ref()).await?,
         error_type: args.error_type.clone(),
+        error: None,
         stage: args.stage,
         since: args.since,
         quarantined_only: args.quarantined,
         dry_run: args.dry_run,
     };
-    let rerun = reelshift_operate::rerun(&*store, &by(args.reason.as_deref()), &selection).await?;
-    let runs = if args.dry_run { by_run(&store, &selection).await? } else { Vec::new() };
+    execute(context, &store, &selection, args.reason.as_deref()).await
+}
+
+/// Enqueues again what is selected, or counts it, and says what came of it.
+pub async fn execute(
+    context: &Context,
+    store: &SharedStore,
+    selection: &RerunSelection,
+    reason: Option<&str>,
+) -> Result<Outcome> {
+    let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
+    let dry_run = selection.dry_run;
+    let runs = if dry_run { by_run(store, selection).await? } else { Vec::new() };
     if context.json {
-        let document = if args.dry_run {
+        let document = if dry_run {
             serde_json::json!({
                 "batches": rerun.batches,
                 "items": rerun.items,
@@ -55,7 +67,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         plural(rerun.items, "quarantined item", "quarantined items"),
         plural(rerun.item_batches, "batch", "batches"),
     );
-    if args.dry_run {
+    if dry_run {
         crate::output::block(table(&runs));
         crate::output::say!("would enqueue again: {what}. Nothing was changed");
     } else {

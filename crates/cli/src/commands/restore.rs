@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_archive::{Archive, Progress, RestoreReport};
-use reelshift_operate::Restore;
+use reelshift_operate::{Restore, usual_plan};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::Run;
@@ -15,7 +15,6 @@ use reelshift_worker::{Until, WorkerOptions};
 use serde_json::json;
 
 use crate::args::RestoreArgs;
-use crate::commands::enqueue;
 use crate::context::{Context, by, host};
 use crate::exit::{Failed, Outcome, interrupted};
 use crate::style;
@@ -99,7 +98,7 @@ async fn fill_in(
     store: &SharedStore,
     concurrency: usize,
 ) -> Result<Run> {
-    let (kind, plan) = (JobKind::Backfill, enqueue::of_everything());
+    let (kind, plan) = (JobKind::Backfill, usual_plan(JobKind::Backfill));
     let enqueued =
         reelshift_operate::enqueue(store, &by(None), kind, plan, &context.stop, |_| {}).await?;
     let run = enqueued.run;

@@ -5,7 +5,8 @@ mod session_key;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use reelshift_server::{App, ConfiguredToken, Options};
+use reelshift_server::{App, ConfiguredToken, Options, PathPrefix, ProxyUsers};
+use reelshift_telemetry::tls::{self, TlsAcceptor};
 use session_key::MIN_KEY_BYTES;
 use tokio::net::TcpListener;
 
@@ -25,7 +26,7 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
     let file = &context.serve;
     let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
     let options = options(context, args, listen)?;
-    let open = options.tokens.is_empty();
+    let open = options.is_open();
     let sessions_are_kept = options.session_key.is_some();
     if open && !options.loopback {
         return Err(Refused(format!(
@@ -43,13 +44,23 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
         )
         .into());
     }
+    if options.proxy_users.is_some() && options.trusted_proxies.is_empty() {
+        return Err(Refused(
+            "--user-header is believed of trusted proxies only, and none is named: add \
+             --trusted-proxy ADDRESS"
+                .to_owned(),
+        )
+        .into());
+    }
+    let tls = tls(args, file)?;
     let store = context.expanded_store(CONNECTIONS).await?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("--listen {listen}: nothing can listen there"))?;
     let address = listener.local_addr()?;
     let app = App::new(store, flags::environment(), who(), options, context.stop.clone());
-    crate::output::say!("listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    crate::output::say!("listening on {scheme}://{address}");
     if open {
         crate::output::say!(
             "no tokens are configured: whoever is on this machine may change everything"
@@ -61,9 +72,34 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
              keep reelshift.toml in a directory that this user may write"
         );
     }
-    reelshift_server::serve(app, listener).await;
+    reelshift_server::serve(app, listener, tls).await;
     tracing::info!("the server has stopped");
     Ok(Outcome::Done)
+}
+
+/// The path of the options, the environment or the file.
+fn path_prefix(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<PathPrefix>, Usage> {
+    let of_file = || file.path_prefix.as_deref().map(str::parse).transpose();
+    match args.path_prefix.clone() {
+        Some(prefix) => Ok(Some(prefix)),
+        None => of_file().map_err(|wrong| Usage(format!("serve.path_prefix: {wrong}"))),
+    }
+}
+
+/// The certificate of the options, the environment or the file.
+fn tls(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<TlsAcceptor>, Usage> {
+    let certificate = args.tls_certificate.as_ref().or(file.tls_certificate.as_ref());
+    let key = args.tls_key.as_ref().or(file.tls_key.as_ref());
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            tls::acceptor(certificate, key).map(Some).map_err(|error| Usage(error.to_string()))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Usage("a certificate needs its key: add --tls-key FILE".to_owned())),
+        (None, Some(_)) => {
+            Err(Usage("a key needs its certificate: add --tls-certificate FILE".to_owned()))
+        }
+    }
 }
 
 /// Options, environment and file, the first that says something.
@@ -75,7 +111,17 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         if given.is_empty() { file.to_vec() } else { given }
     };
     Ok(Options {
-        session_key: if tokens.is_empty() { None } else { session_key(args, file)? },
+        session_key: if tokens.is_empty() && args.user_header.is_none() {
+            None
+        } else {
+            session_key(args, file)?
+        },
+        proxy_users: args.user_header.clone().map(|user_header| ProxyUsers {
+            user_header,
+            groups_header: args.groups_header.clone(),
+            operator_groups: args.operator_groups.clone(),
+            viewer_groups: args.viewer_groups.clone(),
+        }),
         tokens,
         loopback: listen.ip().is_loopback(),
         hosts: either(&args.hosts, &file.hosts),
@@ -84,10 +130,17 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         } else {
             args.trusted_proxies.clone()
         },
+        path_prefix: path_prefix(args, file)?,
+        allowed_origins: either(&args.allowed_origins, &file.allowed_origins)
+            .iter()
+            .map(|origin| reelshift_server::origin(origin).map_err(Usage))
+            .collect::<Result<_, _>>()?,
         environment: args.environment.clone().or_else(|| file.environment.clone()),
         jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
         registry: context.process.registry.clone(),
         notifications: context.notifications.settings(context.allow_plaintext)?,
+        one_time_login: None,
+        playground: None,
     })
 }
 

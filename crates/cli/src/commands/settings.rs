@@ -49,10 +49,11 @@ impl Source {
 }
 
 /// Names in the file that are not those of the options.
-const OTHER_KEYS: [(&str, &str); 4] = [
+const OTHER_KEYS: [(&str, &str); 5] = [
     ("replica", "replicas"),
     ("host", "serve.hosts"),
     ("trusted-proxy", "serve.trusted_proxies"),
+    ("allow-origin", "serve.allowed_origins"),
     ("tokens", "serve.tokens"),
 ];
 

@@ -1,6 +1,7 @@
 //! `work`: this process as a worker of the fleet.
 
 mod health;
+mod progress;
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -59,7 +60,12 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let left = reelshift_worker::run(store.clone(), options, context.stop.clone()).await?;
+    let work = reelshift_worker::run(store.clone(), options, context.stop.clone());
+    let left = if context.draws() {
+        progress::beside(store.clone(), context.process.instance, work).await?
+    } else {
+        work.await?
+    };
     tracing::info!("this worker has left the fleet");
     drop(served);
     if left.unrecorded > 0 {

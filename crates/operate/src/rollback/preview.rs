@@ -10,6 +10,7 @@ use super::{Result, RollBack, refuse};
 
 /// What a rollback would do.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RollbackPreview {
     pub to: String,
     pub steps: Vec<PreviewedStep>,
@@ -19,6 +20,7 @@ pub struct RollbackPreview {
 
 /// A step that would be undone.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PreviewedStep {
     pub number: u32,
     pub name: String,

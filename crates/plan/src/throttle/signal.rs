@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A sign of strain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ThrottleSignal))]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Seconds that the fleet's recent chunks took: what an application's write can wait for.
@@ -102,6 +104,8 @@ impl Signal {
 
 /// A signal as it was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SignalReading))]
 pub struct Reading {
     pub signal: Signal,
     /// Where: `db-2:3306`, or a path; empty where it is the fleet itself.

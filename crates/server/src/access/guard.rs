@@ -10,7 +10,8 @@ use axum::http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ORIGIN, REFERER, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use url::Url;
@@ -27,13 +28,16 @@ pub(crate) const LARGEST_BODY: usize = 64 * 1_024;
 /// on afterwards. Above the database's own limit of 5 s for what requests ask of it.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Answered to whoever asks: orchestrators have no token, and nobody has before the login.
+/// Answered to whoever asks: orchestrators have no token, nobody has before the login, and who
+/// generates a client needs none.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/login") || path.starts_with("/assets/")
+    matches!(path, "/livez" | "/readyz" | "/login" | "/openapi.json" | "/docs")
+        || path.starts_with("/assets/")
+        || path.starts_with(super::one_time::PATH)
 }
 
 /// Whether nothing is changed by such a request.
-fn is_read(method: &Method) -> bool {
+pub(crate) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
@@ -47,6 +51,8 @@ enum Credential {
     Bearer,
     /// The value of the cookie.
     Session(String),
+    /// The name of a user whom a trusted proxy has logged in.
+    Proxy(String),
     /// Nobody needs to: no tokens are configured.
     Open,
 }
@@ -80,7 +86,7 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
         parts.extensions.insert(Client(address));
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    let (principal, credential) = match authenticate(app, &parts.headers, address) {
+    let (principal, credential) = match authenticate(app, &parts, address) {
         Ok(found) => found,
         Err(denied) => {
             let page = denied.status == StatusCode::UNAUTHORIZED && wants_page(&parts.headers);
@@ -115,17 +121,29 @@ async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, B
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub IpAddr);
 
+/// The address at the other end of the connection.
+fn peer(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0.ip().to_canonical())
+}
+
+fn is_trusted(app: &Shared, peer: IpAddr) -> bool {
+    app.options.trusted_proxies.contains(&peer)
+}
+
+/// What stands for the session of such a user: no cookie has it.
+fn of_proxy(name: &str) -> String {
+    format!("proxy\n{name}")
+}
+
 /// The peer's address, or what a trusted proxy says it is: the last that no trusted proxy
 /// has added.
 fn client(app: &Shared, request: &Request) -> IpAddr {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0.ip().to_canonical());
-    let trusted = &app.options.trusted_proxies;
-    if !trusted.contains(&peer) {
+    let peer = peer(request.extensions());
+    if !is_trusted(app, peer) {
         return peer;
     }
+    let trusted = &app.options.trusted_proxies;
     let forwarded = request.headers().get_all("x-forwarded-for");
     let said: Vec<&str> = forwarded
         .iter()
@@ -157,11 +175,11 @@ fn too_large() -> Problem {
 
 fn authenticate(
     app: &Shared,
-    headers: &HeaderMap,
+    parts: &Parts,
     address: IpAddr,
 ) -> Result<(Principal, Credential), Problem> {
-    let tokens = &app.options.tokens;
-    if tokens.is_empty() {
+    let (headers, tokens) = (&parts.headers, &app.options.tokens);
+    if app.options.is_open() {
         let csrf = app.sessions.csrf("");
         let name = "local".to_owned();
         let (role, admission) = (Role::Operator, Admission::default());
@@ -189,6 +207,15 @@ fn authenticate(
         super::check_expiry(app, token)?;
         let (csrf, cookie) = (app.sessions.csrf(&session.cookie), session.cookie.clone());
         return Ok((principal(token, csrf, Some(session)), Credential::Session(cookie)));
+    }
+    if let Some(users) = &app.options.proxy_users
+        && is_trusted(app, peer(&parts.extensions))
+        && let Some(user) = users.user(headers)?
+    {
+        let csrf = app.sessions.csrf(&of_proxy(&user.name));
+        let (name, role, admission) = (user.name.clone(), user.role, Admission::default());
+        let principal = Principal { name, role, address, csrf, admission };
+        return Ok((principal, Credential::Proxy(user.name)));
     }
     Err(unauthorized("a token is needed: `Authorization: Bearer TOKEN`, or log in at /login"))
 }
@@ -294,9 +321,11 @@ async fn check_csrf(
         Credential::Bearer => return Ok(body),
         // Scripts of this machine send JSON, which no form of a page can.
         Credential::Open if !is_form => return Ok(body),
-        Credential::Open => "",
-        Credential::Session(session) => session.as_str(),
+        Credential::Open => String::new(),
+        Credential::Session(session) => session.clone(),
+        Credential::Proxy(name) => of_proxy(name),
     };
+    let session = session.as_str();
     let refused = || {
         Problem::new(
             StatusCode::FORBIDDEN,

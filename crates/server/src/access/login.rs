@@ -1,5 +1,6 @@
 //! Logging in with a browser: a token for a session.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Form;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 use super::guard::{Client, too_many};
 use super::host::is_local;
 use super::session::Sessions;
+use super::token::ConfiguredToken;
 use super::{Principal, local_path};
 use crate::app::Shared;
 use crate::pages::bare;
@@ -64,6 +66,7 @@ pub(crate) fn address(path: &str, ended: bool) -> String {
 #[utoipa::path(
     get,
     path = "/login",
+    operation_id = "show_login",
     tag = "access",
     params(
         ("next" = Option<String>, Query, description = "Where to go then"),
@@ -74,7 +77,7 @@ pub(crate) fn address(path: &str, ended: bool) -> String {
 )]
 pub(crate) async fn form(State(app): State<Shared>, Query(after): Query<After>) -> Response {
     let next = local_path(after.next.as_deref());
-    if app.options.tokens.is_empty() {
+    if app.options.is_open() {
         return Redirect::to(next).into_response();
     }
     let environment = app.options.environment.as_deref();
@@ -85,6 +88,7 @@ pub(crate) async fn form(State(app): State<Shared>, Query(after): Query<After>) 
 #[utoipa::path(
     post,
     path = "/login",
+    operation_id = "log_in",
     tag = "access",
     request_body(content = Login, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -101,7 +105,7 @@ pub(crate) async fn login(
     Form(login): Form<Login>,
 ) -> Result<Response, Problem> {
     let next = local_path(login.next.as_deref());
-    if app.options.tokens.is_empty() {
+    if app.options.is_open() {
         return Ok(Redirect::to(next).into_response());
     }
     if let Some(wait) = app.failures.wait(client) {
@@ -109,10 +113,7 @@ pub(crate) async fn login(
     }
     match super::valid_token(&app, login.token.trim()) {
         Ok(token) => {
-            let now = app.clock.now().ok_or_else(super::no_clock)?;
-            let (session, cookie) = app.sessions.begin(token, now, !is_local(&headers));
-            tracing::info!(name = %token.name, %client, "logged in");
-            record(&app, &By::new(format!("{}@{client}", token.name), None), session).await;
+            let cookie = begin_session(&app, token, client, !is_local(&headers)).await?;
             Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
         Err(denied) if denied.status == StatusCode::UNAUTHORIZED => {
@@ -124,6 +125,20 @@ pub(crate) async fn login(
         }
         Err(trouble) => Err(trouble),
     }
+}
+
+/// Begins a session of `token`; its `Set-Cookie`.
+pub(super) async fn begin_session(
+    app: &Shared,
+    token: &ConfiguredToken,
+    client: IpAddr,
+    secure: bool,
+) -> Result<String, Problem> {
+    let now = app.clock.now().ok_or_else(super::no_clock)?;
+    let (session, cookie) = app.sessions.begin(token, now, secure);
+    tracing::info!(name = %token.name, %client, "logged in");
+    record(app, &By::new(format!("{}@{client}", token.name), None), session).await;
+    Ok(cookie)
 }
 
 /// Records a login. One that cannot be recorded is not refused: the pages say what is wrong with
@@ -141,6 +156,7 @@ async fn record(app: &Shared, by: &By, session: String) {
 #[utoipa::path(
     post,
     path = "/logout",
+    operation_id = "log_out",
     tag = "access",
     responses(
         (status = 303, description = "Logged out"),

@@ -110,6 +110,7 @@ pub(crate) struct WhoAmI {
 #[utoipa::path(
     get,
     path = "/api/v1/whoami",
+    operation_id = "get_caller",
     tag = "access",
     responses((status = 200, description = "Who one is", body = WhoAmI))
 )]

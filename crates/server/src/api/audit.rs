@@ -1,7 +1,6 @@
 //! Who changed what.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
 use reelshift_store::ids::{self, IdKind, IdPart};
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use utoipa::IntoParams;
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
+use crate::extract::{Json, Query};
 use crate::problem::Problem;
 
 /// Which changes. Every condition that is given must hold.
@@ -26,6 +26,7 @@ pub(super) struct Filter {
 #[utoipa::path(
     get,
     path = "/api/v1/audit",
+    operation_id = "list_audit",
     tag = "audit",
     params(Filter, PageQuery),
     responses((status = 200, description = "A page of changes", body = Page<AuditEntry>))

@@ -1,7 +1,6 @@
 //! Batches: what the fleet does, piece by piece.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use reelshift_plan::BatchState;
 use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
@@ -11,6 +10,7 @@ use utoipa::IntoParams;
 use super::of_path;
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
+use crate::extract::{Json, Path, Query};
 use crate::problem::Problem;
 
 /// Which batches.
@@ -46,6 +46,7 @@ impl Filter {
 #[utoipa::path(
     get,
     path = "/api/v1/batches",
+    operation_id = "list_batches",
     tag = "batches",
     params(Filter, PageQuery),
     responses((status = 200, description = "A page of batches", body = Page<BatchReport>))
@@ -65,6 +66,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/api/v1/batches/{id}",
+    operation_id = "get_batch",
     tag = "batches",
     params(("id" = IdPart, Path, description = "The batch's id, or its first or last digits")),
     responses(

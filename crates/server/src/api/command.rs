@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use reelshift_telemetry::request;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -32,7 +33,8 @@ where
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {
-    match tokio::time::timeout(PATIENCE, app.tasks.spawn(work)).await {
+    let work = app.tasks.spawn(request::carried(work));
+    match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(done)) => done.map(Some).map_err(Into::into),
         Ok(Err(error)) => {
             tracing::error!(%error, "a command did not end by itself");

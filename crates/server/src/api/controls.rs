@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use reelshift_operate as operate;
 use reelshift_plan::Tuning;
@@ -14,6 +13,7 @@ use utoipa::ToSchema;
 use super::command::{Why, run_detached_or_503};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Json;
 use crate::problem::Problem;
 
 /// A setting of the whole fleet.
@@ -60,6 +60,7 @@ pub(super) struct ControlChanges {
 #[utoipa::path(
     get,
     path = "/api/v1/controls",
+    operation_id = "list_controls",
     tag = "controls",
     responses((status = 200, description = "The settings", body = Settings))
 )]
@@ -84,6 +85,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Settings>, Pr
 #[utoipa::path(
     patch,
     path = "/api/v1/controls",
+    operation_id = "tune_controls",
     tag = "controls",
     request_body = Tune,
     responses(
@@ -112,6 +114,7 @@ pub(super) async fn tune(
 #[utoipa::path(
     post,
     path = "/api/v1/controls/pause",
+    operation_id = "pause_fleet",
     tag = "controls",
     request_body = Why,
     responses((status = 200, description = "What was changed", body = ControlChanges))
@@ -130,6 +133,7 @@ pub(super) async fn pause(
 #[utoipa::path(
     post,
     path = "/api/v1/controls/resume",
+    operation_id = "resume_fleet",
     tag = "controls",
     request_body = Why,
     responses((status = 200, description = "What was changed", body = ControlChanges))

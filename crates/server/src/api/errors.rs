@@ -1,7 +1,7 @@
 //! What failed and why.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
+use reelshift_operate::Query as FailureQuery;
 use reelshift_store::failures::{
     ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection, NEWEST_GROUPED,
 };
@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
+use crate::extract::{Json, Query};
 use crate::problem::Problem;
 
 /// Which errors. Every condition that is given must hold.
@@ -27,12 +28,40 @@ pub(super) struct Filter {
     batch: Option<IdPart>,
     /// Of this video.
     video: Option<String>,
+    /// In place of all others: `cause:file_missing since:1h worker:8f71 path:missing/`, as
+    /// `reelshift find` takes it.
+    query: Option<String>,
+}
+
+impl Filter {
+    async fn selection(self, app: &Shared) -> Result<ErrorSelection, Problem> {
+        let Self { error_type, stage, batch, video, query } = self;
+        let Some(query) = query else {
+            return Ok(ErrorSelection {
+                batch: ids::find_given(&*app.store, IdKind::Batch, batch.as_ref()).await?,
+                error_type,
+                processing_stage: stage,
+                video,
+                ..ErrorSelection::default()
+            });
+        };
+        if error_type.is_some() || stage.is_some() || batch.is_some() || video.is_some() {
+            return Err(Problem::bad_request("give query alone: its terms say all the others"));
+        }
+        Ok(parsed(&query)?.selection(&*app.store).await?)
+    }
+}
+
+/// A query as it was typed.
+pub(super) fn parsed(text: &str) -> Result<FailureQuery, Problem> {
+    text.parse().map_err(|wrong| Problem::bad_request(format!("{wrong}")))
 }
 
 /// Errors, the newest first.
 #[utoipa::path(
     get,
     path = "/api/v1/errors",
+    operation_id = "list_errors",
     tag = "errors",
     params(Filter, PageQuery),
     responses((status = 200, description = "A page of errors", body = Page<ErrorEntry>))
@@ -43,13 +72,7 @@ pub(super) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<ErrorEntry>>, Problem> {
     let (limit, before) = (page.limit()?, page.cursor::<ErrorCursor>()?);
-    let selection = ErrorSelection {
-        batch: ids::find_given(&*app.store, IdKind::Batch, filter.batch.as_ref()).await?,
-        error_type: filter.error_type,
-        processing_stage: filter.stage,
-        video: filter.video,
-        before,
-    };
+    let selection = ErrorSelection { before, ..filter.selection(&app).await? };
     let errors = app.store.errors(&selection, limit + 1).await?;
     Page::of(errors, limit, ErrorEntry::cursor).map(Json)
 }
@@ -67,6 +90,7 @@ pub(super) struct Groups {
 #[utoipa::path(
     get,
     path = "/api/v1/errors/groups",
+    operation_id = "list_error_groups",
     tag = "errors",
     responses((status = 200, description = "The groups", body = Groups))
 )]

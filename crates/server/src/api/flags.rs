@@ -1,7 +1,6 @@
 //! The feature flags: read and changed.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use reelshift_operate::FlagRequest;
 use reelshift_plan::{Flag, Rollout};
 use reelshift_store::StoreError;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use super::command::{Why, run_detached_or_503};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::{Json, Path};
 use crate::problem::Problem;
 
 /// The flags.
@@ -46,6 +46,7 @@ pub(super) struct FlagChanges {
 #[utoipa::path(
     get,
     path = "/api/v1/flags",
+    operation_id = "list_flags",
     tag = "flags",
     responses((status = 200, description = "The flags", body = Flags))
 )]
@@ -58,6 +59,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Flags>, Probl
 #[utoipa::path(
     put,
     path = "/api/v1/flags/{flag}",
+    operation_id = "set_flag",
     tag = "flags",
     params(("flag" = Flag, Path, description = "The flag")),
     request_body = Wanted,
@@ -85,6 +87,7 @@ pub(super) async fn set(
 #[utoipa::path(
     post,
     path = "/api/v1/flags/emergency-disable",
+    operation_id = "disable_flags",
     tag = "flags",
     request_body = Why,
     responses((status = 200, description = "What was changed", body = FlagChanges))

@@ -16,6 +16,7 @@ fn answer(said: Result<(), String>) -> Result<&'static str, Problem> {
 #[utoipa::path(
     get,
     path = "/livez",
+    operation_id = "check_liveness",
     tag = "probes",
     responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
     security(())
@@ -28,6 +29,7 @@ pub(super) async fn livez(State(app): State<Shared>) -> Result<&'static str, Pro
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "check_readiness",
     tag = "probes",
     responses(
         (status = 200, description = "It does", body = String, content_type = "text/plain"),
@@ -39,16 +41,21 @@ pub(super) async fn readyz(State(app): State<Shared>) -> Result<&'static str, Pr
     answer(app.clock.ready())
 }
 
-/// The metrics of this process, for Prometheus.
+/// The metrics of the fleet and of this process, for Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "get_metrics",
     tag = "probes",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     match &app.options.registry {
-        Some(registry) => probes::exposition(registry).into_response(),
+        Some(registry) => {
+            // The fleet's are those of the newest overview. Where there is none, why is in the log.
+            app.overviews.current().await.ok();
+            probes::exposition(registry).into_response()
+        }
         None => Problem::new(StatusCode::NOT_FOUND, "not-found", "there are no metrics here")
             .into_response(),
     }

@@ -1,7 +1,6 @@
 //! What was set aside.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use reelshift_plan::JobKind;
 use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantined};
@@ -10,6 +9,7 @@ use utoipa::IntoParams;
 
 use super::page::{Page, PageQuery};
 use crate::app::Shared;
+use crate::extract::{Json, Query};
 use crate::problem::Problem;
 
 /// Which items. Every condition that is given must hold.
@@ -29,6 +29,7 @@ pub(super) struct Filter {
 #[utoipa::path(
     get,
     path = "/api/v1/quarantine",
+    operation_id = "list_quarantine",
     tag = "quarantine",
     params(Filter, PageQuery),
     responses((status = 200, description = "A page of items", body = Page<Quarantined>))

@@ -1,6 +1,5 @@
 //! Failed work again.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -13,9 +12,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::command::run_detached;
+use super::errors::parsed;
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor::storable;
+use crate::extract::Json;
 use crate::problem::Problem;
 
 /// Which failed work. Every condition that is given must hold.
@@ -39,14 +40,48 @@ pub(super) struct Selection {
     /// Count only, change nothing.
     #[serde(default)]
     dry_run: bool,
+    /// In place of all other conditions: `cause:file_missing since:1h`, as `reelshift find`
+    /// takes it.
+    #[schema(example = "cause:file_missing since:1h")]
+    query: Option<String>,
     /// Why, for the audit.
     reason: Option<String>,
+}
+
+impl Selection {
+    async fn resolve(self, app: &Shared) -> Result<RerunSelection, Problem> {
+        let Self { run, batch, error_type, stage, since, quarantined, dry_run, query, reason: _ } =
+            self;
+        if let Some(query) = query {
+            let others = run.is_some() || batch.is_some() || stage.is_some();
+            if others || error_type.is_some() || since.is_some() || quarantined {
+                let why = "give query without other conditions: its terms say all of them";
+                return Err(Problem::bad_request(why));
+            }
+            return Ok(parsed(&query)?.rerun(&*app.store, dry_run).await?);
+        }
+        let since = since.map(|time| {
+            let wrong = || Problem::bad_request("since: give a time from 1971 to 2037");
+            storable(time).map(Since::At).ok_or_else(wrong)
+        });
+        Ok(RerunSelection {
+            run: ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?,
+            batch: ids::find_given(&*app.store, IdKind::Batch, batch.as_ref()).await?,
+            error_type,
+            error: None,
+            stage,
+            since: since.transpose()?,
+            quarantined_only: quarantined,
+            dry_run,
+        })
+    }
 }
 
 /// Enqueues **all** matching failed batches and quarantined items again.
 #[utoipa::path(
     post,
     path = "/api/v1/rerun",
+    operation_id = "rerun_failed",
     tag = "runs",
     request_body = Selection,
     responses(
@@ -59,20 +94,8 @@ pub(super) async fn rerun(
     principal: Principal,
     Json(selection): Json<Selection>,
 ) -> Result<Response, Problem> {
-    let since = selection.since.map(|time| {
-        let wrong = || Problem::bad_request("since: give a time from 1971 to 2037");
-        storable(time).map(Since::At).ok_or_else(wrong)
-    });
-    let reason = selection.reason;
-    let selection = RerunSelection {
-        run: ids::find_given(&*app.store, IdKind::Run, selection.run.as_ref()).await?,
-        batch: ids::find_given(&*app.store, IdKind::Batch, selection.batch.as_ref()).await?,
-        error_type: selection.error_type,
-        stage: selection.stage,
-        since: since.transpose()?,
-        quarantined_only: selection.quarantined,
-        dry_run: selection.dry_run,
-    };
+    let reason = selection.reason.clone();
+    let selection = selection.resolve(&app).await?;
     let (shared, by) = (app.clone(), principal.command(reason));
     let work = async move { reelshift_operate::rerun(&*shared.store, &by, &selection).await };
     Ok(match run_detached::<Rerun, StoreError>(&app, work).await? {

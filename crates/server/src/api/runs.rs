@@ -1,15 +1,16 @@
 //! Runs: listed, and paused, resumed or cancelled one by one.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use reelshift_operate::{self as operate, By};
+use reelshift_overview::RunProgress;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::StoreError;
 use reelshift_store::controls::CancelledRun;
 use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::RunSelection;
+use reelshift_store::report::RunReport;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -17,8 +18,10 @@ use uuid::Uuid;
 use super::command::{Why, run_detached_or_503};
 use super::of_path;
 use super::page::{Page, PageQuery};
+use super::status::latest;
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::{Json, Path, Query};
 use crate::problem::Problem;
 
 /// Which runs.
@@ -33,6 +36,7 @@ pub(super) struct Filter {
 #[utoipa::path(
     get,
     path = "/api/v1/runs",
+    operation_id = "list_runs",
     tag = "runs",
     params(Filter, PageQuery),
     responses((status = 200, description = "A page of runs", body = Page<Run>))
@@ -48,23 +52,42 @@ pub(super) async fn list(
     Page::of(runs, limit, |run| run.id).map(Json)
 }
 
-/// One run.
+/// A run, and how far it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RunDetail {
+    #[serde(flatten)]
+    report: RunReport,
+    progress: RunProgress,
+}
+
+/// One run, with its batches by state, its progress, and when it will be done.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{id}",
+    operation_id = "get_run",
     tag = "runs",
     params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     responses(
-        (status = 200, description = "The run", body = Run),
+        (status = 200, description = "The run", body = RunDetail),
         (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn one(
     State(app): State<Shared>,
     Path(part): Path<IdPart>,
-) -> Result<Json<Run>, Problem> {
+) -> Result<Json<RunDetail>, Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    app.store.run(id).await?.map(Json).ok_or_else(|| missing(id))
+    let Some(report) = app.store.run_report(id).await? else {
+        // One that cannot be read is an error; one that is not there is none.
+        app.store.run(id).await?;
+        return Err(missing(id));
+    };
+    let latest = latest(&app).await?;
+    let ledger = latest.overview.report.as_ref().ok_or_else(|| {
+        Problem::unavailable("the state of the fleet was not read yet: ask again in a moment")
+    })?;
+    let progress = RunProgress::compute(&report, ledger, &latest.history);
+    Ok(Json(RunDetail { report, progress }))
 }
 
 fn missing(id: Uuid) -> Problem {
@@ -83,6 +106,7 @@ fn not_there(error: StoreError) -> Problem {
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{id}/pause",
+    operation_id = "pause_run",
     tag = "runs",
     params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     request_body = Why,
@@ -108,6 +132,7 @@ pub(super) async fn pause(
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{id}/resume",
+    operation_id = "resume_run",
     tag = "runs",
     params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     responses(
@@ -140,6 +165,7 @@ pub(super) struct Cancelled {
 #[utoipa::path(
     post,
     path = "/api/v1/runs/{id}/cancel",
+    operation_id = "cancel_run",
     tag = "runs",
     params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
     request_body = Why,

@@ -3,7 +3,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Json;
 use crate::problem::Problem;
 
 /// Windows of rows compared at once: the requests come first.
@@ -118,6 +118,7 @@ fn now(app: &Shared) -> Result<DateTime<Utc>, Problem> {
 #[utoipa::path(
     get,
     path = "/api/v1/validation",
+    operation_id = "get_validation",
     tag = "validation",
     responses((status = 200, description = "The last report", body = Validation))
 )]
@@ -129,6 +130,7 @@ pub(super) async fn last(State(app): State<Shared>) -> Result<Json<Validation>, 
 #[utoipa::path(
     post,
     path = "/api/v1/validation",
+    operation_id = "start_validation",
     tag = "validation",
     responses((status = 202, description = "It is under way", body = Validation))
 )]

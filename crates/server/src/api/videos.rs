@@ -1,16 +1,17 @@
 //! The status of a video, as the application reads it.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use reelshift_rollout::VideoStatus;
 
 use crate::app::Shared;
+use crate::extract::{Json, Path};
 use crate::problem::Problem;
 
 /// The status of a video, in one of the specification's two shapes.
 #[utoipa::path(
     get,
     path = "/videos/{id}/status",
+    operation_id = "get_video_status",
     tag = "videos",
     params(("id" = String, Path, description = "The video's id")),
     responses(

@@ -47,6 +47,7 @@ const MAX_KEY_CHARACTERS: usize = 255;
 #[utoipa::path(
     get,
     path = "/api/v1/notifications/stream",
+    operation_id = "stream_notifications",
     tag = "notifications",
     params(
         ("room" = Option<Vec<String>>, Query, description = "Notifications of this room; may be given several times"),

@@ -8,10 +8,10 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use reelshift_operate::{self as operate, By, FlagRequest};
+use reelshift_operate::{self as operate, By, FlagRequest, Query};
 use reelshift_overview::figures::{plural, tail};
 use reelshift_plan::tuning::Assignment;
-use reelshift_plan::{Flag, JobKind, Rollout};
+use reelshift_plan::{Flag, Rollout};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::RerunSelection;
 use serde::Deserialize;
@@ -35,6 +35,8 @@ pub(crate) struct Fields {
     #[serde(rename = "type")]
     error_type: String,
     quarantined: bool,
+    /// What was looked for.
+    query: String,
     flag: String,
     percent: Option<u8>,
     /// What the operator saw.
@@ -71,15 +73,19 @@ fn missing(what: &str) -> StoreError {
 }
 
 fn said(fields: &Fields, done: Result<String, StoreError>) -> Response {
+    answered(&fields.back, done.map_err(|error| error.to_string()))
+}
+
+/// Back to the page that a form was on, which says what came of it.
+pub(super) fn answered(back: &str, done: Result<String, String>) -> Response {
     let flash = match done {
         Ok(text) => Flash::done(text),
         Err(error) => {
-            tracing::info!(%error, "what a form asked for was not done");
+            tracing::info!(error, "what a form asked for was not done");
             Flash::failed(format!("Not done: {error}"))
         }
     };
-    ([(header::SET_COOKIE, flash.cookie())], Redirect::to(local_path(Some(&fields.back))))
-        .into_response()
+    ([(header::SET_COOKIE, flash.cookie())], Redirect::to(local_path(Some(back)))).into_response()
 }
 
 pub(crate) async fn pause(
@@ -136,14 +142,15 @@ pub(crate) async fn rerun(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
+        let query: Query =
+            fields.query.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))?;
+        let found = query.rerun(&*app.store, false).await?;
         let selection = RerunSelection {
             run: fields.run()?,
             batch: parsed(&fields.batch, "batch")?,
             error_type: Some(fields.error_type.clone()).filter(|of_type| !of_type.is_empty()),
-            stage: None::<JobKind>,
-            since: None,
-            quarantined_only: fields.quarantined,
-            dry_run: false,
+            quarantined_only: fields.quarantined || found.quarantined_only,
+            ..found
         };
         let rerun = operate::rerun(&*app.store, &fields.by(&who), &selection).await?;
         Ok(match (rerun.batches, rerun.items) {

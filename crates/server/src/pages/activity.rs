@@ -2,20 +2,29 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
+use reelshift_store::StoreError;
 use reelshift_store::audit::{AuditEntry, AuditSelection, Change, Subject};
+use reelshift_store::notifications::{
+    NotificationReport, NotificationSelection, NotificationState,
+};
 use serde::Deserialize;
 
+use super::csv;
 use super::frame::{Frame, Page, said};
 use super::view::View;
 use super::{begin, finish, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::problem::Problem;
 
 /// Rows of a page.
 const ROWS_PER_PAGE: u32 = 50;
+
+/// Notifications that were given up, on the page; `reelshift notifications` lists all.
+const FAILED_SHOWN: u32 = 20;
 
 /// Rows of an export: the newest. All of them are in the table `reelshift_audit`.
 const EXPORTED: u32 = 10_000;
@@ -29,6 +38,17 @@ pub(super) struct Activity {
     pub filtered: bool,
     pub entries: Vec<Row>,
     pub older: Option<String>,
+    /// Notifications that were given up.
+    pub failed: Vec<Failed>,
+}
+
+/// A notification that was given up.
+pub(super) struct Failed {
+    id: String,
+    event_type: String,
+    attempts: String,
+    why: String,
+    when: String,
 }
 
 /// What the list can be narrowed to.
@@ -57,8 +77,8 @@ pub(crate) struct PageQuery {
 impl Activity {
     /// Only what its live parts need.
     pub(super) fn live(frame: Frame, view: View) -> Self {
-        let (subjects, entries) = (Vec::new(), Vec::new());
-        Self { frame, view, subjects, filtered: false, entries, older: None }
+        let (subjects, entries, failed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { frame, view, subjects, filtered: false, entries, older: None, failed }
     }
 }
 
@@ -71,8 +91,17 @@ pub(crate) async fn page(
     let (frame, view) = begin(&app, &who, &headers, Page::Activity, "/activity").await?;
     let subject = query.subject.as_deref().and_then(Subject::named);
     let selection = AuditSelection { subject, ..AuditSelection::default() };
-    let entries = match app.store.audit(&selection, query.before, ROWS_PER_PAGE).await {
-        Ok(entries) => entries,
+    let given_up =
+        NotificationSelection { state: Some(NotificationState::Failed), event_type: None };
+    let read = async {
+        let entries = app.store.audit(&selection, query.before, ROWS_PER_PAGE).await?;
+        Ok::<_, StoreError>((
+            entries,
+            app.store.notifications(&given_up, None, FAILED_SHOWN).await?,
+        ))
+    };
+    let (entries, failed) = match read.await {
+        Ok(read) => read,
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(unavailable(frame, status, "The changes cannot be read.", &said(&error)));
@@ -88,11 +117,22 @@ pub(crate) async fn page(
         subjects: Subject::ALL.into_iter().map(choice).collect(),
         filtered: subject.is_some(),
         entries: entries.into_iter().map(row).collect(),
+        failed: failed.into_iter().map(given_up_as).collect(),
         older,
         frame,
         view,
     };
     Ok(finish(&page, flashed))
+}
+
+fn given_up_as(report: NotificationReport) -> Failed {
+    Failed {
+        id: report.id,
+        event_type: report.event_type,
+        attempts: report.attempts.to_string(),
+        why: report.last_error.unwrap_or_else(|| "-".to_owned()),
+        when: report.created_at.map_or_else(|| "-".to_owned(), time),
+    }
 }
 
 fn row(entry: AuditEntry) -> Row {
@@ -111,15 +151,17 @@ fn row(entry: AuditEntry) -> Row {
 }
 
 /// `GET /activity.csv`: the newest changes, oldest last.
-pub(crate) async fn export(State(app): State<Shared>, _who: Principal) -> Response {
-    let mut csv = "seq,when,who,subject,name,action,run,before,after,why\n".to_owned();
-    let entries = match app.store.audit(&AuditSelection::default(), None, EXPORTED).await {
-        Ok(entries) => entries,
-        Err(error) => return crate::problem::Problem::from(error).into_response(),
-    };
-    for AuditEntry { seq, change } in entries {
+pub(crate) async fn export(
+    State(app): State<Shared>,
+    _who: Principal,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let subject = query.subject.as_deref().and_then(Subject::named);
+    let selection = AuditSelection { subject, ..AuditSelection::default() };
+    let entries = app.store.audit(&selection, query.before, EXPORTED).await?;
+    let rows = entries.into_iter().map(|AuditEntry { seq, change }| {
         let columns = change.event.columns();
-        let fields = [
+        [
             Some(seq.to_string()),
             Some(change.changed_at.to_rfc3339()),
             Some(change.changed_by),
@@ -130,39 +172,9 @@ pub(crate) async fn export(State(app): State<Shared>, _who: Principal) -> Respon
             columns.previous,
             columns.value,
             change.reason,
-        ];
-        let fields = fields.map(|field| quoted(&field.unwrap_or_default()));
-        csv += &fields.join(",");
-        csv.push('\n');
-    }
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"reelshift-activity.csv\""),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, csv).into_response()
-}
-
-/// A field as RFC 4180 has it. A spreadsheet takes a field that begins with one of these for
-/// a formula: it is made text.
-fn quoted(field: &str) -> String {
-    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{field}") } else { field.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_is_no_formula_and_no_two_fields() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,\"b\"\nc"), "\"a,\"\"b\"\"\nc\"");
-        assert_eq!(quoted("=1+1"), "'=1+1");
-    }
+        ]
+    });
+    let header =
+        ["seq", "when", "who", "subject", "name", "action", "run", "before", "after", "why"];
+    Ok(csv::file("reelshift-activity.csv", header, rows))
 }

@@ -50,7 +50,8 @@ pub(crate) fn refusal(environment: Option<&str>, problem: &Problem) -> Response 
     show(problem.code(), &Refusal { environment, css, js, problem })
 }
 
-fn show(status: StatusCode, page: &impl Template) -> Response {
+/// A page as an answer.
+pub(super) fn show(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, [(header::CACHE_CONTROL, "no-store")], Html(html)).into_response(),
         Err(error) => {

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_operate::Query as FailureQuery;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
 use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorSelection};
@@ -11,22 +12,32 @@ use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantin
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::csv;
 use super::frame::{Frame, Page, said};
 use super::view::View;
 use super::{begin, finish, next_link, no_such_page, unavailable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
+use crate::problem::Problem;
 
 /// Rows of a page.
 const ROWS_PER_PAGE: u32 = 50;
+
+/// Rows of an export: the newest.
+const EXPORTED: u32 = 10_000;
 
 #[derive(Template)]
 #[template(path = "failures.html", blocks = ["verdict", "open", "groups"])]
 pub(super) struct Failures {
     pub frame: Frame,
     pub view: View,
-    pub filter: Option<String>,
+    /// What is looked for, as it is typed; empty for all.
+    pub query: String,
+    /// Why it finds nothing.
+    pub wrong: Option<String>,
+    /// The address of what is found, as a file.
+    pub csv: String,
     pub entries: Vec<Entry>,
     pub older: Option<String>,
     pub quarantine: Vec<Item>,
@@ -55,8 +66,7 @@ pub(super) struct Item {
 
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct PageQuery {
-    #[serde(rename = "type")]
-    error_type: Option<String>,
+    query: Option<String>,
     before: Option<String>,
     after: Option<String>,
 }
@@ -67,7 +77,9 @@ impl Failures {
         Self {
             frame,
             view,
-            filter: None,
+            query: String::new(),
+            wrong: None,
+            csv: String::new(),
             entries: Vec::new(),
             older: None,
             quarantine: Vec::new(),
@@ -82,8 +94,9 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
-    let filter = query.error_type.clone().filter(|of_type| !of_type.is_empty());
-    let here = address(filter.as_deref(), "");
+    let typed = query.query.clone().unwrap_or_default();
+    let typed = typed.trim();
+    let here = address("/failures", typed, "");
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
     let ends = cursor::decode::<ErrorCursor>(query.before.as_deref()).and_then(|before| {
         Ok((before, cursor::decode::<QuarantineCursor>(query.after.as_deref())?))
@@ -93,16 +106,20 @@ pub(crate) async fn page(
         Err(wrong) => return Err(no_such_page(frame, &wrong)),
     };
     let read = async {
-        let selection =
-            ErrorSelection { error_type: filter.clone(), before, ..ErrorSelection::default() };
-        let errors = app.store.errors(&selection, ROWS_PER_PAGE).await?;
-        let all =
-            QuarantineSelection { error_type: filter.clone(), ..QuarantineSelection::default() };
-        let items = app.store.quarantine(&all, after.as_ref(), ROWS_PER_PAGE).await?;
+        let found = ErrorSelection { before, ..selection(&app, typed).await? };
+        let errors = app.store.errors(&found, ROWS_PER_PAGE).await?;
+        // A query finds failures; those that are in quarantine too.
+        let items = if typed.is_empty() {
+            let all = QuarantineSelection::default();
+            app.store.quarantine(&all, after.as_ref(), ROWS_PER_PAGE).await?
+        } else {
+            Vec::new()
+        };
         Ok::<_, StoreError>((errors, items))
     };
-    let (errors, items) = match read.await {
-        Ok(read) => read,
+    let (errors, items, wrong) = match read.await {
+        Ok((errors, items)) => (errors, items, None),
+        Err(StoreError::Invalid(why)) => (Vec::new(), Vec::new(), Some(why)),
         Err(error) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return Err(unavailable(frame, status, "The failures cannot be read.", &said(&error)));
@@ -113,29 +130,62 @@ pub(crate) async fn page(
     let older = errors
         .last()
         .filter(|_| full(errors.len()))
-        .map(|last| address(filter.as_deref(), &next_link("before", &last.cursor())) + "#entries");
+        .map(|last| address("/failures", typed, &next_link("before", &last.cursor())) + "#entries");
     let more_quarantine = items.last().filter(|_| full(items.len())).map(|last| {
-        address(filter.as_deref(), &next_link("after", &last.cursor())) + "#quarantine"
+        address("/failures", typed, &next_link("after", &last.cursor())) + "#quarantine"
     });
     let page = Failures {
         entries: errors.into_iter().map(entry).collect(),
         quarantine: items.into_iter().map(item).collect(),
         frame,
         view,
-        filter,
+        query: typed.to_owned(),
+        wrong,
+        csv: address("/failures.csv", typed, ""),
         older,
         more_quarantine,
     };
     Ok(finish(&page, flashed))
 }
 
-fn address(filter: Option<&str>, rest: &str) -> String {
-    let of = filter.map(|of| {
-        format!("type={}", url::form_urlencoded::byte_serialize(of.as_bytes()).collect::<String>())
+/// What a query that was typed asks for.
+async fn selection(app: &Shared, typed: &str) -> Result<ErrorSelection, StoreError> {
+    let query: FailureQuery =
+        typed.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))?;
+    query.selection(&*app.store).await
+}
+
+/// `GET /failures.csv`: what a query finds, the newest first.
+pub(crate) async fn export(
+    State(app): State<Shared>,
+    _who: Principal,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let selection = selection(&app, query.query.as_deref().unwrap_or_default().trim()).await?;
+    let found = app.store.errors(&selection, EXPORTED).await?;
+    let rows = found.into_iter().map(|error| {
+        [
+            Some(error.id),
+            Some(error.created_at.to_rfc3339()),
+            Some(error.error_type),
+            Some(error.processing_stage),
+            error.video_id,
+            Some(error.error_message),
+            error.error_code,
+            error.recovery_successful.map(|recovered| recovered.to_string()),
+            error.correlation_id,
+        ]
     });
-    let query = [of.as_deref().unwrap_or_default(), rest];
-    let query = query.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("&");
-    if query.is_empty() { "/failures".to_owned() } else { format!("/failures?{query}") }
+    let header = ["id", "when", "cause", "stage", "video", "message", "code", "recovered", "trace"];
+    Ok(csv::file("reelshift-failures.csv", header, rows))
+}
+
+fn address(page: &str, query: &str, rest: &str) -> String {
+    let encoded = || url::form_urlencoded::byte_serialize(query.as_bytes()).collect::<String>();
+    let of = if query.is_empty() { String::new() } else { format!("query={}", encoded()) };
+    let parts = [of.as_str(), rest];
+    let all = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("&");
+    if all.is_empty() { page.to_owned() } else { format!("{page}?{all}") }
 }
 
 fn entry(error: ErrorEntry) -> Entry {
@@ -170,8 +220,9 @@ mod tests {
 
     #[test]
     fn the_filter_stays_with_every_link() {
-        assert_eq!(address(None, ""), "/failures");
-        assert_eq!(address(Some("a b&c"), ""), "/failures?type=a+b%26c");
-        assert_eq!(address(Some("x"), "before=1"), "/failures?type=x&before=1");
+        let address = |query: &str, rest: &str| address("/failures", query, rest);
+        assert_eq!(address("", ""), "/failures");
+        assert_eq!(address("is:open &", ""), "/failures?query=is%3Aopen+%26");
+        assert_eq!(address("a:x", "before=1"), "/failures?query=a%3Ax&before=1");
     }
 }

@@ -85,6 +85,8 @@ pub(crate) struct Frame {
     pub csrf: String,
     /// Whether there is somebody to log out.
     pub signed_in: bool,
+    /// Whether this is the demo, which has a page of its own.
+    pub demo: bool,
     pub flash: Option<Flash>,
     /// Seconds since the figures were read.
     pub age: u64,
@@ -105,7 +107,8 @@ impl Frame {
             role: if who.operates() { "operator" } else { "viewer" }.to_owned(),
             operates: who.operates(),
             csrf: who.csrf.clone(),
-            signed_in: !app.options.tokens.is_empty(),
+            signed_in: who.admission.session.is_some(),
+            demo: app.options.playground.is_some(),
             flash: None,
             age: 0,
             paused: false,

@@ -61,7 +61,11 @@ impl Made {
         {
             return Some(Arc::clone(text));
         }
-        let text: Arc<str> = serde_json::to_string(&news(app, page, latest)).ok()?.into();
+        let text = serde_json::to_string(&news(app, page, latest)).ok()?;
+        let text: Arc<str> = match &app.options.path_prefix {
+            Some(prefix) => prefix.put_into_json(&text).into(),
+            None => text.into(),
+        };
         made.insert(page.name(), (latest.number, Arc::clone(&text)));
         Some(text)
     }

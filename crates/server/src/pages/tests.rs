@@ -26,6 +26,7 @@ fn frame(page: Page) -> Frame {
         operates: true,
         csrf: "secret".to_owned(),
         signed_in: true,
+        demo: false,
         flash: None,
         age: 0,
         paused: false,

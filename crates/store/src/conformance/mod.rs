@@ -400,6 +400,7 @@ macro_rules! conformance_tests {
                 what_a_validation_found_is_pruned_with_its_run
                 a_repair_does_not_sweep;
             notifications:
+                the_queue_is_listed_page_by_page
                 a_notification_is_claimed_with_all_that_it_says
                 claims_come_in_order_of_priority
                 what_is_not_due_waits

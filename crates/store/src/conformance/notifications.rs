@@ -10,7 +10,8 @@ use super::Fixture;
 use super::arrange::{LONG, eventually, expanded, steadily};
 use crate::SharedStore;
 use crate::notifications::{
-    NewNotification, NotificationClaim, OutboxSpan, Target, Then, Undelivered,
+    NewNotification, NotificationClaim, NotificationSelection, NotificationState, OutboxSpan,
+    Target, Then, Undelivered,
 };
 
 const NOW: Duration = Duration::ZERO;
@@ -62,6 +63,30 @@ async fn leases(db: &dyn Fixture) -> u64 {
 
 fn undelivered(id: &str, then: Then) -> Vec<Undelivered> {
     vec![Undelivered { id: id.to_owned(), why: format!("{id} did not arrive"), then }]
+}
+
+pub async fn the_queue_is_listed_page_by_page(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    queue_many(&store, 3).await;
+    let claimed = claim(&store, 1).await;
+    let failed = undelivered(&ids(&claimed)[0], Then::Fail);
+    store.end_undelivered(claimed.token, &failed).await.expect("it ends");
+    let list = async |selection: &NotificationSelection, after: Option<&str>| {
+        let page = store.notifications(selection, after, 2).await.expect("a page");
+        page.into_iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    let every = NotificationSelection::default();
+    assert_eq!(list(&every, None).await, ["n0000", "n0001"]);
+    assert_eq!(list(&every, Some("n0001")).await, ["n0002"]);
+    let failed = NotificationSelection { state: Some(NotificationState::Failed), event_type: None };
+    let page = store.notifications(&failed, None, 2).await.expect("a page");
+    let [one] = &page[..] else { panic!("one has failed: {page:?}") };
+    assert_eq!((&*one.id, one.state), ("n0000", NotificationState::Failed));
+    assert_eq!(one.last_error.as_deref(), Some("n0000 did not arrive"));
+    assert_eq!(one.to.room_name.as_deref(), Some("video_n0000"));
+    assert!(one.created_at.is_some() && one.max_attempts == 3, "{one:?}");
+    let other = NotificationSelection { event_type: Some("other".to_owned()), ..every };
+    assert_eq!(list(&other, None).await, Vec::<String>::new());
 }
 
 pub async fn a_notification_is_claimed_with_all_that_it_says(db: &dyn Fixture) {

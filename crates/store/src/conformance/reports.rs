@@ -10,7 +10,7 @@ use super::arrange::{
     set_run_state, videos, worker,
 };
 use crate::ledger::Finished;
-use crate::report::{BatchCounts, LedgerReport};
+use crate::report::{BatchCounts, LedgerReport, RunReport};
 use crate::videos::{FailedItem, FileResults};
 
 pub async fn an_empty_ledger_has_an_empty_snapshot(db: &dyn Fixture) {
@@ -57,6 +57,10 @@ pub async fn a_snapshot_counts_what_a_run_did(db: &dyn Fixture) {
         BatchCounts { pending: 1, leased: 1, done: 1, failed: 2, cancelled: 1 }
     );
     assert_eq!((report.quarantined, report.failed_open), (1, 2));
+    let one = store.run_report(run.id).await.expect("read").expect("there");
+    let elapsed_seconds = report.elapsed_seconds;
+    assert_eq!(&RunReport { elapsed_seconds, ..one }, report, "alone as among all");
+    assert_eq!(store.run_report(Uuid::nil()).await.expect("read"), None);
     assert!((0.0..600.0).contains(&report.elapsed_seconds), "{report:?}");
     let workers: Vec<_> =
         snapshot.workers.iter().map(|worker| (worker.id, worker.state, worker.leases)).collect();

@@ -10,6 +10,8 @@ use crate::audit::Change;
 
 /// A change of a control or of a run's state, and how far the fleet goes by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = FleetCommand))]
 pub struct Command {
     /// What workers acknowledge: they go by it when they have seen this or a later one.
     pub version: i64,
@@ -46,6 +48,7 @@ impl Command {
 /// A batch that a silent worker had leased. Its token is void since `lost_at`: whatever
 /// that worker writes afterwards is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LostLease {
     pub batch: Uuid,
     pub batch_seq: i64,

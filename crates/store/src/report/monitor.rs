@@ -10,6 +10,7 @@ use crate::controls::{Control, PAUSE};
 
 /// The specification's figures, over the runs of one report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Monitor {
     /// Since the first of these runs was enqueued, until the last ended or until now.
     pub elapsed_seconds: f64,

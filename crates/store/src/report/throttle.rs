@@ -17,6 +17,7 @@ pub const STALE: Duration = Duration::from_secs(10);
 
 /// The brake of the fleet at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ThrottleReport {
     pub level: Level,
     /// The part of the fleet's capacity that may work, 0 to 1.

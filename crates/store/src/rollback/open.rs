@@ -9,6 +9,7 @@ use crate::{Result, Store, StoreError};
 
 /// A rollback that has begun and is not at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenRollback {
     /// Also the id of its archive.
     pub id: Uuid,

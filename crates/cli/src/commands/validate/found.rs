@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use reelshift_operate::usual_plan;
+use reelshift_plan::JobKind;
 use reelshift_producer::repair::Repair;
 use reelshift_store::comparisons::{ComparedTable, ComparedWindow, FoundDifference};
 use reelshift_store::report::FIRST_DIFFERENCES;
@@ -15,7 +17,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::args::validate::ValidateArgs;
-use crate::commands::enqueue;
 use crate::context::by;
 
 /// Rows that differ, read of a run at once.
@@ -45,8 +46,8 @@ impl Found {
             }
             None => None,
         };
-        let plan = enqueue::of_everything;
-        let repair = args.repair.then(|| reelshift_operate::repair(store, &by(None), plan()));
+        let plan = usual_plan(JobKind::Backfill);
+        let repair = args.repair.then(|| reelshift_operate::repair(store, &by(None), plan));
         Ok(Self { store: store.clone(), file, repair })
     }
 

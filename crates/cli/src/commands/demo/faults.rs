@@ -1,0 +1,208 @@
+//! What the demo's page offers to break.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use rand::Rng as _;
+use reelshift_operate::Tune;
+use reelshift_plan::tuning::Assignment;
+use reelshift_server::{Playground, Scene};
+use reelshift_store::SharedStore;
+use sqlx::AnyPool;
+use uuid::Uuid;
+
+use super::fleet::Fleet;
+use super::platform::{self, LIVE_PROJECT};
+use crate::context::by;
+
+/// Videos that one press uploads, and the size of each of their files.
+const UPLOADED: usize = 400;
+const FILE_BYTES: usize = 200 * 1_024;
+/// So that one can watch them being hashed.
+const BYTE_RATE: &str = "byte_rate=4MiB";
+/// Statements at once that do nothing but be there, and for how long: above what the throttle
+/// lets the server execute.
+const STATEMENTS: u32 = 24;
+const OVERLOAD: Duration = Duration::from_secs(20);
+const SLEEP: &str = "SELECT SLEEP(20)";
+/// Videos whose files are not there: too few for a worker to doubt its media root.
+const POISONED: usize = 3;
+
+const SCENES: [Scene; 7] = [
+    Scene {
+        name: "upload",
+        title: "Upload 400 videos",
+        meaning: "The fleet backfills and hashes them, at 4 MiB/s, so that there is something to \
+                  interrupt for a while.",
+        page: "/",
+    },
+    Scene {
+        name: "kill-worker",
+        title: "Kill a worker",
+        meaning: "SIGKILL, in the middle of its work. After 8 s without a heartbeat it is lost, the \
+                  others go on from its checkpoints, and another worker comes after 20 s.",
+        page: "/workers",
+    },
+    Scene {
+        name: "add-worker",
+        title: "Start a worker",
+        meaning: "It takes its share of the batches within a second.",
+        page: "/workers",
+    },
+    Scene {
+        name: "break-media",
+        title: "Take the media root away",
+        meaning: "As a network share that is unmounted. Workers give their batches back instead of \
+                  calling every file missing.",
+        page: "/failures",
+    },
+    Scene {
+        name: "mend-media",
+        title: "Bring the media root back",
+        meaning: "Work goes on by itself; what failed meanwhile is marked as recovered.",
+        page: "/",
+    },
+    Scene {
+        name: "poison",
+        title: "Upload 3 videos without a file",
+        meaning: "Each is set aside with its error; the rest of its batch is done. Find them with \
+                  cause:file_missing since:5min.",
+        page: "/failures?query=is%3Aquarantined+since%3A5min",
+    },
+    Scene {
+        name: "overload",
+        title: "Overload the database",
+        meaning: "For 20 s the application asks more than it can answer. The throttle slows the \
+                  backfill down, says by which signal, and lets go afterwards.",
+        page: "/controls",
+    },
+];
+
+/// Breaks things, and mends them.
+#[derive(Debug)]
+pub struct Faults {
+    pub store: SharedStore,
+    pub fleet: Arc<Fleet>,
+    pub url: String,
+    pub media: PathBuf,
+    pub pool: AnyPool,
+}
+
+#[async_trait]
+impl Playground for Faults {
+    fn scenes(&self) -> Vec<Scene> {
+        let gone = !self.media.exists();
+        let possible = |scene: &Scene| match scene.name {
+            "break-media" | "upload" => !gone,
+            "mend-media" => gone,
+            _ => true,
+        };
+        SCENES.into_iter().filter(possible).collect()
+    }
+
+    async fn play(&self, scene: &str) -> Result<String, String> {
+        let played = match scene {
+            "upload" => self.upload().await,
+            "kill-worker" => self.fleet.kill_one().await.map(|pid| {
+                format!("The worker with process id {pid} was killed. Look at Workers.")
+            }),
+            "add-worker" => self.fleet.add().await.map(|pid| format!("Process {pid} is starting.")),
+            "break-media" => rename(&self.media, &self.away(), "The media root is gone."),
+            "mend-media" => rename(&self.away(), &self.media, "The media root is back."),
+            "poison" => self.poison().await,
+            "overload" => self.overload().await,
+            _ => Err(anyhow::anyhow!("there is no such scene")),
+        };
+        played.map_err(|error| format!("{error:#}"))
+    }
+}
+
+fn rename(from: &Path, to: &Path, done: &str) -> Result<String> {
+    std::fs::rename(from, to).with_context(|| format!("{} cannot be renamed", from.display()))?;
+    Ok(done.to_owned())
+}
+
+impl Faults {
+    fn away(&self) -> PathBuf {
+        self.media.with_extension("away")
+    }
+
+    async fn upload(&self) -> Result<String> {
+        let assignment: Assignment =
+            BYTE_RATE.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let slow = Tune { assignment, expected: None };
+        let by = by(Some("the demo: so that one can watch"));
+        reelshift_operate::tune(&*self.store, &by, &[slow]).await?;
+        let mut content = vec![0_u8; FILE_BYTES];
+        let folder = format!("uploads-{}", Uuid::now_v7());
+        std::fs::create_dir_all(self.media.join(&folder)).context("no folder can be made")?;
+        let mut paths = Vec::with_capacity(UPLOADED);
+        for number in 0..UPLOADED {
+            // No two files are equal.
+            rand::rng().fill_bytes(&mut content[..64]);
+            let path = format!("{folder}/{number}.mp4");
+            std::fs::write(self.media.join(&path), &content).context("no file can be written")?;
+            paths.push(path);
+        }
+        self.insert(&paths).await?;
+        Ok(format!("{UPLOADED} videos were uploaded: within seconds they are enqueued."))
+    }
+
+    async fn poison(&self) -> Result<String> {
+        let paths: Vec<_> =
+            (0..POISONED).map(|_| format!("nowhere/{}.mp4", Uuid::now_v7())).collect();
+        self.insert(&paths).await?;
+        Ok(format!("{POISONED} videos without a file were uploaded. Look at Failures."))
+    }
+
+    /// As the application does: the legacy columns, and nothing else.
+    async fn insert(&self, paths: &[String]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        for path in paths {
+            sqlx::query(
+                "INSERT INTO videos (id, filename, file_path, file_size, status, \
+                   processing_status, ground_truth_generated, project_id, created_at, updated_at) \
+                 VALUES (?, ?, ?, ?, 'uploaded', 'pending', 0, ?, CURRENT_TIMESTAMP, \
+                   CURRENT_TIMESTAMP)",
+            )
+            .bind(Uuid::new_v4().to_string())
+            .bind(path.rsplit('/').next().unwrap_or_default().to_owned())
+            .bind(path.clone())
+            .bind(i64::try_from(FILE_BYTES).unwrap_or(i64::MAX))
+            .bind(LIVE_PROJECT)
+            .execute(&mut *transaction)
+            .await
+            .context("no video can be uploaded")?;
+        }
+        transaction.commit().await.context("no video can be uploaded")
+    }
+
+    /// Goes on by itself.
+    async fn overload(&self) -> Result<String> {
+        let mysql = platform::is_mysql(&self.url);
+        let pool = platform::connect(&self.url, if mysql { STATEMENTS } else { 1 }).await?;
+        let load = async move {
+            if mysql {
+                let each = (0..STATEMENTS).map(|_| sqlx::raw_sql(SLEEP).execute(&pool));
+                futures::future::join_all(each).await;
+            } else {
+                // Whoever writes waits for whoever holds the file.
+                let until = tokio::time::Instant::now() + OVERLOAD;
+                while tokio::time::Instant::now() < until {
+                    let Ok(mut connection) = pool.acquire().await else { return };
+                    let held = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await;
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    if held.is_ok() {
+                        sqlx::raw_sql("COMMIT").execute(&mut *connection).await.ok();
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        };
+        tokio::spawn(load);
+        Ok(format!("The database is busy for {} s. Look at Controls.", OVERLOAD.as_secs()))
+    }
+}

@@ -1,0 +1,70 @@
+//! `find`: failures by the one query language; what is found can be enqueued again.
+
+use anyhow::Result;
+use reelshift_operate::Query;
+use reelshift_store::failures::ErrorEntry;
+
+use super::{Column, Value, print};
+use crate::args::list::FindArgs;
+use crate::commands::rerun;
+use crate::context::Context;
+use crate::exit::{Outcome, Usage};
+
+/// A member of `system_state`.
+fn state(entry: &ErrorEntry, name: &str) -> Value {
+    let state = entry.system_state.as_ref();
+    Value::maybe(state.and_then(|state| state.get(name)?.as_str().map(str::to_owned)))
+}
+
+const COLUMNS: [Column<ErrorEntry>; 12] = [
+    Column::wide("id", |entry| Value::text(&entry.id)),
+    Column::new("when", |entry| Value::Time(entry.created_at)),
+    Column::new("cause", |entry| Value::text(&entry.error_type)),
+    Column::wide("stage", |entry| Value::text(&entry.processing_stage)),
+    Column::new("video", |entry| Value::maybe(entry.video_id.as_ref())),
+    Column::wide("code", |entry| Value::maybe(entry.error_code.as_ref())),
+    Column::new("message", |entry| Value::text(&entry.error_message)),
+    Column::wide("recovered", |entry| Value::maybe(entry.recovery_successful)),
+    Column::wide("run", |entry| state(entry, "run")),
+    Column::wide("batch", |entry| state(entry, "batch")),
+    Column::wide("worker", |entry| state(entry, "worker")),
+    Column::wide("trace", |entry| Value::maybe(entry.correlation_id.as_ref())),
+];
+
+pub async fn run(context: &Context, args: &FindArgs) -> Result<Outcome> {
+    let query: Query = typed(&args.terms).parse().map_err(|wrong| Usage(format!("{wrong}")))?;
+    if args.rerun {
+        let store = context.writing_store(4).await?;
+        let selection = query.rerun(&*store, args.dry_run).await?;
+        return rerun::execute(context, &store, &selection, args.reason.as_deref()).await;
+    }
+    let store = context.reading_store(4).await?;
+    let found = store.errors(&query.selection(&*store).await?, args.list.limit).await?;
+    print(context, &args.list, &COLUMNS, &found)?;
+    Ok(Outcome::Done)
+}
+
+/// The query as it was typed: a shell takes quotation marks away from what they enclose.
+fn typed(terms: &[String]) -> String {
+    let term = |term: &String| match term.split_once(':') {
+        Some((key, value)) if terms.len() > 1 && value.contains(char::is_whitespace) => {
+            format!("{key}:\"{value}\"")
+        }
+        _ => term.clone(),
+    };
+    terms.iter().map(term).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_took_away_is_put_back() {
+        let terms = |terms: &[&str]| {
+            typed(&terms.iter().map(|term| (*term).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(terms(&["is:open", "text:no file"]), "is:open text:\"no file\"");
+        assert_eq!(terms(&["is:open since:1h"]), "is:open since:1h");
+    }
+}

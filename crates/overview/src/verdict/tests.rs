@@ -1,0 +1,94 @@
+//! What each verdict is given for.
+
+use chrono::TimeDelta;
+use reelshift_store::controls::{Control, ON, PAUSE};
+
+use super::super::sample::{at, report, run, worker};
+use super::*;
+
+/// The sample without its brake.
+fn free() -> LedgerReport {
+    LedgerReport { throttle: None, ..report() }
+}
+
+fn verdict(report: &LedgerReport) -> Verdict {
+    Verdict::compute(report, Some(report.at))
+}
+
+#[test]
+fn work_that_goes_on_runs() {
+    let running = verdict(&free());
+    assert_eq!(running.kind, VerdictKind::Running);
+    assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
+    let hashing = LedgerReport { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+    let hashing = verdict(&hashing);
+    assert_eq!(hashing.kind, VerdictKind::Running, "the brake is for backfills");
+    assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
+}
+
+#[test]
+fn a_brake_says_why_and_since_when() {
+    let throttled = verdict(&report());
+    assert_eq!((throttled.kind, throttled.since), (VerdictKind::Throttled, Some(at("02:58:00"))));
+    assert_eq!(throttled.reason.as_deref(), Some("replica lag 7.1 s > 5.0 s on db-2:3306"));
+}
+
+#[test]
+fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
+    let dead = LedgerReport { workers: vec![worker(5, WorkerState::Lost, 94.0)], ..free() };
+    let dead = verdict(&dead);
+    assert_eq!((dead.kind, dead.since), (VerdictKind::Dead, Some(at("03:10:33"))));
+    assert_eq!(dead.next.as_deref(), Some("reelshift work"));
+}
+
+#[test]
+fn without_progress_it_stalls_after_a_while() {
+    let free = free();
+    let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
+    assert_eq!(Verdict::compute(&free, ago(STALLED_AFTER_SECONDS - 1)).kind, VerdictKind::Running);
+    let stalled = Verdict::compute(&free, ago(STALLED_AFTER_SECONDS));
+    assert_eq!((stalled.kind, stalled.since), (VerdictKind::Stalled, ago(STALLED_AFTER_SECONDS)));
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_named() {
+    let back =
+        |minutes| LedgerReport { at: at("01:00:00") - TimeDelta::minutes(minutes), ..free() };
+    let stepped = verdict(&back(59));
+    assert_eq!(stepped.kind, VerdictKind::Running);
+    let reason = stepped.reason.expect("the clock");
+    assert!(reason.starts_with("the database's clock was set back: it gave a time"), "{reason}");
+    let dead = LedgerReport { workers: Vec::new(), ..back(59) };
+    let reason = verdict(&dead).reason.expect("two reasons");
+    assert!(reason.starts_with("no worker") && reason.contains("set back"), "{reason}");
+    assert_eq!(verdict(&free()).reason, None);
+}
+
+#[test]
+fn a_pause_comes_before_everything() {
+    let pause = Control {
+        name: PAUSE.to_owned(),
+        value: ON.to_owned(),
+        reason: Some("a backup".to_owned()),
+        changed_by: "ops@host".to_owned(),
+        changed_at: at("03:00:00"),
+    };
+    let paused = verdict(&LedgerReport { controls: vec![pause], ..report() });
+    assert_eq!((paused.kind, paused.since), (VerdictKind::Paused, Some(at("03:00:00"))));
+    assert_eq!(paused.reason.as_deref(), Some("a backup"));
+    let held =
+        verdict(&LedgerReport { runs: vec![run(JobKind::Backfill, RunState::Paused)], ..free() });
+    assert_eq!(held.kind, VerdictKind::Paused);
+    assert!(held.next.expect("a command").starts_with("reelshift resume --run "));
+}
+
+#[test]
+fn at_rest_it_says_what_is_left() {
+    let of = |runs: Vec<RunReport>| verdict(&LedgerReport { runs, ..free() });
+    assert_eq!(of(Vec::new()).kind, VerdictKind::Idle);
+    let mut done = run(JobKind::Backfill, RunState::Done);
+    assert_eq!(of(vec![done.clone()]).kind, VerdictKind::Attention, "three are set aside");
+    (done.failed_open, done.quarantined) = (0, 0);
+    assert_eq!(of(vec![done]).kind, VerdictKind::Done);
+    assert_eq!(Verdict::not_started(false).kind, VerdictKind::NotStarted);
+}

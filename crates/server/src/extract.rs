@@ -1,0 +1,110 @@
+//! What handlers of the API take out of a request; where it does not fit, the answer says
+//! what is wrong with which value, in words.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// The parameters of a query.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(wrong) => Err(Problem::bad_request(in_words("the query", &wrong.body_text()))),
+        }
+    }
+}
+
+/// The parameters of the path.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Path<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(path)) => Ok(Self(path)),
+            Err(wrong) => Err(Problem::bad_request(in_words("the path", &wrong.body_text()))),
+        }
+    }
+}
+
+/// A body of JSON; of what is answered too.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub T);
+
+impl<T, S> FromRequest<S> for Json<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let wrong = match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(body)) => return Ok(Self(body)),
+            Err(wrong) => wrong,
+        };
+        let (name, detail) = match wrong.status() {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                ("unsupported-media-type", "send JSON, as application/json".to_owned())
+            }
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                ("unprocessable", in_words("the body", &wrong.body_text()))
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "the request is too large".to_owned()),
+            _ => ("bad-request", in_words("the body", &wrong.body_text())),
+        };
+        Err(Problem::new(wrong.status(), name, detail))
+    }
+}
+
+impl<T: Serialize> axum::response::IntoResponse for Json<T> {
+    fn into_response(self) -> axum::response::Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// What Rust's parsers say of a value that people have typed.
+const IN_WORDS: [(&str, &str); 4] = [
+    ("invalid digit found in string", "it is no whole number"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("cannot parse integer from empty string", "a number is missing"),
+    ("provided string was not `true` or `false`", "give true or false"),
+];
+
+/// A library's refusal of `what`: without what it says of itself.
+fn in_words(what: &str, text: &str) -> String {
+    let why = text.split_once(": ").map_or(text, |(_, why)| why);
+    let why = IN_WORDS.iter().fold(why.to_owned(), |why, (rust, words)| why.replace(rust, words));
+    format!("{what} is wrong: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_value_and_not_the_library() {
+        let said = "Failed to deserialize query string: limit: invalid digit found in string";
+        assert_eq!(in_words("the query", said), "the query is wrong: limit: it is no whole number");
+    }
+}

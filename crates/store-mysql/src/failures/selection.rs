@@ -1,0 +1,81 @@
+//! Which rows of the log are selected.
+
+use reelshift_store::failures::{ErrorSelection, Pattern};
+use sqlx::{MySql, QueryBuilder};
+
+use crate::text::TextColumn;
+use crate::timestamp;
+
+/// Appends the conditions as the statement's WHERE, a page's beginning among them.
+pub(super) fn push_selection(
+    query: &mut QueryBuilder<MySql>,
+    selection: &ErrorSelection,
+    video_id: &TextColumn,
+) {
+    query.push(" WHERE TRUE");
+    push_conditions(query, selection, video_id);
+}
+
+/// Appends the conditions on a row `e` of the log.
+pub(crate) fn push_conditions(
+    query: &mut QueryBuilder<MySql>,
+    selection: &ErrorSelection,
+    video_id: &TextColumn,
+) {
+    for (key, id) in
+        [("batch", selection.batch), ("run", selection.run), ("worker", selection.worker)]
+    {
+        let Some(id) = id else { continue };
+        query.push(format_args!(" AND JSON_UNQUOTE(JSON_EXTRACT(e.system_state, '$.{key}')) = "));
+        query.push_bind(id.to_string());
+    }
+    if let Some(error_type) = &selection.error_type {
+        query.push(" AND e.error_type = ").push_bind(error_type.clone());
+    }
+    if let Some(error_types) = &selection.error_types {
+        push_like(query, "e.error_type", error_types);
+    }
+    if let Some(stage) = &selection.processing_stage {
+        query.push(" AND e.processing_stage = ").push_bind(stage.clone());
+    }
+    if let Some(video) = &selection.video {
+        query.push(" AND ");
+        video_id.push_equals(query, "e.video_id", video);
+    }
+    if let Some(videos) = &selection.videos {
+        push_like(query, "e.video_id", videos);
+    }
+    if let Some(path) = &selection.path {
+        query.push(" AND EXISTS (SELECT 1 FROM videos p WHERE p.id = e.video_id");
+        push_like(query, "p.file_path", path);
+        query.push(")");
+    }
+    if let Some(message) = &selection.message {
+        push_like(query, "e.error_message", message);
+    }
+    if let Some(since) = selection.since {
+        timestamp::push_since(query, "e.created_at", since);
+    }
+    match selection.recovered {
+        Some(true) => query.push(" AND e.recovery_successful <=> TRUE"),
+        Some(false) => query.push(" AND NOT (e.recovery_successful <=> TRUE)"),
+        None => query,
+    };
+    if let Some(quarantined) = selection.quarantined {
+        query.push(if quarantined { " AND EXISTS" } else { " AND NOT EXISTS" });
+        query.push(" (SELECT 1 FROM reelshift_quarantine a WHERE a.error_id = e.id)");
+    }
+    if let Some(before) = &selection.before {
+        let created_at = timestamp::bound(before.created_at);
+        query.push(" AND e.created_at <= ").push_bind(created_at);
+        query.push(" AND (e.created_at < ").push_bind(created_at);
+        query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
+    }
+}
+
+/// The column may have a charset that does not hold the pattern: both are compared in one that
+/// does.
+fn push_like(query: &mut QueryBuilder<MySql>, column: &str, pattern: &Pattern) {
+    query.push(format_args!(" AND CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin LIKE "));
+    query.push_bind(pattern.like()).push(" ESCAPE '!'");
+}
