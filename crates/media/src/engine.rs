@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::MediaError;
-use crate::gang::{Gang, MOST_REST, Step};
+use crate::gang::{Gang, MAX_REST, Step};
 use crate::hung::{HashThread, HungRead, Tracked};
 use crate::job::Job;
 use crate::observer::Observer;
@@ -277,7 +277,7 @@ impl Shared {
                 Step::Waiting | Step::Idle
                     if number < working && gang.len() < FILES_A_THREAD && !self.is_empty() => {}
                 // Whoever has no byte for its files still hears that they are to stop.
-                Step::Waiting => std::thread::park_timeout(MOST_REST),
+                Step::Waiting => std::thread::park_timeout(MAX_REST),
                 Step::Idle => std::thread::park(),
             }
         }

@@ -18,12 +18,12 @@ use crate::source::{Read, Source};
 /// there. Half of it costs a system call more often (4.4 GB/s of reading instead of 5.4),
 /// twice as much was no faster.
 const BUFFER: usize = 64 << 10;
-/// Progress is told after this many bytes, and at the end. Where the rate is limited, after
+/// Progress is reported after this many bytes, and at the end. Where the rate is limited, after
 /// each read.
-const TOLD_EVERY: u64 = 1 << 20;
+const REPORT_EVERY: u64 = 1 << 20;
 /// However slow its storage or its limit is, a file is looked at this often: the limit may
 /// have changed, its checkpoint be due, its observer stop it.
-pub(crate) const MOST_REST: Duration = Duration::from_millis(100);
+pub(crate) const MAX_REST: Duration = Duration::from_millis(100);
 
 /// A file being hashed.
 struct Stream<O> {
@@ -43,8 +43,8 @@ struct Stream<O> {
     read: u64,
     /// Bytes that are in the state, padding not counted.
     hashed: u64,
-    told: u64,
-    told_at: Instant,
+    reported: u64,
+    reported_at: Instant,
     /// The rate of bytes is limited.
     limited: bool,
     /// The source has ended; the padding is in the buffer.
@@ -154,8 +154,8 @@ impl<O: Observer> Gang<O> {
             resumed_at: 0,
             read: 0,
             hashed: 0,
-            told: 0,
-            told_at: Instant::now(),
+            reported: 0,
+            reported_at: Instant::now(),
             limited: false,
             ended: false,
             checkpoint_at: Instant::now().checked_add(self.checkpoint_every),
@@ -185,7 +185,7 @@ impl<O: Observer> Gang<O> {
             }
         }
         let now = Instant::now();
-        ended |= self.each(|stream| stream.tell(now));
+        ended |= self.each(|stream| stream.report(now));
         self.checkpoints();
         match rest {
             _ if ready || ended => Step::Worked,
@@ -257,7 +257,7 @@ impl<O: Observer> Stream<O> {
         if let Some(checkpoint) = resume.filter(|_| begun.offset > 0) {
             self.state = checkpoint.state;
         }
-        for count in [&mut self.resumed_at, &mut self.read, &mut self.hashed, &mut self.told] {
+        for count in [&mut self.resumed_at, &mut self.read, &mut self.hashed, &mut self.reported] {
             *count = begun.offset;
         }
         self.version = Some(begun.version);
@@ -274,7 +274,7 @@ impl<O: Observer> Stream<O> {
             let debt = self.observer.debt();
             self.limited = debt.is_some();
             if let Some(debt) = debt.filter(|debt| !debt.is_zero()) {
-                *rest = Some(debt.min(rest.unwrap_or(MOST_REST)));
+                *rest = Some(debt.min(rest.unwrap_or(MAX_REST)));
                 return self.progress(0);
             }
         }
@@ -310,13 +310,13 @@ impl<O: Observer> Stream<O> {
         self.hashed = (self.hashed + run as u64 * 64).min(self.read);
     }
 
-    fn tell(&mut self, now: Instant) -> Go {
+    fn report(&mut self, now: Instant) -> Go {
         let through = self.ended && self.buffer.blocks().is_empty();
-        let news = self.hashed - self.told;
-        let due = news >= TOLD_EVERY || now.duration_since(self.told_at) >= MOST_REST;
+        let news = self.hashed - self.reported;
+        let due = news >= REPORT_EVERY || now.duration_since(self.reported_at) >= MAX_REST;
         if due || ((through || self.limited) && news > 0) {
-            self.told = self.hashed;
-            self.told_at = now;
+            self.reported = self.hashed;
+            self.reported_at = now;
             self.progress(news)?;
         }
         if through {

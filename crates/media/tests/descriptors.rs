@@ -13,9 +13,9 @@ use reelshift_media::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-struct Teller(Sender<Result<FileHash, MediaError>>);
+struct Recorder(Sender<Result<FileHash, MediaError>>);
 
-impl Observer for Teller {
+impl Observer for Recorder {
     fn progress(&mut self, _: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -47,7 +47,7 @@ fn files_beyond_the_limit_of_open_files_wait_for_others() {
     let limit = Rlimit { current: Some(open + 10), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).unwrap();
     let (tell, told) = channel();
-    engine.submit((0..200).map(|n| root.job(&n.to_string(), None, Teller(tell.clone()))));
+    engine.submit((0..200).map(|n| root.job(&n.to_string(), None, Recorder(tell.clone()))));
     drop(tell);
     for _ in 0..200 {
         let hash = told.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();

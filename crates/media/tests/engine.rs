@@ -16,38 +16,38 @@ use reelshift_media::{
 use sha2::Digest;
 use tempfile::TempDir;
 
-enum Told {
+enum Event {
     Checkpoint(Checkpoint),
     Done(String, Result<FileHash, MediaError>),
 }
 
-struct Teller {
+struct Recorder {
     path: String,
-    tell: Sender<Told>,
+    sender: Sender<Event>,
     /// Stops the file once so many bytes were hashed.
     stop_after: u64,
 }
 
-impl Observer for Teller {
+impl Observer for Recorder {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
         self.stop_after = self.stop_after.saturating_sub(bytes);
         if self.stop_after == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.tell.send(Told::Checkpoint(checkpoint)).unwrap();
+        self.sender.send(Event::Checkpoint(checkpoint)).unwrap();
     }
 
     fn done(&mut self, result: Result<FileHash, MediaError>) {
-        self.tell.send(Told::Done(self.path.clone(), result)).unwrap();
+        self.sender.send(Event::Done(self.path.clone(), result)).unwrap();
     }
 }
 
 struct Fixture {
     temp: TempDir,
     root: MediaRoot,
-    tell: Sender<Told>,
-    told: Receiver<Told>,
+    sender: Sender<Event>,
+    received: Receiver<Event>,
 }
 
 impl Fixture {
@@ -56,8 +56,8 @@ impl Fixture {
         fs::create_dir(temp.path().join("media")).unwrap();
         fs::write(temp.path().join("media/.keep"), "").unwrap();
         let root = MediaRoot::open(temp.path().join("media")).unwrap();
-        let (tell, told) = channel();
-        Self { temp, root, tell, told }
+        let (sender, received) = channel();
+        Self { temp, root, sender, received }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -71,18 +71,18 @@ impl Fixture {
         hex::encode(sha2::Sha256::digest(&content))
     }
 
-    fn teller(&self, path: &str, stop_after: u64) -> Teller {
-        Teller { path: path.to_owned(), tell: self.tell.clone(), stop_after }
+    fn recorder(&self, path: &str, stop_after: u64) -> Recorder {
+        Recorder { path: path.to_owned(), sender: self.sender.clone(), stop_after }
     }
 
-    fn job(&self, path: &str, resume: Option<Checkpoint>) -> Job<Teller> {
-        self.root.job(path, resume, self.teller(path, u64::MAX))
+    fn job(&self, path: &str, resume: Option<Checkpoint>) -> Job<Recorder> {
+        self.root.job(path, resume, self.recorder(path, u64::MAX))
     }
 
     fn done(&self) -> (String, Result<FileHash, MediaError>) {
         loop {
-            if let Told::Done(path, result) =
-                self.told.recv_timeout(Duration::from_secs(60)).unwrap()
+            if let Event::Done(path, result) =
+                self.received.recv_timeout(Duration::from_secs(60)).unwrap()
             {
                 return (path, result);
             }
@@ -144,13 +144,13 @@ fn a_bad_file_does_not_disturb_the_others() {
 
 /// Stops a file after some MiB and returns its last checkpoint.
 fn interrupted(fixture: &Fixture, engine: &Engine, path: &str) -> Checkpoint {
-    engine.submit([fixture.root.job(path, None, fixture.teller(path, 3 << 20))]);
+    engine.submit([fixture.root.job(path, None, fixture.recorder(path, 3 << 20))]);
     let mut last = None;
     loop {
-        match fixture.told.recv_timeout(Duration::from_secs(60)).unwrap() {
-            Told::Checkpoint(checkpoint) => last = Some(checkpoint),
-            Told::Done(_, Err(MediaError::Interrupted { .. })) => return last.unwrap(),
-            Told::Done(_, result) => panic!("it was not stopped: {result:?}"),
+        match fixture.received.recv_timeout(Duration::from_secs(60)).unwrap() {
+            Event::Checkpoint(checkpoint) => last = Some(checkpoint),
+            Event::Done(_, Err(MediaError::Interrupted { .. })) => return last.unwrap(),
+            Event::Done(_, result) => panic!("it was not stopped: {result:?}"),
         }
     }
 }
@@ -201,7 +201,7 @@ fn a_file_that_is_not_the_same_starts_over() {
 
 /// A file whose bytes were read for long to come.
 struct Indebted {
-    teller: Teller,
+    recorder: Recorder,
     read: bool,
     stop: Arc<AtomicBool>,
 }
@@ -212,7 +212,7 @@ impl Observer for Indebted {
         if self.stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {
-            self.teller.progress(bytes)
+            self.recorder.progress(bytes)
         }
     }
 
@@ -221,11 +221,11 @@ impl Observer for Indebted {
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.teller.checkpoint(checkpoint);
+        self.recorder.checkpoint(checkpoint);
     }
 
     fn done(&mut self, result: Result<FileHash, MediaError>) {
-        self.teller.done(result);
+        self.recorder.done(result);
     }
 }
 
@@ -236,13 +236,13 @@ fn a_file_that_is_left_out_has_checkpoints_can_be_stopped_and_keeps_nobody() {
     let expected = fixture.write("other", 3 << 20);
     let engine = engine(Backend::fastest(), 1, Duration::from_millis(300));
     let stop = Arc::new(AtomicBool::new(false));
-    let teller = fixture.teller("big", u64::MAX);
-    let indebted = Indebted { teller, read: false, stop: Arc::clone(&stop) };
+    let recorder = fixture.recorder("big", u64::MAX);
+    let indebted = Indebted { recorder, read: false, stop: Arc::clone(&stop) };
     engine.submit([fixture.root.job("big", None, indebted)]);
     engine.submit([fixture.job("other", None)]);
     assert_eq!(fixture.done().1.unwrap().to_hex(), expected);
-    let told = fixture.told.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert!(matches!(told, Told::Checkpoint(_)), "long before the hour is over");
+    let received = fixture.received.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(matches!(received, Event::Checkpoint(_)), "long before the hour is over");
     stop.store(true, Ordering::Relaxed);
     let (path, result) = fixture.done();
     assert!(matches!(result, Err(MediaError::Interrupted { .. })), "{path}: {result:?}");
@@ -256,7 +256,7 @@ fn files_that_do_not_say_their_size_are_read_to_their_end() {
     let engine = engine(Backend::fastest(), 1, NEVER);
     for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
         let Ok(content) = fs::read(path) else { continue };
-        engine.submit([Job::plain(Path::new(path), fixture.teller(path, u64::MAX))]);
+        engine.submit([Job::plain(Path::new(path), fixture.recorder(path, u64::MAX))]);
         let hash = fixture.done().1.unwrap();
         assert_eq!(hash.to_hex(), hex::encode(sha2::Sha256::digest(&content)), "{path}");
         assert_eq!(hash.bytes, content.len() as u64, "{path}");
@@ -271,8 +271,8 @@ fn files_that_are_all_missing_are_all_told() {
     let paths: Vec<String> = (0..50).map(|number| format!("gone-{number}.mp4")).collect();
     engine.submit(paths.iter().map(|path| fixture.job(path, None)));
     for _ in &paths {
-        let told = fixture.told.recv_timeout(Duration::from_secs(60)).unwrap();
-        assert!(matches!(told, Told::Done(_, Err(MediaError::Missing { .. }))));
+        let received = fixture.received.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(received, Event::Done(_, Err(MediaError::Missing { .. }))));
     }
 }
 
@@ -285,5 +285,5 @@ fn an_engine_that_is_dropped_finishes_what_it_has() {
         engine.submit([fixture.job(&i.to_string(), None)]);
     }
     drop(engine);
-    assert_eq!(fixture.told.try_iter().count(), 100);
+    assert_eq!(fixture.received.try_iter().count(), 100);
 }

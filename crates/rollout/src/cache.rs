@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 use crate::initial::{InitialFlags, initialise};
 
 /// How long what was read is used.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a look may take while there are values to go on with; together with
-/// [`LOOK_EVERY`] below the two seconds within which a change is seen.
-const LOOK_PATIENCE: Duration = Duration::from_millis(900);
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long a read may take while there are values to go on with; together with
+/// [`REFRESH_EVERY`] below the two seconds within which a change is cached.
+const READ_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// The flags of one process. Share it: every user of the same cache sees the same values.
 #[derive(Debug)]
@@ -23,14 +23,14 @@ pub struct FlagCache {
     store: Arc<dyn Flags>,
     initial: InitialFlags,
     by: String,
-    seen: Mutex<Seen>,
+    cached: Mutex<CachedFlags>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct CachedFlags {
     values: Option<FlagValues>,
-    /// Not before this is the database asked again.
-    next_look: Option<Instant>,
+    /// The database is not read again before this.
+    next_read: Option<Instant>,
 }
 
 /// The flags as they were at one moment.
@@ -77,7 +77,7 @@ impl FlagCache {
     /// first use, with their `initial` values, as written `by` this process.
     #[must_use]
     pub fn new(store: Arc<dyn Flags>, initial: InitialFlags, by: String) -> Self {
-        Self { store, initial, by, seen: Mutex::default() }
+        Self { store, initial, by, cached: Mutex::default() }
     }
 
     /// The flags, at most about a second old. While the database does not answer these are
@@ -89,49 +89,49 @@ impl FlagCache {
     /// # Errors
     /// As the store, when the flags have never been read yet.
     pub async fn current(&self) -> Result<FlagValues> {
-        let mut seen = self.seen.lock().await;
-        let asked = Instant::now();
-        if let (Some(values), Some(next_look)) = (&seen.values, seen.next_look)
-            && asked < next_look
+        let mut cached = self.cached.lock().await;
+        let began = Instant::now();
+        if let (Some(values), Some(next_read)) = (&cached.values, cached.next_read)
+            && began < next_read
         {
             return Ok(values.clone());
         }
-        let looked = match &seen.values {
-            None => self.look().await,
-            Some(_) => match timeout(LOOK_PATIENCE, self.look()).await {
-                Ok(looked) => looked,
+        let read = match &cached.values {
+            None => self.read().await,
+            Some(_) => match timeout(READ_TIMEOUT, self.read()).await {
+                Ok(read) => read,
                 Err(_) => Err(StoreError::Transient {
                     code: None,
-                    message: format!("no answer within {} ms", LOOK_PATIENCE.as_millis()),
+                    message: format!("no answer within {} ms", READ_TIMEOUT.as_millis()),
                 }),
             },
         };
-        match looked {
+        match read {
             Ok(rollouts) => {
-                if seen.values.as_ref().is_some_and(|values| values.trouble.is_some()) {
+                if cached.values.as_ref().is_some_and(|values| values.trouble.is_some()) {
                     tracing::info!("feature flags are read again");
                 }
-                let values = FlagValues { rollouts, read_at: asked, trouble: None };
-                seen.next_look = Some(asked + LOOK_EVERY);
-                seen.values = Some(values.clone());
+                let values = FlagValues { rollouts, read_at: began, trouble: None };
+                cached.next_read = Some(began + REFRESH_EVERY);
+                cached.values = Some(values.clone());
                 Ok(values)
             }
             Err(error) => {
-                let Some(values) = &mut seen.values else { return Err(error) };
+                let Some(values) = &mut cached.values else { return Err(error) };
                 if values.trouble.is_none() {
                     tracing::warn!(%error, "feature flags cannot be read: the last values stay");
                 }
                 values.trouble = Some(error.to_string());
                 let values = values.clone();
-                // From now on, not from when it was asked: callers must not queue for one
-                // look after the other that does not answer.
-                seen.next_look = Some(Instant::now() + LOOK_EVERY);
+                // From now on, not from when it began: callers must not queue for one
+                // read after the other that does not answer.
+                cached.next_read = Some(Instant::now() + REFRESH_EVERY);
                 Ok(values)
             }
         }
     }
 
-    async fn look(&self) -> Result<[Rollout; Flag::ALL.len()]> {
+    async fn read(&self) -> Result<[Rollout; Flag::ALL.len()]> {
         let Some(mut stored) = self.store.flags().await? else {
             return Ok([Rollout::OFF; Flag::ALL.len()]);
         };
@@ -170,7 +170,7 @@ mod tests {
     struct Database {
         mood: std::sync::Mutex<Mood>,
         flags: std::sync::Mutex<Vec<(Flag, Rollout)>>,
-        looks: AtomicU32,
+        reads: AtomicU32,
     }
 
     impl Database {
@@ -188,7 +188,7 @@ mod tests {
     #[async_trait]
     impl Flags for Database {
         async fn flags(&self) -> Result<Option<Vec<StoredFlag>>> {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            self.reads.fetch_add(1, Ordering::Relaxed);
             let mood = *self.mood.lock().expect("no test panics in it");
             match mood {
                 Mood::Answers => {}
@@ -238,7 +238,7 @@ mod tests {
         let database = Arc::new(Database {
             mood: Mood::Answers.into(),
             flags: Vec::new().into(),
-            looks: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
         });
         let initial = InitialFlags::from_variables(|_| None);
         let cache = FlagCache::new(database.clone(), initial, "test".to_owned());
@@ -263,14 +263,14 @@ mod tests {
     async fn a_change_is_seen_within_two_seconds_and_the_database_asked_once_a_second() {
         let (database, cache) = cache();
         cache.current().await.expect("read");
-        database.looks.store(0, Ordering::Relaxed);
+        database.reads.store(0, Ordering::Relaxed);
         database.set(FLAG, Rollout::ON);
         let changed = Instant::now();
         while !cache.current().await.expect("read").is_on(FLAG) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert!(changed.elapsed() < Duration::from_secs(2));
-        assert_eq!(database.looks.load(Ordering::Relaxed), 1);
+        assert_eq!(database.reads.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -283,15 +283,15 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(30)).await;
             let asked = Instant::now();
             let values = cache.current().await.expect("the last values");
-            assert!(asked.elapsed() < LOOK_EVERY, "{mood:?}");
+            assert!(asked.elapsed() < REFRESH_EVERY, "{mood:?}");
             assert!(values.is_on(FLAG) && values.trouble().is_some(), "{mood:?}: {values:?}");
             assert!(values.age() >= Duration::from_secs(30), "{mood:?}: {:?}", values.age());
             let asked = Instant::now();
             cache.current().await.expect("the last values");
-            assert_eq!(asked.elapsed(), Duration::ZERO, "nobody waits for the next look");
+            assert_eq!(asked.elapsed(), Duration::ZERO, "nobody waits for the next read");
         }
         database.becomes(Mood::Answers);
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(REFRESH_EVERY).await;
         let values = cache.current().await.expect("read");
         assert_eq!((values.trouble(), values.age()), (None, Duration::ZERO));
     }

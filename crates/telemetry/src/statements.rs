@@ -84,38 +84,38 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
         if !parent.span().span_context().is_sampled() {
             return;
         }
-        let mut said = Said::default();
-        event.record(&mut said);
+        let mut statement = StatementEvent::default();
+        event.record(&mut statement);
         let within = ctx.event_span(event);
         let before = within.as_ref().and_then(|span| span.extensions_mut().remove::<Held>());
         if let Some(before) = before {
-            self.tell(before, failed.then_some(said.code.as_str()));
+            self.export(before, failed.then_some(statement.code.as_str()));
         }
         if failed {
             return;
         }
-        let held = Self::span(parent, &said);
+        let held = Self::span(parent, &statement);
         match within {
             Some(span) => {
                 span.extensions_mut().insert(held);
             }
-            None => self.tell(held, None),
+            None => self.export(held, None),
         }
     }
 
     fn on_close(&self, id: Id, ctx: layer::Context<'_, S>) {
         let held = ctx.span(&id).and_then(|span| span.extensions_mut().remove::<Held>());
         if let Some(held) = held {
-            self.tell(held, None);
+            self.export(held, None);
         }
     }
 }
 
 impl Statements {
     /// The span of a statement that has just ended within `parent`.
-    fn span(parent: Context, said: &Said) -> Held {
-        let text = match said.statement.trim() {
-            "" => said.summary.as_str(),
+    fn span(parent: Context, statement: &StatementEvent) -> Held {
+        let text = match statement.statement.trim() {
+            "" => statement.summary.as_str(),
             statement => statement,
         };
         let (operation, target) = parts(text);
@@ -129,20 +129,20 @@ impl Statements {
             ),
             KeyValue::new("db.query.summary", name.clone()),
             KeyValue::new("db.operation.name", operation),
-            KeyValue::new("db.response.returned_rows", said.returned),
+            KeyValue::new("db.response.returned_rows", statement.returned),
         ]);
         attributes
             .extend(target.map(|target| KeyValue::new("db.collection.name", target.to_owned())));
         let ended = SystemTime::now();
         let span = SpanBuilder::from_name(name)
             .with_kind(SpanKind::Client)
-            .with_start_time(ended - said.took)
+            .with_start_time(ended - statement.took)
             .with_attributes(attributes);
         Held { span, parent, ended }
     }
 
     /// Makes the span, with the error that followed it.
-    fn tell(&self, held: Held, failed: Option<&str>) {
+    fn export(&self, held: Held, failed: Option<&str>) {
         let Held { span, parent, ended } = held;
         let mut span = span.start_with_context(&self.tracer, &parent);
         let follows = ended.elapsed().is_ok_and(|elapsed| elapsed <= FOLLOWS);
@@ -167,7 +167,7 @@ struct Held {
 
 /// What the driver's event says.
 #[derive(Default)]
-struct Said {
+struct StatementEvent {
     summary: String,
     statement: String,
     took: Duration,
@@ -175,7 +175,7 @@ struct Said {
     code: String,
 }
 
-impl Visit for Said {
+impl Visit for StatementEvent {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "summary" => value.clone_into(&mut self.summary),

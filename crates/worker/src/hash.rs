@@ -35,7 +35,7 @@ use tracing::field::Empty;
 use self::intake::InHand;
 pub use self::reader::HashOptions;
 pub(crate) use self::reader::Reader;
-use self::reader::{Checkpoints, Left};
+use self::reader::{Checkpoints, ResumePoints};
 use self::results::Outcomes;
 use self::root_trust::RootTrust;
 use self::sort::{Outcome, Unfinished};
@@ -154,7 +154,7 @@ impl Hash {
         attempt: &Attempt<'_>,
         in_hand: &mut InHand<'_>,
         files: Vec<FileToHash>,
-        left: &mut Left,
+        left: &mut ResumePoints,
     ) -> Result<(), AttemptEnd> {
         let Attempt { batch, pass, interrupt } = attempt;
         // One for the whole pass: its patience does not begin again with each file.
@@ -258,10 +258,10 @@ impl Hash {
         batch: &Claimed,
         items: &[String],
         files: &[FileToHash],
-    ) -> Result<Left, AttemptEnd> {
+    ) -> Result<ResumePoints, AttemptEnd> {
         let store = self.endings.session.store();
         let failed = |error: StoreError| self.endings.database(batch, &error);
-        let left = Left::new(store.file_checkpoints(items).await.map_err(failed)?);
+        let left = ResumePoints::new(store.file_checkpoints(items).await.map_err(failed)?);
         let useless = left.without(files);
         if !useless.is_empty() {
             store.forget_file_checkpoints(batch.lease, &useless).await.map_err(failed)?;

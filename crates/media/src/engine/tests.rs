@@ -58,9 +58,9 @@ impl Source for Short {
     }
 }
 
-struct Teller(String, Sender<(String, Result<FileHash, MediaError>)>);
+struct Recorder(String, Sender<(String, Result<FileHash, MediaError>)>);
 
-impl Observer for Teller {
+impl Observer for Recorder {
     fn progress(&mut self, _: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -75,8 +75,8 @@ impl Observer for Teller {
 struct Fixture {
     engine: Engine,
     release: Arc<Release>,
-    tell: Sender<(String, Result<FileHash, MediaError>)>,
-    told: Receiver<(String, Result<FileHash, MediaError>)>,
+    sender: Sender<(String, Result<FileHash, MediaError>)>,
+    received: Receiver<(String, Result<FileHash, MediaError>)>,
 }
 
 impl Fixture {
@@ -89,8 +89,8 @@ impl Fixture {
             stall_timeout: STALL,
         };
         let engine = Engine::start(options).expect("threads");
-        let (tell, told) = channel();
-        Self { engine, release: Arc::default(), tell, told }
+        let (sender, received) = channel();
+        Self { engine, release: Arc::default(), sender, received }
     }
 
     fn submit(&self, name: &str, hangs: bool) {
@@ -98,16 +98,16 @@ impl Fixture {
         let open = move |_: Option<&Checkpoint>| {
             Ok(Box::new(Short { hangs: hangs.clone(), given: false }) as Box<dyn Source>)
         };
-        let teller = Teller(name.to_owned(), self.tell.clone());
-        self.engine.submit([Job::new(name, None, teller, open)]);
+        let recorder = Recorder(name.to_owned(), self.sender.clone());
+        self.engine.submit([Job::new(name, None, recorder, open)]);
     }
 
-    fn told(&self) -> (String, Result<FileHash, MediaError>) {
-        self.told.recv_timeout(Duration::from_secs(60)).expect("an outcome")
+    fn received(&self) -> (String, Result<FileHash, MediaError>) {
+        self.received.recv_timeout(Duration::from_secs(60)).expect("an outcome")
     }
 
     fn is_stalled(&self, name: &str) {
-        match self.told() {
+        match self.received() {
             (file, Err(MediaError::Stalled { path, .. })) => {
                 assert_eq!((&*file, &*path), (name, name))
             }
@@ -129,7 +129,7 @@ fn a_read_that_does_not_return_holds_no_other_file() {
     let mut hashed = Vec::new();
     let mut stalled = 0;
     for _ in 0..51 {
-        match fixture.told() {
+        match fixture.received() {
             (name, Ok(hash)) => {
                 assert_eq!(hash.sha256[..], sha2::Sha256::digest(CONTENT)[..]);
                 hashed.push(name);
@@ -159,7 +159,7 @@ fn a_read_that_does_not_return_holds_no_other_file() {
         std::thread::sleep(Duration::from_millis(1));
     }
     fixture.submit("hangs", true);
-    assert!(fixture.told().1.is_ok());
+    assert!(fixture.received().1.is_ok());
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn so_many_reads_hang_and_no_more() {
         fixture.is_stalled(&name);
     }
     fixture.submit("last", true);
-    let (_, result) = fixture.told();
+    let (_, result) = fixture.received();
     assert!(matches!(result, Err(MediaError::StorageHung { .. })), "{result:?}");
     assert_eq!(lock(&fixture.engine.shared.threads).live.len(), 0, "it is not replaced");
     fixture.release.release();

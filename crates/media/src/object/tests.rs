@@ -40,7 +40,7 @@ fn content(key: &str) -> Vec<u8> {
 }
 
 /// Requests so far, by key.
-type Asked = Arc<Mutex<HashMap<String, Vec<String>>>>;
+type Requests = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
 /// The checksum headers of an object: the right one, one of parts, and one of other bytes.
 fn checksum(key: &str) -> Option<String> {
@@ -108,7 +108,7 @@ fn answer(
     (head, body)
 }
 
-async fn serve(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, asked: Requests) -> std::io::Result<()> {
     loop {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
@@ -156,29 +156,29 @@ async fn serve(mut stream: TcpStream, asked: Asked) -> std::io::Result<()> {
 
 struct Fixture {
     root: MediaRoot,
-    asked: Asked,
+    asked: Requests,
     engine: Engine,
 }
 
-enum Told {
+enum Event {
     Checkpoint(Checkpoint),
     Done(Result<FileHash, MediaError>),
 }
 
-struct Teller(Sender<Told>, u64);
+struct Recorder(Sender<Event>, u64);
 
-impl Observer for Teller {
+impl Observer for Recorder {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
         self.1 = self.1.saturating_sub(bytes);
         if self.1 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.0.send(Told::Checkpoint(checkpoint)).expect("the test listens");
+        self.0.send(Event::Checkpoint(checkpoint)).expect("the test listens");
     }
 
     fn done(&mut self, result: Result<FileHash, MediaError>) {
-        self.0.send(Told::Done(result)).expect("the test listens");
+        self.0.send(Event::Done(result)).expect("the test listens");
     }
 }
 
@@ -203,7 +203,7 @@ impl Fixture {
     async fn trusting(verify: Option<VerifySample>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let asked = Asked::default();
+        let asked = Requests::default();
         let requests = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -236,14 +236,14 @@ impl Fixture {
         resume: Option<Checkpoint>,
         most: u64,
     ) -> (Result<FileHash, MediaError>, Option<Checkpoint>) {
-        let (tell, told) = channel();
-        self.engine.submit([self.root.job(key, resume, Teller(tell, most))]);
+        let (sender, received) = channel();
+        self.engine.submit([self.root.job(key, resume, Recorder(sender, most))]);
         let wait = move || {
             let mut last = None;
             loop {
-                match told.recv_timeout(Duration::from_secs(60)).expect("an outcome") {
-                    Told::Checkpoint(checkpoint) => last = Some(checkpoint),
-                    Told::Done(result) => return (result, last),
+                match received.recv_timeout(Duration::from_secs(60)).expect("an outcome") {
+                    Event::Checkpoint(checkpoint) => last = Some(checkpoint),
+                    Event::Done(result) => return (result, last),
                 }
             }
         };
@@ -335,13 +335,15 @@ async fn credentials_that_expired_meanwhile_say_nothing_about_an_object() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_objects_than_are_fetched_at_once_are_hashed() {
     let fixture = Fixture::new().await;
-    let (tell, told) = channel();
+    let (sender, received) = channel();
     fixture.engine.submit((0..60).map(|n| {
         let key = if n == 0 { "whole" } else { "small" };
-        fixture.root.job(key, None, Teller(tell.clone(), u64::MAX))
+        fixture.root.job(key, None, Recorder(sender.clone(), u64::MAX))
     }));
-    drop(tell);
-    let wait = move || told.into_iter().filter(|told| matches!(told, Told::Done(Ok(_)))).count();
+    drop(sender);
+    let wait = move || {
+        received.into_iter().filter(|received| matches!(received, Event::Done(Ok(_)))).count()
+    };
     assert_eq!(tokio::task::spawn_blocking(wait).await.expect("all end"), 60);
 }
 

@@ -11,7 +11,7 @@ use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::{FailedItem, FileToHash};
 
 use super::intake::InHand;
-use super::reader::Left;
+use super::reader::ResumePoints;
 use super::results::Outcomes;
 use super::{Attempt, Hash};
 use crate::{bisect, classify};
@@ -24,7 +24,7 @@ pub(super) const LEAST_LOST_LEASES: u32 = 3;
 pub(super) struct Work {
     /// In key order.
     pub files: Vec<FileToHash>,
-    pub left: Left,
+    pub left: ResumePoints,
     /// How many of the first were being read when the last worker was lost.
     pub alone_files: Option<u32>,
 }

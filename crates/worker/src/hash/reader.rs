@@ -101,13 +101,14 @@ impl Reader {
         progress: impl FnMut(u64) -> ControlFlow<()> + Send + 'static,
     ) -> Result<FileHash, MediaError> {
         let (done, result) = oneshot::channel();
-        let teller = Teller { file: file.clone(), checkpoints, rate, progress, done: Some(done) };
-        self.engine.submit([self.media.job(&file.file_path, resume, teller)]);
-        result.await.expect("a hashing thread tells what came of each file")
+        let observer =
+            ResultSender { file: file.clone(), checkpoints, rate, progress, done: Some(done) };
+        self.engine.submit([self.media.job(&file.file_path, resume, observer)]);
+        result.await.expect("a hashing thread sends the result of each file")
     }
 }
 
-struct Teller<P> {
+struct ResultSender<P> {
     file: FileToHash,
     checkpoints: Checkpoints,
     rate: Arc<ByteRate>,
@@ -115,7 +116,7 @@ struct Teller<P> {
     done: Option<oneshot::Sender<Result<FileHash, MediaError>>>,
 }
 
-impl<P: FnMut(u64) -> ControlFlow<()>> Observer for Teller<P> {
+impl<P: FnMut(u64) -> ControlFlow<()>> Observer for ResultSender<P> {
     fn progress(&mut self, bytes: u64) -> ControlFlow<()> {
         self.rate.charge(bytes);
         // An attempt that has lost its lease waits for none of its files.
@@ -150,21 +151,21 @@ impl<P: FnMut(u64) -> ControlFlow<()>> Observer for Teller<P> {
 
 /// The checkpoints that earlier attempts have left, by video.
 #[derive(Debug, Default)]
-pub(super) struct Left(HashMap<String, FileCheckpoint>);
+pub(super) struct ResumePoints(HashMap<String, FileCheckpoint>);
 
-impl Left {
+impl ResumePoints {
     pub(super) fn new(checkpoints: Vec<FileCheckpoint>) -> Self {
-        Self(checkpoints.into_iter().map(|left| (left.video_id.clone(), left)).collect())
+        Self(checkpoints.into_iter().map(|point| (point.video_id.clone(), point)).collect())
     }
 
     /// What `file` can go on from: nothing where its path is another by now, or where the
     /// checkpoint cannot be read.
     pub(super) fn take(&mut self, file: &FileToHash) -> Option<Checkpoint> {
-        let left = self.0.remove(&file.id)?;
-        if left.file_path != file.file_path {
+        let point = self.0.remove(&file.id)?;
+        if point.file_path != file.file_path {
             return None;
         }
-        let checkpoint = Checkpoint::from_bytes(&left.state);
+        let checkpoint = Checkpoint::from_bytes(&point.state);
         if checkpoint.is_none() {
             tracing::warn!(
                 video = file.id,
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn a_file_for_which_nobody_waits_is_not_read_on() {
         let (done, result) = oneshot::channel();
-        let mut teller = Teller {
+        let mut observer = ResultSender {
             file: FileToHash {
                 id: "v1".to_owned(),
                 file_path: "a.mp4".to_owned(),
@@ -199,8 +200,8 @@ mod tests {
             progress: |_| ControlFlow::Continue(()),
             done: Some(done),
         };
-        assert!(teller.progress(1).is_continue());
+        assert!(observer.progress(1).is_continue());
         drop(result);
-        assert!(teller.progress(1).is_break());
+        assert!(observer.progress(1).is_break());
     }
 }
