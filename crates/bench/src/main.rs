@@ -12,6 +12,7 @@ mod impact;
 mod legacy;
 mod memory;
 mod migration;
+mod pace;
 mod peers;
 mod platform;
 mod process;
@@ -56,6 +57,8 @@ enum Command {
     AppImpact(impact::ImpactArgs),
     /// There and back: backfill, validate, rollback with an archive, restore
     Rollback(rollback::RollbackArgs),
+    /// How fast a backfill goes for what it may add to the application's latency
+    Pace(pace::PaceArgs),
     /// What an application notices of gh-ost, spirit and reelshift
     Peers(peers::PeersArgs),
     /// The server: status reads, subscribers, a queue that is drained
@@ -76,6 +79,7 @@ async fn main() -> Result<()> {
         Command::Empty => empty::work(database()?).await,
         Command::AppImpact(args) => impact::run(database()?, &args).await,
         Command::Rollback(args) => rollback::run(database()?, &args).await,
+        Command::Pace(args) => pace::run(database()?, &args).await,
         Command::Peers(args) => peers::run(database()?, &args).await,
         Command::Serve(args) => serve::run(database()?, &args).await,
     }
