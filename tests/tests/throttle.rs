@@ -172,6 +172,66 @@ async fn a_busy_server_slows_the_fleet_down() {
     legacy.drop_database().await;
 }
 
+/// An application that is at work all the time, and what `status` then says of the fleet's
+/// part in its latency. How large that part is depends on the machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_fleet_adds_is_measured_beside_an_application() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    prepared(dir.path(), &legacy, 4_000).await;
+    // However fast the machine is, the fleet has work for longer than the measurement takes.
+    legacy.execute("CREATE TRIGGER slow BEFORE UPDATE ON videos FOR EACH ROW DO SLEEP(0.01)").await;
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let pool = legacy.pool.clone();
+            tokio::spawn(async move {
+                loop {
+                    let done = sqlx::raw_sql("SELECT SLEEP(0.01)").execute(&pool).await;
+                    done.expect("the application's statement");
+                }
+            })
+        })
+        .collect();
+    tune(dir.path(), &legacy, "threads_running=1000");
+    let mut worker = worker(dir.path(), &legacy, &["--concurrency", "1"]);
+    let measured = until("a measurement", async || {
+        backlog::feed(&legacy, DUE).await;
+        let throttle = throttle(dir.path(), &legacy);
+        let readings = throttle["readings"].as_array().cloned().unwrap_or_default();
+        let median = readings.into_iter().find(|one| one["signal"] == "application_median");
+        median.map(|median| (median, throttle["impact"].clone()))
+    })
+    .await;
+    let (median, impact) = measured;
+    assert!(median["limit"].as_f64().is_some_and(|limit| limit >= 0.25), "{median}");
+    let running = impact["running_without"].as_f64().expect("a number");
+    assert!(running > 0.5, "two threads that do nothing but execute: {impact}");
+    for part in ["with", "without"] {
+        assert!(impact["median"][part].as_f64().is_some_and(|time| time > 0.0), "{impact}");
+    }
+    let said = until("a line for people", async || {
+        backlog::feed(&legacy, DUE).await;
+        let said = status(dir.path(), &legacy);
+        said.lines().find(|line| line.contains("without the fleet (+")).map(str::to_owned)
+    })
+    .await;
+    assert!(said.starts_with("application ") && said.contains("limit "), "{said}");
+
+    // Switched off, nothing is measured and nobody rests.
+    tune(dir.path(), &legacy, "impact=off");
+    until("nothing measured", async || {
+        backlog::feed(&legacy, DUE).await;
+        throttle(dir.path(), &legacy)["impact"].is_null().then_some(())
+    })
+    .await;
+    legacy.execute("DROP TRIGGER slow").await;
+    backlog::release_all(&legacy).await;
+    assert_eq!(wait(&mut worker, LIMIT), Some(0));
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    assert_eq!(oracle::check_every_row(&legacy).await, 4_000);
+    legacy.drop_database().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hashing_keeps_to_the_byte_rate() {
     const FILE: usize = 2 << 20;

@@ -113,6 +113,8 @@ fn throttle() -> ThrottleReport {
         sampled_seconds_ago: Some(1.2),
         readings: vec![Reading::new(Signal::ThreadsRunning, "db-1:3306", 1.5, 2.0), lag],
         unavailable: Vec::new(),
+        rhythm: None,
+        impact: None,
     }
 }
 

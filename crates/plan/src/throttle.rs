@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use signal::{Reading, Signal};
 
+use crate::impact::{Impact, Rhythm};
+
 /// One chunk a twentieth of the time: with the default target of 20 ms two a second, which
 /// no application notices, and progress all the same.
 pub const MIN_CHUNKS: f64 = 0.05;
@@ -31,7 +33,8 @@ const START_CHUNKS: f64 = 1.0;
 /// against the signals, which follow within two or three.
 const INCREASE: f64 = 0.05;
 
-/// A second above the limit takes at least a tenth and at most half of the chunks.
+/// A second above the limit, or a measurement ([`Signal::is_measured`]), takes at least a tenth
+/// and at most half of the chunks.
 const DECREASE: std::ops::RangeInclusive<f64> = 0.5..=0.9;
 
 /// A signal must fall below this part of its limit before chunks are added again, so that
@@ -41,6 +44,12 @@ const CLEAR: f64 = 0.8;
 /// Before more chunks are run at once than now: the signals, which are averaged over the
 /// last seconds, must have shown those that were added last.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// Between two raises beside an application: time to measure what the last one did.
+const MEASURED_SETTLE: Duration = Duration::from_secs(6);
+
+/// The most that a measurement raises the chunks by.
+const MAX_RAISE: f64 = 2.0;
 
 /// Close to the next whole chunk and yet not there.
 const NOT_ONE_MORE: f64 = 0.95;
@@ -113,6 +122,12 @@ pub struct State {
     pub readings: Vec<Reading>,
     /// Signals that this database does not give, each with the reason; not waited for.
     pub unavailable: Vec<String>,
+    /// When the whole fleet rests, so that what it adds can be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<Rhythm>,
+    /// What the fleet adds to the application's latency, as far as it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<Impact>,
 }
 
 impl State {
@@ -161,13 +176,24 @@ pub struct Throttle {
     credit: f64,
     /// Since chunks were added to those that run at once.
     settled: Duration,
+    /// Whether it is about to be known what the fleet adds: until then nothing is added.
+    pub measuring: bool,
+    /// The last measurement that was answered.
+    measured: Option<Reading>,
     /// The level, and since when.
     level: Option<(Level, DateTime<Utc>)>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { chunks: START_CHUNKS, credit: 0.0, settled: Duration::ZERO, level: None }
+        Self {
+            chunks: START_CHUNKS,
+            credit: 0.0,
+            settled: Duration::ZERO,
+            measuring: false,
+            measured: None,
+            level: None,
+        }
     }
 }
 
@@ -195,28 +221,46 @@ impl Throttle {
         let (mut level, mut reason) = judge(&readings, before);
         let mut credit = 0.0;
         self.settled += elapsed.min(MAX_STEP);
+        let measured = readings.iter().filter(|reading| reading.signal.is_measured());
+        let measured =
+            measured.max_by(|a, b| a.possible_pressure().total_cmp(&b.possible_pressure()));
+        let is_new = measured != self.measured.as_ref();
+        self.measured = measured.cloned();
         match level {
             Level::Stopped => self.chunks = 0.0,
             Level::Blind => self.chunks = self.chunks.min(MIN_CHUNKS),
             Level::Slowed | Level::Held => {
                 if let Some(reason) = reason.filter(|reason| reason.pressure() > 1.0) {
-                    let pressure = reason.pressure();
-                    let factor = (1.0 / pressure).clamp(*DECREASE.start(), *DECREASE.end());
+                    let factor =
+                        (1.0 / reason.pressure()).clamp(*DECREASE.start(), *DECREASE.end());
                     let least = reason.signal.least_chunks().min(self.chunks);
-                    self.chunks = (self.chunks * factor.powf(seconds)).max(least);
+                    let steps = match reason.signal.is_measured() {
+                        true => f64::from(u8::from(is_new)),
+                        false => seconds,
+                    };
+                    self.chunks = (self.chunks * factor.powf(steps)).max(least);
                 }
                 self.chunks = self.chunks.max(MIN_CHUNKS);
             }
             Level::Free => {
                 let most = f64::from(capacity.max(1));
-                let raised = self.chunks + self.credit + INCREASE * most * seconds;
+                let raised = match measured {
+                    // As far as what is added then is likely to be clear of the limit.
+                    Some(measured) if is_new && self.settled >= MEASURED_SETTLE => {
+                        self.settled = Duration::ZERO;
+                        self.chunks * (CLEAR / measured.possible_pressure()).clamp(1.0, MAX_RAISE)
+                    }
+                    Some(_) => self.chunks,
+                    None if self.measuring => self.chunks,
+                    None => self.chunks + self.credit + INCREASE * most * seconds,
+                };
                 let raised = raised.max(MIN_CHUNKS).min(most);
                 let running = at_once(self.chunks).max(1);
                 let full = readings.iter().min_by(|a, b| a.room().total_cmp(&b.room()));
                 let borne = f64::from(running) + full.map_or(f64::INFINITY, Reading::room);
                 // As far as it goes without one chunk more than the server bears.
                 let allowed = raised.min(borne.floor() + NOT_ONE_MORE).max(self.chunks);
-                if at_once(allowed) > running && self.settled < SETTLE {
+                if measured.is_none() && at_once(allowed) > running && self.settled < SETTLE {
                     credit = raised - self.chunks;
                 } else {
                     self.chunks = allowed;
@@ -245,6 +289,8 @@ impl Throttle {
             reason,
             readings,
             unavailable,
+            rhythm: None,
+            impact: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::chunk::ChunkSizer;
+use crate::impact::DEFAULT_PERCENT;
 use crate::state::{UnknownName, named};
 
 /// One setting. The name is stored; it never changes.
@@ -17,6 +18,7 @@ pub enum Knob {
     FleetConcurrency,
     ByteRate,
     Throttle,
+    Impact,
     ReplicaLag,
     ThreadsRunning,
     HistoryListLength,
@@ -25,12 +27,13 @@ pub enum Knob {
 }
 
 impl Knob {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ChunkTarget,
         Self::Concurrency,
         Self::FleetConcurrency,
         Self::ByteRate,
         Self::Throttle,
+        Self::Impact,
         Self::ReplicaLag,
         Self::ThreadsRunning,
         Self::HistoryListLength,
@@ -46,6 +49,7 @@ impl Knob {
             Self::FleetConcurrency => "fleet_concurrency",
             Self::ByteRate => "byte_rate",
             Self::Throttle => "throttle",
+            Self::Impact => "impact",
             Self::ReplicaLag => "replica_lag",
             Self::ThreadsRunning => "threads_running",
             Self::HistoryListLength => "history_list_length",
@@ -63,6 +67,7 @@ impl Knob {
             Self::FleetConcurrency => "the same for the whole fleet",
             Self::ByteRate => "bytes that the whole fleet reads from files in a second",
             Self::Throttle => "whether the fleet goes by the limits below",
+            Self::Impact => "what the fleet may add to the application's median latency",
             Self::ReplicaLag => "the fleet stops above this lag of a replica",
             Self::ThreadsRunning => {
                 "the fleet slows down above this many statements at once in the server"
@@ -82,6 +87,7 @@ impl Knob {
             Self::FleetConcurrency => "a number from 1 to 100000",
             Self::ByteRate => "bytes in a second, from 64KiB, as 100MiB",
             Self::Throttle => "on or off",
+            Self::Impact => "a share from 1% to 1000%, or off",
             Self::ReplicaLag => "a time from 100ms to 1h",
             Self::ThreadsRunning | Self::LockWaits => "a number from 1 to 100000",
             Self::HistoryListLength => "a number from 1000 to 1000000000",
@@ -140,6 +146,9 @@ pub struct Tuning {
     /// Default on. Off is for a quiet hour: what the database suffers is then the
     /// operator's to watch.
     pub throttle: bool,
+    /// Percent of the application's median latency that the fleet may add, and in proportion
+    /// what it may add to the slowest hundredth; `None` is not measured. Default 25.
+    pub impact: Option<u32>,
     pub limits: Limits,
 }
 
@@ -178,6 +187,7 @@ impl Default for Tuning {
             fleet_concurrency: None,
             byte_rate: None,
             throttle: true,
+            impact: Some(DEFAULT_PERCENT),
             limits: Limits::default(),
         }
     }
@@ -231,6 +241,16 @@ impl Tuning {
                     _ => return Err(wrong()),
                 };
             }
+            Knob::Impact => {
+                self.impact = match value {
+                    "off" => None,
+                    _ => {
+                        let percent = value.strip_suffix('%').and_then(|n| n.trim().parse().ok());
+                        let percent = percent.filter(|percent| (1..=1_000).contains(percent));
+                        Some(percent.ok_or_else(wrong)?)
+                    }
+                };
+            }
             Knob::ReplicaLag => {
                 self.limits.replica_lag =
                     time(Duration::from_millis(100), Duration::from_hours(1))?;
@@ -260,6 +280,7 @@ impl Tuning {
                 self.byte_rate.map_or("unlimited".to_owned(), |rate| format!("{}/s", size(rate)))
             }
             Knob::Throttle => if self.throttle { "on" } else { "off" }.to_owned(),
+            Knob::Impact => self.impact.map_or("off".to_owned(), |percent| format!("{percent}%")),
             Knob::ReplicaLag => humantime::format_duration(self.limits.replica_lag).to_string(),
             Knob::ThreadsRunning => or(self.limits.threads_running, "automatic"),
             Knob::HistoryListLength => self.limits.history_list_length.to_string(),
@@ -291,7 +312,8 @@ mod tests {
 
     #[test]
     fn every_setting_is_read_back() {
-        let written = ["15ms", "3", "7", "100MiB/s", "off", "2s", "12", "5000", "4", "20GiB"];
+        let written =
+            ["15ms", "3", "7", "100MiB/s", "off", "40%", "2s", "12", "5000", "4", "20GiB"];
         let mut tuning = Tuning::default();
         for (knob, value) in Knob::ALL.into_iter().zip(written) {
             let text = format!("{knob}={value}");
@@ -317,6 +339,9 @@ mod tests {
             ("concurrency=-1", "from 1 to 256"),
             ("byte_rate=1", "from 64KiB"),
             ("throttle=maybe", "on or off"),
+            ("impact=25", "from 1% to 1000%"),
+            ("impact=0%", "from 1% to 1000%"),
+            ("impact=-1%", "from 1% to 1000%"),
             ("free_disk=lots", "10GiB"),
         ] {
             let refused = text.parse::<Assignment>().expect_err(text).to_string();

@@ -1,12 +1,15 @@
 //! What the server reports of its load, by statements that every account may execute unless
 //! said otherwise.
 
+mod canary;
+
 use std::path::Path;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
+use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
-use reelshift_store::signals::{Figure, FleetSignals, ServerSignals, ThrottleSignals};
+use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::connection::MySqlStore;
@@ -25,13 +28,17 @@ impl ThrottleSignals for MySqlStore {
     async fn threads_running(&self) -> Result<Figure> {
         within(SHORT, async {
             let mut connection = self.pool.acquire().await?;
-            threads_running(&mut connection, self.server.product).await
+            running(&mut connection, self.server.product).await
         })
         .await
     }
 
     async fn fleet_signals(&self) -> Result<FleetSignals> {
         within(SHORT, fleet(self)).await
+    }
+
+    async fn canary(&self, lease: &DutyLease) -> Result<Option<Box<dyn Canary>>> {
+        within(SHORT, async { canary::open(self, lease).await.map(Some) }).await
     }
 }
 
@@ -63,7 +70,7 @@ async fn server_signals(store: &MySqlStore) -> error::Result<ServerSignals> {
         at: row.try_get("at")?,
         host: store.host(),
         processors: processors(connection, store.server.product).await?,
-        threads_running: threads_running(connection, store.server.product).await?,
+        threads_running: running(connection, store.server.product).await?,
         history_length: history_length(connection, store.server.product).await?,
         lock_waits: status(connection, "Innodb_row_lock_current_waits").await?,
         free_disk: free_disk(connection, &datadir, &hostname).await?,
@@ -92,10 +99,7 @@ pub(crate) async fn status(
 /// The statement that asks is running too, and so, for the server, is each thread that
 /// sends the binary log to a replica, for as long as the replica is connected, and the
 /// event scheduler, which waits.
-async fn threads_running(
-    connection: &mut MySqlConnection,
-    product: Product,
-) -> error::Result<Figure> {
+async fn running(connection: &mut MySqlConnection, product: Product) -> error::Result<Figure> {
     let running = status(connection, "Threads_running").await?;
     let Figure::Is(running) = running else { return Ok(running) };
     let replicas = match product {

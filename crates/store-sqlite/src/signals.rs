@@ -3,8 +3,9 @@
 
 use async_trait::async_trait;
 use reelshift_store::Result;
+use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
-use reelshift_store::signals::{Figure, FleetSignals, ServerSignals, ThrottleSignals};
+use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
 use sqlx::Row;
 
 use crate::preflight::free;
@@ -23,6 +24,12 @@ impl ThrottleSignals for SqliteStore {
 
     async fn fleet_signals(&self) -> Result<FleetSignals> {
         self.short(fleet(self)).await
+    }
+
+    /// None: who writes waits for the one write lock, the canary like the application, so that
+    /// it would be one more to wait for. What the fleet leaves to others is `turns`' to see to.
+    async fn canary(&self, _: &DutyLease) -> Result<Option<Box<dyn Canary>>> {
+        Ok(None)
     }
 }
 

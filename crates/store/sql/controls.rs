@@ -18,7 +18,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use crate::dialect::{
-    Connection, Row, Store, bind_time, for_update, minutes_ago, or_update, read_clock,
+    Connection, Row, Store, bind_time, for_update, minutes_ago, now, or_update, read_clock,
     seconds_since,
 };
 use crate::{audit, duties, error, holds, row};
@@ -192,7 +192,9 @@ const VIEW: &str = concat!(
      UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, ",
     seconds_since!("beat_at"),
     " FROM reelshift_duties \
-     UNION ALL SELECT 'version', '', NULL, NULL, NULL, NULL, COALESCE(MAX(seq), 0) + 0e0 \
+     UNION ALL SELECT 'version', '', NULL, NULL, NULL, ",
+    now!(),
+    ", COALESCE(MAX(seq), 0) + 0e0 \
        FROM reelshift_audit \
      UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0e0 \
        FROM reelshift_workers WHERE id = ? AND drained_by IS NOT NULL \
@@ -222,7 +224,10 @@ async fn view(store: &Store, worker: Uuid) -> error::Result<FleetView> {
             }
             "duty" => view.duties.push(duties::read(row, number)?),
             "drain" => view.drained_by = row.try_get("value")?,
-            "version" => view.version = i64::from(count(number)),
+            "version" => {
+                view.version = i64::from(count(number));
+                view.at = row::time(row, "at")?;
+            }
             "live" => view.live = count(number),
             _ => view.rank = count(number),
         }

@@ -85,6 +85,8 @@ pub struct CancelledRun {
 /// What a worker has to know of the fleet, as one statement reads it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FleetView {
+    /// The database's clock.
+    pub at: DateTime<Utc>,
     pub tuning: Tuning,
     /// The control [`PAUSE`], while the whole fleet is paused.
     pub paused: Option<Control>,

@@ -3,10 +3,13 @@
 //!
 //! What the figures mean, and what follows from them, is `reelshift_plan::throttle`'s.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::Result;
+use crate::duties::DutyLease;
 
 /// A figure, or why this database or account does not give it.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +72,24 @@ pub trait ThrottleSignals {
 
     /// The fleet's own part.
     async fn fleet_signals(&self) -> Result<FleetSignals>;
+
+    /// A canary on a connection of its own, whose row is the duty `lease`; `None`
+    /// where this database's application cannot be told from the canary.
+    async fn canary(&self, lease: &DutyLease) -> Result<Option<Box<dyn Canary>>>;
+}
+
+/// Executes what an application does, to learn how long that takes.
+#[async_trait]
+pub trait Canary: std::fmt::Debug + Send {
+    /// Reads a video by its key and updates a row of its own; how long both took.
+    ///
+    /// # Errors
+    /// `LeaseLost` when another process has the row; other trouble with the connection, which
+    /// is of no use then.
+    async fn beat(&mut self) -> Result<Duration>;
+
+    /// Statements being executed, without the one that asks.
+    async fn threads_running(&mut self) -> Result<Figure>;
 }
 
 /// A server that follows the database. It is connected to when it is first asked, and again

@@ -8,6 +8,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use rand::RngExt;
 use reelshift_plan::throttle::{Level, Signal};
 use reelshift_plan::{RunState, Tuning};
@@ -15,7 +16,7 @@ use reelshift_queue::activity::WAITING;
 use reelshift_queue::{Activity, Gate, Lottery, Session};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
-use reelshift_store::report::throttle::fresh_state;
+use reelshift_store::report::throttle::{STALE, fresh_state};
 use reelshift_store::{Result, SharedStore};
 use reelshift_telemetry::metrics::{self, OneOf};
 use tokio::sync::{Notify, watch};
@@ -46,11 +47,23 @@ pub(crate) struct FleetState {
     pub view: FleetView,
     /// What the throttle published, of the same moment.
     pub throttle: ThrottleReport,
-    /// While the database is away this grows old, and the view stays.
+    /// When the view was read: halfway from the question to the answer. While the database is
+    /// away this grows old, and the view stays.
     pub at: Instant,
 }
 
 impl FleetState {
+    /// The database's clock now, as well as this process can tell.
+    fn database_now(&self) -> DateTime<Utc> {
+        self.view.at + self.at.elapsed()
+    }
+
+    /// How much of a rest of the whole fleet is left.
+    pub(crate) fn rest_left(&self) -> Duration {
+        let rhythm = self.throttle.rhythm.filter(|_| self.at.elapsed() < STALE);
+        rhythm.map_or(Duration::ZERO, |rhythm| rhythm.rest_left(self.database_now()))
+    }
+
     fn verdict(&self, run: Uuid) -> Verdict {
         match self.view.held.get(&run) {
             Some(RunState::Cancelled) => Verdict::Drop,
@@ -151,16 +164,17 @@ impl Controls {
             stop,
         };
         let first = Instant::now();
-        let view = loop {
+        let (view, asked) = loop {
+            let asked = Instant::now();
             match watcher.store.fleet_view(watcher.worker).await {
                 Err(error) if error.is_transient() && first.elapsed() < FIRST_LOOK => {
                     tracing::warn!(%error, "could not read the fleet's controls, trying again");
                     tokio::time::sleep(PERIOD).await;
                 }
-                view => break view?,
+                view => break (view?, asked),
             }
         };
-        let first = watcher.apply(None, view);
+        let first = watcher.apply(None, view, asked);
         let (sender, state) = watch::channel(first);
         tokio::spawn(leave.run_until_cancelled_owned(watcher.poll(sender)));
         Ok(Self { state, refresh })
@@ -200,6 +214,11 @@ impl Controls {
             "reason": reason,
             "seen_seconds_ago": state.at.elapsed().as_secs(),
         })
+    }
+
+    /// The database's clock now, as well as this process can tell.
+    pub(crate) fn database_now(&self) -> DateTime<Utc> {
+        self.state.borrow().database_now()
     }
 
     /// The settings.
@@ -246,9 +265,10 @@ impl Watcher {
                 () = tokio::time::sleep(pause) => {}
                 () = self.refresh.notified() => {}
             }
+            let asked = Instant::now();
             match self.store.fleet_view(self.worker).await {
                 Ok(view) => {
-                    let state = self.apply(Some(&sender.borrow().view), view);
+                    let state = self.apply(Some(&sender.borrow().view), view, asked);
                     sender.send_replace(state);
                 }
                 Err(error) => {
@@ -259,7 +279,8 @@ impl Watcher {
         }
     }
 
-    fn apply(&self, before: Option<&FleetView>, view: FleetView) -> FleetState {
+    fn apply(&self, before: Option<&FleetView>, view: FleetView, asked: Instant) -> FleetState {
+        let at = asked + asked.elapsed() / 2;
         say(before, &view);
         let throttle = ThrottleReport::of(&view.duties, &view.tuning);
         self.gates.set(&view, &throttle);
@@ -285,7 +306,7 @@ impl Watcher {
             None if self.gates.backfill.limit() == 0 => "held back by the throttle",
             None => WAITING,
         });
-        FleetState { view, throttle, at: Instant::now() }
+        FleetState { view, throttle, at }
     }
 }
 

@@ -7,6 +7,7 @@
 mod allowance;
 pub(crate) mod brake;
 pub(crate) mod byte_rate;
+mod canary;
 mod chunk_time;
 mod free_disk;
 mod history_length;
@@ -19,8 +20,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::Tuning;
+use reelshift_plan::impact::Latency;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
+use reelshift_plan::{Impact, Tuning};
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Monitor;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
@@ -34,6 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use allowance::watch_allowance;
 
 use crate::controls::Controls;
+use canary::CanaryWatch;
 use smooth::Smooth;
 
 /// A sampler silent for this long is succeeded: three beats, and with a look at the
@@ -78,6 +81,8 @@ struct Figures<'a> {
     /// Averaged over the last seconds.
     threads_running: &'a Figure,
     fleet: &'a FleetSignals,
+    /// Statements that are executed at once while the fleet rests, as far as that is known.
+    running_without: Option<f64>,
     tuning: &'a Tuning,
 }
 
@@ -129,6 +134,11 @@ impl Sampler {
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
         let mut sampling = Sampling::new(&self.store, &self.replicas, 0, before);
+        sampling.canary = Some(CanaryWatch::start(
+            self.store.clone(),
+            self.controls.clone(),
+            self.holder.clone(),
+        ));
         let mut counted: Option<Instant> = None;
         let _gauges = ClearGaugesOnDrop;
         let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
@@ -165,6 +175,7 @@ impl Sampler {
             StoreError::Invalid(format!("the throttle's state is no JSON: {error}"))
         })?;
         self.store.beat_duty(lease, Some(&json)).await?;
+        metrics::impact(state.impact.and_then(latencies));
         if sampling.published(&state, tuning.throttle) {
             self.controls.refresh();
         }
@@ -194,6 +205,15 @@ async fn tell_monitor(store: SharedStore) {
     }
 }
 
+/// What the metrics show; nothing where no application is at work.
+fn latencies(impact: Impact) -> Option<metrics::Latencies> {
+    let Impact { median, p99, .. } = impact;
+    let pair = |latency: Latency| [latency.with, latency.without];
+    impact
+        .has_application()
+        .then(|| metrics::Latencies { median: pair(median), p99: p99.map(pair) })
+}
+
 const fn monitor(monitor: &Monitor) -> metrics::Monitor {
     metrics::Monitor {
         videos_migrated: monitor.videos_migrated,
@@ -217,6 +237,7 @@ impl Drop for ClearGaugesOnDrop {
     fn drop(&mut self) {
         metrics::queue(Vec::new());
         metrics::monitor(None);
+        metrics::impact(None);
     }
 }
 
@@ -229,6 +250,8 @@ struct Sampling<'a> {
     controller: Throttle,
     threads_running: Smooth,
     lock_waits: Smooth,
+    /// With whoever samples for the fleet.
+    canary: Option<CanaryWatch>,
     /// The replicas that the sampler before listened to.
     known_replicas: Vec<String>,
     /// The last sample, and when.
@@ -252,6 +275,7 @@ impl<'a> Sampling<'a> {
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
             lock_waits: Smooth::default(),
+            canary: None,
             known_replicas: known
                 .filter(|reading| reading.signal == Signal::ReplicaLag)
                 .map(|reading| reading.host.clone())
@@ -291,7 +315,15 @@ impl<'a> Sampling<'a> {
                 SignalReading::Nothing => {}
             }
         }
-        let state = self.controller.step(readings, unavailable, capacity, elapsed, at);
+        self.controller.measuring = self.canary.as_ref().is_some_and(CanaryWatch::is_measuring);
+        let mut state = self.controller.step(readings, unavailable, capacity, elapsed, at);
+        let before = self.last.as_ref().map_or(state.chunks, |(_, last)| last.chunks);
+        let raised = state.chunks > before;
+        if let Some(canary) = self.canary.as_mut().filter(|canary| raised && canary.is_beside()) {
+            canary.raised(at);
+        }
+        state.rhythm = self.canary.as_ref().and_then(CanaryWatch::rhythm);
+        state.impact = self.canary.as_ref().and_then(CanaryWatch::impact);
         self.last = Some((now, state.clone()));
         Ok(state)
     }
@@ -306,8 +338,14 @@ impl<'a> Sampling<'a> {
         let now = Instant::now();
         signals.lock_waits = self.lock_waits.of(signals.lock_waits, now);
         let threads_running = self.threads_running.of(signals.threads_running.clone(), now);
-        let figures =
-            Figures { signals: &signals, threads_running: &threads_running, fleet: &fleet, tuning };
+        let impact = self.canary.as_ref().and_then(CanaryWatch::impact);
+        let figures = Figures {
+            signals: &signals,
+            threads_running: &threads_running,
+            fleet: &fleet,
+            running_without: impact.map(|impact| impact.running_without),
+            tuning,
+        };
         let mut samples = replica_lag::sample(
             self.replicas,
             &self.known_replicas,
@@ -315,8 +353,15 @@ impl<'a> Sampling<'a> {
             tuning.limits.replica_lag,
         )
         .await;
+        let writes = fleet.chunk_seconds.is_some();
+        let added = self.canary.as_mut().map(|canary| canary.sample(tuning, writes, &signals.host));
+        // Where it is measured what the fleet adds, slow chunks are no sign of it any more.
+        let mut added = added.into_iter().flatten().peekable();
+        if !matches!(added.peek(), Some(SignalReading::Reading(_))) {
+            samples.push(chunk_time::sample(&figures));
+        }
+        samples.extend(added);
         samples.extend([
-            chunk_time::sample(&figures),
             threads_running::sample(&figures),
             history_length::sample(&figures),
             lock_waits::sample(&figures),

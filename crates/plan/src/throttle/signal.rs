@@ -22,17 +22,23 @@ pub enum Signal {
     LockWaits,
     /// Bytes that are free on the database's disk. The less, the worse.
     FreeDisk,
+    /// What the fleet adds to the application's median latency, in proportion to it.
+    ApplicationMedian,
+    /// Seconds that the fleet adds to the slowest hundredth.
+    ApplicationTail,
 }
 
 impl Signal {
     /// Every [`Self::label`].
-    pub const LABELS: [&str; 6] = [
+    pub const LABELS: [&str; 8] = [
         Self::ChunkTime.label(),
         Self::ThreadsRunning.label(),
         Self::ReplicaLag.label(),
         Self::HistoryLength.label(),
         Self::LockWaits.label(),
         Self::FreeDisk.label(),
+        Self::ApplicationMedian.label(),
+        Self::ApplicationTail.label(),
     ];
 
     /// What metrics call it.
@@ -45,6 +51,8 @@ impl Signal {
             Self::HistoryLength => "history_length",
             Self::LockWaits => "lock_waits",
             Self::FreeDisk => "free_disk",
+            Self::ApplicationMedian => "application_median",
+            Self::ApplicationTail => "application_tail",
         }
     }
 
@@ -58,6 +66,8 @@ impl Signal {
             Self::HistoryLength => "history list",
             Self::LockWaits => "row lock waits",
             Self::FreeDisk => "free disk",
+            Self::ApplicationMedian => "application slowed",
+            Self::ApplicationTail => "application's slowest 1 % slowed",
         }
     }
 
@@ -76,6 +86,12 @@ impl Signal {
         }
     }
 
+    /// Whether it is measured, and stands until the next measurement some seconds later: each is
+    /// answered once.
+    pub(super) const fn is_measured(self) -> bool {
+        matches!(self, Self::ApplicationMedian | Self::ApplicationTail)
+    }
+
     /// Whether less of it is worse.
     const fn falls(self) -> bool {
         matches!(self, Self::FreeDisk)
@@ -85,7 +101,8 @@ impl Signal {
     /// which unit.
     const fn notation(self) -> (f64, i32, &'static str) {
         match self {
-            Self::ChunkTime => (1_000.0, 0, " ms"),
+            Self::ChunkTime | Self::ApplicationTail => (1_000.0, 0, " ms"),
+            Self::ApplicationMedian => (100.0, 0, " %"),
             Self::ThreadsRunning | Self::LockWaits => (1.0, 1, ""),
             Self::ReplicaLag => (1.0, 1, " s"),
             Self::HistoryLength => (1.0, 0, ""),
@@ -114,6 +131,9 @@ pub struct Reading {
     pub value: Option<f64>,
     /// In the same unit; positive.
     pub limit: f64,
+    /// The value's standard error, where it was measured from samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
     /// Why there is no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
@@ -124,7 +144,14 @@ impl Reading {
     #[must_use]
     pub fn new(signal: Signal, host: &str, value: f64, limit: f64) -> Self {
         if value.is_finite() {
-            Self { signal, host: host.to_owned(), value: Some(value), limit, missing: None }
+            Self {
+                signal,
+                host: host.to_owned(),
+                value: Some(value),
+                limit,
+                error: None,
+                missing: None,
+            }
         } else {
             Self::missing(signal, host, limit, "it is not a number".to_owned())
         }
@@ -133,7 +160,7 @@ impl Reading {
     /// A signal that should be there and is not, because of `why`.
     #[must_use]
     pub fn missing(signal: Signal, host: &str, limit: f64, why: String) -> Self {
-        Self { signal, host: host.to_owned(), value: None, limit, missing: Some(why) }
+        Self { signal, host: host.to_owned(), value: None, limit, error: None, missing: Some(why) }
     }
 
     /// The value in proportion to its limit: above 1 it is beyond, whichever way it goes.
@@ -144,6 +171,11 @@ impl Reading {
             Some(free) if self.signal.falls() => self.limit / free.max(f64::MIN_POSITIVE),
             Some(value) => value / self.limit.max(f64::MIN_POSITIVE),
         }
+    }
+
+    /// The pressure that it may have, for what is known: two standard errors more.
+    pub(super) fn possible_pressure(&self) -> f64 {
+        self.pressure() + 2.0 * self.error.unwrap_or_default() / self.limit.max(f64::MIN_POSITIVE)
     }
 
     /// How many more chunks at a time keep within the limit, as far as that is known: each

@@ -370,7 +370,8 @@ macro_rules! conformance_tests {
                 a_server_tells_its_strain
                 running_statements_are_counted_without_the_one_that_asks
                 waits_for_row_locks_are_counted
-                live_workers_say_what_they_would_do_at_once;
+                live_workers_say_what_they_would_do_at_once
+                a_canary_beats_while_its_duty_is_held;
             vitals:
                 pending_batches_of_active_runs_are_counted_by_kind
                 pools_and_the_address_are_reported;

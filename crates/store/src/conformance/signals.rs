@@ -1,7 +1,10 @@
 //! What the throttle listens to.
 
+use std::time::Duration;
+
 use super::Fixture;
 use super::arrange::{eventually, expanded, worker};
+use crate::StoreError;
 use crate::ledger::{Membership, WorkerActivity};
 use crate::signals::Figure;
 
@@ -82,4 +85,22 @@ pub async fn live_workers_say_what_they_would_do_at_once(db: &dyn Fixture) {
     store.deregister_worker(ids[2]).await.expect("it leaves");
     let two = store.fleet_signals().await.expect("it is read");
     assert_eq!((two.workers, two.capacity, two.chunk_seconds), (2, 5, Some(0.02)));
+}
+
+pub async fn a_canary_beats_while_its_duty_is_held(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    super::arrange::insert(db, &super::arrange::videos(1)).await;
+    let timeout = Duration::from_secs(3);
+    let take = async |holder| store.take_duty("canary", holder, timeout).await.expect("asked");
+    let lease = take("one").await.expect("nobody has it");
+    let canary = store.canary(&lease).await.expect("it is opened");
+    assert_eq!(canary.is_none(), store.address().system.is_embedded(), "{canary:?}");
+    let Some(mut canary) = canary else { return };
+    assert!(canary.beat().await.expect("it beats") > Duration::ZERO);
+    assert!(known(&canary.threads_running().await.expect("asked")) >= 0.0);
+    // A beat is one of its duty.
+    assert_eq!(take("another").await, None);
+    store.release_duty(&lease).await.expect("given back");
+    let error = canary.beat().await.expect_err("the duty is nobody's");
+    assert!(matches!(error, StoreError::LeaseLost), "{error:?}");
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::Tuning;
-use reelshift_plan::throttle::{Level, MIN_CHUNKS, Reading, State, at_once};
+use reelshift_plan::impact::Rhythm;
+use reelshift_plan::throttle::{Level, MIN_CHUNKS, Reading, Signal, State, at_once};
+use reelshift_plan::{Impact, Tuning};
 use serde::Serialize;
 
 use crate::duties::Duty;
@@ -39,9 +40,23 @@ pub struct ThrottleReport {
     pub readings: Vec<Reading>,
     /// Signals that this database does not give.
     pub unavailable: Vec<String>,
+    /// When the whole fleet rests, so that what it adds can be measured.
+    #[serde(skip)]
+    pub rhythm: Option<Rhythm>,
+    /// What the fleet adds to the application's latency, as far as it was measured.
+    pub impact: Option<Impact>,
 }
 
 impl ThrottleReport {
+    /// What the fleet adds to the application's latency, against its limit; `None` where it is
+    /// not known, or where no application is at work.
+    #[must_use]
+    pub fn application(&self) -> Option<String> {
+        let median =
+            self.readings.iter().find(|reading| reading.signal == Signal::ApplicationMedian);
+        Some(self.impact?.text(median?.limit))
+    }
+
     /// The report that `duties` hold. What is missing, old or unreadable slows the fleet
     /// down to the least; nothing does where the throttle is switched off.
     #[must_use]
@@ -56,6 +71,8 @@ impl ThrottleReport {
             chunks: f64::from(u32::MAX),
             at_once: u32::MAX,
             reason: Some("switched off by tune throttle=off".to_owned()),
+            rhythm: None,
+            impact: None,
             ..report
         }
     }
@@ -78,6 +95,8 @@ impl ThrottleReport {
                     sampled_seconds_ago: duty.map(|duty| duty.silent_seconds),
                     readings: Vec::new(),
                     unavailable: Vec::new(),
+                    rhythm: None,
+                    impact: None,
                 }
             }
         }
@@ -99,6 +118,8 @@ impl ThrottleReport {
             sampled_seconds_ago: Some(duty.silent_seconds),
             readings: state.readings,
             unavailable: state.unavailable,
+            rhythm: state.rhythm,
+            impact: state.impact,
         }
     }
 }

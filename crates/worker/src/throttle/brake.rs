@@ -39,15 +39,20 @@ impl Brake {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), time));
     }
 
-    /// Waits until the next chunk may start; or until `stop` is cancelled, or none may
-    /// start at all, which the gate then says.
+    /// Waits until the next chunk may start, which is in no rest of the whole fleet; or until
+    /// `stop` is cancelled, or none may start at all, which the gate then says.
     pub(crate) async fn rest(&self, stop: &CancellationToken) {
         let mut state = self.controls.changes();
         loop {
-            let chunks = chunks_of(&state.borrow_and_update());
+            let (chunks, fleet_rests) = {
+                let state = state.borrow_and_update();
+                (chunks_of(&state), state.rest_left())
+            };
             let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((ended, took)) = last else { return };
-            let left = rest(chunks, took).unwrap_or_default().saturating_sub(ended.elapsed());
+            let own = last.map_or(Duration::ZERO, |(ended, took)| {
+                rest(chunks, took).unwrap_or_default().saturating_sub(ended.elapsed())
+            });
+            let left = own.max(fleet_rests);
             if left.is_zero() {
                 return;
             }

@@ -51,7 +51,7 @@ impl Layout<'_> {
             )
         }));
         lines.extend(report.controls.iter().map(control));
-        lines.extend(report.throttle.as_ref().map(throttle::line));
+        lines.extend(report.throttle.iter().flat_map(throttle::lines));
         if report.runs.is_empty() {
             lines.push("no runs yet".to_owned());
         } else {

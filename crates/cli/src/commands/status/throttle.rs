@@ -1,4 +1,5 @@
-//! The line of the throttle: what holds the fleet back, since when, and how much is left.
+//! The lines of the throttle: what holds the fleet back, since when, and how much is left;
+//! and what the application notices of the fleet.
 
 use std::time::Duration;
 
@@ -8,8 +9,13 @@ use reelshift_store::report::ThrottleReport;
 
 use crate::style;
 
+pub(super) fn lines(report: &ThrottleReport) -> impl Iterator<Item = String> {
+    let application = report.application().map(|text| text.dimmed().to_string());
+    std::iter::once(line(report)).chain(application)
+}
+
 /// `THROTTLED since 02:58 (14m 3s)   replica lag 7.1 s > 5.0 s on db-2:3306   no chunk runs`
-pub(super) fn line(report: &ThrottleReport) -> String {
+fn line(report: &ThrottleReport) -> String {
     let amount = amount(report);
     let reason = report.reason.as_deref().unwrap_or_default();
     if !report.level.is_throttled() {
@@ -68,6 +74,8 @@ mod tests {
             reason,
             readings: Vec::new(),
             unavailable: Vec::new(),
+            rhythm: None,
+            impact: None,
         };
         let state = Some(serde_json::to_value(state).expect("JSON"));
         let name = "throttle".to_owned();

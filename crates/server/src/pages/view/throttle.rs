@@ -55,7 +55,10 @@ impl View {
         let sampled = throttle
             .sampled_seconds_ago
             .map_or_else(String::new, |ago| format!("; sampled {} ago", seconds(ago)));
-        format!("{word}{why}{since}. {share}{sampled}.")
+        let application = throttle
+            .application()
+            .map_or_else(String::new, |application| format!(" {application}."));
+        format!("{word}{why}{since}. {share}{sampled}.{application}")
     }
 
     pub(crate) fn readings(&self) -> Vec<ReadingView> {
