@@ -13,8 +13,9 @@ fn dependencies(manifest: &str) -> Vec<String> {
 }
 
 /// Modules that only a server needs, and why.
-const ONLY_MYSQL: [(&str, &str); 14] = [
+const ONLY_MYSQL: [(&str, &str); 15] = [
     ("application_time", "columns of the application are in a time zone of its own"),
+    ("cluster", "several servers that take the application's writes together"),
     ("contact", "a network can be cut off from the database"),
     ("database_url", "a URL with host, account and TLS"),
     ("deadline", "a server can fall silent"),
