@@ -5,5 +5,7 @@ CREATE TABLE reelshift_controls (
     value VARCHAR(255) NOT NULL,
     reason TEXT NULL DEFAULT NULL,
     changed_by VARCHAR(255) NOT NULL,
-    changed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+    changed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    -- From then on it is as if there were no row.
+    ends_at TIMESTAMP(6) NULL DEFAULT NULL
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -5,5 +5,7 @@ CREATE TABLE reelshift_controls (
     value TEXT NOT NULL,
     reason TEXT NULL,
     changed_by TEXT NOT NULL,
-    changed_at TEXT NOT NULL
+    changed_at TEXT NOT NULL,
+    -- From then on it is as if there were no row.
+    ends_at TEXT NULL
 ) WITHOUT ROWID;

@@ -181,6 +181,9 @@ impl Reelshift {
 fn forget_settings(command: &mut Command) {
     for name in [
         "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "REELSHIFT_PASSWORD_COMMAND",
+        "REELSHIFT_TOKENS_FILE",
         "REELSHIFT_MEDIA_ROOT",
         "REELSHIFT_CONFIG",
         "REELSHIFT_LOG",

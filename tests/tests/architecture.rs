@@ -13,10 +13,11 @@ fn dependencies(manifest: &str) -> Vec<String> {
 }
 
 /// Modules that only a server needs, and why.
-const ONLY_MYSQL: [(&str, &str); 15] = [
+const ONLY_MYSQL: [(&str, &str); 16] = [
     ("application_time", "columns of the application are in a time zone of its own"),
     ("cluster", "several servers that take the application's writes together"),
     ("contact", "a network can be cut off from the database"),
+    ("credentials", "a password can change while a process works"),
     ("database_url", "a URL with host, account and TLS"),
     ("deadline", "a server can fall silent"),
     ("gate", "metadata locks stall the application"),

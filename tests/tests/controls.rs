@@ -189,7 +189,7 @@ async fn the_fleets_concurrency_is_tuned_while_it_works() {
     for legacy in databases(dir.path()).await {
         enqueued(dir.path(), &legacy, 4_000, "1").await;
         // So that the throttle lets both work, however busy the tests' server is.
-        let tuned = ["tune", "fleet_concurrency=1", "threads_running=100000"];
+        let tuned = ["tune", "fleet_concurrency=1", "threads_running=100000", "impact=off"];
         document(dir.path(), &legacy, &tuned, 0);
         let _workers = [(); 2].map(|()| worker(dir.path(), &legacy, &["--concurrency", "4"]));
         until(&legacy, DONE, |done| done > 5).await;

@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use reelshift_tests::Reelshift;
+use sha2::Digest as _;
 
 /// Where our own image is run: with `command`, `test` and `args` in flow style.
-const RUN: [&str; 5] = [
+const RUN: [&str; 6] = [
     "deploy/compose.yaml",
     "deploy/kubernetes/base/expand.yaml",
     "deploy/kubernetes/base/enqueue-backfill.yaml",
     "deploy/kubernetes/base/enqueue-hash.yaml",
     "deploy/kubernetes/base/worker.yaml",
+    "deploy/kubernetes/base/server.yaml",
 ];
 /// Where it is told more by variables.
 const SETTINGS: [&str; 2] = [
@@ -56,19 +58,92 @@ fn commands(files: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
+fn the_units_of_systemd_start_what_there_is() {
+    for unit in ["worker", "server"] {
+        let unit = read(&format!("deploy/systemd/reelshift-{unit}.service"));
+        let start =
+            unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/reelshift "));
+        let words: Vec<String> =
+            start.expect("a command").split_whitespace().map(str::to_owned).collect();
+        check_options(&words);
+    }
+}
+
+#[test]
 fn commands_and_their_options_exist() {
     let commands = commands(&read_all(&RUN));
     let names: BTreeSet<&str> = commands.iter().map(|words| words[0].as_str()).collect();
-    assert_eq!(names, BTreeSet::from(["apply", "demo", "enqueue", "probe", "status", "work"]));
-    for words in &commands {
-        let nested = words[0] == "enqueue";
-        let command: Vec<&str> =
-            words.iter().take(if nested { 2 } else { 1 }).map(String::as_str).collect();
-        let help = help(&command);
-        for option in words.iter().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(&format!("{option} ")), "{command:?} has no {option}:\n{help}");
-        }
+    assert_eq!(
+        names,
+        BTreeSet::from(["apply", "demo", "enqueue", "probe", "serve", "status", "work"])
+    );
+    commands.iter().for_each(|words| check_options(words));
+}
+
+/// Looks for a command's options in its help.
+fn check_options(words: &[String]) {
+    let nested = ["enqueue", "flags"].contains(&words[0].as_str());
+    let command: Vec<&str> =
+        words.iter().take(if nested { 2 } else { 1 }).map(String::as_str).collect();
+    let help = help(&command);
+    for option in words.iter().filter(|word| word.starts_with("--")) {
+        assert!(help.contains(&format!("{option} ")), "{command:?} has no {option}:\n{help}");
     }
+}
+
+/// The alerts, in their order.
+fn alerts() -> Vec<String> {
+    let rules = read("deploy/prometheus/alerts.yaml");
+    let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_alert_has_an_entry_of_the_runbook_and_every_entry_an_alert() {
+    let (alerts, runbook) = (alerts(), read("docs/runbook.md"));
+    assert!(alerts.len() >= 11, "{alerts:?}");
+    let entries: Vec<_> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(entries, alerts);
+    let (rules, dashboard) =
+        (read("deploy/prometheus/alerts.yaml"), read("deploy/grafana/dashboards/reelshift.json"));
+    for (alert, entry) in alerts.iter().zip(runbook.split("\n## ").skip(1)) {
+        for part in ["**Means.**", "**Look at.**", "**Type.**"] {
+            assert!(entry.contains(part), "{alert} does not say {part}");
+        }
+        let anchor = format!("http://localhost:8080/runbook#{}", alert.to_lowercase());
+        assert!(rules.contains(&format!("runbook_url: {anchor}\n")), "{alert}");
+        assert!(dashboard.contains(&format!("\"{anchor}\"")), "no panel links {anchor}");
+    }
+}
+
+#[test]
+fn what_the_runbook_types_exists() {
+    let runbook = read("docs/runbook.md");
+    let typed = runbook.lines().filter_map(|line| line.strip_prefix("    reelshift "));
+    let typed: Vec<Vec<String>> =
+        typed.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    assert!(typed.len() > 20, "{typed:?}");
+    typed.iter().for_each(|words| check_options(words));
+}
+
+#[test]
+fn kubernetes_has_the_same_rules() {
+    let groups = |text: &str| -> Vec<String> {
+        let lines = text.lines().skip_while(|line| line.trim() != "groups:");
+        lines.map(|line| line.trim_start().to_owned()).collect()
+    };
+    let rules = groups(&read("deploy/prometheus/alerts.yaml"));
+    assert_eq!(groups(&read("deploy/kubernetes/prometheus/rules.yaml")), rules);
+}
+
+#[test]
+fn the_viewers_token_of_compose_is_the_one_that_serve_knows() {
+    let token = read("deploy/compose/viewer-token");
+    let (known, welcome) = (read("deploy/compose/tokens"), read("deploy/compose/welcome.txt"));
+    let digest = sha2::Sha256::digest(token.trim());
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(known.trim(), format!("everybody:viewer:{hash}"));
+    assert!(welcome.contains(token.trim()), "{welcome}");
 }
 
 #[test]
@@ -79,7 +154,8 @@ fn variables_exist() {
             !(letter.is_ascii_uppercase() || letter.is_ascii_digit() || letter == '_')
         })
         .collect::<BTreeSet<_>>();
-    let ours = [help(&["work"]), help(&["demo"]), help(&["enqueue", "hash"])].concat();
+    let ours = ["work", "demo", "serve"].map(|command| help(&[command])).concat()
+        + &help(&["enqueue", "hash"]);
     let docs = read("docs/telemetry.md");
     let documented: String = ["TRACES", "METRICS", "LOGS"]
         .map(|signal| docs.replace("{TRACES,METRICS,LOGS}", signal))
@@ -105,23 +181,47 @@ fn metrics() -> Vec<String> {
     names.filter(|name| name.contains('.')).map(|name| name.replace('.', "_")).collect()
 }
 
+/// Those of `metrics` that a query of Prometheus asks for.
+fn named<'a>(query: &str, metrics: &'a [String]) -> Vec<&'a String> {
+    let suffixes = [
+        "",
+        "_total",
+        "_seconds",
+        "_bytes",
+        "_ratio",
+        "_seconds_bucket",
+        "_bytes_total",
+        "_per_second",
+        "_bytes_per_second",
+    ];
+    let words = query.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let metric = |word: &str| {
+        metrics.iter().find(|metric| suffixes.iter().any(|end| word == format!("{metric}{end}")))
+    };
+    words.filter_map(metric).collect()
+}
+
+#[test]
+fn every_alert_asks_for_metrics_that_there_are() {
+    let (rules, metrics) = (read("deploy/prometheus/alerts.yaml"), metrics());
+    let queries: Vec<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect();
+    assert_eq!(queries.len(), alerts().len());
+    for query in queries {
+        assert!(!named(query, &metrics).is_empty(), "{query}");
+    }
+}
+
 #[test]
 fn every_panel_asks_for_metrics_that_there_are() {
     let dashboard = read("deploy/grafana/dashboards/reelshift.json");
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
     let metrics = metrics();
-    let suffixes =
-        ["", "_total", "_seconds", "_bytes", "_ratio", "_seconds_bucket", "_bytes_total"];
-    let named = |word: &str| {
-        metrics.iter().find(|metric| suffixes.iter().any(|end| word == format!("{metric}{end}")))
-    };
     let mut shown = BTreeSet::new();
     for panel in dashboard["panels"].as_array().expect("panels") {
         for target in panel["targets"].as_array().expect("targets") {
             let query = target["expr"].as_str().expect("a query");
-            let words =
-                query.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-            let found: Vec<_> = words.filter_map(named).collect();
+            let found = named(query, &metrics);
             assert!(!found.is_empty() || query.contains("target_info"), "{query}");
             shown.extend(found);
         }

@@ -39,9 +39,28 @@ fn compose_understands_its_file() {
     compose.arg("-f").arg(deploy("compose.yaml"));
     let profiles = ["tools", "metrics", "sampling"].map(|profile| ["--profile", profile]);
     let said = output(compose.args(profiles.concat()).args(["config", "--services"]));
-    for service in ["mariadb", "jaeger", "worker", "backfill", "hash", "prometheus", "grafana"] {
+    for service in [
+        "mariadb",
+        "jaeger",
+        "worker",
+        "serve",
+        "welcome",
+        "backfill",
+        "hash",
+        "prometheus",
+        "grafana",
+    ] {
         assert!(said.lines().any(|line| line == service), "{service}: {said}");
     }
+}
+
+#[test]
+fn the_alerts_fire_when_they_must() {
+    let Some(mut promtool) = tool("REELSHIFT_TEST_PROMTOOL") else { return };
+    let said = output(promtool.args(["check", "rules"]).arg(deploy("prometheus/alerts.yaml")));
+    assert!(said.contains("SUCCESS: 12 rules found"), "{said}");
+    let Some(mut promtool) = tool("REELSHIFT_TEST_PROMTOOL") else { return };
+    output(promtool.args(["test", "rules"]).arg(deploy("prometheus/alerts.test.yaml")));
 }
 
 #[test]
@@ -51,13 +70,36 @@ fn the_dockerfile_is_linted() {
     assert_eq!(output(hadolint.arg(deploy("Dockerfile"))), "");
 }
 
-/// What no schema is published for here: kustomize's own files, and KEDA's resources.
-const UNKNOWN: [&str; 4] = ["Kustomization", "Component", "ScaledObject", "TriggerAuthentication"];
+#[test]
+fn the_units_of_systemd_may_do_little() {
+    for unit in ["reelshift-worker.service", "reelshift-server.service"] {
+        let mut analyze = Command::new("systemd-analyze");
+        // Of ten points: what is left is the network and its own files.
+        analyze.args(["security", "--offline=true", "--threshold=15"]);
+        match analyze.arg(deploy("systemd").join(unit)).output() {
+            Ok(Output { status, stdout, .. }) => {
+                assert!(status.success(), "{}", String::from_utf8_lossy(&stdout));
+            }
+            Err(error) => return skipped(&format!("systemd-analyze judges {unit}: {error}")),
+        }
+    }
+}
+
+/// What no schema is published for here: kustomize's own files, and the resources of KEDA and
+/// of the Prometheus operator.
+const UNKNOWN: [&str; 6] = [
+    "Kustomization",
+    "Component",
+    "ScaledObject",
+    "TriggerAuthentication",
+    "PodMonitor",
+    "PrometheusRule",
+];
 
 #[test]
 fn kubernetes_knows_every_field() {
     let Some(mut validate) = tool("REELSHIFT_TEST_KUBERNETES_VALIDATE") else { return };
-    let folders = ["base", "keda", "overlays/example"];
+    let folders = ["base", "hpa", "keda", "prometheus", "overlays/example"];
     let files = folders.iter().flat_map(|folder| {
         let entries = std::fs::read_dir(deploy("kubernetes").join(folder)).expect("a folder");
         entries.map(|entry| entry.expect("a file").path())
@@ -72,7 +114,14 @@ fn kubernetes_knows_every_field() {
         let known = UNKNOWN.iter().any(|kind| line.contains(&format!("schema for kind {kind} ")));
         assert!(known, "{line}");
     }
-    for kind in ["job/", "deployment/", "poddisruptionbudget/", "networkpolicy/"] {
+    for kind in [
+        "job/",
+        "deployment/",
+        "service/",
+        "horizontalpodautoscaler/",
+        "poddisruptionbudget/",
+        "networkpolicy/",
+    ] {
         assert!(said.contains(&format!("passed for resource {kind}reelshift")), "{said}");
     }
 }
@@ -93,8 +142,8 @@ fn the_overlay_is_built_and_valid() {
     assert!(built.status.success(), "{said}");
     let text = String::from_utf8(built.stdout).expect("text");
     // What the base names for all is the overlay's everywhere, the settings' hash too.
-    assert_eq!(text.matches("image: registry.example.com/reelshift:0.1.0").count(), 4);
-    assert_eq!(text.matches("namespace: reelshift\n").count(), 10, "{text}");
+    assert_eq!(text.matches("image: registry.example.com/reelshift:0.1.0").count(), 5);
+    assert_eq!(text.matches("namespace: reelshift\n").count(), 16, "{text}");
     assert!(
         text.contains("OTEL_TRACES_SAMPLER_ARG") && !text.contains("name: reelshift-settings\n")
     );
@@ -168,6 +217,34 @@ fn series(prometheus: SocketAddr, query: &str) -> usize {
     answer["data"]["result"].as_array().expect("series").len()
 }
 
+fn text(path: PathBuf) -> String {
+    path.into_os_string().into_string().expect("UTF-8")
+}
+
+/// Our own configuration, with one worker and one server in place of those of compose.
+fn prometheus_config(worker: SocketAddr, server: SocketAddr) -> String {
+    let config = std::fs::read_to_string(deploy("prometheus/prometheus.yaml")).expect("a file");
+    let changes = [
+        ("dns_sd_configs", "static_configs".to_owned()),
+        (
+            "{ names: [worker], type: A, port: 9090, refresh_interval: 5s }",
+            format!("targets: ['{worker}']"),
+        ),
+        (
+            "{ names: [serve], type: A, port: 8080, refresh_interval: 5s }",
+            format!("targets: ['{server}']"),
+        ),
+        ("/run/secrets/viewer-token", text(deploy("compose/viewer-token"))),
+        ("[alerts.yaml]", format!("['{}']", text(deploy("prometheus/alerts.yaml")))),
+        ("scrape_interval: 5s", "scrape_interval: 500ms".to_owned()),
+        ("evaluation_interval: 15s", "evaluation_interval: 1s".to_owned()),
+    ];
+    changes.iter().fold(config, |config, (before, after)| {
+        assert!(config.contains(before), "{before}: {config}");
+        config.replace(before, after)
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_answers_every_panel() {
     let Some(mut prometheus) = tool("REELSHIFT_TEST_PROMETHEUS") else { return };
@@ -194,21 +271,23 @@ async fn prometheus_answers_every_panel() {
         .await;
     let health = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let work = ["work", "--health", &health.to_string(), "--media-root", "media"];
-    let _worker = Ended(Reelshift::new(dir.path(), &work).database(&legacy.url).start());
+    let worker = Ended(Reelshift::new(dir.path(), &work).database(&legacy.url).start());
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let serve = ["serve", "--listen", &listen.to_string()];
+    let serve = Reelshift::new(dir.path(), &serve).database(&legacy.url);
+    let _server =
+        Ended(serve.env("REELSHIFT_TOKENS_FILE", &text(deploy("compose/tokens"))).start());
     let own = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    // Our own configuration, with this worker in place of those of compose.
-    let config = std::fs::read_to_string(deploy("prometheus/prometheus.yaml")).expect("a file");
-    let (before, _) = config.split_once("    dns_sd_configs:").expect("how workers are found");
-    let config = format!("{before}    static_configs: [{{ targets: ['{health}'] }}]\n")
-        .replace("scrape_interval: 5s", "scrape_interval: 500ms");
-    assert!(config.contains("500ms"), "{config}");
-    std::fs::write(dir.path().join("prometheus.yaml"), config).expect("a file");
+    std::fs::write(dir.path().join("prometheus.yaml"), prometheus_config(health, listen))
+        .expect("a file");
     prometheus.current_dir(dir.path()).args(["--config.file=prometheus.yaml", "--log.level=warn"]);
     prometheus.arg(format!("--web.listen-address={own}")).arg("--storage.tsdb.path=series");
     let _prometheus = Ended(prometheus.stdin(Stdio::null()).spawn().expect("Prometheus starts"));
     until("the first scrape", async || series(own, "reelshift_throttle_share_ratio") > 0).await;
+    run(&["flags", "enable", "realtime_notifications"]);
     run(&["enqueue", "backfill", "--batch-size", "200"]);
     run(&["enqueue", "hash"]);
+    run(&["enqueue", "validate"]);
 
     let dashboard = std::fs::read_to_string(deploy("grafana/dashboards/reelshift.json"));
     let dashboard: serde_json::Value =
@@ -217,9 +296,9 @@ async fn prometheus_answers_every_panel() {
     for panel in panels {
         for target in panel["targets"].as_array().expect("targets") {
             let query = target["expr"].as_str().expect("a query");
-            // No worker is lost here, nothing is left to do, and no object store has checksums;
-            // but the query must be one.
-            let empty = ["leases_", "time_left", "stored_checksums"];
+            // No worker is lost here, nothing is left to do, no object store has checksums, and no
+            // application is at work; but the query must be one.
+            let empty = ["leases_", "time_left", "stored_checksums", "application_latency"];
             if empty.iter().any(|metric| query.contains(metric)) {
                 series(own, query);
                 continue;
@@ -227,5 +306,10 @@ async fn prometheus_answers_every_panel() {
             until(query, async || series(own, query) > 0).await;
         }
     }
+
+    // Killed for good, with nobody left who takes it for lost.
+    drop(worker);
+    let firing = "ALERTS{alertname=\"ReelshiftWorkerLost\", alertstate=\"firing\"}";
+    until("an alert", async || series(own, firing) > 0).await;
     legacy.drop_database().await;
 }

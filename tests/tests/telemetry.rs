@@ -83,6 +83,7 @@ async fn a_batch_is_one_trace_whatever_happens_to_it() {
     let [created] = created[..] else { panic!("one batch: {created:?}") };
     assert_eq!((created.kind.as_str(), created.parent.as_str()), ("PRODUCER", ""));
     assert_ne!(created.trace, enqueued.trace, "the batch outlives the planning");
+    assert_eq!(enqueued.resource["service.name"], "reelshift-producer");
     let run = (enqueued.trace.clone(), enqueued.id.clone());
     assert!(created.links.contains(&run), "{created:?}");
     let one = &created.attributes;
@@ -101,7 +102,10 @@ async fn a_batch_is_one_trace_whatever_happens_to_it() {
             attempt.attributes["messaging.client.id"],
             attempt.resource["service.instance.id"]
         );
-        assert_eq!(attempt.resource["service.name"], "reelshift");
+        assert_eq!(attempt.resource["service.name"], "reelshift-worker");
+        assert_eq!(attempt.resource["service.namespace"], "reelshift");
+        let id = &attempt.attributes["messaging.message.id"];
+        assert_eq!(&attempt.attributes["reelshift.batch.id"], id);
         assert_eq!(attempt.resource["service.version"], env!("CARGO_PKG_VERSION"));
         assert!(attempt.resource.contains_key("host.name"), "{attempt:?}");
     }

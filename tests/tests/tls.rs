@@ -94,7 +94,7 @@ impl Server {
     }
 }
 
-/// `ca.pem`, `other.pem`, and `server.pem` with `server.key`, for `localhost` only.
+/// `ca.pem`, `other.pem`, both of them in `bundle.pem`, and `server.pem` with `server.key`, for `localhost` only.
 fn make_certificates(directory: &Path) {
     let authority = || {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
@@ -109,6 +109,7 @@ fn make_certificates(directory: &Path) {
     for (file, text) in [
         ("ca.pem", ours.pem()),
         ("other.pem", other.pem()),
+        ("bundle.pem", other.pem() + &ours.pem()),
         ("server.pem", server.pem()),
         ("server.key", key.serialize_pem()),
     ] {
@@ -139,6 +140,8 @@ async fn a_certificate_is_checked_where_the_url_names_an_authority() {
     connected(&server.inspect(ELSEWHERE, "", &[]));
     connected(&server.inspect("localhost", "?ssl-ca=ca.pem&ssl-mode=verify_identity", &[]));
     connected(&server.inspect(ELSEWHERE, "?ssl-ca=ca.pem&ssl-mode=verify_ca", &[]));
+    connected(&server.inspect("localhost", "?ssl-ca=bundle.pem", &[]));
+    connected(&server.inspect(ELSEWHERE, "?ssl-ca=bundle.pem&ssl-mode=verify_ca", &[]));
     refused(&server.inspect(ELSEWHERE, "?ssl-ca=ca.pem", &[]), "no TLS connection");
     refused(&server.inspect(ELSEWHERE, "?ssl-ca=other.pem&ssl-mode=verify_ca", &[]), "no TLS");
     refused(&server.inspect(ELSEWHERE, "?ssl-mode=disabled", &[]), "--allow-plaintext");

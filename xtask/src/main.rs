@@ -5,6 +5,8 @@
 
 mod chaos;
 mod debian;
+mod deploy;
+mod dist;
 mod install;
 mod instance;
 mod interrupt;
@@ -14,9 +16,10 @@ mod server;
 mod test;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use instance::Instance;
@@ -78,6 +81,43 @@ enum Task {
         seed: Option<u64>,
     },
 
+    /// Bring deploy/ up as its README says, with four workers and the real Jaeger, use it, and
+    /// take it down
+    ///
+    /// It needs Docker with Compose, or podman with a Docker-compatible socket and its compose,
+    /// and the ports 8080, 3000, 9091 and 16686 of this machine. Nothing of an earlier
+    /// deployment under the name `reelshift` may be there: it would be taken down too.
+    DeployTest {
+        /// What compose is called
+        #[arg(long, default_value = "docker compose", value_name = "COMMAND")]
+        compose: String,
+
+        /// What kills a container
+        #[arg(long, default_value = "docker", value_name = "PROGRAM")]
+        engine: String,
+
+        /// Use the image `reelshift` that is there
+        #[arg(long)]
+        no_build: bool,
+    },
+
+    /// Make what is handed out: a Debian package with man pages, completions and systemd units,
+    /// the binary, and checksums
+    Dist {
+        /// Where it is put
+        #[arg(long, default_value = "target/dist", value_name = "DIR")]
+        directory: PathBuf,
+
+        /// Build for another target, as x86_64-unknown-linux-musl for a static binary; rustup
+        /// and a linker must have it
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+
+        /// Pack this binary and build none
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+    },
+
     /// Run a command beside a private MariaDB server, for benchmarks and trying things
     ///
     /// The command finds the server in REELSHIFT_TEST_MYSQL_URL, and an empty database
@@ -116,6 +156,14 @@ fn run(task: Task) -> Result<u8> {
             .run(test::cargo().args(test::GENERATE).env("REELSHIFT_GENERATE", "1"))
             .map(exit_code),
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
+        Task::DeployTest { compose, engine, no_build } => {
+            let compose: Vec<String> = compose.split_whitespace().map(str::to_owned).collect();
+            ensure!(!compose.is_empty(), "--compose is empty");
+            deploy::run(deploy::Engine { program: engine, compose, build: !no_build }, &interrupts)
+        }
+        Task::Dist { directory, target, binary } => {
+            dist::run(&directory, target.as_deref(), binary, &interrupts)
+        }
         Task::Mariadb { servers, server_option, command } => {
             let mut code = 0;
             for server in Server::chosen(&servers) {

@@ -206,7 +206,7 @@ fn nextest_is_installed() -> bool {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     forget_cargo_run(&mut cargo);
-    cargo.env_remove("DATABASE_URL");
+    cargo.env_remove("DATABASE_URL").env_remove("DATABASE_URL_FILE");
     remove_variables(&mut cargo, |name| {
         name.starts_with("OTEL_")
             || (name.starts_with("REELSHIFT_") && !name.starts_with("REELSHIFT_TEST_"))

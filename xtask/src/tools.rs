@@ -13,9 +13,6 @@ use crate::install::{self, NPM};
 use crate::interrupt::{Interrupts, Stopped};
 use crate::reaper::Sandbox;
 
-/// Debian 12's Compose is the first, which does not know today's files.
-const SUITE: &str = "trixie";
-
 /// What Debian signs its releases with, on every Debian.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -25,8 +22,8 @@ enum Source {
     PyPi { package: &'static str, version: &'static str, beside: &'static [&'static str] },
     /// A version from npm, with what it depends on.
     Npm { package: &'static str, version: &'static str },
-    /// A package of Debian 13, unpacked: a program that needs no more than a C library.
-    Debian { package: &'static str },
+    /// A package of a release of Debian, unpacked: a program that needs no more than a C library.
+    Debian { package: &'static str, suite: &'static str },
 }
 
 pub(crate) struct Tool {
@@ -37,7 +34,7 @@ pub(crate) struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     // Its log is read by the tests, and every version writes another.
     Tool {
         variable: "REELSHIFT_TEST_OTLP_RECEIVER",
@@ -95,13 +92,20 @@ const TOOLS: [Tool; 10] = [
     },
     Tool {
         variable: "REELSHIFT_TEST_COMPOSE",
-        source: Source::Debian { package: "docker-compose" },
+        // Debian 12's is the first Compose, which does not know today's files.
+        source: Source::Debian { package: "docker-compose", suite: "trixie" },
         program: "usr/libexec/docker/cli-plugins/docker-compose",
     },
     Tool {
         variable: "REELSHIFT_TEST_PROMETHEUS",
-        source: Source::Debian { package: "prometheus" },
+        source: Source::Debian { package: "prometheus", suite: "trixie" },
         program: "usr/bin/prometheus",
+    },
+    // Debian 13 leaves it out of the package.
+    Tool {
+        variable: "REELSHIFT_TEST_PROMTOOL",
+        source: Source::Debian { package: "prometheus", suite: "bookworm" },
+        program: "usr/bin/promtool",
     },
 ];
 
@@ -136,7 +140,7 @@ impl Tool {
             Source::PyPi { package, version, .. } | Source::Npm { package, version } => {
                 format!("{package}-{version}")
             }
-            Source::Debian { package } => format!("{package}-{SUITE}"),
+            Source::Debian { package, suite } => format!("{package}-{suite}"),
         };
         let directory = cache.join(name);
         if let Some(program) = find(&directory, self.program) {
@@ -161,7 +165,9 @@ impl Tool {
                 npm.arg(&directory).arg(format!("{package}@{version}"));
                 run(&mut npm, interrupts).inspect_err(|_| remove(&directory))?;
             }
-            Source::Debian { package } => unpack(package, &cache, &directory, interrupts)?,
+            Source::Debian { package, suite } => {
+                unpack(package, suite, &cache, &directory, interrupts)?;
+            }
         }
         find(&directory, self.program)
             .with_context(|| format!("{} holds no {}", directory.display(), self.program))
@@ -170,7 +176,13 @@ impl Tool {
 
 /// Downloads a package with apt-get, which verifies it, and unpacks it. Either all of it is
 /// there afterwards, or nothing.
-fn unpack(package: &str, cache: &Path, directory: &Path, interrupts: &Interrupts) -> Result<()> {
+fn unpack(
+    package: &str,
+    suite: &str,
+    cache: &Path,
+    directory: &Path,
+    interrupts: &Interrupts,
+) -> Result<()> {
     let mut sandbox = Sandbox::new_in(cache)?;
     let at = sandbox.path().to_owned();
     let mirror = debian::mirror().context("this is no Debian with a mirror")?;
@@ -178,7 +190,7 @@ fn unpack(package: &str, cache: &Path, directory: &Path, interrupts: &Interrupts
         std::fs::create_dir_all(at.join(directory)).context("a directory cannot be made")?;
     }
     let sources = at.join("sources.list");
-    std::fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n"))
+    std::fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))
         .context("the list of sources cannot be written")?;
     let options = [
         "-qq".to_owned(),

@@ -43,6 +43,15 @@ pub struct Global {
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database: Option<String>,
 
+    /// A file that holds the database's URL, as a secret is mounted; read again when it changes
+    #[arg(long, global = true, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_file: Option<PathBuf>,
+
+    /// A program with its arguments that prints the password of the URL's user; it is run again
+    /// while the process works, so that passwords and tokens may expire
+    #[arg(long, global = true, env = "REELSHIFT_PASSWORD_COMMAND", value_name = "COMMAND")]
+    pub password_command: Option<String>,
+
     /// Speak to a database server elsewhere without TLS, where its URL or the server has it so
     #[arg(long, global = true, env = "REELSHIFT_ALLOW_PLAINTEXT", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_plaintext: bool,
@@ -231,7 +240,7 @@ pub enum Command {
     /// show what a run of the fleet compared
     Validate(validate::ValidateArgs),
     /// Answer the application and the operators: API, dashboard, notifications
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Make a token for `serve`; it is shown once, with the hash that the server gets
     Token(serve::TokenArgs),
     /// Check the connection, the account, clocks, workers, replicas and the media root

@@ -1,7 +1,9 @@
 //! The TOML file: the same settings as the command line's, for those who want them in a
 //! file. Unknown keys are refused. Passwords belong in `DATABASE_URL`, not here.
 
+pub mod events;
 pub mod notifications;
+pub mod throttle;
 pub mod trust;
 
 use std::io::Read as _;
@@ -18,8 +20,10 @@ use crate::exit::{Refused, Usage};
 const DEFAULT_FILE: &str = "reelshift.toml";
 
 /// The settings of the file that can be given otherwise too, as `TABLE.KEY`.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 21] = [
     "database",
+    "database_file",
+    "password_command",
     "allow_plaintext",
     "application_time_zone",
     "media_root",
@@ -47,6 +51,10 @@ pub const KEYS: [&str; 19] = [
 pub struct File {
     /// As `--database`.
     pub database: Option<String>,
+    /// As `--database-file`.
+    pub database_file: Option<PathBuf>,
+    /// As `--password-command`.
+    pub password_command: Option<String>,
     /// As `--allow-plaintext`.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -69,6 +77,12 @@ pub struct File {
     /// How `serve` delivers notifications.
     #[serde(default)]
     pub notifications: notifications::Notifications,
+    /// Who `serve` tells what happens to the fleet.
+    #[serde(default)]
+    pub events: Vec<events::EventSection>,
+    /// What the throttle listens to beside the database itself.
+    #[serde(default)]
+    pub throttle: throttle::Throttle,
     /// What `serve` is told.
     #[serde(default)]
     pub serve: ConfiguredServe,
@@ -192,7 +206,9 @@ mod tests {
     #[test]
     fn every_key_is_listed() {
         let of_file = expected("unknown = 1").into_iter();
-        let of_file = of_file.filter(|key| !matches!(key.as_str(), "serve" | "notifications"));
+        let of_file = of_file.filter(|key| {
+            !matches!(key.as_str(), "serve" | "notifications" | "events" | "throttle")
+        });
         let of_serve =
             expected("[serve]\nunknown = 1").into_iter().map(|key| format!("serve.{key}"));
         assert_eq!(of_file.chain(of_serve).collect::<Vec<_>>(), KEYS);

@@ -11,14 +11,17 @@ use reelshift_store::vitals::DatabaseAddress;
 use reelshift_store::{SharedStore, rollback, schema};
 use reelshift_telemetry::Database;
 use reelshift_telemetry::probes::Registry;
+use reelshift_worker::SignalSources;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::Global;
 use crate::args::checksums::ChecksumArgs;
+use crate::config::events::EventSection;
 use crate::config::notifications::Notifications;
+use crate::config::throttle::Throttle;
 use crate::config::{ConfiguredServe, File};
-use crate::database;
+use crate::database::{self, DatabaseSettings};
 use crate::exit::{Usage, interrupted};
 
 /// This process, for telemetry.
@@ -44,6 +47,8 @@ pub struct Context {
     verify_sample: Option<f64>,
     replicas: Vec<String>,
     pub notifications: Notifications,
+    throttle: Throttle,
+    pub events: Vec<EventSection>,
     pub serve: ConfiguredServe,
     /// Cancelled by SIGINT and SIGTERM.
     pub stop: CancellationToken,
@@ -51,7 +56,7 @@ pub struct Context {
     pub allow_plaintext: bool,
     /// That of the application's DATETIME columns, where it is not the server's.
     pub application_time_zone: Option<String>,
-    database: Option<String>,
+    pub database: DatabaseSettings,
     /// The file that was named with `--config`.
     pub config: Option<PathBuf>,
 }
@@ -78,6 +83,8 @@ impl Context {
             verify_sample: file.verify_sample,
             replicas: file.replicas,
             notifications: file.notifications,
+            throttle: file.throttle,
+            events: file.events,
             serve: file.serve,
             stop,
             application_time_zone: global
@@ -86,14 +93,21 @@ impl Context {
                 .filter(|zone| !zone.is_empty())
                 .or(file.application_time_zone),
             allow_plaintext: global.allow_plaintext || file.allow_plaintext,
-            database: global.database.clone().filter(|url| !url.is_empty()).or(file.database),
+            database: DatabaseSettings::resolve(
+                global,
+                DatabaseSettings {
+                    url: file.database,
+                    file: file.database_file,
+                    password_command: file.password_command,
+                },
+            )?,
             config: global.config.clone(),
         })
     }
 
     /// The database URL given by option, environment or file.
     pub fn given_url(&self) -> Option<&str> {
-        self.database.as_deref()
+        self.database.url.as_deref()
     }
 
     /// Opens the database for a command that needs a few connections.
@@ -113,6 +127,14 @@ impl Context {
     pub fn replicas(&self, given: &[String]) -> Result<Vec<Box<dyn Replica>>> {
         let urls = if given.is_empty() { &self.replicas } else { given };
         urls.iter().map(|url| database::replica(url, self.allow_plaintext)).collect()
+    }
+
+    /// What the throttle listens to: these replicas, and the signals of the file.
+    pub fn signals(&self, replicas: &[String]) -> Result<SignalSources> {
+        Ok(SignalSources {
+            replicas: self.replicas(replicas)?,
+            configured: self.throttle.signals()?,
+        })
     }
 
     /// What is read of the objects whose stored checksum is trusted, by options and

@@ -161,6 +161,7 @@ fn telemetry(cli: &Cli, instance: Uuid) -> anyhow::Result<Telemetry> {
     let usage = |error: String| exit::Usage(error);
     let settings = Settings {
         service: Service {
+            name: service(&cli.command),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.to_string(),
             host: host(),
@@ -176,6 +177,16 @@ fn telemetry(cli: &Cli, instance: Uuid) -> anyhow::Result<Telemetry> {
         signals: Signals::from_env().map_err(|error| usage(error.to_string()))?,
     };
     Ok(reelshift_telemetry::init(&settings).map_err(|error| usage(error.to_string()))?)
+}
+
+/// The service that a command is in traces, so that they say who did what.
+const fn service(command: &Command) -> &'static str {
+    match command {
+        Command::Work(_) => "reelshift-worker",
+        Command::Serve(_) => "reelshift-server",
+        Command::Enqueue(_) | Command::Rerun(_) => "reelshift-producer",
+        _ => "reelshift",
+    }
 }
 
 /// The first signal drains; a second ends the process at once, which the fleet survives.

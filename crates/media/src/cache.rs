@@ -219,6 +219,10 @@ mod tests {
             let content = vec![len as u8; len as usize];
             file.set_len(0).expect("it is emptied");
             file.write_all_at(&content, 0).expect("it is written");
+            if look(&file, len) == Found::Something {
+                // A file system that does not say what is in memory: one in memory, for example.
+                return;
+            }
             let (cache, early) = Cache::of(&file, len);
             assert_eq!((cache.found, early.as_deref()), (Found::Everything, Some(&*content)));
         }

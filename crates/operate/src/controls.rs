@@ -1,5 +1,7 @@
 //! The settings and the pause of the whole fleet.
 
+use std::time::Duration;
+
 use reelshift_plan::tuning::Assignment;
 use reelshift_store::controls::{ControlChange, ControlSetting, ON, PAUSE};
 use reelshift_store::{Result, Store, StoreError};
@@ -14,13 +16,19 @@ pub struct Tune {
     pub expected: Option<Option<String>>,
 }
 
-/// Changes settings, all or none. Every worker goes by them within two seconds. Returns the
-/// changes in the order of `settings`.
+/// Changes settings, all or none, until they are changed again or for as long as `lasts`; then
+/// they have their defaults. Every worker goes by them within two seconds. Returns the changes
+/// in the order of `settings`.
 ///
 /// # Errors
 /// `Invalid` without settings, and for one that is given twice; `Refused` when one is not what
 /// is expected; otherwise as the store.
-pub async fn tune(store: &dyn Store, by: &By, settings: &[Tune]) -> Result<Vec<ControlChange>> {
+pub async fn tune(
+    store: &dyn Store,
+    by: &By,
+    settings: &[Tune],
+    lasts: Option<Duration>,
+) -> Result<Vec<ControlChange>> {
     let knob = |tune: &Tune| tune.assignment.knob;
     if settings.is_empty() {
         return Err(StoreError::Invalid(
@@ -37,18 +45,24 @@ pub async fn tune(store: &dyn Store, by: &By, settings: &[Tune]) -> Result<Vec<C
         name: knob(tune).to_string(),
         value: tune.assignment.value.clone(),
         reason: by.reason.clone(),
+        lasts,
         expected: tune.expected.clone(),
     };
     let settings: Vec<_> = settings.iter().map(setting).collect();
     store.set_controls(&settings, &by.who).await
 }
 
-/// Pauses the whole fleet: within two seconds every worker gives its batches back.
+/// Pauses the whole fleet, until it is resumed or for as long as `lasts`: within two seconds
+/// every worker gives its batches back.
 ///
 /// # Errors
 /// As the store.
-pub async fn pause_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange>> {
-    set_pause(store, by, Some(ON.to_owned())).await
+pub async fn pause_fleet(
+    store: &dyn Store,
+    by: &By,
+    lasts: Option<Duration>,
+) -> Result<Vec<ControlChange>> {
+    set_pause(store, by, Some(ON.to_owned()), lasts).await
 }
 
 /// Lets the whole fleet go on; runs that are paused by themselves stay so.
@@ -56,15 +70,16 @@ pub async fn pause_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange
 /// # Errors
 /// As the store.
 pub async fn resume_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange>> {
-    set_pause(store, by, None).await
+    set_pause(store, by, None, None).await
 }
 
 async fn set_pause(
     store: &dyn Store,
     by: &By,
     value: Option<String>,
+    lasts: Option<Duration>,
 ) -> Result<Vec<ControlChange>> {
     let (name, reason) = (PAUSE.to_owned(), by.reason.clone());
-    let setting = ControlSetting { name, value, reason, expected: None };
+    let setting = ControlSetting { name, value, reason, lasts, expected: None };
     store.set_controls(&[setting], &by.who).await
 }

@@ -160,6 +160,7 @@ pub fn report() -> LedgerReport {
             reason: Some("the night's backup".to_owned()),
             changed_by: "ops@host".to_owned(),
             changed_at: at("03:11:50"),
+            ends_at: None,
         }],
         runs_left_out: 0,
         unreadable: Vec::new(),

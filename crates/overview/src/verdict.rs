@@ -5,12 +5,12 @@
 mod tests;
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::{JobKind, RunState, WorkerState};
+use reelshift_plan::{JobKind, RunState};
 use reelshift_store::report::{LedgerReport, RunReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
-use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds};
+use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds, time};
 
 /// Work is open and nothing of it has been done for this long: longer than any chunk, any
 /// backoff's first steps, and the 8 s in which a lost worker's batches come back.
@@ -44,6 +44,20 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
+    /// Every [`Self::name`].
+    pub const NAMES: [&str; 10] = [
+        Self::NotStarted.name(),
+        Self::RollingBack.name(),
+        Self::Idle.name(),
+        Self::Running.name(),
+        Self::Paused.name(),
+        Self::Throttled.name(),
+        Self::Stalled.name(),
+        Self::Dead.name(),
+        Self::Attention.name(),
+        Self::Done.name(),
+    ];
+
     pub const ALL: [Self; 10] = [
         Self::NotStarted,
         Self::RollingBack,
@@ -160,7 +174,14 @@ impl Verdict {
             let reason = pause.reason.as_deref().unwrap_or("no reason was given");
             return Self::new(
                 VerdictKind::Paused,
-                format!("The whole fleet is paused by {}.", pause.changed_by),
+                match pause.ends_at {
+                    Some(end) => format!(
+                        "The whole fleet is paused by {} until {} UTC.",
+                        pause.changed_by,
+                        time(end)
+                    ),
+                    None => format!("The whole fleet is paused by {}.", pause.changed_by),
+                },
             )
             .because(reason)
             .since(Some(pause.changed_at))
@@ -202,8 +223,7 @@ impl Verdict {
         active: &[&RunReport],
         progress_at: Option<DateTime<Utc>>,
     ) -> Self {
-        let live =
-            report.workers.iter().filter(|worker| worker.state == WorkerState::Live).count() as u64;
+        let live = report.workers.iter().filter(|worker| worker.beats()).count() as u64;
         let batches = |of: fn(&RunReport) -> u64| active.iter().map(|run| of(run)).sum::<u64>();
         let (pending, leased) =
             (batches(|run| run.batches.pending), batches(|run| run.batches.leased));

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use crate::chunk::ChunkSizer;
 use crate::impact::DEFAULT_PERCENT;
 use crate::state::{UnknownName, named};
+use crate::window::WorkWindow;
 
 /// One setting. The name is stored; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,10 +25,11 @@ pub enum Knob {
     HistoryListLength,
     LockWaits,
     FreeDisk,
+    WorkWindow,
 }
 
 impl Knob {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ChunkTarget,
         Self::Concurrency,
         Self::FleetConcurrency,
@@ -39,6 +41,7 @@ impl Knob {
         Self::HistoryListLength,
         Self::LockWaits,
         Self::FreeDisk,
+        Self::WorkWindow,
     ];
 
     #[must_use]
@@ -55,6 +58,7 @@ impl Knob {
             Self::HistoryListLength => "history_list_length",
             Self::LockWaits => "lock_waits",
             Self::FreeDisk => "free_disk",
+            Self::WorkWindow => "work_window",
         }
     }
 
@@ -75,6 +79,7 @@ impl Knob {
             Self::HistoryListLength => "the fleet slows down above this length of InnoDB's history",
             Self::LockWaits => "the fleet slows down above this many waits for row locks at once",
             Self::FreeDisk => "the fleet stops below this much free disk",
+            Self::WorkWindow => "the fleet works in these hours only",
         }
     }
 
@@ -92,6 +97,7 @@ impl Knob {
             Self::ThreadsRunning | Self::LockWaits => "a number from 1 to 100000",
             Self::HistoryListLength => "a number from 1000 to 1000000000",
             Self::FreeDisk => "bytes up to 1PiB, as 10GiB",
+            Self::WorkWindow => "times and a zone, as 22:00-06:00 Europe/Berlin",
         }
     }
 }
@@ -165,6 +171,8 @@ pub struct Limits {
     pub lock_waits: u32,
     /// Bytes. Default 1 GiB: what is left for the application to go on with.
     pub free_disk: u64,
+    /// By default at any hour.
+    pub work_window: Option<WorkWindow>,
 }
 
 impl Default for Limits {
@@ -175,6 +183,7 @@ impl Default for Limits {
             history_list_length: 1_000_000,
             lock_waits: 10,
             free_disk: bytesize::GIB,
+            work_window: None,
         }
     }
 }
@@ -261,6 +270,9 @@ impl Tuning {
             }
             Knob::LockWaits => self.limits.lock_waits = small(100_000)?,
             Knob::FreeDisk => self.limits.free_disk = bytes(0)?,
+            Knob::WorkWindow => {
+                self.limits.work_window = Some(value.parse().map_err(|_| wrong())?);
+            }
         }
         Ok(())
     }
@@ -286,6 +298,10 @@ impl Tuning {
             Knob::HistoryListLength => self.limits.history_list_length.to_string(),
             Knob::LockWaits => self.limits.lock_waits.to_string(),
             Knob::FreeDisk => size(self.limits.free_disk),
+            Knob::WorkWindow => self
+                .limits
+                .work_window
+                .map_or_else(|| "any hour".to_owned(), |window| window.to_string()),
         }
     }
 
@@ -310,10 +326,12 @@ mod tests {
 
     use super::*;
 
+    const NIGHT: &str = "22:00-06:00 Europe/Berlin";
+
     #[test]
     fn every_setting_is_read_back() {
         let written =
-            ["15ms", "3", "7", "100MiB/s", "off", "40%", "2s", "12", "5000", "4", "20GiB"];
+            ["15ms", "3", "7", "100MiB/s", "off", "40%", "2s", "12", "5000", "4", "20GiB", NIGHT];
         let mut tuning = Tuning::default();
         for (knob, value) in Knob::ALL.into_iter().zip(written) {
             let text = format!("{knob}={value}");
@@ -343,6 +361,7 @@ mod tests {
             ("impact=0%", "from 1% to 1000%"),
             ("impact=-1%", "from 1% to 1000%"),
             ("free_disk=lots", "10GiB"),
+            ("work_window=night", "22:00-06:00 Europe/Berlin"),
         ] {
             let refused = text.parse::<Assignment>().expect_err(text).to_string();
             assert!(refused.contains(says) && !refused.contains('\n'), "{text}: {refused}");

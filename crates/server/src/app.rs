@@ -18,6 +18,7 @@ use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
 use crate::api::{Aged, Validations};
 use crate::clock::Clock;
+use crate::events::Hook;
 use crate::notifications::{Hub, Settings};
 use crate::pages::Made;
 use crate::playground::Playground;
@@ -57,6 +58,8 @@ pub struct Options {
     pub playground: Option<Arc<dyn Playground>>,
     /// How notifications are delivered.
     pub notifications: Settings,
+    /// Who is told what happens to the fleet.
+    pub events: Vec<Hook>,
     /// What `/metrics` shows.
     pub registry: Option<Registry>,
 }

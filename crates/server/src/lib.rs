@@ -5,12 +5,14 @@
 //! keeps has to be known to another.
 
 mod access;
+mod alert_metrics;
 mod api;
 mod app;
 mod clock;
 mod cors;
 mod cursor;
 mod etag;
+mod events;
 mod extract;
 mod fleet_metrics;
 mod idempotency;
@@ -32,6 +34,7 @@ pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
 pub use clock::Clock;
 pub use cors::origin;
+pub use events::{Hook, HookTarget};
 pub use listen::serve;
 pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
 pub use playground::{Playground, Scene};

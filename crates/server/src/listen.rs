@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::app::Shared;
 use crate::router::router;
-use crate::{clock, notifications, sampling};
+use crate::{clock, events, notifications, sampling};
 
 /// How long requests that are under way may take when the server is told to stop: above
 /// the time limit of a request, below the 30 s after which an orchestrator kills.
@@ -23,6 +23,7 @@ pub async fn serve(app: Shared, listener: TcpListener, tls: Option<TlsAcceptor>)
     clock::start(&app).await;
     sampling::start(&app);
     notifications::start(&app);
+    events::start(&app);
     let router = router(app.clone());
     let stop = app.stop.clone();
     let connections =

@@ -17,11 +17,11 @@ mod hub;
 mod replay;
 mod rollout;
 mod settings;
-mod signature;
+pub(crate) mod signature;
 mod stream;
 mod tail;
 mod upkeep;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 

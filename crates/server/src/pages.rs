@@ -21,6 +21,7 @@ mod live;
 mod overview;
 mod reference;
 mod run;
+mod runbook;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/activity.csv", get(activity::export))
         .route("/duplicates", get(duplicates::page))
         .route(demo::PATH, get(demo::page))
+        .route("/runbook", get(runbook::page))
         .route("/actions/pause", post(actions::pause))
         .route("/actions/resume", post(actions::resume))
         .route("/actions/cancel", post(actions::cancel))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reelshift_overview::{History, Overview, Sampler};
 use tokio::sync::{Notify, watch};
 
+use crate::alert_metrics::AlertMetrics;
 use crate::app::Shared;
 use crate::fleet_metrics;
 
@@ -221,6 +222,7 @@ pub(crate) fn start(app: &Shared) {
 async fn sample(app: &Shared) {
     let mut sampler = Sampler::new(app.store.clone(), Arc::clone(&app.flags));
     let mut cadence = Cadence::default();
+    let mut alerts = AlertMetrics::default();
     loop {
         let began = Instant::now();
         let sampled = sampler.sample().await.map_err(|error| {
@@ -231,6 +233,7 @@ async fn sample(app: &Shared) {
         if let Ok(overview) = &sampled {
             fleet_metrics::tell(overview);
         }
+        alerts.report(app, sampled.as_ref().ok()).await;
         app.overviews.publish(sampled.map(|overview| (overview, sampler.history().clone())));
         let took = began.elapsed();
         tokio::time::sleep(cadence.next(took, failed).saturating_sub(took)).await;

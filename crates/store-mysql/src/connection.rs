@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::application_time::TimeZone;
 use crate::contact::Contact;
+use crate::credentials::{self, PasswordSource};
 use crate::deadline;
 use crate::error::{Error, Result, number};
 use crate::legacy::VideosTable;
@@ -40,11 +41,18 @@ pub struct ConnectOptions {
     /// The time zone of the application's DATETIME columns, where it is not the one that the
     /// server gives a session: `+01:00`, `Europe/Berlin`.
     pub application_time_zone: Option<String>,
+    /// Where the password comes from, where it is not the URL's.
+    pub password: Option<PasswordSource>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { max_connections: 8, allow_plaintext: false, application_time_zone: None }
+        Self {
+            max_connections: 8,
+            allow_plaintext: false,
+            application_time_zone: None,
+            password: None,
+        }
     }
 }
 
@@ -52,6 +60,7 @@ impl Default for ConnectOptions {
 #[derive(Clone)]
 pub struct MySqlStore {
     pub(crate) pool: MySqlPool,
+    /// Where it leads; the password in it is the first one.
     options: MySqlConnectOptions,
     pub(crate) server: Server,
     /// The one given.
@@ -84,7 +93,13 @@ impl std::fmt::Debug for MySqlStore {
 /// is refused; `Refused` when it leads elsewhere without TLS; `Transient` when the server
 /// cannot be reached. No message holds a password.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
-    let connect_options = self::options(url, options.allow_plaintext)?;
+    let (connect_options, secret) = match &options.password {
+        None => (self::options(url, options.allow_plaintext)?, String::new()),
+        Some(source) => {
+            let secret = source.read().await?;
+            (source.options(url, &secret, options.allow_plaintext)?, secret)
+        }
+    };
     let application_time_zone =
         options.application_time_zone.as_deref().map(TimeZone::parse).transpose()?;
     // One connection by itself first: the pool would retry a server that is down until
@@ -128,6 +143,9 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
             })
         })
         .connect_lazy_with(connect_options.clone());
+    if let Some(source) = options.password {
+        credentials::renew(pool.clone(), source, url.to_owned(), secret, options.allow_plaintext);
+    }
     Ok(MySqlStore {
         pool,
         options: connect_options,
@@ -171,7 +189,7 @@ impl MySqlStore {
 
     /// A connection of its own, outside the pool, that may be idle for a long time.
     pub(crate) async fn dedicated_connection(&self) -> Result<MySqlConnection> {
-        let mut connection = open(&self.options).await?;
+        let mut connection = open(&self.pool.connect_options()).await?;
         let settings = session::settings(IdleTime::Long, self.snapshot_isolation);
         connection.execute(AssertSqlSafe(settings)).await?;
         Ok(connection)

@@ -4,6 +4,7 @@ use reelshift_store::{Rule, StoreError, statement};
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::codes::{self, Meaning};
+use crate::credentials;
 
 /// The result of everything inside this crate.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -134,6 +135,11 @@ fn classify(error: &sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether the server knows the user or the password no more.
+const fn is_refused_password(number: u16) -> bool {
+    matches!(number, 1045 | 1698)
+}
+
 /// The SQLSTATE of a transaction that was rolled back for others to go on.
 const DEADLOCK: &str = "40001";
 
@@ -152,6 +158,10 @@ fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
         Meaning::Trigger => refused(Rule::Trigger, code, message),
         Meaning::Constraint => refused(Rule::Constraint, code, message),
         Meaning::Value => refused(Rule::Value, code, message),
+        Meaning::Denied if is_refused_password(number) && credentials::may_be_renewed() => {
+            let message = format!("{said}: waiting for another password");
+            StoreError::Transient { code, message }
+        }
         Meaning::Denied => StoreError::Unusable {
             code,
             message: format!("{said}: give this account the rights in docs/privileges.md"),

@@ -17,6 +17,7 @@ mod codes;
 mod comparisons;
 mod connection;
 mod contact;
+mod credentials;
 mod database_url;
 mod deadline;
 mod dialect;
@@ -86,4 +87,5 @@ mod run_rows;
 mod suspicions;
 
 pub use connection::{ConnectOptions, MySqlStore, connect};
+pub use credentials::PasswordSource;
 pub use replica::replica;

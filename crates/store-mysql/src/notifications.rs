@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
-    NewNotification, Notification, NotificationClaim, NotificationReport, NotificationSelection,
-    Notifications, OutboxSpan, Published, Target, Undelivered,
+    DueNotifications, NewNotification, Notification, NotificationClaim, NotificationReport,
+    NotificationSelection, Notifications, OutboxSpan, Published, Target, Undelivered,
 };
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
@@ -42,6 +42,10 @@ impl Notifications for MySqlStore {
     ) -> Result<NotificationClaim> {
         let dispatcher = cut(dispatcher, HOLDER_CHARACTERS);
         within(SHORT, claim::claim(self, dispatcher, lease, max)).await
+    }
+
+    async fn due_notifications(&self) -> Result<DueNotifications> {
+        within(SHORT, upkeep::due(self)).await
     }
 
     async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64> {

@@ -4,6 +4,7 @@
 mod canary;
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reelshift_store::Result;
@@ -19,6 +20,9 @@ use crate::preflight::disk;
 use crate::row;
 use crate::server::Product;
 
+/// For a query of the operator's: it is made every two seconds.
+const SIGNAL_QUERY: Duration = Duration::from_secs(1);
+
 #[async_trait]
 impl ThrottleSignals for MySqlStore {
     async fn server_signals(&self) -> Result<ServerSignals> {
@@ -29,6 +33,15 @@ impl ThrottleSignals for MySqlStore {
         within(SHORT, async {
             let mut connection = self.pool.acquire().await?;
             running(&mut connection, self.server.product).await
+        })
+        .await
+    }
+
+    async fn signal_query(&self, sql: &str) -> Result<Option<f64>> {
+        // As a subquery it can only read.
+        let query = AssertSqlSafe(format!("SELECT ({sql}) + 0e0"));
+        within(SIGNAL_QUERY, async {
+            Ok::<_, Error>(sqlx::query_scalar(query).fetch_one(&self.pool).await?)
         })
         .await
     }

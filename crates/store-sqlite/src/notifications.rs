@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
-    NewNotification, Notification, NotificationClaim, NotificationReport, NotificationSelection,
-    Notifications, OutboxSpan, Published, Target, Undelivered,
+    DueNotifications, NewNotification, Notification, NotificationClaim, NotificationReport,
+    NotificationSelection, Notifications, OutboxSpan, Published, Target, Undelivered,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -38,6 +38,10 @@ impl Notifications for SqliteStore {
         max: usize,
     ) -> Result<NotificationClaim> {
         self.short(claim::claim(self, cut(dispatcher, HOLDER_CHARACTERS), lease, max)).await
+    }
+
+    async fn due_notifications(&self) -> Result<DueNotifications> {
+        self.short(upkeep::due(self)).await
     }
 
     async fn extend_notifications(&self, token: i64, lease: Duration) -> Result<u64> {

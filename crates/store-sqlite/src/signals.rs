@@ -6,7 +6,7 @@ use reelshift_store::Result;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
 use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use crate::preflight::free;
 use crate::timestamp::now;
@@ -20,6 +20,15 @@ impl ThrottleSignals for SqliteStore {
 
     async fn threads_running(&self) -> Result<Figure> {
         Ok(no_server())
+    }
+
+    async fn signal_query(&self, sql: &str) -> Result<Option<f64>> {
+        // As a subquery it can only read.
+        let query = AssertSqlSafe(format!("SELECT CAST(({sql}) AS REAL)"));
+        self.short(async {
+            Ok::<_, error::Error>(sqlx::query_scalar(query).fetch_one(&self.readers).await?)
+        })
+        .await
     }
 
     async fn fleet_signals(&self) -> Result<FleetSignals> {

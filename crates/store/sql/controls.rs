@@ -2,6 +2,7 @@
 //! worker reads once a second.
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection};
@@ -22,6 +23,13 @@ use crate::dialect::{
     seconds_since,
 };
 use crate::{audit, duties, error, holds, row};
+
+/// A control that has not ended by itself.
+macro_rules! lasts {
+    () => {
+        concat!("(ends_at IS NULL OR ends_at > ", now!(), ")")
+    };
+}
 
 #[async_trait]
 impl Controls for Store {
@@ -82,9 +90,12 @@ async fn drain(store: &Store, worker: Uuid, reason: Option<&str>, by: &str) -> e
 }
 
 pub(crate) async fn stored(connection: &mut Connection) -> error::Result<Vec<Control>> {
-    let rows = sqlx::query(
-        "SELECT name, value, reason, changed_by, changed_at FROM reelshift_controls ORDER BY name",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT name, value, reason, changed_by, changed_at, ends_at \
+             FROM reelshift_controls WHERE ",
+        lasts!(),
+        " ORDER BY name"
+    ))
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
@@ -97,6 +108,7 @@ fn read(row: &Row) -> error::Result<Control> {
         reason: row.try_get("reason")?,
         changed_by: row.try_get("changed_by")?,
         changed_at: row::time(row, "changed_at")?,
+        ends_at: row::optional_time(row, "ends_at")?,
     })
 }
 
@@ -116,8 +128,12 @@ async fn set(
         let name = cut(&setting.name, NAME_CHARACTERS);
         let value = setting.value.as_deref().map(|value| cut(value, VALUE_CHARACTERS));
         let reason = setting.reason.as_deref().map(|reason| cut_bytes(reason, TEXT_BYTES));
+        let lasts = setting.lasts.filter(|_| value.is_some());
+        let ends_at =
+            lasts.and_then(|lasts| at.checked_add_signed(TimeDelta::from_std(lasts).ok()?));
         let previous = sqlx::query(concat!(
-            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ?",
+            "SELECT value, changed_by, changed_at FROM reelshift_controls WHERE name = ? AND ",
+            lasts!(),
             for_update!()
         ))
         .bind(name)
@@ -126,15 +142,17 @@ async fn set(
         let previous = check(setting, previous.as_ref())?;
         let written = match value {
             Some(value) => sqlx::query(concat!(
-                "INSERT INTO reelshift_controls (name, value, reason, changed_by, changed_at) \
-                 VALUES (?, ?, ?, ?, ?)",
-                or_update!("name": "value", "reason", "changed_by", "changed_at")
+                "INSERT INTO reelshift_controls \
+                   (name, value, reason, changed_by, changed_at, ends_at) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
+                or_update!("name": "value", "reason", "changed_by", "changed_at", "ends_at")
             ))
             .bind(name)
             .bind(value)
             .bind(reason)
             .bind(by)
-            .bind(bind_time(at)),
+            .bind(bind_time(at))
+            .bind(ends_at.map(bind_time)),
             None => sqlx::query("DELETE FROM reelshift_controls WHERE name = ?").bind(name),
         };
         written.execute(&mut *transaction).await?;
@@ -145,6 +163,7 @@ async fn set(
             reason: reason.map(str::to_owned),
             changed_by: by.to_owned(),
             changed_at: at,
+            ends_at,
         };
         audit::log(&mut transaction, &(&change).into()).await?;
         changes.push(change);
@@ -183,24 +202,26 @@ pub(crate) async fn commands(
 /// age in seconds or a count.
 const VIEW: &str = concat!(
     "SELECT 'control' AS kind, name, value, reason AS text, changed_by AS who, \
-       changed_at AS at, 0e0 AS number FROM reelshift_controls \
-     UNION ALL SELECT 'run', id, state, NULL, NULL, NULL, 0e0 FROM reelshift_runs \
+       changed_at AS at, ends_at AS ends_at, 0e0 AS number FROM reelshift_controls WHERE ",
+    lasts!(),
+    " \
+     UNION ALL SELECT 'run', id, state, NULL, NULL, NULL, NULL, 0e0 FROM reelshift_runs \
        WHERE state = 'paused' \
          OR (state = 'cancelled' AND finished_at > ",
     minutes_ago!("1"),
     ") \
-     UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, ",
+     UNION ALL SELECT 'duty', name, NULL, state, holder, NULL, NULL, ",
     seconds_since!("beat_at"),
     " FROM reelshift_duties \
      UNION ALL SELECT 'version', '', NULL, NULL, NULL, ",
     now!(),
-    ", COALESCE(MAX(seq), 0) + 0e0 \
+    ", NULL, COALESCE(MAX(seq), 0) + 0e0 \
        FROM reelshift_audit \
-     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, 0e0 \
+     UNION ALL SELECT 'drain', '', drained_by, NULL, NULL, NULL, NULL, 0e0 \
        FROM reelshift_workers WHERE id = ? AND drained_by IS NOT NULL \
-     UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
+     UNION ALL SELECT 'live', '', NULL, NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' \
-     UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
+     UNION ALL SELECT 'rank', '', NULL, NULL, NULL, NULL, NULL, COUNT(*) + 0e0 \
        FROM reelshift_workers WHERE state = 'live' AND id < ?"
 );
 
@@ -218,6 +239,7 @@ async fn view(store: &Store, worker: Uuid) -> error::Result<FleetView> {
                 reason: row.try_get("text")?,
                 changed_by: row.try_get("who")?,
                 changed_at: row::time(row, "at")?,
+                ends_at: row::optional_time(row, "ends_at")?,
             }),
             "run" => {
                 view.held.insert(row::uuid(row, "name")?, row::parsed::<RunState>(row, "value")?);

@@ -184,7 +184,10 @@ impl From<&ControlChange> for Change {
             event: AuditEvent::ControlChanged {
                 name: change.name.clone(),
                 previous: change.previous.clone(),
-                value: change.value.clone(),
+                value: change.value.as_ref().map(|value| match change.ends_at {
+                    Some(end) => format!("{value} until {}", end.format("%Y-%m-%d %H:%M:%S UTC")),
+                    None => value.clone(),
+                }),
             },
             reason: change.reason.clone(),
             changed_by: change.changed_by.clone(),

@@ -2,6 +2,7 @@
 //! of both. Every worker reads [`FleetView`] once a second.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -47,6 +48,8 @@ pub struct Control {
     pub reason: Option<String>,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
+    /// When it ends by itself, by the database's clock; `None` where only somebody ends it.
+    pub ends_at: Option<DateTime<Utc>>,
 }
 
 /// What a control is to be.
@@ -56,6 +59,8 @@ pub struct ControlSetting {
     /// `None` is the default: the row is deleted.
     pub value: Option<String>,
     pub reason: Option<String>,
+    /// For how long; `None` is until somebody changes it.
+    pub lasts: Option<Duration>,
     /// What it must be now (`Some(None)`: the default), or nothing is changed: what the
     /// operator saw when they decided.
     pub expected: Option<Option<String>>,
@@ -72,6 +77,8 @@ pub struct ControlChange {
     pub reason: Option<String>,
     pub changed_by: String,
     pub changed_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub ends_at: Option<DateTime<Utc>>,
 }
 
 /// A run that was cancelled.
@@ -109,7 +116,7 @@ pub struct FleetView {
 /// Settings and pauses. `by` and names are cut to their columns.
 #[async_trait]
 pub trait Controls {
-    /// The stored controls by name: only what differs from its default.
+    /// The stored controls by name: only what differs from its default, and has not ended.
     async fn controls(&self) -> Result<Vec<Control>>;
 
     /// Stores controls and writes their history, in one transaction. A control that has

@@ -256,6 +256,20 @@ pub struct OutboxSpan {
     pub pruned_upto: i64,
 }
 
+/// Notifications that wait although they are due.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DueNotifications {
+    /// Counted up to [`Self::MAX_COUNTED`] a priority.
+    pub count: u64,
+    /// Seconds since the oldest of them became due, by the database's clock; 0 where none is.
+    pub oldest_seconds: f64,
+}
+
+impl DueNotifications {
+    /// Enough to see a backlog, and a walk along the index of a few milliseconds.
+    pub const MAX_COUNTED: u32 = 10_000;
+}
+
 /// The queue and the outbox. Times are counted from the moment of the call, by the
 /// database's clock; the specification's columns have whole seconds.
 #[async_trait]
@@ -275,6 +289,9 @@ pub trait Notifications: std::fmt::Debug + Send + Sync {
         lease: Duration,
         max: usize,
     ) -> Result<NotificationClaim>;
+
+    /// The notifications that are due and that nobody has claimed.
+    async fn due_notifications(&self) -> Result<DueNotifications>;
 
     /// Puts off the end of the lease on all notifications of a claim that are still open.
     /// Returns how many those are.

@@ -83,6 +83,24 @@ pub struct WorkerReport {
     pub activity: WorkerActivity,
 }
 
+impl WorkerReport {
+    /// Whoever has been silent for this long does not live, whatever its row says: several lease
+    /// timeouts. Where no other worker is left, nobody takes a worker for lost.
+    pub const SILENT_SECONDS: f64 = 30.0;
+
+    /// Whether it beats.
+    #[must_use]
+    pub fn beats(&self) -> bool {
+        self.state == WorkerState::Live && self.seen_seconds_ago < Self::SILENT_SECONDS
+    }
+
+    /// Whether it fell silent without leaving.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.state != WorkerState::Left && !self.beats()
+    }
+}
+
 /// Everything that `status` shows, read at one moment of the database's clock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

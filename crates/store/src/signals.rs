@@ -70,6 +70,10 @@ pub trait ThrottleSignals {
     /// [`ServerSignals::threads_running`] alone, to be asked for several times a second: it jumps.
     async fn threads_running(&self) -> Result<Figure>;
 
+    /// The number that a scalar subquery of the operator's returns; `None` where it returns
+    /// none. It changes nothing, and may take a second.
+    async fn signal_query(&self, sql: &str) -> Result<Option<f64>>;
+
     /// The fleet's own part.
     async fn fleet_signals(&self) -> Result<FleetSignals>;
 

@@ -4,7 +4,10 @@
 //! Labels are job kinds, outcomes, error types and signals, of which there are a few each;
 //! never an id, a path or a message.
 
+mod alerts;
+mod application;
 pub mod fleet;
+mod monitor;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +17,10 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry::{KeyValue, global};
+
+pub use alerts::{Alerts, alerts};
+pub use application::{Latencies, impact};
+pub use monitor::{Monitor, monitor};
 
 /// Chunks aim at 20 ms; from 10 s on a deadline ends them.
 const CHUNK_SECONDS: [f64; 12] =
@@ -144,6 +151,15 @@ pub fn quarantined(of: &'static str, error_type: &str) {
     instruments().quarantined.add(1, &[kind(of), error_type]);
 }
 
+/// The counters of leases are there from now on, so that a rise from nothing is one.
+pub fn begin_counting_leases(kinds: &[&'static str]) {
+    let instruments = instruments();
+    instruments.leases_reaped.add(0, &[]);
+    for of in kinds {
+        instruments.leases_lost.add(0, &[kind(of)]);
+    }
+}
+
 /// Leases of silent workers were taken back.
 pub fn leases_reaped(leases: u64) {
     instruments().leases_reaped.add(leases, &[]);
@@ -267,116 +283,6 @@ pub fn queue(depths: Vec<Depth>) {
             })
             .build();
     });
-}
-
-/// The specification's monitor.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Monitor {
-    pub videos_migrated: u64,
-    pub errors: u64,
-    pub status_rows: u64,
-    pub notifications: u64,
-    /// Errors among all that ended, 0 to 1.
-    pub error_rate: f64,
-    /// Seconds; `None` where nothing is active or nothing moves.
-    pub left: Option<f64>,
-}
-
-static MONITOR: Mutex<Option<Monitor>> = Mutex::new(None);
-
-/// Tells the specification's monitor from now on; with nothing, that another worker tells it.
-pub fn monitor(monitor: Option<Monitor>) {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    *MONITOR.lock().unwrap_or_else(PoisonError::into_inner) = monitor;
-    ONCE.get_or_init(|| {
-        count("reelshift.videos.migrated", "{video}", "Videos migrated", |now| now.videos_migrated);
-        count("reelshift.errors", "{error}", "Failed attempts and items set aside", |now| {
-            now.errors
-        });
-        count("reelshift.status_rows", "{row}", "Status rows created", |now| now.status_rows);
-        count(
-            "reelshift.notifications.queued",
-            "{notification}",
-            "Notifications queued, counted to 10,000",
-            |now| now.notifications,
-        );
-        share("reelshift.error_rate", "1", "Errors among all that ended", |now| {
-            Some(now.error_rate)
-        });
-        share("reelshift.time_left", "s", "Until the active runs are through", |now| now.left);
-    });
-}
-
-/// Seconds that what an application does takes, with the fleet at work and with it at rest.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Latencies {
-    pub median: [f64; 2],
-    pub p99: Option<[f64; 2]>,
-}
-
-static LATENCIES: Mutex<Option<Latencies>> = Mutex::new(None);
-
-/// Tells the application's latency from now on; with nothing, that it is not known here.
-pub fn impact(latencies: Option<Latencies>) {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    *LATENCIES.lock().unwrap_or_else(PoisonError::into_inner) = latencies;
-    ONCE.get_or_init(|| {
-        meter()
-            .f64_observable_gauge("reelshift.application.latency")
-            .with_unit("s")
-            .with_description("What the canary's read and write take; told by one worker")
-            .with_callback(|told| {
-                let known = *LATENCIES.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(Latencies { median, p99 }) = known else { return };
-                for (quantile, pair) in [("0.5", Some(median)), ("0.99", p99)] {
-                    for (fleet, seconds) in
-                        ["working", "resting"].into_iter().zip(pair.into_iter().flatten())
-                    {
-                        let labels = [
-                            KeyValue::new("reelshift.quantile", quantile),
-                            KeyValue::new("reelshift.fleet", fleet),
-                        ];
-                        told.observe(seconds, &labels);
-                    }
-                }
-            })
-            .build();
-    });
-}
-
-fn monitored() -> Option<Monitor> {
-    *MONITOR.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn count(name: &'static str, unit: &'static str, what: &'static str, of: fn(Monitor) -> u64) {
-    meter()
-        .u64_observable_gauge(name)
-        .with_unit(unit)
-        .with_description(format!("{what}; told by one worker"))
-        .with_callback(move |told| {
-            if let Some(now) = monitored() {
-                told.observe(of(now), &[]);
-            }
-        })
-        .build();
-}
-
-fn share(
-    name: &'static str,
-    unit: &'static str,
-    what: &'static str,
-    of: fn(Monitor) -> Option<f64>,
-) {
-    meter()
-        .f64_observable_gauge(name)
-        .with_unit(unit)
-        .with_description(format!("{what}; told by one worker"))
-        .with_callback(move |told| {
-            if let Some(figure) = monitored().and_then(of) {
-                told.observe(figure, &[]);
-            }
-        })
-        .build();
 }
 
 /// A pool of database connections.

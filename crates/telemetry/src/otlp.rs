@@ -21,7 +21,8 @@ pub(crate) fn resource(service: &Service) -> Resource {
     let builder = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes([
-            KeyValue::new("service.name", crate::SCOPE),
+            KeyValue::new("service.name", service.name),
+            KeyValue::new("service.namespace", crate::SCOPE),
             KeyValue::new("service.version", service.version.clone()),
             KeyValue::new("service.instance.id", service.instance.clone()),
             KeyValue::new("host.name", service.host.clone()),

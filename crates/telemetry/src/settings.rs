@@ -16,6 +16,8 @@ use std::env;
 /// The process, as its resource says.
 #[derive(Debug, Clone)]
 pub struct Service {
+    /// What the process does in the fleet: `reelshift-worker`, …
+    pub name: &'static str,
     pub version: String,
     /// Unique to this start of the process; of a worker, its id.
     pub instance: String,

@@ -94,6 +94,7 @@ fn span(worker: Uuid, batch: &Claimed) -> Span {
         messaging.message.id = %batch.id,
         messaging.message.conversation_id = %batch.run_id,
         messaging.client.id = %worker,
+        reelshift.batch.id = %batch.id,
         reelshift.attempt = batch.attempts + 1,
         reelshift.rows = batch.rows_total,
         reelshift.outcome = Empty,

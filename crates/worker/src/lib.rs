@@ -33,7 +33,6 @@ use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{FatalError, Fleet, Handler, Lane, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
-use reelshift_store::signals::Replica;
 use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
 use reelshift_telemetry::metrics;
@@ -47,7 +46,7 @@ pub use crate::hash::HashOptions;
 use crate::hash::Reader;
 use crate::record::Recorder;
 use crate::throttle::Sampler;
-pub use crate::throttle::watch_allowance;
+pub use crate::throttle::{ConfiguredSignal, SignalSource, SignalSources, watch_allowance};
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
 /// process ends within 30 s.
@@ -87,8 +86,8 @@ pub struct WorkerOptions {
     pub files: Option<FileOptions>,
     pub until: Until,
     pub times: Times,
-    /// Servers that follow the database, the same for every worker: their lag stops the fleet.
-    pub replicas: Vec<Box<dyn Replica>>,
+    /// What the throttle listens to.
+    pub signals: SignalSources,
     /// Who this is, for people: host and version are recorded with every failure.
     pub host: String,
     pub version: String,
@@ -142,6 +141,7 @@ pub async fn run(
         let pulse = Arc::clone(&options.pulse);
         Session::join(Arc::clone(&store), &worker, options.times, pulse).await?
     });
+    metrics::begin_counting_leases(&JobKind::ALL.map(JobKind::as_str));
     metrics::observe_connections({
         let store = Arc::clone(&store);
         move || store.pools().into_iter().map(connections).collect()
@@ -183,7 +183,7 @@ pub async fn run(
     let sampler = Sampler {
         store: Arc::clone(&store),
         controls: controls.clone(),
-        replicas: options.replicas,
+        sources: options.signals,
         holder: format!("{} on {}:{}", worker.id, worker.host, worker.pid),
     };
     let sampling = tokio::spawn(sampler.run(stop.clone()));

@@ -9,12 +9,14 @@ pub(crate) mod brake;
 pub(crate) mod byte_rate;
 mod canary;
 mod chunk_time;
+mod configured;
 mod free_disk;
 mod history_length;
 mod lock_waits;
 mod replica_lag;
 mod smooth;
 mod threads_running;
+mod work_window;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -34,9 +36,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use allowance::watch_allowance;
+pub use configured::{ConfiguredSignal, SignalSource};
 
 use crate::controls::Controls;
 use canary::CanaryWatch;
+use configured::Configured;
 use smooth::Smooth;
 
 /// A sampler silent for this long is succeeded: three beats, and with a look at the
@@ -97,11 +101,19 @@ impl Figures<'_> {
     }
 }
 
+/// What the throttle listens to beside the database itself, the same for all workers.
+#[derive(Debug, Default)]
+pub struct SignalSources {
+    /// Servers that follow the database: their lag stops the fleet.
+    pub replicas: Vec<Box<dyn Replica>>,
+    pub configured: Vec<ConfiguredSignal>,
+}
+
 /// A worker's readiness to sample for the fleet.
 pub(crate) struct Sampler {
     pub store: SharedStore,
     pub controls: Controls,
-    pub replicas: Vec<Box<dyn Replica>>,
+    pub sources: SignalSources,
     /// Who this is, for people.
     pub holder: String,
 }
@@ -133,7 +145,10 @@ impl Sampler {
 
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
-        let mut sampling = Sampling::new(&self.store, &self.replicas, 0, before);
+        let mut sampling = match Sampling::new(&self.store, &self.sources, 0, before) {
+            Ok(sampling) => sampling,
+            Err(error) => return tracing::error!(%error, "this worker cannot sample"),
+        };
         sampling.canary = Some(CanaryWatch::start(
             self.store.clone(),
             self.controls.clone(),
@@ -245,6 +260,7 @@ impl Drop for ClearGaugesOnDrop {
 struct Sampling<'a> {
     store: &'a SharedStore,
     replicas: &'a [Box<dyn Replica>],
+    configured: Configured,
     /// Chunks that this process would write at once beside those of the registered workers.
     capacity: u32,
     controller: Throttle,
@@ -263,14 +279,16 @@ struct Sampling<'a> {
 impl<'a> Sampling<'a> {
     fn new(
         store: &'a SharedStore,
-        replicas: &'a [Box<dyn Replica>],
+        sources: &'a SignalSources,
         capacity: u32,
         before: Option<State>,
-    ) -> Self {
-        let known = before.iter().flat_map(|state| &state.readings);
-        Self {
+    ) -> Result<Self> {
+        let readings = before.as_ref().map(|state| &state.readings[..]).unwrap_or_default();
+        let known = readings.iter();
+        Ok(Self {
             store,
-            replicas,
+            replicas: &sources.replicas,
+            configured: Configured::new(sources.configured.clone(), readings)?,
             capacity,
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
@@ -283,7 +301,7 @@ impl<'a> Sampling<'a> {
             last: None,
             said: None,
             unavailable_said: HashSet::new(),
-        }
+        })
     }
 
     /// Looks at what jumps.
@@ -361,7 +379,10 @@ impl<'a> Sampling<'a> {
             samples.push(chunk_time::sample(&figures));
         }
         samples.extend(added);
+        let configured = self.configured.sample(self.store).await;
+        samples.extend(configured.into_iter().map(SignalReading::Reading));
         samples.extend([
+            work_window::sample(&figures),
             threads_running::sample(&figures),
             history_length::sample(&figures),
             lock_waits::sample(&figures),

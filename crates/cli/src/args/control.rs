@@ -49,6 +49,11 @@ pub struct PauseArgs {
     #[arg(long, value_name = "ID")]
     pub run: Option<IdPart>,
 
+    /// For so long, by the database's clock: then the fleet goes on by itself [default: until
+    /// `resume`]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting, conflicts_with = "run")]
+    pub lasts: Option<Duration>,
+
     /// Why, for whoever looks at the status
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -75,9 +80,14 @@ pub struct CancelArgs {
 pub struct TuneArgs {
     /// chunk_target=15ms, concurrency=4, fleet_concurrency=32, byte_rate=200MiB,
     /// replica_lag=5s, threads_running=16, history_list_length=1000000, lock_waits=10,
-    /// free_disk=1GiB; KEY=default takes a setting back; without any, shows all
+    /// free_disk=1GiB, work_window="22:00-06:00 Europe/Berlin"; KEY=default takes a setting back; without any, shows all
     #[arg(value_name = "KEY=VALUE")]
     pub settings: Vec<Assignment>,
+
+    /// For so long, by the database's clock: then the settings have their defaults again
+    /// [default: until they are changed]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting, requires = "settings")]
+    pub lasts: Option<Duration>,
 
     /// Why, for whoever looks at the settings
     #[arg(long, value_name = "TEXT")]
@@ -97,6 +107,14 @@ pub struct PruneArgs {
     /// Show what would be removed, change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_secs(1)..=Duration::from_hours(24 * 366)).contains(&time) {
+        return Err("must be from 1s to 1year".to_owned());
+    }
+    Ok(time)
 }
 
 fn age(text: &str) -> Result<Duration, String> {

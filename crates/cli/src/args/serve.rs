@@ -24,6 +24,10 @@ pub struct ServeArgs {
     )]
     pub tokens: Vec<String>,
 
+    /// A file of such tokens, a line each, as a secret is mounted
+    #[arg(long, env = "REELSHIFT_TOKENS_FILE", value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+
     /// A name under which browsers reach this server, besides loopback's; repeat for more
     #[arg(long = "host", env = "REELSHIFT_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub hosts: Vec<String>,

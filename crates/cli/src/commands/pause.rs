@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::args::PauseArgs;
 use crate::context::{Context, by};
 use crate::exit::Outcome;
+use crate::style;
 
 pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
@@ -20,8 +21,13 @@ pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
             (json!({ "run": run }), format!("run {}", run.id), next)
         }
         None => {
-            let changes = reelshift_operate::pause_fleet(&*store, &by).await?;
-            (json!({ "changes": changes }), "the fleet".to_owned(), "reelshift resume".to_owned())
+            let changes = reelshift_operate::pause_fleet(&*store, &by, args.lasts).await?;
+            let end = changes.iter().find_map(|change| change.ends_at);
+            let what = end.map_or_else(
+                || "the fleet".to_owned(),
+                |end| format!("the fleet, until {} UTC", style::time(end)),
+            );
+            (json!({ "changes": changes }), what, "reelshift resume".to_owned())
         }
     };
     if context.json {

@@ -30,7 +30,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     let writers = concurrency.min(store.chunk_limits().max_at_once);
     let (pace, _following) = reelshift_worker::watch_allowance(
         store.clone(),
-        context.replicas(&args.replicas)?,
+        context.signals(&args.replicas)?,
         u32::try_from(writers).unwrap_or(u32::MAX),
     )
     .await?;
@@ -112,7 +112,7 @@ async fn fill_in(
         files: None,
         until: Until::Ended(run.id),
         times: args.lease.times(),
-        replicas: context.replicas(&args.replicas)?,
+        signals: context.signals(&args.replicas)?,
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -3,6 +3,7 @@
 mod session_key;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use reelshift_server::{App, ConfiguredToken, Options, PathPrefix, ProxyUsers};
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::args::serve::ServeArgs;
 use crate::commands::flags;
-use crate::config::ConfiguredServe;
+use crate::config::{ConfiguredServe, events};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused, Usage};
 
@@ -139,6 +140,7 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
         registry: context.process.registry.clone(),
         notifications: context.notifications.settings(context.allow_plaintext)?,
+        events: events::hooks(&context.events, context.allow_plaintext)?,
         one_time_login: None,
         playground: None,
     })
@@ -156,7 +158,7 @@ fn session_key(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<String
     }
 }
 
-/// The tokens of the environment and of the file together.
+/// The tokens of the environment, of a mounted file and of the settings together.
 fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToken>, Usage> {
     let mut tokens: Vec<ConfiguredToken> = Vec::new();
     let given = || args.tokens.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
@@ -175,6 +177,9 @@ fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToke
         })?;
         tokens.push(token);
     }
+    if let Some(path) = &args.tokens_file {
+        tokens.extend(tokens_of_file(path)?);
+    }
     for token in &file.tokens {
         let (name, expires) = (&token.name, token.expires.as_deref());
         let token = ConfiguredToken::of(name, &token.role, &token.hash, expires)
@@ -188,6 +193,26 @@ fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToke
                 token.name
             )));
         }
+    }
+    Ok(tokens)
+}
+
+/// The tokens of a mounted secret, a line each.
+fn tokens_of_file(path: &Path) -> Result<Vec<ConfiguredToken>, Usage> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Usage(format!("--tokens-file {} cannot be read: {error}", path.display()))
+    })?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let tokens = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let tokens = tokens
+        .map(|(index, line)| {
+            line.parse().map_err(|error| {
+                Usage(format!("--tokens-file {}, line {}: {error}", path.display(), index + 1))
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if tokens.is_empty() {
+        return Err(Usage(format!("--tokens-file {} names no token", path.display())));
     }
     Ok(tokens)
 }

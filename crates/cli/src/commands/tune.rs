@@ -23,7 +23,7 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
     let tune = |assignment: &Assignment| Tune { assignment: assignment.clone(), expected: None };
     let settings: Vec<_> = args.settings.iter().map(tune).collect();
     let by = by(args.reason.as_deref());
-    let changes = reelshift_operate::tune(&*store, &by, &settings).await?;
+    let changes = reelshift_operate::tune(&*store, &by, &settings, args.lasts).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);
@@ -36,7 +36,11 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
             said(&change.name, change.value.as_deref()).green()
         );
     }
-    crate::output::say!("Every worker goes by it within 2 seconds.");
+    let end = changes.iter().find_map(|change| change.ends_at);
+    let end = end.map_or_else(String::new, |end| {
+        format!(" At {} UTC the defaults are back by themselves.", style::time(end))
+    });
+    crate::output::say!("Every worker goes by it within 2 seconds.{end}");
     Ok(Outcome::Done)
 }
 
@@ -75,7 +79,12 @@ fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Contr
         let (value, since, by) = match by_name(knob) {
             Some(control) => (
                 tuning.show(knob).green().to_string(),
-                style::time(control.changed_at),
+                match control.ends_at {
+                    Some(end) => {
+                        format!("{}, until {}", style::time(control.changed_at), style::time(end))
+                    }
+                    None => style::time(control.changed_at),
+                },
                 control.changed_by.clone(),
             ),
             None => (format!("{} (default)", tuning.show(knob)), "-".into(), "-".into()),

@@ -56,7 +56,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         files,
         until: if args.until_idle { Until::Idle } else { Until::Stopped },
         times: args.lease.times(),
-        replicas: context.replicas(&args.replicas)?,
+        signals: context.signals(&args.replicas)?,
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -2,7 +2,7 @@
 //! application's own uses it.
 
 use reelshift_archive::ArchiveError;
-use reelshift_plan::{RunState, WorkerState};
+use reelshift_plan::RunState;
 use reelshift_store::Store;
 use reelshift_store::report::WorkerReport;
 use reelshift_store::rollback::{Dependent, dependents};
@@ -10,9 +10,6 @@ use reelshift_store::schema::Step;
 use reelshift_store::trial::Trial;
 
 use super::Result;
-
-/// A worker or watcher that was seen within this is taken for alive: several lease timeouts.
-const ALIVE_SECONDS: f64 = 30.0;
 
 fn refused(why: String) -> Result<()> {
     Err(ArchiveError::Refused(why))
@@ -27,17 +24,16 @@ pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
         ));
     }
     let report = store.ledger_report(1).await?;
-    let alive = |worker: &&WorkerReport| {
-        worker.state == WorkerState::Live && worker.seen_seconds_ago < ALIVE_SECONDS
-    };
-    if let Some(worker) = report.workers.iter().find(alive) {
+    if let Some(worker) = report.workers.iter().find(|worker| worker.beats()) {
         return refused(format!(
             "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
             worker.id, worker.pid, worker.host
         ));
     }
     for duty in store.duties().await? {
-        let Some(holder) = duty.holder.filter(|_| duty.silent_seconds < ALIVE_SECONDS) else {
+        let Some(holder) =
+            duty.holder.filter(|_| duty.silent_seconds < WorkerReport::SILENT_SECONDS)
+        else {
             continue;
         };
         if duty.name.starts_with("watch ") {

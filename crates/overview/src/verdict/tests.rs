@@ -1,6 +1,7 @@
 //! What each verdict is given for.
 
 use chrono::TimeDelta;
+use reelshift_plan::WorkerState;
 use reelshift_store::controls::{Control, ON, PAUSE};
 
 use super::super::sample::{at, report, run, worker};
@@ -72,6 +73,7 @@ fn a_pause_comes_before_everything() {
         reason: Some("a backup".to_owned()),
         changed_by: "ops@host".to_owned(),
         changed_at: at("03:00:00"),
+        ends_at: None,
     };
     let paused = verdict(&LedgerReport { controls: vec![pause], ..report() });
     assert_eq!((paused.kind, paused.since), (VerdictKind::Paused, Some(at("03:00:00"))));

@@ -26,11 +26,22 @@ pub enum Signal {
     ApplicationMedian,
     /// Seconds that the fleet adds to the slowest hundredth.
     ApplicationTail,
+    /// What a query of the operator's returns.
+    Query,
+    /// Whether an address of the operator's answers that work may go on: 0, or 1 where not.
+    Http,
+    /// What a query of Prometheus returns.
+    Prometheus,
+    /// Whether it is an hour to work in: 0, or 1 where not.
+    WorkWindow,
 }
 
 impl Signal {
+    /// The limit of a signal that says only go or stop.
+    pub const SWITCH_LIMIT: f64 = 0.5;
+
     /// Every [`Self::label`].
-    pub const LABELS: [&str; 8] = [
+    pub const LABELS: [&str; 12] = [
         Self::ChunkTime.label(),
         Self::ThreadsRunning.label(),
         Self::ReplicaLag.label(),
@@ -39,6 +50,10 @@ impl Signal {
         Self::FreeDisk.label(),
         Self::ApplicationMedian.label(),
         Self::ApplicationTail.label(),
+        Self::Query.label(),
+        Self::Http.label(),
+        Self::Prometheus.label(),
+        Self::WorkWindow.label(),
     ];
 
     /// What metrics call it.
@@ -53,6 +68,10 @@ impl Signal {
             Self::FreeDisk => "free_disk",
             Self::ApplicationMedian => "application_median",
             Self::ApplicationTail => "application_tail",
+            Self::Query => "query",
+            Self::Http => "http",
+            Self::Prometheus => "prometheus",
+            Self::WorkWindow => "work_window",
         }
     }
 
@@ -68,13 +87,29 @@ impl Signal {
             Self::FreeDisk => "free disk",
             Self::ApplicationMedian => "application slowed",
             Self::ApplicationTail => "application's slowest 1 % slowed",
+            Self::Query => "query",
+            Self::Http => "HTTP brake",
+            Self::Prometheus => "Prometheus",
+            Self::WorkWindow => "work window",
         }
     }
 
     /// Whether going on could do lasting harm: above its limit nothing starts.
     #[must_use]
     pub const fn is_safety(self) -> bool {
-        matches!(self, Self::ReplicaLag | Self::FreeDisk)
+        matches!(self, Self::ReplicaLag | Self::FreeDisk) || self.is_switch()
+    }
+
+    /// Whether it says only go or stop.
+    #[must_use]
+    pub const fn is_switch(self) -> bool {
+        matches!(self, Self::Http | Self::WorkWindow)
+    }
+
+    /// Whether the operator configured it, under the name that is its host.
+    #[must_use]
+    pub const fn is_configured(self) -> bool {
+        matches!(self, Self::Query | Self::Http | Self::Prometheus)
     }
 
     /// How far it slows the fleet down by itself. A chunk that is slow though it runs alone
@@ -105,7 +140,8 @@ impl Signal {
             Self::ApplicationMedian => (100.0, 0, " %"),
             Self::ThreadsRunning | Self::LockWaits => (1.0, 1, ""),
             Self::ReplicaLag => (1.0, 1, " s"),
-            Self::HistoryLength => (1.0, 0, ""),
+            Self::HistoryLength | Self::Http | Self::WorkWindow => (1.0, 0, ""),
+            Self::Query | Self::Prometheus => (1.0, 2, ""),
             Self::FreeDisk => (1.0 / 1_073_741_824.0, 2, " GiB"),
         }
     }
@@ -157,6 +193,12 @@ impl Reading {
         }
     }
 
+    /// A signal that says only go or stop.
+    #[must_use]
+    pub fn switch(signal: Signal, name: &str, stops: bool) -> Self {
+        Self::new(signal, name, f64::from(u8::from(stops)), Signal::SWITCH_LIMIT)
+    }
+
     /// A signal that should be there and is not, because of `why`.
     #[must_use]
     pub fn missing(signal: Signal, host: &str, limit: f64, why: String) -> Self {
@@ -192,7 +234,14 @@ impl Reading {
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.signal.name())?;
+        let is_name = self.signal.is_configured() || self.signal.is_switch();
+        if is_name {
+            write!(f, " {}", self.host)?;
+        }
         match self.value {
+            Some(_) if self.signal.is_switch() => {
+                f.write_str(if self.pressure() > 1.0 { " says stop" } else { " says go" })?;
+            }
             Some(value) => {
                 // Away from the limit, so that "2.0 > 2.0" is never read.
                 let (sign, round): (_, fn(f64) -> f64) =
@@ -209,7 +258,7 @@ impl fmt::Display for Reading {
             }
             None => f.write_str(" unknown")?,
         }
-        if !self.host.is_empty() {
+        if !is_name && !self.host.is_empty() {
             write!(f, " on {}", self.host)?;
         }
         match &self.missing {

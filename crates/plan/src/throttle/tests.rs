@@ -163,6 +163,10 @@ fn the_worst_signal_is_the_reason() {
     assert_eq!(unknown.to_string(), "replica lag unknown on db-3: no route to host");
     let disk = Reading::new(Signal::FreeDisk, "/data", 1e9, 2e9);
     assert_eq!(disk.to_string(), "free disk 0.93 GiB < 1.86 GiB on /data");
+    let slow = Reading::new(Signal::Prometheus, "checkout p99", 0.312, 0.25);
+    assert_eq!(slow.to_string(), "Prometheus checkout p99 0.32 > 0.25");
+    let closed = Reading::switch(Signal::WorkWindow, "22:00-06:00 UTC", true);
+    assert_eq!(closed.to_string(), "work window 22:00-06:00 UTC says stop");
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub(super) async fn tune(
         settings.push(operate::Tune { assignment, expected: tune.expected.get(name).cloned() });
     }
     let (shared, by) = (app.clone(), principal.command(tune.reason));
-    let work = async move { operate::tune(&*shared.store, &by, &settings).await };
+    let work = async move { operate::tune(&*shared.store, &by, &settings, None).await };
     run_detached_or_503(&app, work).await.map(changes)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn pause(
     Json(why): Json<Why>,
 ) -> Result<Json<ControlChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.command(why.reason));
-    let work = async move { operate::pause_fleet(&*shared.store, &by).await };
+    let work = async move { operate::pause_fleet(&*shared.store, &by, None).await };
     run_detached_or_503(&app, work).await.map(changes)
 }
 

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use ring::hmac;
 
 /// The header that carries the signature: `t=SECONDS,v1=HEX`.
-pub(super) const HEADER: &str = "x-reelshift-signature";
+pub(crate) const HEADER: &str = "x-reelshift-signature";
 
-pub(super) fn sign(key: &hmac::Key, at: DateTime<Utc>, body: &str) -> String {
+pub(crate) fn sign(key: &hmac::Key, at: DateTime<Utc>, body: &str) -> String {
     let at = at.timestamp();
     let tag = hmac::sign(key, format!("{at}.{body}").as_bytes());
     format!("t={at},v1={}", hex::encode(tag))

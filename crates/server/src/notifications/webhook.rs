@@ -25,8 +25,8 @@ pub enum WebhookError {
 /// Where notifications are posted.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    pub(super) url: Url,
-    pub(super) secret: hmac::Key,
+    pub(crate) url: Url,
+    pub(crate) secret: hmac::Key,
     types: Vec<String>,
 }
 
@@ -65,17 +65,22 @@ impl Webhook {
 
     /// Whether notifications of this type are posted here.
     pub(super) fn wants(&self, event_type: &str) -> bool {
-        self.types.is_empty()
-            || self.types.iter().any(|wanted| match wanted.strip_suffix('*') {
-                Some(beginning) => event_type.starts_with(beginning),
-                None => event_type == wanted,
-            })
+        wants(&self.types, event_type)
     }
 
     /// Scheme, host and port: what of the URL may be shown. Its path may be a secret.
     pub(super) fn place(&self) -> String {
         place(&self.url)
     }
+}
+
+/// Whether a type is among `types`, of which one may end in `*`; without any, all are.
+pub(crate) fn wants(types: &[String], event_type: &str) -> bool {
+    types.is_empty()
+        || types.iter().any(|wanted| match wanted.strip_suffix('*') {
+            Some(beginning) => event_type.starts_with(beginning),
+            None => event_type == wanted,
+        })
 }
 
 fn place(url: &Url) -> String {

@@ -99,7 +99,7 @@ pub(crate) async fn pause(
             operate::pause_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is paused: its batches go back within 2 s.", tail(run)));
         }
-        operate::pause_fleet(&*app.store, &by).await?;
+        operate::pause_fleet(&*app.store, &by, None).await?;
         Ok("The fleet is paused: within 2 s every worker gives its batches back.".to_owned())
     };
     said(&fields, done.await)
@@ -228,7 +228,7 @@ pub(crate) async fn tune(
             serde_json::from_str(&fields.seen).unwrap_or_default();
         let expected = (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned());
         let settings = [operate::Tune { assignment, expected }];
-        operate::tune(&*app.store, &fields.by(&who), &settings).await?;
+        operate::tune(&*app.store, &fields.by(&who), &settings, None).await?;
         let [operate::Tune { assignment: Assignment { knob, value }, .. }] = &settings;
         let value = value.as_deref().unwrap_or("its default");
         Ok(format!("{knob} is {value}. Every worker goes by it within 2 s."))

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use reelshift_overview::figures::time;
 use reelshift_plan::{Flag, Knob, Rollout, Tuning};
 use reelshift_store::controls::{Control, PAUSE};
 
@@ -126,7 +127,11 @@ fn settings(view: &View, stored: &[Control]) -> Vec<Setting> {
             default: defaults.show(knob),
             changed: control.map_or_else(
                 || "-".to_owned(),
-                |control| format!("{} by {}", view.ago(control.changed_at), control.changed_by),
+                |control| {
+                    let end = control.ends_at.map(|end| format!(", until {}", time(end)));
+                    let end = end.unwrap_or_default();
+                    format!("{} by {}{end}", view.ago(control.changed_at), control.changed_by)
+                },
             ),
             meaning: knob.meaning(),
         }

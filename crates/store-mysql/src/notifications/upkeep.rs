@@ -1,8 +1,8 @@
-//! What any dispatcher does for the queue: taking back, expiring, pruning.
+//! What any dispatcher does for the queue: taking back, expiring, pruning; and what waits.
 
 use std::time::Duration;
 
-use reelshift_store::notifications::MAX_PER_CALL;
+use reelshift_store::notifications::{DueNotifications, MAX_PER_CALL};
 use sqlx::{MySql, QueryBuilder};
 
 use super::claim::priorities;
@@ -81,6 +81,26 @@ pub(super) async fn expire(store: &MySqlStore, within: Duration) -> Result<u64> 
     let expired = query.build().execute(&mut *transaction).await?.rows_affected();
     transaction.commit().await?;
     Ok(expired)
+}
+
+pub(super) async fn due(store: &MySqlStore) -> Result<DueNotifications> {
+    let mut due = DueNotifications::default();
+    for priority in priorities(store, "pending").await? {
+        let (count, oldest): (i64, Option<f64>) = sqlx::query_as(
+            "SELECT COUNT(*), MAX(TIMESTAMPDIFF(MICROSECOND, process_after, NOW(6)) / 1000000e0) \
+             FROM (SELECT process_after FROM realtime_notification_queue \
+               FORCE INDEX (idx_notification_processing) \
+               WHERE status = 'pending' AND priority = ? AND process_after <= NOW() \
+               ORDER BY process_after LIMIT ?) AS due",
+        )
+        .bind(priority)
+        .bind(DueNotifications::MAX_COUNTED)
+        .fetch_one(&store.pool)
+        .await?;
+        due.count += u64::try_from(count).unwrap_or_default();
+        due.oldest_seconds = due.oldest_seconds.max(oldest.unwrap_or_default());
+    }
+    Ok(due)
 }
 
 /// What ended long enough ago, of one status and priority. `process_after`, by which the

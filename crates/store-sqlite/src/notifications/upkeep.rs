@@ -1,8 +1,8 @@
-//! What any dispatcher does for the queue: taking back, expiring, pruning.
+//! What any dispatcher does for the queue: taking back, expiring, pruning; and what waits.
 
 use std::time::Duration;
 
-use reelshift_store::notifications::MAX_PER_CALL;
+use reelshift_store::notifications::{DueNotifications, MAX_PER_CALL};
 
 use super::claim::priorities;
 use crate::SqliteStore;
@@ -91,6 +91,26 @@ pub(super) async fn expire(store: &SqliteStore, within: Duration) -> Result<u64>
     .execute(&store.writer)
     .await?;
     Ok(expired.rows_affected())
+}
+
+pub(super) async fn due(store: &SqliteStore) -> Result<DueNotifications> {
+    let mut due = DueNotifications::default();
+    for priority in priorities(store, "pending").await? {
+        let (count, oldest): (i64, Option<f64>) = sqlx::query_as(
+            "SELECT COUNT(*), MAX((julianday('now') - julianday(process_after)) * 86400.0)
+             FROM (SELECT process_after FROM realtime_notification_queue
+                 INDEXED BY idx_notification_processing
+                 WHERE status = 'pending' AND priority = ? AND process_after <= datetime('now')
+                 ORDER BY process_after LIMIT ?)",
+        )
+        .bind(priority)
+        .bind(DueNotifications::MAX_COUNTED)
+        .fetch_one(&store.readers)
+        .await?;
+        due.count += u64::try_from(count).unwrap_or_default();
+        due.oldest_seconds = due.oldest_seconds.max(oldest.unwrap_or_default());
+    }
+    Ok(due)
 }
 
 /// What ended long enough ago, of one status and priority. `process_after`, by which the

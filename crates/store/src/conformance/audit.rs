@@ -24,6 +24,7 @@ fn knob(value: &str, expected: Option<Option<&str>>) -> ControlSetting {
         name: "lock_waits".to_owned(),
         value: Some(value.to_owned()),
         reason: Some("why é".to_owned()),
+        lasts: None,
         expected: expected.map(|value| value.map(str::to_owned)),
     }
 }

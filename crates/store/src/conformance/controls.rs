@@ -18,6 +18,7 @@ fn setting(name: &str, value: Option<&str>, reason: Option<&str>) -> ControlSett
         name: name.to_owned(),
         value: value.map(str::to_owned),
         reason: reason.map(str::to_owned),
+        lasts: None,
         expected: None,
     }
 }
@@ -74,6 +75,35 @@ pub async fn a_control_of_no_value_is_the_default_again(db: &dyn Fixture) {
     }
     assert_eq!(store.controls().await.expect("read"), []);
     assert_eq!(commands(&store).await.len(), 3);
+}
+
+pub async fn a_control_ends_by_itself(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let me = worker(&store).await;
+    let hour = Duration::from_hours(1);
+    let lasting = |name: &str, value: &str| ControlSetting {
+        lasts: Some(hour),
+        ..setting(name, Some(value), None)
+    };
+    let changes = set(&store, &[lasting(PAUSE, ON), lasting("lock_waits", "3")], "ops").await;
+    let end = changes[0].ends_at.expect("it has an end");
+    assert_eq!((end - changes[0].changed_at).to_std().expect("later"), hour);
+    let view = store.fleet_view(me).await.expect("seen");
+    assert_eq!(view.paused.expect("paused").ends_at, Some(end));
+    assert_eq!(view.tuning.limits.lock_waits, 3);
+    db.execute("UPDATE reelshift_controls SET ends_at = '2026-01-02 03:04:05.000'").await;
+    assert_eq!(store.controls().await.expect("read"), []);
+    let view = store.fleet_view(me).await.expect("seen");
+    assert_eq!((view.paused, view.tuning), (None, Tuning::default()));
+    // What has ended is the default, also to whoever expects something.
+    let next = ControlSetting { expected: Some(None), ..setting("lock_waits", Some("4"), None) };
+    let changes = set(&store, &[next], "ops").await;
+    assert_eq!((&changes[0].previous, changes[0].ends_at), (&None, None));
+    let left = store.controls().await.expect("read");
+    assert_eq!(
+        left.iter().map(|one| (&*one.value, one.ends_at)).collect::<Vec<_>>(),
+        [("4", None)]
+    );
 }
 
 pub async fn the_newest_changes_of_controls_come_first(db: &dyn Fixture) {

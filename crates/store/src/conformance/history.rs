@@ -181,6 +181,7 @@ pub async fn the_audit_stays(db: &dyn Fixture) {
         name: "lock_waits".into(),
         value: Some("3".into()),
         reason: None,
+        lasts: None,
         expected: None,
     };
     store.set_controls(&[setting], "ops").await.expect("set");

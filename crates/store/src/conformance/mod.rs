@@ -321,6 +321,7 @@ macro_rules! conformance_tests {
                 controls_are_stored_with_who_when_and_why
                 several_controls_are_set_together_in_the_order_given
                 a_control_of_no_value_is_the_default_again
+                a_control_ends_by_itself
                 the_newest_changes_of_controls_come_first
                 a_worker_sees_the_fleet
                 a_change_is_acknowledged_by_those_that_go_by_it
@@ -371,10 +372,12 @@ macro_rules! conformance_tests {
                 running_statements_are_counted_without_the_one_that_asks
                 waits_for_row_locks_are_counted
                 live_workers_say_what_they_would_do_at_once
-                a_canary_beats_while_its_duty_is_held;
+                a_canary_beats_while_its_duty_is_held
+                a_query_of_the_operators_returns_one_number;
             vitals:
                 pending_batches_of_active_runs_are_counted_by_kind
-                pools_and_the_address_are_reported;
+                pools_and_the_address_are_reported
+                notifications_that_are_due_are_counted;
             validate:
                 a_backfilled_database_is_clean
                 finer_states_and_both_vocabularies_of_stages_are_clean

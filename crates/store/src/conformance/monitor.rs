@@ -47,7 +47,7 @@ pub async fn the_monitor_has_the_specifications_figures(db: &dyn Fixture) {
         store.ledger_report(10).await.expect("a report").monitor.estimated_completion_seconds;
     assert!(left.is_some(), "the run goes on, and rows are written");
     let (name, value) = (PAUSE.to_owned(), Some(ON.to_owned()));
-    let pause = ControlSetting { name, value, reason: None, expected: None };
+    let pause = ControlSetting { name, value, reason: None, lasts: None, expected: None };
     store.set_controls(&[pause], "ops").await.expect("it is paused");
     let left =
         store.ledger_report(10).await.expect("a report").monitor.estimated_completion_seconds;

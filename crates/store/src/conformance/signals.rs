@@ -104,3 +104,21 @@ pub async fn a_canary_beats_while_its_duty_is_held(db: &dyn Fixture) {
     let error = canary.beat().await.expect_err("the duty is nobody's");
     assert!(matches!(error, StoreError::LeaseLost), "{error:?}");
 }
+
+pub async fn a_query_of_the_operators_returns_one_number(db: &dyn Fixture) {
+    let store = db.store().await;
+    super::arrange::insert(db, &super::arrange::videos(3)).await;
+    for (sql, value) in [
+        ("SELECT COUNT(*) FROM videos", Some(3.0)),
+        ("SELECT 2.5", Some(2.5)),
+        ("SELECT MAX(file_size) FROM videos WHERE 1 = 0", None),
+    ] {
+        assert_eq!(store.signal_query(sql).await.expect(sql), value, "{sql}");
+    }
+    for sql in
+        ["DELETE FROM videos", "SELECT no_such_column FROM videos", "SELECT 1) UNION (SELECT"]
+    {
+        store.signal_query(sql).await.expect_err(sql);
+    }
+    assert_eq!(db.count("FROM videos").await, 3);
+}

@@ -6,9 +6,10 @@ use reelshift_plan::{JobKind, RunState};
 
 use super::Fixture;
 use super::arrange::{
-    claim_one, error, eventually, expanded, running_batches, set_run_state, worker,
+    LONG, claim_one, error, eventually, expanded, running_batches, set_run_state, worker,
 };
 use crate::SharedStore;
+use crate::notifications::{DueNotifications, NewNotification, Target};
 use crate::vitals::QueueDepth;
 
 async fn depth(store: &SharedStore, kind: JobKind) -> QueueDepth {
@@ -49,4 +50,35 @@ pub async fn pools_and_the_address_are_reported(db: &dyn Fixture) {
     assert_eq!(address.system.as_str(), product);
     assert!(!address.namespace.is_empty());
     assert_eq!(address.server.is_none(), address.system.is_embedded());
+}
+
+pub async fn notifications_that_are_due_are_counted(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let due = async || store.due_notifications().await.expect("they are counted");
+    assert_eq!(due().await, DueNotifications::default());
+    for (id, priority, after) in [
+        ("a", 1, Duration::ZERO),
+        ("b", 1, Duration::ZERO),
+        ("c", 7, Duration::ZERO),
+        ("d", 1, LONG),
+    ] {
+        let new = NewNotification {
+            id: id.to_owned(),
+            event_type: "e".to_owned(),
+            priority,
+            to: Target { broadcast_to_all: true, ..Target::default() },
+            event_data: serde_json::json!({}),
+            event_metadata: None,
+            max_attempts: 3,
+            after,
+            expires_in: Some(LONG),
+        };
+        store.queue_notification(&new, "ops@host").await.expect("it is queued");
+    }
+    assert_eq!(due().await.count, 3, "one is for later");
+    let old = "process_after = '2026-01-02 03:04:05'";
+    db.execute(&format!("UPDATE realtime_notification_queue SET {old} WHERE id = 'c'")).await;
+    assert!(due().await.oldest_seconds > 3_600.0, "{:?}", due().await);
+    let claimed = store.claim_notifications("d@host", LONG, 10).await.expect("a claim");
+    assert_eq!((claimed.notifications.len(), due().await.count), (3, 0), "somebody has them");
 }

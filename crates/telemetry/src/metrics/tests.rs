@@ -43,6 +43,7 @@ fn every_metric_is_documented_and_every_documented_metric_is_made() {
         error_rate: 0.1,
         left: Some(2.5),
     }));
+    impact(Some(Latencies { median: [0.002, 0.0015], p99: None }));
     fleet::tell(fleet::Fleet {
         verdicts: vec![("running", true)],
         workers: vec![("live", 1)],
@@ -60,6 +61,17 @@ fn every_metric_is_documented_and_every_documented_metric_is_made() {
         latest_seconds: Some(9.0),
         at: Some(1.5),
     });
+    alerts(Some(Alerts {
+        verdict: OneOf { name: Some("stalled"), all: &["running", "stalled"] },
+        workers: vec![("live", 2), ("lost", 1)],
+        paused_runs: vec![("operator", 0), ("breaker", 1)],
+        open_batches: 7,
+        failed_batches: 1,
+        quarantined: 3,
+        pressures: vec![("free_disk", 0.4)],
+        validation_differences: Some(2),
+        notifications: Some((4, 61.0)),
+    }));
     observe_connections(|| vec![Connections { name: "main", used: 1, idle: 2, max: 8 }]);
     provider.force_flush().expect("it is collected");
     let collected = exporter.get_finished_metrics().expect("it is exported");

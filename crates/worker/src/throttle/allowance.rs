@@ -5,13 +5,12 @@
 
 use reelshift_plan::throttle::{Allowance, MIN_CHUNKS};
 use reelshift_store::report::throttle::fresh_state;
-use reelshift_store::signals::Replica;
 use reelshift_store::{Result, SharedStore};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{Sampling, TICK, TICKS};
+use super::{Sampling, SignalSources, TICK, TICKS};
 
 /// Follows the throttle until the task is dropped, for a process that would write up to
 /// `capacity` chunks at once. The first answer is there when this returns.
@@ -20,16 +19,19 @@ use super::{Sampling, TICK, TICKS};
 /// When the database cannot be asked.
 pub async fn watch_allowance(
     store: SharedStore,
-    replicas: Vec<Box<dyn Replica>>,
+    sources: SignalSources,
     capacity: u32,
 ) -> Result<(watch::Receiver<Allowance>, AbortOnDropHandle<()>)> {
     let (first, mut reason) = {
-        let mut sampling = Sampling::new(&store, &replicas, capacity, None);
+        let mut sampling = Sampling::new(&store, &sources, capacity, None)?;
         allowance(&store, &mut sampling).await?
     };
     let (sender, allowed) = watch::channel(first);
     let task = tokio::spawn(async move {
-        let mut sampling = Sampling::new(&store, &replicas, capacity, None);
+        let mut sampling = match Sampling::new(&store, &sources, capacity, None) {
+            Ok(sampling) => sampling,
+            Err(error) => return tracing::error!(%error, "the throttle cannot be read"),
+        };
         let mut logged = None;
         loop {
             if reason != logged {

@@ -55,6 +55,7 @@ impl Application {
         let mut child = Command::new(program)
             .arg(DEMO_APPLICATION)
             .env("DATABASE_URL", url)
+            .env_remove("DATABASE_URL_FILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -135,7 +135,7 @@ impl Faults {
             BYTE_RATE.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         let slow = Tune { assignment, expected: None };
         let by = by(Some("the demo: so that one can watch"));
-        reelshift_operate::tune(&*self.store, &by, &[slow]).await?;
+        reelshift_operate::tune(&*self.store, &by, &[slow], None).await?;
         let mut content = vec![0_u8; FILE_BYTES];
         let folder = format!("uploads-{}", Uuid::now_v7());
         std::fs::create_dir_all(self.media.join(&folder)).context("no folder can be made")?;

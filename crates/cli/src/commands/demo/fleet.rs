@@ -39,6 +39,7 @@ impl Start {
             .arg("work")
             .args(until_idle.then_some("--until-idle"))
             .env("DATABASE_URL", &self.url)
+            .env_remove("DATABASE_URL_FILE")
             .env("REELSHIFT_MEDIA_ROOT", &self.media)
             // One port is one worker's.
             .env_remove("REELSHIFT_HEALTH")

@@ -142,7 +142,13 @@ fn control(control: &Control) -> String {
         format!("tuned {}={}", control.name, control.value)
     };
     let why = control.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("{what}{why} ({}, since {} UTC)", control.changed_by, style::time(control.changed_at))
+    let end = control.ends_at.map(|end| format!(", until {}", style::time(end)));
+    format!(
+        "{what}{why} ({}, since {}{} UTC)",
+        control.changed_by,
+        style::time(control.changed_at),
+        end.unwrap_or_default()
+    )
 }
 
 /// `rate 1,840 rows/s (mean of 12m 3s: 4,210)   364 MiB/s   left 2h 3m to 4h 33m, 05:10 to 07:40 UTC`
