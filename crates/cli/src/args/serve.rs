@@ -77,8 +77,8 @@ pub struct ServeArgs {
     #[arg(long, env = "REELSHIFT_PATH_PREFIX", value_name = "PATH")]
     pub path_prefix: Option<PathPrefix>,
 
-    /// An origin whose pages may call the API with a token: https://portal.example; repeat for
-    /// more
+    /// An origin whose pages may call the API with a token, such as `https://portal.example`;
+    /// repeat for more
     #[arg(
         long = "allow-origin",
         env = "REELSHIFT_ALLOWED_ORIGINS",
