@@ -141,7 +141,9 @@ pub(crate) async fn once(
         Err(wrong) => return wrong.into_response(),
     };
     let name = request.extensions().get::<Principal>().map(|who| who.name.clone());
-    let key = (name.unwrap_or_default(), key);
+    // By method and path: another method may be none of the route's, which is to be said.
+    let (method, path) = (request.method(), request.uri().path());
+    let key = (name.unwrap_or_default(), format!("{method} {path} {key}"));
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
         return Problem::bad_request("the body could not be read to its end").into_response();
