@@ -145,10 +145,7 @@ impl Sampler {
 
     /// Samples and publishes until the duty is another's or `stop` is cancelled.
     async fn hold(&self, lease: &DutyLease, before: Option<State>, stop: &CancellationToken) {
-        let mut sampling = match Sampling::new(&self.store, &self.sources, 0, before) {
-            Ok(sampling) => sampling,
-            Err(error) => return tracing::error!(%error, "this worker cannot sample"),
-        };
+        let mut sampling = Sampling::new(&self.store, &self.sources, 0, before);
         sampling.canary = Some(CanaryWatch::start(
             self.store.clone(),
             self.controls.clone(),
@@ -282,13 +279,13 @@ impl<'a> Sampling<'a> {
         sources: &'a SignalSources,
         capacity: u32,
         before: Option<State>,
-    ) -> Result<Self> {
+    ) -> Self {
         let readings = before.as_ref().map(|state| &state.readings[..]).unwrap_or_default();
         let known = readings.iter();
-        Ok(Self {
+        Self {
             store,
             replicas: &sources.replicas,
-            configured: Configured::new(sources.configured.clone(), readings)?,
+            configured: Configured::new(sources.configured.clone(), readings),
             capacity,
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
@@ -301,7 +298,7 @@ impl<'a> Sampling<'a> {
             last: None,
             said: None,
             unavailable_said: HashSet::new(),
-        })
+        }
     }
 
     /// Looks at what jumps.

@@ -23,15 +23,12 @@ pub async fn watch_allowance(
     capacity: u32,
 ) -> Result<(watch::Receiver<Allowance>, AbortOnDropHandle<()>)> {
     let (first, mut reason) = {
-        let mut sampling = Sampling::new(&store, &sources, capacity, None)?;
+        let mut sampling = Sampling::new(&store, &sources, capacity, None);
         allowance(&store, &mut sampling).await?
     };
     let (sender, allowed) = watch::channel(first);
     let task = tokio::spawn(async move {
-        let mut sampling = match Sampling::new(&store, &sources, capacity, None) {
-            Ok(sampling) => sampling,
-            Err(error) => return tracing::error!(%error, "the throttle cannot be read"),
-        };
+        let mut sampling = Sampling::new(&store, &sources, capacity, None);
         let mut logged = None;
         loop {
             if reason != logged {

@@ -1,11 +1,12 @@
 //! Signals of the operator's own: a query of the database, an address that says go or stop, a
 //! query of Prometheus. What does not answer is missing, as any other signal is.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reelshift_plan::throttle::{Reading, Signal};
-use reelshift_store::{SharedStore, StoreError};
+use reelshift_store::SharedStore;
 use reelshift_telemetry::redact::redact;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
@@ -66,7 +67,7 @@ impl ConfiguredSignal {
         }
     }
 
-    async fn read(&self, store: &SharedStore, client: &Client) -> Reading {
+    async fn read(&self, store: &SharedStore, client: &OnceLock<Client>) -> Reading {
         let read = async {
             match &self.source {
                 SignalSource::Query { sql, .. } => store
@@ -91,7 +92,7 @@ impl ConfiguredSignal {
 }
 
 /// Whether an address says stop: 0 or 1.
-async fn switch(client: &Client, url: &Url, token: Option<&str>) -> Result<f64, String> {
+async fn switch(client: &OnceLock<Client>, url: &Url, token: Option<&str>) -> Result<f64, String> {
     let status = get(client, url.clone(), token).await?.status();
     match status {
         _ if status.is_success() => Ok(0.0),
@@ -120,7 +121,7 @@ struct Sample {
 
 /// The largest value of an instant query. No value at all is a signal that is missing.
 async fn largest(
-    client: &Client,
+    client: &OnceLock<Client>,
     url: &Url,
     query: &str,
     token: Option<&str>,
@@ -146,12 +147,32 @@ async fn largest(
     numbers.reduce(f64::max).ok_or_else(|| "the query returned no value".to_owned())
 }
 
-async fn get(client: &Client, url: Url, token: Option<&str>) -> Result<reqwest::Response, String> {
-    let mut request = client.get(url);
+async fn get(
+    client: &OnceLock<Client>,
+    url: Url,
+    token: Option<&str>,
+) -> Result<reqwest::Response, String> {
+    let mut request = speaking_http(client)?.get(url);
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
     request.send().await.map_err(|error| explain(&error))
+}
+
+/// The client of this process, made when the first signal needs it: making one reads every
+/// certificate that the machine trusts.
+fn speaking_http(client: &OnceLock<Client>) -> Result<&Client, String> {
+    if let Some(client) = client.get() {
+        return Ok(client);
+    }
+    // Whatever else in this process speaks TLS may have chosen one already.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let made = Client::builder()
+        .redirect(Policy::none())
+        .user_agent(concat!("reelshift/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| format!("this worker cannot speak HTTP: {error}"))?;
+    Ok(client.get_or_init(|| made))
 }
 
 /// Without the address, which may hold a secret.
@@ -166,31 +187,17 @@ fn explain(error: &reqwest::Error) -> String {
 /// The configured signals as one sampler reads them.
 pub(super) struct Configured {
     signals: Vec<ConfiguredSignal>,
-    client: Client,
+    client: OnceLock<Client>,
     /// Those that the sampler before read.
     known: Vec<(Signal, String)>,
     last: Option<(Instant, Vec<Reading>)>,
 }
 
 impl Configured {
-    /// # Errors
-    /// When the process cannot speak HTTP.
-    pub(super) fn new(
-        signals: Vec<ConfiguredSignal>,
-        before: &[Reading],
-    ) -> Result<Self, StoreError> {
-        // Whatever else in this process speaks TLS may have chosen one already.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .user_agent(concat!("reelshift/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| {
-                StoreError::Invalid(format!("the throttle cannot speak HTTP: {error}"))
-            })?;
+    pub(super) fn new(signals: Vec<ConfiguredSignal>, before: &[Reading]) -> Self {
         let known = before.iter().filter(|reading| reading.signal.is_configured());
         let known = known.map(|reading| (reading.signal, reading.host.clone())).collect();
-        Ok(Self { signals, client, known, last: None })
+        Self { signals, client: OnceLock::new(), known, last: None }
     }
 
     /// All of them, read at once; as they were read last where that is news still. One that the
