@@ -6,7 +6,6 @@
 
 mod claim;
 mod ending;
-mod listing;
 mod outbox;
 mod payload;
 mod upkeep;
@@ -14,11 +13,12 @@ mod upkeep;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
     DueNotifications, NewNotification, Notification, NotificationClaim, NotificationReport,
-    NotificationSelection, Notifications, OutboxSpan, Published, Target, Undelivered,
+    NotificationSelection, Notifications, OutboxSpan, Published, Undelivered,
 };
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
@@ -26,7 +26,7 @@ use sqlx::mysql::MySqlRow;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::timestamp::microseconds;
-use crate::{audit, error};
+use crate::{audit, error, notification_rows};
 
 #[async_trait]
 impl Notifications for MySqlStore {
@@ -74,7 +74,7 @@ impl Notifications for MySqlStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<NotificationReport>> {
-        within(SHORT, listing::page(self, selection, after, limit)).await
+        within(SHORT, notification_rows::page(self, selection, after, limit)).await
     }
 
     async fn outbox_span(&self) -> Result<OutboxSpan> {
@@ -125,35 +125,44 @@ async fn queue(store: &MySqlStore, notification: &NewNotification, by: &str) -> 
     Ok(transaction.commit().await?)
 }
 
+/// When a notification was queued, read by [`created_at`].
+macro_rules! created_at_column {
+    () => {
+        "CAST(IF(q.created_at = '0000-00-00 00:00:00', NULL, q.created_at) AS DATETIME(6)) \
+           AS created_at"
+    };
+}
+pub(crate) use created_at_column;
+
+pub(crate) fn created_at(row: &MySqlRow) -> error::Result<Option<DateTime<Utc>>> {
+    Ok(row.try_get("created_at")?)
+}
+
 /// The columns that [`read`] reads, of the queue under the name `q`.
 macro_rules! columns {
     () => {
-        "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
-         q.broadcast_to_all, CAST(q.event_data AS CHAR) AS event_data, \
-         CAST(q.event_metadata AS CHAR) AS event_metadata, q.attempts, \
-         CAST(IF(q.created_at = '0000-00-00 00:00:00', NULL, q.created_at) AS DATETIME(6)) \
-           AS created_at"
+        concat!(
+            "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
+             COALESCE(q.broadcast_to_all, FALSE) AS broadcast_to_all, \
+             CAST(q.event_data AS CHAR) AS event_data, \
+             CAST(q.event_metadata AS CHAR) AS event_metadata, q.attempts, ",
+            $crate::notifications::created_at_column!()
+        )
     };
 }
 use columns;
 
 fn read(row: &MySqlRow) -> error::Result<Notification> {
-    let broadcast: Option<bool> = row.try_get("broadcast_to_all")?;
     let attempts: Option<i32> = row.try_get("attempts")?;
     Ok(Notification {
         id: row.try_get("id")?,
         event_type: row.try_get("event_type")?,
         priority: row.try_get("priority")?,
-        to: Target {
-            room_name: row.try_get("room_name")?,
-            session_id: row.try_get("session_id")?,
-            user_id: row.try_get("user_id")?,
-            broadcast_to_all: broadcast.unwrap_or(false),
-        },
+        to: notification_rows::target(row)?,
         event_data: json(row.try_get("event_data")?),
         event_metadata: row.try_get::<Option<String>, _>("event_metadata")?.map(json),
         attempts: u32::try_from(attempts.unwrap_or(0)).unwrap_or(0),
-        created_at: row.try_get("created_at")?,
+        created_at: created_at(row)?,
     })
 }
 

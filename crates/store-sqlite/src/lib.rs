@@ -61,6 +61,8 @@ mod flags;
 mod listings;
 #[path = "../../store/sql/lost_leases.rs"]
 mod lost_leases;
+#[path = "../../store/sql/notification_rows.rs"]
+mod notification_rows;
 #[path = "../../store/sql/report.rs"]
 mod report;
 #[path = "../../store/sql/run_rows.rs"]

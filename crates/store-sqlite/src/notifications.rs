@@ -5,7 +5,6 @@
 
 mod claim;
 mod ending;
-mod listing;
 mod outbox;
 mod payload;
 mod upkeep;
@@ -13,17 +12,18 @@ mod upkeep;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use reelshift_store::Result;
 use reelshift_store::length::{HOLDER_CHARACTERS, cut};
 use reelshift_store::notifications::{
     DueNotifications, NewNotification, Notification, NotificationClaim, NotificationReport,
-    NotificationSelection, Notifications, OutboxSpan, Published, Target, Undelivered,
+    NotificationSelection, Notifications, OutboxSpan, Published, Undelivered,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::timestamp::{hence, parse};
-use crate::{SqliteStore, audit, error};
+use crate::{SqliteStore, audit, error, notification_rows};
 
 #[async_trait]
 impl Notifications for SqliteStore {
@@ -70,7 +70,7 @@ impl Notifications for SqliteStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<NotificationReport>> {
-        self.short(listing::page(self, selection, after, limit)).await
+        self.short(notification_rows::page(self, selection, after, limit)).await
     }
 
     async fn outbox_span(&self) -> Result<OutboxSpan> {
@@ -119,33 +119,43 @@ async fn queue(store: &SqliteStore, notification: &NewNotification, by: &str) ->
     Ok(tx.commit().await?)
 }
 
+/// When a notification was queued, read by [`created_at`].
+macro_rules! created_at_column {
+    () => {
+        "CAST(q.created_at AS TEXT) AS created_at"
+    };
+}
+pub(crate) use created_at_column;
+
+pub(crate) fn created_at(row: &SqliteRow) -> error::Result<Option<DateTime<Utc>>> {
+    let text: Option<String> = row.try_get("created_at")?;
+    Ok(text.and_then(|text| parse(&text)))
+}
+
 /// The columns that [`read`] reads, of the queue under the name `q`.
 macro_rules! columns {
     () => {
-        "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
-         COALESCE(q.broadcast_to_all, 0) AS broadcast_to_all, q.event_data, q.event_metadata, \
-         COALESCE(q.attempts, 0) AS attempts, CAST(q.created_at AS TEXT) AS created_at"
+        concat!(
+            "q.id, q.event_type, q.priority, q.session_id, q.user_id, q.room_name, \
+             COALESCE(q.broadcast_to_all, 0) AS broadcast_to_all, q.event_data, q.event_metadata, \
+             COALESCE(q.attempts, 0) AS attempts, ",
+            $crate::notifications::created_at_column!()
+        )
     };
 }
 use columns;
 
 fn read(row: &SqliteRow) -> error::Result<Notification> {
     let attempts: i64 = row.try_get("attempts")?;
-    let created_at: Option<String> = row.try_get("created_at")?;
     Ok(Notification {
         id: row.try_get("id")?,
         event_type: row.try_get("event_type")?,
         priority: row.try_get("priority")?,
-        to: Target {
-            room_name: row.try_get("room_name")?,
-            session_id: row.try_get("session_id")?,
-            user_id: row.try_get("user_id")?,
-            broadcast_to_all: row.try_get("broadcast_to_all")?,
-        },
+        to: notification_rows::target(row)?,
         event_data: json(row.try_get("event_data")?),
         event_metadata: row.try_get::<Option<String>, _>("event_metadata")?.map(json),
         attempts: u32::try_from(attempts).unwrap_or(0),
-        created_at: created_at.and_then(|text| parse(&text)),
+        created_at: created_at(row)?,
     })
 }
 
