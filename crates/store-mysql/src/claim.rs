@@ -121,11 +121,11 @@ mod tests {
     use reelshift_plan::JobKind;
     use reelshift_store::SharedStore;
     use reelshift_store::conformance::arrange::{running_batches, steadily, try_expand, worker};
-    use sqlx::mysql::MySqlPool;
     use sqlx::{AssertSqlSafe, Row as _};
 
+    use crate::ConnectOptions;
     use crate::connection::MySqlStore;
-    use crate::{ConnectOptions, connect};
+    use crate::connection::scratch::Scratch;
 
     /// Rows that the store's one session has read so far.
     async fn rows_read(store: &MySqlStore) -> i64 {
@@ -155,27 +155,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_reads_nothing_that_is_finished() {
-        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
-            .expect("run `cargo xtask test`, which starts a server");
-        let database = format!("reelshift_{}", uuid::Uuid::new_v4().simple());
-        let admin = MySqlPool::connect(&server).await.expect("the server answers");
-        let admin_sql = async |sql: String| {
-            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&admin).await.expect(&sql);
-        };
-        admin_sql(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4")).await;
-        admin_sql(format!(
-            "CREATE TABLE {database}.videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
-               file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
-               resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
-               ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP NULL, \
-               updated_at TIMESTAMP NULL)"
-        ))
-        .await;
-        let url = format!("{}/{database}", server.trim_end_matches('/'));
+        let scratch = Scratch::with_videos().await;
+        let database = &scratch.database;
         let open = async |max_connections| {
-            connect(&url, ConnectOptions { max_connections, ..ConnectOptions::default() })
-                .await
-                .expect("it opens")
+            scratch.open(ConnectOptions { max_connections, ..ConnectOptions::default() }).await
         };
         let wide: SharedStore = Arc::new(open(4).await);
         try_expand(&wide).await.expect("expand is applied");
@@ -194,21 +177,21 @@ mod tests {
         ] {
             let insert = format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {table}");
             let seed = if table == &runs { "" } else { " LIMIT 5" };
-            admin_sql(format!("{insert}{seed}")).await;
+            scratch.execute(format!("{insert}{seed}")).await;
             for _ in 0..doublings {
-                admin_sql(format!("{insert} WHERE state = 'done' LIMIT 20480")).await;
+                scratch.execute(format!("{insert} WHERE state = 'done' LIMIT 20480")).await;
             }
-            admin_sql(format!("ANALYZE TABLE {table}")).await;
+            scratch.execute(format!("ANALYZE TABLE {table}")).await;
         }
         let finished: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
             "SELECT COUNT(*) FROM {batches} WHERE state = 'done' AND run_id = '{run}'"
         )))
-        .fetch_one(&admin)
+        .fetch_one(&scratch.admin)
         .await
         .expect("a count");
         assert!(finished >= 20_480, "{finished}");
         let beside = cost(&store, &shared).await;
         assert!(beside <= alone + 5, "{alone} rows alone, {beside} beside what is finished");
-        admin_sql(format!("DROP DATABASE {database}")).await;
+        scratch.drop_database().await;
     }
 }

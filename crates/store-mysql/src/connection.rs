@@ -268,6 +268,9 @@ pub(crate) fn server_of(options: &MySqlConnectOptions) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod scratch;
+
+#[cfg(test)]
 mod tests {
     use std::str::FromStr as _;
 

@@ -245,24 +245,14 @@ async fn attempt(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AssertSqlSafe;
-    use sqlx::mysql::MySqlPool;
-
     use super::*;
-    use crate::{ConnectOptions, connect};
+    use crate::ConnectOptions;
+    use crate::connection::scratch::Scratch;
 
     #[tokio::test]
     async fn who_falls_silent_is_followed_and_finds_out() {
-        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
-            .expect("run `cargo xtask test`, which starts a server");
-        let database = format!("lock_{}", uuid::Uuid::new_v4().simple());
-        let admin = MySqlPool::connect(&server).await.expect("the server answers");
-        let execute = async |sql: String| {
-            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&admin).await.expect(&sql);
-        };
-        execute(format!("CREATE DATABASE {database}")).await;
-        let url = format!("{}/{database}", server.trim_end_matches('/'));
-        let open = async || connect(&url, ConnectOptions::default()).await.expect("it opens");
+        let scratch = Scratch::create().await;
+        let open = async || scratch.open(ConnectOptions::default()).await;
         let (first, second) = (open().await, open().await);
 
         let held = take(&first).await.expect("it is free");
@@ -283,6 +273,6 @@ mod tests {
         Box::new(heir).release().await.expect("given back");
         let tables = sqlx::query("SHOW TABLES").fetch_all(&second.pool).await.expect("tables");
         assert!(tables.is_empty(), "nothing is left behind");
-        execute(format!("DROP DATABASE {database}")).await;
+        scratch.drop_database().await;
     }
 }

@@ -200,11 +200,10 @@ mod tests {
     use reelshift_store::conformance::arrange::{
         claim_one, eventually, running_batches, try_expand, worker,
     };
-    use sqlx::AssertSqlSafe;
-    use sqlx::mysql::MySqlPool;
 
+    use crate::ConnectOptions;
     use crate::connection::MySqlStore;
-    use crate::{ConnectOptions, connect};
+    use crate::connection::scratch::Scratch;
 
     const HOUR_SECONDS: f64 = 3_600.0;
     const TIMEOUT: Duration = Duration::from_millis(300);
@@ -220,24 +219,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_clock_that_steps_takes_no_work_and_stops_none() {
-        let server = std::env::var("REELSHIFT_TEST_MYSQL_URL")
-            .expect("run `cargo xtask test`, which starts a server");
-        let database = format!("reelshift_{}", uuid::Uuid::new_v4().simple());
-        let admin = MySqlPool::connect(&server).await.expect("the server answers");
-        let execute = async |sql: String| {
-            sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&admin).await.expect(&sql);
-        };
-        execute(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4")).await;
-        execute(format!(
-            "CREATE TABLE {database}.videos (id VARCHAR(36) PRIMARY KEY, filename VARCHAR(255), \
-               file_path VARCHAR(500), file_size INTEGER, duration FLOAT, fps FLOAT, \
-               resolution VARCHAR(50), status VARCHAR(50), processing_status VARCHAR(50), \
-               ground_truth_generated BOOLEAN, project_id VARCHAR(36), created_at TIMESTAMP NULL, \
-               updated_at TIMESTAMP NULL)"
-        ))
-        .await;
-        let url = format!("{}/{database}", server.trim_end_matches('/'));
-        let store = connect(&url, ConnectOptions::default()).await.expect("it opens");
+        let scratch = Scratch::with_videos().await;
+        let database = &scratch.database;
+        let store = scratch.open(ConnectOptions::default()).await;
         let shared: SharedStore = Arc::new(store.clone());
         try_expand(&shared).await.expect("expand is applied");
         running_batches(&shared, JobKind::Hash, 2).await;
@@ -250,10 +234,11 @@ mod tests {
 
         // Forwards: every sign of life is an hour old, and says nothing.
         step(&store, -HOUR_SECONDS).await;
-        execute(format!(
-            "UPDATE {database}.reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR"
-        ))
-        .await;
+        scratch
+            .execute(format!(
+                "UPDATE {database}.reelshift_workers SET last_seen_at = NOW(6) - INTERVAL 1 HOUR"
+            ))
+            .await;
         assert_eq!(shared.reap(TIMEOUT).await.expect("an answer"), 0, "all of them may live");
 
         // Back: whoever is dead was seen in an hour, and a retry is due in an hour and 4 minutes.
@@ -263,7 +248,7 @@ mod tests {
             ("duties", "beat_at = NOW(6) + INTERVAL 1 HOUR"),
             ("batches", "run_at = NOW(6) + INTERVAL 64 MINUTE"),
         ] {
-            execute(format!("UPDATE {database}.reelshift_{table} SET {set}")).await;
+            scratch.execute(format!("UPDATE {database}.reelshift_{table} SET {set}")).await;
         }
         assert_eq!(shared.reap(TIMEOUT).await.expect("an answer"), 0, "it may live");
         let reaped = eventually("the dead worker to be noticed", async || {
@@ -274,6 +259,6 @@ mod tests {
         let heir = worker(&shared).await;
         let claimed = shared.claim(heir, JobKind::Hash, 5).await.expect("a claim");
         assert_eq!(claimed.len(), 2, "both are due");
-        execute(format!("DROP DATABASE {database}")).await;
+        scratch.drop_database().await;
     }
 }
