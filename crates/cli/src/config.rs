@@ -77,7 +77,7 @@ pub struct File {
     /// How `serve` delivers notifications.
     #[serde(default)]
     pub notifications: notifications::Notifications,
-    /// Who `serve` tells what happens to the fleet.
+    /// Where `serve` sends the fleet's events.
     #[serde(default)]
     pub events: Vec<events::EventSection>,
     /// What the throttle listens to beside the database itself.

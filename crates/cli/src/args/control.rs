@@ -49,8 +49,7 @@ pub struct PauseArgs {
     #[arg(long, value_name = "ID")]
     pub run: Option<IdPart>,
 
-    /// For so long, by the database's clock: then the fleet goes on by itself [default: until
-    /// `resume`]
+    /// The fleet resumes after this time, by the database's clock [default: until `resume`]
     #[arg(long = "for", value_name = "TIME", value_parser = lasting, conflicts_with = "run")]
     pub lasts: Option<Duration>,
 
@@ -84,7 +83,7 @@ pub struct TuneArgs {
     #[arg(value_name = "KEY=VALUE")]
     pub settings: Vec<Assignment>,
 
-    /// For so long, by the database's clock: then the settings have their defaults again
+    /// The settings return to their defaults after this time, by the database's clock
     /// [default: until they are changed]
     #[arg(long = "for", value_name = "TIME", value_parser = lasting, requires = "settings")]
     pub lasts: Option<Duration>,

@@ -41,8 +41,8 @@ pub struct ServeArgs {
     )]
     pub trusted_proxies: Vec<IpAddr>,
 
-    /// The header in which such a proxy names the user whom it has logged in; then --operator-group
-    /// says who may change something
+    /// The header in which such a proxy names the logged-in user; --operator-group names the
+    /// groups that may change something
     #[arg(long, env = "REELSHIFT_USER_HEADER", value_name = "NAME", requires = "operator_groups")]
     pub user_header: Option<HeaderName>,
 

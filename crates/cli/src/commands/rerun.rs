@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
     execute(context, &store, &selection, args.reason.as_deref()).await
 }
 
-/// Enqueues again what is selected, or counts it, and says what came of it.
+/// Enqueues the selected work again, or only counts it, and prints the result.
 pub async fn execute(
     context: &Context,
     store: &SharedStore,

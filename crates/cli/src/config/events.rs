@@ -1,4 +1,4 @@
-//! `[[events]]` of the TOML file: who `serve` tells what happens to the fleet.
+//! `[[events]]` of the TOML file: where `serve` sends the fleet's events.
 
 use reelshift_server::{Hook, HookTarget, Webhook};
 use serde::Deserialize;

@@ -189,7 +189,7 @@ impl Faults {
                 let each = (0..STATEMENTS).map(|_| sqlx::raw_sql(SLEEP).execute(&pool));
                 futures::future::join_all(each).await;
             } else {
-                // Whoever writes waits for whoever holds the file.
+                // Every writer waits for the one that holds the file.
                 let until = tokio::time::Instant::now() + OVERLOAD;
                 while tokio::time::Instant::now() < until {
                     let Ok(mut connection) = pool.acquire().await else { return };

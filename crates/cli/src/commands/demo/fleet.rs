@@ -1,4 +1,4 @@
-//! The demo's worker processes, kept at their number: whoever is killed is followed by another.
+//! The demo's worker processes, kept at their number: a killed worker is replaced.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -101,7 +101,7 @@ impl Fleet {
         Ok(pid)
     }
 
-    /// Looks who is gone, and starts whoever is due.
+    /// Removes the workers that ended, and starts those that are due.
     pub async fn keep(&self) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -28,7 +28,7 @@ const WATCHED_EVERY: Duration = Duration::from_secs(2);
 /// Whose sessions the link begins.
 const TOKEN_NAME: &str = "demo";
 
-/// Goes on until the process is told to stop.
+/// Runs until the process receives a signal to stop.
 pub async fn run(
     context: &Context,
     store: SharedStore,
@@ -94,7 +94,7 @@ async fn listener() -> Result<TcpListener> {
     }
 }
 
-/// Enqueues what is uploaded, until the process is told to stop.
+/// Enqueues new uploads until the process receives a signal to stop.
 async fn watch(context: &Context, store: &SharedStore) -> Result<()> {
     let watches = [JobKind::Backfill, JobKind::Hash].map(|kind| async move {
         let holder = format!("{} (the demo)", who());

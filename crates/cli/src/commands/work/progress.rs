@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::style::{self, bytes, float_bytes, float_count, percent, plural};
 
-/// As often as a worker says what it does.
+/// The interval of a worker's heartbeat.
 const EVERY: Duration = Duration::from_secs(2);
-/// The newest runs that are asked for; those that are active come too.
+/// How many of the newest runs are read; active runs are read as well.
 const RUNS: u32 = 1;
 
 /// A line on a terminal, gone when this is dropped.
@@ -35,7 +35,7 @@ pub(super) async fn beside<T>(store: SharedStore, id: Uuid, work: impl Future<Ou
             done = &mut work => return done,
             () = tokio::time::sleep(EVERY) => {}
         }
-        // Where the database does not answer, the work goes on meanwhile.
+        // The worker goes on by itself while the database does not answer.
         let report = tokio::select! {
             done = &mut work => return done,
             report = store.ledger_report(RUNS) => report,
