@@ -25,7 +25,8 @@ BEGIN
             WHEN OLD.processing_status = 'processing' THEN 2
             ELSE 4 END;
     END IF;
-    IF legacy <> old_legacy OR (legacy IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state)) THEN
+    -- A restore writes archived videos after their status rows, which say what they said.
+    IF @reelshift_restoring IS NULL AND (legacy <> old_legacy OR (legacy IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state))) THEN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));

@@ -122,7 +122,10 @@ pub async fn restore(
 ) -> Result<Vec<RestoreReport>> {
     let mut writers = Chunks::of_each(&pace, store.chunk_limits(), writers.max(1));
     let mut reports = Vec::new();
-    for (archived, columns) in archive.archive.manifest.tables.iter().zip(&archive.columns) {
+    let mut tables: Vec<_> = archive.archive.manifest.tables.iter().zip(&archive.columns).collect();
+    let order = store.restore_order();
+    tables.sort_by_key(|(archived, _)| order.iter().position(|table| *table == archived.table));
+    for (archived, columns) in tables {
         let (table, of) = (archived.table, archived.rows);
         let (mut rows, mut restored) = (0, Restored::default());
         each_page(archive, archived, PAGE_ROWS, stop, async |page| {

@@ -57,6 +57,13 @@ impl Archive for MySqlStore {
         Ok(Some(largest_row(self).await?))
     }
 
+    /// The status row first: of a video that says that its row is there the bridge updates it, and
+    /// where it were not, InnoDB would lock the gap that others insert into.
+    fn restore_order(&self) -> [ArchivedTable; 4] {
+        use ArchivedTable::{Errors, Notifications, Statuses, Videos};
+        [Statuses, Videos, Notifications, Errors]
+    }
+
     async fn restore_rows(
         &self,
         table: ArchivedTable,

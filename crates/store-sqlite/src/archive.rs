@@ -44,6 +44,11 @@ impl Archive for SqliteStore {
         Ok(None)
     }
 
+    /// The bridge writes a status row when a video is written, and the archived one replaces it.
+    fn restore_order(&self) -> [ArchivedTable; 4] {
+        ArchivedTable::ALL
+    }
+
     async fn restore_rows(
         &self,
         table: ArchivedTable,

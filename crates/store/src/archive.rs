@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 pub use value::{RowOf, Value};
 
-/// What is archived, in the order in which it is restored: a status row's video comes
-/// before it, since the bridge may make a status row when the video is written.
+/// What is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ArchivedTable {
     /// [`LEGACY_COLUMNS`] and [`NEW_COLUMNS`] of every video.
@@ -190,6 +189,10 @@ pub trait Archive {
     /// The bytes that a row may have by [`size`] so that a statement can carry it; `None`
     /// where any row can be written.
     async fn largest_row(&self) -> Result<Option<u64>>;
+
+    /// The order in which tables are restored: by what the bridge does when a video is written,
+    /// and when the application writes one that is restored half.
+    fn restore_order(&self) -> [ArchivedTable; 4];
 
     /// Writes archived rows back, in one transaction, under these rules:
     /// - `videos`: [`decide`]; no legacy column changes, `updated_at` neither;

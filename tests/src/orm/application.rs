@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{Connection, Executor as _, MySqlConnection};
+use sqlx::{Connection, Executor as _, MySqlConnection, Row as _};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ pub struct Report {
     pub outages: u64,
     /// Transactions that were the victim of a deadlock.
     pub deadlocks: u64,
+    /// What the server says about the last deadlock, asked right after each.
+    pub explained: Vec<String>,
     /// Transactions that the database refused, which no fault explains.
     pub refused: Vec<String>,
     /// The longest request.
@@ -41,7 +43,15 @@ impl Report {
     /// When one of these does not hold.
     pub async fn check(&self, legacy: &Legacy) {
         let may_fail = legacy.victims_of_gates().await;
-        assert!(self.outages == 0 && self.deadlocks <= may_fail, "transactions failed: {self:?}");
+        let (outages, deadlocks) = (self.outages, self.deadlocks);
+        assert!(
+            outages == 0 && deadlocks <= may_fail,
+            "{outages} transactions were cut off, {deadlocks} of {} were victims of a deadlock, \
+             where {may_fail} may be; the longest took {:?}\n{}",
+            self.requests,
+            self.longest,
+            self.explained.join("\n")
+        );
         self.check_refused(legacy).await;
     }
 
@@ -89,6 +99,7 @@ impl Application {
             all.requests += thread.requests;
             all.outages += thread.outages;
             all.deadlocks += thread.deadlocks;
+            all.explained.extend(thread.explained);
             all.refused.extend(thread.refused);
             all.longest = all.longest.max(thread.longest);
             for (video, children) in thread.children {
@@ -122,7 +133,10 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
                 connection = Some(open);
             }
             Ok(Err(error)) if is_outage(&error) => report.outages += 1,
-            Ok(Err(error)) if is_deadlock(&error) => report.deadlocks += 1,
+            Ok(Err(error)) if is_deadlock(&error) => {
+                report.deadlocks += 1;
+                report.explained.push(explain_deadlock(&url).await);
+            }
             Ok(Err(error)) => report.refused.push(error.to_string()),
             Err(_) => report.refused.push(format!("no answer within {LIMIT:?}")),
         }
@@ -130,6 +144,19 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
     }
     report.children = client.children;
     report
+}
+
+/// The last deadlock that InnoDB detected; none where it was one of metadata locks.
+async fn explain_deadlock(url: &str) -> String {
+    let status = async {
+        let mut connection = MySqlConnection::connect(url).await?;
+        let status = connection.fetch_one("SHOW ENGINE INNODB STATUS").await?;
+        status.try_get::<String, _>("Status")
+    };
+    let status = status.await.unwrap_or_else(|error| error.to_string());
+    let deadlock = status.split_once("LATEST DETECTED DEADLOCK").map(|(_, rest)| rest);
+    let deadlock = deadlock.and_then(|rest| rest.split_once("TRANSACTIONS\n----"));
+    deadlock.map_or_else(|| "none of InnoDB".to_owned(), |(deadlock, _)| deadlock.to_owned())
 }
 
 async fn connect(url: &str) -> sqlx::Result<MySqlConnection> {

@@ -40,7 +40,12 @@ pub(super) async fn rows(
     let began = Instant::now();
     transaction.execute(SESSION).await?;
     let restored = match table {
-        ArchivedTable::Videos => videos(&mut transaction, columns, rows).await?,
+        ArchivedTable::Videos => {
+            transaction.execute("SET @reelshift_restoring = TRUE").await?;
+            let restored = videos(&mut transaction, columns, rows).await;
+            transaction.execute("SET @reelshift_restoring = NULL").await?;
+            restored?
+        }
         ArchivedTable::Statuses => statuses(&mut transaction, columns, rows, bytes).await?,
         ArchivedTable::Notifications | ArchivedTable::Errors => {
             inserted(&mut transaction, table, columns, rows, bytes).await?
@@ -169,7 +174,22 @@ async fn statuses(
         query.build().execute(&mut *tx).await?;
     }
     counted.restored = insert(tx, ArchivedTable::Statuses, columns, &inserting, bytes).await?;
+    mark(tx, &ids).await?;
     Ok(counted)
+}
+
+/// Has videos say that their status row is there, in the transaction that writes it: see
+/// tr_reelshift_bridge_after_update. Their archived policy comes with the rest of their columns.
+async fn mark(tx: &mut MySqlConnection, ids: &[String]) -> error::Result<()> {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
+        let mut query = QueryBuilder::new(
+            "UPDATE videos SET retention_policy = 'standard_90_days', created_at = created_at, \
+             updated_at = updated_at WHERE retention_policy IS NULL AND id IN ",
+        );
+        id_list::push(&mut query, ids);
+        query.build().execute(&mut *tx).await?;
+    }
+    Ok(())
 }
 
 /// Of the videos as they are now, locked in key order.

@@ -217,6 +217,7 @@ macro_rules! conformance_tests {
                 runs_of_before_a_rollback_do_not_count
                 pages_are_in_key_order_and_hold_everything
                 a_rollback_and_a_restore_lose_nothing
+                transactions_beside_a_restore_do_not_wait_for_each_other
                 where_a_row_changed_the_legacy_columns_win;
             windows:
                 windows_cover_the_table_in_key_order
