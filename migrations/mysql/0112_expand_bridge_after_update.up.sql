@@ -25,8 +25,10 @@ BEGIN
             WHEN OLD.processing_status = 'processing' THEN 2
             ELSE 4 END;
     END IF;
-    -- A restore writes archived videos after their status rows, which say what they said.
-    IF @reelshift_restoring IS NULL AND (legacy <> old_legacy OR (legacy IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state))) THEN
+    -- Status rows that a restore writes say what they said, not what follows from their videos.
+    IF @reelshift_restoring IS NULL
+        AND (legacy <> old_legacy
+            OR (legacy IS NOT NULL AND NOT (NEW.workflow_state <=> OLD.workflow_state))) THEN
         -- The stage that follows from a state is no news beside the state itself: while this
         -- is the statement's own time, tr_processing_status_progress_notification is silent.
         SET @reelshift_following = UNIX_TIMESTAMP(NOW(6));

@@ -39,18 +39,17 @@ pub(super) async fn rows(
     let mut transaction = store.pool.begin().await?;
     let began = Instant::now();
     transaction.execute(SESSION).await?;
+    // What the bridge would derive is in the archive. The session goes back to the pool.
+    transaction.execute("SET @reelshift_restoring = TRUE").await?;
     let restored = match table {
-        ArchivedTable::Videos => {
-            transaction.execute("SET @reelshift_restoring = TRUE").await?;
-            let restored = videos(&mut transaction, columns, rows).await;
-            transaction.execute("SET @reelshift_restoring = NULL").await?;
-            restored?
-        }
-        ArchivedTable::Statuses => statuses(&mut transaction, columns, rows, bytes).await?,
+        ArchivedTable::Videos => videos(&mut transaction, columns, rows).await,
+        ArchivedTable::Statuses => statuses(&mut transaction, columns, rows, bytes).await,
         ArchivedTable::Notifications | ArchivedTable::Errors => {
-            inserted(&mut transaction, table, columns, rows, bytes).await?
+            inserted(&mut transaction, table, columns, rows, bytes).await
         }
     };
+    transaction.execute("SET @reelshift_restoring = NULL").await?;
+    let restored = restored?;
     // Without the commit: what the server waits for its disk depends on no number of rows, and
     // chunks would shrink to nothing where that is slow.
     let held = began.elapsed();

@@ -342,6 +342,7 @@ async fn archive(store: &SharedStore, rows: u32) -> Archived {
     archived
 }
 
+/// What came of each table, in the order of [`ArchivedTable::ALL`].
 async fn restore(store: &SharedStore, archived: &Archived) -> Vec<Restored> {
     let mut all = Vec::new();
     for (table, columns, rows) in archived {
@@ -350,14 +351,15 @@ async fn restore(store: &SharedStore, archived: &Archived) -> Vec<Restored> {
             sum +=
                 store.restore_rows(*table, columns, page).await.expect("a page is restored").rows;
         }
-        all.push(sum);
+        all.push((*table, sum));
         if let Some(at) = position(columns, "parent_error_id") {
             let link = |row: &Row| Some((row[0].text()?.to_owned(), row[at].text()?.to_owned()));
             let links: Vec<_> = rows.iter().filter_map(link).collect();
             store.link_errors(&links).await.expect("errors are linked");
         }
     }
-    all
+    all.sort_by_key(|(table, _)| *table);
+    all.into_iter().map(|(_, sum)| sum).collect()
 }
 
 /// Everything that an archive is for, row by row.
