@@ -96,6 +96,15 @@ impl Scene<'_> {
         .await;
     }
 
+    /// Both try the steps on copies, one after the other.
+    fn plan_twice(&self) {
+        let mut plans: Vec<_> =
+            [0, 1].iter().map(|&node| self.reelshift(node, &["plan"]).start()).collect();
+        for plan in &mut plans {
+            assert_eq!(wait(plan, LIMIT), Some(0), "plans on two nodes are in each other's way");
+        }
+    }
+
     /// A build stops every write on all nodes, so somebody must have decided that.
     async fn index(&mut self) {
         let refused = self.reelshift(1, &["apply", "index"]).run().expect(4).stderr;
@@ -157,6 +166,7 @@ async fn every_phase_and_back_beside_an_application_on_every_node() {
         cluster_finding["says"].to_string().contains("3 nodes (2 appliers"),
         "{cluster_finding}"
     );
+    scene.plan_twice();
     for cycle in 1..=cycles() {
         println!("cycle {cycle}");
         scene.cycle(cycle).await;

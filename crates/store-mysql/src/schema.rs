@@ -17,7 +17,7 @@ pub(crate) use self::execute::{COPY, Copying, as_copy};
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
-use crate::lock;
+use crate::lock::{self, Subject};
 use crate::{cluster, gate, metadata_locks, preflight, triggers};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../migrations/mysql");
@@ -73,7 +73,7 @@ impl Schema for MySqlStore {
     }
 
     async fn lock_migration(&self) -> Result<Box<dyn MigrationLock>> {
-        Ok(lock::acquire(self).await?)
+        Ok(Box::new(lock::take(self, Subject::Migration).await?))
     }
 
     async fn execute_step(&self, step: &Step) -> Result<()> {

@@ -6,8 +6,8 @@
 //! the application's. Foreign keys lead from copy to copy, so no parent is locked. What a
 //! copy lacks (foreign keys, triggers, views) is made on it from the steps that are applied.
 //!
-//! One trial at a time works on a database, under a named lock that ends with its session.
-//! Each begins by removing what a killed one left.
+//! One trial at a time works on a database, under a lock ([`crate::lock`]). Each begins by
+//! removing what a killed one left.
 
 mod limits;
 mod names;
@@ -19,17 +19,16 @@ use reelshift_store::patience::Direction;
 use reelshift_store::schema::{Object, Schema as _, Step, StepGroup, undo_order};
 use reelshift_store::trial::{Extent, Trial, Tried};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
-use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
 use crate::legacy::VideosTable;
+use crate::lock::{self, Subject};
 use crate::server::Server;
 use crate::{gate, preflight, rollback, schema, triggers};
 use names::{Names, PREFIX};
 
-/// How long another trial of this database, and whoever changes the definition of one of
-/// its tables, is waited for.
+/// How long whoever changes the definition of one of the tables is waited for.
 const PATIENCE_SECONDS: u32 = 10;
 
 const VIDEOS: &str = "videos";
@@ -42,7 +41,7 @@ pub(crate) async fn run(store: &MySqlStore, extent: Extent) -> Result<Trial> {
     preflight::require_privileges(store).await?;
     let mut connection = store.dedicated_connection().await?;
     let trial = on(&mut connection, store, extent).await;
-    // The server ends the session by itself, and its named lock with it.
+    // The server ends the session by itself.
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "closing the session of a trial");
     }
@@ -72,6 +71,18 @@ async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent
         Extent::WayForthAndBack => 0,
         Extent::WayBack { last } => last,
     };
+    let lock = lock::take(store, Subject::Trial).await?;
+    let trial = locked(connection, store, &steps, last).await;
+    lock.give_back().await;
+    trial
+}
+
+async fn locked(
+    connection: &mut MySqlConnection,
+    store: &MySqlStore,
+    steps: &[(&Step, bool)],
+    last: u32,
+) -> Result<Trial> {
     prepare(connection).await?;
     remove_copies(connection).await?;
     let mut bench = Bench {
@@ -84,7 +95,7 @@ async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent
         connection,
         trial: Trial::default(),
     };
-    let tried = bench.way(&steps, last).await;
+    let tried = bench.way(steps, last).await;
     remove_copies(bench.connection).await?;
     tried?;
     Ok(bench.trial)
@@ -99,22 +110,7 @@ async fn prepare(connection: &mut MySqlConnection) -> Result<()> {
     {
         return Err(error);
     }
-    let database: String =
-        sqlx::query_scalar("SELECT DATABASE()").fetch_one(&mut *connection).await?;
-    let name =
-        format!("reelshift_trial:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, database.as_bytes()));
-    let granted: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(?, ?)")
-        .bind(name)
-        .bind(PATIENCE_SECONDS)
-        .fetch_one(connection)
-        .await?;
-    if granted == Some(1) {
-        return Ok(());
-    }
-    Err(Error::Store(StoreError::Refused(
-        "another process tries the steps on copies in this database: wait until it is done"
-            .to_owned(),
-    )))
+    Ok(())
 }
 
 /// Removes every table and view whose name begins with the prefix.
