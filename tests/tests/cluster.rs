@@ -15,6 +15,10 @@ const THREADS: u64 = 2;
 /// Seconds of the application without a migration, to compare with.
 const CONTROL_SECONDS: u64 = 3;
 
+/// The application inserts into no table that `videos` references.
+const STOP: &str = "--stop-the-cluster";
+const CREATES: &str = "creates a trigger of videos, which references projects";
+
 /// One unless `REELSHIFT_TEST_CLUSTER_CYCLES` says more.
 fn cycles() -> u32 {
     let more = std::env::var("REELSHIFT_TEST_CLUSTER_CYCLES").ok();
@@ -85,11 +89,12 @@ impl Scene<'_> {
     /// An operator on a second node, while one works on the first, is refused or comes after it.
     async fn expand_twice(&mut self) {
         self.beside_the_application("expand", async |scene| {
-            let mut first = scene.reelshift(0, &["apply", "expand"]).start();
+            let expand = ["apply", "expand", STOP];
+            let mut first = scene.reelshift(0, &expand).start();
             let lock = "SELECT COUNT(*) FROM information_schema.TABLES \
                         WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'reelshift_migration_lock'";
             until("an operator at work", async || scene.nodes[1].number(lock).await == 1).await;
-            let second = scene.reelshift(1, &["apply", "expand"]).run();
+            let second = scene.reelshift(1, &expand).run();
             assert!([Some(0), Some(4)].contains(&second.code), "{second:?}");
             assert_eq!(wait(&mut first, LIMIT), Some(0));
         })
@@ -105,29 +110,31 @@ impl Scene<'_> {
         }
     }
 
-    /// A build stops every write on all nodes, so somebody must have decided that.
-    async fn index(&mut self) {
-        let refused = self.reelshift(1, &["apply", "index"]).run().expect(4).stderr;
-        assert!(refused.contains("all 3 nodes"), "{refused}");
-        self.phase("index", 1, &["apply", "index", "--stop-the-cluster"]).await;
+    /// Somebody must have decided about what can stop every write on all nodes: `why` is part of
+    /// the refusal.
+    async fn decided_phase(&mut self, node: usize, arguments: &[&str], why: &str) {
+        let refused = self.reelshift(node, arguments).run().expect(4).stderr;
+        assert!(refused.contains(why) && refused.contains("all 3 nodes"), "{refused}");
+        self.phase(&arguments.join(" "), node, &[arguments, &[STOP]].concat()).await;
     }
 
     async fn cycle(&mut self, number: u32) {
         if number == 1 {
             self.expand_twice().await;
         } else {
-            self.phase("expand", 0, &["apply", "expand"]).await;
+            self.decided_phase(0, &["apply", "expand"], CREATES).await;
         }
         self.backfill().await;
-        self.index().await;
-        self.phase("automate", 2, &["apply", "automate"]).await;
+        self.decided_phase(1, &["apply", "index"], "building 8 indexes of videos").await;
+        self.decided_phase(2, &["apply", "automate"], CREATES).await;
         for (node, legacy) in self.nodes.iter().enumerate() {
             self.reelshift(node, &["validate"]).run().ok();
             assert!(oracle::check_every_live_row(legacy).await >= VIDEOS);
         }
         let tables = ["videos", "video_processing_status", "annotations", "ground_truth_objects"];
         self.cluster.check_equal("platform", &tables).await;
-        self.phase("rollback", 0, &["rollback", "--discard", "--yes"]).await;
+        let drops = "drops a trigger of videos, which references projects";
+        self.decided_phase(0, &["rollback", "--discard", "--yes"], drops).await;
     }
 }
 

@@ -113,6 +113,7 @@ impl RollBack<'_> {
             Keep::Undecided => {}
         }
         words.extend(self.purge.then(|| "--purge".to_owned()));
+        words.extend(self.options.stop_the_cluster.then(|| "--stop-the-cluster".to_owned()));
         let copies = self.options.allow_copy.iter().map(|table| format!("--allow-copy {table}"));
         words.extend(copies);
         words.extend(self.despite.iter().map(|name| format!("--despite {name}")));
@@ -248,6 +249,8 @@ async fn locked(
         let trial = store.trial(Extent::WayBack { last }).await?;
         refuse::unless_it_can_end(&trial, request.options.allow_copy)?;
         approve_stalls(store, request, &to_undo, &trial).await?;
+        let options = &request.options;
+        schema::refuse_to_stop_cluster(store, &to_undo, Direction::Down, options).await?;
         // Where expand is not whole nobody can work, and part of what tells is gone.
         let expanded = legacy && schema::require_expanded(store).await.is_ok();
         if expanded {

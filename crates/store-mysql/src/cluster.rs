@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use reelshift_store::schema::Reference;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::error::Result;
@@ -37,6 +38,21 @@ pub(crate) async fn read(connection: &mut MySqlConnection) -> Result<Option<Clus
         return Ok(None);
     }
     Ok(Some(interpret(&variables, &shown(connection, STATUS).await?)))
+}
+
+/// The foreign keys of this database that lead to another table.
+pub(crate) async fn references(connection: &mut MySqlConnection) -> Result<Vec<Reference>> {
+    let rows = sqlx::raw_sql(
+        "SELECT DISTINCT TABLE_NAME, REFERENCED_TABLE_NAME \
+         FROM information_schema.REFERENTIAL_CONSTRAINTS \
+         WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME <> TABLE_NAME ORDER BY 1, 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let reference = |row: &sqlx::mysql::MySqlRow| {
+        Ok(Reference { table: row.try_get_unchecked(0)?, parent: row.try_get_unchecked(1)? })
+    };
+    rows.iter().map(reference).collect()
 }
 
 async fn shown(connection: &mut MySqlConnection, sql: &str) -> Result<BTreeMap<String, String>> {

@@ -95,7 +95,7 @@ pub struct Options<'a> {
     pub allow_copy: &'a [String],
     /// Whether statements of the application may fail on the new columns.
     pub accept_statements: bool,
-    /// Whether the build of indexes may stop every write of a Galera cluster.
+    /// Whether steps may do what can stop every write of a Galera cluster.
     pub stop_the_cluster: bool,
     /// The right to change the schema, confirmed before each change; `None` until it is taken.
     pub held: Option<&'a dyn MigrationLock>,

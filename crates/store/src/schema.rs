@@ -6,6 +6,7 @@
 //! for the object that it creates.
 
 mod apply;
+mod cluster;
 mod failure;
 mod undo;
 
@@ -20,6 +21,7 @@ use crate::patience::{Direction, LockHolder};
 use crate::{Result, StoreError};
 
 pub use apply::{StepOutcome, apply};
+pub use cluster::{Cluster, Reference, refuse_to_stop_cluster};
 pub use undo::{UndoOutcome, undo, undo_order, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.
@@ -171,6 +173,22 @@ impl Step {
         text.trim_end()
     }
 
+    /// The table that its trigger is on; `None` where it creates none.
+    #[must_use]
+    pub fn trigger_table(&self) -> Option<&str> {
+        if !matches!(self.creates, Object::Trigger(_)) {
+            return None;
+        }
+        let (_, after) = self.statement().lines().find_map(|line| line.split_once(" ON "))?;
+        after.split_ascii_whitespace().next()
+    }
+
+    /// Whether its trigger is on the platform's table, which the application writes.
+    #[must_use]
+    pub fn is_on_platform_table(&self) -> bool {
+        self.trigger_table() == Some("videos")
+    }
+
     /// Whether the journal says that the step is complete.
     #[must_use]
     pub fn is_done(&self, journal: &[JournalEntry]) -> bool {
@@ -239,9 +257,8 @@ pub trait Schema {
     /// Whether the schema has `object`.
     async fn exists(&self, object: &Object) -> Result<bool>;
 
-    /// The nodes of the Galera cluster that the server is one of; `None` where it is not. Each
-    /// schema statement stops every write on all of them while it lasts.
-    async fn cluster_nodes(&self) -> Result<Option<u32>> {
+    /// The Galera cluster that the server is a node of; `None` where it is not.
+    async fn cluster(&self) -> Result<Option<Cluster>> {
         Ok(None)
     }
 

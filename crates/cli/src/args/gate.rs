@@ -24,6 +24,11 @@ pub struct GateArgs {
     /// The longest that a table may be kept from the application; asks if it would be longer
     #[arg(long, env = "REELSHIFT_LONGEST_STALL", default_value = "200ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub longest_stall: Duration,
+
+    /// On a Galera cluster: go on with what can stop every write on all nodes, as the build of
+    /// indexes does, and triggers of a table beside an INSERT into one that it references
+    #[arg(long)]
+    pub stop_the_cluster: bool,
 }
 
 impl GateArgs {
@@ -34,6 +39,7 @@ impl GateArgs {
             accept_victims: self.accept_victims,
             window: self.window,
             longest_stall: self.longest_stall,
+            stop_the_cluster: self.stop_the_cluster,
             ..Options::default()
         }
     }

@@ -39,10 +39,6 @@ pub struct ApplyArgs {
     #[arg(long)]
     pub accept_statements: bool,
 
-    /// With index, on a Galera cluster: let the build stop every write on all nodes
-    #[arg(long)]
-    pub stop_the_cluster: bool,
-
     /// With expand: give up a rollback that is not at its end, and make again what it undid
     #[arg(long)]
     pub abandon_rollback: bool,

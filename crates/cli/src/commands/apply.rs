@@ -41,9 +41,6 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if args.abandon_rollback && phase != StepGroup::Expand {
         return Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into());
     }
-    if args.stop_the_cluster && phase != StepGroup::Index {
-        return Err(Usage("--stop-the-cluster goes with apply index".to_owned()).into());
-    }
     let store = context.until_stopped(open(context, args, phase)).await?;
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
@@ -60,7 +57,6 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         approve_stall: &approve_stall,
         allow_copy: &args.allow_copy,
         accept_statements: args.accept_statements,
-        stop_the_cluster: args.stop_the_cluster,
         waiting: &waiting,
         gate: &gate,
         announce: &announce,

@@ -30,12 +30,18 @@ impl super::Check for Check {
         let Some(cluster) = cluster::read(context.connection).await? else {
             return Ok(Finding::ok("the server is not a node of a Galera cluster"));
         };
+        let parents: Vec<String> = cluster::references(context.connection)
+            .await?
+            .into_iter()
+            .filter(|reference| reference.table == "videos")
+            .map(|reference| reference.parent)
+            .collect();
         let rows = rows_about(context.store, "videos").await?;
-        Ok(judge(&cluster, forecast::index(rows)))
+        Ok(judge(&cluster, &parents, forecast::index(rows)))
     }
 }
 
-fn judge(cluster: &Cluster, build: Duration) -> Finding {
+fn judge(cluster: &Cluster, parents: &[String], build: Duration) -> Finding {
     let Cluster { nodes, appliers, osu_method, flow_control_paused, state } = cluster;
     if state != "Synced" {
         return Finding::refusal(
@@ -60,11 +66,19 @@ fn judge(cluster: &Cluster, build: Duration) -> Finding {
     } else {
         String::new()
     };
+    let triggers = match parents.join(", ") {
+        none if none.is_empty() => String::new(),
+        parents => format!(
+            ". An INSERT into {parents}, which videos references, while a trigger of videos is created or \
+             dropped, stops every write for good: let nobody insert there during expand, automate and \
+             rollback, which need --stop-the-cluster"
+        ),
+    };
     Finding::warning(
         format!(
             "a Galera cluster of {nodes} nodes ({appliers} appliers here{busy}): each schema statement stops \
              every write on all nodes while it lasts, milliseconds for all but the indexes of videos, whose \
-             build takes about {}, and rolls back open transactions that use its table (error 1213)",
+             build takes about {}, and rolls back open transactions that use its table (error 1213){triggers}",
             seconds(build)
         ),
         "let the application write on one node and repeat what fails with 1213. `apply index` needs \
@@ -101,16 +115,19 @@ mod tests {
     #[test]
     fn what_would_split_the_nodes_is_refused() {
         let long = Duration::from_secs(320);
-        let finding = judge(&cluster(), long);
+        let finding = judge(&cluster(), &[], long);
         assert_eq!(finding.verdict, Verdict::Warning);
         assert!(finding.says.contains("3 nodes") && finding.says.contains("320 s"), "{finding:?}");
-        let busy = judge(&Cluster { flow_control_paused: 0.2, ..cluster() }, long);
+        assert!(!finding.says.contains("INSERT"), "{finding:?}");
+        let referencing = judge(&cluster(), &["projects".to_owned()], long);
+        assert!(referencing.says.contains("INSERT into projects"), "{referencing:?}");
+        let busy = judge(&Cluster { flow_control_paused: 0.2, ..cluster() }, &[], long);
         assert!(busy.says.contains("20 %"), "{busy:?}");
         for other in [
             Cluster { osu_method: "RSU".to_owned(), ..cluster() },
             Cluster { state: "Donor/Desynced".to_owned(), ..cluster() },
         ] {
-            assert_eq!(judge(&other, long).verdict, Verdict::Refusal, "{other:?}");
+            assert_eq!(judge(&other, &[], long).verdict, Verdict::Refusal, "{other:?}");
         }
     }
 }

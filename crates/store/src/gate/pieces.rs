@@ -71,14 +71,26 @@ mod tests {
         };
         let files: Vec<_> = [
             step(101, "expand_t", "-- creates: table t"),
+            step(
+                103,
+                "expand_t_tr",
+                "-- creates: trigger news\nCREATE TRIGGER news AFTER UPDATE ON t FOR EACH ROW",
+            ),
             step(104, "expand_columns", "-- creates: column videos.a\n-- gate: videos"),
             step(105, "expand_fk", "-- creates: foreign-key t.fk\n-- gate: videos, t"),
-            step(107, "expand_t_tr", "-- creates: trigger news\n-- gate: videos, t"),
-            step(110, "expand_tr", "-- creates: trigger tr\n-- gate: videos"),
+            step(
+                110,
+                "expand_tr",
+                "-- creates: trigger tr\n-- gate: videos\nCREATE TRIGGER tr AFTER UPDATE ON videos",
+            ),
             step(201, "index_a", "-- creates: index videos.a\n-- gate: videos"),
             step(202, "index_b", "-- creates: index videos.b\n-- gate: videos"),
             step(216, "index_v", "-- creates: view v"),
-            step(301, "automate_tr", "-- creates: trigger sync\n-- gate: videos"),
+            step(
+                301,
+                "automate_tr",
+                "-- creates: trigger sync\n-- gate: videos\nCREATE TRIGGER sync AFTER UPDATE ON videos",
+            ),
         ]
         .into_iter()
         .flatten()
@@ -103,7 +115,14 @@ mod tests {
         let steps = steps();
         assert_eq!(
             shape(&pieces(&steps, Direction::Up)),
-            ["alone 101", "gate 104 105 107 110", "indexes 201 202", "alone 216", "gate 301"]
+            [
+                "alone 101",
+                "alone 103",
+                "gate 104 105 110",
+                "indexes 201 202",
+                "alone 216",
+                "gate 301"
+            ]
         );
     }
 
@@ -112,7 +131,7 @@ mod tests {
         let steps = steps();
         assert_eq!(
             shape(&pieces(undo_order(&steps), Direction::Down)),
-            ["gate 301 110", "gate 107", "alone 216", "gate 202 201 105 104", "alone 101"]
+            ["gate 301 110", "alone 216", "gate 202 201 105 104", "alone 103", "alone 101"]
         );
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{JournalEntry, Object, Step, StepGroup};
+use super::{JournalEntry, Step, StepGroup, refuse_to_stop_cluster};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
 use crate::rollback::RollbackState;
@@ -47,41 +47,13 @@ where
     let options = Options { trial: options.trial.or(Some(&trial)), ..*options };
     let steps = store.steps().iter().filter(|step| groups.contains(&step.group));
     gate::approve_stalls(store, steps, Direction::Up, &options).await?;
-    refuse_to_stop_cluster(store, groups, &options).await?;
+    let steps = store.steps().iter().filter(|step| groups.contains(&step.group));
+    refuse_to_stop_cluster(store, &steps.collect::<Vec<_>>(), Direction::Up, &options).await?;
     let lock = store.lock_migration().await?;
     let held = Options { held: Some(&*lock), ..options };
     let applied = apply_locked(store, groups, &held, &mut report, &sleep).await;
     let released = lock.release().await;
     applied.and(released)
-}
-
-/// On a cluster the build of an index stops every write on all nodes: somebody must have
-/// decided that.
-async fn refuse_to_stop_cluster(
-    store: &dyn crate::Store,
-    groups: &[StepGroup],
-    options: &Options<'_>,
-) -> Result<()> {
-    if options.stop_the_cluster {
-        return Ok(());
-    }
-    let Some(nodes) = store.cluster_nodes().await? else { return Ok(()) };
-    let mut missing = Vec::new();
-    for step in store.steps().iter().filter(|step| groups.contains(&step.group)) {
-        if matches!(step.creates, Object::Index { .. }) && !store.exists(&step.creates).await? {
-            missing.push(step);
-        }
-    }
-    let Some(first) = missing.first() else { return Ok(()) };
-    let build = gate::build_time(store, &missing).await?;
-    Err(StoreError::Refused(format!(
-        "building {} indexes of {} would stop every write on all {nodes} nodes of this Galera cluster for \
-         about {} s: run the same command with --stop-the-cluster at a quiet time, or build them on one \
-         node after the other, as `reelshift plan` says",
-        missing.len(),
-        first.creates.table().unwrap_or("videos"),
-        build.as_secs() + 1
-    )))
 }
 
 async fn apply_locked<Sleep, Slept>(
@@ -176,7 +148,7 @@ where
             let trial = options.trial.unwrap_or(&untried);
             !gate::builds_under_gate(store, missing, trial, options.longest_stall).await?
                 // There is no gate there, and one statement stops it once.
-                || store.cluster_nodes().await?.is_some()
+                || store.cluster().await?.is_some()
         }
         Piece::Gate(_) | Piece::Alone(_) => false,
     };

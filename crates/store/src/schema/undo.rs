@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{JournalEntry, MigrationLock, Object, Step};
+use super::{JournalEntry, MigrationLock, Step};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
 use crate::{Result, StoreError};
@@ -81,12 +81,13 @@ pub async fn undoable(store: &dyn crate::Store, last: u32) -> Result<Vec<&Step>>
     Ok(undo_order(steps))
 }
 
-/// Triggers before anything else, so that no table is changed which one of them names; then
-/// from the highest number down.
+/// The triggers of the platform's table before anything else, so that no table is changed which
+/// one of them names; then from the highest number down, so that a new table loses its foreign
+/// key before its trigger.
 #[must_use]
 pub fn undo_order<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<&'a Step> {
     let mut steps: Vec<_> = steps.into_iter().collect();
-    steps.sort_by_key(|step| (!matches!(step.creates, Object::Trigger(_)), Reverse(step.number)));
+    steps.sort_by_key(|step| (!step.is_on_platform_table(), Reverse(step.number)));
     steps
 }
 

@@ -1,5 +1,6 @@
 -- creates: trigger tr_processing_status_progress_notification
--- gate: videos, video_processing_status
+-- Before the foreign key of its table: on a Galera cluster an INSERT into the parent beside it
+-- would stop every write for good.
 CREATE TRIGGER tr_processing_status_progress_notification
 AFTER UPDATE ON video_processing_status FOR EACH ROW
 BEGIN
