@@ -62,3 +62,65 @@ async fn statuses_are_read_and_flags_go_off_whatever_is_rolled_back() {
         legacy.drop_database().await;
     }
 }
+
+/// What a form came to, as the page that follows says it.
+fn page_after(server: &Server, path: &str) -> String {
+    let page = server.send(&Request::get("/failures")).expect(200).body;
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a token");
+    let csrf = csrf.split('"').next().expect("a token");
+    let form = format!("csrf={csrf}&back=%2Ffailures");
+    let answer = server.send(&Request::new("POST", path).form(&form)).expect(303);
+    let cookie = answer.header("set-cookie").expect("what came of it").to_owned();
+    let cookie = cookie.split(';').next().expect("a cookie");
+    server.send(&Request::get("/failures").header("Cookie", cookie)).expect(200).body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_enqueued_while_a_rollback_is_open_or_expand_is_gone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
+        legacy.fill(3).await;
+        run(dir.path(), &legacy, &["apply", "expand"]).ok();
+        run(dir.path(), &legacy, &["enqueue", "backfill"]).ok();
+        run(dir.path(), &legacy, &["work", "--until-idle"]).ok();
+        legacy.execute("UPDATE reelshift_batches SET state = 'failed'").await;
+        legacy.execute("UPDATE reelshift_runs SET state = 'failed'").await;
+        let server = Server::start(dir.path(), &legacy).await;
+        let post = |path: &str, body: &Value| {
+            server.send(&Request::new("POST", path).bearer(OPERATOR).json(body))
+        };
+        // Without tokens: who is on this machine is operator, and forms need no login.
+        let pages = Server::start_with(dir.path(), &legacy, &[]).await;
+        for state in ["archiving", "undoing"] {
+            legacy.execute("DELETE FROM reelshift_rollbacks").await;
+            let open = format!(
+                "INSERT INTO reelshift_rollbacks (id, state, directory, started_by, started_at) VALUES \
+                 ('6f0d2b0c-8a4e-4f53-9b6e-6c7f1d3e2a10', '{state}', '/kept', 'ops@host', \
+                  '2026-01-02 03:04:05.000')"
+            );
+            legacy.execute(&open).await;
+            let why =
+                "the rollback that ops@host began at 2026-01-02 03:04:05 UTC is not at its end";
+            let refused = |answer: Answer| {
+                let detail = answer.expect(409).json()["detail"].to_string();
+                assert!(detail.contains(why), "{detail}");
+            };
+            refused(post("/api/v1/rerun", &json!({})));
+            refused(post("/api/v1/rerun", &json!({ "dry_run": true })));
+            refused(post("/api/v1/runs", &json!({ "kind": "hash" })));
+            let page = page_after(&pages, "/actions/rerun");
+            assert!(page.contains(&format!("Not done: {why}")), "{page}");
+        }
+        let counted = async |sql: &str| legacy.number(sql).await;
+        assert_eq!(counted("SELECT COUNT(*) FROM reelshift_runs").await, 1, "none was begun");
+        assert_eq!(counted("SELECT COUNT(*) FROM reelshift_batches").await, 1);
+
+        legacy.execute("DELETE FROM reelshift_rollbacks").await;
+        run(dir.path(), &legacy, &["rollback", "--discard", "--yes"]).ok();
+        let refused = post("/api/v1/runs", &json!({ "kind": "hash" })).expect(409).json();
+        assert!(refused["detail"].to_string().contains("apply expand"), "{refused}");
+        let refused = post("/api/v1/rerun", &json!({})).expect(409).json();
+        assert!(refused["detail"].to_string().contains("apply expand"), "{refused}");
+        legacy.drop_database().await;
+    }
+}

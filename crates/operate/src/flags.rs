@@ -5,7 +5,7 @@ use std::time::Duration;
 use reelshift_plan::{Flag, FlagAction, Rollout};
 use reelshift_rollout::{InitialFlags, initialise};
 use reelshift_store::flags::{FlagChange, FlagSetting};
-use reelshift_store::{Result, Store, StoreError, rollback, schema};
+use reelshift_store::{Result, Store, StoreError, rollback};
 
 use crate::By;
 
@@ -73,8 +73,7 @@ pub async fn change_flags(
 ) -> Result<Vec<FlagChange>> {
     let settings = request.settings(expected);
     if settings.iter().any(FlagSetting::is_on) {
-        rollback::refuse_while_open(store).await?;
-        schema::require_expanded(store).await?;
+        rollback::require_expand_in_place(store).await?;
     } else if store.flags().await?.is_none() {
         return Ok(Vec::new());
     }

@@ -6,7 +6,7 @@ use reelshift_producer::watch::{Event, Watch};
 use reelshift_producer::{Enqueued, Producer, Progress};
 use reelshift_store::controls::CancelledRun;
 use reelshift_store::ledger::{Rerun, RerunSelection, Run, RunPlan};
-use reelshift_store::{Result, SharedStore, Store};
+use reelshift_store::{Result, SharedStore, Store, rollback};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ const ROWS_PER_CHUNK: u32 = 1_000;
 /// planner is gone.
 ///
 /// # Errors
-/// As [`Producer::enqueue`].
+/// As [`rollback::require_expand_in_place`] and [`Producer::enqueue`].
 pub async fn enqueue(
     store: &SharedStore,
     by: &By,
@@ -28,6 +28,7 @@ pub async fn enqueue(
     stop: &CancellationToken,
     report: impl FnMut(&Progress) + Send,
 ) -> Result<Enqueued> {
+    rollback::require_expand_in_place(&**store).await?;
     Producer::new(store.clone(), by.who.clone()).enqueue(kind, plan, stop, report).await
 }
 
@@ -112,7 +113,12 @@ pub async fn cancel_rest(store: &dyn Store, run: Uuid) -> Result<CancelledRest> 
 /// them.
 ///
 /// # Errors
-/// `Invalid` when there is no such run or batch; otherwise as the store.
+/// As [`rollback::require_expand_in_place`]; `Invalid` when there is no such run or batch;
+/// otherwise as the store.
 pub async fn rerun(store: &dyn Store, by: &By, selection: &RerunSelection) -> Result<Rerun> {
-    store.rerun(selection, by.reason(), &by.who).await
+    rollback::require_expand_in_place(store).await?;
+    let rerun = store.rerun(selection, by.reason(), &by.who).await?;
+    // A rollback that began meanwhile has seen what was enqueued, or cancels it.
+    rollback::refuse_while_open(store).await?;
+    Ok(rerun)
 }

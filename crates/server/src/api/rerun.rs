@@ -87,6 +87,7 @@ impl Selection {
     responses(
         (status = 200, description = "What was enqueued", body = Rerun),
         (status = 202, description = "There is much: it goes on, and the audit tells when it is done"),
+        (status = 409, description = "A rollback is not at its end", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn rerun(

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::schema::Object;
+use crate::schema::{self, Object};
 use crate::{Result, Store, StoreError};
 
 /// A rollback that has begun and is not at its end.
@@ -76,6 +76,17 @@ pub async fn refuse_while_open(store: &dyn Store) -> Result<()> {
         Some(open) => Err(StoreError::Refused(open.ways_on())),
         None => Ok(()),
     }
+}
+
+/// Refuses what writes to what expand made where that is not all there, or a rollback is about
+/// to drop it.
+///
+/// # Errors
+/// As [`refuse_while_open`] and [`schema::require_expanded`], in this order: where a rollback
+/// has begun, steps are not missing for want of an expand.
+pub async fn require_expand_in_place(store: &dyn Store) -> Result<()> {
+    refuse_while_open(store).await?;
+    schema::require_expanded(store).await
 }
 
 #[cfg(test)]
