@@ -1,5 +1,7 @@
 //! A TCP proxy before a database server, with the manners of real ones.
 
+pub mod splitting;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reelshift_tests::chaos::server::Server;
+use reelshift_tests::proxy::splitting::Splitting;
 use reelshift_tests::proxy::{Manners, Proxy};
 use reelshift_tests::{LIMIT, Legacy, Ran, Reelshift, oracle, until, wait};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
@@ -101,4 +102,26 @@ async fn a_proxys_idle_limit_lets_no_second_operator_in() {
     assert_eq!(wait(&mut first, LIMIT), Some(0));
     run(dir.path(), &legacy.url, &["apply", "expand"]).ok();
     legacy.drop_database().await;
+}
+
+/// What a worker or a validation reads by way of it may be what was there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_moves_reads_to_a_replica_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (primary, replica) = tokio::join!(Server::start(), Server::start());
+    let legacy = Legacy::on(primary.url()).await;
+    let database = legacy.url.rsplit('/').next().expect("a URL with a database").to_owned();
+    let behind = Legacy::existing(&format!("{}/mysql", replica.url())).await;
+    behind.execute(&format!("CREATE DATABASE {database}")).await;
+    migrated(dir.path(), &legacy).await;
+
+    let whole = Splitting::start(primary.port(), primary.port()).await;
+    let split = Splitting::start(primary.port(), replica.port()).await;
+    let by = |port: u16| format!("mysql://root@127.0.0.1:{port}/{database}");
+    run(dir.path(), &by(whole.port), &["validate"]).ok();
+    for arguments in [&["plan"][..], &["apply", "index"], &["work"], &["validate"], &["status"]] {
+        let refused = run(dir.path(), &by(split.port), arguments).expect(4).stderr;
+        assert!(refused.contains("moves reads to another server"), "{arguments:?}: {refused}");
+        assert!(refused.contains(&format!(":{}, server id", replica.port())), "{refused}");
+    }
 }

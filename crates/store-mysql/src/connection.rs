@@ -1,5 +1,7 @@
 //! Opening the store: the pool, its sessions, and connections for one purpose.
 
+mod one_server;
+
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,8 +92,8 @@ impl std::fmt::Debug for MySqlStore {
 ///
 /// # Errors
 /// `Invalid` when the URL is malformed, names no database or an unknown one, or its user
-/// is refused; `Refused` when it leads elsewhere without TLS; `Transient` when the server
-/// cannot be reached. No message holds a password.
+/// is refused; `Refused` when it leads elsewhere without TLS, or to a proxy that moves reads to
+/// another server; `Transient` when the server cannot be reached. No message holds a password.
 pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, StoreError> {
     let (connect_options, secret) = match &options.password {
         None => (self::options(url, options.allow_plaintext)?, String::new()),
@@ -118,6 +120,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         .await
         .map_err(Error::from)?
         .is_some();
+    one_server::require_one_server(&mut probe, &place(&connect_options)).await?;
     probe.close().await.map_err(Error::from)?;
     let server = Server::parse(&version);
     let settings: Arc<str> = session::settings(IdleTime::Short, snapshot_isolation).into();
