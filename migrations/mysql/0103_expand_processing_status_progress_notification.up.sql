@@ -1,9 +1,9 @@
 -- creates: trigger tr_processing_status_progress_notification
--- Before the foreign key of its table: on a Galera cluster an INSERT into the parent beside it
--- would stop every write for good.
 CREATE TRIGGER tr_processing_status_progress_notification
 AFTER UPDATE ON video_processing_status FOR EACH ROW
 BEGIN
+    -- Created before the foreign key of its table: on a Galera cluster an INSERT into the parent
+    -- beside that would stop every write for good.
     DECLARE failed BOOLEAN DEFAULT COALESCE(NEW.error_count, 0) > COALESCE(OLD.error_count, 0);
     DECLARE stage_changed BOOLEAN DEFAULT NOT (NEW.current_stage <=> OLD.current_stage);
     IF (failed OR stage_changed
