@@ -5,7 +5,6 @@
 //! keeps has to be known to another.
 
 mod access;
-mod alert_metrics;
 mod api;
 mod app;
 mod clock;

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use reelshift_overview::{History, Overview, Sampler};
 use tokio::sync::{Notify, watch};
 
-use crate::alert_metrics::AlertMetrics;
 use crate::app::Shared;
-use crate::fleet_metrics;
+use crate::fleet_metrics::FleetMetrics;
 
 /// Between two samples while somebody is there.
 const INTERVAL_WATCHED: Duration = Duration::from_secs(1);
@@ -222,7 +221,7 @@ pub(crate) fn start(app: &Shared) {
 async fn sample(app: &Shared) {
     let mut sampler = Sampler::new(app.store.clone(), Arc::clone(&app.flags));
     let mut cadence = Cadence::default();
-    let mut alerts = AlertMetrics::default();
+    let mut metrics = FleetMetrics::default();
     loop {
         let began = Instant::now();
         let sampled = sampler.sample().await.map_err(|error| {
@@ -230,10 +229,7 @@ async fn sample(app: &Shared) {
             error.to_string()
         });
         let failed = sampled.is_err();
-        if let Ok(overview) = &sampled {
-            fleet_metrics::tell(overview);
-        }
-        alerts.report(app, sampled.as_ref().ok()).await;
+        metrics.report(app, sampled.as_ref().ok()).await;
         app.overviews.publish(sampled.map(|overview| (overview, sampler.history().clone())));
         let took = began.elapsed();
         tokio::time::sleep(cadence.next(took, failed).saturating_sub(took)).await;

@@ -4,7 +4,6 @@
 //! Labels are job kinds, outcomes, error types and signals, of which there are a few each;
 //! never an id, a path or a message.
 
-mod alerts;
 mod application;
 pub mod fleet;
 mod monitor;
@@ -18,7 +17,6 @@ use std::time::Duration;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 use opentelemetry::{KeyValue, global};
 
-pub use alerts::{Alerts, alerts};
 pub use application::{Latencies, impact};
 pub use monitor::{Monitor, monitor};
 

@@ -1,10 +1,11 @@
-//! The state of the whole fleet, told by `serve` from what it shows anyway.
+//! The state of the whole fleet, reported by `serve`: also where no worker is left to report
+//! anything. The dashboards and alerts of `deploy/` are made of it.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use opentelemetry::KeyValue;
 
-use super::{kind, meter};
+use super::{OneOf, kind, meter};
 
 /// What is counted of one kind of job, over the runs that `status` shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,118 +22,188 @@ pub struct OfKind {
 /// The fleet at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
-    /// All verdicts, and which is true.
-    pub verdicts: Vec<(&'static str, bool)>,
-    /// By state.
-    pub workers: Vec<(&'static str, u64)>,
+    pub verdict: OneOf<'static>,
+    /// Workers by state; lost and gone ones for ten minutes.
+    pub workers: [(&'static str, u64); 3],
     pub kinds: Vec<OfKind>,
+    /// Batches of active runs that are pending or leased.
+    pub open_batches: u64,
+    /// Whether the whole fleet is paused.
+    pub paused: bool,
+    /// Runs that are paused, by who paused them.
+    pub paused_runs: [(&'static str, u64); 2],
     pub rows_per_second: f64,
     pub bytes_per_second: f64,
-    pub paused: bool,
-    /// `None` while nobody would go by it.
+    /// `None` while nobody samples the signals.
     pub throttle_share: Option<f64>,
+    /// The value of each signal of the throttle by its limit: above 1 it is beyond.
+    pub pressures: Vec<(&'static str, f64)>,
     /// Seconds until the open work is done, at the latest; `None` where nobody knows.
     pub latest_seconds: Option<f64>,
+    /// What the newest validation found; `None` where there was none.
+    pub differences: Option<u64>,
+    /// Notifications that are due, and the age of the oldest in seconds; `None` where none are
+    /// to be delivered.
+    pub notifications: Option<(u64, f64)>,
     /// The database's time of these figures, in seconds since 1970.
     pub at: Option<f64>,
 }
 
 static FLEET: Mutex<Option<Fleet>> = Mutex::new(None);
 
-/// Tells the state of the fleet from now on.
-pub fn tell(fleet: Fleet) {
+/// Reports this state of the fleet from now on; with nothing, that it cannot be read.
+pub fn report(fleet: Option<Fleet>) {
     static ONCE: OnceLock<()> = OnceLock::new();
-    *FLEET.lock().unwrap_or_else(PoisonError::into_inner) = Some(fleet);
+    *FLEET.lock().unwrap_or_else(PoisonError::into_inner) = fleet;
     ONCE.get_or_init(register);
 }
 
 fn register() {
-    counts("reelshift.fleet.verdict", "{verdict}", "1 for the verdict, else 0", |fleet, tell| {
-        for (verdict, is) in &fleet.verdicts {
-            tell(u64::from(*is), &[KeyValue::new("reelshift.verdict", *verdict)]);
-        }
-    });
-    counts("reelshift.fleet.workers", "{worker}", "Workers by state", |fleet, tell| {
-        for (state, workers) in &fleet.workers {
-            tell(*workers, &[KeyValue::new("reelshift.worker.state", *state)]);
-        }
-    });
-    counts("reelshift.fleet.runs", "{run}", "Active runs", |fleet, tell| {
-        for of in &fleet.kinds {
-            tell(of.active_runs, &[kind(of.kind)]);
-        }
-    });
-    counts("reelshift.fleet.batches", "{batch}", "Batches by state", |fleet, tell| {
-        for of in &fleet.kinds {
-            for (state, batches) in of.batches {
-                tell(batches, &[kind(of.kind), KeyValue::new("reelshift.batch.state", state)]);
+    counts(
+        "reelshift.fleet.verdict",
+        "{verdict}",
+        "1 for the verdict, else 0",
+        |fleet, observe| {
+            for name in fleet.verdict.all {
+                let value = u64::from(fleet.verdict.name == Some(name));
+                observe(value, &[KeyValue::new("reelshift.verdict", *name)]);
             }
+        },
+    );
+    counts("reelshift.fleet.workers", "{worker}", "Workers by state", |fleet, observe| {
+        for (state, workers) in fleet.workers {
+            observe(workers, &[KeyValue::new("reelshift.worker.state", state)]);
         }
     });
-    let what = "Failed batches that nobody has enqueued again";
-    counts("reelshift.fleet.failed", "{batch}", what, |fleet, tell| {
+    counts("reelshift.fleet.runs", "{run}", "Active runs", |fleet, observe| {
         for of in &fleet.kinds {
-            tell(of.failed, &[kind(of.kind)]);
+            observe(of.active_runs, &[kind(of.kind)]);
         }
     });
-    counts("reelshift.fleet.quarantined", "{row}", "Rows and files set aside", |fleet, tell| {
-        for of in &fleet.kinds {
-            tell(of.quarantined, &[kind(of.kind)]);
+    let what = "Runs that are paused, by who paused them";
+    counts("reelshift.fleet.runs.paused", "{run}", what, |fleet, observe| {
+        for (by, runs) in fleet.paused_runs {
+            observe(runs, &[KeyValue::new("reelshift.paused_by", by)]);
         }
     });
     let what = "1 while an operator has paused the whole fleet";
-    counts("reelshift.fleet.paused", "{pause}", what, |fleet, tell| {
-        tell(u64::from(fleet.paused), &[]);
+    counts("reelshift.fleet.paused", "{pause}", what, |fleet, observe| {
+        observe(u64::from(fleet.paused), &[]);
     });
-    value("reelshift.fleet.rows", "{row}/s", "Rows written or compared a second", |fleet| {
-        Some(fleet.rows_per_second)
+    counts("reelshift.fleet.batches", "{batch}", "Batches by state", |fleet, observe| {
+        for of in &fleet.kinds {
+            for (state, batches) in of.batches {
+                observe(batches, &[kind(of.kind), KeyValue::new("reelshift.batch.state", state)]);
+            }
+        }
     });
-    value("reelshift.fleet.hashed", "By/s", "Bytes hashed a second", |fleet| {
-        Some(fleet.bytes_per_second)
+    let what = "Batches of active runs that are pending or leased";
+    counts("reelshift.fleet.batches.open", "{batch}", what, |fleet, observe| {
+        observe(fleet.open_batches, &[]);
+    });
+    let what = "Failed batches that nobody has enqueued again";
+    counts("reelshift.fleet.batches.failed", "{batch}", what, |fleet, observe| {
+        for of in &fleet.kinds {
+            observe(of.failed, &[kind(of.kind)]);
+        }
+    });
+    counts(
+        "reelshift.fleet.quarantined",
+        "{item}",
+        "Rows and files set aside",
+        |fleet, observe| {
+            for of in &fleet.kinds {
+                observe(of.quarantined, &[kind(of.kind)]);
+            }
+        },
+    );
+    let what = "Rows that the newest validation found to differ";
+    counts("reelshift.fleet.differences", "{row}", what, |fleet, observe| {
+        if let Some(differences) = fleet.differences {
+            observe(differences, &[]);
+        }
+    });
+    let what = "Notifications that are due, counted to 10,000";
+    counts("reelshift.fleet.notifications", "{notification}", what, |fleet, observe| {
+        if let Some((due, _)) = fleet.notifications {
+            observe(due, &[]);
+        }
+    });
+    let what = "How long the oldest notification has been due";
+    values("reelshift.fleet.notifications.oldest_age", "s", what, |fleet, observe| {
+        if let Some((_, age)) = fleet.notifications {
+            observe(age, &[]);
+        }
+    });
+    let what = "Rows written or compared a second";
+    values("reelshift.fleet.rows", "{row}/s", what, |fleet, observe| {
+        observe(fleet.rows_per_second, &[]);
+    });
+    values("reelshift.fleet.hashed", "By/s", "Bytes hashed a second", |fleet, observe| {
+        observe(fleet.bytes_per_second, &[]);
     });
     let what = "The part of the fleet's capacity that the throttle leaves";
-    value("reelshift.fleet.throttle.share", "1", what, |fleet| fleet.throttle_share);
+    values("reelshift.fleet.throttle.share", "1", what, |fleet, observe| {
+        if let Some(share) = fleet.throttle_share {
+            observe(share, &[]);
+        }
+    });
+    let what = "Each signal of the throttle by its limit";
+    values("reelshift.fleet.throttle.pressure", "1", what, |fleet, observe| {
+        for &(signal, pressure) in &fleet.pressures {
+            observe(pressure, &[KeyValue::new("reelshift.throttle.signal", signal)]);
+        }
+    });
     let what = "Until the open work is done, at the latest";
-    value("reelshift.fleet.time_left", "s", what, |fleet| fleet.latest_seconds);
+    values("reelshift.fleet.time_left", "s", what, |fleet, observe| {
+        if let Some(seconds) = fleet.latest_seconds {
+            observe(seconds, &[]);
+        }
+    });
     let what = "The database's time of these figures";
-    value("reelshift.fleet.time", "s", what, |fleet| fleet.at);
+    values("reelshift.fleet.time", "s", what, |fleet, observe| {
+        if let Some(at) = fleet.at {
+            observe(at, &[]);
+        }
+    });
 }
 
-type Tell<'a> = dyn Fn(u64, &[KeyValue]) + 'a;
+type Observe<'a, V> = dyn Fn(V, &[KeyValue]) + 'a;
+
+fn with_fleet(read: impl FnOnce(&Fleet)) {
+    if let Some(fleet) = &*FLEET.lock().unwrap_or_else(PoisonError::into_inner) {
+        read(fleet);
+    }
+}
 
 fn counts(
     name: &'static str,
     unit: &'static str,
     what: &'static str,
-    count: fn(&Fleet, &Tell<'_>),
+    read: fn(&Fleet, &Observe<'_, u64>),
 ) {
     meter()
         .u64_observable_gauge(name)
         .with_unit(unit)
         .with_description(what)
-        .with_callback(move |told| {
-            if let Some(fleet) = &*FLEET.lock().unwrap_or_else(PoisonError::into_inner) {
-                count(fleet, &|value, labels| told.observe(value, labels));
-            }
+        .with_callback(move |observer| {
+            with_fleet(|fleet| read(fleet, &|value, labels| observer.observe(value, labels)));
         })
         .build();
 }
 
-fn value(
+fn values(
     name: &'static str,
     unit: &'static str,
     what: &'static str,
-    read: fn(&Fleet) -> Option<f64>,
+    read: fn(&Fleet, &Observe<'_, f64>),
 ) {
     meter()
         .f64_observable_gauge(name)
         .with_unit(unit)
         .with_description(what)
-        .with_callback(move |told| {
-            let fleet = FLEET.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(value) = fleet.as_ref().and_then(read) {
-                told.observe(value, &[]);
-            }
+        .with_callback(move |observer| {
+            with_fleet(|fleet| read(fleet, &|value, labels| observer.observe(value, labels)));
         })
         .build();
 }

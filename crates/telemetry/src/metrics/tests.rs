@@ -44,9 +44,9 @@ fn every_metric_is_documented_and_every_documented_metric_is_made() {
         left: Some(2.5),
     }));
     impact(Some(Latencies { median: [0.002, 0.0015], p99: None }));
-    fleet::tell(fleet::Fleet {
-        verdicts: vec![("running", true)],
-        workers: vec![("live", 1)],
+    fleet::report(Some(fleet::Fleet {
+        verdict: OneOf { name: Some("stalled"), all: &["running", "stalled"] },
+        workers: [("live", 2), ("lost", 1), ("left", 0)],
         kinds: vec![fleet::OfKind {
             kind: "hash",
             active_runs: 1,
@@ -54,23 +54,17 @@ fn every_metric_is_documented_and_every_documented_metric_is_made() {
             failed: 1,
             quarantined: 1,
         }],
+        open_batches: 2,
+        paused: false,
+        paused_runs: [("operator", 0), ("breaker", 1)],
         rows_per_second: 1.5,
         bytes_per_second: 1.5,
-        paused: false,
         throttle_share: Some(1.0),
-        latest_seconds: Some(9.0),
-        at: Some(1.5),
-    });
-    alerts(Some(Alerts {
-        verdict: OneOf { name: Some("stalled"), all: &["running", "stalled"] },
-        workers: vec![("live", 2), ("lost", 1)],
-        paused_runs: vec![("operator", 0), ("breaker", 1)],
-        open_batches: 7,
-        failed_batches: 1,
-        quarantined: 3,
         pressures: vec![("free_disk", 0.4)],
-        validation_differences: Some(2),
+        latest_seconds: Some(9.0),
+        differences: Some(2),
         notifications: Some((4, 61.0)),
+        at: Some(1.5),
     }));
     observe_connections(|| vec![Connections { name: "main", used: 1, idle: 2, max: 8 }]);
     provider.force_flush().expect("it is collected");
