@@ -204,6 +204,38 @@ async fn lists_are_paged_and_filtered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_settings_may_end_by_themselves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in migrated(dir.path()).await {
+        let server = Server::start(dir.path(), &legacy).await;
+        let hour = json!({ "for_seconds": 3_600 });
+        let _paused = send(&server, "POST", "/api/v1/controls/pause", &hour).expect(200);
+        let controls = get(&server, "/api/v1/controls").expect(200).json();
+        assert!(controls["pause"]["ends_at"].is_string(), "{controls}");
+        let _resumed = send(&server, "POST", "/api/v1/controls/resume", &json!({})).expect(200);
+        for (method, path, body) in [
+            ("POST", "/api/v1/controls/pause", json!({ "for_seconds": 0 })),
+            (
+                "PATCH",
+                "/api/v1/controls",
+                json!({ "settings": { "lock_waits": "9" }, "for_seconds": 40_000_000 }),
+            ),
+        ] {
+            let refused = send(&server, method, path, &body).expect(400);
+            assert!(refused.body.contains("from 1 s to 366 days"), "{refused:?}");
+        }
+        let quiet = json!({ "settings": { "lock_waits": "8" }, "for_seconds": 1 });
+        let _tuned = send(&server, "PATCH", "/api/v1/controls", &quiet).expect(200);
+        let lock_waits = || {
+            let controls = get(&server, "/api/v1/controls").expect(200).json();
+            let mut settings = controls["settings"].as_array().into_iter().flatten();
+            settings.find(|setting| setting["name"] == "lock_waits").expect("a setting").clone()
+        };
+        until("the setting's end", async || lock_waits()["stored"].is_null()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_are_done_and_recorded() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in migrated(dir.path()).await {
@@ -234,6 +266,7 @@ async fn commands_are_done_and_recorded() {
                 .expect(200);
         let controls = get(&server, "/api/v1/controls").expect(200).json();
         assert_eq!(controls["pause"]["reason"], "night");
+        assert!(controls["pause"]["ends_at"].is_null(), "{controls}");
         let _resumed = send(&server, "POST", "/api/v1/controls/resume", &json!({})).expect(200);
         let tuned =
             json!({ "settings": { "lock_waits": "7", "byte_rate": "1MiB" }, "reason": "slow" });

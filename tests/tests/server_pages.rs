@@ -136,6 +136,30 @@ async fn no_part_of_an_address_makes_a_page_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_and_a_setting_may_end_by_themselves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, OPERATOR);
+    let page = browse(&server, "/controls", &cookie).expect(200);
+    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").expect("a form");
+    let csrf = rest.split('"').next().unwrap_or_default();
+    let ends = "SELECT COUNT(*) FROM reelshift_controls WHERE ends_at IS NOT NULL";
+    for (action, fields, expected) in [
+        ("pause", "minutes=90", 1),
+        ("tune", "name=lock_waits&value=7&minutes=90", 2),
+        ("tune", "name=lock_waits&value=8&minutes=", 1),
+        ("pause", "minutes=soon", 1),
+        ("pause", "minutes=0", 1),
+    ] {
+        let form = format!("csrf={csrf}&back=%2Fcontrols&reason=test&{fields}");
+        let form = Request::new("POST", &format!("/actions/{action}")).form(&form);
+        let _answer = server.send(&form.header("Cookie", &cookie)).expect(303);
+        assert_eq!(legacy.number(ends).await, expected, "{action} {fields}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_sent_to_another_site() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;

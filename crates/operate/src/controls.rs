@@ -1,5 +1,6 @@
 //! The settings and the pause of the whole fleet.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use reelshift_plan::tuning::Assignment;
@@ -7,6 +8,9 @@ use reelshift_store::controls::{ControlChange, ControlSetting, ON, PAUSE};
 use reelshift_store::{Result, Store, StoreError};
 
 use crate::By;
+
+/// How long a setting or a pause that ends by itself may last.
+pub const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
 
 /// A setting of the fleet, and what it must be now, or nothing is changed (`Some(None)`: the
 /// default).
@@ -21,7 +25,8 @@ pub struct Tune {
 /// in the order of `settings`.
 ///
 /// # Errors
-/// `Invalid` without settings, and for one that is given twice; `Refused` when one is not what
+/// `Invalid` without settings, for one that is given twice, and for a time outside of [`LASTS`];
+/// `Refused` when one is not what
 /// is expected; otherwise as the store.
 pub async fn tune(
     store: &dyn Store,
@@ -29,6 +34,7 @@ pub async fn tune(
     settings: &[Tune],
     lasts: Option<Duration>,
 ) -> Result<Vec<ControlChange>> {
+    check(lasts)?;
     let knob = |tune: &Tune| tune.assignment.knob;
     if settings.is_empty() {
         return Err(StoreError::Invalid(
@@ -56,12 +62,13 @@ pub async fn tune(
 /// every worker gives its batches back.
 ///
 /// # Errors
-/// As the store.
+/// `Invalid` for a time outside of [`LASTS`]; otherwise as the store.
 pub async fn pause_fleet(
     store: &dyn Store,
     by: &By,
     lasts: Option<Duration>,
 ) -> Result<Vec<ControlChange>> {
+    check(lasts)?;
     set_pause(store, by, Some(ON.to_owned()), lasts).await
 }
 
@@ -71,6 +78,15 @@ pub async fn pause_fleet(
 /// As the store.
 pub async fn resume_fleet(store: &dyn Store, by: &By) -> Result<Vec<ControlChange>> {
     set_pause(store, by, None, None).await
+}
+
+fn check(lasts: Option<Duration>) -> Result<()> {
+    if lasts.is_some_and(|lasts| !LASTS.contains(&lasts)) {
+        return Err(StoreError::Invalid(
+            "what ends by itself lasts from 1 s to 366 days: nothing was changed".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 async fn set_pause(

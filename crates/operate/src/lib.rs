@@ -16,7 +16,7 @@ mod schema;
 mod workers;
 
 pub use access::{log_out, logged_in, token_made};
-pub use controls::{Tune, pause_fleet, resume_fleet, tune};
+pub use controls::{LASTS, Tune, pause_fleet, resume_fleet, tune};
 pub use flags::{FlagRequest, change_flags};
 pub use history::{Removed, prune};
 pub use notifications::notify;

@@ -110,8 +110,8 @@ pub struct PruneArgs {
 
 fn lasting(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if !(Duration::from_secs(1)..=Duration::from_hours(24 * 366)).contains(&time) {
-        return Err("must be from 1s to 1year".to_owned());
+    if !reelshift_operate::LASTS.contains(&time) {
+        return Err("must be from 1s to 366days".to_owned());
     }
     Ok(time)
 }

@@ -1,6 +1,7 @@
 //! Settings and the pause of the whole fleet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use reelshift_operate as operate;
@@ -45,7 +46,24 @@ pub(super) struct Tune {
     /// was shown to whoever decided.
     #[serde(default)]
     expected: BTreeMap<String, Option<String>>,
+    /// For how long, by the database's clock: then the settings have their defaults again.
+    /// Without it until they are changed.
+    #[schema(minimum = 1, maximum = 31_622_400)]
+    for_seconds: Option<u32>,
     /// Why, for whoever looks at it later.
+    #[schema(max_length = 2_000)]
+    reason: Option<String>,
+}
+
+/// A pause of the whole fleet.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pause {
+    /// For how long, by the database's clock: then the fleet goes on by itself. Without it
+    /// until it is resumed.
+    #[schema(minimum = 1, maximum = 31_622_400)]
+    for_seconds: Option<u32>,
+    /// For whoever looks at it later.
     #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
@@ -106,7 +124,8 @@ pub(super) async fn tune(
         settings.push(operate::Tune { assignment, expected: tune.expected.get(name).cloned() });
     }
     let (shared, by) = (app.clone(), principal.command(tune.reason));
-    let work = async move { operate::tune(&*shared.store, &by, &settings, None).await };
+    let lasts = lasts(tune.for_seconds);
+    let work = async move { operate::tune(&*shared.store, &by, &settings, lasts).await };
     run_detached_or_503(&app, work).await.map(changes)
 }
 
@@ -116,16 +135,17 @@ pub(super) async fn tune(
     path = "/api/v1/controls/pause",
     operation_id = "pause_fleet",
     tag = "controls",
-    request_body = Why,
+    request_body = Pause,
     responses((status = 200, description = "What was changed", body = ControlChanges))
 )]
 pub(super) async fn pause(
     State(app): State<Shared>,
     principal: Principal,
-    Json(why): Json<Why>,
+    Json(pause): Json<Pause>,
 ) -> Result<Json<ControlChanges>, Problem> {
-    let (shared, by) = (app.clone(), principal.command(why.reason));
-    let work = async move { operate::pause_fleet(&*shared.store, &by, None).await };
+    let (shared, by) = (app.clone(), principal.command(pause.reason));
+    let lasts = lasts(pause.for_seconds);
+    let work = async move { operate::pause_fleet(&*shared.store, &by, lasts).await };
     run_detached_or_503(&app, work).await.map(changes)
 }
 
@@ -146,6 +166,10 @@ pub(super) async fn resume(
     let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { operate::resume_fleet(&*shared.store, &by).await };
     run_detached_or_503(&app, work).await.map(changes)
+}
+
+fn lasts(seconds: Option<u32>) -> Option<Duration> {
+    seconds.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 fn changes(changes: Vec<ControlChange>) -> Json<ControlChanges> {

@@ -3,6 +3,7 @@
 //! form was on, which says what came of it.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::Form;
 use axum::extract::State;
@@ -29,6 +30,8 @@ pub(crate) struct Fields {
     /// The page that the form is on.
     back: String,
     reason: String,
+    /// For how long; empty: until it is changed.
+    minutes: String,
     run: String,
     batch: String,
     worker: String,
@@ -54,6 +57,11 @@ impl Fields {
         who.command(reason.map(str::to_owned))
     }
 
+    fn lasts(&self) -> Result<Option<Duration>, StoreError> {
+        let minutes: Option<u32> = parsed(&self.minutes, "number of minutes")?;
+        Ok(minutes.map(|minutes| Duration::from_mins(minutes.into())))
+    }
+
     fn run(&self) -> Result<Option<Uuid>, StoreError> {
         parsed(&self.run, "run")
     }
@@ -66,6 +74,13 @@ fn parsed<T: FromStr>(text: &str, what: &str) -> Result<Option<T>, StoreError> {
     }
     let invalid = |_| StoreError::Invalid(format!("`{text}` is no {what}: nothing was changed"));
     text.parse().map(Some).map_err(invalid)
+}
+
+/// ` for 30 minutes`, or nothing.
+fn for_minutes(lasts: Option<Duration>) -> String {
+    lasts.map_or_else(String::new, |lasts| {
+        format!(" for {}", plural(lasts.as_secs() / 60, "minute", "minutes"))
+    })
 }
 
 fn missing(what: &str) -> StoreError {
@@ -99,8 +114,10 @@ pub(crate) async fn pause(
             operate::pause_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is paused: its batches go back within 2 s.", tail(run)));
         }
-        operate::pause_fleet(&*app.store, &by, None).await?;
-        Ok("The fleet is paused: within 2 s every worker gives its batches back.".to_owned())
+        let lasts = fields.lasts()?;
+        operate::pause_fleet(&*app.store, &by, lasts).await?;
+        let lasts = for_minutes(lasts);
+        Ok(format!("The fleet is paused{lasts}: within 2 s every worker gives its batches back."))
     };
     said(&fields, done.await)
 }
@@ -228,10 +245,12 @@ pub(crate) async fn tune(
             serde_json::from_str(&fields.seen).unwrap_or_default();
         let expected = (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned());
         let settings = [operate::Tune { assignment, expected }];
-        operate::tune(&*app.store, &fields.by(&who), &settings, None).await?;
+        let lasts = fields.lasts()?;
+        operate::tune(&*app.store, &fields.by(&who), &settings, lasts).await?;
         let [operate::Tune { assignment: Assignment { knob, value }, .. }] = &settings;
         let value = value.as_deref().unwrap_or("its default");
-        Ok(format!("{knob} is {value}. Every worker goes by it within 2 s."))
+        let lasts = for_minutes(lasts);
+        Ok(format!("{knob} is {value}{lasts}. Every worker goes by it within 2 s."))
     };
     said(&fields, done.await)
 }
