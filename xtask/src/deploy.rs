@@ -1,22 +1,31 @@
 //! `cargo xtask deploy-test`: what is in `deploy/` brought up as its README says, on a real engine
-//! with a real Jaeger, used, and taken down.
+//! with a real Jaeger, Prometheus and collector, used, and taken down.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+mod metrics;
+mod sampling;
+mod traces;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::interrupt::Interrupts;
 
 const DASHBOARD: u16 = 8080;
-const JAEGER: u16 = 16686;
-/// A gigabyte of films on a slow disk.
-const PATIENCE: Duration = Duration::from_secs(600);
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+const JAEGER: u16 = 16_686;
+const PROMETHEUS: u16 = 9_091;
+/// What compose makes of the file.
+const NETWORK: &str = "reelshift_default";
+const WORKERS: usize = 4;
+/// The end of every wait: a gigabyte of films on a slow disk.
+const LIMIT: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_secs(2);
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// Of all services, also those that only a profile starts.
+const PROFILES: [&str; 6] = ["--profile", "tools", "--profile", "metrics", "--profile", "sampling"];
 
 /// What runs containers.
 pub(crate) struct Engine {
@@ -31,83 +40,143 @@ pub(crate) struct Engine {
 /// The files of `deploy/`, brought up.
 struct Deployment<'a> {
     engine: Engine,
-    deploy: PathBuf,
+    root: PathBuf,
     /// The viewer's, which comes with the files.
     token: String,
+    /// Where traces are sent, if not where the files say.
+    traces_to: Option<&'static str>,
     interrupts: &'a Interrupts,
 }
 
 /// Brings everything up, uses it, and takes it down, whatever came of it.
 pub(crate) fn run(engine: Engine, interrupts: &Interrupts) -> Result<u8> {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let token = std::fs::read_to_string(deploy.join("compose/viewer-token"))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let token = std::fs::read_to_string(root.join("deploy/compose/viewer-token"))
         .context("deploy/compose/viewer-token cannot be read")?;
-    let deployment = Deployment { engine, deploy, token: token.trim().to_owned(), interrupts };
-    let used = deployment.used();
-    let down = deployment.down();
-    used.and(down)?;
+    let token = token.trim().to_owned();
+    let mut deployment = Deployment { engine, root, token, traces_to: None, interrupts };
+    deployment.free()?;
+    if deployment.engine.build {
+        deployment.build()?;
+    }
+    let scenarios: [fn(&mut Deployment<'_>) -> Result<()>; 2] = [plain, sampling::scenario];
+    for scenario in scenarios {
+        let used = scenario(&mut deployment);
+        if used.is_err() {
+            deployment.show_logs();
+        }
+        let down = deployment.down();
+        used.and(down)?;
+    }
     eprintln!("xtask: deploy/ works as its README says");
     Ok(0)
 }
 
+/// The table of deploy/README.md, with Prometheus.
+fn plain(deployment: &mut Deployment<'_>) -> Result<()> {
+    deployment.up(WORKERS)?;
+    let welcome = deployment.output(&["logs", "--no-log-prefix", "welcome"])?;
+    ensure!(welcome.contains(&deployment.token), "welcome does not print the token: {welcome}");
+    let workers = deployment.output(&["ps", "--quiet", "worker"])?;
+    let workers: Vec<&str> = workers.lines().collect();
+    ensure!(workers.len() == WORKERS, "{} workers run", workers.len());
+
+    deployment.engine(&["kill", "--signal", "KILL", workers[0]])?;
+    deployment.engine(&["network", "disconnect", NETWORK, workers[1]])?;
+    deployment.until("the loss of both workers", || deployment.workers("lost", 2))?;
+    let connect = ["network", "connect", "--alias", "worker", NETWORK, workers[1]];
+    deployment.engine(&connect)?;
+    deployment.until("the worker that was cut off", || deployment.workers("live", 3))?;
+    deployment.until("both runs", || deployment.runs_are_done())?;
+    traces::scenario(deployment)?;
+
+    deployment.scale(2)?;
+    deployment.until("two workers", || deployment.workers("live", 2))?;
+    deployment.scale(WORKERS)?;
+    deployment.compose(&["restart", "mariadb"])?;
+    deployment.until("the dashboard after its database", || deployment.is_ready())?;
+    deployment.until("four workers again", || deployment.workers("live", WORKERS))?;
+    metrics::scenario(deployment)
+}
+
 impl Deployment<'_> {
-    fn used(&self) -> Result<()> {
-        if self.engine.build {
-            self.compose(&["build", "reelshift"])?;
+    /// Whether the name `reelshift` is free: what has it would be taken down in the end.
+    fn free(&self) -> Result<()> {
+        let containers = self.output(&["ps", "--all", "--quiet"])?;
+        ensure!(
+            containers.trim().is_empty(),
+            "a deployment is there already; take it down by `{} -f deploy/compose.yaml down` first",
+            self.engine.compose.join(" ")
+        );
+        Ok(())
+    }
+
+    fn build(&self) -> Result<()> {
+        let file = self.root.join("deploy/Dockerfile");
+        eprintln!("xtask: {} build", self.engine.program);
+        let mut build = Command::new(&self.engine.program);
+        build.args(["build", "--network", "host", "--tag", "reelshift", "--file"]);
+        self.done(build.arg(file).arg(&self.root))
+    }
+
+    /// Up, with so many workers that live.
+    fn up(&self, workers: usize) -> Result<()> {
+        self.scale(workers)?;
+        self.until("the dashboard", || self.is_ready())?;
+        self.until("the workers", || self.workers("live", workers))
+    }
+
+    fn scale(&self, workers: usize) -> Result<()> {
+        let scale = format!("worker={workers}");
+        self.compose(&["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale])
+    }
+
+    /// A command of the product's own, by hand.
+    fn reelshift(&self, words: &[&str]) -> Result<()> {
+        self.compose(&[&["run", "--rm", "reelshift"], words].concat())
+    }
+
+    fn show_logs(&self) {
+        let words = [&PROFILES[..], &["logs", "--tail", "40"]].concat();
+        if let Err(error) = self.compose(&words) {
+            eprintln!("xtask: there are no logs: {error:#}");
         }
-        self.compose(&["up", "--detach", "--no-build", "--scale", "worker=4"])?;
-        self.until("the dashboard", || self.get(DASHBOARD, "/readyz").map(drop))?;
-        let welcome = self.output(&["logs", "--no-log-prefix", "welcome"])?;
-        ensure!(welcome.contains(&self.token), "welcome does not print the token: {welcome}");
-
-        self.until("four workers", || self.workers("live", 4))?;
-        let workers = self.output(&["ps", "--quiet", "worker"])?;
-        let victim = workers.lines().next().context("no worker runs")?;
-        let mut kill = Command::new(&self.engine.program);
-        self.done(kill.args(["kill", "--signal", "KILL", victim]).stdout(Stdio::null()))?;
-        self.until("the killed worker's end", || self.workers("lost", 1))?;
-        self.until("both runs", || self.runs_are_done())?;
-
-        let errors = self.get(DASHBOARD, "/api/v1/errors?limit=200")?;
-        let failed = items(&errors)?.iter().find_map(|error| error["correlation_id"].as_str());
-        let trace = failed.context("nothing failed, though files are missing on purpose")?;
-        self.until("the trace of a failure", || self.is_whole(trace, 1))?;
-        self.until("failures by their tag", || self.finds(r#"{"error":"true"}"#))?;
-        self.compose(&["run", "--rm", "reelshift", "rerun", "--quarantined"])?;
-        self.until("the rerun", || self.runs_are_done())?;
-        self.until("the same trace with the rerun", || self.is_whole(trace, 2))?;
-
-        self.compose(&["up", "--detach", "--no-build", "--scale", "worker=2"])?;
-        self.until("two workers", || self.workers("live", 2))?;
-        self.compose(&["up", "--detach", "--no-build", "--scale", "worker=4"])?;
-        self.compose(&["restart", "mariadb"])?;
-        self.until("the dashboard after its database", || {
-            self.get(DASHBOARD, "/readyz").map(drop)
-        })?;
-        self.until("four workers again", || self.workers("live", 4))
     }
 
     fn down(&self) -> Result<()> {
-        let profiles = ["tools", "metrics", "sampling"].map(|profile| ["--profile", profile]);
-        let words = [&profiles.concat()[..], &["down", "--volumes", "--remove-orphans"]].concat();
+        let words = [&PROFILES[..], &["down", "--volumes", "--remove-orphans"]].concat();
         // Also after an interrupt, which ends the commands that run through it.
         let status = self.command(&words).status().context("compose cannot be run")?;
         ensure!(status.success(), "compose could not take everything down ({status})");
-        let left = self.output(&["ps", "--all", "--quiet"])?;
-        ensure!(left.trim().is_empty(), "containers are left: {left}");
+        for (what, words) in [
+            ("containers", ["ps", "--all"]),
+            ("volumes", ["volume", "ls"]),
+            ("networks", ["network", "ls"]),
+        ] {
+            let mut list = Command::new(&self.engine.program);
+            list.args(words).args(["--quiet", "--filter"]);
+            let left = output(list.arg("label=com.docker.compose.project=reelshift"))?;
+            ensure!(left.trim().is_empty(), "{what} are left: {left}");
+        }
         Ok(())
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.engine.compose[0]);
-        command.args(&self.engine.compose[1..]).arg("-f").arg(self.deploy.join("compose.yaml"));
-        command.args(words).stdin(Stdio::null());
+        command.args(&self.engine.compose[1..]).arg("-f");
+        command.arg(self.root.join("deploy/compose.yaml")).args(words).stdin(Stdio::null());
+        command.envs(self.traces_to.map(|endpoint| ("OTLP_ENDPOINT", endpoint)));
         command
     }
 
     fn compose(&self, words: &[&str]) -> Result<()> {
         eprintln!("xtask: compose {}", words.join(" "));
         self.done(&mut self.command(words))
+    }
+
+    fn engine(&self, words: &[&str]) -> Result<()> {
+        eprintln!("xtask: {} {}", self.engine.program, words.join(" "));
+        self.done(Command::new(&self.engine.program).args(words).stdout(Stdio::null()))
     }
 
     fn done(&self, command: &mut Command) -> Result<()> {
@@ -117,117 +186,79 @@ impl Deployment<'_> {
     }
 
     fn output(&self, words: &[&str]) -> Result<String> {
-        let output = self.command(words).output().context("compose cannot be run")?;
-        ensure!(output.status.success(), "compose {} failed ({})", words.join(" "), output.status);
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        output(&mut self.command(words))
     }
 
-    /// Waits until `holds`; the error says what was wrong last.
-    fn until(&self, what: &str, holds: impl Fn() -> Result<()>) -> Result<()> {
+    /// Waits until `holds` has a value; the error says what was wrong last.
+    fn until<T>(&self, what: &str, holds: impl Fn() -> Result<T>) -> Result<T> {
         eprintln!("xtask: waiting for {what}");
         let began = Instant::now();
         loop {
             match holds() {
-                Ok(()) => return Ok(()),
-                Err(error) if began.elapsed() > PATIENCE => {
+                Ok(value) => return Ok(value),
+                Err(error) if began.elapsed() > LIMIT => {
                     return Err(error.context(format!("{what} did not come about")));
                 }
-                Err(_) => self.interrupts.pause(BETWEEN_LOOKS)?,
+                Err(_) => self.interrupts.pause(POLL)?,
             }
         }
     }
 
+    fn is_ready(&self) -> Result<()> {
+        self.text(DASHBOARD, "/readyz", &[]).map(drop)
+    }
+
     fn workers(&self, state: &str, expected: usize) -> Result<()> {
-        let workers = self.get(DASHBOARD, &format!("/api/v1/workers?state={state}"))?;
-        let found = items(&workers)?.len();
+        let found = self.items("/api/v1/workers", &[("state", state)])?.len();
         ensure!(found == expected, "{found} workers are {state}, not {expected}");
         Ok(())
     }
 
+    /// Whether all work is done. Every `up` enqueues both kinds: runs of nothing, later on.
     fn runs_are_done(&self) -> Result<()> {
-        let runs = self.get(DASHBOARD, "/api/v1/runs")?;
-        let states: Vec<_> = items(&runs)?.iter().map(|run| run["state"].as_str()).collect();
-        let done = |state: &Option<&str>| *state == Some("done");
-        ensure!(states.len() == 2 && states.iter().all(done), "the runs are {states:?}");
+        let runs = self.items("/api/v1/runs", &[])?;
+        let states: Vec<_> = runs.iter().map(|run| run["state"].as_str()).collect();
+        let done = states.iter().all(|state| *state == Some("done"));
+        ensure!(states.len() >= 2 && done, "the runs are {states:?}");
         Ok(())
     }
 
-    /// Whether Jaeger has a trace that a producer began and that workers went on with, in at
-    /// least so many attempts, each the child of another span of it.
-    fn is_whole(&self, trace: &str, attempts: usize) -> Result<()> {
-        let found = self.get(JAEGER, &format!("/api/traces/{trace}"))?;
-        let trace = &found["data"][0];
-        let spans = trace["spans"].as_array().context("no such trace")?;
-        let service = |span: &Value| {
-            let process = span["processID"].as_str().unwrap_or_default();
-            trace["processes"][process]["serviceName"].as_str().map(str::to_owned)
-        };
-        let named = |prefix: &str| -> Vec<&Value> {
-            let is = |span: &&Value| {
-                span["operationName"].as_str().is_some_and(|name| name.starts_with(prefix))
-            };
-            spans.iter().filter(is).collect()
-        };
-        let (created, processed) = (named("create "), named("process "));
-        ensure!(!created.is_empty(), "nobody created the batch");
-        ensure!(processed.len() >= attempts, "{} of {attempts} attempts", processed.len());
-        for (span, by) in created
-            .iter()
-            .map(|span| (span, "reelshift-producer"))
-            .chain(processed.iter().map(|span| (span, "reelshift-worker")))
-        {
-            ensure!(service(span).as_deref() == Some(by), "a span is of {:?}", service(span));
+    /// A list of the API of `serve`, all pages of it.
+    fn items(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let next = cursor.iter().map(|cursor| ("cursor", cursor.as_str()));
+            let query: Vec<_> = query.iter().copied().chain(next).collect();
+            let page = self.get(DASHBOARD, path, &query)?;
+            items.extend_from_slice(page["items"].as_array().context("the answer is no page")?);
+            cursor = page["next"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(items);
+            }
         }
-        let ids: Vec<_> = spans.iter().map(|span| &span["spanID"]).collect();
-        for attempt in processed {
-            let references = attempt["references"].as_array().cloned().unwrap_or_default();
-            let parent = references.iter().find(|reference| {
-                reference["refType"] == "CHILD_OF" && ids.contains(&&reference["spanID"])
-            });
-            ensure!(parent.is_some(), "an attempt has no parent in its trace");
-        }
-        Ok(())
     }
 
-    /// Whether Jaeger finds traces of workers with these tags.
-    fn finds(&self, tags: &str) -> Result<()> {
-        let encoded: String = tags
-            .bytes()
-            .map(|byte| {
-                if byte.is_ascii_alphanumeric() {
-                    char::from(byte).to_string()
-                } else {
-                    format!("%{byte:02X}")
-                }
-            })
-            .collect();
-        let path = format!("/api/traces?service=reelshift-worker&limit=20&tags={encoded}");
-        let found = self.get(JAEGER, &path)?;
-        ensure!(found["data"].as_array().is_some_and(|traces| !traces.is_empty()), "none is found");
-        Ok(())
+    /// The document at a path of a port of this machine.
+    fn get(&self, port: u16, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+        let text = self.text(port, path, query)?;
+        serde_json::from_str(&text).with_context(|| format!("{path} is no document"))
     }
 
-    /// The document at a path of a port of this machine; null where the answer is none.
-    fn get(&self, port: u16, path: &str) -> Result<Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).context("nobody listens")?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).context("a limit cannot be set")?;
-        let token = &self.token;
-        write!(
-            stream,
-            "GET {path} HTTP/1.0\r\nHost: localhost:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
-        )
-        .context("a request cannot be sent")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("an answer cannot be read")?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        if status != "200" {
-            bail!("{path} answered {status}: {body}");
-        }
-        Ok(serde_json::from_str(body).unwrap_or_default())
+    fn text(&self, port: u16, path: &str, query: &[(&str, &str)]) -> Result<String> {
+        let config = ureq::Agent::config_builder().timeout_global(Some(REQUEST_LIMIT)).build();
+        let request = ureq::Agent::new_with_config(config)
+            .get(format!("http://127.0.0.1:{port}{path}"))
+            .header("Authorization", format!("Bearer {}", self.token))
+            .query_pairs(query.iter().copied());
+        let answer = request.call().with_context(|| format!("{path} of port {port}"))?;
+        answer.into_body().read_to_string().with_context(|| format!("{path} of port {port}"))
     }
 }
 
-fn items(page: &Value) -> Result<&Vec<Value>> {
-    page["items"].as_array().context("the answer is no page")
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().display().to_string();
+    let output = command.output().with_context(|| format!("{program} cannot be run"))?;
+    ensure!(output.status.success(), "{program} failed ({})", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
