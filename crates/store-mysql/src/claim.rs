@@ -120,7 +120,7 @@ mod tests {
 
     use reelshift_plan::JobKind;
     use reelshift_store::SharedStore;
-    use reelshift_store::conformance::arrange::{running_batches, steadily, try_expand, worker};
+    use reelshift_store_conformance::arrange::{running_batches, steadily, try_expand, worker};
     use sqlx::{AssertSqlSafe, Row as _};
 
     use crate::ConnectOptions;

@@ -197,7 +197,7 @@ mod tests {
 
     use reelshift_plan::JobKind;
     use reelshift_store::SharedStore;
-    use reelshift_store::conformance::arrange::{
+    use reelshift_store_conformance::arrange::{
         claim_one, eventually, running_batches, try_expand, worker,
     };
 

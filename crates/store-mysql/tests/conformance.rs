@@ -1,10 +1,11 @@
 //! The conformance suite on MySQL and MariaDB: each test in a database of its own.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use reelshift_store::SharedStore;
-use reelshift_store::conformance::{Fixture, Held, Rows};
+use reelshift_store_conformance::{Fixture, Held, Rows};
 use reelshift_store_mysql::{ConnectOptions, connect};
 use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Row};
@@ -137,4 +138,6 @@ impl Held for HeldRows {
     }
 }
 
-reelshift_store::conformance_tests!(MySqlFixture::new().await);
+fn main() -> ExitCode {
+    reelshift_store_conformance::run(MySqlFixture::new)
+}

@@ -146,7 +146,7 @@ mod tests {
     use std::sync::Arc;
 
     use reelshift_store::SharedStore;
-    use reelshift_store::conformance::arrange::try_expand;
+    use reelshift_store_conformance::arrange::try_expand;
     use sqlx::sqlite::SqlitePool;
     use sqlx::{AssertSqlSafe, Row as _};
 

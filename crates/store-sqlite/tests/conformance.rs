@@ -1,10 +1,11 @@
 //! The conformance suite on SQLite: each test in a database file of its own.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use reelshift_store::SharedStore;
-use reelshift_store::conformance::{Fixture, Held, Rows};
+use reelshift_store_conformance::{Fixture, Held, Rows};
 use reelshift_store_sqlite::{ConnectOptions, connect};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
@@ -127,4 +128,6 @@ impl Held for HeldDatabase {
     }
 }
 
-reelshift_store::conformance_tests!(SqliteFixture::new().await);
+fn main() -> ExitCode {
+    reelshift_store_conformance::run(SqliteFixture::new)
+}

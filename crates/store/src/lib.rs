@@ -1,6 +1,6 @@
 //! The storage port: everything that reelshift asks of a database, as traits over types
 //! that name no dialect. `reelshift-store-mysql` and `reelshift-store-sqlite` implement
-//! it; the suite in [`conformance`] is what both must pass.
+//! it; `reelshift-store-conformance` is the suite that both must pass.
 //!
 //! The database's clock is the only clock: no method takes the time of day, only
 //! durations, and every time that is read was set by the server.
@@ -9,8 +9,6 @@ pub mod archive;
 pub mod audit;
 pub mod clock;
 pub mod comparisons;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod controls;
 pub mod duplicates;
 pub mod duties;

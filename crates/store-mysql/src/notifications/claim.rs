@@ -187,8 +187,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use reelshift_store::conformance::arrange::{steadily, try_expand};
     use reelshift_store::{Notifications as _, SharedStore};
+    use reelshift_store_conformance::arrange::{steadily, try_expand};
     use sqlx::mysql::MySqlPool;
     use sqlx::{AssertSqlSafe, Row as _};
 
