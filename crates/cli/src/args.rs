@@ -168,13 +168,10 @@ impl From<LogFormat> for reelshift_telemetry::LogFormat {
     }
 }
 
-/// The hidden command that is the demo's application.
-pub const DEMO_APPLICATION: &str = "demo-application";
-
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The demo's application, which the demo starts by itself
-    #[command(name = DEMO_APPLICATION, hide = true)]
+    #[command(name = reelshift_demo::application::COMMAND, hide = true)]
     DemoApplication,
     /// Make a legacy database with video files, migrate it with two workers, show it all
     Demo(DemoArgs),

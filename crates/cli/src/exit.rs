@@ -3,6 +3,7 @@
 use std::fmt;
 
 use reelshift_archive::ArchiveError;
+use reelshift_demo::platform::PlatformError;
 use reelshift_media::sha256::WrongHash;
 use reelshift_store::StoreError;
 use reelshift_telemetry::redact::redact;
@@ -105,12 +106,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(ArchiveError::Store(error)) => Some(error),
         _ => None,
     });
+    let is = |kind: PlatformError| error.downcast_ref() == Some(&kind);
     match store {
         Some(StoreError::Refused(_) | StoreError::Unusable { .. }) => 4,
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
-        None if error.is::<Usage>() => 2,
-        None if error.is::<Refused>() || error.is::<WrongHash>() => 4,
+        None if error.is::<Usage>() || is(PlatformError::UnreadableUrl) => 2,
+        None if error.is::<Refused>() || error.is::<WrongHash>() || is(PlatformError::InUse) => 4,
         None if matches!(error.downcast_ref(), Some(WorkerError::Backend(_))) => 4,
         None if matches!(
             archive,

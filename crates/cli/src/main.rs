@@ -114,7 +114,8 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
 async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::DemoApplication => {
-            commands::demo::application::run(context.given_url().unwrap_or_default()).await
+            reelshift_demo::application::run(context.given_url().unwrap_or_default()).await?;
+            Ok(Outcome::Done)
         }
         Command::Demo(args) => commands::demo::run(context, &args).await,
         Command::Inspect => commands::inspect::run(context).await,

@@ -1,11 +1,6 @@
 //! `demo`: a legacy platform made up, migrated by several worker processes, validated.
 
-pub mod application;
-mod faults;
-mod files;
-mod fleet;
 mod open;
-mod platform;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use indicatif::MultiProgress;
 use owo_colors::OwoColorize;
+use reelshift_demo::application::{self, Application, Noticed};
+use reelshift_demo::fleet::Start;
+use reelshift_demo::{files, platform};
 use reelshift_operate::{Apply, FlagRequest};
 use reelshift_plan::{Flag, JobKind};
 use reelshift_store::SharedStore;
@@ -23,8 +21,6 @@ use reelshift_store::schema::StepGroup;
 use reelshift_store::validation::{self, FirstDifferencesOnly};
 use tokio::process::Child;
 
-use self::application::{Application, Noticed};
-use self::fleet::Start;
 use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use owo_colors::OwoColorize;
+use reelshift_demo::application::{Application, NEW_COLUMNS_FROM};
+use reelshift_demo::faults::Faults;
+use reelshift_demo::fleet::{Fleet, Start};
+use reelshift_demo::platform;
 use reelshift_plan::JobKind;
 use reelshift_producer::watch::Watch;
 use reelshift_server::{App, ConfiguredToken, OneTimeLogin, Options, Role, token};
 use reelshift_store::SharedStore;
 use tokio::net::TcpListener;
 
-use super::application::{Application, NEW_COLUMNS_FROM};
-use super::faults::Faults;
-use super::fleet::{Fleet, Start};
-use super::{platform, say, title};
+use super::{say, title};
 use crate::commands::flags;
 use crate::context::{Context, by, who};
 
@@ -44,7 +45,14 @@ pub async fn run(
         fleet.add().await?;
     }
     let pool = platform::connect(&url, 1).await?;
-    let faults = Faults { store: store.clone(), fleet: Arc::clone(&fleet), url, media, pool };
+    let faults = Faults {
+        store: store.clone(),
+        fleet: Arc::clone(&fleet),
+        url,
+        media,
+        pool,
+        by: by(Some("the demo: so that one can watch")),
+    };
     let (secret, code) = (token::generate(), token::generate());
     let options = Options {
         tokens: vec![ConfiguredToken {

@@ -6,6 +6,7 @@
 
 mod transaction;
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use self::transaction::Videos;
-use super::platform;
-use crate::args::DEMO_APPLICATION;
-use crate::exit::Outcome;
+use crate::platform;
 
+/// The command of the program that is the application's side: a process of its own, so that
+/// nothing of the demo slows it.
+pub const COMMAND: &str = "demo-application";
 /// Between two transactions: a busy page, not a load test.
 const PERIOD: Duration = Duration::from_millis(10);
 /// From this stage on the application reads and writes the new columns too.
@@ -53,7 +55,7 @@ impl Application {
         let log = std::fs::File::create(log)
             .with_context(|| format!("cannot write {}", log.display()))?;
         let mut child = Command::new(program)
-            .arg(DEMO_APPLICATION)
+            .arg(COMMAND)
             .env("DATABASE_URL", url)
             .env_remove("DATABASE_URL_FILE")
             .stdin(Stdio::piped())
@@ -107,7 +109,10 @@ impl Application {
 }
 
 /// The application's side: works until its input ends.
-pub async fn run(url: &str) -> Result<Outcome> {
+///
+/// # Errors
+/// When the database cannot be reached or standard output cannot be written.
+pub async fn run(url: &str) -> Result<()> {
     let pool = platform::connect(url, 1).await?;
     let mut videos = Videos::read(pool, url).await?;
     let mut stages = BufReader::new(tokio::io::stdin()).lines();
@@ -125,7 +130,7 @@ pub async fn run(url: &str) -> Result<Outcome> {
                 }
                 None => {
                     counting.say()?;
-                    return Ok(Outcome::Done);
+                    return Ok(());
                 }
             },
             () = tokio::time::sleep_until(due.into()) => {
@@ -176,7 +181,8 @@ impl Counting {
             p99_ms: ms(self.latencies.value_at_quantile(0.99)),
             longest_ms: ms(self.latencies.max()),
         };
-        crate::output::json(&serde_json::to_string(&noticed)?);
-        Ok(())
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(&noticed)?)?;
+        Ok(out.flush()?)
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::{Any, AnyPool, QueryBuilder};
+use thiserror::Error;
 
-use super::files::DemoVideo;
-use crate::exit::{Refused, Usage};
+use crate::files::DemoVideo;
 
 /// The specification's current table as an ORM has it, with the tables around it; both
 /// dialects take them.
@@ -54,6 +54,20 @@ pub const LIVE_PROJECT: &str = "live";
 /// Rows in one INSERT: SQLite takes at most 32,766 values in a statement.
 const ROWS_PER_INSERT: usize = 500;
 
+/// Why a database cannot be the demo's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PlatformError {
+    #[error("the database URL cannot be read: write mysql://USER@HOST/NAME")]
+    UnreadableUrl,
+    #[error(
+        "this database has a table `videos`: the demo makes its own and touches nobody else's, \
+         so give it an empty database"
+    )]
+    InUse,
+}
+
+/// Whether the URL leads to a server.
+#[must_use]
 pub fn is_mysql(url: &str) -> bool {
     url.starts_with("mysql:") || url.starts_with("mariadb:")
 }
@@ -61,9 +75,7 @@ pub fn is_mysql(url: &str) -> bool {
 /// Connects as an application does.
 pub async fn connect(url: &str, connections: u32) -> Result<AnyPool> {
     install_default_drivers();
-    let options: AnyConnectOptions = url.parse().map_err(|_| {
-        Usage("the database URL cannot be read: write mysql://USER@HOST/NAME".to_owned())
-    })?;
+    let options: AnyConnectOptions = url.parse().map_err(|_| PlatformError::UnreadableUrl)?;
     AnyPoolOptions::new()
         .max_connections(connections)
         .connect_with(options)
@@ -81,7 +93,7 @@ impl Platform {
     /// Connects to a database that may be the demo's.
     ///
     /// # Errors
-    /// `Refused` when the database has a table `videos`: it may be a real one.
+    /// [`PlatformError::InUse`] when the database has a table `videos`: it may be a real one.
     pub async fn check(url: &str) -> Result<Self> {
         let mysql = is_mysql(url);
         let pool =
@@ -93,12 +105,7 @@ impl Platform {
         };
         let tables: i64 = sqlx::query_scalar(tables).fetch_one(&pool).await?;
         if tables > 0 {
-            return Err(Refused(
-                "this database has a table `videos`: the demo makes its own and touches nobody \
-                 else's, so give it an empty database"
-                    .to_owned(),
-            )
-            .into());
+            return Err(PlatformError::InUse.into());
         }
         Ok(Self { pool, mysql })
     }

@@ -7,16 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use rand::Rng as _;
-use reelshift_operate::Tune;
+use reelshift_operate::{By, Tune};
 use reelshift_plan::tuning::Assignment;
 use reelshift_server::{Playground, Scene};
 use reelshift_store::SharedStore;
 use sqlx::AnyPool;
 use uuid::Uuid;
 
-use super::fleet::Fleet;
-use super::platform::{self, LIVE_PROJECT};
-use crate::context::by;
+use crate::fleet::Fleet;
+use crate::platform::{self, LIVE_PROJECT};
 
 /// Videos that one press uploads, and the size of each of their files.
 const UPLOADED: usize = 400;
@@ -89,6 +88,8 @@ pub struct Faults {
     pub url: String,
     pub media: PathBuf,
     pub pool: AnyPool,
+    /// Whose changes to the settings these are.
+    pub by: By,
 }
 
 #[async_trait]
@@ -134,8 +135,7 @@ impl Faults {
         let assignment: Assignment =
             BYTE_RATE.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         let slow = Tune { assignment, expected: None };
-        let by = by(Some("the demo: so that one can watch"));
-        reelshift_operate::tune(&*self.store, &by, &[slow], None).await?;
+        reelshift_operate::tune(&*self.store, &self.by, &[slow], None).await?;
         let mut content = vec![0_u8; FILE_BYTES];
         let folder = format!("uploads-{}", Uuid::now_v7());
         std::fs::create_dir_all(self.media.join(&folder)).context("no folder can be made")?;

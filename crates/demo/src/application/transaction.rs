@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use sqlx::AnyPool;
 use uuid::Uuid;
 
-use crate::commands::demo::platform::{LIVE_PROJECT, is_mysql};
+use crate::platform::{LIVE_PROJECT, is_mysql};
 
 /// Uploads that are there before the first is deleted again.
 const KEPT_UPLOADS: usize = 10;
