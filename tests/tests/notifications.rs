@@ -289,7 +289,7 @@ async fn a_webhook_is_signed_and_tried_again_until_it_takes_it(dir: &Path, legac
     for one in &posted {
         assert!(one.is_signed_with(SECRET) && !one.is_signed_with("another secret"));
         assert_eq!(one.headers["content-type"], "application/json");
-        assert_eq!(one.headers["x-reelshift-id"], id);
+        assert_eq!(one.headers["webhook-id"], id);
         assert_eq!(one.json(), event.data, "what subscribers get");
     }
     // A type that nobody wants there, and then one that names no subscriber.
@@ -306,7 +306,7 @@ async fn a_webhook_is_signed_and_tried_again_until_it_takes_it(dir: &Path, legac
     until("its end", async || status(legacy, "to-nobody").await == "failed").await;
     until("its end", async || status(legacy, "to-the-hook").await == "sent").await;
     let last = receiver.posted().pop().expect("some");
-    assert_eq!(last.headers["x-reelshift-id"], "to-the-hook");
+    assert_eq!(last.headers["webhook-id"], "to-the-hook");
     let said = std::fs::read_to_string(&replica.log).expect("its log");
     assert!(!said.contains(SECRET), "{said}");
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::prelude::*;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
@@ -32,18 +33,14 @@ impl Posted {
     /// Whether it was signed with `secret`, as the document says.
     ///
     /// # Panics
-    /// When there is no signature of that form.
+    /// When a header is missing.
     #[must_use]
     pub fn is_signed_with(&self, secret: &str) -> bool {
-        let signature = &self.headers["x-reelshift-signature"];
-        let (time, tag) = signature.split_once(',').expect("two parts");
-        let time = time.strip_prefix("t=").expect("a time");
-        let tag = tag.strip_prefix("v1=").expect("a tag");
+        let [id, time, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+            .map(|name| &self.headers[name]);
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
-        mac.update(format!("{time}.{}", self.body).as_bytes());
-        let expected: String =
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        tag == expected
+        mac.update(format!("{id}.{time}.{}", self.body).as_bytes());
+        *signature == format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
     }
 }
 

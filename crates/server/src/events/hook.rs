@@ -6,13 +6,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Url, header};
-use serde_json::json;
+use reqwest::{Client, RequestBuilder, Url};
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::change::{Event, Severity};
-use crate::notifications::signature;
 use crate::notifications::webhook::{Webhook, wants};
 
 /// For one attempt.
@@ -107,26 +106,23 @@ impl Sender {
     ) -> Result<(), String> {
         let document = json!(event).to_string();
         let client = || self.0.as_ref().ok_or_else(|| "no HTTP client".to_owned());
-        let (request, body) = match to {
+        let request = match to {
             HookTarget::Command(words) => return run(words, &document).await,
             HookTarget::Webhook(webhook) => {
-                let signed = signature::sign(&webhook.secret, at, &document);
                 let request = client()?.post(webhook.url.clone());
-                let request = request.header("x-reelshift-id", event.id.to_string());
-                (request.header(signature::HEADER, signed), document)
+                webhook.signer.sign(request, &event.id.to_string(), at, document)?
             }
-            HookTarget::Slack(url) => (client()?.post(url.clone()), slack(event)),
+            HookTarget::Slack(url) => client()?.post(url.clone()).json(&slack(event)),
             HookTarget::PagerDuty { url, routing_key } => match pager_duty(event, routing_key) {
-                Some(body) => (client()?.post(url.clone()), body),
+                Some(body) => client()?.post(url.clone()).json(&body),
                 None => return Ok(()),
             },
         };
-        post(request, body).await
+        post(request).await
     }
 }
 
-async fn post(request: RequestBuilder, body: String) -> Result<(), String> {
-    let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+async fn post(request: RequestBuilder) -> Result<(), String> {
     match request.send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(format!("it answered {}", answer.status())),
@@ -157,7 +153,7 @@ async fn run(words: &[String], document: &str) -> Result<(), String> {
 }
 
 /// The message of an incoming webhook. `&`, `<` and `>` are Slack's own.
-fn slack(event: &Event) -> String {
+fn slack(event: &Event) -> Value {
     let sign = match event.severity {
         Severity::Info => ":white_check_mark:",
         Severity::Warning => ":warning:",
@@ -166,23 +162,22 @@ fn slack(event: &Event) -> String {
     let place = event.environment.as_ref().map_or_else(String::new, |name| format!("[{name}] "));
     let text = format!("{place}{}", event.summary);
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    json!({ "text": format!("{sign} {text}") }).to_string()
+    json!({ "text": format!("{sign} {text}") })
 }
 
 /// The request to PagerDuty; `None` for what nobody is paged for. A run that is done resolves
 /// what it was triggered for.
-fn pager_duty(event: &Event, routing_key: &str) -> Option<String> {
+fn pager_duty(event: &Event, routing_key: &str) -> Option<Value> {
     let key = format!("reelshift-{}", event.subject);
     if event.event == "run_done" {
-        let resolve = json!({
+        return Some(json!({
             "routing_key": routing_key, "event_action": "resolve", "dedup_key": key,
-        });
-        return Some(resolve.to_string());
+        }));
     }
     if event.severity == Severity::Info {
         return None;
     }
-    let trigger = json!({
+    Some(json!({
         "routing_key": routing_key,
         "event_action": "trigger",
         "dedup_key": key,
@@ -195,13 +190,11 @@ fn pager_duty(event: &Event, routing_key: &str) -> Option<String> {
             "class": event.event,
             "custom_details": event,
         },
-    });
-    Some(trigger.to_string())
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
     use uuid::Uuid;
 
     use super::*;
@@ -220,18 +213,14 @@ mod tests {
 
     #[test]
     fn slack_shows_the_text_as_it_is() {
-        let body: Value =
-            serde_json::from_str(&slack(&event("run_failed", Severity::Critical))).expect("JSON");
+        let body = slack(&event("run_failed", Severity::Critical));
         let text = ":rotating_light: [production] The hash run 7 failed: &lt;a&gt; &amp; b.";
         assert_eq!(body, json!({ "text": text }));
     }
 
     #[test]
     fn pagerduty_is_triggered_by_what_is_wrong_and_resolved_by_what_is_done() {
-        let body = |name, severity| {
-            let body = pager_duty(&event(name, severity), "key")?;
-            Some(serde_json::from_str::<Value>(&body).expect("JSON"))
-        };
+        let body = |name, severity| pager_duty(&event(name, severity), "key");
         let failed = body("run_failed", Severity::Critical).expect("a page");
         assert_eq!(failed["event_action"], "trigger");
         assert_eq!(failed["routing_key"], "key");

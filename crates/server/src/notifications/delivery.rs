@@ -10,13 +10,12 @@ use rand::RngExt;
 use reelshift_plan::backoff::Backoff;
 use reelshift_store::Result;
 use reelshift_store::notifications::{Notification, Then, Undelivered};
+use reqwest::Client;
 use reqwest::redirect::Policy;
-use reqwest::{Client, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dispatcher::{LEASE, retry_while_leased};
 use super::event::json;
-use super::signature;
 use super::webhook::Webhook;
 use crate::app::Shared;
 
@@ -165,12 +164,10 @@ impl Deliveries {
     ) -> Result<(), String> {
         let failed = |why: String| format!("webhook {}: {why}", webhook.place());
         let Some(client) = &self.client else { return Err(failed("no client".to_owned())) };
-        let answer = client
-            .post(webhook.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("x-reelshift-id", &notification.id)
-            .header(signature::HEADER, signature::sign(&webhook.secret, at, body))
-            .body(body.to_owned())
+        let request = client.post(webhook.url.clone());
+        let signed = webhook.signer.sign(request, &notification.id, at, body.to_owned());
+        let answer = signed
+            .map_err(failed)?
             .send()
             .await
             // The URL may hold a secret, and the causes say what happened.

@@ -1,8 +1,9 @@
 //! A webhook: where notifications are posted, which of them, and how the receiver knows
 //! that they come from here.
 
-use ring::hmac;
 use url::{Host, Url};
+
+use super::signature::Signer;
 
 /// A secret shorter than this can be guessed.
 const SECRET_LENGTH: usize = 16;
@@ -20,13 +21,15 @@ pub enum WebhookError {
         "the secret of webhook {0} has fewer than {SECRET_LENGTH} characters: use a longer one"
     )]
     WeakSecret(String),
+    #[error("the secret of webhook {0} begins with whsec_ and goes on with what is not base64")]
+    UnreadableSecret(String),
 }
 
 /// Where notifications are posted.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     pub(crate) url: Url,
-    pub(crate) secret: hmac::Key,
+    pub(crate) signer: Signer,
     types: Vec<String>,
 }
 
@@ -59,8 +62,9 @@ impl Webhook {
         if secret.chars().count() < SECRET_LENGTH {
             return Err(WebhookError::WeakSecret(place(&url)));
         }
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        Ok(Self { url, secret, types })
+        let signer =
+            Signer::new(secret).ok_or_else(|| WebhookError::UnreadableSecret(place(&url)))?;
+        Ok(Self { url, signer, types })
     }
 
     /// Whether notifications of this type are posted here.
@@ -130,7 +134,10 @@ mod tests {
         let weak = Webhook::new("https://h/path", "hunter2", Vec::new(), false);
         let said = weak.expect_err("weak").to_string();
         assert!(!said.contains("hunter2") && !said.contains("path"), "{said}");
-        let printed = format!("{:?}", webhook("https://h/x", &[]).expect("a webhook").secret);
+        let unreadable = Webhook::new("https://h/path", "whsec_hunter2 hunter2", Vec::new(), false);
+        let said = unreadable.expect_err("no base64").to_string();
+        assert!(!said.contains("hunter2") && !said.contains("path"), "{said}");
+        let printed = format!("{:?}", webhook("https://h/x", &[]).expect("a webhook").signer);
         assert!(!printed.contains(SECRET) && !printed.contains("30"), "{printed}");
     }
 }
