@@ -14,6 +14,7 @@ mod etag;
 mod events;
 mod extract;
 mod fleet_metrics;
+mod http;
 mod idempotency;
 mod listen;
 mod notifications;

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::change::{Event, Severity};
+use crate::http;
 use crate::notifications::webhook::{Webhook, wants};
 
-/// For one attempt.
+/// For a command.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Pauses between attempts: with those under a minute in all.
 const PAUSES: [Duration; 3] =
@@ -63,20 +63,7 @@ pub(super) struct Sender(Option<Client>);
 
 impl Sender {
     pub(super) fn new() -> Self {
-        // Whatever else in this process speaks TLS may have chosen one already.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let client = Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(Policy::none())
-            .user_agent(concat!("reelshift/", env!("CARGO_PKG_VERSION")))
-            .build();
-        match client {
-            Ok(client) => Self(Some(client)),
-            Err(error) => {
-                tracing::error!(%error, "events cannot be posted: no HTTP client");
-                Self(None)
-            }
-        }
+        Self(http::client())
     }
 
     /// Sends to all that want it, each by itself. Who does not take it after some attempts does

@@ -11,16 +11,14 @@ use reelshift_plan::backoff::Backoff;
 use reelshift_store::Result;
 use reelshift_store::notifications::{Notification, Then, Undelivered};
 use reqwest::Client;
-use reqwest::redirect::Policy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dispatcher::{LEASE, retry_while_leased};
 use super::event::json;
 use super::webhook::Webhook;
 use crate::app::Shared;
+use crate::http;
 
-/// For the whole of one request. Receivers are told to answer first and work afterwards.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Notifications that are being posted at once. What else is due is put off meanwhile, so
 /// that a receiver that does not answer costs neither memory nor attempts.
 const MAX_POSTS_IN_FLIGHT: usize = 64;
@@ -37,23 +35,8 @@ pub(super) struct Deliveries {
 
 impl Deliveries {
     pub(super) fn new(app: Shared) -> Self {
-        // Whatever else in this process speaks TLS may have chosen one already.
-        rustls::crypto::ring::default_provider().install_default().ok();
-        // Where a receiver sends us elsewhere, nobody has configured that.
-        let client = (!app.options.notifications.webhooks.is_empty()).then(|| {
-            Client::builder()
-                .timeout(TIMEOUT)
-                .redirect(Policy::none())
-                .user_agent(concat!("reelshift/", env!("CARGO_PKG_VERSION")))
-                .build()
-        });
-        let client = client.and_then(|client| match client {
-            Ok(client) => Some(client),
-            Err(error) => {
-                tracing::error!(%error, "webhooks cannot be posted to: nothing is");
-                None
-            }
-        });
+        let wanted = !app.options.notifications.webhooks.is_empty();
+        let client = wanted.then(http::client).flatten();
         Self { app, client, places: Arc::new(Semaphore::new(MAX_POSTS_IN_FLIGHT)) }
     }
 
