@@ -209,3 +209,13 @@ pub fn encoded(text: &str) -> String {
     }
     encoded
 }
+
+/// What the forms of a page send along.
+///
+/// # Panics
+/// When the page has no form.
+#[must_use]
+pub fn csrf(page: &str) -> &str {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form");
+    rest.split('"').next().unwrap_or_default()
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use reelshift_tests::http::{Answer, Request};
+use reelshift_tests::http::{Answer, Request, csrf};
 use reelshift_tests::{Legacy, Reelshift, until_within, wait};
 
 /// A demo is made, migrated and validated first.
@@ -54,8 +54,7 @@ async fn the_demo_stays_open_and_can_be_broken() {
     }
     let _used = Request::get(&once).send(address).expect(401);
 
-    let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a token");
-    let csrf = csrf.split('"').next().expect("a token").to_owned();
+    let csrf = csrf(&page).to_owned();
     let play = |scene: &str| {
         let form = format!("csrf={csrf}&scene={scene}");
         Request::new("POST", "/actions/demo").header("Cookie", cookie).form(&form).send(address)

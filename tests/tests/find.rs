@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::http::{Request, encoded};
+use reelshift_tests::http::{Request, csrf, encoded};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER};
 use reelshift_tests::{Legacy, Ran, Reelshift};
 use serde_json::{Value, json};
@@ -145,8 +145,7 @@ async fn the_page_of_failures_finds_and_exports() {
         let csv = get(format!("/failures.csv?query={}", encoded("path:gone/")));
         assert_eq!(csv.lines().count(), 3, "{csv}");
 
-        let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a token");
-        let csrf = csrf.split('"').next().expect("a token");
+        let csrf = csrf(&page);
         let form = format!("csrf={csrf}&back=%2Ffailures&query={}", encoded("path:gone/"));
         let _done = server.send(&Request::new("POST", "/actions/rerun").form(&form)).expect(303);
         assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_quarantine").await, 2);

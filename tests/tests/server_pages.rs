@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use reelshift_tests::http::{Answer, Request, encoded};
+use reelshift_tests::http::{Answer, Request, csrf, encoded};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER};
 use reelshift_tests::{Legacy, Reelshift};
 
@@ -142,8 +142,7 @@ async fn a_pause_and_a_setting_may_end_by_themselves() {
     let server = Server::start(dir.path(), &legacy).await;
     let cookie = log_in(&server, OPERATOR);
     let page = browse(&server, "/controls", &cookie).expect(200);
-    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").expect("a form");
-    let csrf = rest.split('"').next().unwrap_or_default();
+    let csrf = csrf(&page.body);
     let ends = "SELECT COUNT(*) FROM reelshift_controls WHERE ends_at IS NOT NULL";
     for (action, fields, expected) in [
         ("pause", "minutes=90", 1),
@@ -166,8 +165,7 @@ async fn nobody_is_sent_to_another_site() {
     let server = Server::start(dir.path(), &legacy).await;
     let cookie = log_in(&server, OPERATOR);
     let page = browse(&server, "/controls", &cookie).expect(200);
-    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").expect("a form");
-    let csrf = rest.split('"').next().unwrap_or_default();
+    let csrf = csrf(&page.body);
     for back in ["/\t/evil.example", "//evil.example", "/\\evil.example", "/\n/evil.example"] {
         let back = encoded(back);
         let form =

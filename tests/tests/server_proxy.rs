@@ -1,7 +1,7 @@
 //! Users whom a proxy in front of `serve` has logged in: believed of a trusted proxy only, with
 //! roles by group.
 
-use reelshift_tests::http::Request;
+use reelshift_tests::http::{Request, csrf};
 use reelshift_tests::server::{OPERATOR, Server, tokens};
 use reelshift_tests::{Legacy, Reelshift};
 use serde_json::json;
@@ -49,8 +49,7 @@ async fn a_proxys_users_have_the_roles_of_their_groups() {
     // A page's form carries what only the page knows; a form of another site's page does not.
     let page = get("/controls", "ann@example.com", "ops").expect(200).body;
     assert!(page.contains("ann@example.com"), "{page}");
-    let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a token");
-    let csrf = csrf.split('"').next().expect("a token");
+    let csrf = csrf(&page);
     let pause = |csrf: &str, user: &str, groups: &str| {
         let form = format!("csrf={csrf}&back=%2Fcontrols&reason=lunch");
         let request = Request::new("POST", "/actions/pause").form(&form);

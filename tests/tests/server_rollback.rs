@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::http::{Answer, Request};
+use reelshift_tests::http::{Answer, Request, csrf};
 use reelshift_tests::server::{OPERATOR, Server};
 use reelshift_tests::{Legacy, Ran, Reelshift, until};
 use serde_json::{Value, json};
@@ -63,12 +63,10 @@ async fn statuses_are_read_and_flags_go_off_whatever_is_rolled_back() {
     }
 }
 
-/// What a form came to, as the page that follows says it.
+/// The page that is shown after the form at `path` was sent.
 fn page_after(server: &Server, path: &str) -> String {
     let page = server.send(&Request::get("/failures")).expect(200).body;
-    let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a token");
-    let csrf = csrf.split('"').next().expect("a token");
-    let form = format!("csrf={csrf}&back=%2Ffailures");
+    let form = format!("csrf={}&back=%2Ffailures", csrf(&page));
     let answer = server.send(&Request::new("POST", path).form(&form)).expect(303);
     let cookie = answer.header("set-cookie").expect("what came of it").to_owned();
     let cookie = cookie.split(';').next().expect("a cookie");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use reelshift_tests::http::{Answer, Request};
+use reelshift_tests::http::{Answer, Request, csrf};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER, VIEWER_HASH, tokens};
 use reelshift_tests::{Legacy, Reelshift, until};
 
@@ -31,15 +31,9 @@ fn page(server: &Server, path: &str, cookie: &str) -> Answer {
     server.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
 }
 
-/// What a form of the page sends along.
-fn csrf(page: &Answer) -> String {
-    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").expect("a form");
-    rest.split('"').next().unwrap_or_default().to_owned()
-}
-
 fn log_out(server: &Server, cookie: &str) -> Answer {
-    let csrf = csrf(&page(server, "/", cookie).expect(200));
-    let out = Request::new("POST", "/logout").form(&format!("csrf={csrf}"));
+    let page = page(server, "/", cookie).expect(200).body;
+    let out = Request::new("POST", "/logout").form(&format!("csrf={}", csrf(&page)));
     server.send(&out.header("Cookie", cookie))
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::audit::{AuditSelection, Change};
 use reelshift_store::ledger::{
-    Bounds, Claimed, CreatedRun, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run, RunPlan,
-    VideoFilter,
+    Bounds, Claimed, CreatedRun, Finished, Lease, NewBatch, NewRun, NewWorker, PlannerLease, Run,
+    RunPlan, VideoFilter,
 };
 use reelshift_store::patience::Options;
 use reelshift_store::schema::{self, Step, StepGroup, StepOutcome};
 use reelshift_store::trial::Trial;
+use reelshift_store::videos::{FailedItem, FileResults};
 use reelshift_store::{ErrorRecord, Result, Severity, SharedStore, UserImpact};
 use serde_json::json;
 use tokio::time::Instant;
@@ -276,6 +277,20 @@ pub async fn claim_one(store: &SharedStore, worker: Uuid, kind: JobKind) -> Clai
 pub async fn claimed(store: &SharedStore, kind: JobKind, bounds: Bounds) -> Claimed {
     running(store, kind, plan(None), &[bounds]).await;
     claim_one(store, worker(store).await, kind).await
+}
+
+/// Finishes a batch of a hash run that sets the videos `ids` aside.
+pub async fn finish_without(store: &SharedStore, batch: &Claimed, ids: &[&str]) {
+    let failed = ids
+        .iter()
+        .map(|id| FailedItem {
+            video_id: (*id).to_owned(),
+            error: error("file_missing", Some(id), batch.id),
+        })
+        .collect();
+    let results = FileResults { failed, ..FileResults::default() };
+    store.record_files(batch.lease, &results).await.expect("recorded");
+    store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
 }
 
 /// A lease whose token nobody holds.

@@ -8,13 +8,12 @@ use reelshift_store::SharedStore;
 use reelshift_store::controls::ControlSetting;
 use reelshift_store::history::Pruned;
 use reelshift_store::ledger::Finished;
-use reelshift_store::videos::{FailedItem, FileResults};
 use uuid::Uuid;
 
 use crate::Fixture;
 use crate::arrange::{
-    claim_one, commands, create, error, expanded, insert, items, plan, running, running_batches,
-    set_run_state, videos, worker,
+    claim_one, commands, create, expanded, finish_without, insert, items, plan, running,
+    running_batches, set_run_state, videos, worker,
 };
 
 const AGE: Duration = Duration::from_hours(24);
@@ -132,16 +131,7 @@ async fn what_is_recent_or_open_stays(db: &dyn Fixture) {
 async fn with_quarantine(db: &dyn Fixture, store: &SharedStore, ids: &[&str]) -> Uuid {
     let run = running(store, JobKind::Hash, plan(None), &[items(ids)]).await;
     let batch = claim_one(store, worker(store).await, JobKind::Hash).await;
-    let failed = ids
-        .iter()
-        .map(|id| FailedItem {
-            video_id: (*id).to_owned(),
-            error: error("file_missing", Some(id), batch.id),
-        })
-        .collect();
-    let results = FileResults { failed, ..FileResults::default() };
-    store.record_files(batch.lease, &results).await.expect("recorded");
-    store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
+    finish_without(store, &batch, ids).await;
     end(db, run.id, RunState::Done).await;
     run.id
 }

@@ -8,15 +8,14 @@ use reelshift_plan::{JobKind, RunState};
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::controls::BREAKER;
 use reelshift_store::ledger::{Finished, RerunSelection, Run, VideoFilter};
-use reelshift_store::videos::{FailedItem, FileResults};
 use reelshift_store::{SharedStore, StoreError};
 use uuid::Uuid;
 
 use crate::Fixture;
 use crate::arrange::{
-    LONG, batch, batch_states, claim_one, commands, create, error, everything, expanded, insert,
-    items, plan, planner, run_state, running, running_batches, set_run_state, steadily, videos,
-    worker,
+    LONG, batch, batch_states, claim_one, commands, create, error, everything, expanded,
+    finish_without, insert, items, plan, planner, run_state, running, running_batches,
+    set_run_state, steadily, videos, worker,
 };
 
 async fn paused(store: &SharedStore, run: Uuid) -> Run {
@@ -218,16 +217,7 @@ async fn quarantining(store: &SharedStore, ids: &[&str], project: Option<&str>) 
     let run = running(store, JobKind::Hash, plan(project), &bounds).await.id;
     let me = worker(store).await;
     let batch = claim_one(store, me, JobKind::Hash).await;
-    let failed = ids
-        .iter()
-        .map(|id| FailedItem {
-            video_id: (*id).to_owned(),
-            error: error("file_missing", Some(id), batch.id),
-        })
-        .collect();
-    let results = FileResults { failed, ..FileResults::default() };
-    store.record_files(batch.lease, &results).await.expect("recorded");
-    store.finish(&[Finished { lease: batch.lease, last_error_id: None }]).await.expect("it ends");
+    finish_without(store, &batch, ids).await;
     let failing = claim_one(store, me, JobKind::Hash).await;
     let why = error("broken", None, failing.id);
     store.fail_attempt(failing.lease, false, LONG, &why).await.expect("it fails");
