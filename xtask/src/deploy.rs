@@ -189,7 +189,10 @@ impl Deployment<'_> {
         output(&mut self.command(words))
     }
 
-    /// Waits until `holds` has a value; the error says what was wrong last.
+    /// Calls `holds` until it succeeds, and returns its value.
+    ///
+    /// # Errors
+    /// Its last error, when the time is over.
     fn until<T>(&self, what: &str, holds: impl Fn() -> Result<T>) -> Result<T> {
         eprintln!("xtask: waiting for {what}");
         let began = Instant::now();

@@ -57,8 +57,9 @@ impl Archive for MySqlStore {
         Ok(Some(largest_row(self).await?))
     }
 
-    /// The status row first: of a video that says that its row is there the bridge updates it, and
-    /// where it were not, InnoDB would lock the gap that others insert into.
+    /// Status rows before their videos. A restored video says that its status row exists. The
+    /// bridge then updates that row, and if it does not exist yet, InnoDB locks a gap that other
+    /// transactions insert into.
     fn restore_order(&self) -> [ArchivedTable; 4] {
         use ArchivedTable::{Errors, Notifications, Statuses, Videos};
         [Statuses, Videos, Notifications, Errors]

@@ -28,7 +28,7 @@ use crate::server::Server;
 use crate::{gate, preflight, rollback, schema, triggers};
 use names::{Names, PREFIX};
 
-/// How long whoever changes the definition of one of the tables is waited for.
+/// How long a statement waits for a session that changes one of the tables.
 const PATIENCE_SECONDS: u32 = 10;
 
 const VIDEOS: &str = "videos";

@@ -26,7 +26,7 @@ pub struct Report {
     pub outages: u64,
     /// Transactions that were the victim of a deadlock.
     pub deadlocks: u64,
-    /// What the server says about the last deadlock, asked right after each.
+    /// InnoDB's report of each deadlock.
     pub explained: Vec<String>,
     /// Transactions that the database refused, which no fault explains.
     pub refused: Vec<String>,

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
-    /// For whoever looks at it later.
+    /// The reason, which the audit keeps.
     #[schema(max_length = 2_000)]
     pub reason: Option<String>,
 }

@@ -46,8 +46,8 @@ pub(super) struct Tune {
     /// was shown to whoever decided.
     #[serde(default)]
     expected: BTreeMap<String, Option<String>>,
-    /// For how long, by the database's clock: then the settings have their defaults again.
-    /// Without it until they are changed.
+    /// Seconds, by the database's clock, after which the settings return to their defaults.
+    /// Without it they stay until they are changed.
     #[schema(minimum = 1, maximum = 31_622_400)]
     for_seconds: Option<u32>,
     /// Why, for whoever looks at it later.
@@ -59,11 +59,11 @@ pub(super) struct Tune {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pause {
-    /// For how long, by the database's clock: then the fleet goes on by itself. Without it
-    /// until it is resumed.
+    /// Seconds, by the database's clock, after which the fleet resumes by itself. Without it
+    /// the pause lasts until it is resumed.
     #[schema(minimum = 1, maximum = 31_622_400)]
     for_seconds: Option<u32>,
-    /// For whoever looks at it later.
+    /// The reason, which the audit keeps.
     #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
