@@ -29,6 +29,21 @@ BEGIN
             SET NEW.ground_truth_generated = (state = 3);
         END IF;
     END IF;
+    -- tr_reelshift_bridge_after_update writes the status row of this change, and retention_policy
+    -- says from then on that the row is there. Not in a restore, nor where it would make
+    -- the change one that looks like the backfill's, for which that trigger writes none.
+    IF NEW.retention_policy IS NULL AND @reelshift_restoring IS NULL
+        AND (NOT (NEW.workflow_state <=> OLD.workflow_state)
+            OR legacy <> CASE
+                WHEN OLD.ground_truth_generated = TRUE THEN 3
+                WHEN OLD.processing_status = 'pending' THEN 1
+                WHEN OLD.processing_status = 'processing' THEN 2
+                ELSE 4 END)
+        AND (NOT (NEW.processing_status <=> OLD.processing_status
+                AND NEW.ground_truth_generated <=> OLD.ground_truth_generated)
+            OR OLD.file_mime_type IS NOT NULL OR NEW.file_mime_type IS NULL) THEN
+        SET NEW.retention_policy = 'standard_90_days';
+    END IF;
     -- Metadata follow their legacy column while they hold what it held. Names are compared
     -- as bytes, since the columns may have different collations.
     IF NOT (CONVERT(NEW.filename USING utf8mb4) COLLATE utf8mb4_bin

@@ -36,8 +36,8 @@ BEGIN
         -- into, an INSERT of a row that is there the gaps around it, and a SELECT here, since
         -- this trigger writes the table too, the gap where nothing is: another transaction that
         -- inserts there waits, and may hold the video that this one changes next. So the columns
-        -- of the video say whether its row is there, and nothing is looked for. The backfill
-        -- writes it together with retention_policy, and this trigger with a new state.
+        -- of the video say whether its row is there, and nothing is looked for: retention_policy,
+        -- which the backfill and tr_reelshift_bridge_before_update write with it, or a new state.
         SET known = OLD.retention_policy IS NOT NULL OR COALESCE(OLD.workflow_state <> 'uploaded', FALSE);
         IF known THEN
             UPDATE video_processing_status

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use macro_rules_attribute::apply;
 use reelshift_plan::JobKind;
+use reelshift_store::ledger::{Bounds, VideoFilter};
 
 use crate::arrange::{
     Video, claimed, everything, expanded, insert, video, videos, with_bridge, without_bridge,
@@ -483,6 +484,43 @@ async fn a_hash_goes_with_the_path_and_the_size_it_was_read_by(db: &dyn Fixture)
         let hash = db.value("file_hash", "FROM videos").await;
         assert_eq!(hash.as_deref(), stays.then_some("h1"), "after {set}, from {before:?}");
     }
+}
+
+#[apply(behaviour!)]
+async fn changes_before_the_backfill_do_not_wait_for_each_other(db: &dyn Fixture) {
+    if !db.row_locks() {
+        return;
+    }
+    let processing_status = Some("failed".to_owned());
+    let failed = |n| Video { processing_status: processing_status.clone(), ..video(n) };
+    insert(db, &(1..=40).map(failed).collect::<Vec<_>>()).await;
+    let store = expanded(db).await;
+    let change = |set: &str, n: usize| format!("UPDATE videos SET {set} WHERE id = 'v{n:04}'");
+    // By the legacy columns and by the state, and so that the state is `uploaded` again.
+    let changes = [
+        "processing_status = 'pending'",
+        "processing_status = 'processing'",
+        "workflow_state = 'uploaded'",
+        "workflow_state = 'validating'",
+        "workflow_state = 'uploaded'",
+        "workflow_state = 'processing', file_mime_type = 'video/x'",
+        "ground_truth_generated = TRUE",
+    ];
+    for (set, n) in changes.into_iter().zip((21..30).rev()) {
+        let held = db.hold(&change(set, 20)).await;
+        // A first change, which inserts the status row behind the one that is held. (MariaDB
+        // locks the gap before a row that is found by a unique key other than the primary.)
+        db.execute(&change("processing_status = 'pending'", n)).await;
+        held.release().await;
+        db.execute(&change(set, 20)).await;
+    }
+    let held = db.hold(&change("ground_truth_generated = FALSE", 20)).await;
+    let batch = claimed(&store, JobKind::Backfill, everything()).await;
+    let bounds = Bounds::Range { after: Some("v0020".to_owned()), upto: "v0040".to_owned() };
+    let filter = VideoFilter::default();
+    let chunk = store.backfill_chunk(batch.lease, &bounds, None, 100, &filter).await;
+    assert_eq!(chunk.expect("a chunk beside the change").rows, 20);
+    held.release().await;
 }
 
 #[apply(behaviour!)]
