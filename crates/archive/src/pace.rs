@@ -84,7 +84,7 @@ impl Chunks {
     /// A chunk of so many rows was committed, which held its locks for `held`.
     pub(crate) fn committed(&mut self, rows: usize, held: Duration) {
         self.tries = 0;
-        self.sizer.observe(u32::try_from(rows).unwrap_or(u32::MAX), held);
+        self.sizer.observe(u32::try_from(rows).unwrap_or(u32::MAX), held, Duration::ZERO);
         self.last = Some((Instant::now(), held));
     }
 

@@ -1,5 +1,7 @@
 //! How many rows the next chunk takes. A chunk's time is what an application write can
-//! wait for, so the size follows a target time rather than a fixed number.
+//! wait for, so the size follows a target time rather than a fixed number. Only what grows with
+//! the rows counts: the round trips of its statements are the same for one row, and where they
+//! are slow (a far or a busy server) smaller chunks would only be more of them.
 
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub struct ChunkSizer {
     limits: ChunkLimits,
     target: Duration,
     rows: u32,
+    /// Seconds that a chunk takes whatever its size, averaged over the last chunks.
+    fixed: Option<f64>,
 }
 
 impl ChunkSizer {
@@ -36,12 +40,18 @@ impl ChunkSizer {
     pub const MAX_ROWS: u32 = 10_000;
     /// The time that a chunk aims at.
     pub const TARGET: Duration = Duration::from_millis(20);
-    /// Growth is slow, since one fast chunk proves little; shrinking is immediate.
+    /// What one chunk changes the size by, at most: one fast or slow chunk proves little.
     const MAX_GROWTH: f64 = 1.5;
+    const MAX_SHRINKAGE: f64 = 0.5;
+    /// What the newest chunk counts in the average of the fixed part.
+    const NEWEST: f64 = 0.2;
+    /// The fixed part is left out up to this many times the target: a chunk is never meant to
+    /// take longer than that and the target, however slow the server is.
+    const MAX_FIXED: f64 = 4.0;
 
     #[must_use]
     pub fn new(limits: ChunkLimits) -> Self {
-        let mut sizer = Self { limits, target: Self::TARGET, rows: limits.start_rows };
+        let mut sizer = Self { limits, target: Self::TARGET, rows: limits.start_rows, fixed: None };
         sizer.aim_at(Self::TARGET);
         sizer
     }
@@ -57,14 +67,20 @@ impl ChunkSizer {
         self.rows
     }
 
-    /// Learns from a chunk of `rows` rows that took `elapsed`.
-    pub fn observe(&mut self, rows: u32, elapsed: Duration) {
+    /// Learns from a chunk of `rows` rows that took `elapsed`, of which a chunk of one row
+    /// would have taken `fixed` too.
+    pub fn observe(&mut self, rows: u32, elapsed: Duration, fixed: Duration) {
+        let newest = fixed.as_secs_f64();
+        let average = self.fixed.map_or(newest, |before| before + Self::NEWEST * (newest - before));
+        self.fixed = Some(average);
         // A chunk that was cut short by the end of its range says nothing about a full one.
         if rows < self.rows / 2 {
             return;
         }
-        let ratio = self.target.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
-        self.set(f64::from(self.rows) * ratio.min(Self::MAX_GROWTH));
+        let elapsed = elapsed.as_secs_f64().max(1e-6);
+        let target = self.target.as_secs_f64();
+        let ratio = target / (elapsed - average.min(Self::MAX_FIXED * target)).max(1e-6);
+        self.set(f64::from(self.rows) * ratio.clamp(Self::MAX_SHRINKAGE, Self::MAX_GROWTH));
     }
 
     /// Halves the chunk after a lock timeout: the application came first.
@@ -110,24 +126,33 @@ mod tests {
             let mut sizer = ChunkSizer::new(limits);
             for micros in times {
                 let before = sizer.rows();
-                sizer.observe(before, Duration::from_micros(micros));
+                sizer.observe(before, Duration::from_micros(micros), Duration::ZERO);
                 prop_assert!((limits.min_rows..=ChunkSizer::MAX_ROWS).contains(&sizer.rows()));
                 prop_assert!(f64::from(sizer.rows()) <= f64::from(before) * 1.5);
             }
         }
 
         #[test]
-        fn the_size_settles_at_the_target(limits in limits(), per_row in 2u64..400) {
+        fn the_size_settles_at_the_target(
+            limits in limits(),
+            per_row in 2u64..400,
+            fixed in 0u64..60,
+        ) {
+            let fixed = Duration::from_millis(fixed);
             let mut sizer = ChunkSizer::new(limits);
             // More than the limits allow is not aimed at.
             sizer.aim_at(ChunkSizer::TARGET);
             for _ in 0..40 {
                 let rows = sizer.rows();
-                sizer.observe(rows, Duration::from_micros(per_row * u64::from(rows)));
+                let growing = Duration::from_micros(per_row * u64::from(rows));
+                sizer.observe(rows, fixed + growing, fixed);
             }
             let settled = Duration::from_micros(per_row * u64::from(sizer.rows()));
             let target = ChunkSizer::TARGET.min(limits.max_target);
-            prop_assert!(settled <= target * 11 / 10);
+            prop_assert!(settled <= target * 11 / 10, "{settled:?}");
+            let most = (target.as_micros() / u128::from(per_row)).min(ChunkSizer::MAX_ROWS.into());
+            let slow = fixed > target * 4;
+            prop_assert!(slow || u128::from(sizer.rows()) >= most * 8 / 10, "{sizer:?}");
         }
     }
 }

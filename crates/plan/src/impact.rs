@@ -25,11 +25,28 @@ const DEFAULT_TAIL: Duration = Duration::from_millis(10);
 /// a network's jitter is larger.
 const FLOOR: Duration = Duration::from_micros(200);
 
+/// After the begin of a rest or of work: what was under way ends.
+const GUARD: Duration = Duration::from_millis(60);
+
+/// A beat that begins this close to the end of a rest may meet the work after it.
+const LAST: Duration = Duration::from_millis(30);
+
+/// 2^64 divided by the golden ratio.
+const GOLDEN: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
+
 /// Fewer statements than this at once, on average while the fleet rests, are nobody's work: the
 /// fleet's own heartbeats are among them.
 const APPLICATION: f64 = 0.1;
 
-/// When the whole fleet rests: at the beginning of each period of the database's clock.
+/// What a beat of the canary that begins at some moment is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    With,
+    Without,
+}
+
+/// When the whole fleet rests: at the beginning of each period of the database's clock. Once a
+/// period, for as long as a rest, the canary measures the application with the fleet at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rhythm {
     /// Milliseconds from rest to rest.
@@ -52,9 +69,51 @@ impl Rhythm {
         Self::REST.saturating_sub(self.position(now).1)
     }
 
+    /// What a beat at `at` is counted as; `None` where it is not. Both sides are measured for
+    /// equally long, at the same pace and after the same time of it: a connection that was just
+    /// in use answers sooner.
+    #[must_use]
+    pub fn side(self, at: DateTime<Utc>) -> Option<Side> {
+        let (period, into) = self.position(at);
+        let counted = GUARD..Self::REST.saturating_sub(LAST);
+        if counted.contains(&into) {
+            return Some(Side::Without);
+        }
+        let after = into.checked_sub(self.window(period))?;
+        counted.contains(&after).then_some(Side::With)
+    }
+
+    /// How long at `now` until beats come to count; zero while they do, or nearly.
+    #[must_use]
+    pub fn until_counted(self, now: DateTime<Utc>) -> Duration {
+        let (period, into) = self.position(now);
+        let window = self.window(period);
+        if into < Self::REST || (window..window + Self::REST).contains(&into) {
+            Duration::ZERO
+        } else if into < window {
+            window - into
+        } else {
+            self.length() - into
+        }
+    }
+
+    /// How far into a period the fleet at work is measured: elsewhere in each, since chunks
+    /// follow the rests in a rhythm of their own.
+    fn window(self, period: i64) -> Duration {
+        let (first, last) = (Self::REST + GUARD, self.length().saturating_sub(Self::REST));
+        // Multiplicative hashing: consecutive periods are far apart.
+        let hash = period.wrapping_mul(GOLDEN).cast_unsigned() >> 32;
+        let span = u64::try_from(last.saturating_sub(first).as_millis()).unwrap_or_default();
+        first + Duration::from_millis((hash * span) >> 32)
+    }
+
+    const fn length(self) -> Duration {
+        Duration::from_millis(if self.every < 1_000 { 1_000 } else { self.every as u64 })
+    }
+
     /// The number of the period that `at` is in, and how far into it.
     fn position(self, at: DateTime<Utc>) -> (i64, Duration) {
-        let every = i64::from(self.every.max(1_000));
+        let every = i64::try_from(self.length().as_millis()).unwrap_or(i64::MAX);
         let millis = at.timestamp_millis();
         let into = u64::try_from(millis.rem_euclid(every)).unwrap_or_default();
         (millis.div_euclid(every), Duration::from_millis(into))
@@ -132,8 +191,10 @@ impl Impact {
         }
         let limit = f64::from(percent) / 100.0;
         let floor = FLOOR.as_secs_f64() / self.median.without.max(f64::MIN_POSITIVE);
-        let share =
-            Reading::new(Signal::ApplicationMedian, host, self.added_share(), limit.max(floor));
+        let share = Reading {
+            error: Some(self.added_error),
+            ..Reading::new(Signal::ApplicationMedian, host, self.added_share(), limit.max(floor))
+        };
         let tail = self.added_tail().map(|added| {
             let limit = DEFAULT_TAIL.as_secs_f64() * limit * 100.0 / f64::from(DEFAULT_PERCENT);
             Reading::new(Signal::ApplicationTail, host, added, limit)

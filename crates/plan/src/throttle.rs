@@ -221,9 +221,10 @@ impl Throttle {
         let (mut level, mut reason) = judge(&readings, before);
         let mut credit = 0.0;
         self.settled += elapsed.min(MAX_STEP);
+        let chunks = self.chunks;
+        let possible = |reading: &Reading| reading.possible_pressure(chunks);
         let measured = readings.iter().filter(|reading| reading.signal.is_measured());
-        let measured =
-            measured.max_by(|a, b| a.possible_pressure().total_cmp(&b.possible_pressure()));
+        let measured = measured.max_by(|a, b| possible(a).total_cmp(&possible(b)));
         let is_new = measured != self.measured.as_ref();
         self.measured = measured.cloned();
         match level {
@@ -248,7 +249,7 @@ impl Throttle {
                     // As far as what is added then is likely to be clear of the limit.
                     Some(measured) if is_new && self.settled >= MEASURED_SETTLE => {
                         self.settled = Duration::ZERO;
-                        self.chunks * (CLEAR / measured.possible_pressure()).clamp(1.0, MAX_RAISE)
+                        self.chunks * (CLEAR / possible(measured)).clamp(1.0, MAX_RAISE)
                     }
                     Some(_) => self.chunks,
                     None if self.measuring => self.chunks,

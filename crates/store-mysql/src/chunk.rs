@@ -2,7 +2,7 @@
 //!
 //! Its order is that of the bridge's triggers: `videos` before `video_processing_status`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
@@ -31,12 +31,22 @@ pub(crate) async fn backfill(
     let mut transaction = store.pool.begin().await?;
     let began = Instant::now();
     let written = write(&mut transaction, lease, bounds, limit, needing, videos).await;
-    let (next, rows) = lease::commit_or_roll_back(transaction, written).await?;
-    Ok(Chunk { next, rows, held: began.elapsed() })
+    let Written { next, rows, round_trip } =
+        lease::commit_or_roll_back(transaction, written).await?;
+    Ok(Chunk { next, rows, held: began.elapsed(), fixed: round_trip * STATEMENTS })
 }
 
-/// The chunk's statements over the rows that `needing` finds; returns where the next chunk
-/// begins, and how many rows were written.
+/// Statements of a chunk: fence, lock, videos, status rows, batch, COMMIT.
+const STATEMENTS: u32 = 6;
+
+struct Written {
+    next: Option<String>,
+    rows: u32,
+    /// What a statement takes that reads one row.
+    round_trip: Duration,
+}
+
+/// The chunk's statements over the rows that `needing` finds.
 async fn write(
     connection: &mut MySqlConnection,
     lease: Lease,
@@ -44,8 +54,10 @@ async fn write(
     limit: u32,
     needing: Option<QueryBuilder<MySql>>,
     videos: &VideosTable,
-) -> Result<(Option<String>, u32)> {
+) -> Result<Written> {
+    let began = Instant::now();
     lease::fence(connection, lease).await?;
+    let round_trip = began.elapsed();
     let ids = lock(connection, needing).await?;
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         update_videos(connection, ids).await?;
@@ -75,7 +87,7 @@ async fn write(
     .bind(lease.token)
     .execute(connection)
     .await?;
-    Ok((next, rows))
+    Ok(Written { next, rows, round_trip })
 }
 
 /// Whatever the application holds is skipped: the sweep comes back to it.

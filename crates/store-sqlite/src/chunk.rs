@@ -1,6 +1,6 @@
 //! One chunk of a backfill batch: its rows written and its checkpoint, in one transaction.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reelshift_plan::JobKind;
 use reelshift_store::ledger::{Bounds, Lease, VideoFilter};
@@ -75,7 +75,7 @@ pub(crate) async fn backfill(
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(Chunk { next, rows, held: began.elapsed() })
+    Ok(Chunk { next, rows, held: began.elapsed(), fixed: Duration::ZERO })
 }
 
 /// Inserts the missing status rows, and corrects those that are there and differ.

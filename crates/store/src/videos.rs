@@ -41,6 +41,8 @@ pub struct Chunk {
     /// How long its transaction was open: what a write of the application can have waited
     /// for. Waiting for the turn to begin is not in it.
     pub held: Duration,
+    /// What of it a chunk of one row would have taken too: the round trips of its statements.
+    pub fixed: Duration,
 }
 
 /// A video without a hash, as planning needs it.

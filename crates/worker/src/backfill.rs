@@ -86,7 +86,7 @@ impl Backfill {
             match chunk {
                 Ok(chunk) => {
                     tries = 0;
-                    self.with_sizer(|sizer| sizer.observe(chunk.rows, chunk.held));
+                    self.with_sizer(|sizer| sizer.observe(chunk.rows, chunk.held, chunk.fixed));
                     self.took(chunk.held);
                     session.activity().add_rows(batch.kind, chunk.rows.into());
                     bisect.wrote(chunk.rows);

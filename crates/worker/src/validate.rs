@@ -3,7 +3,7 @@
 //! batch's checkpoint.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reelshift_plan::ChunkSizer;
 use reelshift_queue::{AttemptEnd, Pass};
@@ -61,7 +61,7 @@ impl Validate {
                 Ok(Some(window)) => {
                     span.record("reelshift.rows", window.rows);
                     let rows = u32::try_from(window.rows).unwrap_or(u32::MAX);
-                    self.with_sizer(|sizer| sizer.observe(rows, took));
+                    self.with_sizer(|sizer| sizer.observe(rows, took, Duration::ZERO));
                     self.brake.took(took);
                     session.activity().add_chunk(took);
                     session.activity().add_rows(batch.kind, window.rows);

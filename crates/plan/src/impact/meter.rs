@@ -5,22 +5,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Impact, Latency, Rhythm};
+use super::{Impact, Latency, Rhythm, Side};
 
-/// After the begin of a rest or of work: what was under way ends.
-const GUARD: Duration = Duration::from_millis(60);
-
-/// A beat that begins this close to the end of a rest may meet the work after it.
-const LAST: Duration = Duration::from_millis(30);
-
-/// Beats that rests, and the work after them, must have for their medians to count.
+/// Beats that each side must have for their medians to count.
 const MIN_BEATS: usize = 8;
 
 /// Periods that are believed together, while nothing changes.
-const PERIODS: usize = 5;
+const PERIODS: usize = 10;
 
-/// With fewer of them in agreement the answer is uncertain.
+/// With fewer of them in agreement, or a larger standard error, the answer is uncertain.
 const AGREEING: usize = 3;
+const CERTAIN: f64 = 0.1;
 
 /// Beats that the slowest hundredth is taken from.
 const TAIL: usize = 300;
@@ -96,19 +91,23 @@ impl Meter {
         if beat.at < from {
             return;
         }
-        let (period, into) = self.rhythm.position(beat.at);
+        let (period, _) = self.rhythm.position(beat.at);
         if period != self.period {
             self.end_period(beat.at);
             self.period = period;
         }
         let took = beat.took.as_secs_f64();
-        if (GUARD..Rhythm::REST.saturating_sub(LAST)).contains(&into) {
-            self.beats.without.push(took);
-            self.beats.running_without.extend(beat.running);
-            keep(&mut self.slow_without, took, TAIL);
-        } else if into >= Rhythm::REST + GUARD {
-            self.beats.with.push(took);
-            keep(&mut self.slow_with, took, TAIL);
+        match self.rhythm.side(beat.at) {
+            Some(Side::Without) => {
+                self.beats.without.push(took);
+                self.beats.running_without.extend(beat.running);
+                keep(&mut self.slow_without, took, TAIL);
+            }
+            Some(Side::With) => {
+                self.beats.with.push(took);
+                keep(&mut self.slow_with, took, TAIL);
+            }
+            None => {}
         }
     }
 
@@ -150,8 +149,9 @@ impl Meter {
             with: slowest(&self.slow_with),
             without: slowest(&self.slow_without),
         });
-        self.impact = Some(Impact { p99, ..pooled.median() });
-        let rhythm = match self.ended.len() < AGREEING {
+        let impact = Impact { p99, ..pooled.median() };
+        self.impact = Some(impact);
+        let rhythm = match self.ended.len() < AGREEING || impact.added_error > CERTAIN {
             true => Rhythm::FREQUENT,
             false => Rhythm::SELDOM,
         };

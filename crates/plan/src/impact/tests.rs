@@ -71,9 +71,11 @@ impl Scene {
                 let chunks = if rests { 0.0 } else { self.state.chunks };
                 let noise = self.noise();
                 let took = Duration::from_secs_f64(self.server.latency(chunks, noise));
-                let running = rests.then_some(self.server.running);
+                let running = Some(self.server.running);
                 self.meter.observe(Beat { at, took, running });
-                self.millis += if rests { 5 } else { 20 };
+                let fast =
+                    self.state.rhythm.is_some_and(|rhythm| rhythm.until_counted(at).is_zero());
+                self.millis += if fast { 5 } else { 20 };
             }
             let impact = self.meter.impact();
             let readings = impact.map_or_else(Vec::new, |impact| impact.readings("", self.percent));

@@ -205,19 +205,27 @@ impl Reading {
         Self { signal, host: host.to_owned(), value: None, limit, error: None, missing: Some(why) }
     }
 
-    /// The value in proportion to its limit: above 1 it is beyond, whichever way it goes.
+    /// The value in proportion to its limit: above 1 it is beyond, whichever way it goes. What
+    /// was measured counts by as much as is certain, a standard error less.
     #[must_use]
     pub fn pressure(&self) -> f64 {
         match self.value {
             None => f64::INFINITY,
             Some(free) if self.signal.falls() => self.limit / free.max(f64::MIN_POSITIVE),
-            Some(value) => value / self.limit.max(f64::MIN_POSITIVE),
+            Some(value) => {
+                (value - self.error.unwrap_or_default()).max(0.0)
+                    / self.limit.max(f64::MIN_POSITIVE)
+            }
         }
     }
 
-    /// The pressure that it may have, for what is known: two standard errors more.
-    pub(super) fn possible_pressure(&self) -> f64 {
-        self.pressure() + 2.0 * self.error.unwrap_or_default() / self.limit.max(f64::MIN_POSITIVE)
+    /// The pressure that it may have while `chunks` run at once, for what is known: with the
+    /// standard error added. A fleet that works for a small part of the time cannot add much, so
+    /// that much of the error does not count.
+    pub(super) fn possible_pressure(&self, chunks: f64) -> f64 {
+        let error = self.error.unwrap_or_default() * chunks.min(1.0);
+        let most = self.value.map(|value| value + error);
+        most.map_or(f64::INFINITY, |most| most / self.limit.max(f64::MIN_POSITIVE))
     }
 
     /// How many more chunks at a time keep within the limit, as far as that is known: each

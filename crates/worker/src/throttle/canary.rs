@@ -18,9 +18,10 @@ use crate::controls::Controls;
 /// The duty whose row the canary writes.
 const DUTY: &str = "canary";
 
-/// From beat to beat: fifty a second, and in a rest, which is short, two hundred.
-const BEAT: Duration = Duration::from_millis(20);
-const BEAT_IN_REST: Duration = Duration::from_millis(5);
+/// From beat to beat while beats count, for some hundred milliseconds at a time; and elsewhere,
+/// to know that it can.
+const BEAT_COUNTED: Duration = Duration::from_millis(5);
+const BEAT: Duration = Duration::from_millis(200);
 
 /// Before a canary that failed, or that another has, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -182,11 +183,12 @@ impl Keeper {
         loop {
             let Some(rhythm) = *self.rhythm.borrow() else { return Ok(()) };
             let at = self.controls.database_now();
-            let resting = !rhythm.rest_left(at).is_zero();
+            let pause = rhythm.until_counted(at);
+            let fast = pause.is_zero();
             let took = canary.beat().await?;
-            let running = if resting { canary.threads_running().await?.value() } else { None };
+            let running = if fast { canary.threads_running().await?.value() } else { None };
             self.send(Heartbeat::Beat(Beat { at, took, running }));
-            due += if resting { BEAT_IN_REST } else { BEAT };
+            due += if fast { BEAT_COUNTED } else { BEAT.min(pause) };
             // After a slow one there is nothing to make up for.
             due = due.max(tokio::time::Instant::now());
             tokio::time::sleep_until(due).await;
