@@ -20,12 +20,13 @@ const MIN_REST: Duration = Duration::from_millis(5);
 pub struct Removed {
     pub pruned: Pruned,
     pub notifications: u64,
+    pub samples: u64,
     /// Whether nothing is left to be removed; otherwise it was told to stop.
     pub complete: bool,
 }
 
-/// Removes runs that ended longer ago than `older_than`, and notifications that were sent or
-/// have expired as long ago. `report` is told of each step.
+/// Removes runs that ended longer ago than `older_than`, notifications that were sent or have
+/// expired as long ago, and samples as old. `report` is told of each step.
 ///
 /// # Errors
 /// As the store. What was removed until then is recorded.
@@ -40,14 +41,14 @@ pub async fn prune(
     let ended =
         stop.run_until_cancelled(remove(store, older_than, &mut removed, &mut report)).await;
     removed.complete = matches!(ended, Some(Ok(())));
-    let recorded = if removed.pruned.is_empty() && removed.notifications == 0 {
+    let recorded = if removed.pruned.is_empty() && removed.notifications + removed.samples == 0 {
         Ok(())
     } else {
         let Pruned { runs, batches, quarantined, workers, differences } = removed.pruned;
         let done = format!(
             "runs {runs}, batches {batches}, quarantine entries {quarantined}, workers {workers}, \
-             differences {differences}, notifications {}",
-            removed.notifications
+             differences {differences}, notifications {}, samples {}",
+            removed.notifications, removed.samples
         );
         store.record(&AuditEvent::Pruned { done }, by.reason(), &by.who).await
     };
@@ -75,9 +76,18 @@ async fn remove(
         let began = Instant::now();
         let some = store.prune_notifications(older_than, ROWS_PER_CHUNK).await?;
         if some == 0 {
-            return Ok(());
+            break;
         }
         removed.notifications += some;
+        tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
+    }
+    loop {
+        let began = Instant::now();
+        let some = store.prune_samples(older_than, ROWS_PER_CHUNK).await?;
+        if some == 0 {
+            return Ok(());
+        }
+        removed.samples += some;
         tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
     }
 }

@@ -1,16 +1,21 @@
-//! The samples of one process: the basis of charts and of the estimate.
+//! The samples of the last hour: the basis of charts and of the estimate. A process begins with
+//! those that the ledger keeps, and adds its own.
 
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_plan::{JobKind, WorkerState, eta};
+use reelshift_plan::{Impact, JobKind, WorkerState, eta};
+use reelshift_store::Sample;
 use reelshift_store::report::{LedgerReport, RunReport};
 use serde::Serialize;
 
 use super::verdict::VerdictKind;
 
-/// An hour of samples a second apart, 200 kB.
-const MAX_POINTS: usize = 3_600;
+/// An hour of samples a second apart, 300 kB.
+pub(crate) const MAX_POINTS: u32 = 3_600;
+
+/// What the ledger is asked for.
+pub(crate) const REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 /// Samples whose rates are averaged before they count for an estimate: a chunk that ends
 /// just before or just after a sample is no change of pace.
@@ -27,6 +32,10 @@ pub struct Point {
     pub bytes_per_second: f64,
     /// The mean time of a chunk, over the live workers that ran one.
     pub chunk_seconds: Option<f64>,
+    /// The median time of what the application does, as the throttle measures it.
+    pub application_seconds: Option<f64>,
+    /// The same while the fleet rests.
+    pub application_without_seconds: Option<f64>,
     pub verdict: VerdictKind,
 }
 
@@ -35,12 +44,45 @@ impl Point {
         let live = || report.workers.iter().filter(|worker| worker.state == WorkerState::Live);
         let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
         let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        let impact = report.throttle.as_ref().and_then(|throttle| throttle.impact);
+        let median = impact.filter(Impact::has_application).map(|impact| impact.median);
         Self {
             at: report.at,
             rows_per_second: live().map(|worker| worker.activity.rows_per_second).sum(),
             bytes_per_second: live().map(|worker| worker.activity.bytes_per_second).sum(),
             chunk_seconds: (chunks > 0).then(|| times.iter().sum::<f64>() / f64::from(chunks)),
+            application_seconds: median.map(|median| median.with),
+            application_without_seconds: median.map(|median| median.without),
             verdict,
+        }
+    }
+
+    /// `None` for a state of a later version.
+    #[must_use]
+    pub fn from_sample(sample: &Sample) -> Option<Self> {
+        let verdict = VerdictKind::ALL.into_iter().find(|kind| kind.name() == sample.verdict)?;
+        Some(Self {
+            at: sample.at,
+            rows_per_second: sample.rows_per_second,
+            bytes_per_second: sample.bytes_per_second,
+            chunk_seconds: sample.chunk_seconds,
+            application_seconds: sample.application_seconds,
+            application_without_seconds: sample.application_without_seconds,
+            verdict,
+        })
+    }
+
+    /// As the ledger keeps it.
+    #[must_use]
+    pub fn sample(&self) -> Sample {
+        Sample {
+            at: self.at,
+            rows_per_second: self.rows_per_second,
+            bytes_per_second: self.bytes_per_second,
+            chunk_seconds: self.chunk_seconds,
+            application_seconds: self.application_seconds,
+            application_without_seconds: self.application_without_seconds,
+            verdict: self.verdict.name().to_owned(),
         }
     }
 
@@ -52,13 +94,13 @@ impl Point {
     }
 }
 
-/// The samples of this process, up to an hour.
+/// The samples of the last hour.
 #[derive(Debug, Clone, Default)]
 pub struct History(VecDeque<Point>);
 
 impl History {
     pub(crate) fn push(&mut self, point: Point) {
-        if self.0.len() >= MAX_POINTS {
+        if self.0.len() >= MAX_POINTS as usize {
             self.0.pop_front();
         }
         self.0.push_back(point);
@@ -69,13 +111,21 @@ impl History {
         self.0.iter()
     }
 
-    /// The mean rates of rows and bytes over all that is remembered, and since when.
+    /// The mean rates of rows and bytes over all that is remembered, and since when. A sample
+    /// stands for the time since the one before it.
     pub(crate) fn mean(&self) -> Option<(DateTime<Utc>, f64, f64)> {
-        let first = self.0.front()?;
-        let points = f64::from(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
-        let rows: f64 = self.0.iter().map(|point| point.rows_per_second).sum();
-        let bytes: f64 = self.0.iter().map(|point| point.bytes_per_second).sum();
-        Some((first.at, rows / points, bytes / points))
+        let (first, last) = (self.0.front()?, self.0.back()?);
+        let whole = (last.at - first.at).as_seconds_f64();
+        if whole <= 0.0 {
+            return Some((first.at, last.rows_per_second, last.bytes_per_second));
+        }
+        let (mut rows, mut bytes) = (0.0, 0.0);
+        for (before, point) in self.0.iter().zip(self.0.iter().skip(1)) {
+            let seconds = (point.at - before.at).as_seconds_f64();
+            rows += point.rows_per_second * seconds;
+            bytes += point.bytes_per_second * seconds;
+        }
+        Some((first.at, rows / whole, bytes / whole))
     }
 
     /// The recent rates of work of `kind` while nothing held it back.
@@ -161,6 +211,8 @@ mod tests {
             rows_per_second: rows,
             bytes_per_second: 0.0,
             chunk_seconds: None,
+            application_seconds: None,
+            application_without_seconds: None,
             verdict,
         }
     }
@@ -179,7 +231,30 @@ mod tests {
         let later = now + RECENT + TimeDelta::seconds(1);
         assert!(history.unthrottled(JobKind::Backfill, later).is_empty(), "the past is past");
         let (_, mean, _) = history.mean().expect("looks");
-        assert!((mean - 34.0).abs() < 0.1, "the mean is of all time: {mean}");
+        assert!((mean - 1_940.0 / 59.0).abs() < 0.1, "the mean is of all time: {mean}");
+    }
+
+    #[test]
+    fn samples_of_the_ledger_are_farther_apart() {
+        let mut history = History::default();
+        for (second, rows) in [(0, 7.0), (10, 100.0), (11, 10.0), (12, 10.0)] {
+            history.push(point(second, rows, VerdictKind::Running));
+        }
+        let (since, rows, _) = history.mean().expect("points");
+        assert_eq!((since, rows), (DateTime::UNIX_EPOCH, 85.0));
+    }
+
+    #[test]
+    fn the_ledger_gives_back_what_it_keeps() {
+        for verdict in VerdictKind::ALL {
+            let point = Point { application_seconds: Some(0.5), ..point(3, 2.0, verdict) };
+            let sample = point.sample();
+            assert!(sample.verdict.len() <= 16, "{sample:?}");
+            assert_eq!(Point::from_sample(&sample), Some(point));
+        }
+        let later =
+            Sample { verdict: "later".to_owned(), ..point(3, 2.0, VerdictKind::Done).sample() };
+        assert_eq!(Point::from_sample(&later), None);
     }
 
     #[test]
@@ -188,7 +263,7 @@ mod tests {
         for second in 0..4_000 {
             history.push(point(second, 1.0, VerdictKind::Running));
         }
-        assert_eq!(history.points().len(), MAX_POINTS);
+        assert_eq!(history.points().len(), MAX_POINTS as usize);
         let first = history.points().next().expect("a point");
         assert_eq!(first.at.timestamp(), 400);
     }

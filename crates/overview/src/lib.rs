@@ -1,6 +1,7 @@
 //! The view of a migration, once. Pages, terminal and JSON are skins of one [`Overview`].
 //!
 //! - [`sampler`]: reads the store and composes the overview;
+//! - [`observer`]: what one report does not say, from those before it;
 //! - [`verdict`], [`phases`], [`progress`], [`limiting`], [`stopping`], [`history`]: one question
 //!   each;
 //! - [`figures`]: how numbers, times and durations are written.
@@ -8,6 +9,7 @@
 pub mod figures;
 mod history;
 mod limiting;
+mod observer;
 mod phases;
 mod progress;
 #[cfg(any(test, feature = "sample"))]
@@ -24,6 +26,7 @@ use serde::Serialize;
 
 pub use history::{Estimate, History, Point};
 pub use limiting::Limiting;
+pub use observer::Observer;
 pub use phases::{PhaseReport, Progress, StepReport};
 pub use progress::{ProgressUnit, RunProgress};
 pub use sampler::{RUNS_SHOWN, Sampler};
@@ -63,8 +66,8 @@ pub struct Pace {
     /// The sum over the live workers, as of their last heartbeats.
     pub rows_per_second: f64,
     pub bytes_per_second: f64,
-    /// The means since [`Self::since`], the oldest sample that this process keeps: up to an
-    /// hour.
+    /// The means since [`Self::since`], the oldest sample that is remembered: up to an hour
+    /// old.
     pub mean_rows_per_second: f64,
     pub mean_bytes_per_second: f64,
     pub since: Option<DateTime<Utc>>,

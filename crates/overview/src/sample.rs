@@ -263,6 +263,8 @@ pub fn history() -> History {
             rows_per_second: rows,
             bytes_per_second: 0.0,
             chunk_seconds: Some(0.018),
+            application_seconds: Some(0.0017),
+            application_without_seconds: Some(0.0015),
             verdict: VerdictKind::Throttled,
         });
     }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use reelshift_plan::Flag;
 use reelshift_rollout::FlagCache;
 use reelshift_store::flags::{FlagChange, StoredFlag};
@@ -14,8 +13,7 @@ use reelshift_store::{Result, SharedStore};
 
 use super::phases::{self, StepReport};
 use super::{
-    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, RunProgress, Stopping, Verdict,
-    VerdictKind,
+    FlagReport, History, Limiting, Observer, Overview, Pace, RunProgress, Stopping, Verdict,
 };
 
 /// The newest runs that an overview shows.
@@ -29,11 +27,7 @@ const FLAG_CHANGES_SHOWN: u32 = 20;
 pub struct Sampler {
     store: SharedStore,
     flags: Arc<FlagCache>,
-    history: History,
-    /// The work done when it last changed, and when that was.
-    progress: Option<(u64, DateTime<Utc>)>,
-    /// The previous verdict, and since when it holds.
-    verdict: Option<(VerdictKind, DateTime<Utc>)>,
+    observer: Observer,
 }
 
 /// What one sample reads.
@@ -49,13 +43,13 @@ struct Facts {
 impl Sampler {
     #[must_use]
     pub fn new(store: SharedStore, flags: Arc<FlagCache>) -> Self {
-        Self { store, flags, history: History::default(), progress: None, verdict: None }
+        Self { store, flags, observer: Observer::default() }
     }
 
     /// The samples so far.
     #[must_use]
     pub const fn history(&self) -> &History {
-        &self.history
+        self.observer.history()
     }
 
     /// Takes one sample.
@@ -64,6 +58,9 @@ impl Sampler {
     /// As the store; before expand, `Refused` where there are no videos to migrate.
     pub async fn sample(&mut self) -> Result<Overview> {
         let facts = self.read().await?;
+        if let Some(report) = &facts.report {
+            self.observer.remember(&*self.store, report.at).await?;
+        }
         Ok(self.compose(facts))
     }
 
@@ -108,9 +105,8 @@ impl Sampler {
                 (Verdict::not_started(begun), Pace::default())
             }
             Some(report) => {
-                let verdict = self.judge(report);
-                self.history.push(Point::new(report, verdict.kind));
-                (verdict, self.pace(report))
+                let verdict = self.observer.observe(report);
+                (verdict, self.observer.pace(report))
             }
         };
         let verdict = rollback.as_ref().map_or(verdict, Verdict::rolling_back);
@@ -121,7 +117,7 @@ impl Sampler {
             .into_iter()
             .map(|stored| FlagReport { last_change: last_change(&stored), stored })
             .collect();
-        let history = &self.history;
+        let history = self.observer.history();
         let progress = report.iter().flat_map(|report| {
             report.runs.iter().map(move |run| RunProgress::compute(run, report, history))
         });
@@ -139,44 +135,6 @@ impl Sampler {
             stopping,
             flags,
             flag_changes,
-        }
-    }
-
-    /// The verdict, with what earlier samples know of its age.
-    fn judge(&mut self, report: &LedgerReport) -> Verdict {
-        let done = report.runs.iter().map(|run| {
-            run.rows_done + run.bytes_done + run.batches.done + run.batches.failed + run.errors
-        });
-        let done = done.sum();
-        if self.progress.is_none_or(|(before, _)| before != done) {
-            self.progress = Some((done, report.at));
-        }
-        let mut verdict = Verdict::compute(report, self.progress.map(|(_, at)| at));
-        let since = match self.verdict {
-            Some((kind, since)) if kind == verdict.kind => since,
-            Some(_) => report.at,
-            None => verdict.since.unwrap_or(report.at),
-        };
-        self.verdict = Some((verdict.kind, since));
-        // A run runs since it was made, but not since it was held back last.
-        let known = verdict.since.filter(|_| verdict.kind != VerdictKind::Running);
-        verdict.since = known.or(Some(since));
-        verdict
-    }
-
-    fn pace(&self, report: &LedgerReport) -> Pace {
-        let now = Point::new(report, VerdictKind::Running);
-        let (since, rows, bytes) = match self.history.mean() {
-            Some((since, rows, bytes)) => (Some(since), rows, bytes),
-            None => (None, 0.0, 0.0),
-        };
-        Pace {
-            rows_per_second: now.rows_per_second,
-            bytes_per_second: now.bytes_per_second,
-            mean_rows_per_second: rows,
-            mean_bytes_per_second: bytes,
-            since,
-            estimate: Estimate::compute(report, &self.history),
         }
     }
 }

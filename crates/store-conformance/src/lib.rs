@@ -68,6 +68,7 @@ mod reports;
 mod rerun;
 mod rollback;
 mod runs;
+mod samples;
 mod schema;
 mod signals;
 mod status;

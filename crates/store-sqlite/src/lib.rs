@@ -67,6 +67,8 @@ mod notification_rows;
 mod report;
 #[path = "../../store/sql/run_rows.rs"]
 mod run_rows;
+#[path = "../../store/sql/samples.rs"]
+mod samples;
 #[path = "../../store/sql/suspicions.rs"]
 mod suspicions;
 

@@ -28,6 +28,7 @@ pub mod plans;
 pub mod preflight;
 pub mod report;
 pub mod rollback;
+pub mod samples;
 pub mod schema;
 pub mod signals;
 pub mod statement;
@@ -57,6 +58,7 @@ pub use notifications::Notifications;
 pub use preflight::Preflight;
 pub use report::Reports;
 pub use rollback::Rollback;
+pub use samples::{Sample, Samples};
 pub use schema::Schema;
 pub use signals::ThrottleSignals;
 pub use status::VideoStatuses;
@@ -81,6 +83,7 @@ pub trait Store:
     + Reports
     + Comparisons
     + Rollback
+    + Samples
     + Archive
     + ThrottleSignals
     + Vitals
@@ -109,6 +112,7 @@ impl<T> Store for T where
         + Reports
         + Comparisons
         + Rollback
+        + Samples
         + Archive
         + ThrottleSignals
         + Vitals

@@ -14,6 +14,7 @@ mod free_disk;
 mod history_length;
 mod lock_waits;
 mod replica_lag;
+mod samples;
 mod smooth;
 mod threads_running;
 mod work_window;
@@ -26,7 +27,6 @@ use reelshift_plan::impact::Latency;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_plan::{Impact, Tuning};
 use reelshift_store::duties::DutyLease;
-use reelshift_store::report::Monitor;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
 use reelshift_store::signals::{Figure, FleetSignals, Replica, ServerSignals};
 use reelshift_store::vitals::QueueDepth;
@@ -53,12 +53,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Between two counts of the queue, which cost some milliseconds.
 const COUNT_QUEUE: Duration = Duration::from_secs(10);
-
-/// Between two counts of the runs, which cost as much as a look at `status`.
-const COUNT_RUNS: Duration = Duration::from_secs(15);
-
-/// The newest runs that are counted, as `status` shows them.
-const MONITORED_RUNS: u32 = 10;
 
 /// Ticks between two samples of everything: one a second.
 const TICKS: u32 = 4;
@@ -153,7 +147,7 @@ impl Sampler {
         ));
         let mut counted: Option<Instant> = None;
         let _gauges = ClearGaugesOnDrop;
-        let _telling = AbortOnDropHandle::new(tokio::spawn(tell_monitor(self.store.clone())));
+        let _keeping = AbortOnDropHandle::new(tokio::spawn(samples::keep(self.store.clone())));
         loop {
             if metrics::enabled() && counted.is_none_or(|at| at.elapsed() >= COUNT_QUEUE) {
                 counted = Some(Instant::now());
@@ -205,18 +199,6 @@ impl Sampler {
     }
 }
 
-/// Tells the specification's monitor for all. Beside the sampling, which must not wait for
-/// it: it counts the ledger of all runs that `status` shows.
-async fn tell_monitor(store: SharedStore) {
-    while metrics::enabled() {
-        match store.ledger_report(MONITORED_RUNS).await {
-            Ok(snapshot) => metrics::monitor(Some(monitor(&snapshot.monitor))),
-            Err(error) => tracing::debug!(%error, "the runs were not counted"),
-        }
-        tokio::time::sleep(COUNT_RUNS).await;
-    }
-}
-
 /// What the metrics show; nothing where no application is at work.
 fn latencies(impact: Impact) -> Option<metrics::Latencies> {
     let Impact { median, p99, .. } = impact;
@@ -224,17 +206,6 @@ fn latencies(impact: Impact) -> Option<metrics::Latencies> {
     impact
         .has_application()
         .then(|| metrics::Latencies { median: pair(median), p99: p99.map(pair) })
-}
-
-const fn monitor(monitor: &Monitor) -> metrics::Monitor {
-    metrics::Monitor {
-        videos_migrated: monitor.videos_migrated,
-        errors: monitor.errors_encountered,
-        status_rows: monitor.processing_status_created,
-        notifications: monitor.notifications_queued,
-        error_rate: monitor.error_rate,
-        left: monitor.estimated_completion_seconds,
-    }
 }
 
 fn depth(depth: QueueDepth) -> metrics::Depth {

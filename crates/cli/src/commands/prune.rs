@@ -1,5 +1,5 @@
-//! `prune`: removes runs that ended long ago, with their batches, and notifications that
-//! were sent or have expired.
+//! `prune`: removes runs that ended long ago, with their batches, notifications that were sent
+//! or have expired, and old samples.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::style::{self, plural};
 
 pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
     let counted = context.until_stopped(count(context, args.older_than)).await?;
-    let (store, Prunable { removable, kept_for_quarantine }, mut notifications) = counted;
+    let (store, Prunable { removable, kept_for_quarantine }, [mut notifications, mut samples]) =
+        counted;
     let pruned = if args.dry_run {
         removable
     } else {
@@ -41,12 +42,13 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         if !removed.complete {
             return Err(interrupted());
         }
-        notifications = removed.notifications;
+        (notifications, samples) = (removed.notifications, removed.samples);
         removed.pruned
     };
     if context.json {
         let mut removed = serde_json::to_value(pruned)?;
         removed["notifications"] = notifications.into();
+        removed["samples"] = samples.into();
         context.print_json(&json!({
             "dry_run": args.dry_run,
             "removed": removed,
@@ -55,13 +57,14 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let what = format!(
-        "{} with {}, {}, {}, {}, {}",
+        "{} with {}, {}, {}, {}, {}, {}",
         plural(pruned.runs, "run", "runs"),
         plural(pruned.batches, "batch", "batches"),
         plural(pruned.quarantined, "resolved quarantine entry", "resolved quarantine entries"),
         plural(pruned.workers, "worker that is gone", "workers that are gone"),
         plural(pruned.differences, "difference of a validation", "differences of validations"),
         plural(notifications, "notification", "notifications"),
+        plural(samples, "sample of the charts", "samples of the charts"),
     );
     if args.dry_run {
         crate::output::say!("would remove: {what}. Nothing was changed");
@@ -82,10 +85,14 @@ const fn rows(some: Pruned) -> u64 {
     some.runs + some.batches + some.quarantined + some.workers + some.differences
 }
 
-/// What could be removed.
-async fn count(context: &Context, older_than: Duration) -> Result<(SharedStore, Prunable, u64)> {
+/// What could be removed: rows of the ledger, and how many notifications and samples.
+async fn count(
+    context: &Context,
+    older_than: Duration,
+) -> Result<(SharedStore, Prunable, [u64; 2])> {
     let store = context.expanded_store(2).await?;
     let prunable = store.prunable(older_than).await?;
     let notifications = store.prunable_notifications(older_than).await?;
-    Ok((store, prunable, notifications))
+    let samples = store.prunable_samples(older_than).await?;
+    Ok((store, prunable, [notifications, samples]))
 }
