@@ -231,6 +231,9 @@ pub enum Command {
     Video(VideoArgs),
     /// Hash files and print what sha256sum prints, with the workers' engine
     Hash(HashArgs),
+    /// Write the report of the whole migration, one HTML page that needs nothing else: what was
+    /// done, its course, the proof, the exceptions, who changed what
+    Report(ReportArgs),
     /// List videos whose files are equal, and the bytes that could be saved
     Duplicates,
     /// Compare every row with what the specification says it must hold, in this process; or
@@ -268,6 +271,17 @@ pub struct ManArgs {
     /// Where they are written
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Where it is written, in place of what is there; - is standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// What the report says this is: production, staging, …
+    #[arg(long, env = "REELSHIFT_ENVIRONMENT", value_name = "NAME")]
+    pub environment: Option<String>,
 }
 
 #[derive(Debug, Args)]

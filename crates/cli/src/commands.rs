@@ -18,6 +18,7 @@ pub mod pause;
 pub mod plan;
 pub mod probe;
 pub mod prune;
+pub mod report;
 pub mod rerun;
 pub mod restore;
 pub mod resume;

@@ -146,6 +146,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Flags(args) => commands::flags::run(context, &args).await,
         Command::Video(args) => commands::video::run(context, &args).await,
         Command::Hash(args) => commands::hash::run(context, &args).await,
+        Command::Report(args) => commands::report::run(context, &args).await,
         Command::Duplicates => commands::duplicates::run(context).await,
         Command::Validate(args) => commands::validate::run(context, &args).await,
         Command::Serve(args) => commands::serve::run(context, &args).await,

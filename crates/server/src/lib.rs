@@ -37,6 +37,7 @@ pub use cors::origin;
 pub use events::{Hook, HookTarget};
 pub use listen::serve;
 pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
+pub use pages::report::document as report;
 pub use playground::{Playground, Scene};
 pub use prefix::PathPrefix;
 pub use problem::Problem;

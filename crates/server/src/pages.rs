@@ -20,6 +20,7 @@ mod frame;
 mod live;
 mod overview;
 mod reference;
+pub(crate) mod report;
 mod run;
 mod runbook;
 mod runs;
@@ -63,6 +64,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/duplicates", get(duplicates::page))
         .route(demo::PATH, get(demo::page))
         .route("/runbook", get(runbook::page))
+        .route("/report", get(report::page))
         .route("/actions/pause", post(actions::pause))
         .route("/actions/resume", post(actions::resume))
         .route("/actions/cancel", post(actions::cancel))

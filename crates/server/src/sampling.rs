@@ -71,9 +71,8 @@ impl Latest {
     }
 }
 
-#[cfg(test)]
 impl Latest {
-    /// As if it had been read just now.
+    /// One that was read just now.
     pub(crate) fn new(overview: Overview, history: History) -> Self {
         Self {
             number: 1,

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
-use reelshift_store::audit::{AuditEntry, AuditSelection, Change, Subject};
+use reelshift_store::audit::{self, AuditEntry, AuditSelection, Subject};
 use reelshift_store::notifications::{
     NotificationReport, NotificationSelection, NotificationState,
 };
@@ -36,7 +36,7 @@ pub(super) struct Activity {
     pub view: View,
     pub subjects: Vec<Choice>,
     pub filtered: bool,
-    pub entries: Vec<Row>,
+    pub entries: Vec<Change>,
     pub older: Option<String>,
     /// Notifications that were given up.
     pub failed: Vec<Failed>,
@@ -58,14 +58,14 @@ pub(super) struct Choice {
 }
 
 /// A change.
-pub(super) struct Row {
-    when: String,
-    who: String,
-    what: String,
+pub(super) struct Change {
+    pub when: String,
+    pub who: String,
+    pub what: String,
     link: Option<String>,
-    before: String,
-    after: String,
-    why: String,
+    pub before: String,
+    pub after: String,
+    pub why: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,7 +116,7 @@ pub(crate) async fn page(
     let page = Activity {
         subjects: Subject::ALL.into_iter().map(choice).collect(),
         filtered: subject.is_some(),
-        entries: entries.into_iter().map(row).collect(),
+        entries: entries.into_iter().map(change).collect(),
         failed: failed.into_iter().map(given_up_as).collect(),
         older,
         frame,
@@ -135,11 +135,12 @@ fn given_up_as(report: NotificationReport) -> Failed {
     }
 }
 
-fn row(entry: AuditEntry) -> Row {
-    let Change { event, reason, changed_by, changed_at } = entry.change;
+/// An entry of the audit as text.
+pub(super) fn change(entry: AuditEntry) -> Change {
+    let audit::Change { event, reason, changed_by, changed_at } = entry.change;
     let columns = event.columns();
     let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    Row {
+    Change {
         when: time(changed_at),
         who: changed_by,
         what: event.words(tail),

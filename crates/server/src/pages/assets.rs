@@ -4,11 +4,14 @@ use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+/// The style sheet of every page.
+pub(super) const CSS: &str = include_str!("../../assets/reelshift.css");
+
 /// Addresses carry the version, so a new binary's assets are new addresses.
 const KEPT: &str = "public, max-age=86400";
 
 const FILES: [(&str, &str, &str); 3] = [
-    ("reelshift.css", "text/css; charset=utf-8", include_str!("../../assets/reelshift.css")),
+    ("reelshift.css", "text/css; charset=utf-8", CSS),
     ("reelshift.js", "text/javascript; charset=utf-8", include_str!("../../assets/reelshift.js")),
     ("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
 ];

@@ -1,4 +1,4 @@
-//! Charts of the recent past as inline SVG, which needs no script to be seen.
+//! Charts as inline SVG, which needs no script to be seen.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use askama::filters::{Html, escape};
 use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_overview::{Point, VerdictKind};
 
-/// The past that a chart shows.
+/// The past that the overview's charts show.
 pub(crate) const SPAN: TimeDelta = TimeDelta::minutes(15);
 
 /// Units of the drawing; it is stretched to the width that there is.
@@ -16,6 +16,9 @@ const HEIGHT: f64 = 120.0;
 /// Points are averaged into at most this many.
 const COLUMNS: usize = 180;
 
+/// Times along the axis.
+const TICKS: i32 = 4;
+
 /// Something that was changed, which a chart marks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -24,44 +27,116 @@ pub(crate) struct Mark {
 }
 
 /// One curve.
+pub(crate) struct Curve {
+    /// What it is called where there are several.
+    pub name: &'static str,
+    pub value: fn(&Point) -> Option<f64>,
+}
+
+/// Curves of one unit over the same time; the first has its area filled.
 pub(crate) struct Chart<'a> {
     pub title: &'a str,
     pub points: &'a [Point],
-    pub value: fn(&Point) -> Option<f64>,
+    pub curves: &'a [Curve],
     pub show: fn(f64) -> String,
     pub marks: &'a [Mark],
+    /// Whether each column says its time and values when it is pointed at: in documents, since
+    /// a live part that is sent every second would become large.
+    pub explains: bool,
 }
+
+type Values = Vec<(DateTime<Utc>, f64)>;
 
 impl Chart<'_> {
     /// The figure as HTML.
     pub(crate) fn html(&self) -> String {
-        let end = self.points.last().map(|point| point.at);
-        let values: Vec<(DateTime<Utc>, f64)> =
-            self.points.iter().filter_map(|point| Some((point.at, (self.value)(point)?))).collect();
-        let (Some(end), Some(now)) = (end, values.last()) else {
+        let values: Vec<Values> = self.curves.iter().map(|curve| self.values(curve)).collect();
+        let last = values.first().and_then(|values| values.last());
+        let (Some(first), Some(end), Some((_, now))) =
+            (self.points.first(), self.points.last(), last)
+        else {
             return format!(
                 "<figure class=\"chart\"><figcaption><strong>{}</strong> <span class=\"quiet\">nothing \
                  to draw yet</span></figcaption></figure>",
                 self.title
             );
         };
-        let begin = self.points.first().map_or(end, |point| point.at).max(end - SPAN);
-        let most = values.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-        let (now, highest) = ((self.show)(now.1), (self.show)(most));
+        let (begin, end) = (first.at, end.at);
+        let most = values.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
+        let (now, highest) = ((self.show)(*now), (self.show)(most));
         let scale = Scale { begin, seconds: seconds(end - begin).max(1.0), most };
+        let curves: String =
+            values.iter().enumerate().map(|(n, values)| curve(values, &scale, n)).collect();
         format!(
             "<figure class=\"chart\"><figcaption><strong>{title}</strong> <span class=\"quiet\">now {now}, \
-             highest {highest}</span></figcaption>\
+             highest {highest}</span></figcaption>{legend}\
              <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
-             aria-label=\"{title} since {since} UTC: now {now}, highest {highest}\">{held}{curve}{marks}</svg>\
-             <div class=\"axis\" aria-hidden=\"true\"><span>{since}</span><span>{until}</span></div></figure>",
+             aria-label=\"{title} since {since} UTC: now {now}, highest {highest}\">{held}{grid}{curves}{marks}{columns}</svg>\
+             <div class=\"axis\" aria-hidden=\"true\">{ticks}</div></figure>",
             title = self.title,
             since = begin.format("%H:%M:%S"),
-            until = end.format("%H:%M:%S"),
+            legend = self.legend(),
             held = self.held(&scale),
-            curve = curve(&values, &scale),
+            grid = grid(),
             marks = self.marks(&scale),
+            columns = if self.explains { self.columns(&values, &scale) } else { String::new() },
+            ticks = ticks(begin, end),
         )
+    }
+
+    fn values(&self, curve: &Curve) -> Values {
+        self.points.iter().filter_map(|point| Some((point.at, (curve.value)(point)?))).collect()
+    }
+
+    /// What the drawing shows, beside the curve that the title names.
+    fn legend(&self) -> String {
+        let mut entries: Vec<(String, String)> = Vec::new();
+        if self.curves.len() > 1 {
+            for (n, curve) in self.curves.iter().enumerate() {
+                entries.push((format!("curve-{n}"), curve.name.to_owned()));
+            }
+        }
+        if self.points.iter().any(is_held) {
+            entries.push(("held".to_owned(), "held back, paused or still".to_owned()));
+        }
+        if !self.marks.is_empty() {
+            entries.push(("mark".to_owned(), "a change by somebody".to_owned()));
+        }
+        if entries.is_empty() {
+            return String::new();
+        }
+        let items: String = entries
+            .into_iter()
+            .map(|(class, text)| format!("<li class=\"key {class}\">{}</li>", escaped(&text)))
+            .collect();
+        format!("<ul class=\"legend\">{items}</ul>")
+    }
+
+    /// Invisible columns with the time and the values as their titles.
+    fn columns(&self, values: &[Values], scale: &Scale) -> String {
+        let mut svg = String::new();
+        let width = WIDTH / COLUMNS as f64;
+        for n in 0..COLUMNS {
+            let x = width * n as f64;
+            let at = scale.time(x + width / 2.0);
+            let lines = self.curves.iter().zip(values).filter_map(|(curve, values)| {
+                let after = values.partition_point(|(time, _)| *time < at);
+                let (_, value) = values.get(after).or(values.last())?;
+                Some(format!("{} {}", curve.name, (self.show)(*value)))
+            });
+            let text = std::iter::once(format!("{} UTC", at.format("%m-%d %H:%M:%S")))
+                .chain(lines)
+                .collect::<Vec<_>>()
+                .join("\n");
+            push(
+                &mut svg,
+                format_args!(
+                    "<rect class=\"column\" x=\"{x:.1}\" y=\"0\" width=\"{width:.1}\" height=\"{HEIGHT}\"><title>{}</title></rect>",
+                    escaped(&text)
+                ),
+            );
+        }
+        svg
     }
 
     /// Stretches in which the fleet was throttled, paused or still.
@@ -69,16 +144,8 @@ impl Chart<'_> {
         let mut svg = String::new();
         let mut from: Option<f64> = None;
         let last = self.points.len().saturating_sub(1);
-        for (n, point) in
-            self.points.iter().enumerate().filter(|(_, point)| point.at >= scale.begin)
-        {
-            let held = matches!(
-                point.verdict,
-                VerdictKind::Throttled
-                    | VerdictKind::Paused
-                    | VerdictKind::Stalled
-                    | VerdictKind::Dead
-            );
+        for (n, point) in self.points.iter().enumerate() {
+            let held = is_held(point);
             let x = scale.x(point.at);
             match (held, from) {
                 (true, None) => from = Some(x),
@@ -112,6 +179,35 @@ impl Chart<'_> {
     }
 }
 
+/// Whether the fleet was throttled, paused or still.
+fn is_held(point: &Point) -> bool {
+    matches!(
+        point.verdict,
+        VerdictKind::Throttled | VerdictKind::Paused | VerdictKind::Stalled | VerdictKind::Dead
+    )
+}
+
+/// Lines at the highest value and at half of it.
+fn grid() -> String {
+    let line = |y: f64| {
+        format!("<line class=\"grid\" x1=\"0\" y1=\"{y:.1}\" x2=\"{WIDTH}\" y2=\"{y:.1}\"/>")
+    };
+    [0.1, 0.55].map(|share| line(HEIGHT * share)).concat()
+}
+
+/// Times from `begin` to `end`, with the day where they are of several.
+fn ticks(begin: DateTime<Utc>, end: DateTime<Utc>) -> String {
+    let long = end - begin > TimeDelta::minutes(30);
+    let format = match (begin.date_naive() != end.date_naive(), long) {
+        (true, _) => "%m-%d %H:%M",
+        (false, true) => "%H:%M",
+        (false, false) => "%H:%M:%S",
+    };
+    (0..=TICKS)
+        .map(|n| format!("<span>{}</span>", (begin + (end - begin) * n / TICKS).format(format)))
+        .collect()
+}
+
 struct Scale {
     begin: DateTime<Utc>,
     seconds: f64,
@@ -123,18 +219,24 @@ impl Scale {
         (seconds(at - self.begin) / self.seconds * WIDTH).clamp(0.0, WIDTH)
     }
 
+    fn time(&self, x: f64) -> DateTime<Utc> {
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds of a migration")]
+        let millis = (x / WIDTH * self.seconds * 1_000.0) as i64;
+        self.begin + TimeDelta::milliseconds(millis)
+    }
+
     /// A tenth stays free above the highest.
     fn y(&self, value: f64) -> f64 {
         HEIGHT - value / self.most.max(f64::MIN_POSITIVE) * HEIGHT * 0.9
     }
 }
 
-fn curve(values: &[(DateTime<Utc>, f64)], scale: &Scale) -> String {
-    let shown: Vec<_> = values.iter().filter(|(at, _)| *at >= scale.begin).collect();
-    let bucket = shown.len().div_ceil(COLUMNS).max(1);
+/// The `number`th curve of a chart.
+fn curve(values: &[(DateTime<Utc>, f64)], scale: &Scale, number: usize) -> String {
+    let bucket = values.len().div_ceil(COLUMNS).max(1);
     let mut line = String::new();
     let mut ends = (0.0, 0.0);
-    for (n, bucket) in shown.chunks(bucket).enumerate() {
+    for (n, bucket) in values.chunks(bucket).enumerate() {
         let Some((at, _)) = bucket.last() else { continue };
         let size = f64::from(u32::try_from(bucket.len()).unwrap_or(1));
         let mean = bucket.iter().map(|(_, value)| value).sum::<f64>() / size;
@@ -148,10 +250,15 @@ fn curve(values: &[(DateTime<Utc>, f64)], scale: &Scale) -> String {
     if line.is_empty() {
         return line;
     }
-    format!(
-        "<path class=\"area\" d=\"{line}L{:.1} {HEIGHT}L{:.1} {HEIGHT}Z\"/><path class=\"curve\" d=\"{line}\"/>",
-        ends.1, ends.0
-    )
+    let area = if number == 0 {
+        format!(
+            "<path class=\"area\" d=\"{line}L{:.1} {HEIGHT}L{:.1} {HEIGHT}Z\"/>",
+            ends.1, ends.0
+        )
+    } else {
+        String::new()
+    };
+    format!("{area}<path class=\"curve curve-{number}\" d=\"{line}\"/>")
 }
 
 fn held_rect(svg: &mut String, from: f64, to: f64) {
@@ -213,6 +320,8 @@ mod tests {
                 rows_per_second: if second == 1 { 100.0 } else { 50.0 },
                 bytes_per_second: 0.0,
                 chunk_seconds: None,
+                application_seconds: None,
+                application_without_seconds: None,
                 verdict: *verdict,
             })
             .collect()
@@ -222,9 +331,10 @@ mod tests {
         Chart {
             title: "Rows per second",
             points,
-            value: |point| Some(point.rows_per_second),
+            curves: &[Curve { name: "rows", value: |point| Some(point.rows_per_second) }],
             show: |value| format!("{value:.0}/s"),
             marks,
+            explains: false,
         }
     }
 

@@ -1,12 +1,13 @@
 //! The figures of the overview.
 
-use reelshift_overview::Progress;
+use chrono::{DateTime, Utc};
 use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
+use reelshift_overview::{Point, Progress};
 use reelshift_plan::WorkerState;
 use reelshift_store::report::RunReport;
 
 use super::{View, ago};
-use crate::pages::chart::{Chart, escaped};
+use crate::pages::chart::{Chart, Curve, Mark, SPAN, escaped};
 
 /// A command that the fleet does not go by after this is worth a look: it takes 2 s, and
 /// the heartbeat that says so another 2.
@@ -147,26 +148,17 @@ impl View {
         items
     }
 
-    /// Rates and chunk times of the last quarter of an hour.
+    /// Rates, latencies and chunk times of the last quarter of an hour, and the changes in it.
     pub(crate) fn charts(&self) -> String {
-        let points: Vec<_> = self.latest.history.points().copied().collect();
-        let marks = self.marks();
-        let begin = points.last().map(|point| point.at - crate::pages::chart::SPAN);
-        let shown: Vec<_> =
-            marks.iter().filter(|mark| begin.is_some_and(|begin| mark.at >= begin)).collect();
-        let chart = |title, value, show| {
-            Chart { title, points: &points, value, show, marks: &marks }.html()
-        };
-        let mut html = chart("Rows per second", |point| Some(point.rows_per_second), float_count);
-        if points.iter().any(|point| point.bytes_per_second > 0.0) {
-            let show = |value| format!("{}/s", float_bytes(value));
-            html += &chart("Bytes per second", |point| Some(point.bytes_per_second), show);
-        }
-        let show = |value: f64| format!("{:.0} ms", value * 1_000.0);
-        html += &chart("Time of a chunk", |point| point.chunk_seconds, show);
-        if !shown.is_empty() {
+        let newest = self.latest.history.points().next_back().map(|point| point.at);
+        let recent = |at: DateTime<Utc>| newest.is_some_and(|newest| newest - at <= SPAN);
+        let points: Vec<_> =
+            self.latest.history.points().copied().filter(|point| recent(point.at)).collect();
+        let marks: Vec<_> = self.marks().into_iter().filter(|mark| recent(mark.at)).collect();
+        let mut html = charts(&points, &marks, false);
+        if !marks.is_empty() {
             html += "<p class=\"quiet\">Changes in this time:</p><ul class=\"marks\">";
-            for mark in shown.iter().take(MARKS) {
+            for mark in marks.iter().take(MARKS) {
                 html += &format!("<li>{} {}</li>", mark.at.format("%H:%M:%S"), escaped(&mark.text));
             }
             html += "</ul>";
@@ -216,6 +208,29 @@ impl View {
             plural(report.monitor.notifications_queued, "notification is", "notifications are")
         )
     }
+}
+
+/// A chart of each unit that was anything but zero.
+pub(crate) fn charts(points: &[Point], marks: &[Mark], explains: bool) -> String {
+    let chart = |title, curves: &[Curve], show| {
+        Chart { title, points, curves, show, marks, explains }.html()
+    };
+    let rows = [Curve { name: "rows/s", value: |point| Some(point.rows_per_second) }];
+    let mut html = chart("Rows per second", &rows, float_count);
+    if points.iter().any(|point| point.bytes_per_second > 0.0) {
+        let bytes = [Curve { name: "bytes/s", value: |point| Some(point.bytes_per_second) }];
+        html += &chart("Bytes per second", &bytes, |value| format!("{}/s", float_bytes(value)));
+    }
+    if points.iter().any(|point| point.application_seconds.is_some()) {
+        let application = [
+            Curve { name: "with the fleet", value: |point| point.application_seconds },
+            Curve { name: "without it", value: |point| point.application_without_seconds },
+        ];
+        let show = |value: f64| format!("{:.1} ms", value * 1_000.0);
+        html += &chart("The application's median latency", &application, show);
+    }
+    let chunk = [Curve { name: "a chunk", value: |point| point.chunk_seconds }];
+    html + &chart("Time of a chunk", &chunk, |value| format!("{:.0} ms", value * 1_000.0))
 }
 
 fn failed(run: &RunReport) -> String {
