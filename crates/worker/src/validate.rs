@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reelshift_plan::ChunkSizer;
+use reelshift_plan::{ChunkLimits, ChunkSizer};
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::comparisons::{ComparedTable, ComparedWindow};
 use reelshift_store::ledger::{Bounds, Claimed};
@@ -36,7 +36,8 @@ struct Stretch<'a> {
 impl Validate {
     pub(crate) fn new(endings: Endings, controls: Controls, stop: CancellationToken) -> Self {
         let brake = Brake::new(controls.clone());
-        let sizer = Mutex::new(ChunkSizer::new(endings.session.store().chunk_limits()));
+        // Reading locks nothing, on no database.
+        let sizer = Mutex::new(ChunkSizer::new(ChunkLimits::ROW_LOCKS));
         Self { endings, brake, controls, stop, sizer }
     }
 
@@ -53,12 +54,9 @@ impl Validate {
                 sizer.rows()
             });
             let span = chunk_span(limit);
-            let began = Instant::now();
-            let compared = self.compare(batch, &stretch, limit).instrument(span.clone()).await;
-            let took = began.elapsed();
-            match compared {
+            match self.compare(batch, &stretch, limit).instrument(span.clone()).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(window)) => {
+                Ok(Some((window, took))) => {
                     span.record("reelshift.rows", window.rows);
                     let rows = u32::try_from(window.rows).unwrap_or(u32::MAX);
                     self.with_sizer(|sizer| sizer.observe(rows, took, Duration::ZERO));
@@ -77,13 +75,15 @@ impl Validate {
         }
     }
 
-    /// Compares the next window and writes what it shows; `None` at the end of the stretch.
+    /// Compares the next window and writes what it shows; `None` at the end of the stretch. Also
+    /// how long reading took: writing takes as long for one row, and may wait for its turn.
     async fn compare(
         &self,
         batch: &Claimed,
         stretch: &Stretch<'_>,
         limit: u32,
-    ) -> Result<Option<ComparedWindow>> {
+    ) -> Result<Option<(ComparedWindow, Duration)>> {
+        let began = Instant::now();
         let store = self.endings.session.store();
         let Stretch { table, after, upto } = stretch;
         let (table, after) = (*table, after.as_deref());
@@ -91,11 +91,12 @@ impl Validate {
             return Ok(None);
         };
         let compared = store.compare(table, after, &keys.upto, u32::MAX).await?;
+        let took = began.elapsed();
         // What the run is planned by is videos.
         let rows = if table == ComparedTable::Videos { keys.rows } else { 0 };
         let window = ComparedWindow { table, upto: keys.upto, rows, compared };
         store.record_comparison(batch.lease, &window).await?;
-        Ok(Some(window))
+        Ok(Some((window, took)))
     }
 
     /// Rests as the throttle says; ends the attempt where somebody wants its batch back.
