@@ -78,6 +78,35 @@ async fn whatever_a_page_links_to_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_report_needs_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    legacy.fill(20).await;
+    for command in [
+        &["enqueue", "backfill"][..],
+        &["work", "--until-idle"],
+        &["enqueue", "validate"],
+        &["work", "--until-idle"],
+    ] {
+        Reelshift::new(dir.path(), command).database(&legacy.url).run().ok();
+    }
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, VIEWER);
+    let page = browse(&server, "/report", &cookie).expect(200);
+    let policy = page.header("content-security-policy").expect("a policy").to_owned();
+    assert!(policy.contains("style-src 'unsafe-inline'") && !policy.contains("script-src"));
+    let file = dir.path().join("report.html");
+    let path = file.to_str().expect("UTF-8");
+    Reelshift::new(dir.path(), &["report", path]).database(&legacy.url).run().ok();
+    for html in [page.body, std::fs::read_to_string(&file).expect("it is written")] {
+        assert!(addresses(&html).is_empty() && !html.contains("<script"), "{html}");
+        for text in ["Migration report", "compared every row", "data_integrity", "expand applied"] {
+            assert!(html.contains(text), "no {text} in {html}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_a_page_in_a_browser_and_a_problem_elsewhere() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
