@@ -26,7 +26,7 @@ pub struct Removed {
 }
 
 /// Removes runs that ended longer ago than `older_than`, notifications that were sent or have
-/// expired as long ago, and samples as old. `report` is told of each step.
+/// expired as long ago, and samples of the same age. Calls `report` after each step.
 ///
 /// # Errors
 /// As the store. What was removed until then is recorded.
@@ -62,32 +62,36 @@ async fn remove(
     removed: &mut Removed,
     report: &mut (impl FnMut(Pruned) + Send),
 ) -> Result<()> {
-    loop {
-        let began = Instant::now();
-        let some = store.prune(older_than, ROWS_PER_CHUNK).await?;
-        if some.is_empty() {
-            break;
-        }
+    let limit = ROWS_PER_CHUNK;
+    in_chunks(async || {
+        let some = store.prune(older_than, limit).await?;
         removed.pruned.add(some);
         report(some);
-        tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
-    }
-    loop {
-        let began = Instant::now();
-        let some = store.prune_notifications(older_than, ROWS_PER_CHUNK).await?;
-        if some == 0 {
-            break;
-        }
+        Ok(!some.is_empty())
+    })
+    .await?;
+    in_chunks(async || {
+        let some = store.prune_notifications(older_than, limit).await?;
         removed.notifications += some;
-        tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
-    }
+        Ok(some > 0)
+    })
+    .await?;
+    in_chunks(async || {
+        let some = store.prune_samples(older_than, limit).await?;
+        removed.samples += some;
+        Ok(some > 0)
+    })
+    .await
+}
+
+/// Repeats `chunk` until it finds nothing more to remove, and rests after each as long as it
+/// took.
+async fn in_chunks(mut chunk: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     loop {
         let began = Instant::now();
-        let some = store.prune_samples(older_than, ROWS_PER_CHUNK).await?;
-        if some == 0 {
+        if !chunk().await? {
             return Ok(());
         }
-        removed.samples += some;
         tokio::time::sleep(began.elapsed().max(MIN_REST)).await;
     }
 }
