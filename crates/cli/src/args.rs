@@ -279,7 +279,7 @@ pub struct ReportArgs {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// What the report says this is: production, staging, …
+    /// The name of the environment in the report: production, staging, …
     #[arg(long, env = "REELSHIFT_ENVIRONMENT", value_name = "NAME")]
     pub environment: Option<String>,
 }

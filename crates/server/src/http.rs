@@ -1,11 +1,11 @@
-//! The client that posts to webhooks and to whoever is told of events.
+//! The HTTP client that posts to webhooks and event hooks.
 
 use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-/// For the whole of one request. Receivers are told to answer first and work afterwards.
+/// The limit for one whole request. Receivers should answer first and work afterwards.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client; `None`, logged, where this process cannot speak HTTP.

@@ -57,9 +57,9 @@ impl Archive for MySqlStore {
         Ok(Some(largest_row(self).await?))
     }
 
-    /// Status rows before their videos. A restored video says that its status row exists. The
-    /// bridge then updates that row, and if it does not exist yet, InnoDB locks a gap that other
-    /// transactions insert into.
+    /// Status rows before their videos. The columns of a restored video tell the bridge that the
+    /// status row exists, and the bridge updates that row. If the row did not exist yet, InnoDB
+    /// would lock a gap that other transactions insert into.
     fn restore_order(&self) -> [ArchivedTable; 4] {
         use ArchivedTable::{Errors, Notifications, Statuses, Videos};
         [Statuses, Videos, Notifications, Errors]
