@@ -4,17 +4,15 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_plan::{Impact, JobKind, WorkerState, eta};
+use reelshift_plan::{JobKind, VerdictKind, eta};
 use reelshift_store::Sample;
 use reelshift_store::report::{LedgerReport, RunReport};
 use serde::Serialize;
 
-use super::verdict::VerdictKind;
-
 /// An hour of samples a second apart, 300 kB.
 pub(crate) const MAX_POINTS: u32 = 3_600;
 
-/// What the ledger is asked for.
+/// The age of the oldest sample that is read from the ledger.
 pub(crate) const REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 /// Samples whose rates are averaged before they count for an estimate: a chunk that ends
@@ -24,82 +22,12 @@ const POINTS_PER_BUCKET: usize = 10;
 /// The estimate uses the samples of this time.
 const RECENT: TimeDelta = TimeDelta::minutes(30);
 
-/// One sample.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
-    pub at: DateTime<Utc>,
-    pub rows_per_second: f64,
-    pub bytes_per_second: f64,
-    /// The mean time of a chunk, over the live workers that ran one.
-    pub chunk_seconds: Option<f64>,
-    /// The median time of what the application does, as the throttle measures it.
-    pub application_seconds: Option<f64>,
-    /// The same while the fleet rests.
-    pub application_without_seconds: Option<f64>,
-    pub verdict: VerdictKind,
-}
-
-impl Point {
-    pub(crate) fn new(report: &LedgerReport, verdict: VerdictKind) -> Self {
-        let live = || report.workers.iter().filter(|worker| worker.state == WorkerState::Live);
-        let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
-        let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
-        let impact = report.throttle.as_ref().and_then(|throttle| throttle.impact);
-        let median = impact.filter(Impact::has_application).map(|impact| impact.median);
-        Self {
-            at: report.at,
-            rows_per_second: live().map(|worker| worker.activity.rows_per_second).sum(),
-            bytes_per_second: live().map(|worker| worker.activity.bytes_per_second).sum(),
-            chunk_seconds: (chunks > 0).then(|| times.iter().sum::<f64>() / f64::from(chunks)),
-            application_seconds: median.map(|median| median.with),
-            application_without_seconds: median.map(|median| median.without),
-            verdict,
-        }
-    }
-
-    /// `None` for a state of a later version.
-    #[must_use]
-    pub fn from_sample(sample: &Sample) -> Option<Self> {
-        let verdict = VerdictKind::ALL.into_iter().find(|kind| kind.name() == sample.verdict)?;
-        Some(Self {
-            at: sample.at,
-            rows_per_second: sample.rows_per_second,
-            bytes_per_second: sample.bytes_per_second,
-            chunk_seconds: sample.chunk_seconds,
-            application_seconds: sample.application_seconds,
-            application_without_seconds: sample.application_without_seconds,
-            verdict,
-        })
-    }
-
-    /// As the ledger keeps it.
-    #[must_use]
-    pub fn sample(&self) -> Sample {
-        Sample {
-            at: self.at,
-            rows_per_second: self.rows_per_second,
-            bytes_per_second: self.bytes_per_second,
-            chunk_seconds: self.chunk_seconds,
-            application_seconds: self.application_seconds,
-            application_without_seconds: self.application_without_seconds,
-            verdict: self.verdict.name().to_owned(),
-        }
-    }
-
-    fn rate(&self, kind: JobKind) -> f64 {
-        match kind {
-            JobKind::Backfill | JobKind::Validate => self.rows_per_second,
-            JobKind::Hash => self.bytes_per_second,
-        }
-    }
-}
-
 /// The samples of the last hour.
 #[derive(Debug, Clone, Default)]
-pub struct History(VecDeque<Point>);
+pub struct History(VecDeque<Sample>);
 
 impl History {
-    pub(crate) fn push(&mut self, point: Point) {
+    pub(crate) fn push(&mut self, point: Sample) {
         if self.0.len() >= MAX_POINTS as usize {
             self.0.pop_front();
         }
@@ -107,7 +35,7 @@ impl History {
     }
 
     /// Oldest first.
-    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> + ExactSizeIterator {
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Sample> + ExactSizeIterator {
         self.0.iter()
     }
 
@@ -205,8 +133,8 @@ fn after(at: DateTime<Utc>, seconds: f64) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
-    fn point(second: i64, rows: f64, verdict: VerdictKind) -> Point {
-        Point {
+    fn point(second: i64, rows: f64, verdict: VerdictKind) -> Sample {
+        Sample {
             at: DateTime::UNIX_EPOCH + TimeDelta::seconds(second),
             rows_per_second: rows,
             bytes_per_second: 0.0,
@@ -242,19 +170,6 @@ mod tests {
         }
         let (since, rows, _) = history.mean().expect("points");
         assert_eq!((since, rows), (DateTime::UNIX_EPOCH, 85.0));
-    }
-
-    #[test]
-    fn the_ledger_gives_back_what_it_keeps() {
-        for verdict in VerdictKind::ALL {
-            let point = Point { application_seconds: Some(0.5), ..point(3, 2.0, verdict) };
-            let sample = point.sample();
-            assert!(sample.verdict.len() <= 16, "{sample:?}");
-            assert_eq!(Point::from_sample(&sample), Some(point));
-        }
-        let later =
-            Sample { verdict: "later".to_owned(), ..point(3, 2.0, VerdictKind::Done).sample() };
-        assert_eq!(Point::from_sample(&later), None);
     }
 
     #[test]

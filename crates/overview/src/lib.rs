@@ -24,14 +24,14 @@ use reelshift_store::report::LedgerReport;
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
-pub use history::{Estimate, History, Point};
+pub use history::{Estimate, History};
 pub use limiting::Limiting;
 pub use observer::Observer;
 pub use phases::{PhaseReport, Progress, StepReport};
 pub use progress::{ProgressUnit, RunProgress};
 pub use sampler::{RUNS_SHOWN, Sampler};
 pub use stopping::Stopping;
-pub use verdict::{Verdict, VerdictKind, amount};
+pub use verdict::{Verdict, amount};
 
 /// A migration at one moment of the database's clock.
 #[derive(Debug, Clone, Serialize)]

@@ -2,11 +2,12 @@
 //! fast it has been.
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::VerdictKind;
 use reelshift_store::report::LedgerReport;
-use reelshift_store::{Result, Store};
+use reelshift_store::{Result, Sample, Store};
 
 use super::history::{MAX_POINTS, REMEMBERED};
-use super::{Estimate, History, Pace, Point, Verdict, VerdictKind};
+use super::{Estimate, History, Pace, Verdict};
 
 /// Observes the reports of a ledger, one after the other.
 #[derive(Debug, Default)]
@@ -35,8 +36,8 @@ impl Observer {
         if !self.knows_the_past {
             for sample in store.samples(now - REMEMBERED, MAX_POINTS).await? {
                 // A clock that was set back leaves samples of times to come.
-                if let Some(point) = Point::from_sample(&sample).filter(|point| point.at < now) {
-                    self.history.push(point);
+                if sample.at < now {
+                    self.history.push(sample);
                 }
             }
             self.knows_the_past = true;
@@ -47,7 +48,7 @@ impl Observer {
     /// The verdict on `report`, which becomes the newest sample.
     pub fn observe(&mut self, report: &LedgerReport) -> Verdict {
         let verdict = self.judge(report);
-        self.history.push(Point::new(report, verdict.kind));
+        self.history.push(Sample::new(report, verdict.kind));
         verdict
     }
 
@@ -75,7 +76,7 @@ impl Observer {
 
     /// The pace at `report`, which was observed last.
     pub(crate) fn pace(&self, report: &LedgerReport) -> Pace {
-        let now = Point::new(report, VerdictKind::Running);
+        let now = Sample::new(report, VerdictKind::Running);
         let (since, rows, bytes) = match self.history.mean() {
             Some((since, rows, bytes)) => (Some(since), rows, bytes),
             None => (None, 0.0, 0.0),

@@ -2,8 +2,10 @@
 //! failed, a row set aside.
 
 use chrono::{DateTime, Utc};
+use reelshift_plan::VerdictKind;
 use reelshift_plan::throttle::{Level, Reading, Signal};
 use reelshift_plan::{BatchState, Flag, FlagAction, JobKind, Rollout, RunState, WorkerState};
+use reelshift_store::Sample;
 use reelshift_store::audit::{AuditEvent, Change};
 use reelshift_store::controls::Control;
 use reelshift_store::failures::ErrorGroup;
@@ -17,8 +19,7 @@ use uuid::Uuid;
 
 use super::phases::{Progress, StepReport, phases};
 use super::{
-    Estimate, FlagReport, History, Limiting, Overview, Pace, Point, RunProgress, Stopping, Verdict,
-    VerdictKind,
+    Estimate, FlagReport, History, Limiting, Overview, Pace, RunProgress, Stopping, Verdict,
 };
 
 #[must_use]
@@ -258,7 +259,7 @@ pub fn overview(report: LedgerReport) -> Overview {
 pub fn history() -> History {
     let mut history = History::default();
     for (second, rows) in [(5, 1_800.0), (6, 1_900.0), (7, 1_840.0)] {
-        history.push(Point {
+        history.push(Sample {
             at: at(&format!("03:12:0{second}")),
             rows_per_second: rows,
             bytes_per_second: 0.0,

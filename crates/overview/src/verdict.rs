@@ -5,7 +5,7 @@
 mod tests;
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::{JobKind, RunState};
+use reelshift_plan::{JobKind, RunState, VerdictKind};
 use reelshift_store::report::{LedgerReport, RunReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
@@ -18,104 +18,6 @@ pub(crate) const STALLED_AFTER_SECONDS: i64 = 45;
 
 /// A time that is so far ahead of the clock that gave it is no matter of rounding.
 const CLOCK_STEP_SECONDS: f64 = 5.0;
-
-/// What goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum VerdictKind {
-    /// Before `apply expand`.
-    NotStarted,
-    /// A rollback has begun and is not at its end.
-    RollingBack,
-    /// Nothing was enqueued.
-    Idle,
-    Running,
-    /// By an operator or by itself.
-    Paused,
-    Throttled,
-    /// Workers live, work is open, nothing moves.
-    Stalled,
-    /// Work is open and nobody lives to do it.
-    Dead,
-    /// Nothing is open, but something was left undone.
-    Attention,
-    Done,
-}
-
-impl VerdictKind {
-    /// Every [`Self::name`].
-    pub const NAMES: [&str; 10] = [
-        Self::NotStarted.name(),
-        Self::RollingBack.name(),
-        Self::Idle.name(),
-        Self::Running.name(),
-        Self::Paused.name(),
-        Self::Throttled.name(),
-        Self::Stalled.name(),
-        Self::Dead.name(),
-        Self::Attention.name(),
-        Self::Done.name(),
-    ];
-
-    pub const ALL: [Self; 10] = [
-        Self::NotStarted,
-        Self::RollingBack,
-        Self::Idle,
-        Self::Running,
-        Self::Paused,
-        Self::Throttled,
-        Self::Stalled,
-        Self::Dead,
-        Self::Attention,
-        Self::Done,
-    ];
-
-    /// As documents and metrics have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NotStarted => "not_started",
-            Self::RollingBack => "rolling_back",
-            Self::Idle => "idle",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Throttled => "throttled",
-            Self::Stalled => "stalled",
-            Self::Dead => "dead",
-            Self::Attention => "attention",
-            Self::Done => "done",
-        }
-    }
-
-    /// The word that is shown.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::NotStarted => "NOT STARTED",
-            Self::RollingBack => "ROLLING BACK",
-            Self::Idle => "IDLE",
-            Self::Running => "RUNNING",
-            Self::Paused => "PAUSED",
-            Self::Throttled => "THROTTLED",
-            Self::Stalled => "STALLED",
-            Self::Dead => "DEAD",
-            Self::Attention => "NEEDS ATTENTION",
-            Self::Done => "DONE",
-        }
-    }
-
-    /// How urgent it is, as the pages' class: `good`, `busy`, `warn` or `bad`.
-    #[must_use]
-    pub const fn tone(self) -> &'static str {
-        match self {
-            Self::Done => "good",
-            Self::NotStarted | Self::Idle | Self::Running => "busy",
-            Self::RollingBack | Self::Paused | Self::Throttled | Self::Attention => "warn",
-            Self::Stalled | Self::Dead => "bad",
-        }
-    }
-}
 
 /// The verdict on a migration at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -13,6 +13,7 @@ pub mod rollout;
 pub mod state;
 pub mod throttle;
 pub mod tuning;
+pub mod verdict;
 pub mod window;
 
 pub use backoff::Backoff;
@@ -24,4 +25,5 @@ pub use rollout::{Flag, FlagAction, Rollout};
 pub use state::{BatchState, JobKind, RunState, UnknownName, WorkerState};
 pub use throttle::Throttle;
 pub use tuning::{Knob, Tuning};
+pub use verdict::VerdictKind;
 pub use window::WorkWindow;

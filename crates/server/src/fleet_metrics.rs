@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
-use reelshift_overview::{Overview, VerdictKind};
+use reelshift_overview::Overview;
+use reelshift_plan::VerdictKind;
 use reelshift_plan::throttle::{Reading, Signal};
 use reelshift_plan::{Flag, JobKind, RunState, WorkerState};
 use reelshift_store::Result;
@@ -110,7 +111,7 @@ fn count(overview: &Overview) -> Fleet {
     };
     let active = runs.iter().filter(|run| run.run.state.is_active());
     Fleet {
-        verdict: OneOf { name: Some(overview.verdict.kind.name()), all: &VerdictKind::NAMES },
+        verdict: OneOf { name: Some(overview.verdict.kind.as_str()), all: &VerdictKind::NAMES },
         workers: [
             workers_that(WorkerState::Live, WorkerReport::beats),
             workers_that(WorkerState::Lost, WorkerReport::is_lost),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use macro_rules_attribute::apply;
+use reelshift_plan::VerdictKind;
 use reelshift_store::Sample;
 
 use crate::Fixture;
@@ -21,7 +22,7 @@ fn sample(now: DateTime<Utc>, minutes: i64) -> Sample {
         chunk_seconds: None,
         application_seconds: Some(0.0017),
         application_without_seconds: None,
-        verdict: "rolling_back".to_owned(),
+        verdict: VerdictKind::RollingBack,
     }
 }
 
@@ -39,7 +40,7 @@ async fn samples_are_read_as_they_were_kept_oldest_first(db: &dyn Fixture) {
     assert_eq!(page, kept[..2]);
     assert_eq!(store.samples(page[1].at, 100).await.expect("read"), kept[2..]);
     // One of the same time takes the place of the other.
-    let other = Sample { chunk_seconds: Some(0.02), verdict: "done".to_owned(), ..kept[3].clone() };
+    let other = Sample { chunk_seconds: Some(0.02), verdict: VerdictKind::Done, ..kept[3] };
     store.keep_sample(&other).await.expect("kept");
     assert_eq!(store.samples(kept[2].at, 100).await.expect("read"), [other]);
 }
@@ -60,6 +61,25 @@ async fn old_samples_are_removed_some_at_a_time(db: &dyn Fixture) {
     assert_eq!(removed, [2, 1, 0]);
     let left = store.samples(days(9).at, 100).await.expect("read");
     assert_eq!(left, [days(0)]);
+}
+
+#[apply(behaviour!)]
+async fn every_verdict_is_kept_and_one_of_a_later_version_left_out(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let now = store.ledger_report(1).await.expect("a report").at;
+    let kept: Vec<Sample> = (0..)
+        .zip(VerdictKind::ALL)
+        .map(|(n, verdict)| Sample { verdict, ..sample(now, 20 - n) })
+        .collect();
+    for sample in &kept {
+        store.keep_sample(sample).await.expect("kept");
+    }
+    store.keep_sample(&sample(now, 0)).await.expect("kept");
+    db.execute("UPDATE reelshift_samples SET verdict = 'later' WHERE verdict = 'rolling_back'")
+        .await;
+    let expected: Vec<Sample> =
+        kept.into_iter().filter(|sample| sample.verdict != VerdictKind::RollingBack).collect();
+    assert_eq!(store.samples(DateTime::UNIX_EPOCH, 100).await.expect("read"), expected);
 }
 
 #[apply(behaviour!)]

@@ -49,7 +49,7 @@ async fn keep(store: &Store, sample: &Sample) -> error::Result<()> {
     .bind(sample.chunk_seconds)
     .bind(sample.application_seconds)
     .bind(sample.application_without_seconds)
-    .bind(&sample.verdict)
+    .bind(sample.verdict.as_str())
     .execute(store.writer())
     .await?;
     Ok(())
@@ -65,19 +65,21 @@ async fn read_after(store: &Store, after: DateTime<Utc>, limit: u32) -> error::R
     .bind(limit)
     .fetch_all(store.reader())
     .await?;
-    rows.iter().map(read).collect()
+    rows.iter().filter_map(|row| read(row).transpose()).collect()
 }
 
-fn read(row: &Row) -> error::Result<Sample> {
-    Ok(Sample {
+/// `None` for a verdict of a later version.
+fn read(row: &Row) -> error::Result<Option<Sample>> {
+    let Ok(verdict) = row.try_get::<String, _>("verdict")?.parse() else { return Ok(None) };
+    Ok(Some(Sample {
         at: row::time(row, "at")?,
         rows_per_second: row.try_get("rows_per_second")?,
         bytes_per_second: row.try_get("bytes_per_second")?,
         chunk_seconds: row.try_get("chunk_seconds")?,
         application_seconds: row.try_get("application_seconds")?,
         application_without_seconds: row.try_get("application_without_seconds")?,
-        verdict: row.try_get("verdict")?,
-    })
+        verdict,
+    }))
 }
 
 async fn count_older(store: &Store, age: Duration) -> error::Result<u64> {

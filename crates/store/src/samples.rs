@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use reelshift_plan::{Impact, JobKind, VerdictKind, WorkerState};
+use serde::Serialize;
 
 use crate::Result;
+use crate::report::LedgerReport;
 
-/// What went on at one moment.
-#[derive(Debug, Clone, PartialEq)]
+/// A migration at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
     /// By the database's clock.
     pub at: DateTime<Utc>,
@@ -23,9 +26,37 @@ pub struct Sample {
     pub application_seconds: Option<f64>,
     /// The same while the fleet rests.
     pub application_without_seconds: Option<f64>,
-    /// The state of the migration, by the name that `status --json` gives it; at most 16
-    /// characters.
-    pub verdict: String,
+    pub verdict: VerdictKind,
+}
+
+impl Sample {
+    /// What `report` shows, with the verdict on it.
+    #[must_use]
+    pub fn new(report: &LedgerReport, verdict: VerdictKind) -> Self {
+        let live = || report.workers.iter().filter(|worker| worker.state == WorkerState::Live);
+        let times: Vec<f64> = live().filter_map(|worker| worker.activity.chunk_seconds).collect();
+        let chunks = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        let impact = report.throttle.as_ref().and_then(|throttle| throttle.impact);
+        let median = impact.filter(Impact::has_application).map(|impact| impact.median);
+        Self {
+            at: report.at,
+            rows_per_second: live().map(|worker| worker.activity.rows_per_second).sum(),
+            bytes_per_second: live().map(|worker| worker.activity.bytes_per_second).sum(),
+            chunk_seconds: (chunks > 0).then(|| times.iter().sum::<f64>() / f64::from(chunks)),
+            application_seconds: median.map(|median| median.with),
+            application_without_seconds: median.map(|median| median.without),
+            verdict,
+        }
+    }
+
+    /// Rows or bytes a second, whichever work of `kind` is counted in.
+    #[must_use]
+    pub const fn rate(&self, kind: JobKind) -> f64 {
+        match kind {
+            JobKind::Backfill | JobKind::Validate => self.rows_per_second,
+            JobKind::Hash => self.bytes_per_second,
+        }
+    }
 }
 
 /// A database that keeps samples.
@@ -35,7 +66,7 @@ pub trait Samples {
     async fn keep_sample(&self, sample: &Sample) -> Result<()>;
 
     /// At most `limit` samples after `after`, the oldest first; none in a ledger of a version
-    /// that kept none.
+    /// that kept none. Those with a verdict of a later version are left out.
     async fn samples(&self, after: DateTime<Utc>, limit: u32) -> Result<Vec<Sample>>;
 
     /// How many samples are older than `older_than`.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use askama::filters::{Html, escape};
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_overview::{Point, VerdictKind};
+use reelshift_plan::VerdictKind;
+use reelshift_store::Sample;
 
 /// The past that the overview's charts show.
 pub(crate) const SPAN: TimeDelta = TimeDelta::minutes(15);
@@ -30,18 +31,18 @@ pub(crate) struct Mark {
 pub(crate) struct Curve {
     /// What it is called where there are several.
     pub name: &'static str,
-    pub value: fn(&Point) -> Option<f64>,
+    pub value: fn(&Sample) -> Option<f64>,
 }
 
 /// Curves of one unit over the same time; the first has its area filled.
 pub(crate) struct Chart<'a> {
     pub title: &'a str,
-    pub points: &'a [Point],
+    pub points: &'a [Sample],
     pub curves: &'a [Curve],
     pub show: fn(f64) -> String,
     pub marks: &'a [Mark],
-    /// Whether each column says its time and values when it is pointed at: in documents, since
-    /// a live part that is sent every second would become large.
+    /// Whether each column shows its time and values when the pointer is on it. Only documents
+    /// do: a live part is sent every second and must stay small.
     pub explains: bool,
 }
 
@@ -180,7 +181,7 @@ impl Chart<'_> {
 }
 
 /// Whether the fleet was throttled, paused or still.
-fn is_held(point: &Point) -> bool {
+fn is_held(point: &Sample) -> bool {
     matches!(
         point.verdict,
         VerdictKind::Throttled | VerdictKind::Paused | VerdictKind::Stalled | VerdictKind::Dead
@@ -312,10 +313,10 @@ fn seconds(time: TimeDelta) -> f64 {
 mod tests {
     use super::*;
 
-    fn points(verdicts: &[VerdictKind]) -> Vec<Point> {
+    fn points(verdicts: &[VerdictKind]) -> Vec<Sample> {
         (0..)
             .zip(verdicts)
-            .map(|(second, verdict)| Point {
+            .map(|(second, verdict)| Sample {
                 at: DateTime::UNIX_EPOCH + TimeDelta::seconds(second),
                 rows_per_second: if second == 1 { 100.0 } else { 50.0 },
                 bytes_per_second: 0.0,
@@ -327,7 +328,7 @@ mod tests {
             .collect()
     }
 
-    fn chart<'a>(points: &'a [Point], marks: &'a [Mark]) -> Chart<'a> {
+    fn chart<'a>(points: &'a [Sample], marks: &'a [Mark]) -> Chart<'a> {
         Chart {
             title: "Rows per second",
             points,

@@ -39,7 +39,7 @@ struct News {
     /// Seconds since the figures were read.
     age: f64,
     trouble: Option<String>,
-    kind: reelshift_overview::VerdictKind,
+    kind: reelshift_plan::VerdictKind,
     word: &'static str,
     sentence: String,
     urgent: bool,

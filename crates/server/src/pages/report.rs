@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use reelshift_overview::Sampler;
 use reelshift_overview::figures::{count, tail, time};
-use reelshift_overview::{Point, Sampler};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_rollout::FlagCache;
 use reelshift_store::audit::AuditSelection;
@@ -17,7 +17,7 @@ use reelshift_store::failures::ErrorGroup;
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::{QuarantineSelection, Quarantined, RunSelection};
 use reelshift_store::report::Check;
-use reelshift_store::{Result, SharedStore, StoreError};
+use reelshift_store::{Result, Sample, SharedStore, StoreError};
 
 use super::activity::{self, Change};
 use super::view::View;
@@ -142,13 +142,13 @@ pub async fn document(
 }
 
 /// Every sample that the ledger keeps.
-async fn points(store: &SharedStore) -> Result<Vec<Point>> {
+async fn points(store: &SharedStore) -> Result<Vec<Sample>> {
     let (mut points, mut after) = (Vec::new(), DateTime::<Utc>::UNIX_EPOCH);
     loop {
         let samples = store.samples(after, ROWS_PER_READ).await?;
         let Some(last) = samples.last() else { return Ok(points) };
         after = last.at;
-        points.extend(samples.iter().filter_map(Point::from_sample));
+        points.extend(samples);
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use reelshift_overview::{Observer, RUNS_SHOWN, VerdictKind};
+use reelshift_overview::{Observer, RUNS_SHOWN};
+use reelshift_plan::VerdictKind;
 use reelshift_store::report::{LedgerReport, Monitor};
 use reelshift_store::{Result, SharedStore};
 use reelshift_telemetry::metrics;
@@ -16,7 +17,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const REST_PER_SAMPLE: u32 = 20;
 
 /// Keeps a sample every few seconds while something is open, and one whenever the state of the
-/// migration changes. It tells the specification's monitor too, where metrics are exported.
+/// migration changes. It also updates the metrics of the specification's monitor, where
+/// metrics are exported.
 pub(super) async fn keep(store: SharedStore) {
     let mut observer = Observer::default();
     let mut kept: Option<VerdictKind> = None;
@@ -48,8 +50,8 @@ async fn keep_one(
     if !open && *kept == Some(verdict) {
         return Ok(());
     }
-    if let Some(point) = observer.history().points().next_back() {
-        store.keep_sample(&point.sample()).await?;
+    if let Some(sample) = observer.history().points().next_back() {
+        store.keep_sample(sample).await?;
         *kept = Some(verdict);
     }
     Ok(())

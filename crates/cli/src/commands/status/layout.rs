@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use owo_colors::OwoColorize;
-use reelshift_overview::{Overview, Progress, VerdictKind};
+use reelshift_overview::{Overview, Progress};
+use reelshift_plan::VerdictKind;
 use reelshift_store::controls::{Control, PAUSE};
 use reelshift_store::report::LedgerReport;
 

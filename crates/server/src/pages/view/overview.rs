@@ -1,9 +1,10 @@
 //! The figures of the overview.
 
 use chrono::{DateTime, Utc};
+use reelshift_overview::Progress;
 use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
-use reelshift_overview::{Point, Progress};
 use reelshift_plan::WorkerState;
+use reelshift_store::Sample;
 use reelshift_store::report::RunReport;
 
 use super::{View, ago};
@@ -211,7 +212,7 @@ impl View {
 }
 
 /// A chart of each unit that was anything but zero.
-pub(crate) fn charts(points: &[Point], marks: &[Mark], explains: bool) -> String {
+pub(crate) fn charts(points: &[Sample], marks: &[Mark], explains: bool) -> String {
     let chart = |title, curves: &[Curve], show| {
         Chart { title, points, curves, show, marks, explains }.html()
     };
