@@ -21,6 +21,8 @@ CREATE TABLE reelshift_workers (
     writes_refused BIGINT UNSIGNED NOT NULL DEFAULT 0,
     started_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     last_seen_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    -- The server that holds its lock for as long as it is connected.
+    lock_server VARCHAR(255) NULL DEFAULT NULL,
     -- Every worker counts the live ones every second.
     INDEX reelshift_workers_state (state)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

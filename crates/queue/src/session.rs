@@ -15,6 +15,9 @@ use uuid::Uuid;
 use crate::in_hand::InHand;
 use crate::{Activity, Fatal, Lottery, Outbox, Pulse, retry_start};
 
+/// What of a heartbeat's period a worker waits before it tries one again that was not written.
+const RETRY_PART: u32 = 4;
+
 /// The fleet's periods. All workers of a database should agree on `lease_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
@@ -202,6 +205,8 @@ impl Heartbeat {
                 Err(error) => Err(error),
             };
             if let Err(error) = followed {
+                // Before others take it for dead.
+                ticks.reset_after(period / RETRY_PART);
                 self.steady.send_replace(None);
                 if !self.fatal.stop_if_fatal(&error) {
                     tracing::warn!(worker = %self.worker.id, %error, "the heartbeat was not written");

@@ -20,6 +20,7 @@ use crate::credentials::{self, PasswordSource};
 use crate::deadline;
 use crate::error::{Error, Result, number};
 use crate::legacy::VideosTable;
+use crate::presence::Presences;
 use crate::schema::shipped_steps;
 use crate::server::Server;
 use crate::session::{self, IdleTime};
@@ -75,6 +76,7 @@ pub struct MySqlStore {
     pub(crate) steps: Arc<[Step]>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) clock: Arc<ClockWatch>,
+    pub(crate) presences: Arc<Presences>,
 }
 
 impl std::fmt::Debug for MySqlStore {
@@ -160,6 +162,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         steps: shipped_steps().into(),
         contact: Arc::new(Contact::begin()),
         clock: Arc::new(ClockWatch::begin(clock)),
+        presences: Arc::default(),
     })
 }
 

@@ -42,6 +42,7 @@ mod notifications;
 mod planning;
 mod plans;
 mod preflight;
+mod presence;
 mod quarantine;
 mod replica;
 mod rerun;

@@ -1,18 +1,21 @@
 //! Workers: registering, heartbeats, leaving, and taking the leases of silent ones.
 //!
-//! A lease is alive as long as its worker is. Leases are given back by primary key, after
-//! a read that locks nothing: a walk along the index of `leased_by` would lock it in the
-//! opposite order to a worker that finishes the same batch.
+//! A lease is alive as long as its worker is: its heartbeats say so, and sooner its
+//! [presence](crate::presence). Leases are given back by primary key, after a read that locks
+//! nothing: a walk along the index of `leased_by` would lock it in the opposite order to a worker
+//! that finishes the same batch.
 
 use std::time::Duration;
 
+use reelshift_store::StoreError;
 use reelshift_store::ledger::{Lease, Membership, NewWorker, WorkerActivity};
 use reelshift_store::length::{HOLDER_CHARACTERS, NAME_CHARACTERS, cut};
-use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{Error, Result};
+use crate::presence::{LOCK, Presence, SERVER, timeout_without_lock};
 use crate::timestamp::microseconds;
 use crate::{clock, id_list, lost_leases};
 
@@ -55,11 +58,36 @@ pub(crate) async fn leases(store: &MySqlStore, worker: Uuid) -> Result<Vec<Lease
     Ok(leases.into_iter().map(|(seq, token)| Lease { seq, token }).collect())
 }
 
-/// Writes what a live worker does; `false` when it is not live.
+/// Writes what a live worker does, on the connection that shows its presence; `false` when it is
+/// not live.
 async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
+    if let Some(mut presence) = store.presences.take(worker) {
+        match write_report(&mut presence, worker, activity).await {
+            Ok(live) => {
+                store.presences.keep(worker, presence);
+                return Ok(live);
+            }
+            Err(error) => {
+                let error = StoreError::from(error);
+                tracing::debug!(%error, "a worker's connection was lost: connecting again");
+            }
+        }
+    }
+    let mut presence = Presence::open(store, worker).await?;
+    let live = write_report(&mut presence, worker, activity).await?;
+    store.presences.keep(worker, presence);
+    Ok(live)
+}
+
+async fn write_report(
+    presence: &mut Presence,
+    worker: Uuid,
+    activity: &WorkerActivity,
+) -> Result<bool> {
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET last_seen_at = NOW(6), doing = ?, rows_done = ?, bytes_done = ?, \
-           rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ? \
+           rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ?, \
+           lock_server = ? \
          WHERE id = ? AND state = 'live'",
     )
     .bind(&activity.doing)
@@ -71,8 +99,9 @@ async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> 
     .bind(activity.chunk_seconds)
     .bind(activity.controls_seen)
     .bind(activity.writes_refused)
+    .bind(&presence.server)
     .bind(worker.to_string())
-    .execute(&store.pool)
+    .execute(&mut presence.connection)
     .await?;
     Ok(updated.rows_affected() > 0)
 }
@@ -105,7 +134,21 @@ pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
     .await?;
     give_back(&mut transaction, worker, false).await?;
     transaction.commit().await?;
+    if let Some(presence) = store.presences.take(worker) {
+        // It has left, whatever becomes of its connection.
+        presence.connection.close().await.ok();
+    }
     Ok(())
+}
+
+/// Whether the worker of a row is silent: for the timeout, or where its server has freed its lock
+/// for a part of it. Takes both in microseconds, the timeout first.
+fn is_silent() -> String {
+    format!(
+        "(last_seen_at < NOW(6) - INTERVAL ? MICROSECOND \
+           OR (state = 'live' AND last_seen_at < NOW(6) - INTERVAL ? MICROSECOND \
+               AND lock_server = {SERVER} AND IS_FREE_LOCK({LOCK}) = 1))"
+    )
 }
 
 /// Silent workers, and silent ones that left or were lost but whose last claim came
@@ -115,15 +158,7 @@ pub(crate) async fn reap(store: &MySqlStore, timeout: Duration) -> Result<u64> {
     if !store.contact.lasted(timeout) || store.clock.steady_for() < timeout {
         return Ok(0);
     }
-    let silent: Vec<String> = sqlx::query_scalar(
-        "SELECT w.id FROM reelshift_workers w \
-         WHERE w.last_seen_at < NOW(6) - INTERVAL ? MICROSECOND AND (w.state = 'live' \
-           OR EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.leased_by = w.id)) \
-         ORDER BY w.id",
-    )
-    .bind(microseconds(timeout))
-    .fetch_all(&store.pool)
-    .await?;
+    let silent = silent(store, timeout).await?;
     if silent.is_empty() {
         return Ok(0);
     }
@@ -139,6 +174,20 @@ pub(crate) async fn reap(store: &MySqlStore, timeout: Duration) -> Result<u64> {
     Ok(reaped)
 }
 
+async fn silent(store: &MySqlStore, timeout: Duration) -> Result<Vec<String>> {
+    let silent = format!(
+        "SELECT id FROM reelshift_workers WHERE {} AND (state = 'live' \
+           OR EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.leased_by = reelshift_workers.id)) \
+         ORDER BY id",
+        is_silent()
+    );
+    Ok(sqlx::query_scalar(AssertSqlSafe(silent))
+        .bind(microseconds(timeout))
+        .bind(microseconds(timeout_without_lock(timeout)))
+        .fetch_all(&store.pool)
+        .await?)
+}
+
 async fn observe_clock(store: &MySqlStore) -> Result<()> {
     let now = sqlx::query_scalar("SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0").fetch_one(&store.pool);
     clock::observe(store, now.await?).await
@@ -147,14 +196,16 @@ async fn observe_clock(store: &MySqlStore) -> Result<()> {
 async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result<u64> {
     let worker: Uuid = worker.parse().map_err(|why| Error::unreadable("worker", why))?;
     let mut transaction = store.pool.begin().await?;
-    let still_silent: Option<String> = sqlx::query_scalar(
-        "SELECT id FROM reelshift_workers \
-         WHERE id = ? AND last_seen_at < NOW(6) - INTERVAL ? MICROSECOND FOR UPDATE SKIP LOCKED",
-    )
-    .bind(worker.to_string())
-    .bind(microseconds(timeout))
-    .fetch_optional(&mut *transaction)
-    .await?;
+    let still_silent = format!(
+        "SELECT id FROM reelshift_workers WHERE id = ? AND {} FOR UPDATE SKIP LOCKED",
+        is_silent()
+    );
+    let still_silent: Option<String> = sqlx::query_scalar(AssertSqlSafe(still_silent))
+        .bind(worker.to_string())
+        .bind(microseconds(timeout))
+        .bind(microseconds(timeout_without_lock(timeout)))
+        .fetch_optional(&mut *transaction)
+        .await?;
     if still_silent.is_none() {
         return Ok(0);
     }
@@ -197,9 +248,12 @@ mod tests {
 
     use reelshift_plan::JobKind;
     use reelshift_store::SharedStore;
+    use reelshift_store::ledger::{Membership, WorkerActivity};
     use reelshift_store_conformance::arrange::{
         claim_one, eventually, running_batches, try_expand, worker,
     };
+
+    use sqlx::AssertSqlSafe;
 
     use crate::ConnectOptions;
     use crate::connection::MySqlStore;
@@ -215,6 +269,67 @@ mod tests {
             .await
             .expect("the clock is read");
         store.clock.observe(now + ahead);
+    }
+
+    /// Whom a store takes for silent that was heard of 30 s ago.
+    async fn silent(store: &MySqlStore) -> Vec<String> {
+        super::silent(store, Duration::from_mins(1)).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_process_that_died_is_told_from_a_slow_one() {
+        let scratch = Scratch::with_videos().await;
+        let database = &scratch.database;
+        let store = scratch.open(ConnectOptions::default()).await;
+        let shared: SharedStore = Arc::new(store.clone());
+        try_expand(&shared).await.expect("expand is applied");
+        let process: SharedStore = Arc::new(scratch.open(ConnectOptions::default()).await);
+        let id = worker(&process).await;
+        process.heartbeat(id, &WorkerActivity::default()).await.expect("it beats");
+        let id = id.to_string();
+        let set = async |column: &str| {
+            scratch.execute(format!("UPDATE {database}.reelshift_workers SET {column}")).await;
+        };
+        set("last_seen_at = NOW(6) - INTERVAL 30 SECOND").await;
+        assert_eq!(silent(&store).await, [""; 0], "it is connected");
+        drop(process);
+        eventually("a worker that is gone", async || {
+            (silent(&store).await == [id.clone()]).then_some(())
+        })
+        .await;
+        set("last_seen_at = NOW(6) - INTERVAL 10 SECOND").await;
+        assert_eq!(silent(&store).await, [""; 0], "it may connect again");
+        set("last_seen_at = NOW(6) - INTERVAL 30 SECOND, lock_server = 'another'").await;
+        assert_eq!(silent(&store).await, [""; 0], "this server does not know");
+        set("last_seen_at = NOW(6) - INTERVAL 90 SECOND").await;
+        assert_eq!(silent(&store).await, [id], "the timeout holds all the same");
+        scratch.drop_database().await;
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_outlives_its_connection() {
+        let scratch = Scratch::with_videos().await;
+        let store = scratch.open(ConnectOptions::default()).await;
+        let shared: SharedStore = Arc::new(store.clone());
+        try_expand(&shared).await.expect("expand is applied");
+        let id = worker(&shared).await;
+        let beat = async || shared.heartbeat(id, &WorkerActivity::default()).await;
+        assert_eq!(beat().await.expect("it beats"), Membership::Live);
+        let lock = format!("SELECT IS_USED_LOCK('reelshift_worker:{id}')");
+        let holder = async || {
+            sqlx::query_scalar::<_, Option<i64>>(AssertSqlSafe(lock.clone()))
+                .fetch_one(&store.pool)
+                .await
+                .expect("an answer")
+        };
+        let first = holder().await.expect("its lock is held");
+        scratch.execute(format!("KILL {first}")).await;
+        eventually("a lock that is free", async || holder().await.is_none().then_some(())).await;
+        assert_eq!(beat().await.expect("it beats"), Membership::Live);
+        assert_ne!(holder().await, None, "it holds its lock again");
+        shared.deregister_worker(id).await.expect("it leaves");
+        assert_eq!(holder().await, None);
+        scratch.drop_database().await;
     }
 
     #[tokio::test]
