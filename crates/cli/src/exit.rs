@@ -98,7 +98,8 @@ pub fn code(error: &anyhow::Error) -> u8 {
             | WorkerError::Backend(_)
             | WorkerError::Threads(_)
             | WorkerError::Unusable(_)
-            | WorkerError::Fleet(_) => None,
+            | WorkerError::Fleet(_)
+            | WorkerError::NoRoom(_) => None,
         })
     });
     let archive = error.downcast_ref::<ArchiveError>();

@@ -107,6 +107,7 @@ fn throttle() -> ThrottleReport {
         chunks: 0.0,
         at_once: 0,
         capacity: 8,
+        workers: None,
         reason: Some(lag.to_string()),
         since: Some(at("02:58:00")),
         seconds: Some(847.0),

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod batching;
 pub mod chunk;
+pub mod connections;
 pub mod eta;
 pub mod forecast;
 pub mod impact;
@@ -19,6 +20,7 @@ pub mod window;
 pub use backoff::Backoff;
 pub use batching::FileBatcher;
 pub use chunk::{ChunkLimits, ChunkSizer};
+pub use connections::Connections;
 pub use impact::Impact;
 pub use phase::Phase;
 pub use rollout::{Flag, FlagAction, Rollout};

@@ -116,6 +116,9 @@ pub struct State {
     pub chunks: f64,
     /// Chunks that the fleet's workers would run at once.
     pub capacity: u32,
+    /// Workers that the server's connections are enough for; `None` where they are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u32>,
     /// The limiting signal, unless the level is `free`.
     pub reason: Option<Reading>,
     /// Every signal as it was read.
@@ -287,6 +290,7 @@ impl Throttle {
             at: now,
             chunks: self.chunks,
             capacity,
+            workers: None,
             reason,
             readings,
             unavailable,

@@ -17,6 +17,7 @@ pub enum Knob {
     ChunkTarget,
     Concurrency,
     FleetConcurrency,
+    Connections,
     ByteRate,
     Throttle,
     Impact,
@@ -29,10 +30,11 @@ pub enum Knob {
 }
 
 impl Knob {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ChunkTarget,
         Self::Concurrency,
         Self::FleetConcurrency,
+        Self::Connections,
         Self::ByteRate,
         Self::Throttle,
         Self::Impact,
@@ -50,6 +52,7 @@ impl Knob {
             Self::ChunkTarget => "chunk_target",
             Self::Concurrency => "concurrency",
             Self::FleetConcurrency => "fleet_concurrency",
+            Self::Connections => "connections",
             Self::ByteRate => "byte_rate",
             Self::Throttle => "throttle",
             Self::Impact => "impact",
@@ -69,6 +72,7 @@ impl Knob {
             Self::ChunkTarget => "the time that one chunk of a backfill aims at",
             Self::Concurrency => "backfill batches, and files being hashed, at once in each worker",
             Self::FleetConcurrency => "the same for the whole fleet",
+            Self::Connections => "connections to the database that the whole fleet opens",
             Self::ByteRate => "bytes that the whole fleet reads from files in a second",
             Self::Throttle => "whether the fleet goes by the limits below",
             Self::Impact => "what the fleet may add to the application's median latency",
@@ -89,12 +93,13 @@ impl Knob {
         match self {
             Self::ChunkTarget => "a time from 1ms to 1s",
             Self::Concurrency => "a number from 1 to 256",
-            Self::FleetConcurrency => "a number from 1 to 100000",
+            Self::FleetConcurrency | Self::Connections | Self::ThreadsRunning | Self::LockWaits => {
+                "a number from 1 to 100000"
+            }
             Self::ByteRate => "bytes in a second, from 64KiB, as 100MiB",
             Self::Throttle => "on or off",
             Self::Impact => "a share from 1% to 1000%, or off",
             Self::ReplicaLag => "a time from 100ms to 1h",
-            Self::ThreadsRunning | Self::LockWaits => "a number from 1 to 100000",
             Self::HistoryListLength => "a number from 1000 to 1000000000",
             Self::FreeDisk => "bytes up to 1PiB, as 10GiB",
             Self::WorkWindow => "times and a zone, as 22:00-06:00 Europe/Berlin",
@@ -147,6 +152,9 @@ pub struct Tuning {
     pub concurrency: Option<u32>,
     /// Of each kind of work in the whole fleet. By default the workers' sum.
     pub fleet_concurrency: Option<u32>,
+    /// Connections of the whole fleet. By default half of those that the server accepts, and
+    /// fewer where others need them.
+    pub connections: Option<u32>,
     /// Bytes in a second, by the whole fleet. By default as fast as can be.
     pub byte_rate: Option<u64>,
     /// Default on. Off is for a quiet hour: what the database suffers is then the
@@ -194,6 +202,7 @@ impl Default for Tuning {
             chunk_target: ChunkSizer::TARGET,
             concurrency: None,
             fleet_concurrency: None,
+            connections: None,
             byte_rate: None,
             throttle: true,
             impact: Some(DEFAULT_PERCENT),
@@ -242,6 +251,7 @@ impl Tuning {
             }
             Knob::Concurrency => self.concurrency = Some(small(MAX_CONCURRENCY)?),
             Knob::FleetConcurrency => self.fleet_concurrency = Some(small(100_000)?),
+            Knob::Connections => self.connections = Some(small(100_000)?),
             Knob::ByteRate => self.byte_rate = Some(bytes(64 * bytesize::KIB)?),
             Knob::Throttle => {
                 self.throttle = match value {
@@ -288,6 +298,7 @@ impl Tuning {
             Knob::ChunkTarget => humantime::format_duration(self.chunk_target).to_string(),
             Knob::Concurrency => or(self.concurrency, "as started"),
             Knob::FleetConcurrency => or(self.fleet_concurrency, "unlimited"),
+            Knob::Connections => or(self.connections, "automatic"),
             Knob::ByteRate => {
                 self.byte_rate.map_or("unlimited".to_owned(), |rate| format!("{}/s", size(rate)))
             }
@@ -316,9 +327,8 @@ impl Tuning {
     }
 }
 
-/// The most that [`Knob::Concurrency`] accepts: a worker keeps this many connections in
-/// reserve for it.
-pub const MAX_CONCURRENCY: u32 = 256;
+/// The most that [`Knob::Concurrency`] accepts.
+const MAX_CONCURRENCY: u32 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -330,8 +340,10 @@ mod tests {
 
     #[test]
     fn every_setting_is_read_back() {
-        let written =
-            ["15ms", "3", "7", "100MiB/s", "off", "40%", "2s", "12", "5000", "4", "20GiB", NIGHT];
+        let written = [
+            "15ms", "3", "7", "40", "100MiB/s", "off", "40%", "2s", "12", "5000", "4", "20GiB",
+            NIGHT,
+        ];
         let mut tuning = Tuning::default();
         for (knob, value) in Knob::ALL.into_iter().zip(written) {
             let text = format!("{knob}={value}");
@@ -355,6 +367,7 @@ mod tests {
             ("chunk_target=20", "from 1ms to 1s"),
             ("concurrency=0", "from 1 to 256"),
             ("concurrency=-1", "from 1 to 256"),
+            ("connections=0", "from 1 to 100000"),
             ("byte_rate=1", "from 64KiB"),
             ("throttle=maybe", "on or off"),
             ("impact=25", "from 1% to 1000%"),

@@ -8,6 +8,7 @@
 //! - [`gate`]: how many batches run at once, under a limit that may change.
 //! - [`outbox`]: error rows that wait for the database; [`fatal`]: when there is no waiting.
 //! - [`pulse`]: whether this worker lives and is ready; [`start`]: tries again while it starts.
+//! - [`room`]: whether the server has connections for this worker.
 //! - [`lottery`]: who does what any worker could do.
 //! - [`fleet`]: puts them together; what the `worker` crate calls.
 //!
@@ -24,6 +25,7 @@ mod in_hand;
 pub mod lottery;
 pub mod outbox;
 pub mod pulse;
+pub mod room;
 pub mod session;
 pub mod start;
 
@@ -35,5 +37,6 @@ pub use gate::{Gate, Pass};
 pub use lottery::Lottery;
 pub use outbox::Outbox;
 pub use pulse::Pulse;
-pub use session::{Session, Times};
+pub use room::NoRoom;
+pub use session::{JoinError, Session, Times};
 pub use start::retry_start;

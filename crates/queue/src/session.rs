@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::in_hand::InHand;
+use crate::room::{self, NoRoom};
 use crate::{Activity, Fatal, Lottery, Outbox, Pulse, retry_start};
 
 /// What of a heartbeat's period a worker waits before it tries one again that was not written.
@@ -42,6 +43,15 @@ impl Default for Times {
     }
 }
 
+/// Why a worker did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
 /// This process' membership in the fleet.
 #[derive(Debug)]
 pub struct Session {
@@ -63,18 +73,28 @@ impl Session {
     /// of others.
     ///
     /// # Errors
-    /// `Refused` while a rollback is not at its end; the worker has left again then.
+    /// `Refused` while a rollback is not at its end, and [`NoRoom`] where the server has no
+    /// connections for it; the worker has left again then.
     pub async fn join(
         store: SharedStore,
         worker: &NewWorker,
         times: Times,
         pulse: Arc<Pulse>,
-    ) -> Result<Self> {
-        retry_start(StoreError::is_transient, async || store.register_worker(worker).await).await?;
-        // After it is registered: a rollback that began meanwhile looks for workers then.
-        let checked = retry_start(StoreError::is_transient, async || {
-            rollback::refuse_while_open(&*store).await
-        });
+    ) -> Result<Self, JoinError> {
+        let retry = StoreError::is_transient;
+        let check = async |before| {
+            retry_start(retry, async || room::wanting(&store, worker.id, before).await).await
+        };
+        if let Some(no_room) = check(|fleet| fleet.live).await? {
+            return Err(no_room.into());
+        }
+        retry_start(retry, async || store.register_worker(worker).await).await?;
+        // Now that others see it: a rollback that began meanwhile looks for workers then, and of
+        // many workers that start in the same moment those with the smallest ids stay.
+        let checked = async {
+            retry_start(retry, async || rollback::refuse_while_open(&*store).await).await?;
+            check(|fleet| fleet.rank).await?.map_or(Ok(()), |no_room| Err(no_room.into()))
+        };
         if let Err(refused) = checked.await {
             store.deregister_worker(worker.id).await?;
             return Err(refused);

@@ -1,6 +1,7 @@
 //! Opening the store: the pool, its sessions, and connections for one purpose.
 
 mod one_server;
+mod unused;
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::schema::shipped_steps;
 use crate::server::Server;
 use crate::session::{self, IdleTime};
 use crate::tls;
+use unused::ClosesUnused;
 
 /// How long a connection may take to be made, or to become free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +79,8 @@ pub struct MySqlStore {
     pub(crate) contact: Arc<Contact>,
     pub(crate) clock: Arc<ClockWatch>,
     pub(crate) presences: Arc<Presences>,
+    /// Ends with the last clone.
+    _unused: Arc<ClosesUnused>,
 }
 
 impl std::fmt::Debug for MySqlStore {
@@ -152,6 +156,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         credentials::renew(pool.clone(), source, url.to_owned(), secret, options.allow_plaintext);
     }
     Ok(MySqlStore {
+        _unused: unused::close_unused(pool.clone()),
         pool,
         options: connect_options,
         server,

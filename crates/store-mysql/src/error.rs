@@ -140,6 +140,12 @@ const fn is_refused_password(number: u16) -> bool {
     matches!(number, 1045 | 1698)
 }
 
+/// Whether the server, or what this user may have of it, has no connection left now.
+#[must_use]
+pub fn has_no_connection_left(error: &StoreError) -> bool {
+    error.code().is_some_and(|code| code.ends_with("/1040") || code.ends_with("/1203"))
+}
+
 /// The SQLSTATE of a transaction that was rolled back for others to go on.
 const DEADLOCK: &str = "40001";
 
@@ -192,6 +198,13 @@ mod tests {
         assert!(denied.is_fatal() && denied.to_string().contains("privileges.md"), "{denied}");
         assert!(!of_server(1644, "45000", "no").is_fatal());
         assert!(!of_server(1105, "HY000", "no").is_fatal());
+    }
+
+    #[test]
+    fn a_full_server_is_told_from_one_that_is_away() {
+        assert!(has_no_connection_left(&of_server(1040, "08004", "Too many connections")));
+        assert!(has_no_connection_left(&of_server(1203, "42000", "max_user_connections")));
+        assert!(!has_no_connection_left(&of_server(1053, "08S01", "Server shutdown")));
     }
 
     #[test]

@@ -93,4 +93,5 @@ mod suspicions;
 
 pub use connection::{ConnectOptions, MySqlStore, connect};
 pub use credentials::PasswordSource;
+pub use error::has_no_connection_left;
 pub use replica::replica;

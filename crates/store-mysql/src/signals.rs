@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reelshift_plan::Connections;
 use reelshift_store::Result;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
@@ -86,6 +87,7 @@ async fn server_signals(store: &MySqlStore) -> error::Result<ServerSignals> {
         threads_running: running(connection, store.server.product).await?,
         history_length: history_length(connection, store.server.product).await?,
         lock_waits: status(connection, "Innodb_row_lock_current_waits").await?,
+        connections: Some(connections(connection).await?),
         free_disk: free_disk(connection, &datadir, &hostname).await?,
         disk: datadir,
     })
@@ -127,6 +129,24 @@ async fn running(connection: &mut MySqlConnection, product: Product) -> error::R
     let scheduler = "SELECT (@@GLOBAL.event_scheduler = 'ON') + 0e0";
     let scheduler: f64 = sqlx::query_scalar(scheduler).fetch_one(connection).await?;
     Ok(Figure::Is((running - 1.0 - replicas - scheduler).max(0.0)))
+}
+
+/// An account sees its own threads whatever it may see of others'.
+async fn connections(connection: &mut MySqlConnection) -> error::Result<Connections> {
+    let open = status(connection, "Threads_connected").await?.value().unwrap_or_default();
+    let row = sqlx::query(
+        "SELECT CAST(@@GLOBAL.max_connections AS SIGNED) AS max_connections, \
+           COUNT(*) AS account FROM information_schema.PROCESSLIST \
+         WHERE USER = SUBSTRING_INDEX(USER(), '@', 1)",
+    )
+    .fetch_one(connection)
+    .await?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    Ok(Connections {
+        max: saturated(row::count(&row, "max_connections")?),
+        open: open as u32,
+        account: saturated(row::count(&row, "account")?),
+    })
 }
 
 /// Neither product says it outright. MariaDB's thread pool, used or not, is by default as
@@ -229,12 +249,15 @@ async fn fleet(store: &MySqlStore) -> error::Result<FleetSignals> {
     )
     .fetch_one(&store.pool)
     .await?;
-    let saturated = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     Ok(FleetSignals {
         workers: saturated(row::count(&row, "workers")?),
         capacity: saturated(row::count(&row, "capacity")?),
         chunk_seconds: row.try_get("chunk_seconds")?,
     })
+}
+
+fn saturated(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -66,6 +66,7 @@ async fn server_signals(store: &SqliteStore) -> error::Result<ServerSignals> {
         threads_running: no_server(),
         history_length: no_server(),
         lock_waits: no_server(),
+        connections: None,
         free_disk,
         disk: file,
     })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use reelshift_plan::Connections;
 
 use crate::Result;
 use crate::duties::DutyLease;
@@ -45,6 +46,8 @@ pub struct ServerSignals {
     pub history_length: Figure,
     /// Transactions that wait for a row lock.
     pub lock_waits: Figure,
+    /// Connections, where there is a server that counts them.
+    pub connections: Option<Connections>,
     /// Bytes that are free on the database's disk, and where that is.
     pub free_disk: Figure,
     pub disk: String,

@@ -129,7 +129,7 @@ impl Gates {
     fn set(&self, view: &FleetView, throttle: &ThrottleReport) {
         let limit = match view.paused {
             None if throttle.at_once > 0 => {
-                view.tuning.share(self.own(), view.rank, view.live) as usize
+                brake::batches_here(view, self.own(), throttle) as usize
             }
             _ => 0,
         };
@@ -292,16 +292,18 @@ impl Watcher {
             OneOf { name: Some(throttle.level.as_str()), all: &Level::NAMES },
             OneOf { name: reason, all: &Signal::LABELS },
         );
-        let share = view.tuning.share(self.gates.own(), view.rank, view.live);
+        let share = brake::batches_here(&view, self.gates.own(), &throttle);
         self.activity.set_capacity(share);
         self.activity.set_controls_seen(view.version);
         if let Some(by) = view.drained_by.as_deref().filter(|_| !self.stop.is_cancelled()) {
             tracing::warn!(by, "this worker was told to drain: it takes nothing more and leaves");
             self.stop.cancel();
         }
+        let has_no_connections = throttle.workers.is_some_and(|workers| view.rank >= workers);
         self.activity.idle(match view.paused {
             Some(_) => "paused",
             None if throttle.at_once == 0 => "stopped by the throttle",
+            None if has_no_connections => "the server has no connections for it",
             None if share == 0 => "beyond the fleet's concurrency",
             None if self.gates.backfill.limit() == 0 => "held back by the throttle",
             None => WAITING,

@@ -31,7 +31,7 @@ use reelshift_media::MediaRoot;
 use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
-use reelshift_queue::{FatalError, Fleet, Handler, Lane, Pulse, Session, Times};
+use reelshift_queue::{FatalError, Fleet, Handler, JoinError, Lane, NoRoom, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
 use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
@@ -55,7 +55,7 @@ pub const DRAIN: Duration = Duration::from_secs(25);
 const LEAVE: Duration = Duration::from_secs(5);
 
 /// Which files a worker hashes, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileOptions {
     pub media_root: PathBuf,
     /// What the absolute paths of the database begin with in place of the media root.
@@ -109,6 +109,18 @@ pub enum WorkerError {
     Unusable(String),
     #[error("the fleet stopped: {0}")]
     Fleet(String),
+    /// The server has no connections for this worker: it did nothing, and may try again.
+    #[error(transparent)]
+    NoRoom(NoRoom),
+}
+
+impl From<JoinError> for WorkerError {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Store(error) => Self::Store(error),
+            JoinError::NoRoom(why) => Self::NoRoom(why),
+        }
+    }
 }
 
 /// What a worker leaves behind.

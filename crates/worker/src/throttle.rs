@@ -10,6 +10,7 @@ pub(crate) mod byte_rate;
 mod canary;
 mod chunk_time;
 mod configured;
+mod free_connections;
 mod free_disk;
 mod history_length;
 mod lock_waits;
@@ -26,6 +27,7 @@ use chrono::{DateTime, Utc};
 use reelshift_plan::impact::Latency;
 use reelshift_plan::throttle::{Level, Reading, Signal, State, Throttle};
 use reelshift_plan::{Impact, Tuning};
+use reelshift_queue::room::connections_of;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::throttle::{DUTY, fresh_state};
 use reelshift_store::signals::{Figure, FleetSignals, Replica, ServerSignals};
@@ -224,6 +226,17 @@ impl Drop for ClearGaugesOnDrop {
     }
 }
 
+/// What was read at one moment.
+struct Sample {
+    signals: Vec<SignalReading>,
+    /// The database's clock.
+    at: DateTime<Utc>,
+    /// Chunks that the fleet would write at once.
+    capacity: u32,
+    /// Those that the server's connections are enough for.
+    workers: Option<u32>,
+}
+
 /// What whoever samples remembers from sample to sample.
 struct Sampling<'a> {
     store: &'a SharedStore,
@@ -285,17 +298,23 @@ impl<'a> Sampling<'a> {
     async fn sample(&mut self, tuning: &Tuning) -> Result<State> {
         let now = Instant::now();
         let elapsed = self.last.as_ref().map_or(Duration::ZERO, |(at, _)| at.elapsed());
-        let (samples, at, capacity) = match (self.read_signals(tuning).await, &self.last) {
-            (Ok(samples), _) => samples,
+        let sample = match (self.read_signals(tuning).await, &self.last) {
+            (Ok(sample), _) => sample,
             (Err(error), None) => return Err(error),
             (Err(error), Some((_, last))) => {
                 let missing = Reading::missing(Signal::ThreadsRunning, "", 1.0, error.to_string());
-                (vec![SignalReading::Reading(missing)], last.at, last.capacity)
+                Sample {
+                    signals: vec![SignalReading::Reading(missing)],
+                    at: last.at,
+                    capacity: last.capacity,
+                    workers: last.workers,
+                }
             }
         };
+        let Sample { signals, at, capacity, workers } = sample;
         let (mut readings, mut unavailable) = (Vec::new(), Vec::new());
-        for sample in samples {
-            match sample {
+        for signal in signals {
+            match signal {
                 SignalReading::Reading(reading) => readings.push(reading),
                 SignalReading::Unavailable(why) => unavailable.push(why),
                 SignalReading::Nothing => {}
@@ -308,17 +327,14 @@ impl<'a> Sampling<'a> {
         if let Some(canary) = self.canary.as_mut().filter(|canary| raised && canary.is_beside()) {
             canary.raised(at);
         }
+        state.workers = workers;
         state.rhythm = self.canary.as_ref().and_then(CanaryWatch::rhythm);
         state.impact = self.canary.as_ref().and_then(CanaryWatch::impact);
         self.last = Some((now, state.clone()));
         Ok(state)
     }
 
-    /// Every signal, the database's time, and the fleet's capacity.
-    async fn read_signals(
-        &mut self,
-        tuning: &Tuning,
-    ) -> Result<(Vec<SignalReading>, DateTime<Utc>, u32)> {
+    async fn read_signals(&mut self, tuning: &Tuning) -> Result<Sample> {
         let mut signals = self.store.server_signals().await?;
         let fleet = self.store.fleet_signals().await?;
         let now = Instant::now();
@@ -354,9 +370,18 @@ impl<'a> Sampling<'a> {
             threads_running::sample(&figures),
             history_length::sample(&figures),
             lock_waits::sample(&figures),
+            free_connections::sample(&figures),
             free_disk::sample(&figures),
         ]);
-        Ok((samples, signals.at, fleet.capacity.saturating_add(self.capacity)))
+        let each = connections_of(&**self.store);
+        let workers =
+            signals.connections.map(|connections| connections.workers(tuning.connections, each));
+        Ok(Sample {
+            signals: samples,
+            at: signals.at,
+            capacity: fleet.capacity.saturating_add(self.capacity),
+            workers,
+        })
     }
 
     /// Logs what changed; returns whether anything did. Nothing throttles the fleet where the

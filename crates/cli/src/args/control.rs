@@ -77,7 +77,7 @@ pub struct CancelArgs {
 
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// chunk_target=15ms, concurrency=4, fleet_concurrency=32, byte_rate=200MiB,
+    /// chunk_target=15ms, concurrency=4, fleet_concurrency=32, connections=40, byte_rate=200MiB,
     /// replica_lag=5s, threads_running=16, history_list_length=1000000, lock_waits=10,
     /// free_disk=1GiB, work_window="22:00-06:00 Europe/Berlin"; KEY=default takes a setting back; without any, shows all
     #[arg(value_name = "KEY=VALUE")]

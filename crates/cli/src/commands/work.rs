@@ -5,18 +5,27 @@ mod progress;
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Result;
-use reelshift_plan::tuning::MAX_CONCURRENCY;
+use rand::RngExt as _;
 use reelshift_queue::{Pulse, retry_start};
-use reelshift_store::StoreError;
-use reelshift_worker::{FileOptions, HashOptions, Until, WorkerOptions};
+use reelshift_store::{SharedStore, StoreError};
+use reelshift_store_mysql::has_no_connection_left;
+use reelshift_worker::{ExitReport, FileOptions, HashOptions, Until, WorkerError, WorkerOptions};
 
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
-use crate::exit::{Failed, Outcome};
+use crate::exit::{Failed, Outcome, interrupted};
 use crate::style::plural;
+
+/// Connections besides one for each chunk that is being written: for claims, ends, results and
+/// looks, which take turns. What `tune concurrency=…` adds takes turns with them.
+const SHARED: u32 = 3;
+
+/// Between two looks for a place in the fleet.
+const ROOM_PAUSE: Duration = Duration::from_secs(4);
 
 pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let hashing = HashOptions {
@@ -34,37 +43,38 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         .concurrency
         .or(context.concurrency)
         .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    // A connection for each chunk that is being written, and some for claiming, ending,
-    // beating and upkeep, so that none of these waits for a chunk.
-    // They are opened as they are needed: what `tune concurrency=…` may ask for costs
-    // nothing until then.
-    let most = u32::try_from(concurrency).unwrap_or(u32::MAX).max(MAX_CONCURRENCY);
-    let connections = most.saturating_add(5);
-    let is_transient =
-        |error: &anyhow::Error| error.downcast_ref().is_some_and(StoreError::is_transient);
-    let open = retry_start(is_transient, async || context.writing_store(connections).await);
-    let store = context.until_stopped(open).await?;
+    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(SHARED);
     let pulse = Arc::new(Pulse::default());
     let served = match args.health {
         Some(address) => Some(health::serve(context, address, Arc::clone(&pulse)).await?),
         None => None,
     };
-    let options = WorkerOptions {
-        id: context.process.instance,
-        pulse,
-        concurrency,
-        files,
-        until: if args.until_idle { Until::Idle } else { Until::Stopped },
-        times: args.lease.times(),
-        signals: context.signals(&args.replicas)?,
-        host: host(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+    let options = || -> Result<WorkerOptions> {
+        Ok(WorkerOptions {
+            id: context.process.instance,
+            pulse: Arc::clone(&pulse),
+            concurrency,
+            files: files.clone(),
+            until: if args.until_idle { Until::Idle } else { Until::Stopped },
+            times: args.lease.times(),
+            signals: context.signals(&args.replicas)?,
+            host: host(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
     };
-    let work = reelshift_worker::run(store.clone(), options, context.stop.clone());
-    let left = if context.draws() {
-        progress::beside(store.clone(), context.process.instance, work).await?
-    } else {
-        work.await?
+    let (store, left) = loop {
+        let why = match work(context, connections, options()?).await {
+            Err(error) if wants_room(&error) => error.to_string(),
+            worked => break worked?,
+        };
+        tracing::warn!(why, "this worker waits for connections of the server");
+        // Not all workers look at once.
+        let pause = ROOM_PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
+        context
+            .stop
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .ok_or_else(interrupted)?;
     };
     tracing::info!("this worker has left the fleet");
     drop(served);
@@ -84,4 +94,29 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         context.print_json(&snapshot)?;
     }
     Ok(status::outcome(&snapshot))
+}
+
+/// Works in the fleet until its end; returns the store, and what is left behind.
+async fn work(
+    context: &Context,
+    connections: u32,
+    options: WorkerOptions,
+) -> Result<(SharedStore, ExitReport)> {
+    let is_transient =
+        |error: &anyhow::Error| error.downcast_ref().is_some_and(StoreError::is_transient);
+    let open = retry_start(is_transient, async || context.writing_store(connections).await);
+    let store = context.until_stopped(open).await?;
+    let work = reelshift_worker::run(store.clone(), options, context.stop.clone());
+    let left = if context.draws() {
+        progress::beside(store.clone(), context.process.instance, work).await?
+    } else {
+        work.await?
+    };
+    Ok((store, left))
+}
+
+/// Whether the server has no connections for this worker. By now it has given its own back.
+fn wants_room(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(WorkerError::NoRoom(_)))
+        || error.downcast_ref().is_some_and(has_no_connection_left)
 }

@@ -26,6 +26,8 @@ pub enum Signal {
     ApplicationMedian,
     /// Seconds that the fleet adds to the slowest hundredth.
     ApplicationTail,
+    /// Connections that the server still accepts. The fewer, the worse.
+    FreeConnections,
     /// What a query of the operator's returns.
     Query,
     /// Whether an address of the operator's answers that work may go on: 0, or 1 where not.
@@ -41,7 +43,7 @@ impl Signal {
     pub const SWITCH_LIMIT: f64 = 0.5;
 
     /// Every [`Self::label`].
-    pub const LABELS: [&str; 12] = [
+    pub const LABELS: [&str; 13] = [
         Self::ChunkTime.label(),
         Self::ThreadsRunning.label(),
         Self::ReplicaLag.label(),
@@ -50,6 +52,7 @@ impl Signal {
         Self::FreeDisk.label(),
         Self::ApplicationMedian.label(),
         Self::ApplicationTail.label(),
+        Self::FreeConnections.label(),
         Self::Query.label(),
         Self::Http.label(),
         Self::Prometheus.label(),
@@ -68,6 +71,7 @@ impl Signal {
             Self::FreeDisk => "free_disk",
             Self::ApplicationMedian => "application_median",
             Self::ApplicationTail => "application_tail",
+            Self::FreeConnections => "free_connections",
             Self::Query => "query",
             Self::Http => "http",
             Self::Prometheus => "prometheus",
@@ -87,6 +91,7 @@ impl Signal {
             Self::FreeDisk => "free disk",
             Self::ApplicationMedian => "application slowed",
             Self::ApplicationTail => "application's slowest 1 % slowed",
+            Self::FreeConnections => "free connections",
             Self::Query => "query",
             Self::Http => "HTTP brake",
             Self::Prometheus => "Prometheus",
@@ -113,10 +118,12 @@ impl Signal {
     }
 
     /// How far it slows the fleet down by itself. A chunk that is slow though it runs alone
-    /// does not become faster by rest: half of the time is then left to the application.
+    /// does not become faster by rest: half of the time is then left to the application. Rests
+    /// between chunks free no connection.
     pub(super) const fn least_chunks(self) -> f64 {
         match self {
             Self::ChunkTime => 0.5,
+            Self::FreeConnections => 1.0,
             _ => super::MIN_CHUNKS,
         }
     }
@@ -129,7 +136,7 @@ impl Signal {
 
     /// Whether less of it is worse.
     const fn falls(self) -> bool {
-        matches!(self, Self::FreeDisk)
+        matches!(self, Self::FreeDisk | Self::FreeConnections)
     }
 
     /// How its values are written: by what they are multiplied, with how many decimals, in
@@ -140,7 +147,9 @@ impl Signal {
             Self::ApplicationMedian => (100.0, 0, " %"),
             Self::ThreadsRunning | Self::LockWaits => (1.0, 1, ""),
             Self::ReplicaLag => (1.0, 1, " s"),
-            Self::HistoryLength | Self::Http | Self::WorkWindow => (1.0, 0, ""),
+            Self::HistoryLength | Self::FreeConnections | Self::Http | Self::WorkWindow => {
+                (1.0, 0, "")
+            }
             Self::Query | Self::Prometheus => (1.0, 2, ""),
             Self::FreeDisk => (1.0 / 1_073_741_824.0, 2, " GiB"),
         }

@@ -1,19 +1,17 @@
 //! How many workers the server's connections are enough for, beside the application.
 
 use async_trait::async_trait;
+use reelshift_plan::Connections;
 use reelshift_store::preflight::Finding;
 
 use super::{CheckContext, variable};
 use crate::error::Result;
 use crate::signals::status;
 
-/// A worker of concurrency 2 opens as many at most: `docs/scale.md`.
-const PER_WORKER: u64 = 8;
-/// The part of all connections that is left free beyond the most that were ever used: an
-/// application that meets error 1040 has no database.
-const SPARE_PART: u64 = 5;
+/// What a worker of concurrency 2 opens at most.
+const PER_WORKER: u32 = 6;
 /// The fewest workers with which one that is lost is taken over.
-const FEWEST_WORKERS: u64 = 2;
+const FEWEST_WORKERS: u32 = 2;
 
 pub(super) struct Check;
 
@@ -36,19 +34,20 @@ impl super::Check for Check {
             clippy::cast_sign_loss,
             reason = "a count of connections"
         )]
-        Ok(judge(limit, used as u64))
+        Ok(judge(limit, used as u32))
     }
 }
 
-fn judge(limit: u64, used: u64) -> Finding {
-    let workers = limit.saturating_sub(used + limit.div_ceil(SPARE_PART)) / PER_WORKER;
+fn judge(limit: u32, used: u32) -> Finding {
+    let share = Connections { max: limit, open: used, account: 0 }.share(None);
+    let workers = share / PER_WORKER;
     let says = format!(
-        "max_connections is {limit}, of which {used} were in use at most: {workers} workers of \
-         concurrency 2 fit beside them, of {PER_WORKER} connections each, and a fifth stays free"
+        "max_connections is {limit}, of which {used} were in use at most: the fleet opens up to \
+         {share}, enough for {workers} workers of concurrency 2; more of them wait"
     );
     if workers < FEWEST_WORKERS {
-        let do_what = "raise max_connections before workers start: where none is left the \
-                       application cannot connect (error 1040)";
+        let do_what = "raise max_connections before workers start: the fleet leaves a fifth free, \
+                       since an application that finds none has no database (error 1040)";
         return Finding::warning(says, do_what);
     }
     Finding::ok(says)
@@ -66,7 +65,7 @@ mod tests {
             (151, 20, 12, Verdict::Ok),
             (151, 150, 0, Verdict::Warning),
             (151, 110, 1, Verdict::Warning),
-            (10_000, 500, 937, Verdict::Ok),
+            (10_000, 500, 833, Verdict::Ok),
         ] {
             let finding = judge(limit, used);
             assert_eq!(finding.verdict, verdict, "{finding:?}");

@@ -29,6 +29,8 @@ pub struct ThrottleReport {
     pub at_once: u32,
     /// Chunks that the fleet's workers would run at once.
     pub capacity: u32,
+    /// Workers that the server's connections are enough for; `None` where they are not counted.
+    pub workers: Option<u32>,
     /// `replica lag 7.1 s > 5.0 s on db-2:3306`; `None` while nothing stands in the way.
     pub reason: Option<String>,
     /// Since when the level is this one; `None` where nothing was published.
@@ -88,6 +90,7 @@ impl ThrottleReport {
                     chunks: MIN_CHUNKS,
                     at_once: at_once(MIN_CHUNKS),
                     capacity: 0,
+                    workers: None,
                     reason: Some(why),
                     since: None,
                     seconds: None,
@@ -111,6 +114,7 @@ impl ThrottleReport {
             chunks: state.chunks,
             at_once: at_once(state.chunks),
             capacity: state.capacity,
+            workers: state.workers,
             reason: state.reason.as_ref().map(ToString::to_string),
             since: Some(state.since),
             seconds: Some(level_for + duty.silent_seconds),

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use reelshift_plan::Tuning;
 use reelshift_plan::throttle::{MIN_CHUNKS, at_once, rest};
 use reelshift_store::controls::FleetView;
 use reelshift_store::report::ThrottleReport;
@@ -12,13 +13,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::controls::{Controls, FleetState};
 
-/// How many backfill chunks a worker runs at once that was started with `own`: its part of
-/// those that the throttle leaves the fleet, by its rank, and no more than it was tuned to.
+/// How many batches of a kind a worker works on at once that was started with `own`: its part of
+/// the fleet's, by its rank; none where the server's connections are enough for others only.
+pub(crate) fn batches_here(view: &FleetView, own: u32, throttle: &ThrottleReport) -> u32 {
+    share(view, own, throttle, u32::MAX)
+}
+
+/// How many of them are backfill chunks: its part of those that the throttle leaves the fleet.
 pub(crate) fn chunks_here(view: &FleetView, own: u32, throttle: &ThrottleReport) -> u32 {
-    let fleet = view.tuning.fleet_concurrency.unwrap_or(u32::MAX).min(at_once(throttle.chunks));
-    let mut tuning = view.tuning.clone();
-    tuning.fleet_concurrency = Some(fleet);
-    tuning.share(own, view.rank, view.live)
+    share(view, own, throttle, at_once(throttle.chunks))
+}
+
+fn share(view: &FleetView, own: u32, throttle: &ThrottleReport, fleet: u32) -> u32 {
+    let working = throttle.workers.map_or(view.live, |workers| workers.min(view.live));
+    if view.rank >= working.max(1) {
+        return 0;
+    }
+    let fleet = view.tuning.fleet_concurrency.map_or(fleet, |tuned| tuned.min(fleet));
+    let tuning = Tuning { fleet_concurrency: Some(fleet), ..view.tuning.clone() };
+    tuning.share(own, view.rank, working)
 }
 
 /// Holds chunks back.

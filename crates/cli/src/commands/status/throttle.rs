@@ -71,6 +71,7 @@ mod tests {
             at: at("2026-01-01T03:12:00Z"),
             chunks,
             capacity: 8,
+            workers: None,
             reason,
             readings: Vec::new(),
             unavailable: Vec::new(),
