@@ -13,7 +13,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
 }
 
 /// Modules that only a server needs, and why.
-const ONLY_MYSQL: [(&str, &str); 16] = [
+const ONLY_MYSQL: [(&str, &str); 17] = [
     ("application_time", "columns of the application are in a time zone of its own"),
     ("cluster", "several servers that take the application's writes together"),
     ("contact", "a network can be cut off from the database"),
@@ -24,6 +24,7 @@ const ONLY_MYSQL: [(&str, &str); 16] = [
     ("legacy", "types, charsets and collations of the application's columns"),
     ("lock", "two migrations on two hosts"),
     ("metadata_locks", "as the gate"),
+    ("presence", "a server notices the end of a connection"),
     ("replica", "replicas lag"),
     ("server", "two products and many versions"),
     ("session", "settings of a session"),

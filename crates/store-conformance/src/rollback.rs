@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::arrange::{
     LONG, apply, batch_states, claimed, create, error, everything, expanded, insert, plan, running,
-    try_expand, video, videos,
+    steadily, try_expand, video, videos,
 };
 use crate::{Fixture, Rows};
 
@@ -137,10 +137,7 @@ async fn a_death_after_any_statement_is_made_up_for(db: &dyn Fixture) {
         if !is_journal {
             store.journal_undoing(step).await.expect("journaled");
         }
-        // A step is tried once: the server's own threads can hold a table for a moment.
-        while let Err(error) = store.undo_step(step).await {
-            assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-        }
+        steadily(&step.name, async || store.undo_step(step).await).await;
         let outcomes =
             undo(&db.store().await, step.number - 1).await.expect("the next one goes on");
         let expected: &[_] = if is_journal { &[] } else { &[UndoOutcome::FoundUndone] };
@@ -158,7 +155,7 @@ async fn an_apply_makes_good_what_was_half_undone(db: &dyn Fixture) {
     let [.., other, last] = expand.as_slice() else { panic!("two steps") };
     store.begin_rollback(Uuid::new_v4(), None, "ops").await.expect("it begins");
     store.journal_undoing(last).await.expect("journaled");
-    store.undo_step(last).await.expect("undone");
+    steadily(&last.name, async || store.undo_step(last).await).await;
     store.journal_undone(last).await.expect("journaled");
     store.journal_undoing(other).await.expect("journaled");
     let before = store.schema_before().await.expect("it is read");
