@@ -44,7 +44,11 @@ async fn before_and_after_expand() {
         );
         if !legacy.url.starts_with("sqlite") {
             let connections = finding(&plan, "connections")["says"].as_str().expect("a sentence");
-            assert!(connections.contains("workers of concurrency 2 fit"), "{connections}");
+            assert!(
+                connections.contains("enough for 2")
+                    && connections.contains("workers of concurrency 2"),
+                "{connections}"
+            );
         }
         let before = left(&plan);
         assert_eq!(before[1], ("backfill".to_owned(), 0));

@@ -82,10 +82,12 @@ impl Session {
         pulse: Arc<Pulse>,
     ) -> Result<Self, JoinError> {
         let retry = StoreError::is_transient;
-        let check = async |before| {
-            retry_start(retry, async || room::wanting(&store, worker.id, before).await).await
+        let wanting = async |has_joined| {
+            let timeout = times.lease_timeout;
+            retry_start(retry, async || room::wanting(&store, worker.id, has_joined, timeout).await)
+                .await
         };
-        if let Some(no_room) = check(|fleet| fleet.live).await? {
+        if let Some(no_room) = wanting(false).await? {
             return Err(no_room.into());
         }
         retry_start(retry, async || store.register_worker(worker).await).await?;
@@ -93,7 +95,7 @@ impl Session {
         // many workers that start in the same moment those with the smallest ids stay.
         let checked = async {
             retry_start(retry, async || rollback::refuse_while_open(&*store).await).await?;
-            check(|fleet| fleet.rank).await?.map_or(Ok(()), |no_room| Err(no_room.into()))
+            wanting(true).await?.map_or(Ok(()), |no_room| Err(no_room.into()))
         };
         if let Err(refused) = checked.await {
             store.deregister_worker(worker.id).await?;

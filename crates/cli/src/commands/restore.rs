@@ -11,10 +11,11 @@ use reelshift_operate::{Restore, usual_plan};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::Run;
-use reelshift_worker::{Until, WorkerOptions};
+use reelshift_worker::{Until, WorkerError, WorkerOptions};
 use serde_json::json;
 
 use crate::args::RestoreArgs;
+use crate::commands::work::wait_for_room;
 use crate::context::{Context, by, host};
 use crate::exit::{Failed, Outcome, interrupted};
 use crate::style;
@@ -105,19 +106,27 @@ async fn fill_in(
     if !run.state.is_active() {
         return Ok(run);
     }
-    let options = WorkerOptions {
-        id: context.process.instance,
-        pulse: Arc::default(),
-        concurrency,
-        files: None,
-        until: Until::Ended(run.id),
-        times: args.lease.times(),
-        signals: context.signals(&args.replicas)?,
-        host: host(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+    let options = || -> Result<WorkerOptions> {
+        Ok(WorkerOptions {
+            id: context.process.instance,
+            pulse: Arc::default(),
+            concurrency,
+            files: None,
+            until: Until::Ended(run.id),
+            times: args.lease.times(),
+            signals: context.signals(&args.replicas)?,
+            host: host(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
     };
-    // The worker ends the token that it is given.
-    reelshift_worker::run(store.clone(), options, context.stop.child_token()).await?;
+    loop {
+        // The worker ends the token that it is given.
+        let stop = context.stop.child_token();
+        match reelshift_worker::run(store.clone(), options()?, stop).await {
+            Err(WorkerError::NoRoom(why)) => wait_for_room(context, &why.to_string()).await?,
+            worked => break worked?,
+        };
+    }
     Ok(store.run(run.id).await?.unwrap_or(run))
 }
 

@@ -67,14 +67,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
             Err(error) if wants_room(&error) => error.to_string(),
             worked => break worked?,
         };
-        tracing::warn!(why, "this worker waits for connections of the server");
-        // Not all workers look at once.
-        let pause = ROOM_PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
-        context
-            .stop
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .ok_or_else(interrupted)?;
+        wait_for_room(context, &why).await?;
     };
     tracing::info!("this worker has left the fleet");
     drop(served);
@@ -113,6 +106,14 @@ async fn work(
         work.await?
     };
     Ok((store, left))
+}
+
+/// Waits before another try to join the fleet.
+pub async fn wait_for_room(context: &Context, why: &str) -> Result<()> {
+    tracing::warn!(why, "this worker waits for connections of the server");
+    // Not all workers look at once.
+    let pause = ROOM_PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
+    context.stop.run_until_cancelled(tokio::time::sleep(pause)).await.ok_or_else(interrupted)
 }
 
 /// Whether the server has no connections for this worker. By now it has given its own back.
