@@ -7,6 +7,10 @@ CREATE TABLE reelshift_quarantine (
     error_id TEXT NOT NULL,
     error_type TEXT NOT NULL,
     created_at TEXT NOT NULL,
+    -- Who has said that it stays as it is, and why.
+    accepted_at TEXT NULL,
+    accepted_by TEXT NULL,
+    accepted_reason TEXT NULL,
     PRIMARY KEY (kind, video_id)
 ) WITHOUT ROWID;
 CREATE INDEX reelshift_quarantine_run ON reelshift_quarantine (run_id);

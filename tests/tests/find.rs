@@ -129,6 +129,37 @@ async fn what_is_found_is_enqueued_again_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_mends_is_accepted_with_a_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in with_failures(dir.path()).await {
+        let open = "SELECT COUNT(*) FROM reelshift_quarantine WHERE accepted_at IS NULL";
+        let accept = |arguments: &[&str]| {
+            run(dir.path(), &legacy, &[&["find", "path:gone/", "--accept"], arguments].concat())
+        };
+        assert_eq!(accept(&[]).code, Some(2), "it needs a reason");
+        assert_eq!(accept(&["--reason", " "]).code, Some(2), "and one that says something");
+        let counted = accept(&["--reason", "deleted", "--dry-run", "--json"]).json();
+        assert_eq!((&counted["accepted"], legacy.number(open).await), (&2.into(), 4));
+        assert_eq!(accept(&["--reason", "deleted", "--json"]).json()["accepted"], 2);
+        assert_eq!(legacy.number(open).await, 2);
+
+        let server = Server::start(dir.path(), &legacy).await;
+        let accept = |token: &str, body: &Value| {
+            let request = Request::new("POST", "/api/v1/quarantine/accept").bearer(token);
+            server.send(&request.json(body))
+        };
+        let one = json!({ "query": "path:Gone.mp4", "reason": "deleted too" });
+        assert_eq!(accept(VIEWER, &one).expect(403).problem(), "forbidden");
+        assert_eq!(accept(OPERATOR, &json!({ "query": "", "reason": "" })).status, 400);
+        assert_eq!(accept(OPERATOR, &one).expect(200).json()["accepted"], 1);
+        let found = run(dir.path(), &legacy, &["find", "is:accepted", "--json"]).json();
+        assert_eq!(found["items"].as_array().or(found.as_array()).map(Vec::len), Some(3));
+        let page = server.send(&Request::get("/report").bearer(VIEWER)).expect(200).body;
+        assert!(page.contains(": deleted too"), "{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_failures_finds_and_exports() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in with_failures(dir.path()).await {
@@ -146,6 +177,15 @@ async fn the_page_of_failures_finds_and_exports() {
         assert_eq!(csv.lines().count(), 3, "{csv}");
 
         let csrf = csrf(&page);
+        let form = format!("csrf={csrf}&back=%2Ffailures&query={}", encoded("path:x_1"));
+        let post = |path: &str, form: &str| server.send(&Request::new("POST", path).form(form));
+        let _refused = post("/actions/accept", &form).expect(303);
+        let accepted = "SELECT COUNT(*) FROM reelshift_quarantine WHERE accepted_at IS NOT NULL";
+        assert_eq!(legacy.number(accepted).await, 0, "it needs a reason");
+        let _done = post("/actions/accept", &format!("{form}&reason=deleted")).expect(303);
+        assert_eq!(legacy.number(accepted).await, 1);
+        let shown = get("/failures".to_owned());
+        assert!(shown.contains(": deleted</td>"), "{shown}");
         let form = format!("csrf={csrf}&back=%2Ffailures&query={}", encoded("path:gone/"));
         let _done = server.send(&Request::new("POST", "/actions/rerun").form(&form)).expect(303);
         assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_quarantine").await, 2);

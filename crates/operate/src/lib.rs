@@ -32,7 +32,8 @@ pub use rollback::{
     WrittenArchive, preview_rollback, roll_back,
 };
 pub use runs::{
-    CancelledRest, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run, watch,
+    CancelledRest, accept, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run,
+    watch,
 };
 pub use schema::{Applied, Apply, apply};
 pub use workers::drain;

@@ -69,16 +69,19 @@ enum Fate {
     Open,
     Recovered,
     Quarantined,
+    /// Quarantined, and somebody has said that it stays there.
+    Accepted,
 }
 
 impl Fate {
-    const ALL: [Self; 3] = [Self::Open, Self::Recovered, Self::Quarantined];
+    const ALL: [Self; 4] = [Self::Open, Self::Recovered, Self::Quarantined, Self::Accepted];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Recovered => "recovered",
             Self::Quarantined => "quarantined",
+            Self::Accepted => "accepted",
         }
     }
 }
@@ -230,9 +233,13 @@ impl Query {
             recovered: match self.fate {
                 Some(Fate::Open) => Some(false),
                 Some(Fate::Recovered) => Some(true),
-                Some(Fate::Quarantined) | None => None,
+                Some(Fate::Quarantined | Fate::Accepted) | None => None,
             },
-            quarantined: (self.fate == Some(Fate::Quarantined)).then_some(true),
+            accepted: match self.fate {
+                Some(Fate::Quarantined) => Some(false),
+                Some(Fate::Accepted) => Some(true),
+                Some(Fate::Open | Fate::Recovered) | None => None,
+            },
             before: None,
         })
     }
@@ -248,7 +255,7 @@ impl Query {
         }
         Ok(RerunSelection {
             error: if self.is_empty() { None } else { Some(self.selection(store).await?) },
-            quarantined_only: self.fate == Some(Fate::Quarantined),
+            quarantined_only: matches!(self.fate, Some(Fate::Quarantined | Fate::Accepted)),
             dry_run,
             ..RerunSelection::default()
         })
@@ -336,7 +343,7 @@ mod tests {
             ("cause:a cause:b", 8, "`cause` is given twice"),
             ("since:lately", 6, "`lately` is no time: write 30min"),
             ("worker:xyz", 7, "it is no id"),
-            ("is:done", 3, "give one of open, recovered, quarantined"),
+            ("is:done", 3, "give one of open, recovered, quarantined, accepted"),
             ("stage:index", 6, "backfill"),
             ("é text:\"a", 7, "the quotation mark is not closed"),
         ] {

@@ -6,7 +6,7 @@ use reelshift_producer::watch::{Event, Watch};
 use reelshift_producer::{Enqueued, Producer, Progress};
 use reelshift_store::controls::CancelledRun;
 use reelshift_store::ledger::{Rerun, RerunSelection, Run, RunPlan};
-use reelshift_store::{Result, SharedStore, Store, rollback};
+use reelshift_store::{Result, SharedStore, Store, StoreError, rollback};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -107,6 +107,21 @@ pub async fn cancel_rest(store: &dyn Store, run: Uuid) -> Result<CancelledRest> 
             some => rest.freed += some,
         }
     }
+}
+
+/// Accepts all quarantined items that match: they stay as they are, and no longer count as open.
+/// A dry run only counts them. Returns how many.
+///
+/// # Errors
+/// `Invalid` without a reason; otherwise as [`rerun`].
+pub async fn accept(store: &dyn Store, by: &By, selection: &RerunSelection) -> Result<u64> {
+    rollback::require_expand_in_place(store).await?;
+    let reason = by.reason().map(str::trim).filter(|reason| !reason.is_empty());
+    let reason = reason.ok_or_else(|| {
+        let why = "say why these items may stay as they are: whoever reads the report asks";
+        StoreError::Invalid(why.to_owned())
+    })?;
+    store.accept(selection, reason, &by.who).await
 }
 
 /// Enqueues all failed batches and quarantined items that match again; a dry run only counts

@@ -68,6 +68,7 @@ pub fn run(kind: JobKind, state: RunState) -> RunReport {
         checksums_trusted: 0,
         errors: 20,
         quarantined: 3,
+        accepted: 0,
         failed_open: 1,
         elapsed_seconds: 7_927.0,
     }

@@ -77,6 +77,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(errors::groups))
         .routes(routes!(quarantine::list))
         .routes(routes!(rerun::rerun))
+        .routes(routes!(rerun::accept))
         .routes(routes!(audit::list))
         .routes(routes!(validation::last, validation::validate))
         .routes(routes!(phases::apply))

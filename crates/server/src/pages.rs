@@ -69,6 +69,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/actions/resume", post(actions::resume))
         .route("/actions/cancel", post(actions::cancel))
         .route("/actions/rerun", post(actions::rerun))
+        .route("/actions/accept", post(actions::accept))
         .route("/actions/flag", post(actions::flag))
         .route("/actions/emergency", post(actions::emergency))
         .route("/actions/tune", post(actions::tune))

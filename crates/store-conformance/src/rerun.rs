@@ -5,7 +5,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use macro_rules_attribute::apply;
 use reelshift_plan::{JobKind, RunState};
+use reelshift_store::audit::{AuditEvent, AuditSelection};
+use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::{Bounds, Claimed, Finished, Rerun, RerunSelection, Since};
+use reelshift_store::listings::QuarantineSelection;
 use reelshift_store::videos::{FailedItem, FileResults};
 use reelshift_store::{SharedStore, StoreError};
 use uuid::Uuid;
@@ -296,4 +299,56 @@ async fn reruns_at_once_enqueue_once(db: &dyn Fixture) {
     assert_eq!(reruns.iter().map(|rerun| rerun.batches).sum::<u64>(), 2, "{reruns:?}");
     assert_eq!(reruns.iter().map(|rerun| rerun.items).sum::<u64>(), 4, "{reruns:?}");
     assert_eq!(batch_states(db).await.iter().filter(|state| *state == "pending").count(), 4);
+}
+
+#[apply(behaviour!)]
+async fn accepted_items_are_open_no_more_until_they_are_asked_for(db: &dyn Fixture) {
+    insert(db, &videos(4)).await;
+    let store = expanded(db).await;
+    let origin = quarantined(db, &store, 4).await;
+    let counts = async || {
+        let runs = store.ledger_report(1).await.expect("a report").runs;
+        (runs[0].quarantined, runs[0].accepted)
+    };
+    let everything = RerunSelection::default();
+    let of_type =
+        RerunSelection { error_type: Some("file_missing".to_owned()), ..RerunSelection::default() };
+    let dry_run = RerunSelection { dry_run: true, ..of_type.clone() };
+    assert_eq!(store.accept(&dry_run, "gone", "ann").await.expect("counted"), 3);
+    assert_eq!(counts().await, (4, 0), "nothing was changed");
+    assert_eq!(store.accept(&of_type, "gone é", "ann").await.expect("accepted"), 3);
+    assert_eq!(store.accept(&of_type, "again", "ben").await.expect("accepted"), 0, "once only");
+    assert_eq!(counts().await, (1, 3));
+
+    let listed = store.quarantine(&QuarantineSelection::default(), None, 10).await.expect("a list");
+    let accepted: Vec<_> = listed.iter().filter_map(|item| item.accepted.as_ref()).collect();
+    assert_eq!((listed.len(), accepted.len()), (4, 3));
+    assert_eq!((accepted[0].by.as_str(), accepted[0].reason.as_str()), ("ann", "gone é"));
+    let found = async |accepted| {
+        let selection = ErrorSelection { accepted: Some(accepted), ..ErrorSelection::default() };
+        store.errors(&selection, 10).await.expect("they are found").len()
+    };
+    assert_eq!((found(true).await, found(false).await), (3, 1));
+    let audited = store.audit(&AuditSelection::default(), None, 1).await.expect("an audit");
+    assert_eq!(audited[0].change.event, AuditEvent::QuarantineAccepted { items: 3 });
+    assert_eq!(audited[0].change.reason.as_deref(), Some("gone é"));
+
+    assert_eq!(rerun(&store, &everything).await, Rerun { batches: 0, items: 1, item_batches: 1 });
+    assert_eq!(db.count("FROM reelshift_quarantine").await, 3, "they stay");
+    let error = Some(ErrorSelection { accepted: Some(true), ..ErrorSelection::default() });
+    let asked = RerunSelection { error, ..RerunSelection::default() };
+    assert_eq!(rerun(&store, &asked).await.items, 3, "of run {}", origin.run_id);
+    assert_eq!(db.count("FROM reelshift_quarantine").await, 0);
+}
+
+#[apply(behaviour!)]
+async fn an_item_that_fails_again_is_open_again(db: &dyn Fixture) {
+    insert(db, &videos(1)).await;
+    let store = expanded(db).await;
+    quarantined(db, &store, 1).await;
+    let everything = RerunSelection::default();
+    assert_eq!(store.accept(&everything, "gone", "ann").await.expect("accepted"), 1);
+    quarantined(db, &store, 1).await;
+    let open = db.count("FROM reelshift_quarantine WHERE accepted_at IS NULL").await;
+    assert_eq!(open, 1);
 }

@@ -141,6 +141,10 @@ impl Ledger for MySqlStore {
         within(SHORT, runs::pause_failing(self)).await
     }
 
+    async fn accept(&self, selection: &RerunSelection, reason: &str, by: &str) -> Result<u64> {
+        within(LONG, rerun::accept(self, selection, reason, by)).await
+    }
+
     async fn rerun(
         &self,
         selection: &RerunSelection,

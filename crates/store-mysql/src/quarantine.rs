@@ -101,7 +101,8 @@ async fn insert(
     });
     query.push(
         " ON DUPLICATE KEY UPDATE run_id = VALUES(run_id), batch_id = VALUES(batch_id), \
-           error_id = VALUES(error_id), error_type = VALUES(error_type), created_at = NOW(6)",
+           error_id = VALUES(error_id), error_type = VALUES(error_type), created_at = NOW(6), \
+           accepted_at = NULL, accepted_by = NULL, accepted_reason = NULL",
     );
     query.build().execute(connection).await?;
     Ok(())

@@ -9,6 +9,7 @@ use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{
     Bounds, FailedBatch, NewBatch, PRIORITY_RERUN, Rerun, RerunSelection, Run,
 };
+use reelshift_store::length::{NAME_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
@@ -177,6 +178,57 @@ async fn rerun_failed(
     Ok(rows.len() as u64)
 }
 
+/// Appends what must hold for an item `q`.
+fn push_items(query: &mut QueryBuilder<MySql>, selection: &RerunSelection, video_id: &TextColumn) {
+    if let Some(batch) = selection.batch {
+        query.push(" AND q.batch_id = ").push_bind(batch.to_string());
+    }
+    if let Some(error_type) = &selection.error_type {
+        query.push(" AND q.error_type = ").push_bind(error_type.clone());
+    }
+    if let Some(since) = selection.since {
+        timestamp::push_since(query, "q.created_at", since);
+    }
+    if !selection.of_accepted() {
+        query.push(" AND q.accepted_at IS NULL");
+    }
+    push_error(query, "q.error_id", selection, video_id);
+}
+
+pub(crate) async fn accept(
+    store: &MySqlStore,
+    selection: &RerunSelection,
+    reason: &str,
+    by: &str,
+) -> Result<u64> {
+    check_named(store, selection).await?;
+    let video_id = &store.legacy().await?.id;
+    let mut transaction = store.pool.begin().await?;
+    let mut query = QueryBuilder::<MySql>::new(
+        "UPDATE reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id \
+         SET q.accepted_at = NOW(6), q.accepted_by = ",
+    );
+    query.push_bind(cut(by, NAME_CHARACTERS)).push(", q.accepted_reason = ");
+    query.push_bind(cut_bytes(reason, TEXT_BYTES));
+    query.push(
+        " WHERE q.accepted_at IS NULL AND r.state <> 'cancelled' AND r.rolled_back_at IS NULL",
+    );
+    if let Some(run) = selection.run {
+        query.push(" AND r.id = ").push_bind(run.to_string());
+    }
+    if let Some(kind) = selection.stage {
+        query.push(" AND r.kind = ").push_bind(kind.as_str());
+    }
+    push_items(&mut query, selection, video_id);
+    let items = query.build().execute(&mut *transaction).await?.rows_affected();
+    if items > 0 && !selection.dry_run {
+        let accepted = AuditEvent::QuarantineAccepted { items };
+        audit::record(&mut transaction, accepted, Some(reason), by).await?;
+        transaction.commit().await?;
+    }
+    Ok(items)
+}
+
 /// An item to be taken out of quarantine.
 struct Item {
     video_id: String,
@@ -198,16 +250,7 @@ async fn rerun_items(
          LEFT JOIN reelshift_batches b ON b.id = q.batch_id WHERE q.run_id = ",
     );
     query.push_bind(run.id.to_string());
-    if let Some(batch) = selection.batch {
-        query.push(" AND q.batch_id = ").push_bind(batch.to_string());
-    }
-    if let Some(error_type) = &selection.error_type {
-        query.push(" AND q.error_type = ").push_bind(error_type.clone());
-    }
-    if let Some(since) = selection.since {
-        timestamp::push_since(&mut query, "q.created_at", since);
-    }
-    push_error(&mut query, "q.error_id", selection, video_id);
+    push_items(&mut query, selection, video_id);
     query.push(" ORDER BY q.batch_id, q.video_id");
     let rows = query.build().fetch_all(&mut *connection).await?;
 

@@ -128,6 +128,10 @@ impl Ledger for SqliteStore {
         self.short(runs::pause_failing(self)).await
     }
 
+    async fn accept(&self, selection: &RerunSelection, reason: &str, by: &str) -> Result<u64> {
+        self.short(rerun::accept(self, selection, reason, by)).await
+    }
+
     async fn rerun(
         &self,
         selection: &RerunSelection,

@@ -73,7 +73,8 @@ async fn insert(tx: &mut SqliteConnection, batch: &Fence, item: &FailedItem) -> 
         now!(),
         " FROM videos v WHERE v.id = ?
          ON CONFLICT (kind, video_id) DO UPDATE SET run_id = excluded.run_id, batch_id = excluded.batch_id,
-             error_id = excluded.error_id, error_type = excluded.error_type, created_at = excluded.created_at"
+             error_id = excluded.error_id, error_type = excluded.error_type, created_at = excluded.created_at,
+             accepted_at = NULL, accepted_by = NULL, accepted_reason = NULL"
     ))
     .bind(&batch.kind)
     .bind(&batch.run_id)

@@ -15,6 +15,7 @@ use crate::claim::bounds;
 use crate::error::Result;
 use crate::mapping::{hex_array, ids};
 use crate::planning::{Origin, insert};
+use crate::timestamp::now;
 use crate::{SqliteStore, audit, failures, row, runs, timestamp};
 
 pub(crate) async fn rerun(
@@ -174,6 +175,46 @@ struct SetAside {
     traceparent: Option<String>,
 }
 
+/// Adds what must hold for an item `q` of a run `r`.
+fn push_items(query: &mut QueryBuilder<Sqlite>, selection: &RerunSelection) {
+    let failure = ("q.created_at", "q.error_id");
+    push_selection(query, selection, "q.batch_id", "q.error_type", failure);
+    if !selection.of_accepted() {
+        query.push(" AND q.accepted_at IS NULL");
+    }
+}
+
+pub(crate) async fn accept(
+    store: &SqliteStore,
+    selection: &RerunSelection,
+    reason: &str,
+    by: &str,
+) -> Result<u64> {
+    let mut tx = store.write().await?;
+    check_selection(&mut tx, selection).await?;
+    let mut query = QueryBuilder::new(concat!(
+        "UPDATE reelshift_quarantine SET accepted_at = ",
+        now!(),
+        ", accepted_by = "
+    ));
+    query.push_bind(by.to_owned()).push(", accepted_reason = ").push_bind(reason.to_owned());
+    query.push(
+        " WHERE accepted_at IS NULL AND (kind, video_id) IN (
+             SELECT q.kind, q.video_id FROM reelshift_quarantine q JOIN reelshift_runs r ON r.id = q.run_id
+             WHERE r.state <> 'cancelled' AND r.rolled_back_at IS NULL",
+    );
+    push_items(&mut query, selection);
+    let items = query.push(")").build().execute(&mut *tx).await?.rows_affected();
+    if items > 0 && !selection.dry_run {
+        let accepted = AuditEvent::QuarantineAccepted { items };
+        audit::record(&mut tx, accepted, Some(reason), by).await?;
+        tx.commit().await?;
+    } else {
+        tx.rollback().await?;
+    }
+    Ok(items)
+}
+
 /// The selected items by the batch that had set them aside, each one's in key order.
 async fn quarantined(
     tx: &mut SqliteConnection,
@@ -186,8 +227,7 @@ async fn quarantined(
          LEFT JOIN videos v ON v.id = q.video_id LEFT JOIN reelshift_batches b ON b.id = q.batch_id
          WHERE r.state <> 'cancelled' AND r.rolled_back_at IS NULL",
     );
-    let failure = ("q.created_at", "q.error_id");
-    push_selection(&mut query, selection, "q.batch_id", "q.error_type", failure);
+    push_items(&mut query, selection);
     query.push(" ORDER BY q.run_id, q.batch_id, q.video_id");
     let mut origins: Vec<(SetAside, Vec<Item>)> = Vec::new();
     for row in query.build().fetch_all(tx).await? {

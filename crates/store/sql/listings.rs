@@ -8,8 +8,8 @@ use reelshift_store::Result;
 use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::ledger::{PRIORITIES, Run, VideoFilter};
 use reelshift_store::listings::{
-    BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor, QuarantineSelection,
-    Quarantined, RunSelection,
+    Acceptance, BatchCursor, BatchReport, BatchSelection, Listings, QuarantineCursor,
+    QuarantineSelection, Quarantined, RunSelection,
 };
 use reelshift_store::report::WorkerReport;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
@@ -259,7 +259,8 @@ async fn quarantine(
             continue;
         }
         let mut query = QueryBuilder::<Db>::new(
-            "SELECT kind, video_id, run_id, batch_id, error_id, error_type, created_at \
+            "SELECT kind, video_id, run_id, batch_id, error_id, error_type, created_at, accepted_at, \
+               accepted_by, accepted_reason \
              FROM reelshift_quarantine WHERE kind = ",
         );
         query.push_bind(kind.as_str());
@@ -283,8 +284,16 @@ async fn quarantine(
                 error_id: row.try_get("error_id")?,
                 error_type: row.try_get("error_type")?,
                 created_at: row::time(row, "created_at")?,
+                accepted: acceptance(row)?,
             });
         }
     }
     Ok(page)
+}
+
+fn acceptance(row: &Row) -> error::Result<Option<Acceptance>> {
+    let Some(at) = row::optional_time(row, "accepted_at")? else { return Ok(None) };
+    let (by, reason): (Option<String>, Option<String>) =
+        (row.try_get("accepted_by")?, row.try_get("accepted_reason")?);
+    Ok(Some(Acceptance { at, by: by.unwrap_or_default(), reason: reason.unwrap_or_default() }))
 }

@@ -44,7 +44,8 @@ const SHOWN: &str = "SELECT id FROM (\
        SELECT id, created_at FROM reelshift_runs \
          WHERE state IN ('planning', 'running', 'sweeping', 'paused', 'failed') AND rolled_back_at IS NULL \
        UNION SELECT r.id, r.created_at FROM reelshift_runs r \
-         WHERE r.rolled_back_at IS NULL AND EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id) \
+         WHERE r.rolled_back_at IS NULL AND EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id \
+           AND q.accepted_at IS NULL) \
        UNION SELECT id, created_at FROM (SELECT id, created_at, ROW_NUMBER() OVER (\
            PARTITION BY kind, state = 'done' ORDER BY created_at DESC, id DESC) AS place \
          FROM reelshift_runs WHERE rolled_back_at IS NULL) AS of_kind WHERE place = 1 \
@@ -175,12 +176,15 @@ async fn run_report(
         checksums_trusted += row::count(row, "checksums_trusted")?;
         errors += row::count(row, "errors")?;
     }
-    let row =
-        sqlx::query("SELECT COUNT(*) AS quarantined FROM reelshift_quarantine WHERE run_id = ?")
-            .bind(run.id.to_string())
-            .fetch_one(&mut *connection)
-            .await?;
-    let quarantined = row::count(&row, "quarantined")?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS aside, COUNT(accepted_at) AS accepted FROM reelshift_quarantine \
+         WHERE run_id = ?",
+    )
+    .bind(run.id.to_string())
+    .fetch_one(&mut *connection)
+    .await?;
+    let accepted = row::count(&row, "accepted")?;
+    let quarantined = row::count(&row, "aside")?.saturating_sub(accepted);
     let failed_open = match run.state {
         RunState::Cancelled => 0,
         _ => run_rows::failed_without_rerun(connection, run.id).await?,
@@ -194,6 +198,7 @@ async fn run_report(
         checksums_trusted,
         errors,
         quarantined,
+        accepted,
         failed_open,
         elapsed_seconds,
     })

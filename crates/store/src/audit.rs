@@ -32,6 +32,8 @@ pub enum Subject {
     Control,
     /// One run: it was enqueued, its state was changed, or its failed work was enqueued again.
     Run,
+    /// Items in quarantine were accepted.
+    Quarantine,
     /// A worker was told to leave.
     Worker,
     /// A phase was applied or rolled back, or an archive was restored.
@@ -47,10 +49,11 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Flag,
         Self::Control,
         Self::Run,
+        Self::Quarantine,
         Self::Worker,
         Self::Schema,
         Self::History,
@@ -65,6 +68,7 @@ impl Subject {
             Self::Flag => "flag",
             Self::Control => "control",
             Self::Run => "run",
+            Self::Quarantine => "quarantine",
             Self::Worker => "worker",
             Self::Schema => "schema",
             Self::History => "history",

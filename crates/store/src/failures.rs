@@ -196,8 +196,8 @@ pub struct ErrorSelection {
     pub since: Option<Since>,
     /// Whether a later attempt has succeeded.
     pub recovered: Option<bool>,
-    /// Whether what failed is in quarantine for it.
-    pub quarantined: Option<bool>,
+    /// Of what is in quarantine for it: whether somebody has accepted that it stays there.
+    pub accepted: Option<bool>,
     /// Rows before this one: the next page.
     pub before: Option<ErrorCursor>,
 }

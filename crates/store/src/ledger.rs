@@ -358,6 +358,14 @@ pub struct RerunSelection {
     pub dry_run: bool,
 }
 
+impl RerunSelection {
+    /// Whether items are meant that somebody has accepted.
+    #[must_use]
+    pub fn of_accepted(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.accepted == Some(true))
+    }
+}
+
 /// What was enqueued again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -506,8 +514,13 @@ pub trait Ledger {
     /// run was resumed last do not count), with the reason. Returns them.
     async fn pause_failing(&self) -> Result<Vec<Run>>;
 
+    /// Accepts the quarantined items that match and are not accepted yet: they stay in
+    /// quarantine, and no longer count as open. Returns how many; recorded as done by `by`.
+    async fn accept(&self, selection: &RerunSelection, reason: &str, by: &str) -> Result<u64>;
+
     /// Enqueues failed batches again, as new batches, and quarantined items, as batches of
     /// up to the plan's size whose bounds are items of one batch; opens their runs again.
+    /// Items that were accepted are left, unless the selection asks for them.
     /// The new batches name the batch that they come from as `parent_id`, and keep its
     /// trace. A failed batch that was rerun already is not selected. One transaction a run,
     /// recorded as done by `by`.

@@ -116,6 +116,17 @@ pub struct Quarantined {
     pub error_id: String,
     pub error_type: String,
     pub created_at: DateTime<Utc>,
+    /// That it stays as it is, where somebody has said so.
+    pub accepted: Option<Acceptance>,
+}
+
+/// That an item in quarantine stays as it is: nobody has to do anything about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Acceptance {
+    pub at: DateTime<Utc>,
+    pub by: String,
+    pub reason: String,
 }
 
 impl Quarantined {

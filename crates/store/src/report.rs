@@ -46,8 +46,9 @@ pub struct RunReport {
     pub checksums_trusted: u64,
     /// Attempts that failed, and items that were set aside.
     pub errors: u64,
-    /// Items of this run in quarantine.
+    /// Items of this run in quarantine that nobody has accepted, and those that somebody has.
     pub quarantined: u64,
+    pub accepted: u64,
     /// Failed batches that nobody has enqueued again; none of a cancelled run, which nobody
     /// enqueues.
     pub failed_open: u64,

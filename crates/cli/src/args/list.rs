@@ -1,6 +1,6 @@
 //! The arguments of the commands that list something.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::Subject;
 use reelshift_store::ids::IdPart;
@@ -93,10 +93,11 @@ pub struct QuarantineArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").args(["rerun", "accept"]))]
 pub struct FindArgs {
     /// Terms that must all hold: cause:TYPE, stage:KIND, since:TIME, run:ID, batch:ID, worker:ID,
-    /// video:ID, path:BEGINNING, text:WORDS, is:open|recovered|quarantined. In cause, video and
-    /// path `*` stands for any characters
+    /// video:ID, path:BEGINNING, text:WORDS, is:open|recovered|quarantined|accepted. In cause, video
+    /// and path `*` stands for any characters
     #[arg(value_name = "KEY:VALUE")]
     pub terms: Vec<String>,
 
@@ -104,12 +105,17 @@ pub struct FindArgs {
     #[arg(long)]
     pub rerun: bool,
 
-    /// With --rerun: count only, change nothing
-    #[arg(long, requires = "rerun")]
+    /// Accept all quarantined items that are found: they stay as they are, and no longer count as
+    /// open; it needs --reason
+    #[arg(long, conflicts_with = "rerun", requires = "reason")]
+    pub accept: bool,
+
+    /// With --rerun or --accept: count only, change nothing
+    #[arg(long, requires = "change")]
     pub dry_run: bool,
 
-    /// With --rerun: why, for the record
-    #[arg(long, requires = "rerun", value_name = "TEXT")]
+    /// With --rerun or --accept: why, for the record
+    #[arg(long, requires = "change", value_name = "TEXT")]
     pub reason: Option<String>,
 
     #[command(flatten)]

@@ -119,14 +119,15 @@ async fn fill_in(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     };
-    loop {
+    let worked = loop {
         // The worker ends the token that it is given.
         let stop = context.stop.child_token();
         match reelshift_worker::run(store.clone(), options()?, stop).await {
             Err(WorkerError::NoRoom(why)) => wait_for_room(context, &why.to_string()).await?,
-            worked => break worked?,
-        };
-    }
+            worked => break worked,
+        }
+    };
+    worked?;
     Ok(store.run(run.id).await?.unwrap_or(run))
 }
 

@@ -1,4 +1,4 @@
-//! Failed work again.
+//! Failed work again, or accepted as it is.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use reelshift_plan::JobKind;
 use reelshift_store::StoreError;
 use reelshift_store::ids::{self, IdKind, IdPart};
 use reelshift_store::ledger::{Rerun, RerunSelection, Since};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::command::run_detached;
@@ -75,6 +75,51 @@ impl Selection {
             dry_run,
         })
     }
+}
+
+/// Which quarantined items, and why they may stay as they are.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcceptRequest {
+    /// As `reelshift find` takes it; empty for all of the quarantine.
+    #[schema(example = "cause:file_missing path:trailers/")]
+    query: String,
+    /// For the audit and the report.
+    #[schema(example = "trailers were deleted in 2024")]
+    reason: String,
+    /// Count only, change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// How many quarantined items were accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Accepted {
+    accepted: u64,
+}
+
+/// Accepts **all** matching quarantined items: they stay as they are and no longer count as open.
+#[utoipa::path(
+    post,
+    path = "/api/v1/quarantine/accept",
+    operation_id = "accept_quarantine",
+    tag = "quarantine",
+    request_body = AcceptRequest,
+    responses(
+        (status = 200, description = "How many were accepted", body = Accepted),
+        (status = 409, description = "A rollback is not at its end", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn accept(
+    State(app): State<Shared>,
+    principal: Principal,
+    Json(request): Json<AcceptRequest>,
+) -> Result<Json<Accepted>, Problem> {
+    let AcceptRequest { query, reason, dry_run } = request;
+    let selection = parsed(&query)?.rerun(&*app.store, dry_run).await?;
+    let by = principal.command(Some(reason));
+    let accepted = reelshift_operate::accept(&*app.store, &by, &selection).await?;
+    Ok(Json(Accepted { accepted }))
 }
 
 /// Enqueues **all** matching failed batches and quarantined items again.

@@ -182,6 +182,22 @@ pub(crate) async fn rerun(
     said(&fields, done.await)
 }
 
+pub(crate) async fn accept(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let query: Query =
+            fields.query.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))?;
+        let selection = query.rerun(&*app.store, false).await?;
+        let accepted = operate::accept(&*app.store, &fields.by(&who), &selection).await?;
+        let items = plural(accepted, "item stays", "items stay");
+        Ok(format!("Accepted: {items} in quarantine as they are, and no longer count as open."))
+    };
+    said(&fields, done.await)
+}
+
 pub(crate) async fn flag(
     State(app): State<Shared>,
     who: Principal,

@@ -8,7 +8,7 @@ use reelshift_operate::Query as FailureQuery;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
 use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorSelection};
-use reelshift_store::listings::{QuarantineCursor, QuarantineSelection, Quarantined};
+use reelshift_store::listings::{Acceptance, QuarantineCursor, QuarantineSelection, Quarantined};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -60,6 +60,8 @@ pub(super) struct Item {
     kind: String,
     error_type: String,
     since: String,
+    /// By whom, and why; `no` where nobody has.
+    accepted: String,
     run: Uuid,
     run_name: String,
 }
@@ -209,9 +211,16 @@ fn item(item: Quarantined) -> Item {
         kind: item.kind.to_string(),
         error_type: item.error_type,
         since: time(item.created_at),
+        accepted: accepted(item.accepted.as_ref()),
         run: item.run_id,
         run_name: tail(item.run_id),
     }
+}
+
+/// `ann@10.0.0.1: the trailers were deleted in 2024`, or `no`.
+pub(super) fn accepted(acceptance: Option<&Acceptance>) -> String {
+    acceptance
+        .map_or_else(|| "no".to_owned(), |Acceptance { by, reason, .. }| format!("{by}: {reason}"))
 }
 
 #[cfg(test)]

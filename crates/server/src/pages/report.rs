@@ -20,6 +20,7 @@ use reelshift_store::report::Check;
 use reelshift_store::{Result, Sample, SharedStore, StoreError};
 
 use super::activity::{self, Change};
+use super::failures::accepted;
 use super::view::View;
 use super::{assets, view};
 use crate::access::Principal;
@@ -94,6 +95,7 @@ struct Item {
     kind: JobKind,
     cause: String,
     since: String,
+    accepted: String,
 }
 
 /// The report of the migration of `store`, as HTML.
@@ -220,6 +222,7 @@ impl From<Quarantined> for Item {
             kind: item.kind,
             cause: item.error_type,
             since: time(item.created_at),
+            accepted: accepted(item.accepted.as_ref()),
         }
     }
 }

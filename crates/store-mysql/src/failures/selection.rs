@@ -61,9 +61,12 @@ pub(crate) fn push_conditions(
         Some(false) => query.push(" AND NOT (e.recovery_successful <=> TRUE)"),
         None => query,
     };
-    if let Some(quarantined) = selection.quarantined {
-        query.push(if quarantined { " AND EXISTS" } else { " AND NOT EXISTS" });
-        query.push(" (SELECT 1 FROM reelshift_quarantine a WHERE a.error_id = e.id)");
+    if let Some(accepted) = selection.accepted {
+        query.push(
+            " AND EXISTS (SELECT 1 FROM reelshift_quarantine a \
+             WHERE a.error_id = e.id AND a.accepted_at IS ",
+        );
+        query.push(if accepted { "NOT NULL)" } else { "NULL)" });
     }
     if let Some(before) = &selection.before {
         let created_at = timestamp::bound(before.created_at);

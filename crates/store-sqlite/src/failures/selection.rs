@@ -61,9 +61,12 @@ pub(crate) fn push_conditions(query: &mut QueryBuilder<Sqlite>, selection: &Erro
         Some(false) => query.push(" AND e.recovery_successful IS NOT 1"),
         None => query,
     };
-    if let Some(quarantined) = selection.quarantined {
-        query.push(if quarantined { " AND EXISTS" } else { " AND NOT EXISTS" });
-        query.push(" (SELECT 1 FROM reelshift_quarantine a WHERE a.error_id = e.id)");
+    if let Some(accepted) = selection.accepted {
+        query.push(
+            " AND EXISTS (SELECT 1 FROM reelshift_quarantine a \
+             WHERE a.error_id = e.id AND a.accepted_at IS ",
+        );
+        query.push(if accepted { "NOT NULL)" } else { "NULL)" });
     }
     if let Some(before) = &selection.before {
         // As the column holds them: whole seconds.

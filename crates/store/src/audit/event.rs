@@ -46,6 +46,10 @@ pub enum AuditEvent {
         state: RunState,
         batches: u64,
     },
+    /// Items in quarantine were accepted as they are.
+    QuarantineAccepted {
+        items: u64,
+    },
     /// A worker was told to end its work and leave.
     WorkerDrained {
         worker: Uuid,
@@ -109,6 +113,7 @@ const ENQUEUE: &str = "enqueue";
 const PLAN: &str = "plan";
 const STATE: &str = "state";
 const RERUN: &str = "rerun";
+const ACCEPT: &str = "accept";
 const DRAIN: &str = "drain";
 const APPLY: &str = "apply";
 const ROLLBACK: &str = "rollback";
@@ -124,6 +129,8 @@ pub(super) const COMMANDS: [&str; 5] = [SET, RESET, STATE, RERUN, DRAIN];
 
 /// Between the kind of a run and its conditions.
 const WHERE: &str = " where ";
+/// After the number of items that were accepted.
+const ITEMS: &str = " items";
 /// After the number of batches of a rerun.
 const AGAIN: &str = " batches enqueued again";
 
@@ -194,6 +201,9 @@ impl From<AuditEvent> for AuditColumns {
             Event::RunRerun { run, state, batches } => {
                 of_run(run, RERUN, Some(state.to_string()), format!("{batches}{AGAIN}"))
             }
+            Event::QuarantineAccepted { items } => {
+                columns(Subject::Quarantine, "quarantine", ACCEPT, Some(format!("{items}{ITEMS}")))
+            }
             Event::WorkerDrained { worker } => {
                 columns(Subject::Worker, "worker", DRAIN, Some(worker.to_string()))
             }
@@ -256,6 +266,9 @@ impl AuditColumns {
                 state: parsed(previous.as_deref())?,
                 batches: parsed(value.as_deref()?.strip_suffix(AGAIN))?,
             },
+            (Subject::Quarantine, ACCEPT) => {
+                Event::QuarantineAccepted { items: parsed(value.as_deref()?.strip_suffix(ITEMS))? }
+            }
             (Subject::Worker, DRAIN) => Event::WorkerDrained { worker: parsed(value.as_deref())? },
             (Subject::Schema, APPLY) => Event::PhaseApplied { phase: name, done: value? },
             (Subject::Schema, ROLLBACK) => Event::RolledBack { to: name, done: value? },
@@ -301,6 +314,7 @@ mod tests {
             Event::RunEnqueued { run, kind, filter: text("project= where "), created: false },
             Event::RunStateChanged { run, previous: RunState::Paused, state },
             Event::RunRerun { run, state, batches: 3 },
+            Event::QuarantineAccepted { items: 40 },
             Event::WorkerDrained { worker: run },
             Event::PhaseApplied { phase: text("expand"), done: text("25 steps") },
             Event::RolledBack { to: text("legacy"), done: text("25 steps, discarded") },

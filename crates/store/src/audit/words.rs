@@ -25,6 +25,8 @@ impl AuditEvent {
             }
             Self::RunStateChanged { run, .. } => format!("run {}", id(*run)),
             Self::RunRerun { run, .. } => format!("rerun of run {}", id(*run)),
+            Self::QuarantineAccepted { items: 1 } => "an item in quarantine accepted".to_owned(),
+            Self::QuarantineAccepted { items } => format!("{items} items in quarantine accepted"),
             Self::WorkerDrained { worker } => format!("worker {} drained", id(*worker)),
             Self::PhaseApplied { phase, .. } => format!("{phase} applied"),
             Self::RolledBack { to, .. } => format!("rolled back to {to}"),

@@ -1,14 +1,16 @@
 //! `find`: failures by the one query language; what is found can be enqueued again.
 
 use anyhow::Result;
+use owo_colors::OwoColorize;
 use reelshift_operate::Query;
 use reelshift_store::failures::ErrorEntry;
 
 use super::{Column, Value, print};
 use crate::args::list::FindArgs;
 use crate::commands::rerun;
-use crate::context::Context;
+use crate::context::{Context, by};
 use crate::exit::{Outcome, Usage};
+use crate::style::plural;
 
 /// A member of `system_state`.
 fn state(entry: &ErrorEntry, name: &str) -> Value {
@@ -38,9 +40,30 @@ pub async fn run(context: &Context, args: &FindArgs) -> Result<Outcome> {
         let selection = query.rerun(&*store, args.dry_run).await?;
         return rerun::execute(context, &store, &selection, args.reason.as_deref()).await;
     }
+    if args.accept {
+        let store = context.writing_store(4).await?;
+        let selection = query.rerun(&*store, args.dry_run).await?;
+        let by = by(args.reason.as_deref());
+        let accepted = reelshift_operate::accept(&*store, &by, &selection).await?;
+        return print_accepted(context, accepted, args.dry_run);
+    }
     let store = context.reading_store(4).await?;
     let found = store.errors(&query.selection(&*store).await?, args.list.limit).await?;
     print(context, &args.list, &COLUMNS, &found)?;
+    Ok(Outcome::Done)
+}
+
+fn print_accepted(context: &Context, accepted: u64, dry_run: bool) -> Result<Outcome> {
+    let items = plural(accepted, "quarantined item", "quarantined items");
+    match (accepted, dry_run) {
+        _ if context.json => context.print_json(&serde_json::json!({ "accepted": accepted }))?,
+        (0, _) => crate::output::say!("nothing to accept: no quarantined item matches"),
+        (_, true) => crate::output::say!("would accept {items}. Nothing was changed"),
+        (_, false) => crate::output::say!(
+            "{} {items}. Take it back with: reelshift find is:accepted --rerun",
+            "accepted:".green().bold()
+        ),
+    }
     Ok(Outcome::Done)
 }
 
