@@ -28,6 +28,9 @@ pub struct Report {
     pub deadlocks: u64,
     /// InnoDB's report of each deadlock.
     pub explained: Vec<String>,
+    /// Transactions that met a row which somebody else had changed since they read it, on a
+    /// server that ends them then (`innodb_snapshot_isolation`): its own do it to each other.
+    pub overtaken: u64,
     /// Transactions that the database refused, which no fault explains.
     pub refused: Vec<String>,
     /// The longest request.
@@ -99,6 +102,7 @@ impl Application {
             all.requests += thread.requests;
             all.outages += thread.outages;
             all.deadlocks += thread.deadlocks;
+            all.overtaken += thread.overtaken;
             all.explained.extend(thread.explained);
             all.refused.extend(thread.refused);
             all.longest = all.longest.max(thread.longest);
@@ -137,6 +141,7 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
                 report.deadlocks += 1;
                 report.explained.push(explain_deadlock(&url).await);
             }
+            Ok(Err(error)) if is_overtaken(&error) => report.overtaken += 1,
             Ok(Err(error)) => report.refused.push(error.to_string()),
             Err(_) => report.refused.push(format!("no answer within {LIMIT:?}")),
         }
@@ -175,6 +180,12 @@ pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }
+}
+
+/// Whether a row had changed since the transaction read it (1020).
+fn is_overtaken(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    error.is_some_and(|error: &MySqlDatabaseError| error.number() == 1020)
 }
 
 /// Whether the server chose this transaction to end a deadlock.
