@@ -22,6 +22,9 @@ pub(crate) const SERVER: &str = "CONCAT(@@hostname, ':', @@port, ' ', @@server_i
 /// The lock of the worker `id`, as SQL.
 pub(crate) const LOCK: &str = "CONCAT('reelshift_worker:', id)";
 
+/// How long a connection that was cut may keep the lock from the one after it.
+const LOCK_SECONDS: u32 = 1;
+
 /// What of the lease timeout a worker without its lock may be silent for: longer than between two
 /// heartbeats, of which there are four in the timeout, since a connection that was cut is made
 /// again with the next one.
@@ -56,12 +59,12 @@ impl Presences {
 }
 
 impl Presence {
-    /// Connects, and takes the lock of `worker`. A connection before this one may still have it:
-    /// then it is had with the next.
+    /// Connects, and takes the lock of `worker`, which the connection before this one may still
+    /// have for a moment. Without it the timeout decides.
     pub(crate) async fn open(store: &MySqlStore, worker: Uuid) -> Result<Self> {
         let mut connection = store.dedicated_connection().await?;
         let lock = format!(
-            "SELECT CASE WHEN GET_LOCK({LOCK}, 0) = 1 THEN {SERVER} END FROM (SELECT ? AS id) AS worker"
+            "SELECT CASE WHEN GET_LOCK({LOCK}, {LOCK_SECONDS}) = 1 THEN {SERVER} END FROM (SELECT ? AS id) AS worker"
         );
         let server = sqlx::query_scalar(sqlx::AssertSqlSafe(lock))
             .bind(worker.to_string())

@@ -123,7 +123,7 @@ async fn fill_in(
         // The worker ends the token that it is given.
         let stop = context.stop.child_token();
         match reelshift_worker::run(store.clone(), options()?, stop).await {
-            Err(WorkerError::NoRoom(why)) => wait_for_room(context, &why.to_string()).await?,
+            Err(WorkerError::NoRoom(why)) if wait_for_room(context, &why.to_string()).await => {}
             worked => break worked,
         }
     };

@@ -17,7 +17,7 @@ use reelshift_worker::{ExitReport, FileOptions, HashOptions, Until, WorkerError,
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
-use crate::exit::{Failed, Outcome, interrupted};
+use crate::exit::{Failed, Outcome};
 use crate::style::plural;
 
 /// Connections besides one for each chunk that is being written: for claims, ends, results and
@@ -67,7 +67,9 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
             Err(error) if wants_room(&error) => error.to_string(),
             worked => break worked?,
         };
-        wait_for_room(context, &why).await?;
+        if !wait_for_room(context, &why).await {
+            return Ok(Outcome::Done);
+        }
     };
     tracing::info!("this worker has left the fleet");
     drop(served);
@@ -108,12 +110,12 @@ async fn work(
     Ok((store, left))
 }
 
-/// Waits before another try to join the fleet.
-pub async fn wait_for_room(context: &Context, why: &str) -> Result<()> {
+/// Waits before another try to join the fleet; `false` where this process was told to stop.
+pub async fn wait_for_room(context: &Context, why: &str) -> bool {
     tracing::warn!(why, "this worker waits for connections of the server");
     // Not all workers look at once.
     let pause = ROOM_PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
-    context.stop.run_until_cancelled(tokio::time::sleep(pause)).await.ok_or_else(interrupted)
+    context.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
 }
 
 /// Whether the server has no connections for this worker. By now it has given its own back.
