@@ -98,3 +98,29 @@ async fn many_workers_leave_the_application_its_connections() {
     until("all rows", async || legacy.number(hashed).await == 1_200).await;
     legacy.drop_database().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_ends_when_it_is_told_to_or_when_nothing_is_left() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    let reelshift =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url);
+    reelshift(&["apply", "expand"]).run().ok();
+    reelshift(&["tune", "connections=1"]).run().ok();
+    let mut first = reelshift(&["work"]).start_logging(&dir.path().join("first.log"));
+    let live = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'";
+    until("the first one works whatever the share", async || legacy.number(live).await == 1).await;
+    reelshift(&["work", "--until-idle"]).run().ok();
+
+    let log = dir.path().join("second.log");
+    let mut second = reelshift(&["work"]).start_logging(&log);
+    let logged = async || std::fs::read_to_string(&log).unwrap_or_default();
+    until("the second one waits", async || logged().await.contains("waits for connections")).await;
+    assert_eq!(legacy.number(live).await, 1);
+    for worker in [&mut second, &mut first] {
+        let pid = rustix::process::Pid::from_child(worker);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        assert_eq!(wait(worker, LIMIT), Some(0));
+    }
+    legacy.drop_database().await;
+}

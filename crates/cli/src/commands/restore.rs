@@ -123,7 +123,12 @@ async fn fill_in(
         // The worker ends the token that it is given.
         let stop = context.stop.child_token();
         match reelshift_worker::run(store.clone(), options()?, stop).await {
-            Err(WorkerError::NoRoom(why)) if wait_for_room(context, &why.to_string()).await => {}
+            Err(WorkerError::NoRoom(why)) if wait_for_room(context, &why.to_string()).await => {
+                // Others may have done it meanwhile.
+                if let Some(ended) = store.run(run.id).await?.filter(|run| !run.state.is_active()) {
+                    return Ok(ended);
+                }
+            }
             worked => break worked,
         }
     };

@@ -101,11 +101,19 @@ async fn work(
         |error: &anyhow::Error| error.downcast_ref().is_some_and(StoreError::is_transient);
     let open = retry_start(is_transient, async || context.writing_store(connections).await);
     let store = context.until_stopped(open).await?;
+    let until = options.until;
     let work = reelshift_worker::run(store.clone(), options, context.stop.clone());
-    let left = if context.draws() {
-        progress::beside(store.clone(), context.process.instance, work).await?
+    let worked = if context.draws() {
+        progress::beside(store.clone(), context.process.instance, work).await
     } else {
-        work.await?
+        work.await
+    };
+    let left = match worked {
+        // Others have done what there was to do.
+        Err(WorkerError::NoRoom(_)) if until == Until::Idle && !store.has_open_work().await? => {
+            ExitReport { unrecorded: 0 }
+        }
+        worked => worked?,
     };
     Ok((store, left))
 }
