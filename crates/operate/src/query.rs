@@ -250,7 +250,8 @@ impl Query {
     /// As [`Self::selection`].
     pub async fn rerun(&self, store: &dyn Store, dry_run: bool) -> Result<RerunSelection> {
         if self.fate == Some(Fate::Recovered) {
-            let why = "is:recovered finds what has succeeded since: there is nothing to rerun";
+            let why =
+                "is:recovered finds what has succeeded since: there is nothing to rerun or accept";
             return Err(StoreError::Invalid(why.to_owned()));
         }
         Ok(RerunSelection {

@@ -121,7 +121,15 @@ pub async fn accept(store: &dyn Store, by: &By, selection: &RerunSelection) -> R
         let why = "say why these items may stay as they are: whoever reads the report asks";
         StoreError::Invalid(why.to_owned())
     })?;
-    store.accept(selection, reason, &by.who).await
+    let mut selection = selection.clone();
+    // What is accepted already is none of them: to ask for it here as well is an error on MySQL,
+    // whose UPDATE may not read its own table.
+    if let Some(error) = &mut selection.error
+        && error.accepted.take() == Some(true)
+    {
+        return Ok(0);
+    }
+    store.accept(&selection, reason, &by.who).await
 }
 
 /// Enqueues all failed batches and quarantined items that match again; a dry run only counts

@@ -515,7 +515,8 @@ pub trait Ledger {
     async fn pause_failing(&self) -> Result<Vec<Run>>;
 
     /// Accepts the quarantined items that match and are not accepted yet: they stay in
-    /// quarantine, and no longer count as open. Returns how many; recorded as done by `by`.
+    /// quarantine, and no longer count as open. Returns how many; recorded as done by `by`. The
+    /// selection says nothing about `accepted` itself.
     async fn accept(&self, selection: &RerunSelection, reason: &str, by: &str) -> Result<u64>;
 
     /// Enqueues failed batches again, as new batches, and quarantined items, as batches of

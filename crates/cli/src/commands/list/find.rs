@@ -60,7 +60,7 @@ fn print_accepted(context: &Context, accepted: u64, dry_run: bool) -> Result<Out
         (0, _) => crate::output::say!("nothing to accept: no quarantined item matches"),
         (_, true) => crate::output::say!("would accept {items}. Nothing was changed"),
         (_, false) => crate::output::say!(
-            "{} {items}. Take it back with: reelshift find is:accepted --rerun",
+            "{} {items}. They are found by: reelshift find is:accepted",
             "accepted:".green().bold()
         ),
     }
