@@ -1,7 +1,7 @@
 //! A legacy database as the platform has it, on SQLite or on the MariaDB that
 //! `cargo xtask test` starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::{AnyPool, AssertSqlSafe, Row};
@@ -169,6 +169,18 @@ impl Legacy {
             })
             .collect();
         self.insert(&videos).await;
+    }
+
+    /// Lets all videos have the same small file, in a media root in `directory`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub async fn share_one_file(&self, directory: &Path) -> PathBuf {
+        let media = directory.join("media");
+        std::fs::create_dir(&media).expect("a media root");
+        std::fs::write(media.join("clip.mp4"), "clip").expect("a file");
+        self.execute("UPDATE videos SET file_path = 'clip.mp4'").await;
+        media
     }
 
     /// Removes the database (SQLite's goes with its directory).

@@ -63,10 +63,7 @@ async fn many_workers_leave_the_application_its_connections() {
     let server = Server::start_with(&data, options).await;
     let legacy = Legacy::on(server.url()).await;
     legacy.fill(1_200).await;
-    let media = dir.path().join("media");
-    std::fs::create_dir(&media).expect("a media root");
-    std::fs::write(media.join("clip.mp4"), "clip").expect("a file");
-    legacy.execute("UPDATE videos SET file_path = 'clip.mp4'").await;
+    let media = legacy.share_one_file(dir.path()).await;
     let reelshift = |arguments: &[&str]| {
         Reelshift::new(dir.path(), arguments).database(&legacy.url).media(&media)
     };

@@ -10,10 +10,7 @@ async fn a_worker_without_descriptors_ends_and_costs_no_attempt() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::mariadb().await;
     legacy.fill(100).await;
-    let media = dir.path().join("media");
-    std::fs::create_dir(&media).expect("a media root");
-    std::fs::write(media.join("clip.mp4"), "clip").expect("a file");
-    legacy.execute("UPDATE videos SET file_path = 'clip.mp4'").await;
+    let media = legacy.share_one_file(dir.path()).await;
     let reelshift = |arguments: &[&str]| {
         Reelshift::new(dir.path(), arguments).database(&legacy.url).media(&media)
     };

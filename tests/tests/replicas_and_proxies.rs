@@ -117,7 +117,8 @@ async fn a_proxy_that_moves_reads_to_a_replica_is_refused_by_name() {
 
     let whole = Splitting::start(primary.port(), primary.port()).await;
     let split = Splitting::start(primary.port(), replica.port()).await;
-    // The proxy reads what is said: newer servers offer TLS, which a client would take.
+    // The proxy has to read the statements, so the client must not use the TLS that newer
+    // servers offer.
     let by = |port: u16| format!("mysql://root@127.0.0.1:{port}/{database}?ssl-mode=DISABLED");
     run(dir.path(), &by(whole.port), &["validate"]).ok();
     for arguments in [&["plan"][..], &["apply", "index"], &["work"], &["validate"], &["status"]] {

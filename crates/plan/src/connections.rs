@@ -1,16 +1,28 @@
 //! The fleet's share of the server's connections: an application that meets error 1040 has no
 //! database.
 
-use serde::{Deserialize, Serialize};
-
 /// The fleet's part of all connections, unless it is tuned: one of so many.
 const SHARE_PART: u32 = 2;
 
 /// The part of all connections that stays free: one of so many.
 const FREE_PART: u32 = 5;
 
+/// Connections that a worker's pool opens at most: one for each batch of its concurrency, and
+/// three for claims, ends, results and looks, which take turns. What `tune concurrency=…` adds
+/// takes turns with them.
+#[must_use]
+pub const fn of_pool(concurrency: u32) -> u32 {
+    concurrency.saturating_add(3)
+}
+
+/// Connections that a worker opens at most: its pool's, and one for its heartbeats.
+#[must_use]
+pub const fn of_worker(pool: u32) -> u32 {
+    pool.saturating_add(1)
+}
+
 /// The server's connections at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connections {
     /// As many as the server accepts.
     pub max: u32,

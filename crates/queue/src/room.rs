@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reelshift_plan::connections::of_worker;
 use reelshift_plan::{Connections, WorkerState};
 use reelshift_store::report::WorkerReport;
 use reelshift_store::{Result, SharedStore, Store};
@@ -24,10 +25,10 @@ pub struct NoRoom {
     workers: usize,
 }
 
-/// Connections that a worker opens at most: its pool's, and the one that shows its presence.
+/// Connections that a worker with this store opens at most.
 #[must_use]
 pub fn connections_of(store: &dyn Store) -> u32 {
-    store.pools().iter().map(|pool| pool.max).sum::<u32>() + 1
+    of_worker(store.pools().iter().map(|pool| pool.max).sum())
 }
 
 /// Whether `worker` must wait, for the sake of those that have been heard of within `timeout`: of

@@ -47,8 +47,8 @@ pub(crate) struct Presence {
 }
 
 impl Presences {
-    /// The presence of `worker`, out of this list: whoever stops in the middle of a statement
-    /// leaves a connection that is of no use.
+    /// Takes the presence of `worker` out of the list. A call that is dropped in the middle of a
+    /// statement drops the connection with it, which nobody could use again.
     pub(crate) fn take(&self, worker: Uuid) -> Option<Presence> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker)
     }

@@ -116,11 +116,11 @@ pub struct Quarantined {
     pub error_id: String,
     pub error_type: String,
     pub created_at: DateTime<Utc>,
-    /// That it stays as it is, where somebody has said so.
+    /// `None` while nobody has accepted it.
     pub accepted: Option<Acceptance>,
 }
 
-/// That an item in quarantine stays as it is: nobody has to do anything about it.
+/// Who has accepted that an item stays in quarantine, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Acceptance {

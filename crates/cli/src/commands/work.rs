@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::RngExt as _;
+use reelshift_plan::connections::of_pool;
 use reelshift_queue::{Pulse, retry_start};
 use reelshift_store::{SharedStore, StoreError};
 use reelshift_store_mysql::has_no_connection_left;
@@ -19,10 +20,6 @@ use crate::commands::status;
 use crate::context::{Context, host};
 use crate::exit::{Failed, Outcome};
 use crate::style::plural;
-
-/// Connections besides one for each chunk that is being written: for claims, ends, results and
-/// looks, which take turns. What `tune concurrency=…` adds takes turns with them.
-const SHARED: u32 = 3;
 
 /// Between two looks for a place in the fleet.
 const ROOM_PAUSE: Duration = Duration::from_secs(4);
@@ -43,7 +40,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         .concurrency
         .or(context.concurrency)
         .map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let connections = u32::try_from(concurrency).unwrap_or(u32::MAX).saturating_add(SHARED);
+    let connections = of_pool(u32::try_from(concurrency).unwrap_or(u32::MAX));
     let pulse = Arc::new(Pulse::default());
     let served = match args.health {
         Some(address) => Some(health::serve(context, address, Arc::clone(&pulse)).await?),
@@ -118,7 +115,8 @@ async fn work(
     Ok((store, left))
 }
 
-/// Waits before another try to join the fleet; `false` where this process was told to stop.
+/// Waits before the worker tries again to join the fleet. Returns `false` when the process was
+/// told to stop meanwhile.
 pub async fn wait_for_room(context: &Context, why: &str) -> bool {
     tracing::warn!(why, "this worker waits for connections of the server");
     // Not all workers look at once.

@@ -65,6 +65,10 @@ impl Fields {
     fn run(&self) -> Result<Option<Uuid>, StoreError> {
         parsed(&self.run, "run")
     }
+
+    fn query(&self) -> Result<Query, StoreError> {
+        self.query.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))
+    }
 }
 
 /// The value of a field that may be left out.
@@ -159,9 +163,7 @@ pub(crate) async fn rerun(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
-        let query: Query =
-            fields.query.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))?;
-        let found = query.rerun(&*app.store, false).await?;
+        let found = fields.query()?.rerun(&*app.store, false).await?;
         let selection = RerunSelection {
             run: fields.run()?,
             batch: parsed(&fields.batch, "batch")?,
@@ -188,9 +190,7 @@ pub(crate) async fn accept(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
-        let query: Query =
-            fields.query.parse().map_err(|wrong| StoreError::Invalid(format!("{wrong}")))?;
-        let selection = query.rerun(&*app.store, false).await?;
+        let selection = fields.query()?.rerun(&*app.store, false).await?;
         let accepted = operate::accept(&*app.store, &fields.by(&who), &selection).await?;
         let items = plural(accepted, "item stays", "items stay");
         Ok(format!("Accepted: {items} in quarantine as they are, and no longer count as open."))

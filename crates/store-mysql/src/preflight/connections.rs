@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use reelshift_plan::Connections;
+use reelshift_plan::connections::{of_pool, of_worker};
 use reelshift_store::preflight::Finding;
 
 use super::{CheckContext, variable};
@@ -9,7 +10,7 @@ use crate::error::Result;
 use crate::signals::status;
 
 /// What a worker of concurrency 2 opens at most.
-const PER_WORKER: u32 = 6;
+const PER_WORKER: u32 = of_worker(of_pool(2));
 /// The fewest workers with which one that is lost is taken over.
 const FEWEST_WORKERS: u32 = 2;
 
