@@ -19,7 +19,7 @@ use crate::application_time::TimeZone;
 use crate::contact::Contact;
 use crate::credentials::{self, PasswordSource};
 use crate::deadline;
-use crate::error::{Error, Result, number};
+use crate::error::{Error, Result, is_refused_password, number};
 use crate::legacy::VideosTable;
 use crate::presence::Presences;
 use crate::schema::shipped_steps;
@@ -226,10 +226,13 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
     let place = place(options);
     let user = options.get_username();
     match (number(&error), &error) {
-        (Some(1045 | 1698), _) => StoreError::Invalid(format!(
-            "{place} refuses user `{user}`: check the user and the password in the URL, and that \
+        // One that may be renewed is waited for, as everywhere.
+        (Some(number), _) if is_refused_password(number) && !credentials::may_be_renewed() => {
+            StoreError::Invalid(format!(
+                "{place} refuses user `{user}`: check the user and the password in the URL, and that \
              the user may connect from this host"
-        )),
+            ))
+        }
         (Some(1044), _) => StoreError::Invalid(format!(
             "{place}: user `{user}` has no right to this database: grant it, or use another user"
         )),

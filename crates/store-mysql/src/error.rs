@@ -136,7 +136,7 @@ fn classify(error: &sqlx::Error) -> StoreError {
 }
 
 /// Whether the server knows the user or the password no more.
-const fn is_refused_password(number: u16) -> bool {
+pub(crate) const fn is_refused_password(number: u16) -> bool {
     matches!(number, 1045 | 1698)
 }
 
