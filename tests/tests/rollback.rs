@@ -85,12 +85,15 @@ async fn migrate(directory: &Path, legacy: &Legacy) {
             ))
             .await;
     }
-    legacy
-        .execute(
-            "UPDATE video_processing_status SET progress_percentage = 44.4, error_count = 7, retry_count = 2, \
-             last_error_message = 'no disk' WHERE video_id LIKE 'cold-00%'",
-        )
-        .await;
+    // One by one, as an application does beside another.
+    for n in 0..100 {
+        legacy
+            .execute(&format!(
+                "UPDATE video_processing_status SET progress_percentage = 44.4, error_count = 7, \
+                   retry_count = 2, last_error_message = 'no disk' WHERE video_id = 'cold-00{n:02}'"
+            ))
+            .await;
+    }
     legacy
         .execute("UPDATE videos SET workflow_state = 'validating', compliance_tags = '[1.50]' WHERE id = 'cold-0001' OR id = 'cold-0003'")
         .await;

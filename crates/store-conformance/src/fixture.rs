@@ -99,5 +99,8 @@ pub trait Fixture: Send + Sync {
 /// An open transaction.
 #[async_trait]
 pub trait Held: Send {
+    /// Executes one more statement in it.
+    async fn try_execute(&mut self, sql: &str) -> Result<(), String>;
+
     async fn release(self: Box<Self>);
 }

@@ -58,6 +58,7 @@ mod history;
 mod holds;
 mod index;
 mod listings;
+mod locks;
 mod monitor;
 mod notifications;
 mod payloads;

@@ -330,7 +330,7 @@ async fn runs_of_before_a_rollback_do_not_count(db: &dyn Fixture) {
 type Archived = Vec<(ArchivedTable, Vec<Column>, Vec<Row>)>;
 
 /// Reads everything in pages of `limit` rows, in the order in which it is restored.
-async fn archive(store: &SharedStore, rows: u32) -> Archived {
+pub(crate) async fn archive(store: &SharedStore, rows: u32) -> Archived {
     let limit = PageLimit { rows, bytes: u64::MAX };
     let mut archived = Vec::new();
     for table in store.restore_order() {

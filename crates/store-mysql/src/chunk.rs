@@ -15,6 +15,7 @@ use crate::legacy::VideosTable;
 use crate::mapping::{
     ASSIGNMENTS, CURRENT_STAGE, GROUND_TRUTH_STATUS, NEEDS_BACKFILL, STAGE_AGREES,
 };
+use crate::session::NEVER_WAIT;
 use crate::videos::push_filter;
 use crate::{failures, id_list, lease};
 
@@ -154,12 +155,15 @@ fn needing(
 /// first, they have recovered.
 async fn mark_done(connection: &mut MySqlConnection, items: &[String]) -> Result<()> {
     for items in items.chunks(id_list::MAX_LISTED_VALUES) {
-        let mut query = QueryBuilder::<MySql>::new("SELECT v.id FROM videos v WHERE NOT (");
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT v.id FROM videos v FORCE INDEX (PRIMARY) WHERE NOT (",
+        );
         query.push(NEEDS_BACKFILL).push(
             ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
                 WHERE q.kind = 'backfill' AND q.video_id = v.id) AND v.id IN ",
         );
         id_list::push(&mut query, items);
+        query.push(" FOR UPDATE NOWAIT");
         let done: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
         if !done.is_empty() {
             failures::mark_items_recovered(connection, JobKind::Backfill, &done).await?;
@@ -169,12 +173,21 @@ async fn mark_done(connection: &mut MySqlConnection, items: &[String]) -> Result
 }
 
 async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
-    let mut query = QueryBuilder::<MySql>::new("UPDATE videos v FORCE INDEX (PRIMARY) SET ");
-    query.push(ASSIGNMENTS).push(" WHERE v.id IN ");
+    let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+    query
+        .push("UPDATE videos v FORCE INDEX (PRIMARY) SET ")
+        .push(ASSIGNMENTS)
+        .push(" WHERE v.id IN ");
     id_list::push(&mut query, ids);
     query.build().execute(connection).await?;
     Ok(())
 }
+
+/// Which videos of a list have a status row. By the index always, and with a column that is not
+/// in it: a scan of the table or of the index, which the optimizer prefers for a small one,
+/// would meet the rows that other transactions write.
+pub(crate) const STATUS_ROWS: &str = "SELECT video_id, updated_at FROM video_processing_status \
+     FORCE INDEX (idx_video_processing_status_video_id) WHERE video_id IN ";
 
 /// Inserts the missing status rows, and corrects those that are there and differ. Returns
 /// how many were inserted.
@@ -183,7 +196,8 @@ pub(crate) async fn write_status_rows(
     ids: &[String],
     videos: &VideosTable,
 ) -> Result<u64> {
-    let mut query = QueryBuilder::<MySql>::new(
+    let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+    query.push(
         "INSERT INTO video_processing_status (id, video_id, upload_status, ground_truth_status, \
            current_stage, created_at, updated_at) SELECT UUID(), v.id, 'completed', ",
     );
@@ -199,10 +213,16 @@ pub(crate) async fn write_status_rows(
     if inserted == ids.len() as u64 {
         return Ok(inserted);
     }
+    let mut query = QueryBuilder::<MySql>::new(STATUS_ROWS);
+    id_list::push(&mut query, ids);
+    query.push(" FOR UPDATE NOWAIT");
+    query.build().execute(&mut *connection).await?;
     // The joined rows of `videos` are all locked by this transaction already.
-    let mut query = QueryBuilder::<MySql>::new(
+    let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+    query.push(
         "UPDATE videos v FORCE INDEX (PRIMARY) STRAIGHT_JOIN video_processing_status s \
-           ON s.video_id = v.id SET s.current_stage = ",
+           FORCE INDEX (idx_video_processing_status_video_id) ON s.video_id = v.id \
+         SET s.current_stage = ",
     );
     query.push(CURRENT_STAGE).push(", s.ground_truth_status = ").push(GROUND_TRUTH_STATUS);
     query.push(" WHERE (NOT (s.ground_truth_status <=> ").push(GROUND_TRUTH_STATUS);

@@ -177,7 +177,8 @@ async fn open_errors(
 }
 
 /// Which of the videos are there, locked against a deletion: a foreign key check would
-/// otherwise wait for one under way, and then refuse the row.
+/// otherwise wait for one under way, and then refuse the row. `Locked` at once where the
+/// application holds one.
 async fn lock_present(
     connection: &mut MySqlConnection,
     errors: &[ErrorRecord],
@@ -189,7 +190,7 @@ async fn lock_present(
     let mut query =
         QueryBuilder::<MySql>::new("SELECT id FROM videos FORCE INDEX (PRIMARY) WHERE id IN ");
     id_list::push(&mut query, &ids);
-    query.push(" ORDER BY id LOCK IN SHARE MODE");
+    query.push(" ORDER BY id FOR UPDATE NOWAIT");
     let present: Vec<String> = query.build_query_scalar().fetch_all(connection).await?;
     Ok(present.into_iter().collect())
 }

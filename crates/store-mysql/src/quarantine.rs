@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::failures::{self, Parent};
 use crate::lease::{self, Fence};
 use crate::legacy::VideosTable;
+use crate::session::NEVER_WAIT;
 use crate::{chunk, id_list};
 
 /// Items in one statement, each with a message of up to 64 KiB.
@@ -142,10 +143,9 @@ async fn write_counts(
 ) -> Result<u64> {
     let mut ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
     let with_row: HashSet<String> = {
-        let mut query = QueryBuilder::<MySql>::new(
-            "SELECT video_id FROM video_processing_status WHERE video_id IN ",
-        );
+        let mut query = QueryBuilder::<MySql>::new(chunk::STATUS_ROWS);
         id_list::push(&mut query, &ids);
+        query.push(" FOR UPDATE NOWAIT");
         query.build_query_scalar().fetch_all(&mut *connection).await?.into_iter().collect()
     };
     ids.retain(|id| !with_row.contains(id));
@@ -153,8 +153,10 @@ async fn write_counts(
     if !ids.is_empty() {
         made = chunk::write_status_rows(connection, &ids, videos).await?;
     }
-    let mut query = QueryBuilder::<MySql>::new(
-        "UPDATE video_processing_status SET error_count = COALESCE(error_count, 0) + 1, \
+    let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+    query.push(
+        "UPDATE video_processing_status FORCE INDEX (idx_video_processing_status_video_id) \
+         SET error_count = COALESCE(error_count, 0) + 1, \
            last_error_timestamp = NOW(), last_error_message = CASE video_id",
     );
     for item in id_list::padded(items) {

@@ -60,7 +60,7 @@ const SETTINGS: [(&str, &str); 20] = [
     // A frozen clock would stand in every time that is written.
     ("timestamp", "DEFAULT"),
     // A row that the application holds is skipped, or tried again later.
-    ("innodb_lock_wait_timeout", "2"),
+    ("innodb_lock_wait_timeout", LOCK_WAIT_SECONDS),
     ("lock_wait_timeout", "3"),
     // What the server waits for a process that was frozen or cut off in a statement.
     ("net_read_timeout", "5"),
@@ -69,6 +69,15 @@ const SETTINGS: [(&str, &str); 20] = [
     // writes.
     ("@enable_realtime_notifications", "0"),
 ];
+
+/// How long a statement waits for a row.
+pub(crate) const LOCK_WAIT_SECONDS: &str = "2";
+
+/// Before a statement of a transaction that holds rows of the application. Waiting for a lock
+/// there, it and a transaction of the application could wait for each other, and the server
+/// would end the smaller one, which is not ours. MySQL knows no such value: there rows are
+/// locked with NOWAIT first, and new ones meet no gap that the bridge locks (decision 096).
+pub(crate) const NEVER_WAIT: &str = "/*M!100101 SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ";
 
 /// Variables that only one product has, in its conditional comments.
 const OF_ONE_PRODUCT: &str = concat!(

@@ -15,6 +15,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::legacy::VideosTable;
 use crate::mapping::NEEDS_BACKFILL;
+use crate::session::NEVER_WAIT;
 use crate::{chunk, error, failures, file_checkpoints, id_list, lease, quarantine, row};
 
 #[async_trait]
@@ -344,7 +345,7 @@ async fn unchanged<'a>(
         "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size FROM videos v FORCE INDEX (PRIMARY) WHERE v.id IN ",
     );
     id_list::push(&mut query, &ids);
-    query.push(" ORDER BY v.id FOR UPDATE");
+    query.push(" ORDER BY v.id FOR UPDATE NOWAIT");
     let mut rows = std::collections::HashMap::new();
     for row in query.build().fetch_all(connection).await? {
         let id: String = row.try_get("id")?;
@@ -368,9 +369,8 @@ async fn write_hashes(
     files: &[&HashedFile],
     now: &str,
 ) -> error::Result<()> {
-    let mut query = QueryBuilder::<MySql>::new(
-        "UPDATE videos v FORCE INDEX (PRIMARY) SET v.file_hash = CASE v.id",
-    );
+    let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+    query.push("UPDATE videos v FORCE INDEX (PRIMARY) SET v.file_hash = CASE v.id");
     for file in id_list::padded(files) {
         query.push(" WHEN ").push_bind(file.id.clone());
         query.push(" THEN ").push_bind(file.sha256.clone());

@@ -123,6 +123,11 @@ struct HeldDatabase(sqlx::Transaction<'static, sqlx::Sqlite>);
 
 #[async_trait]
 impl Held for HeldDatabase {
+    async fn try_execute(&mut self, sql: &str) -> Result<(), String> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *self.0).await;
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
     async fn release(self: Box<Self>) {
         self.0.rollback().await.expect("the transaction ends");
     }

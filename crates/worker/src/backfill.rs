@@ -3,7 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt;
 use reelshift_plan::ChunkSizer;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
@@ -14,10 +13,8 @@ use tracing::Instrument;
 use crate::bisect::Bisect;
 use crate::controls::{Controls, Verdict};
 use crate::ending::{Endings, blames_an_item, chunk_span};
+use crate::give_way;
 use crate::throttle::brake::Brake;
-
-/// A chunk that met the application's locks is tried this often before its attempt fails.
-const CHUNK_TRIES: u32 = 5;
 
 pub(crate) struct Backfill {
     endings: Endings,
@@ -95,13 +92,11 @@ impl Backfill {
                         None => return bisect.through(),
                     }
                 }
-                Err(error @ StoreError::Locked { .. }) if tries < CHUNK_TRIES => {
+                Err(error @ StoreError::Locked { .. }) if tries < give_way::TRIES => {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
                     self.with_sizer(ChunkSizer::yield_to_application);
-                    let pause =
-                        Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
-                    tokio::time::sleep(pause * tries).await;
+                    give_way::pause(tries).await;
                 }
                 Err(error) if blames_an_item(batch, &error) => {
                     match bisect.next(after.as_deref(), limit).await? {

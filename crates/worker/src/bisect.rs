@@ -5,9 +5,7 @@
 //! checkpoint, and a row in quarantine is not taken up again.
 
 use std::slice;
-use std::time::Duration;
 
-use rand::RngExt;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
@@ -20,12 +18,10 @@ use crate::attempt;
 use crate::backfill::Backfill;
 use crate::classify::{self, Meaning, Remedy};
 use crate::ending::{Endings, blames_an_item, chunk_span};
+use crate::give_way;
 
 /// Rows that are halved at once: with more, most halves are good and written in vain.
 const ROWS_PER_HALVING: u32 = 256;
-/// A half that met the application's locks, or a row that failed for nobody knows what, is
-/// tried this often.
-const TRIES: u32 = 5;
 /// From here on a batch fails at once if more of its rows are refused than written: halving
 /// the rest would take long.
 const MAX_REFUSED_ROWS: u64 = 100;
@@ -143,9 +139,7 @@ impl<'a> Bisect<'a> {
                     return Ok(chunk.rows);
                 }
                 Err(error) if tries < self.tries(rows, &error) => {
-                    let pause =
-                        Duration::from_millis(50).mul_f64(rand::rng().random_range(0.5..1.5));
-                    tokio::time::sleep(pause * tries).await;
+                    give_way::pause(tries).await;
                     tries += 1;
                 }
                 Err(error) => return Err(error),
@@ -156,7 +150,7 @@ impl<'a> Bisect<'a> {
     /// How often a chunk of `rows` is tried that fails with `error`.
     fn tries(&self, rows: &[String], error: &StoreError) -> u32 {
         match classify::store(error).remedy {
-            Remedy::Retry if matches!(error, StoreError::Locked { .. }) => TRIES,
+            Remedy::Retry if matches!(error, StoreError::Locked { .. }) => give_way::TRIES,
             // Not known to be the row's fault: not before it has happened to it alone, twice.
             Remedy::RetryOnce if rows.len() == 1 => 2,
             _ => 1,
@@ -168,11 +162,12 @@ impl<'a> Bisect<'a> {
         let item = failed_item(self.endings, self.batch, id, error);
         record_on_span(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
-        self.refused += session
-            .store()
-            .set_aside(self.batch.lease, slice::from_ref(&item))
-            .await
-            .map_err(|error| self.endings.database(self.batch, &error))?;
+        let items = slice::from_ref(&item);
+        self.refused += give_way::until_free(give_way::TRIES, || {
+            session.store().set_aside(self.batch.lease, items)
+        })
+        .await
+        .map_err(|error| self.endings.database(self.batch, &error))?;
         count_quarantined(self.batch, &item);
         self.last = Some(error.to_string());
         if self.refused >= MAX_REFUSED_ROWS && mostly_refused(self.written, self.refused) {

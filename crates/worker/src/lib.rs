@@ -16,6 +16,7 @@ mod bisect;
 pub mod classify;
 mod controls;
 mod ending;
+mod give_way;
 mod hash;
 mod record;
 mod throttle;

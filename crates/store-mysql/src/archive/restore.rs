@@ -21,6 +21,7 @@ use crate::connection::MySqlStore;
 use crate::error;
 use crate::id_list;
 use crate::mapping::{CURRENT_STAGE, GROUND_TRUTH_STATUS, MIME_TYPE, WORKFLOW_STATE};
+use crate::session::LOCK_WAIT_SECONDS;
 
 /// Values that one statement binds at most: the protocol counts them in 16 bits.
 const MAX_BOUND_VALUES: usize = 60_000;
@@ -28,6 +29,9 @@ const MAX_BOUND_VALUES: usize = 60_000;
 /// Beside the strictness of all sessions: what an application stored with
 /// `ALLOW_INVALID_DATES` comes back.
 const SESSION: &str = "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',ALLOW_INVALID_DATES')";
+
+/// The bridge is silent, and no lock is waited for: see [`crate::session::NEVER_WAIT`].
+const BEGIN: &str = "SET @reelshift_restoring = TRUE /*M!100101 , innodb_lock_wait_timeout = 0 */";
 
 pub(super) async fn rows(
     store: &MySqlStore,
@@ -40,7 +44,7 @@ pub(super) async fn rows(
     let began = Instant::now();
     transaction.execute(SESSION).await?;
     // What the bridge would derive is in the archive. The session goes back to the pool.
-    transaction.execute("SET @reelshift_restoring = TRUE").await?;
+    transaction.execute(BEGIN).await?;
     let restored = match table {
         ArchivedTable::Videos => videos(&mut transaction, columns, rows).await,
         ArchivedTable::Statuses => statuses(&mut transaction, columns, rows, bytes).await,
@@ -48,7 +52,10 @@ pub(super) async fn rows(
             inserted(&mut transaction, table, columns, rows, bytes).await
         }
     };
-    transaction.execute("SET @reelshift_restoring = NULL").await?;
+    let end = format!(
+        "SET @reelshift_restoring = NULL /*M!100101 , innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS} */"
+    );
+    transaction.execute(AssertSqlSafe(end)).await?;
     let restored = restored?;
     // Without the commit: what the server waits for its disk depends on no number of rows, and
     // chunks would shrink to nothing where that is slow.

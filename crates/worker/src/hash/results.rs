@@ -18,12 +18,17 @@ use super::root_trust::Tally;
 use crate::bisect::{self, Halves, failed_item};
 use crate::classify;
 use crate::ending::blames_an_item;
+use crate::give_way;
 
 /// Results are written when this many are in, or after [`MOST_WAIT`]: as many as a batch of
 /// small files has, since a write costs as much as hashing some of these.
 const MOST_RESULTS: usize = 64;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
+
+/// How often results are tried together that meet the application's locks, before they are
+/// halved.
+const WHOLE_TRIES: u32 = 4;
 
 /// What came of the files of one pass, until it is written.
 #[derive(Default)]
@@ -132,40 +137,60 @@ impl Hash {
         }
         let results = std::mem::take(&mut outcomes.results);
         let _turn = self.turns.acquire().await;
-        match self.record(batch, &results).await {
-            Err(error) if blames_an_item(batch, &error) => self.write_apart(batch, results).await,
+        match self.record(batch, &results, WHOLE_TRIES).await {
+            Err(error) if needs_parting(batch, &error) => self.write_apart(batch, results).await,
             written => written.map_err(|error| self.endings.database(batch, &error)),
         }
     }
 
-    async fn record(&self, batch: &Claimed, results: &FileResults) -> Result<(), StoreError> {
-        let written = self.endings.session.store().record_files(batch.lease, results).await?;
+    async fn record(
+        &self,
+        batch: &Claimed,
+        results: &FileResults,
+        tries: u32,
+    ) -> Result<(), StoreError> {
+        let store = self.endings.session.store();
+        let written =
+            give_way::until_free(tries, || store.record_files(batch.lease, results)).await?;
         self.endings.session.activity().add_rows(JobKind::Hash, written);
         results.failed.iter().for_each(|item| bisect::count_quarantined(batch, item));
         Ok(())
     }
 
-    /// The same where the row of some video refuses its hash: that video is set aside.
+    /// The same where the row of some video refuses its hash, which sets that video aside, or is
+    /// held by the application, for which the others do not wait.
     async fn write_apart(&self, batch: &Claimed, results: FileResults) -> Result<(), AttemptEnd> {
         let FileResults { hashed, failed, noticed } = results;
         let ended = |error| self.endings.database(batch, &error);
         let mut halves = Halves::of(&hashed);
         while let Some(files) = halves.next() {
             let some = FileResults { hashed: files.to_vec(), ..FileResults::default() };
-            let error = match self.record(batch, &some).await {
+            let tries = if files.len() == 1 { give_way::TRIES } else { 1 };
+            let error = match self.record(batch, &some, tries).await {
                 Ok(()) => continue,
-                Err(error) if blames_an_item(batch, &error) => error,
+                Err(error) if needs_parting(batch, &error) => error,
                 Err(error) => return Err(ended(error)),
             };
             if let Some(file) = halves.split(files) {
+                if !blames_an_item(batch, &error) {
+                    return Err(ended(error));
+                }
                 let item = failed_item(&self.endings, batch, &file.id, &error);
                 bisect::record_on_span(&item);
                 let store = self.endings.session.store();
-                store.set_aside(batch.lease, slice::from_ref(&item)).await.map_err(ended)?;
+                let items = slice::from_ref(&item);
+                give_way::until_free(give_way::TRIES, || store.set_aside(batch.lease, items))
+                    .await
+                    .map_err(ended)?;
                 bisect::count_quarantined(batch, &item);
             }
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };
-        self.record(batch, &rest).await.map_err(ended)
+        self.record(batch, &rest, give_way::TRIES).await.map_err(ended)
     }
+}
+
+/// Whether some rows of a write keep the others from being written.
+fn needs_parting(batch: &Claimed, error: &StoreError) -> bool {
+    blames_an_item(batch, error) || matches!(error, StoreError::Locked { .. })
 }
