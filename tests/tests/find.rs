@@ -157,6 +157,8 @@ async fn what_nobody_mends_is_accepted_with_a_reason() {
         assert_eq!(accept(OPERATOR, &one).expect(200).json()["accepted"], 1);
         let found = run(dir.path(), &legacy, &["find", "is:accepted", "--json"]).json();
         assert_eq!(found["items"].as_array().or(found.as_array()).map(Vec::len), Some(3));
+        let status = run(dir.path(), &legacy, &["status"]);
+        assert!(status.stdout.contains("   3 accepted"), "{}", status.stdout);
         let page = server.send(&Request::get("/report").bearer(VIEWER)).expect(200).body;
         assert!(page.contains(": deleted too"), "{page}");
     }

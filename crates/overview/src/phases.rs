@@ -135,8 +135,13 @@ fn progress_of_runs(runs: &[RunReport]) -> (Progress, Option<String>) {
         return (Progress::NotStarted, None);
     };
     if run.run.state == RunState::Done {
-        let note = (run.quarantined > 0).then(|| format!("{} set aside", run.quarantined));
-        return (Progress::Done, note);
+        let counts = [(run.quarantined, "set aside"), (run.accepted, "accepted")];
+        let counts: Vec<_> = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        return (Progress::Done, (!counts.is_empty()).then(|| counts.join(", ")));
     }
     let (done, total) = run.progress();
     let note = match run.run.state {

@@ -200,8 +200,13 @@ impl Verdict {
                 .then("reelshift rerun");
         }
         let runs = plural(report.runs.len() as u64, "run", "runs");
-        Self::new(VerdictKind::Done, format!("Everything that was enqueued is done: {runs}."))
-            .since(ended)
+        let accepted: u64 = report.runs.iter().map(|run| run.accepted).sum();
+        let except = match accepted {
+            0 => String::new(),
+            _ => format!(", but for {}", plural(accepted, "accepted item", "accepted items")),
+        };
+        let sentence = format!("Everything that was enqueued is done: {runs}{except}.");
+        Self::new(VerdictKind::Done, sentence).since(ended)
     }
 }
 

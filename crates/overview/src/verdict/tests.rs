@@ -91,6 +91,9 @@ fn at_rest_it_says_what_is_left() {
     let mut done = run(JobKind::Backfill, RunState::Done);
     assert_eq!(of(vec![done.clone()]).kind, VerdictKind::Attention, "three are set aside");
     (done.failed_open, done.quarantined) = (0, 0);
-    assert_eq!(of(vec![done]).kind, VerdictKind::Done);
+    done.accepted = 2;
+    let accepted = of(vec![done]);
+    assert_eq!(accepted.kind, VerdictKind::Done);
+    assert!(accepted.sentence.ends_with("1 run, but for 2 accepted items."), "{accepted:?}");
     assert_eq!(Verdict::not_started(false).kind, VerdictKind::NotStarted);
 }

@@ -45,6 +45,9 @@ pub(super) fn lines(report: &RunReport) -> Vec<String> {
         let items = style::plural(report.quarantined, "item", "items");
         counts.push_str(&format!("   {}", format!("{items} in quarantine").yellow()));
     }
+    if report.accepted > 0 {
+        counts.push_str(&format!("   {} accepted", report.accepted));
+    }
     lines.push(counts);
     lines
 }
