@@ -101,6 +101,22 @@ async fn every_command_is_recorded_once() {
         let page = Request::get("/activity").bearer(OPERATOR).header("Accept", "text/html");
         let page = server.send(&page).expect(200).body;
         assert!(page.contains("rolled back to legacy") && page.contains("backfill run "), "{page}");
+        let get = |path: &str| server.send(&Request::get(path).bearer(OPERATOR));
+        let page = get("/activity?subject=&by=no%26body&since=24h").expect(200).body;
+        assert!(page.contains("Nothing was changed that matches"), "{page}");
+        let link = "/activity.csv?by=no%26body&amp;since=24h";
+        assert!(
+            page.contains(link) || page.contains("/activity.csv?by=no%26body&#38;since=24h"),
+            "{page}"
+        );
+        let changes = |query: &str| {
+            let page = get(&format!("/api/v1/audit?limit=1{query}")).expect(200).json();
+            page["items"].as_array().map(Vec::len)
+        };
+        assert_eq!((changes("&by=@&since=1h"), changes("&by=nobody")), (Some(1), Some(0)));
+        assert_eq!(changes("&since=2037-01-01"), Some(0));
+        let wrong = get("/api/v1/audit?since=yesterday").expect(400).json();
+        assert!(wrong["detail"].to_string().contains("`yesterday` is no time"), "{wrong}");
         drop(server);
         legacy.drop_database().await;
     }

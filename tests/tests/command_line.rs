@@ -47,6 +47,12 @@ async fn what_is_there_is_listed_in_every_format() {
         assert!(audit.contains("expand applied") && audit.contains("enqueued"), "{audit}");
         let of_runs = run(&["audit", "--subject", "run", "-o", "json"]).expect(0).json();
         assert!(of_runs.as_array().is_some_and(|rows| rows.len() == 1), "{of_runs}");
+        let audit =
+            |arguments: &[&str]| lines(run(&[&["audit", "-o", "name"], arguments].concat()));
+        let all = audit(&[]);
+        assert_eq!(audit(&["--since", "1h"]), all);
+        assert_eq!(audit(&["--by", "@", "--since", "2026-01-31"]), all);
+        assert_eq!(audit(&["--by", "nobody"]), Vec::<String>::new());
         let wrong = run(&["runs", "--state", "ready"]);
         assert!(wrong.code == Some(2) && wrong.stderr.contains("expected one of"), "{wrong:?}");
     }

@@ -25,7 +25,7 @@ pub use plans::{
     DEFAULT_VALIDATION_ROWS, MAX_ATTEMPTS, PhaseSteps, PlannedStatement, check_plan, plan_phase,
     steps_left, usual_plan,
 };
-pub use query::{Query, WrongQuery, since};
+pub use query::{Query, WrongQuery, since, time_of};
 pub use restore::{Restore, restore};
 pub use rollback::{
     Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use reelshift_plan::JobKind;
 use reelshift_store::failures::{ErrorSelection, Pattern};
 use reelshift_store::ids::{self, IdKind, IdPart};
@@ -276,6 +276,21 @@ pub fn since(text: &str) -> Result<Since, String> {
     }
     humantime::parse_duration(text).map(Since::Ago).map_err(|_| {
         format!("`{text}` is no time: write 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z")
+    })
+}
+
+/// What [`since`] reads, as a time by the database's clock.
+///
+/// # Errors
+/// Those of the database.
+pub async fn time_of(store: &dyn Store, since: Since) -> Result<DateTime<Utc>, StoreError> {
+    Ok(match since {
+        Since::At(at) => at,
+        Since::Ago(ago) => {
+            let now = store.now().await?;
+            now.checked_sub_signed(TimeDelta::from_std(ago).unwrap_or(TimeDelta::MAX))
+                .unwrap_or(DateTime::UNIX_EPOCH)
+        }
     })
 }
 

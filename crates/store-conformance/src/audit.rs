@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use macro_rules_attribute::apply;
 use reelshift_plan::{Flag, FlagAction, JobKind, Rollout};
 use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection, Subject};
 use reelshift_store::controls::ControlSetting;
+use reelshift_store::failures::Pattern;
 use reelshift_store::flags::FlagSetting;
 use reelshift_store::ledger::RerunSelection;
 use reelshift_store::notifications::{NewNotification, Target};
@@ -107,6 +109,15 @@ async fn every_change_is_in_the_audit(db: &dyn Fixture) {
     assert_eq!(audit(&store, &flags).await, entries[4..5]);
     let named = AuditSelection { name: Some("lock_waits".into()), ..AuditSelection::default() };
     assert_eq!(audit(&store, &named).await, entries[5..6]);
+    let by = |pattern| AuditSelection { by: Some(pattern), ..AuditSelection::default() };
+    let ann: Vec<_> = [1, 2, 5].map(|at| entries[at].clone()).into();
+    assert_eq!(audit(&store, &by(Pattern::containing("ann@"))).await, ann);
+    assert_eq!(audit(&store, &by(Pattern::containing("a*.1"))).await, ann);
+    assert_eq!(audit(&store, &by(Pattern::containing("10_0"))).await, []);
+    let since = |since| AuditSelection { since: Some(since), ..AuditSelection::default() };
+    let newest = entries[0].change.changed_at;
+    assert_eq!(audit(&store, &since(newest)).await[0], entries[0], "at that time too");
+    assert_eq!(audit(&store, &since(newest + TimeDelta::seconds(1))).await, []);
     let page = store.audit(&AuditSelection::default(), Some(entries[1].seq), 2).await;
     assert_eq!(page.expect("a page"), entries[2..4]);
 }

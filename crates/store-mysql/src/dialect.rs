@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::Result;
+use reelshift_store::failures::Pattern;
 use reelshift_store::ledger::VideoFilter;
 use sqlx::{Executor as _, QueryBuilder, Transaction};
 
@@ -150,6 +151,13 @@ pub(crate) fn bind_ahead(time: Duration) -> i64 {
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> DateTime<Utc> {
     timestamp::bound(at)
+}
+
+/// Appends that `column` matches. It may have a charset that does not hold the pattern: both are
+/// compared in one that does.
+pub(crate) fn push_matches(query: &mut QueryBuilder<Db>, column: &str, pattern: &Pattern) {
+    query.push(format_args!(" AND CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin LIKE "));
+    query.push_bind(pattern.like()).push(" ESCAPE '!'");
 }
 
 /// Appends the conditions of `filter` on `videos v`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::Result;
+use reelshift_store::failures::Pattern;
 use reelshift_store::ledger::VideoFilter;
 use sqlx::QueryBuilder;
 
@@ -145,6 +146,11 @@ pub(crate) fn bind_ahead(time: Duration) -> String {
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> String {
     timestamp::text(at)
+}
+
+/// Appends that `column` matches.
+pub(crate) fn push_matches(query: &mut QueryBuilder<Db>, column: &str, pattern: &Pattern) {
+    query.push(format_args!(" AND {column} GLOB ")).push_bind(pattern.glob());
 }
 
 /// Appends the conditions of `filter` on `videos v`.

@@ -10,7 +10,7 @@ use reelshift_store::length::{
 };
 use sqlx::{QueryBuilder, Row as _};
 
-use crate::dialect::{Connection, Db, Row, Store, bind_time, read_clock};
+use crate::dialect::{Connection, Db, Row, Store, bind_bound, bind_time, push_matches, read_clock};
 use crate::{error, row};
 
 #[async_trait]
@@ -97,6 +97,12 @@ pub(crate) async fn newest(
     }
     if let Some(run) = selection.run {
         query.push(" AND run_id = ").push_bind(run.to_string());
+    }
+    if let Some(by) = &selection.by {
+        push_matches(&mut query, "changed_by", by);
+    }
+    if let Some(since) = selection.since {
+        query.push(" AND changed_at >= ").push_bind(bind_bound(since));
     }
     if let Some(before) = before {
         query.push(" AND seq < ").push_bind(before);

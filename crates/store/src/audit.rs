@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::Result;
 use crate::controls::ControlChange;
+use crate::failures::Pattern;
 use crate::flags::FlagChange;
 
 pub use event::{AuditColumns, AuditEvent};
@@ -117,6 +118,10 @@ pub struct AuditSelection {
     /// As in [`AuditColumns::name`].
     pub name: Option<String>,
     pub run: Option<Uuid>,
+    /// Compared with `who@where`.
+    pub by: Option<Pattern>,
+    /// Changes at or after this time.
+    pub since: Option<DateTime<Utc>>,
     /// Only what the workers go by.
     pub commands: bool,
 }

@@ -246,6 +246,8 @@ struct Sampling<'a> {
     capacity: u32,
     controller: Throttle,
     threads_running: Smooth,
+    /// What it was while the fleet wrote nothing.
+    running_at_rest: Option<f64>,
     lock_waits: Smooth,
     /// With whoever samples for the fleet.
     canary: Option<CanaryWatch>,
@@ -273,6 +275,7 @@ impl<'a> Sampling<'a> {
             capacity,
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
+            running_at_rest: None,
             lock_waits: Smooth::default(),
             canary: None,
             known_replicas: known
@@ -341,11 +344,15 @@ impl<'a> Sampling<'a> {
         signals.lock_waits = self.lock_waits.of(signals.lock_waits, now);
         let threads_running = self.threads_running.of(signals.threads_running.clone(), now);
         let impact = self.canary.as_ref().and_then(CanaryWatch::impact);
+        if fleet.chunk_seconds.is_none() {
+            self.running_at_rest = threads_running.value();
+        }
+        let measured = impact.map(|impact| impact.running_without);
         let figures = Figures {
             signals: &signals,
             threads_running: &threads_running,
             fleet: &fleet,
-            running_without: impact.map(|impact| impact.running_without),
+            running_without: measured.or(self.running_at_rest),
             tuning,
         };
         let mut samples = replica_lag::sample(

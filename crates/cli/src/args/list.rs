@@ -4,6 +4,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::Subject;
 use reelshift_store::ids::IdPart;
+use reelshift_store::ledger::Since;
 use reelshift_store::notifications::NotificationState;
 
 /// How a list is printed.
@@ -138,7 +139,7 @@ pub struct NotificationsArgs {
 
 #[derive(Debug, Args)]
 pub struct AuditArgs {
-    /// Changes of this only: flag, control, run, worker, schema, history, notification,
+    /// Changes of this only: flag, control, run, quarantine, worker, schema, history, notification,
     /// session or token
     #[arg(long, value_parser = subject)]
     pub subject: Option<Subject>,
@@ -146,6 +147,14 @@ pub struct AuditArgs {
     /// Changes to this run only
     #[arg(long, value_name = "ID")]
     pub run: Option<IdPart>,
+
+    /// Changes by these only: a part of the name or of the place; `*` stands for any characters
+    #[arg(long, value_name = "TEXT")]
+    pub by: Option<String>,
+
+    /// Changes since then only: 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = reelshift_operate::since)]
+    pub since: Option<Since>,
 
     #[command(flatten)]
     pub list: ListArgs,

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use reelshift_store::audit::{AuditEntry, AuditSelection, Subject};
+use reelshift_store::failures::Pattern;
 use reelshift_store::ids::{self, IdKind, IdPart};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -20,6 +21,12 @@ pub(super) struct Filter {
     name: Option<String>,
     /// Of this run.
     run: Option<IdPart>,
+    /// A part of who made them, or of from where; `*` stands for any characters.
+    #[param(example = "ann@")]
+    by: Option<String>,
+    /// At or after this time: 30min, 2h, 2026-01-31 or 2026-01-31T12:00:00Z.
+    #[param(example = "24h")]
+    since: Option<String>,
 }
 
 /// Changes, the newest first: who, what, from where, when by the database's clock.
@@ -37,9 +44,17 @@ pub(super) async fn list(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<AuditEntry>>, Problem> {
     let (limit, before) = (page.limit()?, page.cursor()?);
-    let Filter { subject, name, run } = filter;
+    let Filter { subject, name, run, by, since } = filter;
     let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
-    let selection = AuditSelection { subject, name, run, commands: false };
+    let by = by.as_deref().map(Pattern::containing);
+    let since = match since {
+        None => None,
+        Some(since) => {
+            let since = reelshift_operate::since(&since).map_err(Problem::bad_request)?;
+            Some(reelshift_operate::time_of(&*app.store, since).await?)
+        }
+    };
+    let selection = AuditSelection { subject, name, run, by, since, commands: false };
     let entries = app.store.audit(&selection, before, limit + 1).await?;
     Page::of(entries, limit, |entry| entry.seq).map(Json)
 }

@@ -7,6 +7,8 @@ use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
 use reelshift_store::audit::{self, AuditEntry, AuditSelection, Subject};
+use reelshift_store::failures::Pattern;
+use reelshift_store::ledger::Since;
 use reelshift_store::notifications::{
     NotificationReport, NotificationSelection, NotificationState,
 };
@@ -17,7 +19,7 @@ use super::frame::{Frame, Page, said};
 use super::view::View;
 use super::{begin, finish, unavailable};
 use crate::access::Principal;
-use crate::app::Shared;
+use crate::app::{App, Shared};
 use crate::problem::Problem;
 
 /// Rows of a page.
@@ -25,6 +27,9 @@ const ROWS_PER_PAGE: u32 = 50;
 
 /// Notifications that were given up, on the page; `reelshift notifications` lists all.
 const FAILED_SHOWN: u32 = 20;
+
+/// How far back the list can go.
+const AGES: [&str; 4] = ["1h", "24h", "7days", "30days"];
 
 /// Rows of an export: the newest. All of them are in the table `reelshift_audit`.
 const EXPORTED: u32 = 10_000;
@@ -35,7 +40,10 @@ pub(super) struct Activity {
     pub frame: Frame,
     pub view: View,
     pub subjects: Vec<Choice>,
-    pub filtered: bool,
+    pub ages: Vec<Choice>,
+    pub by: String,
+    /// The query of what the list is narrowed to; empty where it shows all.
+    pub narrowed: String,
     pub entries: Vec<Change>,
     pub older: Option<String>,
     /// Notifications that were given up.
@@ -71,14 +79,64 @@ pub(super) struct Change {
 #[derive(Debug, Deserialize)]
 pub(crate) struct PageQuery {
     subject: Option<String>,
+    by: Option<String>,
+    since: Option<String>,
     before: Option<i64>,
+}
+
+impl PageQuery {
+    fn subject(&self) -> Option<Subject> {
+        self.subject.as_deref().and_then(Subject::named)
+    }
+
+    fn by(&self) -> Option<&str> {
+        self.by.as_deref().filter(|by| !by.is_empty())
+    }
+
+    fn since(&self) -> Option<(&str, Since)> {
+        let text = self.since.as_deref()?;
+        Some((text, reelshift_operate::since(text).ok()?))
+    }
+
+    async fn selection(&self, app: &App) -> Result<AuditSelection, StoreError> {
+        let since = match self.since() {
+            Some((_, since)) => Some(reelshift_operate::time_of(&*app.store, since).await?),
+            None => None,
+        };
+        let by = self.by().map(Pattern::containing);
+        Ok(AuditSelection { subject: self.subject(), by, since, ..AuditSelection::default() })
+    }
+
+    /// The same list from its newest entry on.
+    fn narrowed(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(subject) = self.subject() {
+            query.append_pair("subject", subject.as_str());
+        }
+        if let Some(by) = self.by() {
+            query.append_pair("by", by);
+        }
+        if let Some((since, _)) = self.since() {
+            query.append_pair("since", since);
+        }
+        query.finish()
+    }
 }
 
 impl Activity {
     /// Only what its live parts need.
     pub(super) fn live(frame: Frame, view: View) -> Self {
-        let (subjects, entries, failed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { frame, view, subjects, filtered: false, entries, older: None, failed }
+        Self {
+            frame,
+            view,
+            subjects: Vec::new(),
+            ages: Vec::new(),
+            by: String::new(),
+            narrowed: String::new(),
+            entries: Vec::new(),
+            older: None,
+            failed: Vec::new(),
+        }
     }
 }
 
@@ -89,11 +147,10 @@ pub(crate) async fn page(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Activity, "/activity").await?;
-    let subject = query.subject.as_deref().and_then(Subject::named);
-    let selection = AuditSelection { subject, ..AuditSelection::default() };
     let given_up =
         NotificationSelection { state: Some(NotificationState::Failed), event_type: None };
     let read = async {
+        let selection = query.selection(&app).await?;
         let entries = app.store.audit(&selection, query.before, ROWS_PER_PAGE).await?;
         Ok::<_, StoreError>((
             entries,
@@ -108,14 +165,17 @@ pub(crate) async fn page(
         }
     };
     let flashed = frame.flash.is_some();
-    let older = entries.last().filter(|_| entries.len() >= ROWS_PER_PAGE as usize).map(|last| {
-        let of = subject.map_or_else(String::new, |of| format!("subject={}&", of.as_str()));
-        format!("/activity?{of}before={}", last.seq)
-    });
-    let choice = |of: Subject| Choice { name: of.as_str(), here: subject == Some(of) };
+    let older = entries
+        .last()
+        .filter(|_| entries.len() >= ROWS_PER_PAGE as usize)
+        .map(|last| format!("/activity?{}&before={}", query.narrowed(), last.seq));
+    let subject = |of: Subject| Choice { name: of.as_str(), here: query.subject() == Some(of) };
+    let age = |of| Choice { name: of, here: query.since().is_some_and(|(since, _)| since == of) };
     let page = Activity {
-        subjects: Subject::ALL.into_iter().map(choice).collect(),
-        filtered: subject.is_some(),
+        subjects: Subject::ALL.into_iter().map(subject).collect(),
+        ages: AGES.map(age).into(),
+        by: query.by().unwrap_or_default().to_owned(),
+        narrowed: query.narrowed(),
         entries: entries.into_iter().map(change).collect(),
         failed: failed.into_iter().map(given_up_as).collect(),
         older,
@@ -157,8 +217,7 @@ pub(crate) async fn export(
     _who: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let subject = query.subject.as_deref().and_then(Subject::named);
-    let selection = AuditSelection { subject, ..AuditSelection::default() };
+    let selection = query.selection(&app).await?;
     let entries = app.store.audit(&selection, query.before, EXPORTED).await?;
     let rows = entries.into_iter().map(|AuditEntry { seq, change }| {
         let columns = change.event.columns();

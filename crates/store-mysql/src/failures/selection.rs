@@ -1,8 +1,9 @@
 //! Which rows of the log are selected.
 
-use reelshift_store::failures::{ErrorSelection, Pattern};
+use reelshift_store::failures::ErrorSelection;
 use sqlx::{MySql, QueryBuilder};
 
+use crate::dialect::push_matches;
 use crate::text::TextColumn;
 use crate::timestamp;
 
@@ -33,7 +34,7 @@ pub(crate) fn push_conditions(
         query.push(" AND e.error_type = ").push_bind(error_type.clone());
     }
     if let Some(error_types) = &selection.error_types {
-        push_like(query, "e.error_type", error_types);
+        push_matches(query, "e.error_type", error_types);
     }
     if let Some(stage) = &selection.processing_stage {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
@@ -43,15 +44,15 @@ pub(crate) fn push_conditions(
         video_id.push_equals(query, "e.video_id", video);
     }
     if let Some(videos) = &selection.videos {
-        push_like(query, "e.video_id", videos);
+        push_matches(query, "e.video_id", videos);
     }
     if let Some(path) = &selection.path {
         query.push(" AND EXISTS (SELECT 1 FROM videos p WHERE p.id = e.video_id");
-        push_like(query, "p.file_path", path);
+        push_matches(query, "p.file_path", path);
         query.push(")");
     }
     if let Some(message) = &selection.message {
-        push_like(query, "e.error_message", message);
+        push_matches(query, "e.error_message", message);
     }
     if let Some(since) = selection.since {
         timestamp::push_since(query, "e.created_at", since);
@@ -74,11 +75,4 @@ pub(crate) fn push_conditions(
         query.push(" AND (e.created_at < ").push_bind(created_at);
         query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
     }
-}
-
-/// The column may have a charset that does not hold the pattern: both are compared in one that
-/// does.
-fn push_like(query: &mut QueryBuilder<MySql>, column: &str, pattern: &Pattern) {
-    query.push(format_args!(" AND CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin LIKE "));
-    query.push_bind(pattern.like()).push(" ESCAPE '!'");
 }

@@ -1,6 +1,6 @@
 //! Which rows of the log are selected.
 
-use reelshift_store::failures::{ErrorSelection, Pattern};
+use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::Since;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -25,7 +25,7 @@ pub(crate) fn push_conditions(query: &mut QueryBuilder<Sqlite>, selection: &Erro
         query.push(" AND e.error_type = ").push_bind(error_type.clone());
     }
     if let Some(error_types) = &selection.error_types {
-        push_glob(query, "e.error_type", error_types);
+        push_matches(query, "e.error_type", error_types);
     }
     if let Some(stage) = &selection.processing_stage {
         query.push(" AND e.processing_stage = ").push_bind(stage.clone());
@@ -34,15 +34,15 @@ pub(crate) fn push_conditions(query: &mut QueryBuilder<Sqlite>, selection: &Erro
         query.push(" AND e.video_id = ").push_bind(video.clone());
     }
     if let Some(videos) = &selection.videos {
-        push_glob(query, "e.video_id", videos);
+        push_matches(query, "e.video_id", videos);
     }
     if let Some(path) = &selection.path {
         query.push(" AND EXISTS (SELECT 1 FROM videos p WHERE p.id = e.video_id");
-        push_glob(query, "p.file_path", path);
+        push_matches(query, "p.file_path", path);
         query.push(")");
     }
     if let Some(message) = &selection.message {
-        push_glob(query, "e.error_message", message);
+        push_matches(query, "e.error_message", message);
     }
     // As the column holds them: whole seconds.
     match selection.since {
@@ -75,8 +75,4 @@ pub(crate) fn push_conditions(query: &mut QueryBuilder<Sqlite>, selection: &Erro
         query.push(" AND (e.created_at < ").push_bind(at);
         query.push(" OR e.id < ").push_bind(before.id.clone()).push(")");
     }
-}
-
-fn push_glob(query: &mut QueryBuilder<Sqlite>, column: &str, pattern: &Pattern) {
-    query.push(format_args!(" AND {column} GLOB ")).push_bind(pattern.glob());
 }
