@@ -172,6 +172,48 @@ async fn a_worker_is_drained_and_plans_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn phases_are_applied_over_http() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in expanded(dir.path()).await {
+        let server = Server::start(dir.path(), &legacy).await;
+        let path = |phase: &str| format!("/api/v1/phases/{phase}/apply");
+        let none = json!({});
+        let viewer = Request::new("POST", &path("index")).bearer(VIEWER).json(&none);
+        assert_eq!(server.send(&viewer).expect(403).problem(), "forbidden");
+        for (phase, body) in [
+            ("backfill", &none),
+            ("index", &json!({ "patience_seconds": 0 })),
+            ("index", &json!({ "patience": 1 })),
+        ] {
+            assert_eq!(post(&server, &path(phase), body).status, 400, "{phase} {body}");
+        }
+        assert_eq!(get(&server, &path("index")).expect(404).problem(), "not-found");
+
+        for phase in ["index", "automate", "expand"] {
+            let begun = post(&server, &path(phase), &json!({ "reason": "a quiet hour" }));
+            assert_eq!(begun.expect(202).json()["phase"], phase);
+            let last = || get(&server, &path(phase)).expect(200).json();
+            until("it is over", async || !last()["finished_at"].is_null()).await;
+            assert_eq!((&last()["complete"], &last()["trouble"]), (&true.into(), &Value::Null));
+            let outcome = if phase == "expand" { "already_done" } else { "applied" };
+            let steps = last()["steps"].as_array().cloned().expect("steps");
+            assert!(!steps.is_empty(), "{phase}");
+            assert!(steps.iter().all(|step| step["outcome"] == outcome), "{steps:?}");
+        }
+        let entry = get(&server, "/api/v1/audit?subject=schema&limit=1").expect(200).json();
+        assert_eq!(entry["items"][0]["reason"], "a quiet hour");
+        assert!(entry["items"][0]["changed_by"].to_string().contains("@127.0.0.1"), "{entry}");
+
+        // What cannot be done is said where it is asked for.
+        legacy.execute("ALTER TABLE reelshift_schema_steps RENAME TO elsewhere").await;
+        let _begun = post(&server, &path("index"), &none).expect(202);
+        let last = || get(&server, &path("index")).expect(200).json();
+        until("it fails", async || last()["trouble"].is_string()).await;
+        assert_eq!(last()["complete"], false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn notifications_are_listed_and_sent() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in expanded(dir.path()).await {

@@ -6,6 +6,7 @@
 //! ([`command`]).
 
 mod aged;
+mod apply;
 mod audit;
 mod batches;
 mod checks;
@@ -41,6 +42,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub(crate) use aged::Aged;
+pub(crate) use apply::Applications;
 pub(crate) use runs::cancel_run;
 pub(crate) use validation::{Validations, begin_validation};
 
@@ -81,6 +83,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(audit::list))
         .routes(routes!(validation::last, validation::validate))
         .routes(routes!(phases::apply))
+        .routes(routes!(apply::last, apply::apply))
         .routes(routes!(phases::rollback))
         .routes(routes!(notifications::list, notifications::send))
 }

@@ -16,7 +16,7 @@ use crate::access::one_time::{OneTimeLogin, Unused};
 use crate::access::proxy::ProxyUsers;
 use crate::access::session::Sessions;
 use crate::access::token::ConfiguredToken;
-use crate::api::{Aged, Validations};
+use crate::api::{Aged, Applications, Validations};
 use crate::clock::Clock;
 use crate::events::Hook;
 use crate::notifications::{Hub, Settings};
@@ -93,6 +93,7 @@ pub struct App {
     /// Errors by cause, as they were counted last.
     pub(crate) error_groups: Aged<Vec<ErrorGroup>>,
     pub(crate) validations: Validations,
+    pub(crate) applications: Applications,
     pub(crate) sessions: Sessions,
     pub(crate) one_time_login: Unused,
     pub(crate) failures: Failures,
@@ -122,6 +123,7 @@ impl App {
             clock: Clock::default(),
             error_groups: Aged::default(),
             validations: Validations::default(),
+            applications: Applications::default(),
             hub: Arc::default(),
             store,
             flags,

@@ -42,7 +42,7 @@ impl Modify for Bearer {
         (name = "quarantine", description = "Rows and files that were set aside"),
         (name = "controls", description = "Settings and the pause of the whole fleet"),
         (name = "flags", description = "Feature flags of the platform's application"),
-        (name = "phases", description = "What applying a phase, or taking everything back, would do"),
+        (name = "phases", description = "Applying a phase; what that, or taking everything back, would do"),
         (name = "validation", description = "Every row compared with what it must hold"),
         (name = "notifications", description = "From the platform's queue to its subscribers"),
         (name = "audit", description = "Who changed what"),

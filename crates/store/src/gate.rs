@@ -119,6 +119,7 @@ pub struct GateOutlook {
 
 /// What came of one gate, or of one build of indexes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GateReport {
     pub table: String,
     pub steps: Vec<u32>,

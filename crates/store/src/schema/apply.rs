@@ -19,6 +19,7 @@ const TRIGGER_PAUSE: Duration = Duration::from_millis(200);
 
 /// What happened to one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepOutcome {
     /// Its statement was executed now.
