@@ -60,6 +60,7 @@ async fn write(
     lease::fence(connection, lease).await?;
     let round_trip = began.elapsed();
     let ids = lock(connection, needing).await?;
+    lock_status_rows(connection, &ids).await?;
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         update_videos(connection, ids).await?;
     }
@@ -160,7 +161,10 @@ async fn mark_done(connection: &mut MySqlConnection, items: &[String]) -> Result
         );
         query.push(NEEDS_BACKFILL).push(
             ") AND NOT EXISTS (SELECT 1 FROM reelshift_quarantine q \
-                WHERE q.kind = 'backfill' AND q.video_id = v.id) AND v.id IN ",
+                WHERE q.kind = 'backfill' AND q.video_id = v.id) \
+              AND EXISTS (SELECT 1 FROM processing_error_log e FORCE INDEX (idx_error_video_stage) \
+                WHERE e.video_id = v.id AND e.processing_stage = 'backfill' \
+                  AND NOT (e.recovery_successful <=> TRUE)) AND v.id IN ",
         );
         id_list::push(&mut query, items);
         query.push(" FOR UPDATE NOWAIT");
@@ -189,6 +193,18 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
 pub(crate) const STATUS_ROWS: &str = "SELECT video_id, updated_at FROM video_processing_status \
      FORCE INDEX (idx_video_processing_status_video_id) WHERE video_id IN ";
 
+/// Locks the status rows of videos that are locked, before a trigger or a statement would wait
+/// for one.
+async fn lock_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+    for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
+        let mut query = QueryBuilder::<MySql>::new(STATUS_ROWS);
+        id_list::push(&mut query, ids);
+        query.push(" FOR UPDATE NOWAIT");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// Inserts the missing status rows, and corrects those that are there and differ. Returns
 /// how many were inserted.
 pub(crate) async fn write_status_rows(
@@ -213,10 +229,7 @@ pub(crate) async fn write_status_rows(
     if inserted == ids.len() as u64 {
         return Ok(inserted);
     }
-    let mut query = QueryBuilder::<MySql>::new(STATUS_ROWS);
-    id_list::push(&mut query, ids);
-    query.push(" FOR UPDATE NOWAIT");
-    query.build().execute(&mut *connection).await?;
+    lock_status_rows(connection, ids).await?;
     // The joined rows of `videos` are all locked by this transaction already.
     let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
     query.push(

@@ -22,8 +22,9 @@ use self::selection::push_selection;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
 use crate::error::Error;
+use crate::session::NEVER_WAIT;
 use crate::text::TextColumn;
-use crate::{error, id_list, row};
+use crate::{error, id_list, lease, row};
 
 /// Rows in one INSERT: two texts of 64 KiB each stay below the packet limit.
 const ROWS_PER_INSERT: usize = 64;
@@ -33,8 +34,8 @@ impl Failures for MySqlStore {
     async fn record_errors(&self, errors: &[ErrorRecord]) -> Result<()> {
         within(SHORT, async {
             let mut transaction = self.pool.begin().await?;
-            insert(&mut transaction, errors, Parent::Video).await?;
-            transaction.commit().await.map_err(Error::from)
+            let written = insert(&mut transaction, errors, Parent::Video).await;
+            lease::commit_or_roll_back(transaction, written).await.map(drop)
         })
         .await
     }
@@ -100,7 +101,8 @@ pub(crate) async fn insert(
             let of_video = error.video_id.as_ref().and_then(|video| earlier.get(video)).cloned();
             of_video.or_else(|| of_batch.clone())
         };
-        let mut query = QueryBuilder::<MySql>::new(
+        let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
+        query.push(
             "INSERT INTO processing_error_log (id, video_id, processing_stage, error_type, \
                error_message, error_code, stack_trace, system_state, recovery_strategy, \
                correlation_id, parent_error_id, severity, user_impact) ",
@@ -197,12 +199,12 @@ async fn lock_present(
 
 /// By an index always: a scan, which the optimizer prefers for a small table, would wait for
 /// the rows that other transactions write.
-fn recovered(index: &str) -> QueryBuilder<MySql> {
-    QueryBuilder::new(format!(
-        "UPDATE processing_error_log FORCE INDEX ({index}) SET recovery_attempted = TRUE, \
+fn recovered() -> QueryBuilder<MySql> {
+    QueryBuilder::new(
+        "UPDATE processing_error_log FORCE INDEX (PRIMARY) SET recovery_attempted = TRUE, \
            recovery_successful = TRUE, recovery_timestamp = NOW() \
-         WHERE NOT (recovery_successful <=> TRUE) AND "
-    ))
+         WHERE NOT (recovery_successful <=> TRUE) AND id IN ",
+    )
 }
 
 /// What followed these errors was no success.
@@ -240,8 +242,7 @@ pub(crate) async fn mark_chain_recovered(
     }
     for ids in chain.chunks(id_list::MAX_LISTED_VALUES) {
         let waiting = types_that_wait(connection, ids).await?;
-        let mut query = recovered("PRIMARY");
-        query.push("id IN ");
+        let mut query = recovered();
         id_list::push(&mut query, ids);
         if !waiting.is_empty() {
             query.push(" AND error_type NOT IN ");
@@ -272,11 +273,22 @@ pub(crate) async fn mark_items_recovered(
     kind: JobKind,
     video_ids: &[String],
 ) -> error::Result<()> {
-    let mut query = recovered("idx_error_video_stage");
-    query.push("processing_stage = ").push_bind(kind.as_str()).push(" AND video_id IN ");
+    // With a column that the index lacks, or a small index is scanned.
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT id, created_at FROM processing_error_log FORCE INDEX (idx_error_video_stage) \
+         WHERE NOT (recovery_successful <=> TRUE) AND processing_stage = ",
+    );
+    query.push_bind(kind.as_str()).push(" AND video_id IN ");
     id_list::push(&mut query, video_ids);
-    if query.build().execute(&mut *connection).await?.rows_affected() == 0 {
+    query.push(" FOR UPDATE NOWAIT");
+    let errors: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
+    if errors.is_empty() {
         return Ok(());
+    }
+    for ids in errors.chunks(id_list::MAX_LISTED_VALUES) {
+        let mut query = recovered();
+        id_list::push(&mut query, ids);
+        query.build().execute(&mut *connection).await?;
     }
     for attempt in attempts_made_good(connection, kind, video_ids).await? {
         mark_chain_recovered(connection, &attempt).await?;

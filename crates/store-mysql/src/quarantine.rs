@@ -28,9 +28,18 @@ pub(crate) async fn set_aside(
 ) -> Result<u64> {
     let videos = store.legacy().await?;
     let mut transaction = store.pool.begin().await?;
-    let fence = lease::fence(&mut transaction, lease).await?;
-    let Written { quarantined, status_rows } =
-        write(&mut transaction, &fence, items, videos).await?;
+    let written = write_all(&mut transaction, lease, items, videos).await;
+    lease::commit_or_roll_back(transaction, written).await
+}
+
+async fn write_all(
+    connection: &mut MySqlConnection,
+    lease: Lease,
+    items: &[FailedItem],
+    videos: &VideosTable,
+) -> Result<u64> {
+    let fence = lease::fence(connection, lease).await?;
+    let Written { quarantined, status_rows } = write(connection, &fence, items, videos).await?;
     sqlx::query(
         "UPDATE reelshift_batches SET rows_quarantined = rows_quarantined + ?, \
            status_rows_created = status_rows_created + ? WHERE seq = ? AND lease_token = ?",
@@ -39,9 +48,8 @@ pub(crate) async fn set_aside(
     .bind(status_rows)
     .bind(lease.seq)
     .bind(lease.token)
-    .execute(&mut *transaction)
+    .execute(connection)
     .await?;
-    transaction.commit().await?;
     Ok(quarantined)
 }
 

@@ -163,7 +163,7 @@ impl<'a> Bisect<'a> {
         record_on_span(&item);
         tracing::warn!(batch = %self.batch.id, video = id, %error, "this row is set aside");
         let items = slice::from_ref(&item);
-        self.refused += give_way::until_free(give_way::TRIES, || {
+        self.refused += give_way::until_free(give_way::patiently(), || {
             session.store().set_aside(self.batch.lease, items)
         })
         .await

@@ -226,6 +226,9 @@ impl Drop for ClearGaugesOnDrop {
     }
 }
 
+/// Before the fleet's first chunk; not much later, where what is executed may be the fleet's.
+const SAMPLES_AT_REST: u32 = 3;
+
 /// What was read at one moment.
 struct Sample {
     signals: Vec<SignalReading>,
@@ -246,8 +249,9 @@ struct Sampling<'a> {
     capacity: u32,
     controller: Throttle,
     threads_running: Smooth,
-    /// What it was while the fleet wrote nothing.
+    /// What it was before the fleet's first chunk, as far as that was seen.
     running_at_rest: Option<f64>,
+    samples: u32,
     lock_waits: Smooth,
     /// With whoever samples for the fleet.
     canary: Option<CanaryWatch>,
@@ -276,6 +280,7 @@ impl<'a> Sampling<'a> {
             controller: before.as_ref().map_or_else(Throttle::default, Throttle::resume),
             threads_running: Smooth::default(),
             running_at_rest: None,
+            samples: 0,
             lock_waits: Smooth::default(),
             canary: None,
             known_replicas: known
@@ -344,7 +349,8 @@ impl<'a> Sampling<'a> {
         signals.lock_waits = self.lock_waits.of(signals.lock_waits, now);
         let threads_running = self.threads_running.of(signals.threads_running.clone(), now);
         let impact = self.canary.as_ref().and_then(CanaryWatch::impact);
-        if fleet.chunk_seconds.is_none() {
+        self.samples += 1;
+        if self.samples <= SAMPLES_AT_REST && fleet.chunk_seconds.is_none() {
             self.running_at_rest = threads_running.value();
         }
         let measured = impact.map(|impact| impact.running_without);

@@ -1,12 +1,14 @@
 //! A phase, applied. That takes long: it is done beside the requests, one at a time, and goes on
 //! when the client goes away. Applied again, it goes on where it stopped.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
 use reelshift_operate::{self as operate, Applied, Apply, By};
 use reelshift_plan::Phase;
 use reelshift_store::gate::GateReport;
@@ -128,7 +130,8 @@ pub(super) async fn last(
 /// Applies a phase, beside the requests.
 ///
 /// It needs the rights of the account that migrates. Whatever stops it, applying the phase again
-/// goes on where it stopped.
+/// goes on where it stopped. A table that would be held for longer than 200 ms is left to the
+/// command line, which asks. How it goes is known to the server that was asked.
 #[utoipa::path(
     post,
     path = "/api/v1/phases/{phase}/apply",
@@ -179,15 +182,17 @@ pub(super) async fn apply(
     let by = principal.command(request.reason.clone());
     let shared = app.clone();
     app.tasks.spawn(async move {
-        let done = execute(&shared, &by, group, patience, &request).await;
+        let work = execute(&shared, &by, group, patience, &request);
+        let done = AssertUnwindSafe(work).catch_unwind().await;
         let finished_at = shared.clock.now().unwrap_or_else(Utc::now);
         shared.applications.update(|last| {
             last.finished_at = Some(finished_at);
             last.waiting = None;
             match done {
-                Ok(applied) if applied.complete => last.complete = true,
-                Ok(_) => last.trouble = Some("the server was stopped".to_owned()),
-                Err(error) => last.trouble = Some(error.to_string()),
+                Ok(Ok(applied)) if applied.complete => last.complete = true,
+                Ok(Ok(_)) => last.trouble = Some("the server was stopped".to_owned()),
+                Ok(Err(error)) => last.trouble = Some(error.to_string()),
+                Err(_) => last.trouble = Some("the server failed: its log says why".to_owned()),
             }
         });
     });

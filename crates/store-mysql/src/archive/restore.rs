@@ -222,11 +222,14 @@ async fn status_ids(
 ) -> error::Result<HashMap<String, String>> {
     let mut found = HashMap::new();
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
+        // With a column that the index lacks, or a small index is scanned.
         let mut query = QueryBuilder::new(
-            "SELECT CAST(s.video_id AS CHAR), CAST(s.id AS CHAR) \
-             FROM video_processing_status s WHERE s.video_id IN ",
+            "SELECT CAST(s.video_id AS CHAR), CAST(s.id AS CHAR), s.updated_at \
+             FROM video_processing_status s FORCE INDEX (idx_video_processing_status_video_id) \
+             WHERE s.video_id IN ",
         );
         id_list::push(&mut query, ids);
+        query.push(" FOR UPDATE NOWAIT");
         for row in query.build().fetch_all(&mut *tx).await? {
             found.insert(row.try_get(0)?, row.try_get(1)?);
         }
@@ -364,13 +367,20 @@ pub(super) async fn link_errors(
     let there = present(&mut tx, ArchivedTable::Errors, &parents).await?;
     let links: Vec<_> = links.iter().filter(|(_, parent)| there.contains(parent)).collect();
     if !links.is_empty() {
-        let mut query =
-            QueryBuilder::new("UPDATE processing_error_log SET parent_error_id = CASE id");
+        let ids: Vec<_> = links.iter().map(|(id, _)| id.clone()).collect();
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT id FROM processing_error_log FORCE INDEX (PRIMARY) WHERE id IN ",
+        );
+        id_list::push(&mut query, &ids);
+        query.push(" FOR UPDATE NOWAIT");
+        query.build().persistent(false).execute(&mut *tx).await?;
+        let mut query = QueryBuilder::new(
+            "UPDATE processing_error_log FORCE INDEX (PRIMARY) SET parent_error_id = CASE id",
+        );
         for (id, parent) in &links {
             query.push(" WHEN ").push_bind(id.clone()).push(" THEN ").push_bind(parent.clone());
         }
         query.push(" END WHERE parent_error_id IS NULL AND id IN ");
-        let ids: Vec<_> = links.iter().map(|(id, _)| id.clone()).collect();
         id_list::push(&mut query, &ids);
         // Pages have as many shapes as sizes.
         query.build().persistent(false).execute(&mut *tx).await?;

@@ -2,8 +2,9 @@
 //! rows refuse apart.
 
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use reelshift_media::{FileHash, HashOrigin};
 use reelshift_plan::JobKind;
 use reelshift_queue::AttemptEnd;
@@ -11,7 +12,7 @@ use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, PathNotUtf8};
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::metrics;
-use tokio::time::Instant;
+use tokio::time;
 
 use super::Hash;
 use super::root_trust::Tally;
@@ -26,10 +27,6 @@ const MOST_RESULTS: usize = 64;
 /// What a crash costs at most beside the files being read.
 const MOST_WAIT: Duration = Duration::from_millis(500);
 
-/// How often results are tried together that meet the application's locks, before they are
-/// halved.
-const WHOLE_TRIES: u32 = 4;
-
 /// What came of the files of one pass, until it is written.
 #[derive(Default)]
 pub(super) struct Outcomes {
@@ -41,22 +38,23 @@ pub(super) struct Outcomes {
 }
 
 /// When what there is is written, whatever else the batch waits for.
-struct WriteAt(Instant);
+struct WriteAt(time::Instant);
 
 impl Default for WriteAt {
     fn default() -> Self {
-        Self(Instant::now() + MOST_WAIT)
+        Self(time::Instant::now() + MOST_WAIT)
     }
 }
 
 impl Outcomes {
     /// When there is something to be written by time.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<time::Instant> {
         (self.results_len() > 0).then_some(self.write_at.0)
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.results_len() >= MOST_RESULTS || self.due().is_some_and(|due| due <= Instant::now())
+        self.results_len() >= MOST_RESULTS
+            || self.due().is_some_and(|due| due <= time::Instant::now())
     }
 
     fn results_len(&self) -> usize {
@@ -136,8 +134,7 @@ impl Hash {
             return Ok(());
         }
         let results = std::mem::take(&mut outcomes.results);
-        let _turn = self.turns.acquire().await;
-        match self.record(batch, &results, WHOLE_TRIES).await {
+        match self.record(batch, &results, give_way::briefly()).await {
             Err(error) if needs_parting(batch, &error) => self.write_apart(batch, results).await,
             written => written.map_err(|error| self.endings.database(batch, &error)),
         }
@@ -147,46 +144,57 @@ impl Hash {
         &self,
         batch: &Claimed,
         results: &FileResults,
-        tries: u32,
+        end: Instant,
     ) -> Result<(), StoreError> {
-        let store = self.endings.session.store();
-        let written =
-            give_way::until_free(tries, || store.record_files(batch.lease, results)).await?;
+        let attempt = || {
+            let turn = self.turns.acquire();
+            async move {
+                let _turn = turn.await;
+                self.endings.session.store().record_files(batch.lease, results).await
+            }
+            .boxed()
+        };
+        let written = give_way::until_free(end, attempt).await?;
         self.endings.session.activity().add_rows(JobKind::Hash, written);
         results.failed.iter().for_each(|item| bisect::count_quarantined(batch, item));
         Ok(())
     }
 
     /// The same where the row of some video refuses its hash, which sets that video aside, or is
-    /// held by the application, for which the others do not wait.
+    /// held by the application: that one is written when the others are.
     async fn write_apart(&self, batch: &Claimed, results: FileResults) -> Result<(), AttemptEnd> {
         let FileResults { hashed, failed, noticed } = results;
         let ended = |error| self.endings.database(batch, &error);
-        let mut halves = Halves::of(&hashed);
+        let (mut halves, mut held) = (Halves::of(&hashed), Vec::new());
         while let Some(files) = halves.next() {
             let some = FileResults { hashed: files.to_vec(), ..FileResults::default() };
-            let tries = if files.len() == 1 { give_way::TRIES } else { 1 };
-            let error = match self.record(batch, &some, tries).await {
+            let error = match self.record(batch, &some, Instant::now()).await {
                 Ok(()) => continue,
                 Err(error) if needs_parting(batch, &error) => error,
                 Err(error) => return Err(ended(error)),
             };
             if let Some(file) = halves.split(files) {
                 if !blames_an_item(batch, &error) {
-                    return Err(ended(error));
+                    held.push(some);
+                    continue;
                 }
                 let item = failed_item(&self.endings, batch, &file.id, &error);
                 bisect::record_on_span(&item);
                 let store = self.endings.session.store();
                 let items = slice::from_ref(&item);
-                give_way::until_free(give_way::TRIES, || store.set_aside(batch.lease, items))
+                give_way::until_free(give_way::patiently(), || store.set_aside(batch.lease, items))
                     .await
                     .map_err(ended)?;
                 bisect::count_quarantined(batch, &item);
             }
         }
         let rest = FileResults { hashed: Vec::new(), failed, noticed };
-        self.record(batch, &rest, give_way::TRIES).await.map_err(ended)
+        self.record(batch, &rest, give_way::patiently()).await.map_err(ended)?;
+        let end = give_way::patiently();
+        for one in &held {
+            self.record(batch, one, end).await.map_err(ended)?;
+        }
+        Ok(())
     }
 }
 
