@@ -21,7 +21,6 @@ pub(crate) use self::selection::push_conditions;
 use self::selection::push_selection;
 use crate::connection::MySqlStore;
 use crate::deadline::{LONG, SHORT, within};
-use crate::error::Error;
 use crate::session::NEVER_WAIT;
 use crate::text::TextColumn;
 use crate::{error, id_list, lease, row};

@@ -86,13 +86,14 @@ pub(super) struct Application {
 pub(crate) struct Applications(Mutex<Option<Application>>);
 
 impl Applications {
-    /// Begins one, unless another is under way: then that is returned.
-    fn begin(&self, new: Application) -> Result<Application, Application> {
+    /// Begins one, unless another is under way.
+    fn begin(&self, new: Application) -> Result<(), Problem> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.as_ref() {
-            Some(last) if last.finished_at.is_none() => Err(last.clone()),
-            _ => Ok(last.insert(new).clone()),
+        if let Some(Application { phase, by, finished_at: None, .. }) = &*last {
+            return Err(Problem::conflict(format!("{phase} is being applied, by {by}")));
         }
+        *last = Some(new);
+        Ok(())
     }
 
     fn update(&self, change: impl FnOnce(&mut Application)) {
@@ -176,15 +177,13 @@ pub(super) async fn apply(
         gates: Vec::new(),
         announced: Vec::new(),
     };
-    let begun = app.applications.begin(begun).map_err(|other| {
-        Problem::conflict(format!("{} is being applied, by {}", other.phase, other.by))
-    })?;
-    let by = principal.command(request.reason.clone());
+    app.applications.begin(begun.clone())?;
+    let (by, started_at) = (principal.command(request.reason.clone()), begun.started_at);
     let shared = app.clone();
     app.tasks.spawn(async move {
         let work = execute(&shared, &by, group, patience, &request);
         let done = AssertUnwindSafe(work).catch_unwind().await;
-        let finished_at = shared.clock.now().unwrap_or_else(Utc::now);
+        let finished_at = shared.clock.now().unwrap_or(started_at);
         shared.applications.update(|last| {
             last.finished_at = Some(finished_at);
             last.waiting = None;

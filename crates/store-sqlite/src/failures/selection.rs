@@ -4,6 +4,7 @@ use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ledger::Since;
 use sqlx::{QueryBuilder, Sqlite};
 
+use crate::dialect::push_matches;
 use crate::timestamp;
 
 /// Appends the conditions as the statement's WHERE, a page's beginning among them.
