@@ -50,6 +50,17 @@ async fn a_chunk_does_not_wait(db: &dyn Fixture) {
     beside(hold_status(db).await, chunk()).await;
     steadily("the chunk afterwards", chunk).await;
     assert_eq!(db.count("FROM video_processing_status").await, 6);
+
+    // Rows that are there and differ, one of them in the application's hands.
+    let differs = "UPDATE video_processing_status SET ground_truth_status = 'failed' \
+                   WHERE video_id IN ('v0002', 'v0004')";
+    db.execute(differs).await;
+    let held = "UPDATE video_processing_status SET retry_count = 1 WHERE video_id = 'v0004'";
+    beside(db.hold(held).await, chunk()).await;
+    steadily("the chunk afterwards", chunk).await;
+    let differ = "FROM video_processing_status WHERE ground_truth_status = 'failed' \
+                  AND video_id <> 'v0006'";
+    assert_eq!(db.count(differ).await, 0);
 }
 
 #[apply(behaviour!)]
@@ -94,9 +105,17 @@ async fn hashes_do_not_wait(db: &dyn Fixture) {
     };
     let results = FileResults { hashed: [1, 2, 4].map(hashed).to_vec(), ..FileResults::default() };
     let record = async || store.record_files(batch.lease, &results).await;
-    let held = db.hold("UPDATE videos SET fps = 24 WHERE id = 'v0004'").await;
-    beside(held, record()).await;
-    assert_eq!(steadily("the hashes afterwards", record).await, 3);
+    for held in [
+        "UPDATE videos SET fps = 24 WHERE id = 'v0004'",
+        "UPDATE processing_error_log SET user_impact = 'low' WHERE video_id = 'v0004'",
+    ] {
+        let failed = error("file_missing", Some("v0004"), batch.id);
+        store.record_errors(&[failed]).await.expect("recorded");
+        beside(db.hold(held).await, record()).await;
+        assert_eq!(steadily("the hashes afterwards", record).await, 3, "{held}");
+        let open = "FROM processing_error_log WHERE recovery_successful IS NULL";
+        assert_eq!(db.count(open).await, 0, "{held}");
+    }
 }
 
 #[apply(behaviour!)]
