@@ -187,26 +187,30 @@ async fn update_videos(connection: &mut MySqlConnection, ids: &[String]) -> Resu
     Ok(())
 }
 
-/// Which videos of a list have a status row. By the index always, and with a column that is not
-/// in it: a scan of the table or of the index, which the optimizer prefers for a small one,
-/// would meet the rows that other transactions write.
-pub(crate) const STATUS_ROWS: &str = "SELECT video_id, updated_at FROM video_processing_status \
-     FORCE INDEX (idx_video_processing_status_video_id) WHERE video_id IN ";
-
 /// Locks the status rows of videos that are locked, before a trigger or a statement would wait
-/// for one.
-async fn lock_status_rows(connection: &mut MySqlConnection, ids: &[String]) -> Result<()> {
+/// for one, and returns the videos that have one. By the index always, and with a column that is
+/// not in it: a scan of the table or of the index, which the optimizer prefers for a small one,
+/// would meet the rows that other transactions write.
+pub(crate) async fn lock_status_rows(
+    connection: &mut MySqlConnection,
+    ids: &[String],
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
-        let mut query = QueryBuilder::<MySql>::new(STATUS_ROWS);
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT video_id, updated_at FROM video_processing_status \
+             FORCE INDEX (idx_video_processing_status_video_id) WHERE video_id IN ",
+        );
         id_list::push(&mut query, ids);
         query.push(" FOR UPDATE NOWAIT");
-        query.build().execute(&mut *connection).await?;
+        let more: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
+        found.extend(more);
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Inserts the missing status rows, and corrects those that are there and differ. Returns
-/// how many were inserted.
+/// Inserts the missing status rows, and corrects those that are there and differ: all of them,
+/// and their videos, are locked. Returns how many were inserted.
 pub(crate) async fn write_status_rows(
     connection: &mut MySqlConnection,
     ids: &[String],
@@ -229,7 +233,6 @@ pub(crate) async fn write_status_rows(
     if inserted == ids.len() as u64 {
         return Ok(inserted);
     }
-    lock_status_rows(connection, ids).await?;
     // The joined rows of `videos` are all locked by this transaction already.
     let mut query = QueryBuilder::<MySql>::new(NEVER_WAIT);
     query.push(

@@ -150,12 +150,8 @@ async fn write_counts(
     videos: &VideosTable,
 ) -> Result<u64> {
     let mut ids: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
-    let with_row: HashSet<String> = {
-        let mut query = QueryBuilder::<MySql>::new(chunk::STATUS_ROWS);
-        id_list::push(&mut query, &ids);
-        query.push(" FOR UPDATE NOWAIT");
-        query.build_query_scalar().fetch_all(&mut *connection).await?.into_iter().collect()
-    };
+    let with_row: HashSet<String> =
+        chunk::lock_status_rows(connection, &ids).await?.into_iter().collect();
     ids.retain(|id| !with_row.contains(id));
     let mut made = 0;
     if !ids.is_empty() {

@@ -1,10 +1,11 @@
 //! Giving way to the application: a transaction of ours that holds rows waits for none, but is
 //! rolled back and tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use reelshift_store::StoreError;
+use tokio::time::Instant;
 
 /// How often a chunk is tried that met the application's locks: for about ten seconds.
 pub(crate) const TRIES: u32 = 20;

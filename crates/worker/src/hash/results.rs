@@ -2,7 +2,7 @@
 //! rows refuse apart.
 
 use std::slice;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use reelshift_media::{FileHash, HashOrigin};
@@ -12,7 +12,7 @@ use reelshift_store::ledger::Claimed;
 use reelshift_store::videos::{FailedItem, FileResults, FileToHash, PathNotUtf8};
 use reelshift_store::{ErrorRecord, StoreError};
 use reelshift_telemetry::metrics;
-use tokio::time;
+use tokio::time::Instant;
 
 use super::Hash;
 use super::root_trust::Tally;
@@ -38,23 +38,22 @@ pub(super) struct Outcomes {
 }
 
 /// When what there is is written, whatever else the batch waits for.
-struct WriteAt(time::Instant);
+struct WriteAt(Instant);
 
 impl Default for WriteAt {
     fn default() -> Self {
-        Self(time::Instant::now() + MOST_WAIT)
+        Self(Instant::now() + MOST_WAIT)
     }
 }
 
 impl Outcomes {
     /// When there is something to be written by time.
-    pub(super) fn due(&self) -> Option<time::Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         (self.results_len() > 0).then_some(self.write_at.0)
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.results_len() >= MOST_RESULTS
-            || self.due().is_some_and(|due| due <= time::Instant::now())
+        self.results_len() >= MOST_RESULTS || self.due().is_some_and(|due| due <= Instant::now())
     }
 
     fn results_len(&self) -> usize {
