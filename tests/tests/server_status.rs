@@ -180,12 +180,12 @@ async fn phases_are_applied_over_http() {
         let none = json!({});
         let viewer = Request::new("POST", &path("index")).bearer(VIEWER).json(&none);
         assert_eq!(server.send(&viewer).expect(403).problem(), "forbidden");
-        for (phase, body) in [
-            ("backfill", &none),
-            ("index", &json!({ "patience_seconds": 0 })),
-            ("index", &json!({ "patience": 1 })),
+        for (phase, body, status) in [
+            ("backfill", &none, 400),
+            ("index", &json!({ "patience_seconds": 0 }), 400),
+            ("index", &json!({ "patience": 1 }), 422),
         ] {
-            assert_eq!(post(&server, &path(phase), body).status, 400, "{phase} {body}");
+            assert_eq!(post(&server, &path(phase), body).status, status, "{phase} {body}");
         }
         assert_eq!(get(&server, &path("index")).expect(404).problem(), "not-found");
 

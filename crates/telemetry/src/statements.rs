@@ -200,9 +200,12 @@ impl Visit for StatementEvent {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// What a statement does, and the first table that it names where tables are named.
+/// What a statement does, and the first table that it names where tables are named. What stands
+/// in a comment before it is for one server only.
 fn parts(statement: &str) -> (String, Option<&str>) {
-    let mut words = statement
+    let after_comment = statement.strip_prefix("/*").and_then(|rest| rest.split_once("*/"));
+    let mut words = after_comment
+        .map_or(statement, |(_, statement)| statement)
         .split(|letter: char| letter.is_whitespace() || letter == '(' || letter == ';')
         .filter(|word| !word.is_empty());
     let operation = words.next().unwrap_or_default().to_ascii_uppercase();
@@ -241,6 +244,7 @@ mod tests {
                 "INSERT",
                 Some("processing_error_log"),
             ),
+            ("/*M! SET STATEMENT a = 0 FOR */ UPDATE videos SET b = ?", "UPDATE", Some("videos")),
             ("COMMIT", "COMMIT", None),
             ("SELECT VERSION()", "SELECT", None),
             ("", "", None),
