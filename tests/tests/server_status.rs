@@ -204,7 +204,7 @@ async fn phases_are_applied_over_http() {
         assert_eq!(entry["items"][0]["reason"], "a quiet hour");
         assert!(entry["items"][0]["changed_by"].to_string().contains("@127.0.0.1"), "{entry}");
 
-        // What cannot be done is said where it is asked for.
+        // A phase that fails says why.
         legacy.execute("ALTER TABLE reelshift_schema_steps RENAME TO elsewhere").await;
         let _begun = post(&server, &path("index"), &none).expect(202);
         let last = || get(&server, &path("index")).expect(200).json();

@@ -35,7 +35,7 @@ pub use runs::{
     CancelledRest, accept, cancel, cancel_rest, enqueue, pause_run, repair, rerun, resume_run,
     watch,
 };
-pub use schema::{Applied, Apply, apply};
+pub use schema::{Applied, AppliedStep, Apply, apply};
 pub use workers::drain;
 
 /// Who gives a command, and why.

@@ -279,17 +279,21 @@ pub fn since(text: &str) -> Result<Since, String> {
     })
 }
 
-/// What [`since`] reads, as a time by the database's clock.
+/// What [`since`] reads, where anything was given, as a time by the database's clock.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn time_of(store: &dyn Store, since: Since) -> Result<DateTime<Utc>, StoreError> {
+pub async fn time_of(
+    store: &dyn Store,
+    since: Option<Since>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
     Ok(match since {
-        Since::At(at) => at,
-        Since::Ago(ago) => {
-            let now = store.now().await?;
-            now.checked_sub_signed(TimeDelta::from_std(ago).unwrap_or(TimeDelta::MAX))
-                .unwrap_or(DateTime::UNIX_EPOCH)
+        None => None,
+        Some(Since::At(at)) => Some(at),
+        Some(Since::Ago(ago)) => {
+            let ago = TimeDelta::from_std(ago).unwrap_or(TimeDelta::MAX);
+            let time = store.now().await?.checked_sub_signed(ago);
+            Some(time.unwrap_or(DateTime::UNIX_EPOCH))
         }
     })
 }

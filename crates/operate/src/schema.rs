@@ -8,6 +8,7 @@ use reelshift_store::patience::Options;
 use reelshift_store::rollback::{self, OpenRollback, RollbackState};
 use reelshift_store::schema::{self, Step, StepGroup, StepOutcome};
 use reelshift_store::{Result, Store, StoreError};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::By;
@@ -33,6 +34,23 @@ pub struct Applied {
     pub abandoned: Option<OpenRollback>,
     /// Whether it came to its end; otherwise it was told to stop.
     pub complete: bool,
+}
+
+/// A step that was executed, or was done before.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AppliedStep {
+    pub number: u32,
+    pub name: String,
+    pub outcome: StepOutcome,
+}
+
+impl AppliedStep {
+    /// As [`apply`] reports it.
+    #[must_use]
+    pub fn new(step: &Step, outcome: StepOutcome) -> Self {
+        Self { number: step.number, name: step.name.clone(), outcome }
+    }
 }
 
 /// Applies the steps of a phase that are not done yet, and tells `report` of each.

@@ -15,7 +15,7 @@ fn hash(digit: &str) -> String {
 }
 
 /// The `n`th video's file, hashed; `bytes` is 500.
-fn hashed(n: usize, digit: &str) -> HashedFile {
+pub(crate) fn hashed(n: usize, digit: &str) -> HashedFile {
     HashedFile {
         id: format!("v{n:04}"),
         file_path: format!("/media/clip {n}.mp4"),

@@ -9,10 +9,11 @@ use macro_rules_attribute::apply;
 use reelshift_plan::JobKind;
 use reelshift_store::archive::ArchivedTable;
 use reelshift_store::ledger::{Bounds, VideoFilter};
-use reelshift_store::videos::{FailedItem, FileResults, HashedFile};
-use reelshift_store::{ErrorRecord, Result, StoreError};
+use reelshift_store::videos::{FailedItem, FileResults};
+use reelshift_store::{ErrorRecord, Result, SharedStore, StoreError};
 
 use crate::arrange::{claimed, error, everything, expanded, insert, items, steadily, videos};
+use crate::files::hashed;
 use crate::rollback::archive;
 use crate::{Fixture, Held};
 
@@ -30,6 +31,15 @@ async fn beside<T: Debug>(mut held: Box<dyn Held>, ours: impl Future<Output = Re
     held.release().await;
 }
 
+/// A store with six videos; `None` where a row cannot be held by itself.
+async fn six_videos(db: &dyn Fixture) -> Option<SharedStore> {
+    if !db.row_locks() {
+        return None;
+    }
+    insert(db, &videos(6)).await;
+    Some(expanded(db).await)
+}
+
 /// Holds the status row of `v0006` and, on MariaDB, the gap before it.
 async fn hold_status(db: &dyn Fixture) -> Box<dyn Held> {
     db.hold("UPDATE videos SET processing_status = 'processing' WHERE id = 'v0006'").await
@@ -37,11 +47,7 @@ async fn hold_status(db: &dyn Fixture) -> Box<dyn Held> {
 
 #[apply(behaviour!)]
 async fn a_chunk_does_not_wait(db: &dyn Fixture) {
-    if !db.row_locks() {
-        return;
-    }
-    insert(db, &videos(6)).await;
-    let store = expanded(db).await;
+    let Some(store) = six_videos(db).await else { return };
     db.execute("UPDATE videos SET processing_status = 'failed' WHERE id = 'v0006'").await;
     let batch = claimed(&store, JobKind::Backfill, everything()).await;
     let bounds = Bounds::Range { after: None, upto: "v0005".to_owned() };
@@ -65,11 +71,7 @@ async fn a_chunk_does_not_wait(db: &dyn Fixture) {
 
 #[apply(behaviour!)]
 async fn a_chunk_of_items_does_not_wait(db: &dyn Fixture) {
-    if !db.row_locks() {
-        return;
-    }
-    insert(db, &videos(6)).await;
-    let store = expanded(db).await;
+    let Some(store) = six_videos(db).await else { return };
     let bounds = items(&["v0002", "v0004"]);
     let batch = claimed(&store, JobKind::Backfill, bounds.clone()).await;
     let failed = error("database_value_refused", Some("v0004"), batch.id);
@@ -89,21 +91,12 @@ async fn a_chunk_of_items_does_not_wait(db: &dyn Fixture) {
 
 #[apply(behaviour!)]
 async fn hashes_do_not_wait(db: &dyn Fixture) {
-    if !db.row_locks() {
-        return;
-    }
-    insert(db, &videos(6)).await;
-    let store = expanded(db).await;
+    let Some(store) = six_videos(db).await else { return };
     let batch = claimed(&store, JobKind::Hash, everything()).await;
-    let hashed = |n: usize| HashedFile {
-        id: format!("v{n:04}"),
-        file_path: format!("/media/clip {n}.mp4"),
-        file_size: Some(1_000),
-        sha256: "a".repeat(64),
-        bytes: 500,
-        from_checksum: false,
+    let results = FileResults {
+        hashed: [1, 2, 4].map(|n| hashed(n, "a")).to_vec(),
+        ..FileResults::default()
     };
-    let results = FileResults { hashed: [1, 2, 4].map(hashed).to_vec(), ..FileResults::default() };
     let record = async || store.record_files(batch.lease, &results).await;
     for held in [
         "UPDATE videos SET fps = 24 WHERE id = 'v0004'",
@@ -120,11 +113,7 @@ async fn hashes_do_not_wait(db: &dyn Fixture) {
 
 #[apply(behaviour!)]
 async fn setting_aside_does_not_wait(db: &dyn Fixture) {
-    if !db.row_locks() {
-        return;
-    }
-    insert(db, &videos(6)).await;
-    let store = expanded(db).await;
+    let Some(store) = six_videos(db).await else { return };
     db.execute("UPDATE videos SET processing_status = 'failed' WHERE id = 'v0006'").await;
     let batch = claimed(&store, JobKind::Hash, everything()).await;
     let held_rows = [
@@ -144,11 +133,7 @@ async fn setting_aside_does_not_wait(db: &dyn Fixture) {
 
 #[apply(behaviour!)]
 async fn restoring_does_not_wait(db: &dyn Fixture) {
-    if !db.row_locks() {
-        return;
-    }
-    insert(db, &videos(6)).await;
-    let store = expanded(db).await;
+    let Some(store) = six_videos(db).await else { return };
     let batch = claimed(&store, JobKind::Backfill, everything()).await;
     let filter = VideoFilter::default();
     steadily("a backfill", async || {

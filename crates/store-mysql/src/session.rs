@@ -75,8 +75,8 @@ pub(crate) const LOCK_WAIT_SECONDS: &str = "2";
 
 /// Before a statement of a transaction that holds rows of the application. Waiting for a lock
 /// there, it and a transaction of the application could wait for each other, and the server
-/// would end the smaller one, which is not ours. MySQL knows no such value: there rows are
-/// locked with NOWAIT first, and decision 121 says which wait is left.
+/// would end the smaller one, which is not ours. MySQL knows no such value: there
+/// rows are locked with NOWAIT first. Decision 121 names the one wait that remains on MySQL.
 pub(crate) const NEVER_WAIT: &str = "/*M!100101 SET STATEMENT innodb_lock_wait_timeout = 0 FOR */ ";
 
 /// Variables that only one product has, in its conditional comments.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_operate::{Applied, Apply};
+use reelshift_operate::{Applied, AppliedStep, Apply};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
@@ -23,13 +23,6 @@ struct Report {
     steps: Vec<AppliedStep>,
     /// The tables that were kept from the application, and for how long.
     gates: Vec<GateReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct AppliedStep {
-    number: u32,
-    name: String,
-    outcome: StepOutcome,
 }
 
 pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
@@ -73,7 +66,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
             };
             crate::output::say!("{:04} {:<46} {word}", step.number, step.name);
         }
-        applied.push(AppliedStep { number: step.number, name: step.name.clone(), outcome });
+        applied.push(AppliedStep::new(step, outcome));
     };
     let request = Apply {
         phase,

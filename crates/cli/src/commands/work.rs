@@ -115,8 +115,8 @@ async fn work(
     Ok((store, left))
 }
 
-/// Waits before the worker tries again to join the fleet. Returns `false` when the process was
-/// told to stop meanwhile.
+/// Waits before the worker tries again to join the fleet. Returns `false` when somebody
+/// stops the process before that.
 pub async fn wait_for_room(context: &Context, why: &str) -> bool {
     tracing::warn!(why, "this worker waits for connections of the server");
     // Not all workers look at once.

@@ -1,5 +1,6 @@
-//! A phase, applied. That takes long: it is done beside the requests, one at a time, and goes on
-//! when the client goes away. Applied again, it goes on where it stopped.
+//! Applying a phase takes long. The server does it beside the requests, one phase at a time, and
+//! goes on when the client goes away. A phase that stopped goes on where it was when it is applied
+//! again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +10,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use reelshift_operate::{self as operate, Applied, Apply, By};
+use reelshift_operate::{self as operate, Applied, AppliedStep, Apply, By};
 use reelshift_plan::Phase;
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{LOCK_PATIENCE, Options, Waiting};
-use reelshift_store::schema::{Step, StepGroup, StepOutcome};
+use reelshift_store::schema::{Step, StepGroup};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,14 +43,6 @@ pub(super) struct ApplyRequest {
     allow_copy: Vec<String>,
 }
 
-/// A step that was executed, or was done before.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-struct AppliedStep {
-    number: u32,
-    name: String,
-    outcome: StepOutcome,
-}
-
 /// What a step waits for a lock on its table.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct WaitingStep {
@@ -63,7 +56,7 @@ struct WaitingStep {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Application {
     phase: Phase,
-    /// Who asked for it.
+    /// Who sent the request: `name@address`.
     by: String,
     /// By the database's clock.
     started_at: DateTime<Utc>,
@@ -130,9 +123,10 @@ pub(super) async fn last(
 
 /// Applies a phase, beside the requests.
 ///
-/// It needs the rights of the account that migrates. Whatever stops it, applying the phase again
-/// goes on where it stopped. A table that would be held for longer than 200 ms is left to the
-/// command line, which asks. How it goes is known to the server that was asked.
+/// The server needs the rights of the account that migrates. If it stops in between, send the
+/// request again: the steps that are done are not repeated. The server refuses to hold a table for
+/// longer than 200 ms; `reelshift apply` asks you there. Only the server that got the request
+/// knows how it goes.
 #[utoipa::path(
     post,
     path = "/api/v1/phases/{phase}/apply",
@@ -217,7 +211,7 @@ async fn execute(
     let gate = |report: &GateReport| known.update(|last| last.gates.push(report.clone()));
     let announce = |sentence: &str| known.update(|last| last.announced.push(sentence.to_owned()));
     let report = |step: &Step, outcome| {
-        let step = AppliedStep { number: step.number, name: step.name.clone(), outcome };
+        let step = AppliedStep::new(step, outcome);
         known.update(|last| {
             last.waiting = None;
             last.steps.push(step);

@@ -47,13 +47,9 @@ pub(super) async fn list(
     let Filter { subject, name, run, by, since } = filter;
     let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
     let by = by.as_deref().map(Pattern::containing);
-    let since = match since {
-        None => None,
-        Some(since) => {
-            let since = reelshift_operate::since(&since).map_err(Problem::bad_request)?;
-            Some(reelshift_operate::time_of(&*app.store, since).await?)
-        }
-    };
+    let since = since.as_deref().map(reelshift_operate::since).transpose();
+    let since = since.map_err(Problem::bad_request)?;
+    let since = reelshift_operate::time_of(&*app.store, since).await?;
     let selection = AuditSelection { subject, name, run, by, since, commands: false };
     let entries = app.store.audit(&selection, before, limit + 1).await?;
     Page::of(entries, limit, |entry| entry.seq).map(Json)

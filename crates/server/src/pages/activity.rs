@@ -99,10 +99,8 @@ impl PageQuery {
     }
 
     async fn selection(&self, app: &App) -> Result<AuditSelection, StoreError> {
-        let since = match self.since() {
-            Some((_, since)) => Some(reelshift_operate::time_of(&*app.store, since).await?),
-            None => None,
-        };
+        let since = self.since().map(|(_, since)| since);
+        let since = reelshift_operate::time_of(&*app.store, since).await?;
         let by = self.by().map(Pattern::containing);
         Ok(AuditSelection { subject: self.subject(), by, since, ..AuditSelection::default() })
     }

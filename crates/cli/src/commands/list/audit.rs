@@ -27,14 +27,10 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
 
 pub async fn run(context: &Context, args: &AuditArgs) -> Result<Outcome> {
     let store = context.reading_store(4).await?;
-    let since = match args.since {
-        Some(since) => Some(reelshift_operate::time_of(&*store, since).await?),
-        None => None,
-    };
     let selection = AuditSelection {
         subject: args.subject,
         by: args.by.as_deref().map(Pattern::containing),
-        since,
+        since: reelshift_operate::time_of(&*store, args.since).await?,
         run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,
         ..AuditSelection::default()
     };
