@@ -9,8 +9,8 @@ use crate::server::Server;
 use crate::test::{BUILD, cargo, install_optional, tell_of_server};
 
 /// The ignored test that does it, and what it is told.
-const TEST: &str = "test --quiet --workspace --all-features --test chaos_random -- --exact \
-                    --ignored --nocapture random_faults_for_long";
+const TEST: &str = "test --quiet --workspace --all-features --test e2e -- --exact \
+                    --ignored --nocapture chaos_random::random_faults_for_long";
 const MINUTES_VARIABLE: &str = "REELSHIFT_TEST_CHAOS_MINUTES";
 const SEED_VARIABLE: &str = "REELSHIFT_TEST_CHAOS_SEED";
 

@@ -33,6 +33,12 @@ const GALERA_VARIABLE: &str = "REELSHIFT_TEST_GALERA";
 /// Names the file into which tests write what they had to skip.
 const SKIPPED_VARIABLE: &str = "REELSHIFT_TEST_SKIPPED";
 
+/// How many tests a program runs at a time.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
+/// Tests that run beside each other on a processor: most wait for something most of the time.
+const TESTS_PER_PROCESSOR: usize = 2;
+
 /// Builds the binary with the same features as the tests, so that nothing is compiled twice.
 pub(crate) const BUILD: [&str; 5] =
     ["build", "--workspace", "--all-features", "--bin", "reelshift"];
@@ -77,6 +83,10 @@ pub(crate) fn run(
         }
         Err(error) if error.is::<Stopped>() => return Err(error),
         Err(error) => eprintln!("xtask: no test of a cluster: {error:#}"),
+    }
+    if std::env::var_os(THREADS_VARIABLE).is_none() {
+        let processors = std::thread::available_parallelism()?.get();
+        variables.push((THREADS_VARIABLE, (processors * TESTS_PER_PROCESSOR).to_string().into()));
     }
     if long {
         variables.push((LONG_VARIABLE, OsString::from("1")));

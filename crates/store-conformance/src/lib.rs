@@ -106,7 +106,11 @@ pub fn run<F: Fixture>(fixture: impl AsyncFn() -> F + Copy + Send + 'static) -> 
             Ok(())
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // As the standard harness does.
+    let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
+    arguments.test_threads = arguments.test_threads.or_else(threads);
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 /// Runs one behaviour and drops its database, whatever came of it.

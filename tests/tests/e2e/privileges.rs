@@ -8,7 +8,7 @@ use reelshift_tests::server::{OPERATOR, Server, VIEWER, tokens};
 use reelshift_tests::{Legacy, Ran, Reelshift, oracle, until};
 use uuid::Uuid;
 
-const DOCUMENT: &str = include_str!("../../docs/privileges.md");
+const DOCUMENT: &str = include_str!("../../../docs/privileges.md");
 
 /// An account of the document, in one database.
 struct Account {
