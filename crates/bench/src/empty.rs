@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use futures::FutureExt;
 use reelshift_plan::JobKind;
-use reelshift_queue::{Fleet, Gate, Handler, Lane, Pulse, Session, Times};
+use reelshift_queue::{AttemptEnd, Fleet, Gate, Job, Pass, Pulse, Session, Times};
 use reelshift_store::SharedStore;
 use reelshift_store::ledger::{
     Bounds, Claimed, CreatedRun, NewBatch, NewRun, NewWorker, Run, RunPlan, VideoFilter,
@@ -42,12 +41,24 @@ pub async fn work(database: &str) -> Result<()> {
     let pulse = Arc::new(Pulse::default());
     let store = open(database).await?;
     let session = Session::join(store, &new_worker(), Times::default(), pulse).await?;
-    let handler: Handler = Arc::new(|_, _| async { Ok(()) }.boxed());
-    let lane =
-        Lane { kind: JobKind::Backfill, gate: Gate::new(CONCURRENCY), claims_ahead: true, handler };
-    let fleet = Fleet::new(Arc::new(session), Arc::new(|_: &Claimed, said: &str| panicked(said)));
-    fleet.run(vec![lane], CancellationToken::new()).await?;
+    let describe = Arc::new(|_: &Claimed, said: &str| panicked(said));
+    Fleet::new(Arc::new(session), describe, CancellationToken::new())
+        .register(Nothing, Gate::new(CONCURRENCY))
+        .run()
+        .await?;
     Ok(())
+}
+
+/// What is done with an empty batch.
+struct Nothing;
+
+impl Job for Nothing {
+    const KIND: JobKind = JobKind::Backfill;
+    const CLAIMS_AHEAD: bool = true;
+
+    async fn run(&self, _: &Claimed, _: &Pass) -> Result<(), AttemptEnd> {
+        Ok(())
+    }
 }
 
 pub fn panicked(said: &str) -> ErrorRecord {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::ack::{DescribePanic, Flusher, LedgerAck};
 use crate::in_hand::InHand;
-use crate::{Fatal, Gate, Lane, Session};
+use crate::{Fatal, Gate, Job, Session};
 
 /// Batches are claimed ahead of a free handler only for this long a time of work: enough
 /// to keep short batches flowing, too little to hoard long ones that others could take.
@@ -117,22 +117,22 @@ impl std::fmt::Debug for FleetBackend {
 }
 
 impl FleetBackend {
-    /// Starts claiming the lane's batches for as many handlers as its gate lets in, until
-    /// the backend is closed or `draining` is cancelled.
-    pub(crate) fn start(
+    /// Starts claiming batches of the job's kind, as many as `gate` lets in at once, until the
+    /// backend is closed or `draining` is cancelled.
+    pub(crate) fn start<J: Job>(
         session: &Session,
-        lane: &Lane,
+        gate: &Arc<Gate>,
         draining: &CancellationToken,
         describe_panic: DescribePanic,
     ) -> Self {
-        let slots = Arc::new(Slots::new(Arc::clone(&lane.gate), lane.claims_ahead));
+        let slots = Arc::new(Slots::new(Arc::clone(gate), J::CLAIMS_AHEAD));
         let (claimed_in, claimed) = mpsc::unbounded_channel();
         let (ended, ended_out) = mpsc::unbounded_channel();
         let stop = draining.child_token();
         let claimer = Claimer {
             store: Arc::clone(session.store()),
             worker: session.worker(),
-            kind: lane.kind,
+            kind: J::KIND,
             poll: session.times().poll,
             slots: Arc::clone(&slots),
             out: claimed_in,

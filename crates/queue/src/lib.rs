@@ -2,6 +2,7 @@
 //! ledger, so that apalis' monitor, worker builder, layers and graceful shutdown run the
 //! fleet.
 //!
+//! - [`job`]: what is done with the batches of one kind.
 //! - [`session`]: a worker process is registered, beats, reaps the silent, and leaves.
 //! - [`backend`]: claims batches ahead of what can run, and hands them to apalis.
 //! - [`ack`]: writes how attempts ended, many at a time.
@@ -22,6 +23,7 @@ pub mod fatal;
 pub mod fleet;
 pub mod gate;
 mod in_hand;
+pub mod job;
 pub mod lottery;
 pub mod outbox;
 pub mod pulse;
@@ -32,8 +34,9 @@ pub mod start;
 pub use activity::Activity;
 pub use attempt::AttemptEnd;
 pub use fatal::{Fatal, FatalError};
-pub use fleet::{Fleet, Handler, Lane};
+pub use fleet::Fleet;
 pub use gate::{Gate, Pass};
+pub use job::Job;
 pub use lottery::Lottery;
 pub use outbox::Outbox;
 pub use pulse::Pulse;

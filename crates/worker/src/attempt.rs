@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
-use reelshift_queue::{Activity, AttemptEnd};
+use reelshift_plan::JobKind;
+use reelshift_queue::{Activity, AttemptEnd, Job, Pass};
 use reelshift_store::ErrorRecord;
 use reelshift_store::ledger::Claimed;
 use reelshift_telemetry::context;
@@ -18,46 +19,47 @@ use uuid::Uuid;
 
 use crate::classify;
 
-/// Whose attempts are observed.
-#[derive(Debug, Clone)]
-pub(crate) struct Observer {
+/// A job whose attempts are observed.
+pub(crate) struct Observed<J> {
+    pub job: J,
     pub worker: Uuid,
     pub activity: Arc<Activity>,
 }
 
-/// Does `attempt` at `batch` within its span.
-pub(crate) async fn observed(
-    observer: &Observer,
-    batch: &Claimed,
-    attempt: impl Future<Output = Result<(), AttemptEnd>>,
-) -> Result<(), AttemptEnd> {
-    let span = span(observer.worker, batch);
-    let began = Instant::now();
-    let ended = AssertUnwindSafe(attempt.instrument(span.clone())).catch_unwind().await;
-    let outcome = match &ended {
-        Ok(Ok(())) => Outcome::Done,
-        Ok(Err(AttemptEnd::Drained)) => Outcome::Drained,
-        Ok(Err(AttemptEnd::LeaseLost)) => {
-            observer.activity.write_refused();
-            Outcome::LeaseLost
+impl<J: Job> Job for Observed<J> {
+    const KIND: JobKind = J::KIND;
+    const CLAIMS_AHEAD: bool = J::CLAIMS_AHEAD;
+
+    async fn run(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
+        let span = span(self.worker, batch);
+        let attempt = self.job.run(batch, pass).instrument(span.clone());
+        let began = Instant::now();
+        let ended = AssertUnwindSafe(attempt).catch_unwind().await;
+        let outcome = match &ended {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(AttemptEnd::Drained)) => Outcome::Drained,
+            Ok(Err(AttemptEnd::LeaseLost)) => {
+                self.activity.write_refused();
+                Outcome::LeaseLost
+            }
+            Ok(Err(AttemptEnd::Failed { retry, error, .. })) => {
+                failed(&span, failure(error));
+                outcome(batch, *retry, &error.error_type)
+            }
+            Err(_) => {
+                let error_type = classify::PANIC.error_type;
+                let message = "the handler panicked";
+                failed(&span, Failure { error_type, message, stack_trace: None });
+                outcome(batch, batch.attempts == 0, error_type)
+            }
+        };
+        span.record("reelshift.outcome", outcome.as_str());
+        metrics::attempt(batch.kind.as_str(), outcome, began.elapsed());
+        match ended {
+            Ok(ended) => ended,
+            // The fleet's own guard makes an error row of it.
+            Err(panic) => std::panic::resume_unwind(panic),
         }
-        Ok(Err(AttemptEnd::Failed { retry, error, .. })) => {
-            failed(&span, failure(error));
-            outcome(batch, *retry, &error.error_type)
-        }
-        Err(_) => {
-            let error_type = classify::PANIC.error_type;
-            let message = "the handler panicked";
-            failed(&span, Failure { error_type, message, stack_trace: None });
-            outcome(batch, batch.attempts == 0, error_type)
-        }
-    };
-    span.record("reelshift.outcome", outcome.as_str());
-    metrics::attempt(batch.kind.as_str(), outcome, began.elapsed());
-    match ended {
-        Ok(ended) => ended,
-        // The fleet's own guard makes an error row of it.
-        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

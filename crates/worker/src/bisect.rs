@@ -9,15 +9,15 @@ use std::slice;
 use reelshift_queue::{AttemptEnd, Pass};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Bounds, Claimed};
-use reelshift_store::videos::FailedItem;
+use reelshift_store::videos::{Chunk, FailedItem};
 use reelshift_telemetry::failure::noticed;
 use reelshift_telemetry::metrics;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::attempt;
-use crate::backfill::Backfill;
+use crate::chunks::Chunks;
 use crate::classify::{self, Meaning, Remedy};
-use crate::ending::{Endings, blames_an_item, chunk_span};
+use crate::ending::{Endings, blames_an_item};
 use crate::give_way;
 
 /// Rows that are halved at once: with more, most halves are good and written in vain.
@@ -60,7 +60,7 @@ const fn mostly_refused(written: u64, refused: u64) -> bool {
 
 /// The bisecting of one attempt.
 pub(crate) struct Bisect<'a> {
-    backfill: &'a Backfill,
+    chunks: &'a Chunks,
     endings: &'a Endings,
     batch: &'a Claimed,
     pass: &'a Pass,
@@ -72,9 +72,9 @@ pub(crate) struct Bisect<'a> {
 }
 
 impl<'a> Bisect<'a> {
-    pub(crate) fn new(backfill: &'a Backfill, batch: &'a Claimed, pass: &'a Pass) -> Self {
+    pub(crate) fn new(chunks: &'a Chunks, batch: &'a Claimed, pass: &'a Pass) -> Self {
         let (written, refused) = (batch.rows_done, batch.rows_quarantined);
-        Self { backfill, endings: backfill.endings(), batch, pass, written, refused, last: None }
+        Self { chunks, endings: &chunks.endings, batch, pass, written, refused, last: None }
     }
 
     /// Counts rows that were written without bisecting.
@@ -104,11 +104,9 @@ impl<'a> Bisect<'a> {
             .map_err(|error| self.endings.database(batch, &error))?;
         let mut halves = Halves::of(&ids);
         while let Some(rows) = halves.next() {
-            self.backfill.may_go_on(batch, self.pass).await?;
-            let error = match self.chunk(rows).await {
-                Ok(written) => {
-                    self.wrote(written);
-                    self.endings.session.activity().add_rows(self.batch.kind, written.into());
+            let error = match self.chunk(rows).await? {
+                Ok(chunk) => {
+                    self.wrote(chunk.rows);
                     continue;
                 }
                 Err(error) if blames_an_item(batch, &error) => error,
@@ -121,39 +119,18 @@ impl<'a> Bisect<'a> {
         Ok(ids.last().cloned())
     }
 
-    async fn chunk(&self, rows: &[String]) -> Result<u32, StoreError> {
+    async fn chunk(&self, rows: &[String]) -> Result<Result<Chunk, StoreError>, AttemptEnd> {
+        let attempt = (self.batch, self.pass);
         let bounds = Bounds::Items(rows.to_vec());
-        let limit = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let mut tries = 1;
-        loop {
-            let (store, batch) = (self.endings.session.store(), self.batch);
-            let span = chunk_span(limit);
-            let chunk = store
-                .backfill_chunk(batch.lease, &bounds, None, limit, &batch.filter)
-                .instrument(span.clone())
-                .await;
-            self.endings.chunk_ended(&span, batch, &chunk);
-            match chunk {
-                Ok(chunk) => {
-                    self.backfill.took(chunk.held);
-                    return Ok(chunk.rows);
-                }
-                Err(error) if tries < self.tries(rows, &error) => {
-                    give_way::pause(tries).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// How often a chunk of `rows` is tried that fails with `error`.
-    fn tries(&self, rows: &[String], error: &StoreError) -> u32 {
-        match classify::store(error).remedy {
-            Remedy::Retry if matches!(error, StoreError::Locked { .. }) => give_way::TRIES,
+        let limit = || u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let chunk = self.chunks.backfill(attempt, (&bounds, None), limit).await?;
+        match &chunk {
             // Not known to be the row's fault: not before it has happened to it alone, twice.
-            Remedy::RetryOnce if rows.len() == 1 => 2,
-            _ => 1,
+            Err(error) if rows.len() == 1 && classify::store(error).remedy == Remedy::RetryOnce => {
+                give_way::pause(1).await;
+                self.chunks.backfill(attempt, (&bounds, None), limit).await
+            }
+            _ => Ok(chunk),
         }
     }
 

@@ -20,7 +20,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{Checkpoint, MediaError};
 use reelshift_plan::JobKind;
-use reelshift_queue::{AttemptEnd, Pass};
+use reelshift_queue::{AttemptEnd, Job, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::FileToHash;
@@ -94,9 +94,14 @@ impl Hash {
         let (turns, trust) = (Semaphore::new(TURNS), RootTrust::default());
         Self { endings, reader, controls, gates, turns, trust, reading: RwLock::default(), stop }
     }
+}
 
-    /// Executes one attempt.
-    pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
+impl Job for Hash {
+    const KIND: JobKind = JobKind::Hash;
+    /// A batch of missing files takes a moment, the next one of films an hour.
+    const CLAIMS_AHEAD: bool = false;
+
+    async fn run(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         let session = &self.endings.session;
         let _doing = session.activity().begin(batch.lease.seq, format!("hash {}", batch.id));
         let Bounds::Items(items) = &batch.bounds else {
@@ -140,7 +145,9 @@ impl Hash {
         let message = "the file_path of a video changed each time its file was read".to_owned();
         Err(self.ends(batch, classify::PATH_UNSETTLED, message))
     }
+}
 
+impl Hash {
     fn ends(&self, batch: &Claimed, meaning: Meaning, message: String) -> AttemptEnd {
         let record = self.endings.recorder.message(batch, None, meaning, message);
         self.endings.failed(batch, meaning.remedy, record)

@@ -2,6 +2,7 @@
 //! does for the fleet (settling runs, sweeping, planning for a producer that died).
 //!
 //! - [`backfill`], [`hash`], [`validate`]: one file a job kind; registered in [`run`].
+//! - [`chunks`]: when the next rows may be taken and how many, for backfill and validation.
 //! - [`attempt`]: what every attempt has in common: its span and its metrics.
 //! - [`classify`]: what an error means, in one table a source; [`ending`]: what an attempt
 //!   makes of it; [`bisect`]: finding the one row that refuses.
@@ -13,6 +14,7 @@
 mod attempt;
 mod backfill;
 mod bisect;
+mod chunks;
 pub mod classify;
 mod controls;
 mod ending;
@@ -27,12 +29,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use reelshift_media::MediaRoot;
 use reelshift_media::sha256::WrongHash;
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
-use reelshift_queue::{FatalError, Fleet, Handler, JoinError, Lane, NoRoom, Pulse, Session, Times};
+use reelshift_queue::{FatalError, Fleet, JoinError, NoRoom, Pulse, Session, Times};
 use reelshift_store::ledger::{Claimed, NewWorker};
 use reelshift_store::vitals::PoolState;
 use reelshift_store::{SharedStore, StoreError};
@@ -40,14 +41,16 @@ use reelshift_telemetry::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::attempt::{Observer, observed};
+use crate::attempt::Observed;
+use crate::backfill::Backfill;
 use crate::controls::{Controls, Gates};
 use crate::ending::Endings;
 pub use crate::hash::HashOptions;
-use crate::hash::Reader;
+use crate::hash::{Hash, Reader};
 use crate::record::Recorder;
 use crate::throttle::Sampler;
 pub use crate::throttle::{ConfiguredSignal, SignalSource, SignalSources, watch_allowance};
+use crate::validate::Validate;
 
 /// After SIGTERM, running work has this long to finish or checkpoint; with [`LEAVE`] the
 /// process ends within 30 s.
@@ -170,8 +173,13 @@ pub async fn run(
     let controls = Controls::watch(&session, Arc::clone(&gates), leave, stop.clone()).await?;
     let recorder = Arc::new(Recorder::new(&worker, controls.clone()));
     let work = Work { session: &session, recorder: &recorder, controls: &controls, gates: &gates };
-    let lanes = lanes(&work, reader, &stop);
-    let hashes = lanes.iter().any(|lane| lane.kind == JobKind::Hash);
+    let hashes = reader.is_some();
+    let fleet = {
+        let recorder = Arc::clone(&recorder);
+        let describe = move |batch: &Claimed, said: &str| recorder.panicked(batch, said);
+        Fleet::new(Arc::clone(&session), Arc::new(describe), stop.clone())
+    };
+    let fleet = register(fleet, &work, reader, &stop);
 
     let (outbox, fatal) = (Arc::clone(session.outbox()), Arc::clone(session.fatal()));
     tokio::spawn({
@@ -200,13 +208,6 @@ pub async fn run(
         holder: format!("{} on {}:{}", worker.id, worker.host, worker.pid),
     };
     let sampling = tokio::spawn(sampler.run(stop.clone()));
-    let fleet = {
-        let recorder = Arc::clone(&recorder);
-        Fleet::new(
-            Arc::clone(&session),
-            Arc::new(move |batch: &Claimed, said: &str| recorder.panicked(batch, said)),
-        )
-    };
     let deadline = {
         let (stop, pulse) = (stop.clone(), Arc::clone(&options.pulse));
         async move {
@@ -216,7 +217,7 @@ pub async fn run(
         }
     };
     let worked = tokio::select! {
-        worked = fleet.run(lanes, stop.clone()) => {
+        worked = fleet.run() => {
             worked.map_err(|error| WorkerError::Fleet(error.to_string()))
         }
         () = deadline => {
@@ -225,7 +226,6 @@ pub async fn run(
         }
     };
     stop.cancel();
-    drop(fleet);
     let leaving = async {
         if let Err(error) = upkeep.await {
             tracing::error!(%error, "the upkeep did not end well");
@@ -261,12 +261,19 @@ fn connections(pool: PoolState) -> metrics::Connections {
     metrics::Connections { name, used: open.saturating_sub(idle), idle, max }
 }
 
-/// What every handler is given.
+/// What every job is given.
 struct Work<'a> {
     session: &'a Arc<Session>,
     recorder: &'a Arc<Recorder>,
     controls: &'a Controls,
     gates: &'a Arc<Gates>,
+}
+
+impl Work<'_> {
+    fn observed<J>(&self, job: J) -> Observed<J> {
+        let (worker, activity) = (self.session.worker(), Arc::clone(self.session.activity()));
+        Observed { job, worker, activity }
+    }
 }
 
 /// What hashes files, where this worker is to; proved before anything is written.
@@ -283,44 +290,26 @@ async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> 
     reader.map(Some).map_err(WorkerError::Threads)
 }
 
-/// The registration list: every job kind and its handler.
-fn lanes(work: &Work<'_>, reader: Option<Reader>, stop: &CancellationToken) -> Vec<Lane> {
+/// The registration list: every kind of job that this worker takes.
+fn register(
+    fleet: Fleet,
+    work: &Work<'_>,
+    reader: Option<Reader>,
+    stop: &CancellationToken,
+) -> Fleet {
     let Work { session, recorder, controls, gates } = *work;
-    let me = Observer { worker: session.worker(), activity: Arc::clone(session.activity()) };
     let endings = Endings { session: Arc::clone(session), recorder: Arc::clone(recorder) };
-    let backfill =
-        Arc::new(backfill::Backfill::new(endings.clone(), controls.clone(), stop.clone()));
-    let observer = me.clone();
-    let handler: Handler = Arc::new(move |batch, pass| {
-        let (backfill, observer) = (Arc::clone(&backfill), observer.clone());
-        async move { observed(&observer, &batch, backfill.attempt(&batch, &pass)).await }.boxed()
-    });
-    let gate = Arc::clone(&gates.backfill);
-    let mut lanes = vec![Lane { kind: JobKind::Backfill, gate, claims_ahead: true, handler }];
-    let validate =
-        Arc::new(validate::Validate::new(endings.clone(), controls.clone(), stop.clone()));
-    let observer = me.clone();
-    let handler: Handler = Arc::new(move |batch, pass| {
-        let (validate, observer) = (Arc::clone(&validate), observer.clone());
-        async move { observed(&observer, &batch, validate.attempt(&batch, &pass)).await }.boxed()
-    });
-    let gate = Arc::clone(&gates.validate);
-    lanes.push(Lane { kind: JobKind::Validate, gate, claims_ahead: true, handler });
-    if let Some(reader) = reader {
-        let hash = Arc::new(hash::Hash::new(
-            endings,
-            reader,
-            controls.clone(),
-            Arc::clone(gates),
-            stop.clone(),
-        ));
-        let handler: Handler = Arc::new(move |batch, pass| {
-            let (hash, observer) = (Arc::clone(&hash), me.clone());
-            async move { observed(&observer, &batch, hash.attempt(&batch, &pass)).await }.boxed()
-        });
-        // A batch of missing files takes a moment, the next one of films an hour.
-        let gate = gates.hash.gate();
-        lanes.push(Lane { kind: JobKind::Hash, gate, claims_ahead: false, handler });
-    }
-    lanes
+    let (backfill, validate) = (Arc::clone(&gates.backfill), Arc::clone(&gates.validate));
+    let fleet = fleet
+        .register(
+            work.observed(Backfill::new(endings.clone(), controls.clone(), stop.clone())),
+            backfill,
+        )
+        .register(
+            work.observed(Validate::new(endings.clone(), controls.clone(), stop.clone())),
+            validate,
+        );
+    let Some(reader) = reader else { return fleet };
+    let hash = Hash::new(endings, reader, controls.clone(), Arc::clone(gates), stop.clone());
+    fleet.register(work.observed(hash), gates.hash.gate())
 }

@@ -2,29 +2,21 @@
 //! locks nothing, and no snapshot outlives its window; what a window shows is written with the
 //! batch's checkpoint.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reelshift_plan::{ChunkLimits, ChunkSizer};
-use reelshift_queue::{AttemptEnd, Pass};
+use reelshift_plan::{ChunkLimits, JobKind};
+use reelshift_queue::{AttemptEnd, Job, Pass};
 use reelshift_store::comparisons::{ComparedTable, ComparedWindow};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::{Result, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::controls::{Controls, Verdict};
+use crate::chunks::Chunks;
+use crate::controls::Controls;
 use crate::ending::{Endings, chunk_span};
-use crate::throttle::brake::Brake;
 
-pub(crate) struct Validate {
-    endings: Endings,
-    brake: Brake,
-    controls: Controls,
-    stop: CancellationToken,
-    /// One for the worker, not for the batch: what it learned stays true.
-    sizer: Mutex<ChunkSizer>,
-}
+pub(crate) struct Validate(Chunks);
 
 /// What a batch compares: the keys of `table` after `after`, up to `upto`.
 struct Stretch<'a> {
@@ -33,46 +25,45 @@ struct Stretch<'a> {
     upto: Option<&'a str>,
 }
 
-impl Validate {
-    pub(crate) fn new(endings: Endings, controls: Controls, stop: CancellationToken) -> Self {
-        let brake = Brake::new(controls.clone());
-        // Reading locks nothing, on no database.
-        let sizer = Mutex::new(ChunkSizer::new(ChunkLimits::ROW_LOCKS));
-        Self { endings, brake, controls, stop, sizer }
-    }
+impl Job for Validate {
+    const KIND: JobKind = JobKind::Validate;
+    const CLAIMS_AHEAD: bool = true;
 
-    /// Executes one attempt, going on after the batch's checkpoint.
-    pub(crate) async fn attempt(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
-        let session = &self.endings.session;
-        let _doing = session.activity().begin(batch.lease.seq, format!("validate {}", batch.id));
-        let mut stretch = stretch(batch).map_err(|error| self.endings.database(batch, &error))?;
+    /// Goes on after the batch's checkpoint.
+    async fn run(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
+        let Self(chunks) = self;
+        let endings = &chunks.endings;
+        let activity = endings.session.activity();
+        let _doing = activity.begin(batch.lease.seq, format!("validate {}", batch.id));
+        let mut stretch = stretch(batch).map_err(|error| endings.database(batch, &error))?;
         loop {
-            self.may_go_on(batch, pass).await?;
-            let target = self.controls.chunk_target();
-            let limit = self.with_sizer(|sizer| {
-                sizer.aim_at(target);
-                sizer.rows()
-            });
+            chunks.may_begin(batch, pass).await?;
+            let limit = chunks.rows();
             let span = chunk_span(limit);
             match self.compare(batch, &stretch, limit).instrument(span.clone()).await {
                 Ok(None) => return Ok(()),
                 Ok(Some((window, took))) => {
                     span.record("reelshift.rows", window.rows);
                     let rows = u32::try_from(window.rows).unwrap_or(u32::MAX);
-                    self.with_sizer(|sizer| sizer.observe(rows, took, Duration::ZERO));
-                    self.brake.took(took);
-                    session.activity().add_chunk(took);
-                    session.activity().add_rows(batch.kind, window.rows);
+                    chunks.learn(rows, took, Duration::ZERO);
+                    chunks.done(batch, window.rows, took);
                     stretch.after = Some(window.upto);
                 }
                 Err(error) => {
                     if error.is_transient() {
-                        self.with_sizer(ChunkSizer::yield_to_application);
+                        chunks.shrink();
                     }
-                    return Err(self.endings.database(batch, &error));
+                    return Err(endings.database(batch, &error));
                 }
             }
         }
+    }
+}
+
+impl Validate {
+    pub(crate) fn new(endings: Endings, controls: Controls, stop: CancellationToken) -> Self {
+        // Reading locks nothing, on no database.
+        Self(Chunks::new(endings, controls, stop, ChunkLimits::ROW_LOCKS))
     }
 
     /// Compares the next window and writes what it shows; `None` at the end of the stretch. Also
@@ -84,7 +75,7 @@ impl Validate {
         limit: u32,
     ) -> Result<Option<(ComparedWindow, Duration)>> {
         let began = Instant::now();
-        let store = self.endings.session.store();
+        let store = self.0.endings.session.store();
         let Stretch { table, after, upto } = stretch;
         let (table, after) = (*table, after.as_deref());
         let Some(keys) = store.key_window(table, after, *upto, limit).await? else {
@@ -97,23 +88,6 @@ impl Validate {
         let window = ComparedWindow { table, upto: keys.upto, rows, compared };
         store.record_comparison(batch.lease, &window).await?;
         Ok(Some((window, took)))
-    }
-
-    /// Rests as the throttle says; ends the attempt where somebody wants its batch back.
-    async fn may_go_on(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
-        tokio::select! {
-            () = self.brake.rest(&self.stop) => {}
-            () = self.controls.until_held(batch.run_id) => {}
-        }
-        let held = self.controls.verdict(batch.run_id) != Verdict::GoOn;
-        if self.stop.is_cancelled() || held || pass.must_leave() {
-            return Err(AttemptEnd::Drained);
-        }
-        Ok(())
-    }
-
-    fn with_sizer<T>(&self, use_it: impl FnOnce(&mut ChunkSizer) -> T) -> T {
-        use_it(&mut self.sizer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

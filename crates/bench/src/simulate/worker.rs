@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use futures::FutureExt;
 use rand::RngExt;
 use reelshift_plan::{Backoff, JobKind, RunState};
-use reelshift_queue::{AttemptEnd, Fleet, Gate, Handler, Lane, Lottery, Pulse, Session, Times};
+use reelshift_queue::{AttemptEnd, Fleet, Gate, Job, Lottery, Pass, Pulse, Session, Times};
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::{FileResults, FileToHash, HashedFile};
 use reelshift_store::{SharedStore, StoreError};
@@ -130,16 +129,12 @@ impl SimulatedWorker {
 
 async fn work(session: Session, pace: Arc<Pace>, stop: CancellationToken) -> Result<()> {
     let store = Arc::clone(session.store());
-    let draining = stop.clone();
-    let handler: Handler = Arc::new(move |batch, _| {
-        attempt(Arc::clone(&store), Arc::clone(&pace), batch, draining.clone()).boxed()
-    });
-    let lane = Lane { kind: KIND, gate: Gate::new(1), claims_ahead: true, handler };
     let session = Arc::new(session);
-    let fleet =
-        Fleet::new(Arc::clone(&session), Arc::new(|_: &Claimed, said: &str| empty::panicked(said)));
-    fleet.run(vec![lane], stop).await?;
-    drop(fleet);
+    let describe = Arc::new(|_: &Claimed, said: &str| empty::panicked(said));
+    Fleet::new(Arc::clone(&session), describe, stop.clone())
+        .register(Simulated { store, pace, stop }, Gate::new(1))
+        .run()
+        .await?;
     if let Ok(session) = Arc::try_unwrap(session) {
         session.leave().await?;
     }
@@ -197,46 +192,58 @@ async fn upkeep(
 }
 
 /// Waits in place of reading, and writes results as often as the hash handler does.
-async fn attempt(
+/// A batch that takes as long as the simulation says.
+struct Simulated {
     store: SharedStore,
     pace: Arc<Pace>,
-    batch: Arc<Claimed>,
     stop: CancellationToken,
-) -> Result<(), AttemptEnd> {
-    let began = Instant::now();
-    let ended = |error: StoreError| match error {
-        StoreError::LeaseLost => AttemptEnd::LeaseLost,
-        error => {
-            let mut record = empty::panicked(&error.to_string());
-            record.error_type = "simulated".to_owned();
-            let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
-            AttemptEnd::Failed { retry: true, delay, error: Box::new(record) }
+}
+
+impl Job for Simulated {
+    const KIND: JobKind = KIND;
+    const CLAIMS_AHEAD: bool = true;
+
+    async fn run(&self, batch: &Claimed, _: &Pass) -> Result<(), AttemptEnd> {
+        let began = Instant::now();
+        let ended = |error: StoreError| match error {
+            StoreError::LeaseLost => AttemptEnd::LeaseLost,
+            error => {
+                let mut record = empty::panicked(&error.to_string());
+                record.error_type = "simulated".to_owned();
+                let delay = Backoff::default().delay(batch.attempts + 1, &mut rand::rng());
+                AttemptEnd::Failed { retry: true, delay, error: Box::new(record) }
+            }
+        };
+        let Bounds::Items(items) = &batch.bounds else { return Ok(()) };
+        let files = self.store.files_to_hash(items).await.map_err(&ended)?.files;
+        let whole = self.pace.batch();
+        let writes = (whole.as_secs_f64() / WRITE.as_secs_f64()).ceil().max(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "at most 64 files"
+        )]
+        let files_a_write = (files.len() as f64 / writes).ceil().max(1.0) as usize;
+        let writes = u32::try_from(files.chunks(files_a_write).len()).unwrap_or(u32::MAX);
+        for (number, files) in (1..=writes).zip(files.chunks(files_a_write)) {
+            let until = whole * number / writes;
+            tokio::select! {
+                () = tokio::time::sleep(until.saturating_sub(began.elapsed())) => {}
+                () = self.stop.cancelled() => return Err(AttemptEnd::Drained),
+            }
+            let hashed = files.iter().map(hashed).collect();
+            let results = FileResults { hashed, ..FileResults::default() };
+            self.pace
+                .ticks
+                .write
+                .time(self.store.record_files(batch.lease, &results))
+                .await
+                .map_err(&ended)?;
         }
-    };
-    let Bounds::Items(items) = &batch.bounds else { return Ok(()) };
-    let files = store.files_to_hash(items).await.map_err(&ended)?.files;
-    let whole = pace.batch();
-    let writes = (whole.as_secs_f64() / WRITE.as_secs_f64()).ceil().max(1.0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "at most 64 files"
-    )]
-    let files_a_write = (files.len() as f64 / writes).ceil().max(1.0) as usize;
-    let writes = u32::try_from(files.chunks(files_a_write).len()).unwrap_or(u32::MAX);
-    for (number, files) in (1..=writes).zip(files.chunks(files_a_write)) {
-        let until = whole * number / writes;
-        tokio::select! {
-            () = tokio::time::sleep(until.saturating_sub(began.elapsed())) => {}
-            () = stop.cancelled() => return Err(AttemptEnd::Drained),
-        }
-        let hashed = files.iter().map(hashed).collect();
-        let results = FileResults { hashed, ..FileResults::default() };
-        pace.ticks.write.time(store.record_files(batch.lease, &results)).await.map_err(&ended)?;
+        self.pace.done.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
-    pace.done.fetch_add(1, Ordering::Relaxed);
-    Ok(())
 }
 
 fn hashed(file: &FileToHash) -> HashedFile {
