@@ -24,7 +24,7 @@ pub enum ArchiveError {
     /// The database cannot hold an archived value as it is.
     #[error(
         "{} cannot be restored: {error}. Where a column was changed since, give it the type that the archive's \
-         manifest.json names, then restore again", .table.as_str()
+         manifest.json names, then restore again", .table.into_str()
     )]
     Value { table: ArchivedTable, error: StoreError },
 

@@ -167,16 +167,16 @@ pub(crate) fn clear(directory: &Directory) -> Result<()> {
 }
 
 pub(crate) fn file_name(table: ArchivedTable, number: usize) -> String {
-    format!("{}.{number:05}.jsonl.gz", table.as_str())
+    format!("{}.{number:05}.jsonl.gz", table.into_str())
 }
 
 fn is_file_name(name: &str) -> bool {
     let of_table = |table: ArchivedTable| {
         let number =
-            name.strip_prefix(table.as_str())?.strip_prefix('.')?.strip_suffix(".jsonl.gz")?;
+            name.strip_prefix(table.into_str())?.strip_prefix('.')?.strip_suffix(".jsonl.gz")?;
         (number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(())
     };
-    ArchivedTable::ALL.into_iter().any(|table| of_table(table).is_some())
+    ArchivedTable::ALL.iter().copied().any(|table| of_table(table).is_some())
 }
 
 /// An archive that can be restored from: complete, and every row as the manifest says.

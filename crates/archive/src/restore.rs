@@ -63,7 +63,7 @@ impl<'a> Checked<'a> {
                 return Err(ArchiveError::Refused(format!(
                     "the archive holds a row of {} of {} bytes, and the server takes statements of {largest}: set \
                      its max_allowed_packet to {} or more, then restore again",
-                    table.table.as_str(),
+                    table.table.into_str(),
                     table.largest_row,
                     (table.largest_row * 5 / 4).next_multiple_of(1024 * 1024),
                 )));
@@ -80,7 +80,7 @@ impl<'a> Checked<'a> {
 
 /// The database's columns of an archived table.
 async fn columns_of(store: &dyn Store, archived: &TableManifest) -> Result<Vec<Column>> {
-    let name = archived.table.as_str();
+    let name = archived.table.into_str();
     let now = store.archived_columns(archived.table).await?.ok_or_else(|| {
         ArchiveError::Refused(format!(
             "there is no table {name} to restore to: run `reelshift apply expand`"

@@ -140,5 +140,5 @@ fn next_rows(asked: u32, got: usize) -> u32 {
 }
 
 fn no_text_key(table: ArchivedTable) -> ArchiveError {
-    ArchiveError::Refused(format!("table {} has a row whose id is not a text", table.as_str()))
+    ArchiveError::Refused(format!("table {} has a row whose id is not a text", table.into_str()))
 }

@@ -119,7 +119,7 @@ impl Context {
         let url = database::url(self.given_url())?;
         let store = database::open(&url, connections, self).await?;
         let DatabaseAddress { system, namespace, server } = store.address();
-        Database { system: system.as_str(), namespace, server }.describe();
+        Database { system: system.into_str(), namespace, server }.describe();
         Ok(store)
     }
 

@@ -18,7 +18,8 @@ const YEARS: RangeInclusive<i32> = 1..=9999;
 const MAX_CHARACTERS: usize = 1_000;
 
 /// What a query can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 enum Key {
     Cause,
     Stage,
@@ -33,37 +34,12 @@ enum Key {
 }
 
 impl Key {
-    const ALL: [Self; 10] = [
-        Self::Cause,
-        Self::Stage,
-        Self::Since,
-        Self::Run,
-        Self::Batch,
-        Self::Worker,
-        Self::Video,
-        Self::Path,
-        Self::Text,
-        Self::Is,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cause => "cause",
-            Self::Stage => "stage",
-            Self::Since => "since",
-            Self::Run => "run",
-            Self::Batch => "batch",
-            Self::Worker => "worker",
-            Self::Video => "video",
-            Self::Path => "path",
-            Self::Text => "text",
-            Self::Is => "is",
-        }
-    }
+    const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 /// What became of a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 enum Fate {
     /// No later attempt has succeeded.
     Open,
@@ -74,16 +50,7 @@ enum Fate {
 }
 
 impl Fate {
-    const ALL: [Self; 4] = [Self::Open, Self::Recovered, Self::Quarantined, Self::Accepted];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Recovered => "recovered",
-            Self::Quarantined => "quarantined",
-            Self::Accepted => "accepted",
-        }
-    }
+    const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 /// What is wrong with a query, and where.
@@ -154,7 +121,7 @@ impl Query {
     fn add(&mut self, letters: &[char], term: Range<usize>) -> Result<(), WrongQuery> {
         let wrong = |place, why: String| WrongQuery { place, why };
         let written = |range: Range<usize>| letters[range].iter().collect::<String>();
-        let keys = || Key::ALL.map(Key::as_str).join(", ");
+        let keys = || Key::ALL.iter().map(Key::into_str).collect::<Vec<_>>().join(", ");
         let Some(colon) = letters[term.clone()].iter().position(|letter| *letter == ':') else {
             let text = written(term.clone());
             let why =
@@ -163,7 +130,7 @@ impl Query {
         };
         let colon = term.start + colon;
         let name = written(term.start..colon);
-        let key = Key::ALL.into_iter().find(|key| key.as_str() == name).ok_or_else(|| {
+        let key = Key::ALL.iter().copied().find(|key| key.into_str() == name).ok_or_else(|| {
             wrong(term.start, format!("there is no key `{name}`: take one of {}", keys()))
         })?;
         let value = written(colon + 1..term.end).replace('"', "");
@@ -194,8 +161,8 @@ impl Query {
             Key::Path => set(&mut self.path, value),
             Key::Text => set(&mut self.text, value),
             Key::Is => {
-                let fate = Fate::ALL.into_iter().find(|fate| fate.as_str() == value);
-                let names = || Fate::ALL.map(Fate::as_str).join(", ");
+                let fate = Fate::ALL.iter().copied().find(|fate| fate.into_str() == value);
+                let names = || Fate::ALL.iter().map(Fate::into_str).collect::<Vec<_>>().join(", ");
                 set(&mut self.fate, fate.ok_or_else(|| format!("give one of {}", names()))?)
             }
         })
@@ -316,13 +283,13 @@ impl fmt::Display for Query {
             (Key::Video, self.video.clone()),
             (Key::Path, self.path.clone()),
             (Key::Text, self.text.clone()),
-            (Key::Is, self.fate.map(|fate| fate.as_str().to_owned())),
+            (Key::Is, self.fate.map(|fate| fate.into_str().to_owned())),
         ];
         let mut separator = "";
         for (key, value) in values {
             let Some(value) = value else { continue };
             let quote = if value.contains(char::is_whitespace) { "\"" } else { "" };
-            write!(f, "{separator}{}:{quote}{value}{quote}", key.as_str())?;
+            write!(f, "{separator}{}:{quote}{value}{quote}", key.into_str())?;
             separator = " ";
         }
         Ok(())

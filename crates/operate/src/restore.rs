@@ -42,7 +42,7 @@ pub async fn restore(
     let work = async {
         let checked = Checked::new(store, request.archive, request.any_platform).await?;
         let count = |progress: Progress| {
-            rows.insert(progress.table.as_str(), progress.rows);
+            rows.insert(progress.table.into_str(), progress.rows);
             report(progress);
         };
         let Restore { pace, writers, .. } = request;

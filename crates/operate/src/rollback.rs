@@ -32,7 +32,8 @@ type Result<T> = std::result::Result<T, ArchiveError>;
 const FLAGS_SEEN: Duration = Duration::from_millis(2_500);
 
 /// How far back: to the end of a phase, or to before the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum RollbackTarget {
     /// Everything but reelshift's own tables is undone.
     Legacy,
@@ -43,17 +44,6 @@ pub enum RollbackTarget {
 }
 
 impl RollbackTarget {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Legacy => "legacy",
-            Self::Expand => "expand",
-            Self::Backfill => "backfill",
-            Self::Rollout => "rollout",
-            Self::Index => "index",
-        }
-    }
-
     /// The number of the last step that stays.
     fn last_step(self, steps: &[Step]) -> u32 {
         let group = match self {
@@ -73,7 +63,7 @@ impl RollbackTarget {
 
 impl std::fmt::Display for RollbackTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
+        f.pad(self.into_str())
     }
 }
 

@@ -75,7 +75,7 @@ pub async fn apply(
     let ended = stop.run_until_cancelled(work).await;
     let complete = matches!(ended, Some(Ok(())));
     if new > 0 || (complete && abandoned.is_some()) {
-        let phase = apply.phase.as_str().to_owned();
+        let phase = apply.phase.into_str().to_owned();
         let event = AuditEvent::PhaseApplied { phase, done: done(new, "", complete) };
         record(store, by, event, ended.unwrap_or(Ok(()))).await?;
     } else {

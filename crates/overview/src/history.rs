@@ -86,7 +86,7 @@ impl Estimate {
     /// where nothing is open or nothing has moved yet.
     pub(crate) fn compute(report: &LedgerReport, history: &History) -> Option<Self> {
         let mut longest: Option<(f64, f64)> = None;
-        for kind in JobKind::ALL {
+        for &kind in JobKind::ALL {
             let active: Vec<&RunReport> = report
                 .runs
                 .iter()

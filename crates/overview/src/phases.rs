@@ -99,7 +99,8 @@ pub(crate) fn phases(
     flags: &[StoredFlag],
 ) -> Vec<PhaseReport> {
     Phase::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .map(|phase| {
             let (progress, note) = match phase {
                 // Reelshift's own tables stay when a rollback is through.

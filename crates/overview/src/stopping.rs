@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn before_anything_there_is_nothing_to_take_back() {
         let phases: Vec<PhaseReport> = Phase::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .map(|phase| PhaseReport { phase, progress: Progress::NotStarted, note: None })
             .collect();
         let stopping = Stopping::compute(None, &phases);

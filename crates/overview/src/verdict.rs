@@ -225,7 +225,7 @@ fn share(value: f64) -> String {
 
 fn working(report: &LedgerReport, active: &[&RunReport], live: u64, leased: u64) -> String {
     let mut rates = Vec::new();
-    for kind in JobKind::ALL {
+    for &kind in JobKind::ALL {
         if active.iter().any(|run| run.run.kind == kind) {
             let rate = monitor::rate(kind, &report.workers);
             rates.push(match kind {

@@ -5,9 +5,23 @@ use serde::{Deserialize, Serialize};
 use crate::state::UnknownName;
 
 /// A phase of the migration, in the order in which they are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Phase {
     Expand,
     Backfill,
@@ -17,19 +31,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 5] =
-        [Self::Expand, Self::Backfill, Self::Rollout, Self::Index, Self::Automate];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Expand => "expand",
-            Self::Backfill => "backfill",
-            Self::Rollout => "rollout",
-            Self::Index => "index",
-            Self::Automate => "automate",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 crate::state::named!(Phase, "phase");

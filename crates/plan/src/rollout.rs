@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::state::{UnknownName, named};
 
 /// The specification's feature flags. The name is stored; it never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Flag {
     /// Which of the two status readers answers.
     EnhancedVideoProcessing,
@@ -38,16 +39,6 @@ impl Flag {
     /// the platform's users see. Monitoring stays, since it is needed most then.
     pub const EMERGENCY: [Self; 3] =
         [Self::EnhancedVideoProcessing, Self::RealtimeNotifications, Self::AdvancedErrorHandling];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EnhancedVideoProcessing => "enhanced_video_processing",
-            Self::RealtimeNotifications => "realtime_notifications",
-            Self::AdvancedErrorHandling => "advanced_error_handling",
-            Self::PerformanceMonitoring => "performance_monitoring",
-        }
-    }
 
     /// The specification's environment variable, which gives the flag's initial value.
     #[must_use]
@@ -74,9 +65,21 @@ impl Flag {
 named!(Flag, "flag");
 
 /// Why a flag has the value that it has. The name is stored; it never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum FlagAction {
     /// Stored for the first time, from the environment.
     Initial,
@@ -87,19 +90,7 @@ pub enum FlagAction {
 }
 
 impl FlagAction {
-    pub const ALL: [Self; 5] =
-        [Self::Initial, Self::Enable, Self::Disable, Self::Rollout, Self::EmergencyDisable];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Initial => "initial",
-            Self::Enable => "enable",
-            Self::Disable => "disable",
-            Self::Rollout => "rollout",
-            Self::EmergencyDisable => "emergency_disable",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 named!(FlagAction, "flag action");
@@ -212,6 +203,6 @@ mod tests {
     #[test]
     fn an_unknown_flag_is_told_the_four() {
         let unknown = "turbo".parse::<Flag>().expect_err("no flag").to_string();
-        assert!(Flag::ALL.iter().all(|flag| unknown.contains(flag.as_str())), "{unknown}");
+        assert!(Flag::ALL.iter().all(|flag| unknown.contains(flag.into_str())), "{unknown}");
     }
 }

@@ -14,12 +14,12 @@ pub struct UnknownName {
     pub expected: String,
 }
 
-/// `Display` and `FromStr` by way of `as_str` and `ALL`.
+/// `Display` and `FromStr` by way of `into_str` and `ALL`.
 macro_rules! named {
     ($type:ty, $what:literal) => {
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
+                f.pad(self.into_str())
             }
         }
 
@@ -27,12 +27,11 @@ macro_rules! named {
             type Err = UnknownName;
 
             fn from_str(name: &str) -> Result<Self, Self::Err> {
-                Self::ALL.into_iter().find(|value| value.as_str() == name).ok_or_else(|| {
-                    UnknownName {
-                        what: $what,
-                        name: name.to_owned(),
-                        expected: Self::ALL.map(Self::as_str).join(", "),
-                    }
+                let mut known = Self::ALL.iter();
+                known.find(|value| value.into_str() == name).copied().ok_or_else(|| UnknownName {
+                    what: $what,
+                    name: name.to_owned(),
+                    expected: Self::ALL.iter().map(Self::into_str).collect::<Vec<_>>().join(", "),
                 })
             }
         }
@@ -41,9 +40,21 @@ macro_rules! named {
 pub(crate) use named;
 
 /// What the batches of a run do. The name is stored; it never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum JobKind {
     Backfill,
     Hash,
@@ -52,24 +63,27 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    pub const ALL: [Self; 3] = [Self::Backfill, Self::Hash, Self::Validate];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Backfill => "backfill",
-            Self::Hash => "hash",
-            Self::Validate => "validate",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 named!(JobKind, "job kind");
 
 /// The life of one batch of the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum BatchState {
     Pending,
     Leased,
@@ -79,19 +93,7 @@ pub enum BatchState {
 }
 
 impl BatchState {
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Leased, Self::Done, Self::Failed, Self::Cancelled];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Leased => "leased",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The states that may follow this one; none after a final state.
     #[must_use]
@@ -130,9 +132,21 @@ impl BatchState {
 named!(BatchState, "batch state");
 
 /// The life of one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum RunState {
     /// A planner adds batches; workers already execute them.
     Planning,
@@ -147,28 +161,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    pub const ALL: [Self; 7] = [
-        Self::Planning,
-        Self::Running,
-        Self::Sweeping,
-        Self::Paused,
-        Self::Done,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Planning => "planning",
-            Self::Running => "running",
-            Self::Sweeping => "sweeping",
-            Self::Paused => "paused",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The states that may follow this one.
     #[must_use]
@@ -246,9 +239,21 @@ impl RunState {
 named!(RunState, "run state");
 
 /// The life of one worker process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum WorkerState {
     Live,
     /// Silent for too long; its batches went on elsewhere.
@@ -258,16 +263,7 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
-    pub const ALL: [Self; 3] = [Self::Live, Self::Lost, Self::Left];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Lost => "lost",
-            Self::Left => "left",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 named!(WorkerState, "worker state");
@@ -278,14 +274,14 @@ mod tests {
 
     #[test]
     fn every_name_is_read_back() {
-        for state in BatchState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+        for &state in BatchState::ALL {
+            assert_eq!(state.into_str().parse(), Ok(state));
         }
-        for state in RunState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+        for &state in RunState::ALL {
+            assert_eq!(state.into_str().parse(), Ok(state));
         }
-        for state in WorkerState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+        for &state in WorkerState::ALL {
+            assert_eq!(state.into_str().parse(), Ok(state));
         }
         let unknown = "cooking".parse::<JobKind>().expect_err("not a kind");
         assert_eq!(
@@ -296,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_final_batch_stays_final() {
-        for state in BatchState::ALL.into_iter().filter(|state| state.is_final()) {
-            assert!(BatchState::ALL.into_iter().all(|next| !state.may_become(next)));
+        for state in BatchState::ALL.iter().copied().filter(|state| state.is_final()) {
+            assert!(BatchState::ALL.iter().copied().all(|next| !state.may_become(next)));
         }
         assert!(!BatchState::Pending.may_become(BatchState::Done), "only a lease finishes a batch");
     }
@@ -322,7 +318,7 @@ mod tests {
                 assert!(RunState::Running.may_become(next), "{sweeps} {failed}: {next}");
             }
         }
-        for from in RunState::ALL {
+        for &from in RunState::ALL {
             let next = from.after_rerun();
             assert!(next == from || (from.has_ended() && from.may_become(next)), "{from}: {next}");
             assert_eq!(from.is_active(), !from.has_ended() && from != RunState::Paused);

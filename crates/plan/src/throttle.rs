@@ -59,10 +59,11 @@ const NOT_ONE_MORE: f64 = 0.95;
 const MAX_STEP: Duration = Duration::from_secs(2);
 
 /// What the brake does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = ThrottleLevel))]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Level {
     /// Nothing stands in the way: all chunks, or more with every second.
     Free,
@@ -79,23 +80,12 @@ pub enum Level {
 impl Level {
     /// Every name.
     pub const NAMES: [&str; 5] = [
-        Self::Free.as_str(),
-        Self::Held.as_str(),
-        Self::Slowed.as_str(),
-        Self::Blind.as_str(),
-        Self::Stopped.as_str(),
+        Self::Free.into_str(),
+        Self::Held.into_str(),
+        Self::Slowed.into_str(),
+        Self::Blind.into_str(),
+        Self::Stopped.into_str(),
     ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Free => "free",
-            Self::Held => "held",
-            Self::Slowed => "slowed",
-            Self::Blind => "blind",
-            Self::Stopped => "stopped",
-        }
-    }
 
     /// Whether operators should know.
     #[must_use]

@@ -12,7 +12,8 @@ use crate::state::{UnknownName, named};
 use crate::window::WorkWindow;
 
 /// One setting. The name is stored; it never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Knob {
     ChunkTarget,
     Concurrency,
@@ -30,40 +31,7 @@ pub enum Knob {
 }
 
 impl Knob {
-    pub const ALL: [Self; 13] = [
-        Self::ChunkTarget,
-        Self::Concurrency,
-        Self::FleetConcurrency,
-        Self::Connections,
-        Self::ByteRate,
-        Self::Throttle,
-        Self::Impact,
-        Self::ReplicaLag,
-        Self::ThreadsRunning,
-        Self::HistoryListLength,
-        Self::LockWaits,
-        Self::FreeDisk,
-        Self::WorkWindow,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ChunkTarget => "chunk_target",
-            Self::Concurrency => "concurrency",
-            Self::FleetConcurrency => "fleet_concurrency",
-            Self::Connections => "connections",
-            Self::ByteRate => "byte_rate",
-            Self::Throttle => "throttle",
-            Self::Impact => "impact",
-            Self::ReplicaLag => "replica_lag",
-            Self::ThreadsRunning => "threads_running",
-            Self::HistoryListLength => "history_list_length",
-            Self::LockWaits => "lock_waits",
-            Self::FreeDisk => "free_disk",
-            Self::WorkWindow => "work_window",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// What it does, for people.
     #[must_use]
@@ -345,13 +313,13 @@ mod tests {
             NIGHT,
         ];
         let mut tuning = Tuning::default();
-        for (knob, value) in Knob::ALL.into_iter().zip(written) {
+        for (knob, value) in Knob::ALL.iter().copied().zip(written) {
             let text = format!("{knob}={value}");
             let assignment: Assignment = text.parse().expect("an assignment");
             assert_eq!(assignment, Assignment { knob, value: Some(value.to_owned()) });
             tuning.set(knob, value).expect("a value");
         }
-        let stored = Knob::ALL.map(Knob::as_str).into_iter().zip(written);
+        let stored = Knob::ALL.iter().map(Knob::into_str).zip(written);
         assert_eq!(Tuning::of_stored(stored), tuning);
         assert_eq!(tuning.show(Knob::ByteRate), "100.0 MiB/s");
         assert_eq!(tuning.show(Knob::ChunkTarget), "15ms");

@@ -5,9 +5,20 @@ use serde::{Deserialize, Serialize};
 use crate::state::{UnknownName, named};
 
 /// The state of a migration. The name is stored; it never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum VerdictKind {
     /// Before `apply expand`.
     NotStarted,
@@ -29,49 +40,21 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
-    /// Every [`Self::as_str`].
+    /// Every [`Self::into_str`].
     pub const NAMES: [&str; 10] = [
-        Self::NotStarted.as_str(),
-        Self::RollingBack.as_str(),
-        Self::Idle.as_str(),
-        Self::Running.as_str(),
-        Self::Paused.as_str(),
-        Self::Throttled.as_str(),
-        Self::Stalled.as_str(),
-        Self::Dead.as_str(),
-        Self::Attention.as_str(),
-        Self::Done.as_str(),
+        Self::NotStarted.into_str(),
+        Self::RollingBack.into_str(),
+        Self::Idle.into_str(),
+        Self::Running.into_str(),
+        Self::Paused.into_str(),
+        Self::Throttled.into_str(),
+        Self::Stalled.into_str(),
+        Self::Dead.into_str(),
+        Self::Attention.into_str(),
+        Self::Done.into_str(),
     ];
 
-    pub const ALL: [Self; 10] = [
-        Self::NotStarted,
-        Self::RollingBack,
-        Self::Idle,
-        Self::Running,
-        Self::Paused,
-        Self::Throttled,
-        Self::Stalled,
-        Self::Dead,
-        Self::Attention,
-        Self::Done,
-    ];
-
-    /// As documents, metrics and the ledger have it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotStarted => "not_started",
-            Self::RollingBack => "rolling_back",
-            Self::Idle => "idle",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Throttled => "throttled",
-            Self::Stalled => "stalled",
-            Self::Dead => "dead",
-            Self::Attention => "attention",
-            Self::Done => "done",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The word that is shown.
     #[must_use]

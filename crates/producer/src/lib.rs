@@ -91,7 +91,7 @@ impl Producer {
         let span = tracing::info_span!(
             "enqueue",
             otel.name = format!("enqueue {kind}"),
-            reelshift.kind = kind.as_str(),
+            reelshift.kind = kind.into_str(),
             reelshift.run.id = %id,
         );
         let new = NewRun {
@@ -168,7 +168,7 @@ impl Producer {
                     parent: None,
                     "plan",
                     otel.name = format!("plan {}", lease.run.kind),
-                    reelshift.kind = lease.run.kind.as_str(),
+                    reelshift.kind = lease.run.kind.into_str(),
                     reelshift.run.id = %lease.run.id,
                     reelshift.run.round = lease.run.round,
                 );

@@ -54,7 +54,7 @@ impl<'a, F: FnMut(&Progress) + Send> BatchSink<'a, F> {
     /// Adds a batch.
     pub(crate) fn add(&mut self, bounds: Bounds, rows_total: u64, bytes_total: u64) {
         let id = Uuid::now_v7();
-        let kind = self.lease.run.kind.as_str();
+        let kind = self.lease.run.kind.into_str();
         // The beginning of the batch's own trace, which outlives the planning by far.
         let span = tracing::info_span!(
             parent: None,
@@ -96,7 +96,7 @@ impl<'a, F: FnMut(&Progress) + Send> BatchSink<'a, F> {
 
     /// Writes what waits.
     pub(crate) async fn write(&mut self) -> Result<()> {
-        let kind = self.lease.run.kind.as_str();
+        let kind = self.lease.run.kind.into_str();
         let span = tracing::info_span!(
             "send",
             otel.name = format!("send {kind}"),

@@ -19,9 +19,10 @@ pub(crate) async fn plan<F: FnMut(&Progress) + Send>(
     let mut after = run.planned_to.clone();
     if after.is_none() {
         // Written together with the first position: a planner that takes over adds none again.
-        for table in ComparedTable::ALL.into_iter().filter(|table| *table != ComparedTable::Videos)
+        for table in
+            ComparedTable::ALL.iter().copied().filter(|table| *table != ComparedTable::Videos)
         {
-            sink.add(Bounds::Items(vec![table.as_str().to_owned()]), 0, 0);
+            sink.add(Bounds::Items(vec![table.into_str().to_owned()]), 0, 0);
         }
     }
     let rows = run.plan.batch_rows;

@@ -87,13 +87,13 @@ impl Default for Activity {
 impl Activity {
     /// Rows of batches of `kind` were written, or files hashed.
     pub fn add_rows(&self, kind: JobKind, rows: u64) {
-        metrics::rows(kind.as_str(), rows);
+        metrics::rows(kind.into_str(), rows);
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Bytes of batches of `kind` were hashed.
     pub fn add_bytes(&self, kind: JobKind, bytes: u64) {
-        metrics::bytes(kind.as_str(), bytes);
+        metrics::bytes(kind.into_str(), bytes);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -100,7 +100,7 @@ fn count(overview: &Overview) -> Fleet {
     let workers = report.map(|report| &report.workers[..]).unwrap_or_default();
     let throttle = report.and_then(|report| report.throttle.as_ref());
     let workers_that = |state: WorkerState, is: fn(&WorkerReport) -> bool| {
-        (state.as_str(), workers.iter().filter(|worker| is(worker)).count() as u64)
+        (state.into_str(), workers.iter().filter(|worker| is(worker)).count() as u64)
     };
     let paused = |by_breaker: bool| {
         let by = |run: &&RunReport| {
@@ -111,13 +111,13 @@ fn count(overview: &Overview) -> Fleet {
     };
     let active = runs.iter().filter(|run| run.run.state.is_active());
     Fleet {
-        verdict: OneOf { name: Some(overview.verdict.kind.as_str()), all: &VerdictKind::NAMES },
+        verdict: OneOf { name: Some(overview.verdict.kind.into_str()), all: &VerdictKind::NAMES },
         workers: [
             workers_that(WorkerState::Live, WorkerReport::beats),
             workers_that(WorkerState::Lost, WorkerReport::is_lost),
             workers_that(WorkerState::Left, |worker| worker.state == WorkerState::Left),
         ],
-        kinds: JobKind::ALL.map(|kind| of_kind(kind, runs)).to_vec(),
+        kinds: JobKind::ALL.iter().map(|&kind| of_kind(kind, runs)).collect(),
         open_batches: active.map(|run| run.batches.pending + run.batches.leased).sum(),
         paused: overview.paused(),
         paused_runs: [("operator", paused(false)), ("breaker", paused(true))],
@@ -136,7 +136,7 @@ fn of_kind(kind: JobKind, runs: &[RunReport]) -> OfKind {
     let runs: Vec<&RunReport> = runs.iter().filter(|run| run.run.kind == kind).collect();
     let sum = |of: fn(&RunReport) -> u64| runs.iter().map(|run| of(run)).sum();
     OfKind {
-        kind: kind.as_str(),
+        kind: kind.into_str(),
         active_runs: runs.iter().filter(|run| run.run.state.is_active()).count() as u64,
         batches: [
             ("pending", sum(|run| run.batches.pending)),

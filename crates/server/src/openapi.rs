@@ -116,7 +116,7 @@ fn refusals(operation: &mut Value, path: &str, reads: bool) {
         responses.entry(status).or_insert_with(|| problem(description));
     };
     if !public {
-        let role = access::guard::needed_role(reads, path).as_str();
+        let role = access::guard::needed_role(reads, path).into_str();
         add("401", "A valid token is needed");
         add("403", &format!("The role {role} is needed"));
     }

@@ -79,7 +79,7 @@ async fn every_change_is_in_the_audit(db: &dyn Fixture) {
             let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
             format!(
                 "{} {} {} {} → {} ({}) {}",
-                columns.subject.as_str(),
+                columns.subject.into_str(),
                 columns.name,
                 columns.action,
                 text(columns.previous),

@@ -144,7 +144,7 @@ async fn batches_of_paused_and_ended_runs_are_not_claimed(db: &dyn Fixture) {
     let store = expanded(db).await;
     let run = running_batches(&store, JobKind::Hash, 1).await;
     let worker = worker(&store).await;
-    for state in RunState::ALL {
+    for &state in RunState::ALL {
         set_run_state(db, run.id, state).await;
         let claimed = store.claim(worker, JobKind::Hash, 1).await.expect("a claim");
         assert_eq!(claimed.len(), usize::from(state.is_active()), "{state}");

@@ -136,7 +136,7 @@ async fn a_worker_sees_the_fleet(db: &dyn Fixture) {
         setting(PAUSE, Some(ON), Some("a backup")),
     ];
     set(&store, &settings, "ops@host").await;
-    for (n, state) in RunState::ALL.into_iter().enumerate() {
+    for (n, state) in RunState::ALL.iter().copied().enumerate() {
         let run = create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
     }
@@ -161,7 +161,7 @@ async fn a_worker_sees_the_fleet(db: &dyn Fixture) {
         (pause.reason.as_deref(), pause.changed_by.as_str()),
         (Some("a backup"), "ops@host")
     );
-    let mut held: Vec<_> = view.held.values().copied().map(RunState::as_str).collect();
+    let mut held: Vec<_> = view.held.values().map(RunState::into_str).collect();
     held.sort_unstable();
     assert_eq!(held, ["cancelled", "paused"]);
     let [duty] = &view.duties[..] else { panic!("one duty: {:?}", view.duties) };

@@ -69,7 +69,7 @@ async fn writes_nothing(db: &dyn Fixture, store: &SharedStore, batch: &Claimed, 
 async fn a_token_that_was_never_given_writes_nothing(db: &dyn Fixture) {
     insert(db, &videos(3)).await;
     let store = expanded(db).await;
-    for kind in JobKind::ALL {
+    for &kind in JobKind::ALL {
         let batch = claimed(&store, kind, items(&["v0001", "v0002", "v0003"])).await;
         writes_nothing(db, &store, &batch, forged(batch.lease)).await;
         let other_batch = Lease { seq: batch.lease.seq + 1_000, ..batch.lease };

@@ -104,7 +104,7 @@ async fn the_newest_done_run_of_each_kind_stays(db: &dyn Fixture) {
 #[apply(behaviour!)]
 async fn what_is_recent_or_open_stays(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for (n, state) in RunState::ALL.into_iter().enumerate() {
+    for (n, state) in RunState::ALL.iter().copied().enumerate() {
         let run = create(&store, JobKind::Hash, plan(Some(&format!("p{n}")))).await;
         if state.successors().contains(&RunState::Cancelled) {
             end(db, run.id, state).await;

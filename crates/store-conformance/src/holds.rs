@@ -52,7 +52,7 @@ async fn a_paused_run_says_who_and_why_and_is_not_claimed(db: &dyn Fixture) {
 #[apply(behaviour!)]
 async fn a_paused_run_goes_back_to_the_state_it_was_in(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for (n, state) in RunState::ALL.into_iter().filter(|state| state.is_active()).enumerate() {
+    for (n, state) in RunState::ALL.iter().copied().filter(|state| state.is_active()).enumerate() {
         let run = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
         paused(&store, run.id).await;
@@ -238,7 +238,7 @@ async fn what_has_ended_is_neither_paused_nor_cancelled(db: &dyn Fixture) {
         ];
         for told in told {
             let Err(StoreError::Refused(sentence)) = told else { panic!("{told:?}") };
-            assert!(sentence.contains(state.as_str()), "{sentence}");
+            assert!(sentence.contains(state.into_str()), "{sentence}");
         }
         assert_eq!(db.contents("reelshift_runs").await, before);
     }

@@ -132,7 +132,7 @@ async fn batches_of_a_run_are_listed_state_by_state(db: &dyn Fixture) {
     expected.extend([BatchState::Done; 2]);
     expected.push(BatchState::Failed);
     assert_eq!(states, expected);
-    for state in BatchState::ALL {
+    for &state in BatchState::ALL {
         let some = batches(&store, &BatchSelection::OfRun { run, state: Some(state) }).await;
         let same: Vec<_> = all.iter().filter(|batch| batch.state == state).cloned().collect();
         assert_eq!(some, same, "{state}");

@@ -38,7 +38,7 @@ async fn two_planners_at_once_one_gets_it(db: &dyn Fixture) {
 #[apply(behaviour!)]
 async fn only_a_run_that_is_planned_can_be_taken(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for (n, state) in RunState::ALL.into_iter().enumerate() {
+    for (n, state) in RunState::ALL.iter().copied().enumerate() {
         let run = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
         let taken = store.take_planning(run.id, "p", LONG).await.expect("asked").is_some();

@@ -375,7 +375,7 @@ async fn restore(store: &SharedStore, archived: &Archived) -> Vec<Restored> {
 async fn dump(db: &dyn Fixture) -> Vec<Rows> {
     let mut all = Vec::new();
     for table in ArchivedTable::ALL {
-        all.push(db.contents(table.as_str()).await);
+        all.push(db.contents(table.into_str()).await);
     }
     all
 }
@@ -439,7 +439,7 @@ async fn pages_are_in_key_order_and_hold_everything(db: &dyn Fixture) {
     assert_eq!(archived, archive(&store, 1_000).await);
     for (table, columns, rows) in &archived {
         assert_eq!(columns[0].name, "id");
-        assert_eq!(rows.len() as u64, db.count(&format!("FROM {}", table.as_str())).await);
+        assert_eq!(rows.len() as u64, db.count(&format!("FROM {}", table.into_str())).await);
         let ids: Vec<_> = rows.iter().map(|row| row[0].text().expect("a text")).collect();
         assert!(ids.is_sorted(), "{ids:?}");
         // A page ends with the row that passes its bytes, and has at least one.
@@ -459,7 +459,12 @@ async fn a_rollback_and_a_restore_lose_nothing(db: &dyn Fixture) {
     let archived = archive(&store, 4).await;
     undo(&store, ledger(&store)).await.expect("everything is undone");
     for table in ArchivedTable::ALL {
-        assert_eq!(store.archived_columns(table).await.expect("read"), None, "{}", table.as_str());
+        assert_eq!(
+            store.archived_columns(table).await.expect("read"),
+            None,
+            "{}",
+            table.into_str()
+        );
     }
     try_expand(&store).await.expect("expanded again");
     let restored = restore(&store, &archived).await;

@@ -84,7 +84,7 @@ async fn many_producers_at_once_create_one_run(db: &dyn Fixture) {
 async fn active_runs_are_those_that_work_oldest_first(db: &dyn Fixture) {
     let store = expanded(db).await;
     let mut runs = Vec::new();
-    for (n, state) in RunState::ALL.into_iter().enumerate() {
+    for (n, state) in RunState::ALL.iter().copied().enumerate() {
         let kind = if n % 2 == 0 { JobKind::Backfill } else { JobKind::Hash };
         let run = create(&store, kind, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
@@ -145,7 +145,7 @@ async fn a_run_does_not_settle_before_its_batches(db: &dyn Fixture) {
 async fn only_a_running_run_settles(db: &dyn Fixture) {
     let store = expanded(db).await;
     for (n, state) in
-        RunState::ALL.into_iter().enumerate().filter(|(_, state)| *state != RunState::Running)
+        RunState::ALL.iter().copied().enumerate().filter(|(_, state)| *state != RunState::Running)
     {
         let run = create(&store, JobKind::Backfill, plan(Some(&format!("p{n}")))).await;
         set_run_state(db, run.id, state).await;
@@ -158,7 +158,7 @@ async fn only_a_running_run_settles(db: &dyn Fixture) {
 #[apply(behaviour!)]
 async fn a_failed_batch_fails_its_run(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for (n, kind) in JobKind::ALL.into_iter().enumerate() {
+    for (n, kind) in JobKind::ALL.iter().copied().enumerate() {
         let run =
             running(&store, kind, plan(Some(&format!("p{n}"))), &[everything(), everything()])
                 .await;

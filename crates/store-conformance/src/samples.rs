@@ -69,7 +69,7 @@ async fn every_verdict_is_kept_and_one_of_a_later_version_left_out(db: &dyn Fixt
     let now = store.ledger_report(1).await.expect("a report").at;
     let kept: Vec<Sample> = (0..)
         .zip(VerdictKind::ALL)
-        .map(|(n, verdict)| Sample { verdict, ..sample(now, 20 - n) })
+        .map(|(n, &verdict)| Sample { verdict, ..sample(now, 20 - n) })
         .collect();
     for sample in &kept {
         store.keep_sample(sample).await.expect("kept");

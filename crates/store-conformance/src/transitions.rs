@@ -38,7 +38,7 @@ async fn bring_to(
         store.cancel_run(claimed.run_id, None, "ops").await.expect("the run is cancelled");
         assert_eq!(store.cancel_pending(claimed.run_id, 10).await.expect("asked"), 1);
     }
-    assert_eq!(batch_states(db).await, [state.as_str()]);
+    assert_eq!(batch_states(db).await, [state.into_str()]);
     claimed
 }
 
@@ -74,8 +74,8 @@ async fn attempt(store: &SharedStore, worker: Uuid, batch: &Claimed, next: Batch
 #[apply(behaviour!)]
 async fn forbidden_transitions_change_nothing(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for from in BatchState::ALL {
-        for next in BatchState::ALL.into_iter().filter(|next| !from.may_become(*next)) {
+    for &from in BatchState::ALL {
+        for next in BatchState::ALL.iter().copied().filter(|next| !from.may_become(*next)) {
             db.execute("DELETE FROM reelshift_batches").await;
             db.execute("DELETE FROM reelshift_runs").await;
             running_batches(&store, JobKind::Hash, 1).await;
@@ -93,7 +93,7 @@ async fn forbidden_transitions_change_nothing(db: &dyn Fixture) {
 #[apply(behaviour!)]
 async fn allowed_transitions_happen(db: &dyn Fixture) {
     let store = expanded(db).await;
-    for last in BatchState::ALL {
+    for &last in BatchState::ALL {
         db.execute("DELETE FROM reelshift_batches").await;
         db.execute("DELETE FROM reelshift_runs").await;
         running_batches(&store, JobKind::Hash, 1).await;

@@ -50,7 +50,7 @@ async fn pools_and_the_address_are_reported(db: &dyn Fixture) {
     assert!(store.pools().iter().any(|pool| pool.open > 0), "{:?}", store.pools());
     let (server, address) = (store.server().await.expect("its name"), store.address());
     let product = server.split(' ').next().expect("a word").to_lowercase();
-    assert_eq!(address.system.as_str(), product);
+    assert_eq!(address.system.into_str(), product);
     assert!(!address.namespace.is_empty());
     assert_eq!(address.server.is_none(), address.system.is_embedded());
 }

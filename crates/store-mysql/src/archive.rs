@@ -31,7 +31,7 @@ impl Archive for MySqlStore {
             "SELECT CAST(TABLE_ROWS AS SIGNED) FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?",
         )
-        .bind(table.as_str())
+        .bind(table.into_str())
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::from)?
@@ -93,7 +93,7 @@ async fn archived_columns(
          AND COALESCE(GENERATION_EXPRESSION, '') = '' \
          ORDER BY COLUMN_NAME <> 'id', ORDINAL_POSITION",
     )
-    .bind(table.as_str())
+    .bind(table.into_str())
     .fetch_all(&store.pool)
     .await?;
     let mut columns = rows
@@ -125,7 +125,7 @@ async fn archive_page(
 ) -> error::Result<Vec<Row>> {
     let reader = Reader::new(columns, "t");
     let mut query = QueryBuilder::<MySql>::new("SELECT ");
-    query.push(reader.expressions()).push(" FROM ").push(table.as_str()).push(" t");
+    query.push(reader.expressions()).push(" FROM ").push(table.into_str()).push(" t");
     if table == ArchivedTable::Statuses {
         query.push(" LEFT JOIN videos v ON v.id = t.video_id");
     }

@@ -87,7 +87,7 @@ async fn insert(
     query.push_values(differences, |mut values, (check, difference)| {
         values
             .push_bind(run.to_owned())
-            .push_bind(table.as_str())
+            .push_bind(table.into_str())
             .push_bind(difference.video_id.clone())
             .push_bind(*check)
             .push_bind(difference.column.clone())
@@ -124,7 +124,7 @@ pub(crate) async fn checks(store: &MySqlStore, run: Uuid) -> Result<Vec<Check>> 
         if *differences == 0 {
             continue;
         }
-        for table in ComparedTable::ALL {
+        for &table in ComparedTable::ALL {
             let room = FIRST_DIFFERENCES
                 .saturating_sub(u32::try_from(check.first.len()).unwrap_or(u32::MAX));
             let first = sqlx::query(
@@ -134,7 +134,7 @@ pub(crate) async fn checks(store: &MySqlStore, run: Uuid) -> Result<Vec<Check>> 
                  ORDER BY row_key, column_name LIMIT ?",
             )
             .bind(run.to_string())
-            .bind(table.as_str())
+            .bind(table.into_str())
             .bind(&check.name)
             .bind(room)
             .fetch_all(&store.pool)
@@ -158,7 +158,7 @@ pub(crate) async fn keys(
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT DISTINCT row_key FROM reelshift_differences FORCE INDEX (PRIMARY) WHERE run_id = ",
     );
-    query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.as_str());
+    query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.into_str());
     if let Some(after) = after {
         query.push(" AND row_key > ").push_bind(after.to_owned());
     }
@@ -178,7 +178,7 @@ pub(crate) async fn of_keys(
             "SELECT table_name, row_key, check_name, column_name, expected, found \
              FROM reelshift_differences WHERE run_id = ",
         );
-        query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.as_str());
+        query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.into_str());
         query.push(" AND row_key IN ");
         id_list::push(&mut query, keys);
         query.push(" ORDER BY row_key, check_name, column_name");

@@ -128,8 +128,8 @@ pub(crate) async fn insert(
                 .push_bind(cut(&error.recovery_strategy, STRATEGY_CHARACTERS).to_owned())
                 .push_bind(correlation)
                 .push_bind(parent_of(error))
-                .push_bind(error.severity.as_str())
-                .push_bind(error.user_impact.as_str());
+                .push_bind(error.severity.into_str())
+                .push_bind(error.user_impact.into_str());
         });
         query.push(" ON DUPLICATE KEY UPDATE id = processing_error_log.id");
         query.build().execute(&mut *connection).await?;
@@ -277,7 +277,7 @@ pub(crate) async fn mark_items_recovered(
         "SELECT id, created_at FROM processing_error_log FORCE INDEX (idx_error_video_stage) \
          WHERE NOT (recovery_successful <=> TRUE) AND processing_stage = ",
     );
-    query.push_bind(kind.as_str()).push(" AND video_id IN ");
+    query.push_bind(kind.into_str()).push(" AND video_id IN ");
     id_list::push(&mut query, video_ids);
     query.push(" FOR UPDATE NOWAIT");
     let errors: Vec<String> = query.build_query_scalar().fetch_all(&mut *connection).await?;
@@ -310,7 +310,7 @@ async fn attempts_made_good(
              WHERE o.parent_error_id = p.id AND NOT (o.recovery_successful <=> TRUE)) \
            AND e.processing_stage = ",
     );
-    query.push_bind(kind.as_str()).push(" AND e.video_id IN ");
+    query.push_bind(kind.into_str()).push(" AND e.video_id IN ");
     id_list::push(&mut query, video_ids);
     Ok(query.build_query_scalar().fetch_all(connection).await?)
 }

@@ -23,7 +23,7 @@ pub(crate) async fn lock(connection: &mut MySqlConnection, flag: Flag) -> Result
     for attempt in 0..=TRIES {
         let sql = if attempt < TRIES { no_wait.as_str() } else { lock };
         let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(flag.as_str())
+            .bind(flag.into_str())
             .fetch_optional(&mut *connection)
             .await
             .map_err(Error::from);

@@ -173,7 +173,7 @@ pub(crate) async fn fail_attempt(
     .bind(next == BatchState::Pending)
     .bind(error.id.to_string())
     .bind(cut(&error.error_type, ERROR_TYPE_CHARACTERS))
-    .bind(next.as_str())
+    .bind(next.into_str())
     .bind(next == BatchState::Pending)
     .bind(microseconds(delay))
     .bind(next == BatchState::Pending)

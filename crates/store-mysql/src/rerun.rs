@@ -63,7 +63,7 @@ async fn candidates(store: &MySqlStore, selection: &RerunSelection) -> Result<Ve
         query.push(" AND r.id = ").push_bind(run.to_string());
     }
     if let Some(kind) = selection.stage {
-        query.push(" AND r.kind = ").push_bind(kind.as_str());
+        query.push(" AND r.kind = ").push_bind(kind.into_str());
     }
     query.push(" ORDER BY r.created_at, r.id");
     query.build().fetch_all(&store.pool).await?.iter().map(|run| row::uuid(run, "id")).collect()
@@ -217,7 +217,7 @@ pub(crate) async fn accept(
         query.push(" AND r.id = ").push_bind(run.to_string());
     }
     if let Some(kind) = selection.stage {
-        query.push(" AND r.kind = ").push_bind(kind.as_str());
+        query.push(" AND r.kind = ").push_bind(kind.into_str());
     }
     push_items(&mut query, selection, video_id);
     let items = query.build().execute(&mut *transaction).await?.rows_affected();
@@ -275,7 +275,7 @@ async fn rerun_items(
     for ids in quarantined.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query =
             QueryBuilder::<MySql>::new("DELETE FROM reelshift_quarantine WHERE kind = ");
-        query.push_bind(run.kind.as_str()).push(" AND video_id IN ");
+        query.push_bind(run.kind.into_str()).push(" AND video_id IN ");
         id_list::push(&mut query, ids);
         query.build().execute(&mut *connection).await?;
     }
@@ -341,7 +341,7 @@ async fn reopen(connection: &mut MySqlConnection, run: &Run, batches: u64) -> Re
     sqlx::query(
         "UPDATE reelshift_runs SET state = ?, reason = NULL, finished_at = NULL WHERE id = ?",
     )
-    .bind(next.as_str())
+    .bind(next.into_str())
     .bind(run.id.to_string())
     .execute(&mut *connection)
     .await?;

@@ -246,8 +246,8 @@ async fn move_rollback(store: &MySqlStore, to: RollbackState) -> error::Result<(
             finished_at = CASE WHEN ? IN ('done', 'abandoned') THEN NOW(6) END \
          WHERE finished_at IS NULL",
     )
-    .bind(to.as_str())
-    .bind(to.as_str())
+    .bind(to.into_str())
+    .bind(to.into_str())
     .execute(&mut *transaction)
     .await?;
     if to == RollbackState::Undoing && moved.rows_affected() > 0 {

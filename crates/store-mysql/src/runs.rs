@@ -30,7 +30,7 @@ pub(crate) async fn active(store: &MySqlStore, kind: Option<JobKind>) -> Result<
         " FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping')"
     ));
     if let Some(kind) = kind {
-        query.push(" AND kind = ").push_bind(kind.as_str());
+        query.push(" AND kind = ").push_bind(kind.into_str());
     }
     query.push(" ORDER BY created_at, id");
     run_rows::readable_only(&query.build().fetch_all(&store.pool).await?)
@@ -46,7 +46,7 @@ pub(crate) async fn create(store: &MySqlStore, run: &NewRun) -> Result<CreatedRu
              VALUES (?, ?, ?, 'planning', ?, ?, ?)",
         )
         .bind(run.id.to_string())
-        .bind(run.kind.as_str())
+        .bind(run.kind.into_str())
         .bind(&key)
         .bind(&plan)
         .bind(cut(&run.created_by, BY_CHARACTERS))
@@ -100,7 +100,7 @@ pub(crate) async fn move_to(
            planner_seen_at = NULL WHERE id = ?"
     };
     sqlx::query(sql)
-        .bind(next.as_str())
+        .bind(next.into_str())
         .bind(reason)
         .bind(run.to_string())
         .execute(connection)

@@ -52,7 +52,7 @@ impl Vitals for MySqlStore {
 
 async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
     let mut depths = Vec::new();
-    for kind in JobKind::ALL {
+    for &kind in JobKind::ALL {
         let mut depth = QueueDepth { kind, pending: 0, oldest_seconds: 0.0 };
         for run in runs::active(store, Some(kind)).await? {
             let pending: i64 = sqlx::query_scalar(

@@ -70,7 +70,7 @@ async fn archived_columns(
     // Generated columns are not listed.
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT name, type FROM pragma_table_info(?) ORDER BY name <> 'id', cid")
-            .bind(table.as_str())
+            .bind(table.into_str())
             .fetch_all(&store.readers)
             .await?;
     let column = |(name, declared)| Column { name, declared };
@@ -86,7 +86,7 @@ async fn archived_columns(
 
 async fn about_rows(store: &SqliteStore, table: ArchivedTable) -> error::Result<u64> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM ");
-    query.push(table.as_str());
+    query.push(table.into_str());
     let rows: i64 = query.build_query_scalar().fetch_one(&store.readers).await?;
     Ok(u64::try_from(rows).unwrap_or(0))
 }
@@ -148,7 +148,7 @@ async fn archive_page(
     let mut query = QueryBuilder::new("SELECT ");
     query.push(named_columns(columns, "v.")).push(" FROM ").push(match table {
         ArchivedTable::Statuses => STATUSES,
-        table => table.as_str(),
+        table => table.into_str(),
     });
     query.push(" v WHERE ");
     push_after(&mut query, after);

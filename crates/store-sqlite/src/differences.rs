@@ -51,7 +51,7 @@ pub(crate) async fn record(
              DO UPDATE SET expected = excluded.expected, found = excluded.found",
         )
         .bind(&run)
-        .bind(window.table.as_str())
+        .bind(window.table.into_str())
         .bind(&difference.video_id)
         .bind(*check)
         .bind(&difference.column)
@@ -101,7 +101,7 @@ pub(crate) async fn checks(store: &SqliteStore, run: Uuid) -> error::Result<Vec<
         if *differences == 0 {
             continue;
         }
-        for table in ComparedTable::ALL {
+        for &table in ComparedTable::ALL {
             let room =
                 i64::from(FIRST_DIFFERENCES) - i64::try_from(check.first.len()).unwrap_or(i64::MAX);
             let first = sqlx::query(
@@ -111,7 +111,7 @@ pub(crate) async fn checks(store: &SqliteStore, run: Uuid) -> error::Result<Vec<
                  ORDER BY row_key, column_name LIMIT ?",
             )
             .bind(run.to_string())
-            .bind(table.as_str())
+            .bind(table.into_str())
             .bind(&check.name)
             .bind(room.max(0))
             .fetch_all(&store.readers)
@@ -134,7 +134,7 @@ pub(crate) async fn keys(
 ) -> error::Result<Vec<String>> {
     let mut query =
         QueryBuilder::new("SELECT DISTINCT row_key FROM reelshift_differences WHERE run_id = ");
-    query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.as_str());
+    query.push_bind(run.to_string()).push(" AND table_name = ").push_bind(table.into_str());
     if let Some(after) = after {
         query.push(" AND row_key > ").push_bind(after.to_owned());
     }
@@ -155,7 +155,7 @@ pub(crate) async fn of_keys(
         " ORDER BY row_key, check_name, column_name"
     ))
     .bind(run.to_string())
-    .bind(table.as_str())
+    .bind(table.into_str())
     .bind(hex_array(keys))
     .fetch_all(&store.readers)
     .await?;

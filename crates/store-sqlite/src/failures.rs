@@ -89,8 +89,8 @@ pub(crate) async fn insert_error(
     .bind(cut(&error.recovery_strategy, STRATEGY_CHARACTERS))
     .bind(error.correlation_id.as_deref().map(|id| cut(id, CORRELATION_CHARACTERS)))
     .bind(&parent)
-    .bind(error.severity.as_str())
-    .bind(error.user_impact.as_str())
+    .bind(error.severity.into_str())
+    .bind(error.user_impact.into_str())
     .execute(&mut *tx)
     .await?;
     if let Some(parent) = parent {
@@ -136,7 +136,7 @@ pub(crate) async fn mark_items_recovered(
         " AND processing_stage = ? AND recovery_successful IS NOT 1"
     ))
     .bind(hex_array(videos))
-    .bind(kind.as_str())
+    .bind(kind.into_str())
     .execute(&mut *tx)
     .await?;
     if marked.rows_affected() == 0 {
@@ -164,7 +164,7 @@ async fn attempts_made_good(
            AND e.processing_stage = ? AND e.video_id IN ",
         ids!()
     ))
-    .bind(kind.as_str())
+    .bind(kind.into_str())
     .bind(hex_array(videos))
     .fetch_all(tx)
     .await?)

@@ -14,7 +14,7 @@ pub(crate) async fn lock(
     Ok(sqlx::query(
         "SELECT enabled, rollout_percent, updated_by FROM reelshift_flags WHERE name = ?",
     )
-    .bind(flag.as_str())
+    .bind(flag.into_str())
     .fetch_optional(connection)
     .await?)
 }

@@ -92,7 +92,7 @@ pub(crate) async fn fail_attempt(
         now!(),
         " END WHERE seq = ?4 AND lease_token = ?5 AND state = 'leased'"
     ))
-    .bind(state.as_str())
+    .bind(state.into_str())
     .bind(error.id.to_string())
     .bind(hence(delay))
     .bind(lease.seq)

@@ -185,7 +185,7 @@ pub(crate) async fn finish(store: &SqliteStore, lease: &PlannerLease) -> Result<
         now!(),
         " END WHERE id = ?2"
     ))
-    .bind(next.as_str())
+    .bind(next.into_str())
     .bind(id.to_string())
     .execute(&mut *tx)
     .await?;

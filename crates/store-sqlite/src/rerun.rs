@@ -99,7 +99,7 @@ fn push_selection(
         query.push(format_args!(" AND {error_type} = ")).push_bind(kind.clone());
     }
     if let Some(stage) = selection.stage {
-        query.push(" AND r.kind = ").push_bind(stage.as_str());
+        query.push(" AND r.kind = ").push_bind(stage.into_str());
     }
     match selection.since {
         Some(Since::At(at)) => {
@@ -281,7 +281,7 @@ async fn release(tx: &mut SqliteConnection, kind: JobKind, items: &[Item]) -> Re
         "DELETE FROM reelshift_quarantine WHERE kind = ? AND video_id IN ",
         ids!()
     ))
-    .bind(kind.as_str())
+    .bind(kind.into_str())
     .bind(hex_array(&ids))
     .execute(tx)
     .await?;
@@ -308,7 +308,7 @@ async fn reopen(tx: &mut SqliteConnection, id: Uuid, batches: u64) -> Result<()>
     )
     .bind(run.plan.key(run.kind))
     .bind(id.to_string())
-    .bind(next.as_str())
+    .bind(next.into_str())
     .execute(tx)
     .await?;
     Ok(())

@@ -171,7 +171,7 @@ async fn move_rollback(store: &SqliteStore, to: RollbackState) -> error::Result<
         now!(),
         " END WHERE finished_at IS NULL"
     ))
-    .bind(to.as_str())
+    .bind(to.into_str())
     .execute(&mut *tx)
     .await?;
     if to == RollbackState::Undoing && moved.rows_affected() > 0 {

@@ -65,7 +65,7 @@ pub(crate) async fn create(store: &SqliteStore, run: &NewRun) -> Result<CreatedR
         run_columns!()
     ))
     .bind(run.id.to_string())
-    .bind(run.kind.as_str())
+    .bind(run.kind.into_str())
     .bind(&key)
     .bind(serde_json::json!(run.plan).to_string())
     .bind(&run.created_by)
@@ -93,7 +93,7 @@ pub(crate) async fn active_in(
         " FROM reelshift_runs WHERE state IN ('planning', 'running', 'sweeping') AND (?1 IS NULL OR kind = ?1)
          ORDER BY created_at, rowid"
     ))
-    .bind(kind.map(JobKind::as_str))
+    .bind(kind.as_ref().map(JobKind::into_str))
     .fetch_all(connection)
     .await?;
     run_rows::readable_only(&rows)
@@ -141,7 +141,7 @@ pub(crate) async fn settle(store: &SqliteStore, id: Uuid) -> Result<RunState> {
             now!(),
             " WHERE id = ? AND state = 'running'"
         ))
-        .bind(state.as_str())
+        .bind(state.into_str())
         .bind(reason)
         .bind(id.to_string())
     };

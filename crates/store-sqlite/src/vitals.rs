@@ -51,7 +51,7 @@ fn state(name: &'static str, pool: &SqlitePool) -> PoolState {
 async fn depths(store: &SqliteStore) -> error::Result<Vec<QueueDepth>> {
     let mut reader = store.readers.acquire().await?;
     let mut depths = Vec::new();
-    for kind in JobKind::ALL {
+    for &kind in JobKind::ALL {
         let mut depth = QueueDepth { kind, pending: 0, oldest_seconds: 0.0 };
         for run in runs::active_in(&mut reader, Some(kind)).await? {
             let pending: i64 = sqlx::query_scalar(

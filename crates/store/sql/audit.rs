@@ -55,7 +55,7 @@ pub(crate) async fn log(connection: &mut Connection, change: &Change) -> error::
         "INSERT INTO reelshift_audit (subject, name, action, run_id, previous, value, reason, \
            changed_by, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(columns.subject.as_str())
+    .bind(columns.subject.into_str())
     .bind(cut(&columns.name, NAME_CHARACTERS))
     .bind(columns.action)
     .bind(columns.run.map(|run| run.to_string()))
@@ -82,7 +82,7 @@ pub(crate) async fn newest(
     );
     let mut list = query.separated(", ");
     for subject in selection.subjects() {
-        list.push_bind(subject.as_str());
+        list.push_bind(subject.into_str());
     }
     query.push(")");
     if let Some(actions) = selection.actions() {

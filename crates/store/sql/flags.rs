@@ -91,7 +91,7 @@ async fn store_initial(
             "INSERT INTO reelshift_flags (name, enabled, rollout_percent, updated_by, updated_at) \
              VALUES (?, ?, ?, ?, ?)",
         )
-        .bind(flag.as_str())
+        .bind(flag.into_str())
         .bind(rollout.enabled)
         .bind(rollout.percent)
         .bind(by)
@@ -145,7 +145,7 @@ async fn set(
              VALUES (?, ?, ?, ?, ?)",
             or_update!("name": "enabled", "rollout_percent", "updated_by", "updated_at")
         ))
-        .bind(setting.flag.as_str())
+        .bind(setting.flag.into_str())
         .bind(rollout.enabled)
         .bind(rollout.percent)
         .bind(by)
@@ -167,6 +167,6 @@ async fn set(
 /// One order for everybody, so that two operators wait for each other and do not deadlock.
 fn in_lock_order<T>(items: &[T], flag: impl Fn(&T) -> Flag) -> Vec<&T> {
     let mut items: Vec<&T> = items.iter().collect();
-    items.sort_by_key(|item| flag(item).as_str());
+    items.sort_by_key(|item| flag(item).into_str());
     items
 }

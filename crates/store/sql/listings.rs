@@ -105,10 +105,10 @@ async fn runs_page(
         " FROM reelshift_runs WHERE TRUE"
     ));
     if let Some(kind) = selection.kind {
-        query.push(" AND kind = ").push_bind(kind.as_str());
+        query.push(" AND kind = ").push_bind(kind.into_str());
     }
     if let Some(state) = selection.state {
-        query.push(" AND state = ").push_bind(state.as_str());
+        query.push(" AND state = ").push_bind(state.into_str());
     }
     if let Some(before) = before {
         query.push(" AND id < ").push_bind(before.to_string());
@@ -171,7 +171,7 @@ async fn of_run(
             let mut query = QueryBuilder::<Db>::new(BATCH);
             query.push(concat!(by_index!("reelshift_batches_claim"), " WHERE run_id = "));
             query.push_bind(run.to_string());
-            query.push(" AND state = ").push_bind(state.as_str());
+            query.push(" AND state = ").push_bind(state.into_str());
             query.push(" AND priority = ").push_bind(priority);
             let same = after.filter(|cursor| cursor.state == state && cursor.priority == priority);
             if let Some(cursor) = same {
@@ -236,7 +236,7 @@ async fn workers(
          FROM reelshift_workers w WHERE TRUE",
     ));
     if let Some(state) = state {
-        query.push(" AND w.state = ").push_bind(state.as_str());
+        query.push(" AND w.state = ").push_bind(state.into_str());
     }
     if let Some(before) = before {
         query.push(" AND w.id < ").push_bind(before.to_string());
@@ -263,7 +263,7 @@ async fn quarantine(
                accepted_by, accepted_reason \
              FROM reelshift_quarantine WHERE kind = ",
         );
-        query.push_bind(kind.as_str());
+        query.push_bind(kind.into_str());
         if let Some(run) = selection.run {
             query.push(" AND run_id = ").push_bind(run.to_string());
         }

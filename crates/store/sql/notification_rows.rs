@@ -24,7 +24,7 @@ pub(crate) async fn page(
         " FROM realtime_notification_queue q WHERE TRUE"
     ));
     if let Some(state) = selection.state {
-        query.push(" AND q.status = ").push_bind(state.as_str());
+        query.push(" AND q.status = ").push_bind(state.into_str());
     }
     if let Some(event_type) = &selection.event_type {
         query.push(" AND q.event_type = ").push_bind(event_type.clone());

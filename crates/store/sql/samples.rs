@@ -49,7 +49,7 @@ async fn keep(store: &Store, sample: &Sample) -> error::Result<()> {
     .bind(sample.chunk_seconds)
     .bind(sample.application_seconds)
     .bind(sample.application_without_seconds)
-    .bind(sample.verdict.as_str())
+    .bind(sample.verdict.into_str())
     .execute(store.writer())
     .await?;
     Ok(())

@@ -16,31 +16,37 @@ use crate::Result;
 pub use value::{RowOf, Value};
 
 /// What is archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ArchivedTable {
     /// [`LEGACY_COLUMNS`] and [`NEW_COLUMNS`] of every video.
     #[serde(rename = "videos")]
     Videos,
     #[serde(rename = "video_processing_status")]
+    #[strum(serialize = "video_processing_status")]
     Statuses,
     #[serde(rename = "realtime_notification_queue")]
+    #[strum(serialize = "realtime_notification_queue")]
     Notifications,
     #[serde(rename = "processing_error_log")]
+    #[strum(serialize = "processing_error_log")]
     Errors,
 }
 
 impl ArchivedTable {
     pub const ALL: [Self; 4] = [Self::Videos, Self::Statuses, Self::Notifications, Self::Errors];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Videos => "videos",
-            Self::Statuses => "video_processing_status",
-            Self::Notifications => "realtime_notification_queue",
-            Self::Errors => "processing_error_log",
-        }
-    }
 }
 
 /// The legacy columns that go into the archive of a video: by them it is seen whether the

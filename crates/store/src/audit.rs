@@ -23,9 +23,21 @@ use crate::flags::FlagChange;
 pub use event::{AuditColumns, AuditEvent};
 
 /// What was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Subject {
     /// A feature flag.
     Flag,
@@ -50,39 +62,12 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub const ALL: [Self; 10] = [
-        Self::Flag,
-        Self::Control,
-        Self::Run,
-        Self::Quarantine,
-        Self::Worker,
-        Self::Schema,
-        Self::History,
-        Self::Notification,
-        Self::Session,
-        Self::Token,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Flag => "flag",
-            Self::Control => "control",
-            Self::Run => "run",
-            Self::Quarantine => "quarantine",
-            Self::Worker => "worker",
-            Self::Schema => "schema",
-            Self::History => "history",
-            Self::Notification => "notification",
-            Self::Session => "session",
-            Self::Token => "token",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The subject of that name; a later version may know others.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|subject| subject.as_str() == name)
+        name.parse().ok()
     }
 }
 
@@ -252,8 +237,8 @@ mod tests {
 
     #[test]
     fn every_subject_has_its_name() {
-        for subject in Subject::ALL {
-            assert_eq!(Subject::named(subject.as_str()), Some(subject));
+        for &subject in Subject::ALL {
+            assert_eq!(Subject::named(subject.into_str()), Some(subject));
         }
         assert_eq!(Subject::named("turbo"), None);
     }

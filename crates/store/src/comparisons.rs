@@ -1,8 +1,6 @@
 //! Comparing rows with what they must hold, a window of keys at a time, so that no statement
 //! and no read view lasts long, and nothing is locked; and what a run of validation found.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use serde::Serialize;
 use uuid::Uuid;
@@ -13,39 +11,38 @@ use crate::report::{Check, Difference};
 
 /// A table whose rows are compared, by its key: of `video_processing_status` `video_id`, of
 /// the others `id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ComparedTable {
     Videos,
+    #[strum(serialize = "video_processing_status")]
     Statuses,
+    #[strum(serialize = "processing_error_log")]
     Errors,
+    #[strum(serialize = "realtime_notification_queue")]
     Notifications,
 }
 
 impl ComparedTable {
     /// In the order in which they are compared.
-    pub const ALL: [Self; 4] = [Self::Videos, Self::Statuses, Self::Errors, Self::Notifications];
-
-    /// Its name in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Videos => "videos",
-            Self::Statuses => "video_processing_status",
-            Self::Errors => "processing_error_log",
-            Self::Notifications => "realtime_notification_queue",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The table of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.as_str() == name)
-    }
-}
-
-impl fmt::Display for ComparedTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        name.parse().ok()
     }
 }
 
@@ -102,7 +99,7 @@ impl FoundDifference {
     #[must_use]
     pub fn new(table: ComparedTable, check: &str, difference: &Difference) -> Self {
         Self {
-            table: table.as_str().to_owned(),
+            table: table.into_str().to_owned(),
             key: difference.video_id.clone(),
             check: check.to_owned(),
             column: difference.column.clone(),

@@ -9,8 +9,9 @@ use crate::Result;
 use crate::ledger::Since;
 
 /// The specification's `severity`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Severity {
     Low,
     Medium,
@@ -18,38 +19,15 @@ pub enum Severity {
     Critical,
 }
 
-impl Severity {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
 /// The specification's `user_impact`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum UserImpact {
     None,
     Low,
     Medium,
     High,
-}
-
-impl UserImpact {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
 }
 
 /// A row to be written to `processing_error_log`. The adapter cuts texts to the columns'

@@ -143,9 +143,20 @@ pub struct Notification {
 }
 
 /// How a notification stands: the specification's `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum NotificationState {
     Pending,
     Processing,
@@ -155,27 +166,18 @@ pub enum NotificationState {
 }
 
 impl NotificationState {
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Processing, Self::Sent, Self::Failed, Self::Expired];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-        }
-    }
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 impl std::str::FromStr for NotificationState {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|state| state.as_str() == name);
-        found.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::as_str).join(", ")))
+        let known = || Self::ALL.iter();
+        known().find(|state| state.into_str() == name).copied().ok_or_else(|| {
+            let names: Vec<_> = known().map(Self::into_str).collect();
+            format!("expected one of {}", names.join(", "))
+        })
     }
 }
 

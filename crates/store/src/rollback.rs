@@ -76,8 +76,9 @@ pub fn differences(before: &[Definition], now: &[Definition]) -> Vec<SchemaDiffe
 }
 
 /// How far a rollback has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum RollbackState {
     /// The archive is being written; nothing has been undone.
     Archiving,
@@ -87,18 +88,6 @@ pub enum RollbackState {
     Done,
     /// An expand came in between.
     Abandoned,
-}
-
-impl RollbackState {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Archiving => "archiving",
-            Self::Undoing => "undoing",
-            Self::Done => "done",
-            Self::Abandoned => "abandoned",
-        }
-    }
 }
 
 /// The way back.

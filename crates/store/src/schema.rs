@@ -65,32 +65,27 @@ impl std::fmt::Display for Object {
 
 /// The group of steps that one `apply` takes. `Ledger` is reelshift's own tables; they
 /// come with the first `apply expand` and go last, on request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum StepGroup {
     Ledger,
     Expand,
     Index,
     Automate,
-}
-
-impl StepGroup {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ledger => "ledger",
-            Self::Expand => "expand",
-            Self::Index => "index",
-            Self::Automate => "automate",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        [Self::Ledger, Self::Expand, Self::Index, Self::Automate]
-            .into_iter()
-            .find(|group| group.as_str() == name)
-    }
 }
 
 /// One reversible schema change, read from `NNNN_GROUP_NAME.up.sql` and `.down.sql`.
@@ -147,7 +142,7 @@ impl Step {
         };
         Some(Self {
             number: number.parse().ok()?,
-            group: StepGroup::parse(group)?,
+            group: group.parse().ok()?,
             name: name.to_owned(),
             up: up.to_owned(),
             down: down?.to_owned(),

@@ -56,7 +56,7 @@ pub async fn validate(
         return Ok(rows);
     }
     let limit = sink.limit();
-    for table in ComparedTable::ALL {
+    for &table in ComparedTable::ALL {
         let mut comparing = FuturesOrdered::new();
         let mut after: Option<String> = None;
         let mut at_end = false;

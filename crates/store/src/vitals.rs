@@ -32,25 +32,18 @@ pub struct PoolState {
 }
 
 /// The kind of database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum System {
+    #[strum(serialize = "mariadb")]
     MariaDb,
+    #[strum(serialize = "mysql")]
     MySql,
     Sqlite,
 }
 
 impl System {
-    /// OpenTelemetry's `db.system.name`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MariaDb => "mariadb",
-            Self::MySql => "mysql",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
     /// Whether it is a file in this process, and no server.
     #[must_use]
     pub const fn is_embedded(self) -> bool {

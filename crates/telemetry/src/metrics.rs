@@ -150,7 +150,7 @@ pub fn quarantined(of: &'static str, error_type: &str) {
 }
 
 /// The counters of leases are there from now on, so that a rise from nothing is one.
-pub fn begin_counting_leases(kinds: &[&'static str]) {
+pub fn begin_counting_leases(kinds: impl Iterator<Item = &'static str>) {
     let instruments = instruments();
     instruments.leases_reaped.add(0, &[]);
     for of in kinds {
@@ -169,7 +169,8 @@ pub fn chunk(took: Duration) {
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Outcome<'a> {
     Done,
     /// Given back: a drain or a pause.
@@ -181,24 +182,10 @@ pub enum Outcome<'a> {
     Failed(&'a str),
 }
 
-impl Outcome<'_> {
-    /// The value of the `outcome` label, and of the span's attribute.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Drained => "drained",
-            Self::LeaseLost => "lease_lost",
-            Self::Retried(_) => "retried",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
-
 /// An attempt ended.
 pub fn attempt(of: &'static str, outcome: Outcome<'_>, took: Duration) {
     let instruments = instruments();
-    let outcome_label = KeyValue::new("reelshift.outcome", outcome.as_str());
+    let outcome_label = KeyValue::new("reelshift.outcome", outcome.into_str());
     instruments.batches.add(1, &[kind(of), outcome_label]);
     let mut labels = vec![
         KeyValue::new("messaging.system", crate::SCOPE),

@@ -53,8 +53,8 @@ impl<J: Job> Job for Observed<J> {
                 outcome(batch, batch.attempts == 0, error_type)
             }
         };
-        span.record("reelshift.outcome", outcome.as_str());
-        metrics::attempt(batch.kind.as_str(), outcome, began.elapsed());
+        span.record("reelshift.outcome", outcome.into_str());
+        metrics::attempt(batch.kind.into_str(), outcome, began.elapsed());
         match ended {
             Ok(ended) => ended,
             // The fleet's own guard makes an error row of it.
@@ -83,7 +83,7 @@ pub(crate) fn failure(error: &ErrorRecord) -> Failure<'_> {
 /// By the messaging conventions: the destination is the kind of job, a message is a batch,
 /// and its conversation is the run.
 fn span(worker: Uuid, batch: &Claimed) -> Span {
-    let kind = batch.kind.as_str();
+    let kind = batch.kind.into_str();
     let span = tracing::info_span!(
         parent: None,
         "attempt",

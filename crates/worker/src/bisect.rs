@@ -173,7 +173,7 @@ pub(crate) fn record_on_span(item: &FailedItem) {
 
 /// Counts `item`, which the ledger now has in quarantine.
 pub(crate) fn count_quarantined(batch: &Claimed, item: &FailedItem) {
-    metrics::quarantined(batch.kind.as_str(), &item.error.error_type);
+    metrics::quarantined(batch.kind.into_str(), &item.error.error_type);
 }
 
 /// An item that the database refuses.

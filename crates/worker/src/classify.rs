@@ -6,9 +6,11 @@ use reelshift_media::{Class, MediaError};
 use reelshift_store::{Rule, Severity, StoreError, UserImpact};
 
 /// What is done about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Remedy {
     /// Transient: again later, as often as the batch may.
+    #[strum(serialize = "retry_with_backoff")]
     Retry,
     /// Unknown: once more; then the item is found and set aside, as by [`Self::Bisect`],
     /// or the batch fails where there is no one item to blame.
@@ -18,27 +20,12 @@ pub enum Remedy {
     /// Permanent for this item: it is set aside, and the rest is done.
     Quarantine,
     /// Permanent for the batch: it fails, until somebody has mended the cause and reruns it.
+    #[strum(serialize = "rerun_when_mended")]
     FailBatch,
     /// Fatal for the worker: it ends, and its batches go back.
     EndWorker,
     /// Nothing: it is written down, and the work went on.
     Accept,
-}
-
-impl Remedy {
-    /// The error log's `recovery_strategy`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry_with_backoff",
-            Self::RetryOnce => "retry_once",
-            Self::Bisect => "bisect",
-            Self::Quarantine => "quarantine",
-            Self::FailBatch => "rerun_when_mended",
-            Self::EndWorker => "end_worker",
-            Self::Accept => "accept",
-        }
-    }
 }
 
 /// The meaning of one error.
@@ -257,9 +244,9 @@ mod tests {
                     format!(
                         "`{}` {} {} {}",
                         meaning.error_type,
-                        meaning.remedy.as_str(),
-                        meaning.severity.as_str(),
-                        meaning.user_impact.as_str()
+                        meaning.remedy.into_str(),
+                        meaning.severity.into_str(),
+                        meaning.user_impact.into_str()
                     )
                 })
                 .collect();

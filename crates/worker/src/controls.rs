@@ -289,7 +289,7 @@ impl Watcher {
         let reason = state.and_then(|state| state.reason).map(|reading| reading.signal.label());
         metrics::throttle(
             throttle.share,
-            OneOf { name: Some(throttle.level.as_str()), all: &Level::NAMES },
+            OneOf { name: Some(throttle.level.into_str()), all: &Level::NAMES },
             OneOf { name: reason, all: &Signal::LABELS },
         );
         let share = brake::batches_here(&view, self.gates.own(), &throttle);

@@ -57,7 +57,7 @@ impl Recorder {
             error_message: message,
             error_code: None,
             system_state: self.system_state(batch),
-            recovery_strategy: meaning.remedy.as_str().to_owned(),
+            recovery_strategy: meaning.remedy.into_str().to_owned(),
             correlation_id: batch
                 .traceparent
                 .as_deref()

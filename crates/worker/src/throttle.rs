@@ -212,7 +212,7 @@ fn latencies(impact: Impact) -> Option<metrics::Latencies> {
 
 fn depth(depth: QueueDepth) -> metrics::Depth {
     let QueueDepth { kind, pending, oldest_seconds } = depth;
-    metrics::Depth { kind: kind.as_str(), pending, oldest: oldest_seconds }
+    metrics::Depth { kind: kind.into_str(), pending, oldest: oldest_seconds }
 }
 
 /// Dropped when another samples: this worker's count would grow old.
@@ -417,7 +417,7 @@ impl<'a> Sampling<'a> {
             let share = state.share();
             match reason {
                 Some(reason) => {
-                    tracing::warn!(level = state.level.as_str(), share, %reason, "the fleet is throttled");
+                    tracing::warn!(level = state.level.into_str(), share, %reason, "the fleet is throttled");
                 }
                 None if first => tracing::info!(share, "this worker samples for the throttle"),
                 None => tracing::info!(share, "the fleet is no longer throttled"),

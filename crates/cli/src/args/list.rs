@@ -162,7 +162,7 @@ pub struct AuditArgs {
 
 fn subject(name: &str) -> Result<Subject, String> {
     Subject::named(name).ok_or_else(|| {
-        let names: Vec<_> = Subject::ALL.into_iter().map(Subject::as_str).collect();
+        let names: Vec<_> = Subject::ALL.iter().map(Subject::into_str).collect();
         format!("expected one of {}", names.join(", "))
     })
 }

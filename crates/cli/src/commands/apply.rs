@@ -86,7 +86,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     gates::print(&gates);
-    let phase = phase.as_str();
+    let phase = phase.into_str();
     let archive = abandoned.as_ref().filter(|open| open.undoing);
     if let Some(directory) = archive.and_then(|open| open.directory.as_deref()) {
         crate::output::say!(
@@ -107,7 +107,7 @@ async fn open(context: &Context, args: &ApplyArgs, phase: StepGroup) -> Result<S
         return context.store().await;
     }
     let store = context.writing_store(4).await?;
-    warn_before_backfill(&*store, phase.as_str()).await?;
+    warn_before_backfill(&*store, phase.into_str()).await?;
     Ok(store)
 }
 

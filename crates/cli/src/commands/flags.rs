@@ -64,7 +64,7 @@ pub async fn change(
 pub async fn initialise(store: &dyn Store) -> Result<()> {
     let new = reelshift_rollout::initialise(store, environment(), &who()).await?;
     if !new.is_empty() {
-        let names: Vec<_> = new.iter().map(|flag| flag.as_str()).collect();
+        let names: Vec<_> = new.iter().map(|flag| flag.into_str()).collect();
         tracing::debug!(flags = names.join(", "), "initial values of feature flags are stored");
     }
     Ok(())

@@ -87,7 +87,7 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let steps = steps_left(&**store, phase).await?;
         let PhaseSteps { done, statements, .. } = plan_phase(&**store, phase).await?;
         let duration = duration(phase, &table, steps.len());
@@ -217,7 +217,7 @@ fn duration_words(phase: &PhasePlan) -> String {
 }
 
 fn print_phase(phase: &PhasePlan) {
-    crate::output::say!("\n{}  {}", phase.phase.as_str().bold(), duration_words(phase));
+    crate::output::say!("\n{}  {}", phase.phase.into_str().bold(), duration_words(phase));
     crate::output::say!("  {}", phase.what);
     for PlannedStatement { number, name, statement } in &phase.statements {
         crate::output::say!(
@@ -241,8 +241,8 @@ mod tests {
     fn every_phase_has_a_duration_but_the_one_of_people() {
         let (rows, none) = (500_000, Some(0));
         let table = TableSize { rows, exact: true, bytes: None, files: none, file_bytes: none };
-        let durations =
-            Phase::ALL.map(|phase| duration(phase, &table, 4).map(|duration| duration.as_secs()));
+        let seconds = |&phase| duration(phase, &table, 4).map(|duration| duration.as_secs());
+        let durations: Vec<_> = Phase::ALL.iter().map(seconds).collect();
         assert_eq!(durations, [Some(0), Some(41), None, Some(16), Some(0)]);
         assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
     }

@@ -44,7 +44,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     });
     let report = |progress: Progress| {
         if let Some(bar) = &bar {
-            bar.set_message(progress.table.as_str());
+            bar.set_message(progress.table.into_str());
             bar.set_length(progress.of);
             bar.set_position(progress.rows);
         }
@@ -142,7 +142,7 @@ fn print(reports: &[RestoreReport]) {
     for report in reports {
         let restored = &report.restored;
         table.add_row([
-            Cell::new(report.table.as_str()),
+            Cell::new(report.table.into_str()),
             style::number(report.archived),
             style::number(restored.restored),
             style::number(restored.present),

@@ -73,7 +73,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Outcome> {
     let report = |event: RollbackEvent<'_>| match event {
         RollbackEvent::Archiving(progress) if context.draws() => {
             let bar = bar.get_or_insert_with(|| style::progress(0, "archiving", ARCHIVING));
-            bar.set_message(progress.table.as_str());
+            bar.set_message(progress.table.into_str());
             bar.set_length(progress.of);
             bar.set_position(progress.rows);
         }

@@ -28,24 +28,14 @@ struct Setting {
     command: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 enum Source {
     Option,
     Environment,
     File,
     Default,
-}
-
-impl Source {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Option => "option",
-            Self::Environment => "environment",
-            Self::File => "file",
-            Self::Default => "default",
-        }
-    }
 }
 
 /// Names in the file that are not those of the options.
@@ -82,7 +72,7 @@ pub fn show(context: &Context) -> Result<Outcome> {
         table.add_row([
             name,
             value.as_deref().unwrap_or("-"),
-            source.as_str(),
+            source.into_str(),
             environment,
             key.as_deref().unwrap_or("-"),
         ]);

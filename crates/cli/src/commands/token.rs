@@ -17,9 +17,9 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
         TokenRole::Operator => Role::Operator,
     };
     let expires = args.expires.as_deref();
-    ConfiguredToken::of(&args.name, role.as_str(), &hash, expires)
+    ConfiguredToken::of(&args.name, role.into_str(), &hash, expires)
         .map_err(|error| Usage(error.to_string()))?;
-    let mut line = format!("{}:{}:{hash}", args.name, role.as_str());
+    let mut line = format!("{}:{}:{hash}", args.name, role.into_str());
     if let Some(expires) = expires {
         line.push_str(&format!(":{expires}"));
     }
@@ -47,7 +47,7 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
     crate::output::say!("or in the TOML file:");
     crate::output::say!("  [[serve.tokens]]");
     crate::output::say!("  name = \"{}\"", args.name);
-    crate::output::say!("  role = \"{}\"", role.as_str());
+    crate::output::say!("  role = \"{}\"", role.into_str());
     crate::output::say!("  hash = \"{hash}\"");
     if let Some(expires) = expires {
         crate::output::say!("  expires = \"{expires}\"");
@@ -63,8 +63,8 @@ async fn record(context: &Context, args: &TokenArgs, role: Role) -> Result<bool>
     }
     let store = context.store_with(1).await?;
     let role = match &args.expires {
-        Some(expires) => format!("{}, until {expires}", role.as_str()),
-        None => role.as_str().to_owned(),
+        Some(expires) => format!("{}, until {expires}", role.into_str()),
+        None => role.into_str().to_owned(),
     };
     reelshift_operate::token_made(&*store, &by(None), args.name.clone(), role).await?;
     Ok(true)

@@ -50,13 +50,14 @@ async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Ou
     let tuning = Tuning::of_stored(
         stored.iter().map(|control| (control.name.as_str(), control.value.as_str())),
     );
-    let by_name = |knob: Knob| stored.iter().find(|control| control.name == knob.as_str());
+    let by_name = |knob: Knob| stored.iter().find(|control| control.name == knob.into_str());
     if context.json {
         let settings: Vec<_> = Knob::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .map(|knob| {
                 json!({
-                    "name": knob.as_str(), "value": tuning.show(knob),
+                    "name": knob.into_str(), "value": tuning.show(knob),
                     "default": Tuning::default().show(knob), "stored": by_name(knob),
                 })
             })
@@ -75,7 +76,7 @@ async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Ou
 
 fn setting_table<'a>(tuning: &Tuning, by_name: impl Fn(Knob) -> Option<&'a Control>) -> Table {
     let mut table = style::table(&["setting", "is", "since", "by", "meaning"]);
-    for knob in Knob::ALL {
+    for &knob in Knob::ALL {
         let (value, since, by) = match by_name(knob) {
             Some(control) => (
                 tuning.show(knob).green().to_string(),

@@ -17,8 +17,23 @@ const PREFIX: &str = "reelshift_";
 pub type Hash = [u8; 32];
 
 /// What somebody may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
+#[strum(parse_err_ty = WrongToken, parse_err_fn = no_such_role)]
 pub enum Role {
     /// Read.
     Viewer,
@@ -26,25 +41,8 @@ pub enum Role {
     Operator,
 }
 
-impl Role {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = WrongToken;
-
-    fn from_str(name: &str) -> Result<Self, WrongToken> {
-        [Self::Viewer, Self::Operator]
-            .into_iter()
-            .find(|role| role.as_str() == name)
-            .ok_or(WrongToken::Role)
-    }
+const fn no_such_role(_: &str) -> WrongToken {
+    WrongToken::Role
 }
 
 /// A token as the configuration names it.

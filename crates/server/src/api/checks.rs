@@ -72,10 +72,10 @@ pub(super) async fn differences(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<FoundDifference>>, Problem> {
     let (limit, after) = (page.limit()?, page.cursor::<String>()?);
-    let name = filter.table.as_deref().unwrap_or(ComparedTable::Videos.as_str());
+    let name = filter.table.as_deref().unwrap_or(ComparedTable::Videos.into_str());
     let table = ComparedTable::named(name).ok_or_else(|| {
-        let names = ComparedTable::ALL.map(ComparedTable::as_str).join(", ");
-        Problem::bad_request(format!("table: give one of {names}"))
+        let names: Vec<_> = ComparedTable::ALL.iter().map(ComparedTable::into_str).collect();
+        Problem::bad_request(format!("table: give one of {}", names.join(", ")))
     })?;
     let id = of_path(&app, IdKind::Run, &part).await?;
     let keys = app.store.differing_keys(id, table, after.as_deref(), limit + 1).await?;

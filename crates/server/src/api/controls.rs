@@ -89,13 +89,13 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Settings>, Pr
     );
     let find = |name: &str| stored.iter().find(|control| control.name == name).cloned();
     let setting = |knob: Knob| Setting {
-        name: knob.as_str(),
+        name: knob.into_str(),
         meaning: knob.meaning(),
         value: tuning.show(knob),
         default: Tuning::default().show(knob),
-        stored: find(knob.as_str()),
+        stored: find(knob.into_str()),
     };
-    let settings = Knob::ALL.into_iter().map(setting).collect();
+    let settings = Knob::ALL.iter().copied().map(setting).collect();
     Ok(Json(Settings { pause: find(PAUSE), settings }))
 }
 

@@ -11,22 +11,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// How urgent an event is, in the words of PagerDuty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub(super) enum Severity {
     Info,
     Warning,
     Critical,
-}
-
-impl Severity {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
 }
 
 /// Something that happened to the fleet, as hooks get it.
@@ -196,7 +187,7 @@ fn applied(overview: &Overview) -> impl Iterator<Item = String> {
         phase.progress == Progress::Done
             && matches!(phase.phase, Phase::Expand | Phase::Index | Phase::Automate)
     });
-    done.map(|phase| phase.phase.as_str().to_owned())
+    done.map(|phase| phase.phase.into_str().to_owned())
 }
 
 fn last_step(overview: &Overview) -> Option<DateTime<Utc>> {

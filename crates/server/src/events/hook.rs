@@ -171,7 +171,7 @@ fn pager_duty(event: &Event, routing_key: &str) -> Option<Value> {
         "payload": {
             "summary": event.summary,
             "source": event.environment.as_deref().unwrap_or("reelshift"),
-            "severity": event.severity.as_str(),
+            "severity": event.severity.into_str(),
             "timestamp": event.at,
             "component": "reelshift",
             "class": event.event,

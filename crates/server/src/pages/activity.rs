@@ -109,7 +109,7 @@ impl PageQuery {
     fn narrowed(&self) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(subject) = self.subject() {
-            query.append_pair("subject", subject.as_str());
+            query.append_pair("subject", subject.into_str());
         }
         if let Some(by) = self.by() {
             query.append_pair("by", by);
@@ -167,10 +167,10 @@ pub(crate) async fn page(
         .last()
         .filter(|_| entries.len() >= ROWS_PER_PAGE as usize)
         .map(|last| format!("/activity?{}&before={}", query.narrowed(), last.seq));
-    let subject = |of: Subject| Choice { name: of.as_str(), here: query.subject() == Some(of) };
+    let subject = |of: Subject| Choice { name: of.into_str(), here: query.subject() == Some(of) };
     let age = |of| Choice { name: of, here: query.since().is_some_and(|(since, _)| since == of) };
     let page = Activity {
-        subjects: Subject::ALL.into_iter().map(subject).collect(),
+        subjects: Subject::ALL.iter().copied().map(subject).collect(),
         ages: AGES.map(age).into(),
         by: query.by().unwrap_or_default().to_owned(),
         narrowed: query.narrowed(),
@@ -223,7 +223,7 @@ pub(crate) async fn export(
             Some(seq.to_string()),
             Some(change.changed_at.to_rfc3339()),
             Some(change.changed_by),
-            Some(columns.subject.as_str().to_owned()),
+            Some(columns.subject.into_str().to_owned()),
             Some(columns.name),
             Some(columns.action),
             columns.run.map(|run| run.to_string()),

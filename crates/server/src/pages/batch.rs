@@ -137,7 +137,7 @@ fn events(view: &View, batch: &BatchReport, errors: &[ErrorEntry]) -> Vec<Happen
     }
     if let Some(at) = batch.finished_at {
         let tone = if batch.state == BatchState::Done { "good" } else { "bad" };
-        events.push((at, plain(view, batch.state.as_str(), at, "", tone)));
+        events.push((at, plain(view, batch.state.into_str(), at, "", tone)));
     }
     events.sort_by_key(|(at, _)| *at);
     events.into_iter().map(|(_, event)| event).collect()

@@ -91,8 +91,8 @@ fn flags(view: &View) -> Vec<FlagView> {
             let stored = &report.stored;
             let now = stored.rollout;
             FlagView {
-                name: stored.flag.as_str(),
-                title: stored.flag.as_str().replace('_', " "),
+                name: stored.flag.into_str(),
+                title: stored.flag.into_str().replace('_', " "),
                 meaning: meaning(stored.flag),
                 now: rollout(now),
                 tone: if now.is_on() { "good" } else { "off" },
@@ -120,9 +120,9 @@ fn settings(view: &View, stored: &[Control]) -> Vec<Setting> {
     let pairs = stored.iter().map(|control| (control.name.as_str(), control.value.as_str()));
     let (tuning, defaults) = (Tuning::of_stored(pairs), Tuning::default());
     let setting = |knob: Knob| {
-        let control = stored.iter().find(|control| control.name == knob.as_str());
+        let control = stored.iter().find(|control| control.name == knob.into_str());
         Setting {
-            name: knob.as_str(),
+            name: knob.into_str(),
             value: tuning.show(knob),
             default: defaults.show(knob),
             changed: control.map_or_else(
@@ -136,5 +136,5 @@ fn settings(view: &View, stored: &[Control]) -> Vec<Setting> {
             meaning: knob.meaning(),
         }
     };
-    Knob::ALL.into_iter().map(setting).collect()
+    Knob::ALL.iter().copied().map(setting).collect()
 }

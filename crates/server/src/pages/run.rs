@@ -172,7 +172,7 @@ pub(crate) async fn page(
             return Err(unavailable(frame, status, "This run cannot be read.", &said(&error)));
         }
     };
-    let title = format!("{} run {}", capital(run.kind.as_str()), tail(run.id));
+    let title = format!("{} run {}", capital(run.kind.into_str()), tail(run.id));
     let flashed = frame.flash.is_some();
     let counted = view.run(id);
     let figures = counted.map_or_else(

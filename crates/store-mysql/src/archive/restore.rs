@@ -246,7 +246,7 @@ async fn present(
     let mut found = HashSet::new();
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
         let mut query = QueryBuilder::new("SELECT CAST(t.id AS CHAR) FROM ");
-        query.push(table.as_str()).push(" t WHERE t.id IN ");
+        query.push(table.into_str()).push(" t WHERE t.id IN ");
         id_list::push(&mut query, ids);
         let rows: Vec<MySqlRow> = query.build().fetch_all(&mut *tx).await?;
         for row in rows {
@@ -338,7 +338,7 @@ async fn insert_at_once(
     let places = format!("({})", vec!["?"; names.len()].join(", "));
     let sql = format!(
         "{verb} INTO {} ({}) VALUES {}",
-        table.as_str(),
+        table.into_str(),
         names.join(", "),
         vec![places.as_str(); rows.len()].join(", ")
     );

@@ -245,7 +245,7 @@ async fn insert(
     let mut inserted = 0;
     for row in rows {
         let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO ");
-        query.push(table.as_str()).push(" (").push(named_columns(&columns[..own], ""));
+        query.push(table.into_str()).push(" (").push(named_columns(&columns[..own], ""));
         query.push(") VALUES (");
         for (index, value) in row.iter().take(own).enumerate() {
             query.push(if index == 0 { "" } else { ", " });

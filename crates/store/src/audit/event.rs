@@ -181,8 +181,8 @@ impl From<AuditEvent> for AuditColumns {
                 previous: previous.map(write_rollout),
                 ..columns(
                     Subject::Flag,
-                    flag.as_str(),
-                    action.as_str(),
+                    flag.into_str(),
+                    action.into_str(),
                     Some(write_rollout(rollout)),
                 )
             },

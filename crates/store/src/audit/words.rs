@@ -39,7 +39,7 @@ impl AuditEvent {
             Self::LoggedOut { .. } => "logged out".to_owned(),
             Self::TokenMade { name, .. } => format!("token of {name} made"),
             Self::Unknown(columns) => {
-                format!("{} {}: {}", columns.subject.as_str(), columns.name, columns.action)
+                format!("{} {}: {}", columns.subject.into_str(), columns.name, columns.action)
             }
         }
     }

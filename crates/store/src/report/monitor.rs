@@ -56,8 +56,8 @@ impl Monitor {
         let backfills = runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
         let videos_migrated = backfills.map(|report| report.rows_done).sum();
         let errors_encountered = runs.iter().map(|report| report.errors).sum();
-        let kinds = JobKind::ALL.map(|kind| (kind, error_rate(kind, runs)));
-        let worst = kinds.into_iter().filter(|(_, rate)| *rate > 0.0);
+        let kinds = JobKind::ALL.iter().map(|&kind| (kind, error_rate(kind, runs)));
+        let worst = kinds.filter(|(_, rate)| *rate > 0.0);
         let worst = worst.max_by(|(_, one), (_, other)| one.total_cmp(other));
         let most = u64::from(Self::MAX_COUNTED_NOTIFICATIONS);
         Self {
@@ -111,7 +111,7 @@ pub fn rate(kind: JobKind, workers: &[WorkerReport]) -> f64 {
 /// The kinds go on beside each other: the slowest decides.
 fn estimate(runs: &[RunReport], workers: &[WorkerReport]) -> Option<f64> {
     let mut longest = None;
-    for kind in JobKind::ALL {
+    for &kind in JobKind::ALL {
         let active =
             runs.iter().filter(|report| report.run.kind == kind && report.run.state.is_active());
         let left = active.map(|report| {

@@ -16,7 +16,7 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
     Column::new("when", |entry| Value::Time(entry.change.changed_at)),
     Column::new("who", |entry| Value::text(&entry.change.changed_by)),
     Column::new("what", |entry| Value::text(entry.change.event.words(style::tail))),
-    Column::wide("subject", |entry| Value::text(entry.change.event.columns().subject.as_str())),
+    Column::wide("subject", |entry| Value::text(entry.change.event.columns().subject.into_str())),
     Column::wide("name", |entry| Value::text(entry.change.event.columns().name)),
     Column::wide("action", |entry| Value::text(entry.change.event.columns().action)),
     Column::wide("run", |entry| Value::maybe(entry.change.event.run())),

@@ -11,7 +11,7 @@ use crate::exit::Outcome;
 const COLUMNS: [Column<NotificationReport>; 11] = [
     Column::new("id", |one| Value::text(&one.id)),
     Column::new("type", |one| Value::text(&one.event_type)),
-    Column::new("state", |one| Value::text(one.state.as_str())),
+    Column::new("state", |one| Value::text(one.state.into_str())),
     Column::new("created", |one| Value::time(one.created_at)),
     Column::new("attempts", |one| Value::Number(one.attempts.into())),
     Column::wide("max_attempts", |one| Value::Number(one.max_attempts.into())),

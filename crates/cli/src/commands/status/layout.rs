@@ -118,7 +118,7 @@ fn verdict(overview: &Overview) -> String {
 fn phases(overview: &Overview) -> String {
     let next = overview.phases.iter().position(|phase| phase.progress != Progress::Done);
     let phases = overview.phases.iter().enumerate().map(|(place, phase)| {
-        let name = phase.phase.as_str();
+        let name = phase.phase.into_str();
         match phase.progress {
             Progress::Done => format!("{name} {}", "ok".green()),
             Progress::Underway => {

@@ -78,7 +78,7 @@ impl Found {
             return Ok(());
         }
         let store = self.store.clone();
-        for table in ComparedTable::ALL {
+        for &table in ComparedTable::ALL {
             let mut after: Option<String> = None;
             loop {
                 let keys =

@@ -90,7 +90,7 @@ impl WorkerView<'_> {
     }
 
     pub(crate) const fn state(&self) -> &'static str {
-        self.0.state.as_str()
+        self.0.state.into_str()
     }
 
     pub(crate) fn tone(&self) -> &'static str {
