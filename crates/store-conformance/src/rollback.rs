@@ -190,6 +190,25 @@ async fn steps_of_another_version_are_not_undone(db: &dyn Fixture) {
 }
 
 #[apply(behaviour!)]
+async fn a_column_that_somebody_dropped_is_named(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let entries = store.journal().await.expect("it is read");
+    // By the first the step is recognised.
+    for column in ["compliance_tags", "backup_location"] {
+        db.execute(&format!("ALTER TABLE videos DROP COLUMN {column}")).await;
+        let refused = undo(&store, ledger(&store)).await.expect_err("it is refused").to_string();
+        let (_, remedy) = refused.split_once("again with ").expect("a remedy");
+        let (add, _) = remedy.split_once(", then").expect("a statement");
+        assert!(add.starts_with(&format!("ALTER TABLE videos ADD COLUMN {column} ")), "{refused}");
+        let again = try_expand(&store).await.expect_err("so is this").to_string();
+        assert!(again.contains(add), "{again}");
+        assert_eq!(store.journal().await.expect("it is read"), entries, "nothing was undone");
+        db.execute(add).await;
+    }
+    undo(&store, ledger(&store)).await.expect("everything is undone");
+}
+
+#[apply(behaviour!)]
 async fn what_others_changed_since_is_named(db: &dyn Fixture) {
     furnish(db).await;
     let store = expanded(db).await;

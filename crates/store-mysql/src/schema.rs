@@ -229,7 +229,7 @@ pub(crate) async fn statement(
         check_references(connection, &videos, table, name).await?;
     }
     if let Object::Column { table, .. } = &step.creates {
-        check_columns_free(connection, table, &step.up).await?;
+        check_columns_free(connection, table, step).await?;
     }
     let statement = render(step.statement(), &videos);
     triggers::put_first(connection, store.server.product, &statement).await
@@ -240,9 +240,9 @@ pub(crate) async fn statement(
 async fn check_columns_free(
     connection: &mut MySqlConnection,
     table: &str,
-    statement: &str,
+    step: &Step,
 ) -> error::Result<()> {
-    for name in added_columns(statement) {
+    for (name, _) in step.columns() {
         if legacy::column_type(connection, table, name).await?.is_some() {
             return Err(Error::Store(StoreError::Refused(format!(
                 "column {table}.{name} is there already and was not made by reelshift: rename or \
@@ -251,12 +251,6 @@ async fn check_columns_free(
         }
     }
     Ok(())
-}
-
-pub(crate) fn added_columns(statement: &str) -> impl Iterator<Item = &str> {
-    statement
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("ADD COLUMN ")?.split(' ').next())
 }
 
 pub(crate) fn render(statement: &str, videos: &VideosTable) -> String {
@@ -319,11 +313,11 @@ mod tests {
     fn the_added_columns_are_the_specifications() {
         let steps = shipped_steps();
         let step = steps.iter().find(|step| step.name == "expand_videos_columns");
-        let columns: Vec<&str> = added_columns(&step.expect("it is shipped").up).collect();
-        assert_eq!(
-            (columns.len(), columns[0], columns[18]),
-            (19, "workflow_state", "compliance_tags")
-        );
+        let columns: Vec<_> = step.expect("it is shipped").columns().collect();
+        assert_eq!(columns.len(), 19);
+        assert_eq!(columns[1], ("ml_model_version", "VARCHAR(50)"));
+        assert_eq!(columns[7], ("original_filename", "{filename_type}"));
+        assert_eq!(columns[18], ("compliance_tags", "JSON"));
     }
 
     #[test]

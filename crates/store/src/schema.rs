@@ -8,6 +8,7 @@
 mod apply;
 mod cluster;
 mod failure;
+mod presence;
 mod undo;
 
 use std::time::Duration;
@@ -166,6 +167,17 @@ impl Step {
             }
         }
         text.trim_end()
+    }
+
+    /// The columns that it adds, each with its definition.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        let added = self.statement().split("ADD COLUMN ").skip(1);
+        added.filter_map(|text| {
+            let (name, rest) = text.split_once(' ')?;
+            let end = rest.find(['\n', ';']).unwrap_or(rest.len());
+            let definition = rest[..end].trim_end_matches(',');
+            Some((name, definition.split(" AFTER ").next().unwrap_or(definition)))
+        })
     }
 
     /// The table that its trigger is on; `None` where it creates none.

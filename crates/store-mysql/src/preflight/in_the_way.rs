@@ -6,7 +6,6 @@ use reelshift_store::schema::{Object, Schema as _, Step};
 
 use super::CheckContext;
 use crate::error::Result;
-use crate::schema::added_columns;
 use crate::schema::prebuilt::is_prebuilt;
 
 pub(super) struct Check;
@@ -52,8 +51,9 @@ impl super::Check for Check {
 fn created(step: &Step) -> Vec<Object> {
     let mut objects = vec![step.creates.clone()];
     let more: Vec<Object> = match &step.creates {
-        Object::Column { table, .. } => added_columns(&step.up)
-            .map(|name| Object::Column { table: table.clone(), name: name.to_owned() })
+        Object::Column { table, .. } => step
+            .columns()
+            .map(|(name, _)| Object::Column { table: table.clone(), name: name.to_owned() })
             .collect(),
         _ => Vec::new(),
     };

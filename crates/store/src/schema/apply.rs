@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::presence::is_there;
 use super::{JournalEntry, Step, StepGroup, refuse_to_stop_cluster};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
@@ -89,7 +90,10 @@ where
                 )));
             }
             // Journaled, but gone since: who rebuilds a table often forgets its triggers.
-            let exists = store.exists(&step.creates).await?;
+            let exists = match entry {
+                Some(_) => is_there(store, step).await?,
+                None => store.exists(&step.creates).await?,
+            };
             if exists && entry.is_some_and(|entry| entry.done) {
                 report(step, StepOutcome::AlreadyDone);
                 continue;
@@ -214,7 +218,7 @@ where
         Ok(()) => StepOutcome::Applied,
         // The statement of a process that was killed went on in the server, and has ended
         // only now.
-        Err(_) if store.exists(&step.creates).await? => StepOutcome::Recognised,
+        Err(_) if is_there(store, step).await? => StepOutcome::Recognised,
         Err(error) => return Err(error.in_step(step, Direction::Up)),
     };
     finish(store, step).await?;

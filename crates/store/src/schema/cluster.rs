@@ -1,5 +1,6 @@
 //! What can stop every write of a Galera cluster: somebody must have decided that.
 
+use super::presence::is_there;
 use super::{Object, Step};
 use crate::gate;
 use crate::patience::{Direction, Options};
@@ -51,7 +52,7 @@ pub async fn refuse_to_stop_cluster(
     let Some(cluster) = store.cluster().await? else { return Ok(()) };
     let mut pending = Vec::new();
     for step in steps {
-        if store.exists(&step.creates).await? == (direction == Direction::Down) {
+        if is_there(store, step).await? == (direction == Direction::Down) {
             pending.push(*step);
         }
     }

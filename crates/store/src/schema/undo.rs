@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::presence::is_there;
 use super::{JournalEntry, MigrationLock, Step};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
@@ -47,7 +48,7 @@ where
     for piece in pieces(steps.iter().copied(), Direction::Down) {
         let mut there = Vec::new();
         for step in piece.steps().iter().copied() {
-            if store.exists(&step.creates).await? {
+            if is_there(store, step).await? {
                 there.push(step);
             } else {
                 forget(store, step).await.map_err(|error| error.in_step(step, Direction::Down))?;
@@ -73,11 +74,14 @@ where
 /// The steps that [`undo`] would undo, in its order.
 ///
 /// # Errors
-/// As [`undo`]'s.
+/// As [`undo`]'s; also where somebody has dropped a part of what a step made.
 pub async fn undoable(store: &dyn crate::Store, last: u32) -> Result<Vec<&Step>> {
     let journal = store.journal().await?;
     let above = journal.iter().filter(|entry| entry.number > last);
     let steps = above.map(|entry| shipped(store.steps(), entry)).collect::<Result<Vec<_>>>()?;
+    for step in &steps {
+        is_there(store, step).await?;
+    }
     Ok(undo_order(steps))
 }
 
@@ -127,7 +131,7 @@ where
     let outcome = match patience::execute(store, step, Direction::Down, options, sleep).await {
         Ok(()) => UndoOutcome::Undone,
         // The statement of a process that was killed may have gone on at the server.
-        Err(_) if !store.exists(&step.creates).await? => UndoOutcome::FoundUndone,
+        Err(_) if !is_there(store, step).await? => UndoOutcome::FoundUndone,
         Err(error) => return Err(error),
     };
     forget(store, step).await?;
