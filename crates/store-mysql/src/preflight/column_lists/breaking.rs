@@ -26,14 +26,19 @@ const SET_OPERATIONS: [&str; 4] = ["UNION", "EXCEPT", "INTERSECT", "MINUS"];
 /// Why `text` breaks; `None` where nothing in it does. `here` says whether a table without a
 /// database's name is one of `database`.
 pub(super) fn why(text: &str, database: &str, here: bool) -> Option<&'static str> {
-    let scan = Scan { tokens: &tokens(text), database: database.to_uppercase(), here };
-    (0..scan.tokens.len()).find_map(|at| scan.at(at))
+    let tokens = tokens(text);
+    let mut scan =
+        Scan { tokens: &tokens, database: database.to_uppercase(), here, named: Vec::new() };
+    scan.name_expressions();
+    (0..tokens.len()).find_map(|at| scan.at(at))
 }
 
 struct Scan<'a> {
     tokens: &'a [Token],
     database: String,
     here: bool,
+    /// The common table expressions that yield every column of `videos`.
+    named: Vec<String>,
 }
 
 impl Scan<'_> {
@@ -43,7 +48,7 @@ impl Scan<'_> {
             self.insert(at + 1)
         } else if token.is("LOAD") && self.is(at + 1, "DATA") {
             self.load(at + 2)
-        } else if token.is("SELECT") && self.selects_all(at) {
+        } else if self.yields_all(at) {
             self.takes_fixed_columns(at)
         } else {
             None
@@ -62,11 +67,55 @@ impl Scan<'_> {
         self.get(at).is_some_and(|token| token.is_sign(sign))
     }
 
+    /// Finds the common table expressions; a later one may read an earlier one.
+    fn name_expressions(&mut self) {
+        for at in 2..self.tokens.len() {
+            if !(self.is(at - 1, "AS") && self.is_sign(at, '(') && self.yields_all(at + 1)) {
+                continue;
+            }
+            // Its columns may stand between the name and AS.
+            let columns = (0..at - 1).rev().find(|&open| {
+                self.is_sign(at - 2, ')') && self.is_sign(open, '(') && self.behind(open) == at - 1
+            });
+            let name = columns.unwrap_or(at - 1).checked_sub(1).and_then(|name| self.get(name));
+            if let Some(Token::Word(name)) = name {
+                self.named.push(name.clone());
+            }
+        }
+    }
+
+    /// Whether a query block begins at `at` that yields every column of `videos`.
+    fn yields_all(&self, at: usize) -> bool {
+        self.is(at, "SELECT") && self.selects_all(at)
+            || self.is(at, "TABLE") && self.table(at + 1).is_some_and(|(_, is)| is)
+    }
+
+    /// The place behind the common table expressions at `at`, where the query itself begins.
+    fn behind_with(&self, mut at: usize) -> usize {
+        if !self.is(at, "WITH") {
+            return at;
+        }
+        at += if self.is(at + 1, "RECURSIVE") { 2 } else { 1 };
+        loop {
+            // A name, perhaps its columns, AS and the query.
+            at += 1;
+            if self.is_sign(at, '(') {
+                at = self.behind(at);
+            }
+            at = self.behind(at + 1);
+            if !self.is_sign(at, ',') {
+                return at;
+            }
+            at += 1;
+        }
+    }
+
     /// The place behind a table's name, and whether that is `videos`.
     fn table(&self, at: usize) -> Option<(usize, bool)> {
         let Token::Word(first) = self.get(at)? else { return None };
         if !self.is_sign(at + 1, '.') {
-            return Some((at + 1, self.here && first == VIDEOS));
+            let is_videos = self.here && first == VIDEOS || self.named.contains(first);
+            return Some((at + 1, is_videos));
         }
         let Token::Word(second) = self.get(at + 2)? else { return None };
         Some((at + 3, *first == self.database && second == VIDEOS))
@@ -103,7 +152,8 @@ impl Scan<'_> {
         };
         let mut has_columns = false;
         if self.is_sign(at, '(') && !begins_query(at + 1) && !self.is_sign(at + 1, '(') {
-            has_columns = true;
+            // An empty list stands for all columns.
+            has_columns = !self.is_sign(at + 1, ')');
             at = self.behind(at);
         }
         if is_videos && !has_columns {
@@ -113,13 +163,11 @@ impl Scan<'_> {
                 return Some("inserts into videos without a column list");
             }
         }
-        let all_of_videos = self.is(at, "TABLE") && self.table(at + 1).is_some_and(|(_, is)| is);
         // An alias of the new row may stand before ON DUPLICATE KEY.
         while self.is_sign(at, '(') {
             at += 1;
         }
-        let selects = self.is(at, "SELECT") && self.selects_all(at);
-        (all_of_videos || selects)
+        self.yields_all(self.behind_with(at))
             .then_some("inserts all columns of videos into a table that does not get the new ones")
     }
 
@@ -175,15 +223,15 @@ impl Scan<'_> {
                 break;
             }
             if begins && let Some((next, true)) = self.table(place + 1) {
-                names.push(VIDEOS.to_owned());
+                if let Some(Token::Word(name)) = self.get(next - 1) {
+                    names.push(name.clone());
+                }
                 let alias = if self.is(next, "AS") { next + 1 } else { next };
                 if let Some(Token::Word(alias)) = self.get(alias) {
                     names.push(alias.clone());
                 }
             }
-            if begins && self.is_sign(place + 1, '(') && self.is(place + 2, "SELECT") {
-                derived |= self.selects_all(place + 2);
-            }
+            derived |= begins && self.is_sign(place + 1, '(') && self.yields_all(place + 2);
             place = if self.is_sign(place, '(') { self.behind(place) } else { place + 1 };
         }
         let mut star = at + 1;
@@ -236,6 +284,14 @@ impl Scan<'_> {
         if sign_before(1, '(') && compares {
             return Some("compares a row with all columns of videos");
         }
+        let may_list = || self.tokens[..at].iter().any(|token| token.is_any(&["WITH", "VIEW"]));
+        let listed_before =
+            sign_before(1, '(') && is_before(2, "AS") && sign_before(3, ')') && may_list();
+        let listed_behind =
+            self.is_sign(end, ')') && self.is(end + 1, "AS") && self.is_sign(end + 3, '(');
+        if listed_before || listed_behind {
+            return Some("gives each column of videos a name of its own");
+        }
         let mut others = Vec::new();
         if self.get(end).is_some_and(|token| token.is_any(&SET_OPERATIONS)) {
             others.push(end + 1);
@@ -252,7 +308,7 @@ impl Scan<'_> {
             {
                 other += 1;
             }
-            !(self.is(other, "SELECT") && self.selects_all(other))
+            !self.yields_all(other)
         });
         differs.then_some("unites all columns of videos with those of another table")
     }
@@ -288,6 +344,17 @@ mod tests {
             "INSERT INTO archive SELECT 1, videos.* FROM videos JOIN t ON t.id = videos.id",
             "INSERT INTO archive SELECT * FROM (SELECT * FROM videos) x",
             "INSERT INTO archive TABLE videos",
+            "INSERT INTO videos () VALUES ROW(1, 2)",
+            "INSERT INTO videos () SELECT * FROM old",
+            "INSERT INTO archive () SELECT * FROM videos",
+            "INSERT INTO archive WITH c AS (SELECT * FROM videos) SELECT * FROM c",
+            "INSERT INTO archive WITH RECURSIVE a AS (SELECT 1), c AS (SELECT v.* FROM videos v) \
+             SELECT c.* FROM a JOIN c",
+            "WITH c AS (SELECT * FROM videos), d AS (SELECT * FROM c) SELECT * FROM d INTO @a, @b",
+            "WITH c (a, b) AS (SELECT * FROM videos) SELECT a FROM c",
+            "SELECT x.a FROM (SELECT * FROM videos) AS x (a, b)",
+            "SELECT * FROM archive UNION TABLE videos",
+            "SELECT 1 FROM t WHERE (a, b) IN (TABLE videos)",
             "SELECT * FROM videos UNION ALL SELECT * FROM archive",
             "(SELECT * FROM archive) UNION SELECT * FROM videos",
             "SELECT * FROM videos EXCEPT SELECT a, b FROM archive",
@@ -333,6 +400,12 @@ mod tests {
             "SELECT COUNT(*) INTO n FROM videos",
             "CREATE TABLE copy AS SELECT * FROM videos",
             "TRUNCATE TABLE videos",
+            "LOCK TABLE videos WRITE",
+            "CREATE TABLE copy (n INT) AS (SELECT * FROM videos)",
+            "INSERT INTO archive () VALUES ()",
+            "INSERT INTO archive WITH c AS (SELECT * FROM videos) SELECT c.id FROM c",
+            "WITH c AS (SELECT id FROM videos) SELECT * FROM c INTO @a",
+            "WITH c AS (SELECT * FROM videos) SELECT * FROM c",
         ] {
             assert_eq!(why(fine, "platform", true), None, "{fine}");
         }
