@@ -171,6 +171,19 @@ async fn a_watched_validation_ends_with_the_rollout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_an_expression_is_the_applications_business() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    let index = "CREATE INDEX by_lower ON videos ((LOWER(filename)))";
+    // MariaDB has none.
+    if sqlx::raw_sql(index).execute(&legacy.pool).await.is_ok() {
+        backfilled(dir.path(), &legacy, 10).await;
+        run(dir.path(), &legacy, &["validate"], 0);
+    }
+    legacy.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shown_or_written_is_said() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::sqlite(dir.path()).await;
