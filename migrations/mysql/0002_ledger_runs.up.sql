@@ -35,4 +35,4 @@ CREATE TABLE reelshift_runs (
     rolled_back_at TIMESTAMP(6) NULL DEFAULT NULL,
     UNIQUE INDEX reelshift_runs_active_key (active_key),
     INDEX reelshift_runs_state (state)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -45,4 +45,4 @@ CREATE TABLE reelshift_batches (
     INDEX reelshift_batches_claim (run_id, state, priority, run_at, seq),
     INDEX reelshift_batches_parent (parent_id),
     INDEX reelshift_batches_leased_by (leased_by)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -25,4 +25,4 @@ CREATE TABLE reelshift_workers (
     lock_server VARCHAR(255) NULL DEFAULT NULL,
     -- Every worker counts the live ones every second.
     INDEX reelshift_workers_state (state)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -13,4 +13,4 @@ CREATE TABLE reelshift_quarantine (
     accepted_reason TEXT NULL DEFAULT NULL,
     PRIMARY KEY (kind, video_id),
     INDEX reelshift_quarantine_run (run_id)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -5,4 +5,4 @@ CREATE TABLE reelshift_schema_before (
     name VARCHAR(200) NOT NULL,
     definition MEDIUMTEXT NOT NULL,
     PRIMARY KEY (kind, name)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

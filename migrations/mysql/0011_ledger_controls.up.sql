@@ -8,4 +8,4 @@ CREATE TABLE reelshift_controls (
     changed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     -- From then on it is as if there were no row.
     ends_at TIMESTAMP(6) NULL DEFAULT NULL
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

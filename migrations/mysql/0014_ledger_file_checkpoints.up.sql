@@ -8,4 +8,4 @@ CREATE TABLE reelshift_file_checkpoints (
     -- The state of the hash, with what tells the file's version; in a format of its own.
     state VARBINARY(2048) NOT NULL,
     updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -15,4 +15,4 @@ CREATE TABLE reelshift_audit (
     changed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     INDEX reelshift_audit_subject (subject, name, seq),
     INDEX reelshift_audit_run (run_id, seq)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -6,4 +6,4 @@ CREATE TABLE reelshift_lost_leases (
     worker_id CHAR(36) NOT NULL,
     lost_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
     INDEX reelshift_lost_leases_time (lost_at)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

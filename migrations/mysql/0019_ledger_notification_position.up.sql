@@ -4,4 +4,4 @@ CREATE TABLE reelshift_notification_position (
     -- numbers become visible in their order.
     id TINYINT NOT NULL PRIMARY KEY,
     seq BIGINT NOT NULL
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

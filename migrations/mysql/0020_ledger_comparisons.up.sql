@@ -7,4 +7,4 @@ CREATE TABLE reelshift_comparisons (
     rows_compared BIGINT UNSIGNED NOT NULL,
     differences BIGINT UNSIGNED NOT NULL,
     PRIMARY KEY (run_id, batch_seq, check_name)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

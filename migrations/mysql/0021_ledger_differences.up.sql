@@ -9,4 +9,4 @@ CREATE TABLE reelshift_differences (
     expected TEXT NULL DEFAULT NULL,
     found TEXT NULL DEFAULT NULL,
     PRIMARY KEY (run_id, table_name, row_key, check_name, column_name)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

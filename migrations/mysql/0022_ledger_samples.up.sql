@@ -8,4 +8,4 @@ CREATE TABLE reelshift_samples (
     application_seconds DOUBLE NULL DEFAULT NULL,
     application_without_seconds DOUBLE NULL DEFAULT NULL,
     verdict VARCHAR(16) NOT NULL
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

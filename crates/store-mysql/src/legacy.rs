@@ -76,7 +76,8 @@ impl VideosTable {
     }
 
     /// New tables hold messages and paths of any language, so they are utf8mb4; with the
-    /// collation of `videos` where that is of utf8mb4 too.
+    /// collation of `videos` where that is of utf8mb4 too. Their keys need more than the 767 bytes
+    /// of an older row format, which may be the server's default.
     pub(crate) fn table_options(&self) -> String {
         let collation = self
             .collation
@@ -86,7 +87,7 @@ impl VideosTable {
             })
             .map(|collation| format!(" COLLATE {collation}"))
             .unwrap_or_default();
-        format!("ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4{collation}")
+        format!("ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4{collation}")
     }
 
     #[cfg(test)]

@@ -7,7 +7,7 @@ use reelshift_tests::{Legacy, Ran, Reelshift, Video, oracle};
 use sqlx::{AssertSqlSafe, Row};
 
 /// What an administrator may have set for the application's sake, or by mistake.
-const HOSTILE: [&str; 26] = [
+const HOSTILE: [&str; 28] = [
     "autocommit = 0",
     "completion_type = 2",
     "sql_mode = 'TRADITIONAL,ANSI,NO_BACKSLASH_ESCAPES'",
@@ -34,6 +34,9 @@ const HOSTILE: [&str; 26] = [
     "character_set_results = latin1",
     "character_set_connection = latin1",
     "innodb_strict_mode = 0",
+    // Keys of 767 bytes.
+    "innodb_default_row_format = compact",
+    "innodb_snapshot_isolation = 1",
 ];
 
 fn run(directory: &Path, url: &str, arguments: &[&str]) -> Ran {

@@ -8,12 +8,13 @@ use sqlx::{MySqlConnection, Row as _};
 
 use super::names::PREFIX;
 use crate::error::{Error, Result};
-use crate::schema::added_columns;
 
 const ROW_LENGTH: &str = "its rows would be longer than the server allows";
 
 const SHORTEN: &str = "shorten its VARCHAR columns or make TEXT of the long ones; in ROW_FORMAT COMPACT or \
                        REDUNDANT it may be enough to convert it to ROW_FORMAT=DYNAMIC";
+
+const SHORTEN_ID: &str = "shorten the columns of videos that this table has too, id before all";
 
 /// What is wrong with the table, and what to do about it. Numbers are of both servers where
 /// no other is named.
@@ -51,7 +52,12 @@ const LIMITS: &[(u16, &str, &str)] = &[
 /// Why the server refused the statement that `step` executes on the copies.
 pub(super) fn refused(step: &Step, direction: Direction, error: &Error) -> Obstacle {
     let said = said(error);
-    let table = step.creates.table().unwrap_or("videos");
+    let own = match &step.creates {
+        Object::Table(name) => Some(name.as_str()),
+        _ => None,
+    };
+    let table = own.or_else(|| step.creates.table()).or_else(|| step.trigger_table());
+    let table = table.unwrap_or("videos");
     let number = match error.number() {
         // MariaDB's way of saying 1117.
         Some(1005) if said.contains("Too many columns") => Some(1117),
@@ -60,7 +66,9 @@ pub(super) fn refused(step: &Step, direction: Direction, error: &Error) -> Obsta
     match number.and_then(|number| LIMITS.iter().find(|(known, ..)| *known == number)) {
         Some((_, why, do_what)) => {
             let why = format!("table {table}: {why} ({said})");
-            Obstacle::new(step, direction, why, *do_what)
+            // Its keys are ours, but for the id that they hold.
+            let do_what = if own.is_some() { SHORTEN_ID } else { do_what };
+            Obstacle::new(step, direction, why, do_what)
         }
         None => {
             let do_what = "change what the server names, then run the same command again";
@@ -101,7 +109,7 @@ pub(super) async fn foreign_keys(
         .iter()
         .find(|step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"));
     let drops_column = |name: &str| {
-        columns.filter(|step| added_columns(&step.up).any(|added| added.eq_ignore_ascii_case(name)))
+        columns.filter(|step| step.columns().any(|(added, _)| added.eq_ignore_ascii_case(name)))
     };
     let keys = sqlx::query(
         "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(CONSTRAINT_NAME AS CHAR), \
