@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use crate::application_time::TimeZone;
 use crate::contact::Contact;
 use crate::credentials::{self, PasswordSource};
+use crate::database_url::check_files;
 use crate::deadline;
 use crate::error::{Error, Result, is_refused_password, number};
 use crate::legacy::VideosTable;
@@ -173,8 +174,10 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
 
 /// How to connect to the server that `url` names.
 pub(crate) fn options(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
+    let options = tls::secured(url, allow_plaintext)?;
+    check_files(url)?;
     // For the spans of a trace: nobody else hears them at this level.
-    Ok(tls::secured(url, allow_plaintext)?
+    Ok(options
         .log_statements(LevelFilter::Debug)
         .log_slow_statements(LevelFilter::Debug, CONNECT_TIMEOUT))
 }
@@ -241,7 +244,7 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
         )),
         // How a handshake ends that does not find what it checks.
         (_, sqlx::Error::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
-            tls::refused(&place, io)
+            tls::refused(options, io)
         }
         (_, sqlx::Error::Io(io)) => StoreError::Transient {
             code: io.raw_os_error().map(|errno| format!("errno {errno}")),
@@ -249,7 +252,7 @@ fn explain(options: &MySqlConnectOptions, error: sqlx::Error) -> StoreError {
                 "{place} cannot be reached ({io}): check that the server runs, and host and port"
             ),
         },
-        (_, sqlx::Error::Tls(why)) => tls::refused(&place, why.as_ref()),
+        (_, sqlx::Error::Tls(why)) => tls::refused(options, why.as_ref()),
         _ => match StoreError::from(Error::from(error)) {
             StoreError::Transient { code, message } => {
                 StoreError::Transient { code, message: format!("{place}: {message}") }

@@ -3,6 +3,7 @@
 //!
 //! No message holds a part of the URL behind its scheme but the name of an option.
 
+use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use percent_encoding::percent_decode_str;
@@ -72,8 +73,14 @@ impl DatabaseUrl {
                 "the name of its database is not one name: percent-encode what is special in it",
             ));
         }
+        let mut names = HashSet::new();
         for (name, value) in parsed.query_pairs() {
             check_option(&name, &value)?;
+            if !names.insert(name.replace('-', "")) {
+                return Err(invalid_url(&format!(
+                    "its option {name} is there twice: leave one out"
+                )));
+            }
         }
         let options = MySqlConnectOptions::from_str(url).map_err(|_| {
             invalid_url(
@@ -95,6 +102,22 @@ impl DatabaseUrl {
             has_ssl_ca: has(["ssl-ca", "sslca"]),
         })
     }
+}
+
+/// Refuses a URL that names a file which cannot be read: the driver would say of it what it says
+/// of a server that cannot be reached.
+///
+/// # Errors
+/// `Invalid` with the option.
+pub(crate) fn check_files(url: &str) -> Result<(), StoreError> {
+    const FILES: [&str; 6] = ["ssl-ca", "sslca", "ssl-cert", "sslcert", "ssl-key", "sslkey"];
+    let Ok(parsed) = Url::parse(url) else { return Ok(()) };
+    for (name, file) in parsed.query_pairs().filter(|(name, _)| FILES.contains(&&**name)) {
+        std::fs::File::open(&*file).map_err(|error| {
+            invalid_url(&format!("the file that its option {name} names cannot be read: {error}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether each % begins an escape, and the escapes are UTF-8.
@@ -134,7 +157,7 @@ fn check_option(name: &str, value: &str) -> Result<(), StoreError> {
              ssl-mode=verify_identity (or required) and ssl-ca=FILE",
         )),
         _ => {
-            let is_name = name.len() <= 32
+            let is_name = (1..=32).contains(&name.len())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_');
             let named = if is_name {
                 format!("its option {name}")
@@ -217,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_there_is_named_by_its_option() {
+        for option in ["ssl-ca", "sslkey"] {
+            let url = format!("mysql://h/v?{option}=/Secret/not/there");
+            let said = check_files(&url).expect_err(option).to_string();
+            assert!(said.contains(option) && !said.contains("Secret"), "{said}");
+        }
+        check_files("mysql://h/v?ssl-mode=required").expect("no file");
+    }
+
+    #[test]
     fn options_are_known_or_refused() {
         for option in ["charset=utf8mb4", "ssl-mode=required&ssl-ca=/ca.pem", "socket=/s.sock"] {
             DatabaseUrl::parse(&format!("mysql://h/v?{option}")).expect(option);
@@ -234,6 +267,9 @@ mod tests {
             ("autocommit=0", "autocommit is not known"),
             ("connect_timeout=5", "connect_timeout is not known"),
             ("Secret1=2", "one of its options is not known"),
+            ("=", "one of its options is not known"),
+            ("ssl-mode=required&ssl-mode=disabled", "ssl-mode is there twice"),
+            ("sslmode=required&ssl-mode=disabled", "ssl-mode is there twice"),
         ] {
             let said = refused(&format!("mysql://h/v?{option}"));
             assert!(said.contains(what), "{option}: {said}");

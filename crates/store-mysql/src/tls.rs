@@ -2,8 +2,9 @@
 //!
 //! | Where the server is | `ssl-mode` in the URL | What happens |
 //! |---|---|---|
+//! | anywhere | none, but `ssl-ca` | TLS, or refused; the certificate and its name are checked |
 //! | here: a socket, `localhost`, a loopback address | any | as the URL says; TLS where the server has it |
-//! | elsewhere | none | TLS, or refused; with `ssl-ca` the certificate and its name are checked |
+//! | elsewhere | none | TLS, or refused |
 //! | elsewhere | `required`, `verify_ca`, `verify_identity` | as the URL says |
 //! | elsewhere | `disabled`, `preferred` | refused |
 //!
@@ -23,14 +24,16 @@ const ALLOW: &str = "--allow-plaintext";
 /// The options of `url`, with TLS where it must be.
 pub(crate) fn secured(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
     let DatabaseUrl { options, has_ssl_mode, has_ssl_ca } = DatabaseUrl::parse(url)?;
+    // Who names an authority wants it asked, wherever the server is and whatever is allowed.
+    if has_ssl_ca && !has_ssl_mode {
+        return Ok(options.ssl_mode(MySqlSslMode::VerifyIdentity));
+    }
     if is_local(&options) {
         return Ok(options);
     }
     let encrypted =
         !matches!(options.get_ssl_mode(), MySqlSslMode::Disabled | MySqlSslMode::Preferred);
     match (has_ssl_mode, encrypted) {
-        // Who names an authority wants it asked, whatever else is allowed.
-        (false, _) if has_ssl_ca => Ok(options.ssl_mode(MySqlSslMode::VerifyIdentity)),
         _ if allow_plaintext => Ok(options),
         (false, _) => Ok(options.ssl_mode(MySqlSslMode::Required)),
         (true, true) => Ok(options),
@@ -43,7 +46,11 @@ pub(crate) fn secured(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOp
 }
 
 /// What came of asking for TLS, where none came about.
-pub(crate) fn refused(place: &str, why: &(dyn std::error::Error + 'static)) -> StoreError {
+pub(crate) fn refused(
+    options: &MySqlConnectOptions,
+    why: &(dyn std::error::Error + 'static),
+) -> StoreError {
+    let place = place(options);
     let mut said = why.to_string();
     let mut cause = why.source();
     while let Some(error) = cause {
@@ -52,7 +59,12 @@ pub(crate) fn refused(place: &str, why: &(dyn std::error::Error + 'static)) -> S
         }
         cause = error.source();
     }
-    StoreError::Refused(if said.contains("does not support TLS") {
+    StoreError::Refused(if said.contains("does not support TLS") && is_local(options) {
+        format!(
+            "{place} offers no TLS, which ssl-mode or ssl-ca in the URL ask for: switch TLS on in the \
+             server, or leave both out"
+        )
+    } else if said.contains("does not support TLS") {
         format!(
             "{place} is not on this machine and offers no TLS, so that everybody on the way could read \
              along: switch TLS on in the server, or give {ALLOW} if you trust the network"
@@ -91,6 +103,8 @@ mod tests {
             ("mysql://u:secret@db/v?ssl-mode=verify_ca&ssl-ca=/ca.pem", "VerifyCa"),
             ("mysql://u:secret@db/v?sslmode=REQUIRED", "Required"),
             ("mysql://u:secret@localhost/v", "Preferred"),
+            ("mysql://u:secret@localhost/v?ssl-ca=/ca.pem", "VerifyIdentity"),
+            ("mysql://u:secret@localhost/v?ssl-ca=/ca.pem&ssl-mode=required", "Required"),
             ("mysql://u:secret@127.0.0.9:3307/v?ssl-mode=disabled", "Disabled"),
             ("mysql://u:secret@[::1]/v", "Preferred"),
             ("mysql://u:secret@db/v?socket=/run/mysqld.sock", "Preferred"),
