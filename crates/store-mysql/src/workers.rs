@@ -315,7 +315,7 @@ mod tests {
         let id = worker(&shared).await;
         let beat = async || shared.heartbeat(id, &WorkerActivity::default()).await;
         assert_eq!(beat().await.expect("it beats"), Membership::Live);
-        let lock = format!("SELECT IS_USED_LOCK('reelshift_worker:{id}')");
+        let lock = format!("SELECT CAST(IS_USED_LOCK('reelshift_worker:{id}') AS SIGNED)");
         let holder = async || {
             sqlx::query_scalar::<_, Option<i64>>(AssertSqlSafe(lock.clone()))
                 .fetch_one(&store.pool)
