@@ -32,7 +32,7 @@ async fn back_and_forth(directory: &Path, legacy: &Legacy) {
 }
 
 /// Columns as a platform may have added them, with values that a conversion would change.
-const COLUMNS: [(&str, &[&str]); 33] = [
+const COLUMNS: [(&str, &[&str]); 35] = [
     ("BLOB", &["x'FF00FE0A'", "x''"]),
     ("BINARY(5)", &["x'0100'", "x'FFFFFFFFFF'"]),
     ("VARBINARY(300)", &["x'00FF'", "REPEAT(x'FF', 300)"]),
@@ -53,7 +53,9 @@ const COLUMNS: [(&str, &[&str]); 33] = [
     ("YEAR", &["'0000'", "'2155'"]),
     ("ENUM('a','é','ß') CHARACTER SET latin1", &["'é'", "3", "'none of them'"]),
     ("SET('é','b','c') CHARACTER SET latin1", &["'é,c'", "''"]),
-    ("ENUM(x'FF',x'FE41') CHARACTER SET binary", &["x'FF'", "x'FE41'"]),
+    ("ENUM(x'FF',x'FE41') CHARACTER SET binary", &["x'FF'", "x'FE41'", "'none of them'"]),
+    ("ENUM('','x','é')", &["''", "'none of them'", "'é'"]),
+    ("ENUM('a','') CHARACTER SET latin1", &["'none of them'", "''"]),
     ("POINT", &["ST_GeomFromText('POINT(1.1 -2.2)', 4326)"]),
     ("GEOMETRY", &["ST_GeomFromText('LINESTRING(0 0, 1.5 1.5)')"]),
     ("VARCHAR(300) CHARACTER SET latin1", &["x'80818D8F909DA0FF00'", "'a\\'\\\\b'"]),

@@ -68,47 +68,81 @@ impl Reading {
     }
 }
 
+/// Whether the empty name is a member of this ENUM. Where a session that is not strict writes
+/// none of the members, the value has the empty name too, and the number 0.
+fn has_empty_member(declared: &str) -> bool {
+    declared.starts_with("enum(")
+        && ["('',", "('')", ",'',", ",'')"].iter().any(|member| declared.contains(member))
+}
+
 /// Reads rows of some columns.
 pub(super) struct Reader {
-    columns: Vec<(String, Reading)>,
+    columns: Vec<ReadColumn>,
+}
+
+struct ReadColumn {
+    name: String,
+    reading: Reading,
+    /// Whether a first expression tells if the value is the number 0 and no member.
+    tells_none: bool,
 }
 
 impl Reader {
     /// Of `columns`, of the table named `alias`; of [`VIDEO_TRUTH`], from `videos v`.
     pub(super) fn new(columns: &[Column], alias: &str) -> Self {
         let column = |column: &Column| match column.name.as_str() {
-            VIDEO_TRUTH => (GROUND_TRUTH_STATUS.to_owned(), Reading::Cast),
-            name => (format!("{alias}.{}", quoted(name)), Reading::of(&column.declared)),
+            VIDEO_TRUTH => ReadColumn {
+                name: GROUND_TRUTH_STATUS.to_owned(),
+                reading: Reading::Cast,
+                tells_none: false,
+            },
+            name => ReadColumn {
+                name: format!("{alias}.{}", quoted(name)),
+                reading: Reading::of(&column.declared),
+                tells_none: has_empty_member(&column.declared),
+            },
         };
         Self { columns: columns.iter().map(column).collect() }
     }
 
     /// What to select.
     pub(super) fn expressions(&self) -> String {
-        let expression = |(column, reading): &(String, Reading)| match reading {
+        let value = |column: &str, reading: &Reading| match reading {
             Reading::Utf8 | Reading::Name => format!("CAST({column} AS BINARY)"),
             Reading::Transcoded { charset } => format!(
                 "IF(CAST(CONVERT(CONVERT({column} USING utf8mb4) USING {charset}) AS BINARY) \
                     = CAST({column} AS BINARY), CONVERT({column} USING utf8mb4), NULL), \
                  CAST({column} AS BINARY)"
             ),
-            Reading::Bytes | Reading::Float | Reading::Double => column.clone(),
+            Reading::Bytes | Reading::Float | Reading::Double => column.to_owned(),
             Reading::Cast => format!("CAST({column} AS CHAR)"),
+        };
+        let expression = |ReadColumn { name, reading, tells_none }: &ReadColumn| {
+            let first = tells_none.then(|| format!("COALESCE({name} = 0, 0), "));
+            first.unwrap_or_default() + &value(name, reading)
         };
         self.columns.iter().map(expression).collect::<Vec<_>>().join(", ")
     }
 
     /// How many columns are selected.
     pub(super) fn width(&self) -> usize {
-        let two = |(_, reading): &&(String, Reading)| matches!(reading, Reading::Transcoded { .. });
-        self.columns.len() + self.columns.iter().filter(two).count()
+        let width = |column: &ReadColumn| {
+            let texts = usize::from(matches!(column.reading, Reading::Transcoded { .. }));
+            1 + texts + usize::from(column.tells_none)
+        };
+        self.columns.iter().map(width).sum()
     }
 
     pub(super) fn row(&self, row: &MySqlRow) -> error::Result<Row> {
         let mut values = Vec::with_capacity(self.columns.len());
         let mut at = 0;
-        for (_, reading) in &self.columns {
-            values.push(match reading {
+        for ReadColumn { reading, tells_none, .. } in &self.columns {
+            let mut is_none = false;
+            if *tells_none {
+                is_none = row.try_get_unchecked::<i64, _>(at)? != 0;
+                at += 1;
+            }
+            let value = match reading {
                 Reading::Utf8 => bytes(row, at)?.map_or(Value::Null, Value::text_of),
                 Reading::Transcoded { .. } => {
                     let text: Option<String> = row.try_get_unchecked(at)?;
@@ -126,7 +160,8 @@ impl Reader {
                     row.try_get_unchecked::<Option<f64>, _>(at)?.map_or(Value::Null, Value::real)
                 }
                 Reading::Cast => row.try_get_unchecked::<Option<String>, _>(at)?.into(),
-            });
+            };
+            values.push(if is_none { Value::Integer(0) } else { value });
             at += 1;
         }
         Ok(values)

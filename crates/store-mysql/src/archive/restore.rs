@@ -301,15 +301,20 @@ async fn insert(
     // [`VIDEO_TRUTH`], the last, is no column of the table.
     let own = columns.iter().take_while(|column| column.name != VIDEO_TRUTH).count();
     let columns = &columns[..own];
-    // The empty name, which an ENUM has where a session that was not strict wrote none of
-    // its own, is taken from none that is strict.
-    let empty_name = |row: &&Row| {
-        columns
-            .iter()
-            .zip(row.iter())
-            .any(|(column, value)| column.declared.starts_with("enum") && value.text() == Some(""))
+    // What an ENUM holds where a session that was not strict wrote none of its members is taken
+    // from none that is strict: the number 0, which has the empty name.
+    let has_none = |row: &&Row| {
+        columns.iter().zip(row.iter()).any(|(column, value)| {
+            let none = match value {
+                Value::Integer(0) => true,
+                Value::Text(name) => name.is_empty(),
+                Value::Blob(name) => name.is_empty(),
+                _ => false,
+            };
+            none && column.declared.starts_with("enum")
+        })
     };
-    let (lenient, strict): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(empty_name);
+    let (lenient, strict): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(has_none);
     for (verb, rows) in [("INSERT", strict), ("INSERT IGNORE", lenient)] {
         let mut rest = &rows[..];
         while !rest.is_empty() {
