@@ -362,7 +362,8 @@ impl Bench<'_> {
     /// Rebuilds the copy of `videos`, as many a change by the platform itself does. `Some` is
     /// why the server cannot.
     async fn rebuild(&mut self) -> Result<Option<Error>> {
-        let statement = format!("ALTER TABLE {PREFIX}{VIDEOS} FORCE, ALGORITHM=COPY");
+        // Not FORCE: MariaDB 11.8 does not check the rows there.
+        let statement = format!("ALTER TABLE {PREFIX}{VIDEOS} COMMENT = 'rebuilt', ALGORITHM=COPY");
         match self.connection.execute(AssertSqlSafe(statement)).await.map_err(Error::from) {
             Err(error) if error.number().is_some() => Ok(Some(error)),
             rebuilt => rebuilt.map(|_| None),

@@ -66,8 +66,12 @@ async fn new_columns_hold_what_their_sources_hold() {
 #[tokio::test]
 async fn a_text_that_no_id_can_hold_is_not_found() {
     let dir = tempfile::tempdir().expect("a directory");
-    for charset in ["latin1 COLLATE latin1_bin", "utf8mb3", "ascii", "utf8mb4 COLLATE utf8mb4_bin"]
-    {
+    for charset in [
+        "latin1 COLLATE latin1_bin",
+        "utf8mb3 COLLATE utf8mb3_general_ci",
+        "ascii",
+        "utf8mb4 COLLATE utf8mb4_bin",
+    ] {
         let legacy = platform(charset, "VARCHAR(255)", "VARCHAR(500)").await;
         let reelshift = |arguments: &[&str]| run(dir.path(), &legacy.url, arguments);
         legacy
