@@ -171,11 +171,10 @@ impl Step {
 
     /// The columns that it adds, each with its definition.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
-        let added = self.statement().split("ADD COLUMN ").skip(1);
-        added.filter_map(|text| {
-            let (name, rest) = text.split_once(' ')?;
-            let end = rest.find(['\n', ';']).unwrap_or(rest.len());
-            let definition = rest[..end].trim_end_matches(',');
+        let lines = self.statement().lines().filter(|line| !line.trim_start().starts_with("--"));
+        lines.filter_map(|line| {
+            let (_, added) = line.split_once("ADD COLUMN ")?;
+            let (name, definition) = added.trim_end_matches([',', ';']).split_once(' ')?;
             Some((name, definition.split(" AFTER ").next().unwrap_or(definition)))
         })
     }
