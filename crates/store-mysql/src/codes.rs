@@ -23,6 +23,8 @@ pub(crate) enum Meaning {
     Denied,
     /// A table or column that everything rests on is not there.
     Gone,
+    /// A trigger is broken in the server's cache alone.
+    HalfRead,
     /// A table, or a trigger's account, is broken.
     Broken,
     /// Nobody knows: see whether it happens again, and with which row.
@@ -143,6 +145,9 @@ pub(crate) fn meaning(number: u16, sqlstate: &str, message: &str) -> Meaning {
     if number == 1180 && message.contains("error 90") {
         return Unknown;
     }
+    if number == 1064 && message.contains("has an error in its body") {
+        return Meaning::HalfRead;
+    }
     let listed = NUMBERS.iter().find(|(listed, _)| *listed == number).map(|(_, means)| *means);
     let by_class =
         || CLASSES.iter().find(|(class, _)| sqlstate.starts_with(class)).map(|(_, means)| *means);
@@ -178,6 +183,12 @@ mod tests {
             "40001",
             "Deadlock found when trying to get lock; try restarting transaction",
             Locked,
+        ),
+        (
+            1064,
+            "42000",
+            "Trigger 'tr' has an error in its body: 'You have an error in your SQL syntax; …'",
+            Meaning::HalfRead,
         ),
         (1205, "HY000", "Lock wait timeout exceeded; try restarting transaction", Locked),
         (1020, "HY000", "Record has changed since last read in table 'videos'", Locked),

@@ -179,6 +179,13 @@ fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
                  `reelshift plan` shows what is missing"
             ),
         },
+        Meaning::HalfRead => StoreError::Unusable {
+            code,
+            message: format!(
+                "{said}: the server keeps a trigger in its cache that a killed session has read in part, and \
+                 fails the application's writes too; type FLUSH TABLES, then start again"
+            ),
+        },
         Meaning::Broken => StoreError::Unusable {
             code,
             message: format!("{said}: mend this in the database, then start again"),

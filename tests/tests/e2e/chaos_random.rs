@@ -69,7 +69,7 @@ async fn fault(scene: &mut Scene, rng: &mut StdRng) -> &'static str {
             faults::give_up(scene, rng).await;
             "a worker given up at work"
         }
-        6 => {
+        6 if faults::kill_breaks_triggers(scene).await.is_none() => {
             let span = Duration::from_millis(rng.random_range(100..1_500));
             faults::kill_connections(scene, span, 1).await;
             "killed connections"
