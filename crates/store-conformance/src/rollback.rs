@@ -9,6 +9,7 @@ use reelshift_store::ledger::{Rerun, RerunSelection};
 use reelshift_store::patience::Options;
 use reelshift_store::rollback::{Change, Definition, RollbackState, dependents, differences};
 use reelshift_store::schema::{self, Step, StepGroup, UndoOutcome};
+use reelshift_store::trial::Extent;
 use reelshift_store::videos::{FailedItem, FileResults};
 use reelshift_store::{Result, SharedStore, StoreError};
 use uuid::Uuid;
@@ -194,14 +195,22 @@ async fn a_column_that_somebody_dropped_is_named(db: &dyn Fixture) {
     let store = expanded(db).await;
     let entries = store.journal().await.expect("it is read");
     // By the first the step is recognised.
-    for column in ["compliance_tags", "backup_location"] {
-        db.execute(&format!("ALTER TABLE videos DROP COLUMN {column}")).await;
+    for columns in
+        [&["compliance_tags"][..], &["backup_location"], &["expiry_date", "compliance_tags"]]
+    {
+        for column in columns {
+            db.execute(&format!("ALTER TABLE videos DROP COLUMN {column}")).await;
+        }
         let refused = undo(&store, ledger(&store)).await.expect_err("it is refused").to_string();
         let (_, remedy) = refused.split_once("again with ").expect("a remedy");
         let (add, _) = remedy.split_once(", then").expect("a statement");
-        assert!(add.starts_with(&format!("ALTER TABLE videos ADD COLUMN {column} ")), "{refused}");
+        for column in columns {
+            assert!(add.contains(&format!("ALTER TABLE videos ADD COLUMN {column} ")), "{refused}");
+        }
         let again = try_expand(&store).await.expect_err("so is this").to_string();
         assert!(again.contains(add), "{again}");
+        let tried = store.trial(Extent::WayForthAndBack).await.expect_err("so is a plan");
+        assert!(tried.to_string().contains(add), "{tried}");
         assert_eq!(store.journal().await.expect("it is read"), entries, "nothing was undone");
         db.execute(add).await;
     }

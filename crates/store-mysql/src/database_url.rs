@@ -4,6 +4,7 @@
 //! No message holds a part of the URL behind its scheme but the name of an option.
 
 use std::collections::HashSet;
+use std::io::Read as _;
 use std::str::FromStr as _;
 
 use percent_encoding::percent_decode_str;
@@ -113,7 +114,9 @@ pub(crate) fn check_files(url: &str) -> Result<(), StoreError> {
     const FILES: [&str; 6] = ["ssl-ca", "sslca", "ssl-cert", "sslcert", "ssl-key", "sslkey"];
     let Ok(parsed) = Url::parse(url) else { return Ok(()) };
     for (name, file) in parsed.query_pairs().filter(|(name, _)| FILES.contains(&&**name)) {
-        std::fs::File::open(&*file).map_err(|error| {
+        // A directory can be opened, but not read.
+        let read = std::fs::File::open(&*file).and_then(|mut file| file.read(&mut [0]));
+        read.map_err(|error| {
             invalid_url(&format!("the file that its option {name} names cannot be read: {error}"))
         })?;
     }
@@ -246,6 +249,7 @@ mod tests {
             let said = check_files(&url).expect_err(option).to_string();
             assert!(said.contains(option) && !said.contains("Secret"), "{said}");
         }
+        check_files("mysql://h/v?ssl-ca=/").expect_err("a directory");
         check_files("mysql://h/v?ssl-mode=required").expect("no file");
     }
 

@@ -183,7 +183,8 @@ fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
             code,
             message: format!(
                 "{said}: the server keeps a trigger in its cache that a killed session has read in part, and \
-                 fails the application's writes too; type FLUSH TABLES, then start again"
+                 fails the application's writes too; type FLUSH TABLES, then start again (where that does \
+                 not help, the trigger itself is wrong: make it anew)"
             ),
         },
         Meaning::Broken => StoreError::Unusable {

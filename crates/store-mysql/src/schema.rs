@@ -243,7 +243,7 @@ async fn check_columns_free(
     step: &Step,
 ) -> error::Result<()> {
     for (name, _) in step.columns() {
-        if legacy::column_type(connection, table, name).await?.is_some() {
+        if legacy::column_type(connection, table, &name).await?.is_some() {
             return Err(Error::Store(StoreError::Refused(format!(
                 "column {table}.{name} is there already and was not made by reelshift: rename or \
                  drop it, then apply again"
@@ -313,7 +313,9 @@ mod tests {
     fn the_added_columns_are_the_specifications() {
         let steps = shipped_steps();
         let step = steps.iter().find(|step| step.name == "expand_videos_columns");
-        let columns: Vec<_> = step.expect("it is shipped").columns().collect();
+        let columns = step.expect("it is shipped").columns();
+        let columns: Vec<_> =
+            columns.iter().map(|(name, of)| (name.as_str(), of.as_str())).collect();
         assert_eq!(columns.len(), 19);
         assert_eq!(columns[1], ("ml_model_version", "VARCHAR(50)"));
         assert_eq!(columns[7], ("original_filename", "{filename_type}"));

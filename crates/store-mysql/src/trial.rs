@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use reelshift_store::StoreError;
 use reelshift_store::patience::Direction;
-use reelshift_store::schema::{Object, Schema as _, Step, StepGroup, undo_order};
+use reelshift_store::schema::{Object, Schema as _, Step, StepGroup, require_whole, undo_order};
 use reelshift_store::trial::{Extent, Trial, Tried};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, Row as _};
 
@@ -39,6 +39,7 @@ const VIDEOS: &str = "videos";
 /// `Refused` where the account lacks a right that this needs, before anything is made.
 pub(crate) async fn run(store: &MySqlStore, extent: Extent) -> Result<Trial> {
     preflight::require_privileges(store).await?;
+    require_whole(store).await?;
     let mut connection = store.dedicated_connection().await?;
     let trial = on(&mut connection, store, extent).await;
     // The server ends the session by itself.

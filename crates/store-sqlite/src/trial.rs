@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use reelshift_store::patience::Direction;
-use reelshift_store::schema::{Object, Step, undo_order};
+use reelshift_store::schema::{Object, Step, require_whole, undo_order};
 use reelshift_store::trial::{Extent, Obstacle, Trial, Tried};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -17,6 +17,7 @@ use crate::schema::{exists, steps};
 const DO_WHAT: &str = "drop or change what it names, then run the same command again";
 
 pub(crate) async fn run(store: &SqliteStore, extent: Extent) -> Result<Trial> {
+    require_whole(store).await?;
     let (mut missing, mut applied) = (Vec::new(), Vec::new());
     for step in steps() {
         let of = if exists(store, &step.creates).await? { &mut applied } else { &mut missing };

@@ -23,6 +23,7 @@ use crate::{Result, StoreError};
 
 pub use apply::{StepOutcome, apply};
 pub use cluster::{Cluster, Reference, refuse_to_stop_cluster};
+pub use presence::require_whole;
 pub use undo::{UndoOutcome, undo, undo_order, undoable};
 
 /// What a step creates, by which its success can be seen in the schema.
@@ -169,14 +170,18 @@ impl Step {
         text.trim_end()
     }
 
-    /// The columns that it adds, each with its definition.
-    pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The names and the definitions of the columns that it adds.
+    #[must_use]
+    pub fn columns(&self) -> Vec<(String, String)> {
         let lines = self.statement().lines().filter(|line| !line.trim_start().starts_with("--"));
-        lines.filter_map(|line| {
-            let (_, added) = line.split_once("ADD COLUMN ")?;
-            let (name, definition) = added.trim_end_matches([',', ';']).split_once(' ')?;
-            Some((name, definition.split(" AFTER ").next().unwrap_or(definition)))
-        })
+        let text = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        let added = text.split("ADD COLUMN ").skip(1);
+        let column = |text: &str| {
+            let text = text.split(';').next()?;
+            let text = text.split(" AFTER ").next()?.trim_end_matches([' ', ',']);
+            text.split_once(' ').map(|(name, definition)| (name.to_owned(), definition.to_owned()))
+        };
+        added.filter_map(column).collect()
     }
 
     /// The table that its trigger is on; `None` where it creates none.

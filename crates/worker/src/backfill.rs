@@ -6,7 +6,7 @@ use reelshift_store::ledger::{Bounds, Claimed};
 use tokio_util::sync::CancellationToken;
 
 use crate::bisect::Bisect;
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, Size};
 use crate::controls::Controls;
 use crate::ending::{Endings, blames_an_item};
 
@@ -36,7 +36,7 @@ impl Job for Backfill {
         let mut bisect = Bisect::new(chunks, batch, pass);
         loop {
             let range = (&batch.bounds, after.as_deref());
-            match chunks.backfill((batch, pass), range, || chunks.rows()).await? {
+            match chunks.backfill((batch, pass), range, Size::Learned).await? {
                 Ok(chunk) => {
                     chunks.learn(chunk.rows, chunk.held, chunk.fixed);
                     bisect.wrote(chunk.rows);

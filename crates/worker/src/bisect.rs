@@ -15,7 +15,7 @@ use reelshift_telemetry::metrics;
 use tracing::Span;
 
 use crate::attempt;
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, Size};
 use crate::classify::{self, Meaning, Remedy};
 use crate::ending::{Endings, blames_an_item};
 use crate::give_way;
@@ -122,13 +122,13 @@ impl<'a> Bisect<'a> {
     async fn chunk(&self, rows: &[String]) -> Result<Result<Chunk, StoreError>, AttemptEnd> {
         let attempt = (self.batch, self.pass);
         let bounds = Bounds::Items(rows.to_vec());
-        let limit = || u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let chunk = self.chunks.backfill(attempt, (&bounds, None), limit).await?;
+        let size = Size::Fixed(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        let chunk = self.chunks.backfill(attempt, (&bounds, None), size).await?;
         match &chunk {
             // Not known to be the row's fault: not before it has happened to it alone, twice.
             Err(error) if rows.len() == 1 && classify::store(error).remedy == Remedy::RetryOnce => {
                 give_way::pause(1).await;
-                self.chunks.backfill(attempt, (&bounds, None), limit).await
+                self.chunks.backfill(attempt, (&bounds, None), size).await
             }
             _ => Ok(chunk),
         }

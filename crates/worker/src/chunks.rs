@@ -26,6 +26,14 @@ pub(crate) struct Chunks {
     sizer: Mutex<ChunkSizer>,
 }
 
+/// How many rows a chunk takes at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Size {
+    /// As many as are known to fit.
+    Learned,
+    Fixed(u32),
+}
+
 impl Chunks {
     pub(crate) fn new(
         endings: Endings,
@@ -79,19 +87,22 @@ impl Chunks {
         self.with_sizer(ChunkSizer::yield_to_application);
     }
 
-    /// Backfills the rows of `bounds` that follow `after`, at most as many as `rows` says before
-    /// each try. Gives way to the application, and tries again, while it holds one of them.
+    /// Backfills the rows of `bounds` that follow `after`, as many as `size` says. Gives way to
+    /// the application, and tries again, while it holds one of them.
     pub(crate) async fn backfill(
         &self,
         (batch, pass): (&Claimed, &Pass),
         (bounds, after): (&Bounds, Option<&str>),
-        rows: impl Fn() -> u32,
+        size: Size,
     ) -> Result<Result<Chunk, StoreError>, AttemptEnd> {
         let store = self.endings.session.store();
         let mut tries = 0;
         loop {
             self.may_begin(batch, pass).await?;
-            let limit = rows();
+            let limit = match size {
+                Size::Learned => self.rows(),
+                Size::Fixed(rows) => rows,
+            };
             let span = chunk_span(limit);
             let chunk = store
                 .backfill_chunk(batch.lease, bounds, after, limit, &batch.filter)
@@ -103,7 +114,9 @@ impl Chunks {
                 Err(error @ StoreError::Locked { .. }) if tries < give_way::TRIES => {
                     tries += 1;
                     tracing::debug!(batch = %batch.id, %error, tries, "chunk gave way, trying again");
-                    self.shrink();
+                    if matches!(size, Size::Learned) {
+                        self.shrink();
+                    }
                     give_way::pause(tries).await;
                     continue;
                 }

@@ -53,7 +53,8 @@ fn created(step: &Step) -> Vec<Object> {
     let more: Vec<Object> = match &step.creates {
         Object::Column { table, .. } => step
             .columns()
-            .map(|(name, _)| Object::Column { table: table.clone(), name: name.to_owned() })
+            .into_iter()
+            .map(|(name, _)| Object::Column { table: table.clone(), name })
             .collect(),
         _ => Vec::new(),
     };

@@ -64,10 +64,11 @@ pub(super) fn refused(step: &Step, direction: Direction, error: &Error) -> Obsta
         number => number,
     };
     match number.and_then(|number| LIMITS.iter().find(|(known, ..)| *known == number)) {
-        Some((_, why, do_what)) => {
+        Some((number, why, do_what)) => {
             let why = format!("table {table}: {why} ({said})");
             // Its keys are ours, but for the id that they hold.
-            let do_what = if own.is_some() { SHORTEN_ID } else { do_what };
+            let is_length = matches!(number, 1118 | 139 | 1071 | 1709);
+            let do_what = if own.is_some() && is_length { SHORTEN_ID } else { do_what };
             Obstacle::new(step, direction, why, do_what)
         }
         None => {
@@ -109,7 +110,8 @@ pub(super) async fn foreign_keys(
         .iter()
         .find(|step| matches!(&step.creates, Object::Column { table, .. } if table == "videos"));
     let drops_column = |name: &str| {
-        columns.filter(|step| step.columns().any(|(added, _)| added.eq_ignore_ascii_case(name)))
+        columns
+            .filter(|step| step.columns().iter().any(|(added, _)| added.eq_ignore_ascii_case(name)))
     };
     let keys = sqlx::query(
         "SELECT CAST(TABLE_SCHEMA AS CHAR), CAST(TABLE_NAME AS CHAR), CAST(CONSTRAINT_NAME AS CHAR), \

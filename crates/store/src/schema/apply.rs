@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::presence::is_there;
+use super::presence::{is_there, require_whole};
 use super::{JournalEntry, Step, StepGroup, refuse_to_stop_cluster};
 use crate::gate::{self, Piece, pieces};
 use crate::patience::{self, Direction, Options};
@@ -51,6 +51,7 @@ where
     Sleep: Fn(Duration) -> Slept + Send + Sync,
     Slept: Future<Output = ()> + Send,
 {
+    require_whole(store).await?;
     let trial = preflight::require(store, options).await?;
     let options = Options { trial: options.trial.or(Some(&trial)), ..*options };
     let steps = store.steps().iter().filter(|step| groups.contains(&step.group));

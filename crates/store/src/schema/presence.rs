@@ -3,6 +3,20 @@
 use super::{Object, Step};
 use crate::{Result, StoreError};
 
+/// Refuses a schema in which a part of what a journaled step made is gone.
+///
+/// # Errors
+/// `Refused` with the statements that make it whole.
+pub async fn require_whole(store: &dyn crate::Store) -> Result<()> {
+    let journal = store.journal().await?;
+    for step in store.steps() {
+        if journal.iter().any(|entry| entry.number == step.number) {
+            is_there(store, step).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether what `step` created is there.
 ///
 /// # Errors
@@ -14,29 +28,32 @@ pub(super) async fn is_there(store: &dyn crate::Store, step: &Step) -> Result<bo
     };
     let (mut missing, mut found) = (Vec::new(), false);
     for (name, definition) in step.columns() {
-        let column = Object::Column { table: table.clone(), name: name.to_owned() };
+        let column = Object::Column { table: table.clone(), name: name.clone() };
         if store.exists(&column).await? { found = true } else { missing.push((name, definition)) }
     }
     if !found || missing.is_empty() {
         return Ok(found);
     }
-    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
-    let columns: Vec<_> = missing
+    let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
+    // One statement each: SQLite adds no two columns in one.
+    let statements: Vec<_> = missing
         .iter()
-        .map(|(name, definition)| format!("ADD COLUMN {name} {}", definition_in_words(definition)))
+        .map(|(name, definition)| {
+            format!("ALTER TABLE {table} ADD COLUMN {name} {}", in_words(definition))
+        })
         .collect();
     Err(StoreError::Refused(format!(
         "step {:04} {} made columns of table {table} that somebody has dropped or renamed since: {}: add them \
-         again with ALTER TABLE {table} {}, then run the same command again",
+         again with {}, then run the same command again",
         step.number,
         step.name,
         names.join(", "),
-        columns.join(", ")
+        statements.join("; ")
     )))
 }
 
 /// `VARCHAR(50)`; where the type follows another column's, that column.
-fn definition_in_words(definition: &str) -> String {
+fn in_words(definition: &str) -> String {
     match definition.strip_prefix('{').and_then(|rest| rest.strip_suffix("_type}")) {
         Some(source) => format!("(as {source})"),
         None => definition.to_owned(),

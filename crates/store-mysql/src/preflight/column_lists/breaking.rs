@@ -48,11 +48,22 @@ impl Scan<'_> {
             self.insert(at + 1)
         } else if token.is("LOAD") && self.is(at + 1, "DATA") {
             self.load(at + 2)
-        } else if self.yields_all(at) {
+        } else if self.yields_all(at) && (!token.is("TABLE") || self.begins_query(at)) {
             self.takes_fixed_columns(at)
         } else {
             None
         }
+    }
+
+    /// Whether the TABLE at `at` is a query, and not the object of ALTER and the like.
+    fn begins_query(&self, at: usize) -> bool {
+        let Some(before) = at.checked_sub(1).and_then(|before| self.get(before)) else {
+            return true;
+        };
+        before.is_sign('(')
+            || before.is_sign(';')
+            || before.is_any(&SET_OPERATIONS)
+            || before.is_any(&["ALL", "DISTINCT", "FOR"])
     }
 
     fn get(&self, at: usize) -> Option<&Token> {
@@ -73,15 +84,19 @@ impl Scan<'_> {
             if !(self.is(at - 1, "AS") && self.is_sign(at, '(') && self.yields_all(at + 1)) {
                 continue;
             }
-            // Its columns may stand between the name and AS.
-            let columns = (0..at - 1).rev().find(|&open| {
-                self.is_sign(at - 2, ')') && self.is_sign(open, '(') && self.behind(open) == at - 1
-            });
-            let name = columns.unwrap_or(at - 1).checked_sub(1).and_then(|name| self.get(name));
-            if let Some(Token::Word(name)) = name {
+            let name = self.list_before(at - 1).unwrap_or(at - 1).checked_sub(1);
+            if let Some(Token::Word(name)) = name.and_then(|name| self.get(name)) {
                 self.named.push(name.clone());
             }
         }
+    }
+
+    /// Where the parenthesis opens that closes just before `at`, if one does.
+    fn list_before(&self, at: usize) -> Option<usize> {
+        if !self.is_sign(at.checked_sub(1)?, ')') {
+            return None;
+        }
+        (0..at).rev().find(|&open| self.is_sign(open, '(') && self.behind(open) == at)
     }
 
     /// Whether a query block begins at `at` that yields every column of `videos`.
@@ -284,11 +299,16 @@ impl Scan<'_> {
         if sign_before(1, '(') && compares {
             return Some("compares a row with all columns of videos");
         }
-        let may_list = || self.tokens[..at].iter().any(|token| token.is_any(&["WITH", "VIEW"]));
+        // A common table expression or a view; what a table made of a query gets is its own.
+        let named_before = || {
+            let before = self.list_before(at - 2)?.checked_sub(2).and_then(|at| self.get(at))?;
+            Some(before.is_any(&["WITH", "RECURSIVE", "VIEW"]) || before.is_sign(','))
+        };
         let listed_before =
-            sign_before(1, '(') && is_before(2, "AS") && sign_before(3, ')') && may_list();
-        let listed_behind =
-            self.is_sign(end, ')') && self.is(end + 1, "AS") && self.is_sign(end + 3, '(');
+            sign_before(1, '(') && is_before(2, "AS") && named_before().unwrap_or(false);
+        let derived = sign_before(1, '(') && (is_before(2, "FROM") || is_before(2, "JOIN"));
+        let alias = if self.is(end + 1, "AS") { end + 2 } else { end + 1 };
+        let listed_behind = derived && self.is_sign(end, ')') && self.is_sign(alias + 1, '(');
         if listed_before || listed_behind {
             return Some("gives each column of videos a name of its own");
         }
@@ -353,6 +373,9 @@ mod tests {
             "WITH c AS (SELECT * FROM videos), d AS (SELECT * FROM c) SELECT * FROM d INTO @a, @b",
             "WITH c (a, b) AS (SELECT * FROM videos) SELECT a FROM c",
             "SELECT x.a FROM (SELECT * FROM videos) AS x (a, b)",
+            "SELECT x.a FROM t JOIN (SELECT * FROM videos) x (a, b)",
+            "CREATE VIEW v (a, b) AS (SELECT * FROM videos)",
+            "DECLARE c CURSOR FOR TABLE videos",
             "SELECT * FROM archive UNION TABLE videos",
             "SELECT 1 FROM t WHERE (a, b) IN (TABLE videos)",
             "SELECT * FROM videos UNION ALL SELECT * FROM archive",
@@ -401,6 +424,10 @@ mod tests {
             "CREATE TABLE copy AS SELECT * FROM videos",
             "TRUNCATE TABLE videos",
             "LOCK TABLE videos WRITE",
+            "ALTER TABLE videos REORGANIZE PARTITION p INTO (PARTITION q VALUES LESS THAN (1))",
+            "BEGIN START TRANSACTION WITH CONSISTENT SNAPSHOT; \
+             CREATE TEMPORARY TABLE t (PRIMARY KEY (id)) AS (SELECT * FROM videos); END",
+            "SELECT 1 FROM t WHERE EXISTS (SELECT * FROM videos) AND (a, b) = (1, 2)",
             "CREATE TABLE copy (n INT) AS (SELECT * FROM videos)",
             "INSERT INTO archive () VALUES ()",
             "INSERT INTO archive WITH c AS (SELECT * FROM videos) SELECT c.id FROM c",
