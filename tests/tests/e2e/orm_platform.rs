@@ -22,6 +22,12 @@ fn videos() -> u32 {
     more.map_or(VIDEOS, |count| count.parse().expect("REELSHIFT_TEST_ORM_VIDEOS is a number"))
 }
 
+/// A thread of the application finds that another has deleted its video, between two of its
+/// transactions or two of its statements.
+const DELETED_BY_ANOTHER: [&str; 2] = ["ObjectDeletedError", "StaleDataError"];
+/// How often that may happen with three threads and thousands of videos.
+const DELETED_AT_MOST: usize = 3;
+
 struct Platform<'a> {
     directory: &'a Path,
     legacy: &'a Legacy,
@@ -78,6 +84,11 @@ fn check(phases: &[Phase], index: usize, gates: u64, fails_by_itself: impl Fn(&s
     for Phase { name, transactions, failures } in phases {
         println!("{name}: {transactions} transactions, {} failed", failures.len());
     }
+    let deleted = |text: &str| DELETED_BY_ANOTHER.iter().any(|error| text.starts_with(error));
+    let races: Vec<_> =
+        phases.iter().flat_map(|phase| &phase.failures).filter(|text| deleted(text)).collect();
+    assert!(races.len() <= DELETED_AT_MOST, "{races:#?}");
+    let fails_by_itself = |text: &str| deleted(text) || fails_by_itself(text);
     let mut by_gates = 0;
     for Phase { name, failures, .. } in phases {
         let failures: Vec<_> = failures.iter().filter(|text| !fails_by_itself(text)).collect();
