@@ -20,7 +20,7 @@ const MAX_TASKS_IN_HAND: usize = 2_048;
 /// before it take longer than was expected.
 const MAX_UNSTARTED: Duration = Duration::from_secs(1);
 
-/// Runs jobs until told to drain.
+/// Runs jobs until `draining` is cancelled.
 pub struct Fleet {
     session: Arc<Session>,
     describe_panic: DescribePanic,

@@ -105,8 +105,8 @@ impl DatabaseUrl {
     }
 }
 
-/// Refuses a URL that names a file which cannot be read: the driver would say of it what it says
-/// of a server that cannot be reached.
+/// Refuses a URL that names a file which cannot be read. The driver would report such a file as
+/// a server that cannot be reached.
 ///
 /// # Errors
 /// `Invalid` with the option.

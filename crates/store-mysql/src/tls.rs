@@ -24,7 +24,8 @@ const ALLOW: &str = "--allow-plaintext";
 /// The options of `url`, with TLS where it must be.
 pub(crate) fn secured(url: &str, allow_plaintext: bool) -> Result<MySqlConnectOptions, StoreError> {
     let DatabaseUrl { options, has_ssl_mode, has_ssl_ca } = DatabaseUrl::parse(url)?;
-    // Who names an authority wants it asked, wherever the server is and whatever is allowed.
+    // With an authority the certificate is checked, also on this machine and where plaintext is
+    // allowed.
     if has_ssl_ca && !has_ssl_mode {
         return Ok(options.ssl_mode(MySqlSslMode::VerifyIdentity));
     }

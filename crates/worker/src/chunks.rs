@@ -45,7 +45,8 @@ impl Chunks {
         Self { endings, controls, brake, stop, sizer }
     }
 
-    /// Rests as the throttle says; ends the attempt where somebody wants its batch back.
+    /// Waits for as long as the throttle asks. Ends the attempt as drained where the batch must
+    /// be given back.
     pub(crate) async fn may_begin(&self, batch: &Claimed, pass: &Pass) -> Result<(), AttemptEnd> {
         // Between two chunks of a second the throttle's rest may be half a minute.
         tokio::select! {
@@ -87,8 +88,8 @@ impl Chunks {
         self.with_sizer(ChunkSizer::yield_to_application);
     }
 
-    /// Backfills the rows of `bounds` that follow `after`, as many as `size` says. Gives way to
-    /// the application, and tries again, while it holds one of them.
+    /// Backfills at most `size` rows of `bounds` that follow `after`. Tries again while the
+    /// application holds one of them.
     pub(crate) async fn backfill(
         &self,
         (batch, pass): (&Claimed, &Pass),

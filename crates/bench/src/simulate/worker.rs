@@ -192,7 +192,7 @@ async fn upkeep(
 }
 
 /// Waits in place of reading, and writes results as often as the hash handler does.
-/// A batch that takes as long as the simulation says.
+/// Takes as long for a batch as the simulation sets.
 struct Simulated {
     store: SharedStore,
     pace: Arc<Pace>,

@@ -83,7 +83,8 @@ pub(super) struct Reader {
 struct ReadColumn {
     name: String,
     reading: Reading,
-    /// Whether a first expression tells if the value is the number 0 and no member.
+    /// Whether an extra expression before the value is true where the value is the number 0,
+    /// which is no member.
     tells_none: bool,
 }
 

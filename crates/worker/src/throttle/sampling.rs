@@ -32,7 +32,7 @@ struct Sample {
     workers: Option<u32>,
 }
 
-/// What whoever samples remembers from sample to sample.
+/// What the sampling worker keeps between two samples.
 pub(super) struct Sampling<'a> {
     store: &'a SharedStore,
     replicas: &'a [Box<dyn Replica>],
