@@ -189,10 +189,20 @@ impl RunState {
         self.successors().contains(&next)
     }
 
-    /// Whether workers may claim this run's batches, or a planner may still add some.
+    /// The states of a run whose batches workers may claim, or to which a planner may still
+    /// add some.
+    pub const ACTIVE: &[Self] = &[Self::Planning, Self::Running, Self::Sweeping];
+
+    /// Whether the state is one of [`Self::ACTIVE`].
     #[must_use]
-    pub const fn is_active(self) -> bool {
-        matches!(self, Self::Planning | Self::Running | Self::Sweeping)
+    pub fn is_active(self) -> bool {
+        Self::ACTIVE.contains(&self)
+    }
+
+    /// Whether a planner may add batches.
+    #[must_use]
+    pub const fn is_planned(self) -> bool {
+        matches!(self, Self::Planning | Self::Sweeping)
     }
 
     /// Whether nothing of this run is left to do, unless failed work is enqueued again.

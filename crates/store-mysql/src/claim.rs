@@ -1,15 +1,16 @@
 //! Claiming: the due batches of the oldest runs, each by one walk along the claim index,
 //! whose cost is the number of batches claimed, whatever is pending or done.
 
-use reelshift_plan::JobKind;
-use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run, new_token};
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::ledger::{Claimed, Lease, PRIORITIES, Run, new_token};
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Row as _};
 use uuid::Uuid;
 
+use crate::batch_rows::bounds;
 use crate::connection::MySqlStore;
-use crate::error::{Error, Result};
-use crate::{id_list, row, runs};
+use crate::error::Result;
+use crate::{id_list, row, run_rows};
 
 pub(crate) async fn claim(
     store: &MySqlStore,
@@ -17,8 +18,13 @@ pub(crate) async fn claim(
     kind: JobKind,
     max: u32,
 ) -> Result<Vec<Claimed>> {
-    let runs = runs::active(store, Some(kind)).await?;
-    if runs.is_empty() || max == 0 {
+    if max == 0 {
+        return Ok(Vec::new());
+    }
+    let mut connection = store.pool.acquire().await?;
+    let runs = run_rows::in_states(&mut connection, RunState::ACTIVE, Some(kind)).await?;
+    drop(connection);
+    if runs.is_empty() {
         return Ok(Vec::new());
     }
     let token = new_token();
@@ -77,17 +83,6 @@ async fn lock_due(
     .fetch_all(connection)
     .await?;
     rows.iter().map(|row| read(row, run, token)).collect()
-}
-
-/// What a batch covers.
-pub(crate) fn bounds(row: &MySqlRow) -> Result<Bounds> {
-    let items: Option<String> = row.try_get("items")?;
-    let upto: Option<String> = row.try_get("upto_id")?;
-    match (items, upto) {
-        (Some(items), _) => Ok(Bounds::Items(row::json(&items, "list of items")?)),
-        (None, Some(upto)) => Ok(Bounds::Range { after: row.try_get("after_id")?, upto }),
-        (None, None) => Err(Error::unreadable("batch", "it has no bounds")),
-    }
 }
 
 fn read(row: &MySqlRow, run: &Run, token: i64) -> Result<Claimed> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reelshift_store::StoreError;
 use sqlx::{Connection as _, MySqlConnection};
+use tokio::time::Instant;
 
 /// For what holds leases, locks or a worker's loop: well below the lease timeout of 8 s,
 /// and above every lock wait of a session.
@@ -19,20 +20,41 @@ pub(crate) const WHOLE_TABLE: Duration = Duration::from_mins(30);
 /// A connection that does not answer a ping in this time is closed.
 const PING: Duration = Duration::from_secs(2);
 
-/// Does `work` as long as `limit`. Whatever it still waits for then is dropped, with its
-/// connection; whether a statement was executed is not known, so a write must be one that
-/// its fence, or its own key, lets repeat.
+/// When work must have ended that began with so much time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    end: Instant,
+}
+
+impl Deadline {
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self { limit, end: Instant::now() + limit }
+    }
+
+    /// Does `work` until the deadline. Whatever it still waits for then is dropped, with its
+    /// connection; whether a statement was executed is not known, so a write must be one that
+    /// its fence, or its own key, lets repeat.
+    pub(crate) async fn run<T, E: Into<StoreError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout_at(self.end, work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(StoreError::Transient {
+                code: None,
+                message: format!("the database did not answer within {} s", self.limit.as_secs()),
+            }),
+        }
+    }
+}
+
+/// Does `work` as long as `limit`.
 pub(crate) async fn within<T, E: Into<StoreError>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(_) => Err(StoreError::Transient {
-            code: None,
-            message: format!("the database did not answer within {} s", limit.as_secs()),
-        }),
-    }
+    Deadline::after(limit).run(work).await
 }
 
 /// Whether a connection may be used again. The driver's own pings, before a connection is

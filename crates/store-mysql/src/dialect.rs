@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::Result;
-use reelshift_store::failures::Pattern;
+use reelshift_store::failures::{ErrorSelection, Pattern};
 use reelshift_store::ledger::VideoFilter;
+use reelshift_store::ledger::statements::Limit;
 use sqlx::{Executor as _, QueryBuilder, Transaction};
 
 pub(crate) use sqlx::mysql::MySqlRow as Row;
 pub(crate) use sqlx::{MySql as Db, MySqlConnection as Connection, MySqlPool as Pool};
 
 pub(crate) use crate::connection::MySqlStore as Store;
+pub(crate) use crate::deadline::Deadline;
 use crate::deadline::{LONG, SHORT, WHOLE_TABLE, within};
 use crate::error;
+use crate::failures::push_conditions;
+use crate::id_list;
 use crate::timestamp;
+pub(crate) use crate::timestamp::push_since;
 use crate::videos::push_filter;
+
+/// A transaction that writes.
+pub(crate) type Writing = Transaction<'static, Db>;
 
 /// The database's clock.
 macro_rules! now {
@@ -78,8 +86,30 @@ macro_rules! or_update {
     };
 }
 
+/// Reads `reelshift_batches` in the order of its key.
+macro_rules! by_primary_key {
+    () => {
+        " FORCE INDEX (PRIMARY)"
+    };
+}
+
+/// The id of a video as text.
+macro_rules! video_key {
+    ($column:literal) => {
+        $column
+    };
+}
+
+/// A file's size as a count.
+macro_rules! file_bytes {
+    ($column:literal) => {
+        concat!("CAST(GREATEST(COALESCE(", $column, ", 0), 0) AS SIGNED)")
+    };
+}
+
 pub(crate) use {
-    age_ago, by_index, for_update, minutes_ago, now, or_update, seconds_since, seconds_until,
+    age_ago, by_index, by_primary_key, file_bytes, for_update, minutes_ago, now, or_update,
+    seconds_since, seconds_until, video_key,
 };
 
 /// Forgets leases that were lost more than a day ago, some at a time.
@@ -98,8 +128,17 @@ impl Store {
     }
 
     /// Begins a transaction that writes.
-    pub(crate) async fn begin(&self) -> error::Result<Transaction<'static, Db>> {
+    pub(crate) async fn begin(&self) -> error::Result<Writing> {
         Ok(self.pool.begin().await?)
+    }
+
+    /// The deadline of statements that begin now.
+    #[expect(clippy::unused_self, reason = "the other adapter names its file in errors")]
+    pub(crate) fn deadline(&self, limit: Limit) -> Deadline {
+        Deadline::after(match limit {
+            Limit::Short => SHORT,
+            Limit::Long => LONG,
+        })
     }
 
     /// Work that holds a worker's loop, or locks.
@@ -148,6 +187,11 @@ pub(crate) fn bind_ahead(time: Duration) -> i64 {
     -timestamp::microseconds(time)
 }
 
+/// A count as the ledger stores it.
+pub(crate) const fn bind_count(count: u64) -> u64 {
+    count
+}
+
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> DateTime<Utc> {
     timestamp::bound(at)
@@ -177,5 +221,23 @@ pub(crate) async fn push_video_id(
     id: &str,
 ) -> error::Result<()> {
     store.legacy().await?.id.push_value(query, id);
+    Ok(())
+}
+
+/// Appends ids of videos as a list to look for one in.
+pub(crate) fn push_video_ids(query: &mut QueryBuilder<Db>, ids: &[String]) {
+    id_list::push(query, ids);
+}
+
+/// Appends what must hold for the row of the error log that `id` names.
+pub(crate) async fn push_error_conditions(
+    query: &mut QueryBuilder<Db>,
+    store: &Store,
+    id: &'static str,
+    error: &ErrorSelection,
+) -> error::Result<()> {
+    query.push(" AND EXISTS (SELECT 1 FROM processing_error_log e WHERE e.id = ").push(id);
+    push_conditions(query, error, &store.legacy().await?.id);
+    query.push(")");
     Ok(())
 }

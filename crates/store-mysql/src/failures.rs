@@ -18,7 +18,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql, MySqlConnection, QueryBuilder, Row as _};
 
 use self::recovered::mark_not_recovered;
-pub(crate) use self::recovered::{mark_chain_recovered, mark_items_recovered};
+pub(crate) use self::recovered::{mark_items_recovered, mark_recovered};
 pub(crate) use self::selection::push_conditions;
 use self::selection::push_selection;
 use crate::connection::MySqlStore;
@@ -142,6 +142,16 @@ pub(crate) async fn insert(
         all_present.extend(present);
     }
     Ok(all_present)
+}
+
+/// Writes a failed attempt, after that of `parent`.
+pub(crate) async fn insert_attempt(
+    connection: &mut MySqlConnection,
+    error: &ErrorRecord,
+    parent: Option<&str>,
+) -> error::Result<()> {
+    insert(connection, std::slice::from_ref(error), Parent::Batch(parent)).await?;
+    Ok(())
 }
 
 /// The last error of each video in the stage of its new one that nothing made good.

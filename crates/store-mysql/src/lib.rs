@@ -29,26 +29,21 @@ mod file_checkpoints;
 mod flag_lock;
 mod gate;
 mod history;
-mod holds;
 mod id_list;
 mod inspection;
 mod lease;
-mod ledger;
 mod legacy;
 mod lock;
 mod mapping;
 mod metadata_locks;
 mod notifications;
-mod planning;
 mod plans;
 mod preflight;
 mod presence;
 mod quarantine;
 mod replica;
-mod rerun;
 mod rollback;
 mod row;
-mod runs;
 mod schema;
 mod server;
 mod session;
@@ -68,6 +63,8 @@ mod workers;
 // The sources that both adapters compile, each against its `dialect`.
 #[path = "../../store/sql/audit.rs"]
 mod audit;
+#[path = "../../store/sql/batch_rows.rs"]
+mod batch_rows;
 #[path = "../../store/sql/clock.rs"]
 mod clock;
 #[path = "../../store/sql/controls.rs"]
@@ -76,20 +73,24 @@ mod controls;
 mod duties;
 #[path = "../../store/sql/flags.rs"]
 mod flags;
+#[path = "../../store/sql/ledger.rs"]
+mod ledger;
 #[path = "../../store/sql/listings.rs"]
 mod listings;
 #[path = "../../store/sql/lost_leases.rs"]
 mod lost_leases;
 #[path = "../../store/sql/notification_rows.rs"]
 mod notification_rows;
+#[path = "../../store/sql/quarantine_rows.rs"]
+mod quarantine_rows;
 #[path = "../../store/sql/report.rs"]
 mod report;
 #[path = "../../store/sql/run_rows.rs"]
 mod run_rows;
 #[path = "../../store/sql/samples.rs"]
 mod samples;
-#[path = "../../store/sql/suspicions.rs"]
-mod suspicions;
+#[path = "../../store/sql/worker_rows.rs"]
+mod worker_rows;
 
 pub use connection::{ConnectOptions, MySqlStore, connect};
 pub use credentials::PasswordSource;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reelshift_plan::JobKind;
+use reelshift_plan::{JobKind, RunState};
 use reelshift_store::Result;
 use reelshift_store::ledger::PRIORITIES;
 use reelshift_store::vitals::{
@@ -13,7 +13,7 @@ use crate::connection::MySqlStore;
 use crate::deadline::{SHORT, within};
 use crate::dialect::read_clock;
 use crate::server::Product;
-use crate::{error, runs};
+use crate::{error, run_rows};
 
 #[async_trait]
 impl Vitals for MySqlStore {
@@ -51,10 +51,11 @@ impl Vitals for MySqlStore {
 }
 
 async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
+    let mut connection = store.pool.acquire().await?;
     let mut depths = Vec::new();
     for &kind in JobKind::ALL {
         let mut depth = QueueDepth { kind, pending: 0, oldest_seconds: 0.0 };
-        for run in runs::active(store, Some(kind)).await? {
+        for run in run_rows::in_states(&mut connection, RunState::ACTIVE, Some(kind)).await? {
             let pending: i64 = sqlx::query_scalar(
                 "SELECT COUNT(*) FROM (SELECT 1 FROM reelshift_batches \
                    FORCE INDEX (reelshift_batches_claim) \

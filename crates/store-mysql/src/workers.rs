@@ -1,25 +1,25 @@
-//! Workers: registering, heartbeats, leaving, and taking the leases of silent ones.
+//! Workers: registering, heartbeats, and which of them are silent.
 //!
 //! A lease is alive as long as its worker is: its heartbeats say so, and sooner its
-//! [presence](crate::presence). Leases are given back by primary key, after a read that locks
-//! nothing: a walk along the index of `leased_by` would lock it in the opposite order to a worker
-//! that finishes the same batch.
+//! [presence](crate::presence).
 
 use std::time::Duration;
 
 use reelshift_store::StoreError;
-use reelshift_store::ledger::{Lease, Membership, NewWorker, WorkerActivity};
+use reelshift_store::ledger::{NewWorker, WorkerActivity};
 use reelshift_store::length::{HOLDER_CHARACTERS, NAME_CHARACTERS, cut};
-use sqlx::{AssertSqlSafe, Connection as _, MySql, MySqlConnection, QueryBuilder};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection};
 use uuid::Uuid;
 
 use crate::connection::MySqlStore;
-use crate::error::{Error, Result};
+use crate::deadline::{SHORT, within};
+use crate::error::Result;
 use crate::presence::{LOCK, Presence, SERVER, timeout_without_lock};
 use crate::timestamp::microseconds;
-use crate::{clock, id_list, lost_leases};
+use crate::{clock, row};
 
-pub(crate) async fn register(store: &MySqlStore, worker: &NewWorker) -> Result<()> {
+/// Adds a worker, or makes the one with this id live.
+pub(crate) async fn insert(store: &MySqlStore, worker: &NewWorker) -> Result<()> {
     sqlx::query(
         "INSERT INTO reelshift_workers (id, host, pid, version) VALUES (?, ?, ?, ?) \
          ON DUPLICATE KEY UPDATE state = 'live', last_seen_at = NOW(6)",
@@ -33,36 +33,26 @@ pub(crate) async fn register(store: &MySqlStore, worker: &NewWorker) -> Result<(
     clock::pull_back_signs_of_life(store).await
 }
 
-pub(crate) async fn heartbeat(
+/// Writes what a live worker does; `false` where it is not live.
+pub(crate) async fn write_activity(
     store: &MySqlStore,
     worker: Uuid,
     activity: &WorkerActivity,
-) -> Result<Membership> {
-    if report(store, worker, activity).await? {
-        return Ok(Membership::Live);
-    }
-    if !revive(store, worker).await? {
-        return Ok(Membership::Unknown);
-    }
-    report(store, worker, activity).await?;
-    Ok(Membership::WasLost)
+) -> reelshift_store::Result<bool> {
+    let written = within(SHORT, write_on_presence(store, worker, activity)).await;
+    // A lock that another holds is an answer of the database too.
+    store.contact.heartbeat(!matches!(written, Err(StoreError::Transient { .. })));
+    written
 }
 
-pub(crate) async fn leases(store: &MySqlStore, worker: Uuid) -> Result<Vec<Lease>> {
-    let leases: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT seq, lease_token FROM reelshift_batches WHERE leased_by = ? AND state = 'leased'",
-    )
-    .bind(worker.to_string())
-    .fetch_all(&store.pool)
-    .await?;
-    Ok(leases.into_iter().map(|(seq, token)| Lease { seq, token }).collect())
-}
-
-/// Writes what a live worker does, on the connection that shows its presence; `false` when it is
-/// not live.
-async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
+/// On the connection that shows the worker's presence.
+async fn write_on_presence(
+    store: &MySqlStore,
+    worker: Uuid,
+    activity: &WorkerActivity,
+) -> Result<bool> {
     if let Some(mut presence) = store.presences.take(worker) {
-        match write_report(&mut presence, worker, activity).await {
+        match update(&mut presence, worker, activity).await {
             Ok(live) => {
                 store.presences.keep(worker, presence);
                 return Ok(live);
@@ -74,16 +64,12 @@ async fn report(store: &MySqlStore, worker: Uuid, activity: &WorkerActivity) -> 
         }
     }
     let mut presence = Presence::open(store, worker).await?;
-    let live = write_report(&mut presence, worker, activity).await?;
+    let live = update(&mut presence, worker, activity).await?;
     store.presences.keep(worker, presence);
     Ok(live)
 }
 
-async fn write_report(
-    presence: &mut Presence,
-    worker: Uuid,
-    activity: &WorkerActivity,
-) -> Result<bool> {
+async fn update(presence: &mut Presence, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
     let updated = sqlx::query(
         "UPDATE reelshift_workers SET last_seen_at = NOW(6), doing = ?, rows_done = ?, bytes_done = ?, \
            rows_per_second = ?, bytes_per_second = ?, capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ?, \
@@ -106,39 +92,12 @@ async fn write_report(
     Ok(updated.rows_affected() > 0)
 }
 
-/// A worker that was taken for lost is live again; `false` when there is none. What it claimed
-/// between the loss and now it is about to drop, so nobody would work on it: it goes back too.
-async fn revive(store: &MySqlStore, worker: Uuid) -> Result<bool> {
-    let mut transaction = store.pool.begin().await?;
-    let updated = sqlx::query(
-        "UPDATE reelshift_workers SET state = 'live', last_seen_at = NOW(6) WHERE id = ?",
-    )
-    .bind(worker.to_string())
-    .execute(&mut *transaction)
-    .await?;
-    if updated.rows_affected() == 0 {
-        return Ok(false);
-    }
-    give_back(&mut transaction, worker, false).await?;
-    transaction.commit().await?;
-    Ok(true)
-}
-
-pub(crate) async fn deregister(store: &MySqlStore, worker: Uuid) -> Result<()> {
-    let mut transaction = store.pool.begin().await?;
-    sqlx::query(
-        "UPDATE reelshift_workers SET state = 'left', doing = '', last_seen_at = NOW(6) WHERE id = ?",
-    )
-    .bind(worker.to_string())
-    .execute(&mut *transaction)
-    .await?;
-    give_back(&mut transaction, worker, false).await?;
-    transaction.commit().await?;
+/// Closes the connection of a worker that has left.
+pub(crate) async fn end_activity(store: &MySqlStore, worker: Uuid) {
     if let Some(presence) = store.presences.take(worker) {
         // It has left, whatever becomes of its connection.
         presence.connection.close().await.ok();
     }
-    Ok(())
 }
 
 /// Whether the worker of a row is silent: for the timeout, or where its server has freed its lock
@@ -151,94 +110,49 @@ fn is_silent() -> String {
     )
 }
 
-/// Silent workers, and silent ones that left or were lost but whose last claim came
-/// through only afterwards.
-pub(crate) async fn reap(store: &MySqlStore, timeout: Duration) -> Result<u64> {
-    observe_clock(store).await?;
-    if !store.contact.lasted(timeout) || store.clock.steady_for() < timeout {
-        return Ok(0);
-    }
-    let silent = silent(store, timeout).await?;
-    if silent.is_empty() {
-        return Ok(0);
-    }
-    // It may have stepped between the two looks.
-    observe_clock(store).await?;
-    if store.clock.steady_for() < timeout {
-        return Ok(0);
-    }
-    let mut reaped = 0;
-    for worker in silent {
-        reaped += reap_one(store, &worker, timeout).await?;
-    }
-    Ok(reaped)
+/// Whether the database has answered, and its clock has gone steadily, for `timeout`.
+pub(crate) async fn may_reap(store: &MySqlStore, timeout: Duration) -> Result<bool> {
+    let now = sqlx::query_scalar("SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0").fetch_one(&store.pool);
+    clock::observe(store, now.await?).await?;
+    Ok(store.contact.lasted(timeout) && store.clock.steady_for() >= timeout)
 }
 
-async fn silent(store: &MySqlStore, timeout: Duration) -> Result<Vec<String>> {
+/// Silent workers; of those that are not live only the ones that lease something.
+pub(crate) async fn silent(
+    connection: &mut MySqlConnection,
+    timeout: Duration,
+) -> Result<Vec<Uuid>> {
     let silent = format!(
         "SELECT id FROM reelshift_workers WHERE {} AND (state = 'live' \
            OR EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.leased_by = reelshift_workers.id)) \
          ORDER BY id",
         is_silent()
     );
-    Ok(sqlx::query_scalar(AssertSqlSafe(silent))
+    let rows = sqlx::query(AssertSqlSafe(silent))
         .bind(microseconds(timeout))
         .bind(microseconds(timeout_without_lock(timeout)))
-        .fetch_all(&store.pool)
-        .await?)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| row::uuid(row, "id")).collect()
 }
 
-async fn observe_clock(store: &MySqlStore) -> Result<()> {
-    let now = sqlx::query_scalar("SELECT UNIX_TIMESTAMP(NOW(6)) + 0e0").fetch_one(&store.pool);
-    clock::observe(store, now.await?).await
-}
-
-async fn reap_one(store: &MySqlStore, worker: &str, timeout: Duration) -> Result<u64> {
-    let worker: Uuid = worker.parse().map_err(|why| Error::unreadable("worker", why))?;
-    let mut transaction = store.pool.begin().await?;
+/// Locks the row of a worker that is silent still and that nobody else is reaping.
+pub(crate) async fn lock_silent(
+    connection: &mut MySqlConnection,
+    worker: Uuid,
+    timeout: Duration,
+) -> Result<bool> {
     let still_silent = format!(
         "SELECT id FROM reelshift_workers WHERE id = ? AND {} FOR UPDATE SKIP LOCKED",
         is_silent()
     );
-    let still_silent: Option<String> = sqlx::query_scalar(AssertSqlSafe(still_silent))
+    let still_silent = sqlx::query(AssertSqlSafe(still_silent))
         .bind(worker.to_string())
         .bind(microseconds(timeout))
         .bind(microseconds(timeout_without_lock(timeout)))
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(connection)
         .await?;
-    if still_silent.is_none() {
-        return Ok(0);
-    }
-    sqlx::query("UPDATE reelshift_workers SET state = 'lost' WHERE id = ? AND state = 'live'")
-        .bind(worker.to_string())
-        .execute(&mut *transaction)
-        .await?;
-    lost_leases::record(&mut transaction, &worker.to_string()).await?;
-    let reaped = give_back(&mut transaction, worker, true).await?;
-    transaction.commit().await?;
-    Ok(reaped)
-}
-
-/// Makes whatever `worker` leases pending again; `lost` where it did not give it back itself.
-async fn give_back(connection: &mut MySqlConnection, worker: Uuid, lost: bool) -> Result<u64> {
-    let seqs: Vec<i64> =
-        sqlx::query_scalar("SELECT seq FROM reelshift_batches WHERE leased_by = ? ORDER BY seq")
-            .bind(worker.to_string())
-            .fetch_all(&mut *connection)
-            .await?;
-    let mut given_back = 0;
-    for seqs in seqs.chunks(id_list::MAX_LISTED_VALUES) {
-        let mut query = QueryBuilder::<MySql>::new(
-            "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL, \
-             leased_at = NULL, lost_leases = lost_leases + ",
-        );
-        query.push_bind(u32::from(lost)).push(", alone_files = CASE WHEN ").push_bind(lost);
-        query.push(" THEN alone_files END WHERE state = 'leased' AND leased_by = ");
-        query.push_bind(worker.to_string()).push(" AND seq IN ");
-        id_list::push(&mut query, seqs);
-        given_back += query.build().execute(&mut *connection).await?.rows_affected();
-    }
-    Ok(given_back)
+    Ok(still_silent.is_some())
 }
 
 #[cfg(test)]
@@ -254,6 +168,7 @@ mod tests {
     };
 
     use sqlx::AssertSqlSafe;
+    use uuid::Uuid;
 
     use crate::ConnectOptions;
     use crate::connection::MySqlStore;
@@ -272,8 +187,9 @@ mod tests {
     }
 
     /// Whom a store takes for silent that was heard of 30 s ago.
-    async fn silent(store: &MySqlStore) -> Vec<String> {
-        super::silent(store, Duration::from_mins(1)).await.expect("an answer")
+    async fn silent(store: &MySqlStore) -> Vec<Uuid> {
+        let mut connection = store.pool.acquire().await.expect("a connection");
+        super::silent(&mut connection, Duration::from_mins(1)).await.expect("an answer")
     }
 
     #[tokio::test]
@@ -286,21 +202,18 @@ mod tests {
         let process: SharedStore = Arc::new(scratch.open(ConnectOptions::default()).await);
         let id = worker(&process).await;
         process.heartbeat(id, &WorkerActivity::default()).await.expect("it beats");
-        let id = id.to_string();
         let set = async |column: &str| {
             scratch.execute(format!("UPDATE {database}.reelshift_workers SET {column}")).await;
         };
         set("last_seen_at = NOW(6) - INTERVAL 30 SECOND").await;
-        assert_eq!(silent(&store).await, [""; 0], "it is connected");
+        assert!(silent(&store).await.is_empty(), "it is connected");
         drop(process);
-        eventually("a worker that is gone", async || {
-            (silent(&store).await == [id.clone()]).then_some(())
-        })
-        .await;
+        eventually("a worker that is gone", async || (silent(&store).await == [id]).then_some(()))
+            .await;
         set("last_seen_at = NOW(6) - INTERVAL 10 SECOND").await;
-        assert_eq!(silent(&store).await, [""; 0], "it may connect again");
+        assert!(silent(&store).await.is_empty(), "it may connect again");
         set("last_seen_at = NOW(6) - INTERVAL 30 SECOND, lock_server = 'another'").await;
-        assert_eq!(silent(&store).await, [""; 0], "this server does not know");
+        assert!(silent(&store).await.is_empty(), "this server does not know");
         set("last_seen_at = NOW(6) - INTERVAL 90 SECOND").await;
         assert_eq!(silent(&store).await, [id], "the timeout holds all the same");
         scratch.drop_database().await;

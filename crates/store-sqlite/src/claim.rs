@@ -1,14 +1,15 @@
 //! Leasing due batches.
 
-use reelshift_plan::JobKind;
-use reelshift_store::ledger::{Bounds, Claimed, Lease, PRIORITIES, Run};
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::ledger::{Claimed, Lease, PRIORITIES, Run};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use crate::batch_rows::bounds;
 use crate::error::Result;
 use crate::timestamp::{self, now};
-use crate::{SqliteStore, row, runs};
+use crate::{SqliteStore, row, run_rows};
 
 pub(crate) async fn claim(
     store: &SqliteStore,
@@ -22,7 +23,7 @@ pub(crate) async fn claim(
     }
     let mut tx = store.write().await?;
     let mut claimed = Vec::new();
-    for run in runs::active_in(&mut tx, Some(kind)).await? {
+    for run in run_rows::in_states(&mut tx, RunState::ACTIVE, Some(kind)).await? {
         for priority in PRIORITIES {
             let left = max.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
             if left > 0 {
@@ -50,7 +51,7 @@ const ANY_DUE: &str = concat!(
 );
 
 async fn any_due(reader: &mut SqliteConnection, kind: JobKind) -> Result<bool> {
-    for run in runs::active_in(reader, Some(kind)).await? {
+    for run in run_rows::in_states(reader, RunState::ACTIVE, Some(kind)).await? {
         for priority in PRIORITIES {
             let due: bool = sqlx::query_scalar(ANY_DUE)
                 .bind(run.id.to_string())
@@ -128,17 +129,6 @@ fn read(row: &SqliteRow, run: &Run) -> Result<Claimed> {
         traceparent: row.try_get("traceparent")?,
         run_traceparent: run.traceparent.clone(),
     })
-}
-
-/// The bounds of a row with `after_id`, `upto_id` and `items`.
-pub(crate) fn bounds(row: &SqliteRow) -> Result<Bounds> {
-    let items: Option<String> = row.try_get("items")?;
-    match items {
-        Some(items) => Ok(Bounds::Items(row::json(&items, "list of items")?)),
-        None => {
-            Ok(Bounds::Range { after: row.try_get("after_id")?, upto: row.try_get("upto_id")? })
-        }
-    }
 }
 
 #[cfg(test)]

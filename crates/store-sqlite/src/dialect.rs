@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reelshift_store::Result;
-use reelshift_store::failures::Pattern;
-use reelshift_store::ledger::VideoFilter;
+use reelshift_store::failures::{ErrorSelection, Pattern};
+use reelshift_store::ledger::statements::Limit;
+use reelshift_store::ledger::{Since, VideoFilter};
 use sqlx::QueryBuilder;
 
 pub(crate) use sqlx::sqlite::SqliteRow as Row;
 pub(crate) use sqlx::{Sqlite as Db, SqliteConnection as Connection, SqlitePool as Pool};
 
 pub(crate) use crate::connection::SqliteStore as Store;
+use crate::failures::push_conditions;
 use crate::mapping::push_filter;
+pub(crate) use crate::mapping::push_ids as push_video_ids;
 use crate::timestamp;
 pub(crate) use crate::timestamp::now;
-use crate::turns::Write;
+pub(crate) use crate::turns::Write as Writing;
 use crate::{error, row};
 
 /// A time some minutes ago.
@@ -72,8 +75,30 @@ macro_rules! or_update {
     };
 }
 
+/// Reads `reelshift_batches` in the order of its key.
+macro_rules! by_primary_key {
+    () => {
+        " NOT INDEXED"
+    };
+}
+
+/// The id of a video as text.
+macro_rules! video_key {
+    ($column:literal) => {
+        concat!("CAST(", $column, " AS TEXT)")
+    };
+}
+
+/// A file's size as a count.
+macro_rules! file_bytes {
+    ($column:literal) => {
+        concat!("MAX(COALESCE(CAST(", $column, " AS INTEGER), 0), 0)")
+    };
+}
+
 pub(crate) use {
-    age_ago, by_index, for_update, minutes_ago, or_update, seconds_since, seconds_until,
+    age_ago, by_index, by_primary_key, file_bytes, for_update, minutes_ago, or_update,
+    seconds_since, seconds_until, video_key,
 };
 
 /// Forgets leases that were lost more than a day ago, some at a time.
@@ -81,6 +106,17 @@ pub(crate) const FORGET_LOST_LEASES: &str = "DELETE FROM reelshift_lost_leases W
          SELECT seq FROM reelshift_lost_leases
          WHERE lost_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')
          ORDER BY lost_at LIMIT 1000)";
+
+/// Nothing here waits for a network: work has no deadline, and its errors name the file.
+pub(crate) struct Deadline {
+    store: Store,
+}
+
+impl Deadline {
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = error::Result<T>>) -> Result<T> {
+        self.store.about_file(work.await)
+    }
+}
 
 impl Store {
     /// Where reads are executed.
@@ -94,8 +130,13 @@ impl Store {
     }
 
     /// Begins a transaction that writes.
-    pub(crate) async fn begin(&self) -> error::Result<Write> {
+    pub(crate) async fn begin(&self) -> error::Result<Writing> {
         self.write().await
+    }
+
+    /// The deadline of statements that begin now.
+    pub(crate) fn deadline(&self, _: Limit) -> Deadline {
+        Deadline { store: self.clone() }
     }
 
     /// Work that holds a worker's loop, or locks. No deadline: nothing here waits for a network.
@@ -143,6 +184,11 @@ pub(crate) fn bind_ahead(time: Duration) -> String {
     timestamp::hence(time)
 }
 
+/// A count as the ledger stores it: SQLite's integers are signed.
+pub(crate) fn bind_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// A time that somebody gave, to compare the ledger's times with.
 pub(crate) fn bind_bound(at: DateTime<Utc>) -> String {
     timestamp::text(at)
@@ -170,5 +216,30 @@ pub(crate) async fn push_video_id(
     id: &str,
 ) -> error::Result<()> {
     query.push_bind(id.to_owned());
+    Ok(())
+}
+
+/// Appends that `column` is at or after a moment.
+pub(crate) fn push_since(query: &mut QueryBuilder<Db>, column: &'static str, since: Since) {
+    query.push(" AND ").push(column).push(" >= ");
+    match since {
+        Since::At(at) => query.push_bind(timestamp::text(at)),
+        Since::Ago(ago) => {
+            query.push("strftime('%Y-%m-%d %H:%M:%f', 'now', ");
+            query.push_bind(timestamp::ago(ago)).push(")")
+        }
+    };
+}
+
+/// Appends what must hold for the row of the error log that `id` names.
+pub(crate) async fn push_error_conditions(
+    query: &mut QueryBuilder<Db>,
+    _: &Store,
+    id: &'static str,
+    error: &ErrorSelection,
+) -> error::Result<()> {
+    query.push(" AND EXISTS (SELECT 1 FROM processing_error_log e WHERE e.id = ").push(id);
+    push_conditions(query, error);
+    query.push(")");
     Ok(())
 }

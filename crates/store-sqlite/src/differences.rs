@@ -12,11 +12,11 @@ use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use crate::SqliteStore;
+use crate::dialect::bind_count;
 use crate::error;
 use crate::lease::fence;
 use crate::mapping::{hex_array, ids};
 use crate::row;
-use crate::runs::stored;
 
 pub(crate) async fn record(
     store: &SqliteStore,
@@ -36,8 +36,8 @@ pub(crate) async fn record(
         .bind(&run)
         .bind(lease.seq)
         .bind(counted.check)
-        .bind(stored(counted.rows))
-        .bind(stored(counted.differences))
+        .bind(bind_count(counted.rows))
+        .bind(bind_count(counted.differences))
         .execute(&mut *tx)
         .await?;
     }
@@ -64,7 +64,7 @@ pub(crate) async fn record(
         "UPDATE reelshift_batches SET rows_done = rows_done + ?, checkpoint = ?
          WHERE seq = ? AND lease_token = ?",
     )
-    .bind(stored(window.rows))
+    .bind(bind_count(window.rows))
     .bind(&window.upto)
     .bind(lease.seq)
     .bind(lease.token)

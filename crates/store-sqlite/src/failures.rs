@@ -105,6 +105,15 @@ pub(crate) async fn insert_error(
     Ok(())
 }
 
+/// Writes a failed attempt, after that of `parent`.
+pub(crate) async fn insert_attempt(
+    tx: &mut SqliteConnection,
+    error: &ErrorRecord,
+    parent: Option<&str>,
+) -> error::Result<()> {
+    insert_error(tx, error, Parent::Batch(parent)).await
+}
+
 /// The last error of `video` in the stage of the new one that nothing made good.
 async fn open_error(
     tx: &mut SqliteConnection,

@@ -19,21 +19,16 @@ mod failures;
 mod file_checkpoints;
 mod flag_lock;
 mod history;
-mod holds;
 mod id_list;
 mod inspection;
 mod lease;
-mod ledger;
 mod mapping;
 mod notifications;
-mod planning;
 mod plans;
 mod preflight;
 mod quarantine;
-mod rerun;
 mod rollback;
 mod row;
-mod runs;
 mod schema;
 mod signals;
 mod status;
@@ -49,6 +44,8 @@ mod workers;
 // The sources that both adapters compile, each against its `dialect`.
 #[path = "../../store/sql/audit.rs"]
 mod audit;
+#[path = "../../store/sql/batch_rows.rs"]
+mod batch_rows;
 #[path = "../../store/sql/clock.rs"]
 mod clock;
 #[path = "../../store/sql/controls.rs"]
@@ -57,20 +54,24 @@ mod controls;
 mod duties;
 #[path = "../../store/sql/flags.rs"]
 mod flags;
+#[path = "../../store/sql/ledger.rs"]
+mod ledger;
 #[path = "../../store/sql/listings.rs"]
 mod listings;
 #[path = "../../store/sql/lost_leases.rs"]
 mod lost_leases;
 #[path = "../../store/sql/notification_rows.rs"]
 mod notification_rows;
+#[path = "../../store/sql/quarantine_rows.rs"]
+mod quarantine_rows;
 #[path = "../../store/sql/report.rs"]
 mod report;
 #[path = "../../store/sql/run_rows.rs"]
 mod run_rows;
 #[path = "../../store/sql/samples.rs"]
 mod samples;
-#[path = "../../store/sql/suspicions.rs"]
-mod suspicions;
+#[path = "../../store/sql/worker_rows.rs"]
+mod worker_rows;
 
 pub use connection::{ConnectOptions, SqliteStore, connect};
 pub use reelshift_store::Result;

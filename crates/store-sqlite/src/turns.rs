@@ -106,11 +106,6 @@ impl Write {
         let Self { transaction, turn: _turn } = self;
         transaction.commit().await
     }
-
-    pub(crate) async fn rollback(self) -> sqlx::Result<()> {
-        let Self { transaction, turn: _turn } = self;
-        transaction.rollback().await
-    }
 }
 
 impl Deref for Write {

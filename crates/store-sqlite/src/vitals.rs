@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reelshift_plan::JobKind;
+use reelshift_plan::{JobKind, RunState};
 use reelshift_store::Result;
 use reelshift_store::ledger::PRIORITIES;
 use reelshift_store::vitals::{
@@ -11,7 +11,7 @@ use reelshift_store::vitals::{
 use sqlx::SqlitePool;
 
 use crate::dialect::read_clock;
-use crate::{SqliteStore, error, runs};
+use crate::{SqliteStore, error, run_rows};
 
 #[async_trait]
 impl Vitals for SqliteStore {
@@ -53,7 +53,7 @@ async fn depths(store: &SqliteStore) -> error::Result<Vec<QueueDepth>> {
     let mut depths = Vec::new();
     for &kind in JobKind::ALL {
         let mut depth = QueueDepth { kind, pending: 0, oldest_seconds: 0.0 };
-        for run in runs::active_in(&mut reader, Some(kind)).await? {
+        for run in run_rows::in_states(&mut reader, RunState::ACTIVE, Some(kind)).await? {
             let pending: i64 = sqlx::query_scalar(
                 "SELECT COUNT(*) FROM (SELECT 1 FROM reelshift_batches
                    WHERE run_id = ? AND state = 'pending' LIMIT ?)",

@@ -1,17 +1,18 @@
-//! Worker processes: their heartbeats, and the leases of those that fell silent.
+//! Worker processes: registering, heartbeats, and which of them are silent.
 
 use std::time::Duration;
 
-use reelshift_store::ledger::{Lease, Membership, NewWorker, WorkerActivity};
+use reelshift_store::ledger::{NewWorker, WorkerActivity};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
+use crate::dialect::bind_count;
 use crate::error::Result;
-use crate::runs::stored;
 use crate::timestamp::{ago, now, seconds_now};
-use crate::{SqliteStore, clock, lost_leases};
+use crate::{SqliteStore, clock, row};
 
-pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
+/// Adds a worker, or makes the one with this id live.
+pub(crate) async fn insert(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
     sqlx::query(concat!(
         "INSERT INTO reelshift_workers (id, host, pid, version, state, started_at, last_seen_at)
          VALUES (?, ?, ?, ?, 'live', ",
@@ -29,52 +30,38 @@ pub(crate) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<
     clock::pull_back_signs_of_life(store).await
 }
 
-pub(crate) async fn heartbeat(
+/// Writes what a live worker does; `false` where it is not live.
+pub(crate) async fn write_activity(
     store: &SqliteStore,
     worker: Uuid,
     activity: &WorkerActivity,
-) -> Result<Membership> {
+) -> reelshift_store::Result<bool> {
+    store.about_file(update(store, worker, activity).await)
+}
+
+async fn update(store: &SqliteStore, worker: Uuid, activity: &WorkerActivity) -> Result<bool> {
     let mut tx = store.write().await?;
-    let lives: Option<bool> =
-        sqlx::query_scalar("SELECT state = 'live' FROM reelshift_workers WHERE id = ?")
-            .bind(worker.to_string())
-            .fetch_optional(&mut *tx)
-            .await?;
-    let Some(lives) = lives else { return Ok(Membership::Unknown) };
-    if !lives {
-        // What it claimed after its leases were taken it is about to drop.
-        take_leases(&mut tx, &worker.to_string(), false).await?;
-    }
-    sqlx::query(concat!(
-        "UPDATE reelshift_workers SET state = 'live', last_seen_at = ",
+    let updated = sqlx::query(concat!(
+        "UPDATE reelshift_workers SET last_seen_at = ",
         now!(),
         ", doing = ?, rows_done = ?, bytes_done = ?, rows_per_second = ?, bytes_per_second = ?,
-         capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ? WHERE id = ?"
+         capacity = ?, chunk_seconds = ?, controls_seen = ?, writes_refused = ?
+         WHERE id = ? AND state = 'live'"
     ))
     .bind(&activity.doing)
-    .bind(stored(activity.rows_done))
-    .bind(stored(activity.bytes_done))
+    .bind(bind_count(activity.rows_done))
+    .bind(bind_count(activity.bytes_done))
     .bind(finite(activity.rows_per_second))
     .bind(finite(activity.bytes_per_second))
     .bind(activity.capacity)
     .bind(activity.chunk_seconds)
     .bind(activity.controls_seen)
-    .bind(stored(activity.writes_refused))
+    .bind(bind_count(activity.writes_refused))
     .bind(worker.to_string())
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(if lives { Membership::Live } else { Membership::WasLost })
-}
-
-pub(crate) async fn leases(store: &SqliteStore, worker: Uuid) -> Result<Vec<Lease>> {
-    let leases: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT seq, lease_token FROM reelshift_batches WHERE leased_by = ? AND state = 'leased'",
-    )
-    .bind(worker.to_string())
-    .fetch_all(&store.readers)
-    .await?;
-    Ok(leases.into_iter().map(|(seq, token)| Lease { seq, token }).collect())
+    Ok(updated.rows_affected() > 0)
 }
 
 /// SQLite stores NaN as NULL, which a rate is not.
@@ -82,18 +69,16 @@ fn finite(rate: f64) -> f64 {
     if rate.is_finite() { rate } else { 0.0 }
 }
 
-pub(crate) async fn deregister(store: &SqliteStore, worker: Uuid) -> Result<()> {
-    let mut tx = store.write().await?;
-    take_leases(&mut tx, &worker.to_string(), false).await?;
-    sqlx::query(concat!(
-        "UPDATE reelshift_workers SET state = 'left', doing = '', last_seen_at = ",
-        now!(),
-        " WHERE id = ?"
-    ))
-    .bind(worker.to_string())
-    .execute(&mut *tx)
-    .await?;
-    Ok(tx.commit().await?)
+/// No connection is a worker's own: the file tells of none that is gone.
+#[expect(clippy::unused_async, reason = "the other adapter closes a connection")]
+pub(crate) async fn end_activity(_: &SqliteStore, _: Uuid) {}
+
+/// Whether the clock has gone steadily for `timeout`. After an outage (a machine that slept, a
+/// disk that hung) every heartbeat is old: the first process back must give the others time for
+/// theirs.
+pub(crate) async fn may_reap(store: &SqliteStore, timeout: Duration) -> Result<bool> {
+    clock::observe(store, seconds_now()).await?;
+    Ok(store.clock.steady_for() >= timeout)
 }
 
 /// Whether a worker is silent: live until now, or lost or gone and yet leasing, because
@@ -105,51 +90,30 @@ macro_rules! silent {
     };
 }
 
-pub(crate) async fn reap(store: &SqliteStore, timeout: Duration) -> Result<u64> {
-    // After an outage (a machine that slept, a disk that hung) every heartbeat is old:
-    // the first process back must give the others time for theirs.
-    clock::observe(store, seconds_now()).await?;
-    if store.clock.steady_for() < timeout {
-        return Ok(0);
-    }
-    let silent: Vec<String> =
-        sqlx::query_scalar(concat!("SELECT w.id FROM reelshift_workers w WHERE ", silent!()))
-            .bind(ago(timeout))
-            .fetch_all(&store.readers)
-            .await?;
-    let mut reaped = 0;
-    for worker in silent {
-        let mut tx = store.write().await?;
-        let lost = sqlx::query(concat!(
-            "UPDATE reelshift_workers AS w SET state = CASE state WHEN 'live' THEN 'lost' ELSE state END WHERE ",
-            silent!(),
-            " AND w.id = ?"
-        ))
+/// Silent workers.
+pub(crate) async fn silent(
+    connection: &mut SqliteConnection,
+    timeout: Duration,
+) -> Result<Vec<Uuid>> {
+    let rows = sqlx::query(concat!("SELECT w.id FROM reelshift_workers w WHERE ", silent!()))
         .bind(ago(timeout))
-        .bind(&worker)
-        .execute(&mut *tx)
+        .fetch_all(connection)
         .await?;
-        if lost.rows_affected() > 0 {
-            lost_leases::record(&mut tx, &worker).await?;
-            reaped += take_leases(&mut tx, &worker, true).await?;
-        }
-        tx.commit().await?;
-    }
-    Ok(reaped)
+    rows.iter().map(|row| row::uuid(row, "id")).collect()
 }
 
-/// Makes a worker's batches claimable as they are; `lost` where it did not give them back
+/// Whether a worker is silent still. Nobody else is reaping it: the transaction has the file to
 /// itself.
-async fn take_leases(tx: &mut SqliteConnection, worker: &str, lost: bool) -> Result<u64> {
-    Ok(sqlx::query(
-        "UPDATE reelshift_batches SET state = 'pending', leased_by = NULL, lease_token = NULL,
-             leased_at = NULL, lost_leases = lost_leases + ?1,
-             alone_files = CASE WHEN ?1 THEN alone_files END
-         WHERE leased_by = ?2 AND state = 'leased'",
-    )
-    .bind(lost)
-    .bind(worker)
-    .execute(tx)
-    .await?
-    .rows_affected())
+pub(crate) async fn lock_silent(
+    connection: &mut SqliteConnection,
+    worker: Uuid,
+    timeout: Duration,
+) -> Result<bool> {
+    let sql = concat!("SELECT 1 FROM reelshift_workers w WHERE ", silent!(), " AND w.id = ?");
+    let silent = sqlx::query(sql)
+        .bind(ago(timeout))
+        .bind(worker.to_string())
+        .fetch_optional(connection)
+        .await?;
+    Ok(silent.is_some())
 }

@@ -7,10 +7,8 @@ use reelshift_plan::{RunState, Tuning};
 use reelshift_store::Result;
 use reelshift_store::audit::{AuditEntry, AuditEvent, AuditSelection};
 use reelshift_store::controls::{
-    CancelledRun, Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE,
-    not_as_expected, not_live,
+    Control, ControlChange, ControlSetting, Controls, FleetView, PAUSE, not_as_expected, not_live,
 };
-use reelshift_store::ledger::Run;
 use reelshift_store::length::{
     BY_CHARACTERS, NAME_CHARACTERS, TEXT_BYTES, VALUE_CHARACTERS, cut, cut_bytes,
 };
@@ -22,7 +20,7 @@ use crate::dialect::{
     Connection, Row, Store, bind_time, for_update, minutes_ago, now, or_update, read_clock,
     seconds_since,
 };
-use crate::{audit, duties, error, holds, row};
+use crate::{audit, duties, error, row};
 
 /// A control that has not ended by itself.
 macro_rules! lasts {
@@ -51,26 +49,6 @@ impl Controls for Store {
 
     async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()> {
         self.short(drain(self, worker, reason, cut(by, BY_CHARACTERS))).await
-    }
-
-    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
-        self.short(holds::pause_run(self, run, reason, cut(by, BY_CHARACTERS))).await
-    }
-
-    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
-        self.short(holds::resume_run(self, run, cut(by, BY_CHARACTERS))).await
-    }
-
-    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {
-        self.short(holds::cancel_run(self, run, reason, cut(by, BY_CHARACTERS))).await
-    }
-
-    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64> {
-        self.short(holds::cancel_pending(self, run, limit)).await
-    }
-
-    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64> {
-        self.short(holds::free_quarantine(self, run, limit)).await
     }
 }
 

@@ -19,7 +19,7 @@ use crate::dialect::{
     Db, Row, Store, bind_bound, by_index, push_video_filter, push_video_id, seconds_since,
 };
 use crate::run_rows::{self, run_columns};
-use crate::{claim, error, report, row};
+use crate::{batch_rows, error, report, row};
 
 #[async_trait]
 impl Listings for Store {
@@ -205,7 +205,7 @@ fn read_batch(row: &Row) -> error::Result<BatchReport> {
         run_at: row::time(row, "run_at")?,
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
-        bounds: claim::bounds(row)?,
+        bounds: batch_rows::bounds(row)?,
         rows_total: row::unsigned(row, "rows_total")?,
         rows_done: row::unsigned(row, "rows_done")?,
         rows_quarantined: row::unsigned(row, "rows_quarantined")?,

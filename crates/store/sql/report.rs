@@ -17,7 +17,9 @@ use crate::dialect::{
     Connection, Db, Row, Store, minutes_ago, now, read_one_moment, seconds_since, seconds_until,
 };
 use crate::run_rows::{self, run_columns};
-use crate::{controls, error, failures, id_list, inspection, lost_leases, row, signals};
+use crate::{
+    batch_rows, controls, error, failures, id_list, inspection, lost_leases, row, signals,
+};
 
 #[async_trait]
 impl Reports for Store {
@@ -187,7 +189,7 @@ async fn run_report(
     let quarantined = row::count(&row, "aside")?.saturating_sub(accepted);
     let failed_open = match run.state {
         RunState::Cancelled => 0,
-        _ => run_rows::failed_without_rerun(connection, run.id).await?,
+        _ => batch_rows::failed_without_rerun(connection, run.id).await?,
     };
     Ok(RunReport {
         run,

@@ -1,11 +1,17 @@
 //! Rows of `reelshift_runs`, and those that this version cannot read.
 
-use reelshift_store::ledger::Run;
-use sqlx::Row as _;
+use std::time::Duration;
+
+use reelshift_plan::{JobKind, RunState};
+use reelshift_store::ledger::{LockedRun, NewRun, RerunSelection, Run};
+use reelshift_store::length::{BY_CHARACTERS, cut};
+use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use crate::dialect::{Connection, Row};
-use crate::error::Result;
+use crate::dialect::{
+    Connection, Db, Row, age_ago, bind_age, bind_ahead, bind_count, for_update, now,
+};
+use crate::error::{Error, Result};
 use crate::row;
 
 /// The columns that [`read`] reads.
@@ -66,14 +72,321 @@ pub(crate) fn read(row: &Row) -> Result<Run> {
     })
 }
 
-/// Failed batches of `run` that nobody has enqueued again.
-pub(crate) async fn failed_without_rerun(connection: &mut Connection, run: Uuid) -> Result<u64> {
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS failed FROM reelshift_batches f WHERE f.run_id = ? AND f.state = 'failed' \
-           AND NOT EXISTS (SELECT 1 FROM reelshift_batches r WHERE r.parent_id = f.id AND NOT r.of_items)",
+/// The run with this id.
+pub(crate) async fn find(connection: &mut Connection, id: Uuid) -> Result<Option<Run>> {
+    let sql = concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE id = ?");
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The run that is active or paused and has this key.
+pub(crate) async fn with_key(connection: &mut Connection, key: &str) -> Result<Option<Run>> {
+    let sql = concat!("SELECT ", run_columns!(), " FROM reelshift_runs WHERE active_key = ?");
+    let row = sqlx::query(sql).bind(key).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Runs in one of `states`, oldest first, of `kind` if given.
+pub(crate) async fn in_states(
+    connection: &mut Connection,
+    states: &[RunState],
+    kind: Option<JobKind>,
+) -> Result<Vec<Run>> {
+    let mut query = QueryBuilder::<Db>::new(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM reelshift_runs WHERE state IN ("
+    ));
+    let mut list = query.separated(", ");
+    for state in states {
+        list.push_bind(state.into_str());
+    }
+    query.push(")");
+    if let Some(kind) = kind {
+        query.push(" AND kind = ").push_bind(kind.into_str());
+    }
+    query.push(" ORDER BY created_at, id");
+    readable_only(&query.build().fetch_all(connection).await?)
+}
+
+/// Runs that have a failed batch or a quarantined item, oldest first.
+pub(crate) async fn with_failures(
+    connection: &mut Connection,
+    selection: &RerunSelection,
+) -> Result<Vec<Uuid>> {
+    let mut query = QueryBuilder::<Db>::new(
+        "SELECT r.id FROM reelshift_runs r WHERE (\
+           EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.run_id = r.id AND b.state = 'failed') \
+           OR EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id))",
+    );
+    if let Some(run) = selection.run {
+        query.push(" AND r.id = ").push_bind(run.to_string());
+    }
+    if let Some(kind) = selection.stage {
+        query.push(" AND r.kind = ").push_bind(kind.into_str());
+    }
+    query.push(" ORDER BY r.created_at, r.id");
+    query.build().fetch_all(connection).await?.iter().map(|run| row::uuid(run, "id")).collect()
+}
+
+/// Adds a run in state `planning`; `false` where its id or its key is taken.
+pub(crate) async fn insert(connection: &mut Connection, run: &NewRun, key: &str) -> Result<bool> {
+    let plan = serde_json::to_string(&run.plan).map_err(|why| Error::unreadable("plan", why))?;
+    let inserted = sqlx::query(concat!(
+        "INSERT INTO reelshift_runs (id, kind, active_key, state, plan, created_by, traceparent, \
+           created_at) VALUES (?, ?, ?, 'planning', ?, ?, ?, ",
+        now!(),
+        ")"
+    ))
+    .bind(run.id.to_string())
+    .bind(run.kind.into_str())
+    .bind(key)
+    .bind(plan)
+    .bind(cut(&run.created_by, BY_CHARACTERS))
+    .bind(&run.traceparent)
+    .execute(connection)
+    .await
+    .map_err(Error::from);
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_duplicate_key() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The run with this id, its row locked.
+pub(crate) async fn lock(connection: &mut Connection, id: Uuid) -> Result<Option<LockedRun>> {
+    let sql = concat!(
+        "SELECT ",
+        run_columns!(),
+        ", paused_from, planner_token, round_batches, idle_rounds, \
+           rolled_back_at IS NOT NULL AS is_rolled_back FROM reelshift_runs WHERE id = ?",
+        for_update!()
+    );
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let paused_from: Option<String> = row.try_get("paused_from")?;
+    Ok(Some(LockedRun {
+        run: read(&row)?,
+        paused_from: paused_from
+            .map(|state| state.parse())
+            .transpose()
+            .map_err(|why| Error::unreadable("paused_from", why))?,
+        planner_token: row.try_get("planner_token")?,
+        round_batches: row::unsigned(&row, "round_batches")?,
+        idle_rounds: row.try_get("idle_rounds")?,
+        is_rolled_back: row.try_get("is_rolled_back")?,
+    }))
+}
+
+/// The state of a run, and why; its planner loses its right.
+pub(crate) async fn set_state(
+    connection: &mut Connection,
+    run: Uuid,
+    state: RunState,
+    reason: Option<&str>,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE reelshift_runs SET state = ?, reason = ?, planner = NULL, planner_token = NULL, \
+           planner_seen_at = NULL WHERE id = ?",
     )
+    .bind(state.into_str())
+    .bind(reason)
+    .bind(run.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Begins a round: the one before left `waiting` rows, and the round is due after `delay`.
+pub(crate) async fn begin_round(
+    connection: &mut Connection,
+    run: Uuid,
+    idle_rounds: u32,
+    waiting: u64,
+    delay: Option<Duration>,
+) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET planned_to = NULL, round = round + 1, round_batches = 0, \
+           idle_rounds = ?, rows_waiting = ?, sweep_at = CASE WHEN ? THEN ",
+        age_ago!(),
+        " END WHERE id = ?"
+    ))
+    .bind(idle_rounds)
+    .bind(bind_count(waiting))
+    .bind(delay.is_some())
+    .bind(bind_ahead(delay.unwrap_or_default()))
+    .bind(run.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives an open run its key; `false` where another has it.
+pub(crate) async fn set_active_key(
+    connection: &mut Connection,
+    run: Uuid,
+    key: &str,
+) -> Result<bool> {
+    let keyed = sqlx::query("UPDATE reelshift_runs SET active_key = ? WHERE id = ?")
+        .bind(key)
+        .bind(run.to_string())
+        .execute(connection)
+        .await
+        .map_err(Error::from);
+    match keyed {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_duplicate_key() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts batches into a run and its round, which has come to `planned_to` where given.
+pub(crate) async fn advance(
+    connection: &mut Connection,
+    run: Uuid,
+    planned_to: Option<&str>,
+    [batches, rows, bytes]: [u64; 3],
+) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET planned_to = COALESCE(?, planned_to), planner_seen_at = ",
+        now!(),
+        ", round_batches = round_batches + ?, batches_total = batches_total + ?, \
+           rows_total = rows_total + ?, bytes_total = bytes_total + ? WHERE id = ?"
+    ))
+    .bind(planned_to)
+    .bind(bind_count(batches))
+    .bind(bind_count(batches))
+    .bind(bind_count(rows))
+    .bind(bind_count(bytes))
+    .bind(run.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives the right to plan to `planner`, who writes now.
+pub(crate) async fn set_planner(
+    connection: &mut Connection,
+    run: Uuid,
+    planner: &str,
+    token: i64,
+) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET planner = ?, planner_token = ?, planner_seen_at = ",
+        now!(),
+        " WHERE id = ?"
+    ))
+    .bind(planner)
+    .bind(token)
+    .bind(run.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether a planner has written within `timeout`.
+pub(crate) async fn planner_alive(
+    connection: &mut Connection,
+    run: Uuid,
+    timeout: Duration,
+) -> Result<bool> {
+    let alive: i64 = sqlx::query_scalar(concat!(
+        "SELECT COUNT(*) FROM reelshift_runs WHERE id = ? AND planner_token IS NOT NULL \
+           AND planner_seen_at >= ",
+        age_ago!()
+    ))
+    .bind(run.to_string())
+    .bind(bind_age(timeout))
+    .fetch_one(connection)
+    .await?;
+    Ok(alive > 0)
+}
+
+/// Whether the next sweep of `run` is due later than now.
+pub(crate) async fn sweep_waits(connection: &mut Connection, run: Uuid) -> Result<bool> {
+    let waiting: i64 = sqlx::query_scalar(concat!(
+        "SELECT COUNT(*) FROM reelshift_runs WHERE id = ? AND sweep_at > ",
+        now!()
+    ))
     .bind(run.to_string())
     .fetch_one(connection)
     .await?;
-    row::count(&row, "failed")
+    Ok(waiting > 0)
+}
+
+/// Ends a run: its key is free, and nothing of it waits.
+pub(crate) async fn close(connection: &mut Connection, run: Uuid) -> Result<()> {
+    let sql = concat!(
+        "UPDATE reelshift_runs SET active_key = NULL, rows_waiting = 0, sweep_at = NULL, \
+           finished_at = ",
+        now!(),
+        " WHERE id = ?"
+    );
+    update(connection, run, sql).await
+}
+
+/// Says that a run has not ended.
+pub(crate) async fn open(connection: &mut Connection, run: Uuid) -> Result<()> {
+    update(connection, run, "UPDATE reelshift_runs SET finished_at = NULL WHERE id = ?").await
+}
+
+/// Says that a run was resumed now.
+pub(crate) async fn set_resumed(connection: &mut Connection, run: Uuid) -> Result<()> {
+    let sql = concat!("UPDATE reelshift_runs SET resumed_at = ", now!(), " WHERE id = ?");
+    update(connection, run, sql).await
+}
+
+/// Takes the right to plan back.
+pub(crate) async fn clear_planner(connection: &mut Connection, run: Uuid) -> Result<()> {
+    let sql = "UPDATE reelshift_runs SET planner = NULL, planner_token = NULL, \
+       planner_seen_at = NULL WHERE id = ?";
+    update(connection, run, sql).await
+}
+
+async fn update(connection: &mut Connection, run: Uuid, sql: &'static str) -> Result<()> {
+    sqlx::query(sql).bind(run.to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// The state to which a paused run goes back.
+pub(crate) async fn set_paused_from(
+    connection: &mut Connection,
+    run: Uuid,
+    state: Option<RunState>,
+) -> Result<()> {
+    sqlx::query("UPDATE reelshift_runs SET paused_from = ? WHERE id = ?")
+        .bind(state.as_ref().map(RunState::into_str))
+        .bind(run.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Says who decided about a run, now.
+pub(crate) async fn set_decided_by(connection: &mut Connection, run: Uuid, by: &str) -> Result<()> {
+    sqlx::query(concat!(
+        "UPDATE reelshift_runs SET decided_by = ?, decided_at = ",
+        now!(),
+        " WHERE id = ?"
+    ))
+    .bind(by)
+    .bind(run.to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts batches of a rerun into the run's round.
+pub(crate) async fn add_to_round(
+    connection: &mut Connection,
+    run: Uuid,
+    batches: u64,
+) -> Result<()> {
+    sqlx::query("UPDATE reelshift_runs SET round_batches = round_batches + ? WHERE id = ?")
+        .bind(bind_count(batches))
+        .bind(run.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
 }

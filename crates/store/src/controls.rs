@@ -141,38 +141,6 @@ pub trait Controls {
     /// # Errors
     /// `Refused` when it does not live.
     async fn drain_worker(&self, worker: Uuid, reason: Option<&str>, by: &str) -> Result<()>;
-
-    /// Pauses a run that works, or gives one that is paused another reason. Its planner
-    /// loses its right at once; workers see it in [`Self::fleet_view`].
-    ///
-    /// # Errors
-    /// `Invalid` when there is no such run, `Refused` when it has ended.
-    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
-
-    /// Lets a paused run go on in the state it was in. What failed before does not pause it
-    /// again.
-    ///
-    /// # Errors
-    /// `Invalid` when there is no such run, `Refused` when it is not paused.
-    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
-
-    /// Ends a run for good: its planner and whoever executes a batch of it write nothing
-    /// from now on. Its pending batches are [`Self::cancel_pending`]'s, its items in
-    /// quarantine [`Self::free_quarantine`]'s. A run that is cancelled already stays so.
-    ///
-    /// # Errors
-    /// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
-    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun>;
-
-    /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
-    /// none is left.
-    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
-
-    /// Takes up to `limit` items of a cancelled run out of quarantine, so that the next run
-    /// over their videos takes them up; what they failed for stays in the error log. After
-    /// [`Self::cancel_pending`], when no batch of the run can set another aside. Returns how
-    /// many, 0 when none is left.
-    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64>;
 }
 
 /// What every adapter says when a control is not what was `expected` of it.

@@ -1,15 +1,17 @@
 //! Runs, batches, leases and workers: the ledger that is the queue.
 //!
-//! Rules that every adapter keeps in SQL, not in Rust:
-//! - a transition happens only from the state it is allowed from, in one statement with
-//!   its `WHERE`, or in one transaction;
+//! [`Ledger`] is what the program asks of it. What that means is written once, in [`rules`],
+//! over the [`statements`] that an adapter gives:
+//! - a transition happens only from the state it is allowed from, under the lock of its row;
 //! - whatever a worker writes about a batch is conditioned on its lease token, whatever a
 //!   planner writes about a run on its planner token;
 //! - ids compare as the database compares them (its collation), never in Rust.
 
 mod batch;
 mod rerun;
+mod rules;
 mod run;
+pub mod statements;
 mod worker;
 
 use std::time::Duration;
@@ -18,14 +20,17 @@ use async_trait::async_trait;
 use reelshift_plan::{BatchState, JobKind, RunState};
 use uuid::Uuid;
 
+use crate::controls::CancelledRun;
 use crate::{ErrorRecord, Result};
 
 pub use batch::{
-    Bounds, Claimed, FailedBatch, Finished, Lease, NewBatch, PRIORITIES, PRIORITY_PLANNED,
-    PRIORITY_RERUN, RootSuspicion, new_token,
+    BatchRow, Bounds, Claimed, FailedBatch, Finished, Lease, LeasedBatch, NewBatch, PRIORITIES,
+    PRIORITY_PLANNED, PRIORITY_RERUN, Quarantined, RootSuspicion, new_token,
 };
 pub use rerun::{Rerun, RerunSelection};
-pub use run::{CreatedRun, NewRun, PlannerLease, Run, RunPlan, VideoFilter, failed_reason};
+pub use run::{
+    CreatedRun, LockedRun, NewRun, PlannerLease, Run, RunPlan, VideoFilter, failed_reason,
+};
 pub use worker::{Membership, NewWorker, Since, WorkerActivity};
 
 /// The queue: runs, batches, leases and workers.
@@ -90,6 +95,39 @@ pub trait Ledger {
     /// Several callers at once move it once. A sweep that follows a round in which no row
     /// was written or set aside is due after [`reelshift_plan::backoff::sweep_delay`].
     async fn settle(&self, run: Uuid) -> Result<RunState>;
+
+    /// Pauses a run that works, or gives one that is paused another reason. Its planner
+    /// loses its right at once; workers see it in
+    /// [`Controls::fleet_view`](crate::Controls::fleet_view).
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended.
+    async fn pause_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
+
+    /// Lets a paused run go on in the state it was in. What failed before does not pause it
+    /// again.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it is not paused.
+    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
+
+    /// Ends a run for good: its planner and whoever executes a batch of it write nothing
+    /// from now on. Its pending batches are [`Self::cancel_pending`]'s, its items in
+    /// quarantine [`Self::free_quarantine`]'s. A run that is cancelled already stays so.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run, `Refused` when it has ended otherwise.
+    async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun>;
+
+    /// Cancels up to `limit` pending batches of a cancelled run; returns how many, 0 when
+    /// none is left.
+    async fn cancel_pending(&self, run: Uuid, limit: u32) -> Result<u64>;
+
+    /// Takes up to `limit` items of a cancelled run out of quarantine, so that the next run
+    /// over their videos takes them up; what they failed for stays in the error log. After
+    /// [`Self::cancel_pending`], when no batch of the run can set another aside. Returns how
+    /// many, 0 when none is left.
+    async fn free_quarantine(&self, run: Uuid, limit: u32) -> Result<u64>;
 
     /// Leases up to `max` due batches of `kind`, oldest runs first, within a run by
     /// priority, time and sequence. Batches of paused or ended runs are not touched, and

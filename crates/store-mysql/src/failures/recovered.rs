@@ -36,7 +36,7 @@ pub(super) async fn mark_not_recovered(
 /// A later attempt succeeded than the one that ended with `last_error` and those before it.
 /// What it set an item aside for, it did not make good: those of the same type wait for the
 /// item.
-pub(crate) async fn mark_chain_recovered(
+pub(crate) async fn mark_recovered(
     connection: &mut MySqlConnection,
     last_error: &str,
 ) -> error::Result<()> {
@@ -102,7 +102,7 @@ pub(crate) async fn mark_items_recovered(
         query.build().execute(&mut *connection).await?;
     }
     for attempt in attempts_made_good(connection, kind, video_ids).await? {
-        mark_chain_recovered(connection, &attempt).await?;
+        mark_recovered(connection, &attempt).await?;
     }
     Ok(())
 }

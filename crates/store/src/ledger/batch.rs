@@ -106,14 +106,19 @@ pub struct Finished {
     pub last_error_id: Option<String>,
 }
 
-/// How far the attempts of a batch have come that then failed.
-#[derive(Debug, Clone, Copy)]
+/// A batch that failed for good, and how far its attempts had come.
+#[derive(Debug, Clone)]
 pub struct FailedBatch {
+    pub id: Uuid,
+    pub bounds: Bounds,
     pub rows_total: u64,
     pub rows_done: u64,
     pub rows_quarantined: u64,
     pub bytes_total: u64,
     pub bytes_done: u64,
+    pub max_attempts: u32,
+    pub last_error_id: Option<String>,
+    pub traceparent: Option<String>,
 }
 
 impl FailedBatch {
@@ -128,6 +133,90 @@ impl FailedBatch {
     #[must_use]
     pub const fn bytes_left(&self) -> u64 {
         self.bytes_total.saturating_sub(self.bytes_done)
+    }
+}
+
+/// A quarantined item.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    pub video_id: String,
+    /// The batch that had set it aside, and its trace.
+    pub batch: Uuid,
+    pub traceparent: Option<String>,
+    /// `file_size` of the video.
+    pub bytes: u64,
+    /// Whether the video is there.
+    pub is_present: bool,
+}
+
+/// The batch of a lease that is held.
+#[derive(Debug, Clone)]
+pub struct LeasedBatch {
+    /// Failed attempts so far.
+    pub attempts: u32,
+    pub max_attempts: u32,
+    /// The error log row of the last of them.
+    pub last_error_id: Option<String>,
+}
+
+/// A batch as it is added to the ledger.
+#[derive(Debug, Clone)]
+pub struct BatchRow {
+    pub batch: NewBatch,
+    /// The batch that it comes from.
+    pub parent_id: Option<Uuid>,
+    /// Items that the parent had set aside, not the parent itself once more.
+    pub of_items: bool,
+    pub priority: i8,
+    pub max_attempts: u32,
+    /// The error that the chain of its errors goes on from.
+    pub last_error_id: Option<String>,
+}
+
+impl BatchRow {
+    /// A batch that a planner adds.
+    #[must_use]
+    pub const fn planned(batch: NewBatch, max_attempts: u32) -> Self {
+        Self {
+            batch,
+            parent_id: None,
+            of_items: false,
+            priority: PRIORITY_PLANNED,
+            max_attempts,
+            last_error_id: None,
+        }
+    }
+
+    /// A failed batch once more, with what is left of its rows.
+    #[must_use]
+    pub fn rerun(failed: FailedBatch) -> Self {
+        Self {
+            batch: NewBatch {
+                id: Uuid::now_v7(),
+                rows_total: failed.rows_left(),
+                bytes_total: failed.bytes_left(),
+                traceparent: failed.traceparent,
+                bounds: failed.bounds,
+            },
+            parent_id: Some(failed.id),
+            of_items: false,
+            priority: PRIORITY_RERUN,
+            max_attempts: failed.max_attempts,
+            last_error_id: failed.last_error_id,
+        }
+    }
+
+    /// Items that the batch `parent` had set aside.
+    #[must_use]
+    pub const fn of_items(batch: NewBatch, parent: Uuid, max_attempts: u32) -> Self {
+        Self {
+            batch,
+            parent_id: Some(parent),
+            of_items: true,
+            priority: PRIORITY_RERUN,
+            max_attempts,
+            last_error_id: None,
+        }
     }
 }
 

@@ -148,3 +148,19 @@ pub struct PlannerLease {
     pub run: Run,
     pub token: i64,
 }
+
+/// A run whose row is locked, with what only the rules of the ledger ask for.
+#[derive(Debug, Clone)]
+pub struct LockedRun {
+    pub run: Run,
+    /// The state to which it goes back when it is resumed.
+    pub paused_from: Option<RunState>,
+    /// Of whoever has the right to plan it.
+    pub planner_token: Option<i64>,
+    /// Batches of this round.
+    pub round_batches: u64,
+    /// Rounds since one wrote anything.
+    pub idle_rounds: u32,
+    /// Whether its migration was rolled back.
+    pub is_rolled_back: bool,
+}
