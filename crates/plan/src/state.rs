@@ -1,7 +1,7 @@
 //! The states of a run and of a batch, and which may follow which.
 //!
-//! The tables here are the source of `docs/state-machine.md`. The adapters refuse every
-//! other transition in SQL by naming the state they come from in each `WHERE`.
+//! The tables here are the source of `docs/state-machine.md`. The ledger's rules (`store`) move
+//! a run only as they allow; a batch is moved by statements that name the state it comes from.
 
 use serde::{Deserialize, Serialize};
 

@@ -166,7 +166,7 @@ pub fn not_live(worker: Uuid) -> StoreError {
     StoreError::Refused(format!("worker {worker} does not live: there is nothing to drain"))
 }
 
-/// Lets `run` be paused or cancelled where the state machine does, or where it is so already.
+/// Lets `run` become `next` where the state machine does, or where it is so already.
 ///
 /// # Errors
 /// `Refused` for a run that has ended otherwise.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use reelshift_plan::RunState;
+use uuid::Uuid;
 
 use super::runs::{decide, move_to};
 use crate::ledger::statements::{LedgerStatements, LedgerTransaction, Limit};
 use crate::ledger::{BatchRow, LockedRun, NewBatch, PlannerLease, new_token};
 use crate::length::{BY_CHARACTERS, HOLDER_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use crate::{Result, StoreError};
-use uuid::Uuid;
 
 pub(super) async fn take(
     store: &impl LedgerStatements,
@@ -73,7 +73,7 @@ pub(super) async fn finish(
     let mut transaction = store.transaction(Limit::Short).await?;
     let LockedRun { run, round_batches, .. } = fence(&mut *transaction, lease).await?;
     let next = run.state.after_planning(run.batches_total, round_batches);
-    move_to(&mut *transaction, run.id, next, None).await?;
+    move_to(&mut *transaction, &run, next, None).await?;
     transaction.commit().await?;
     Ok(next)
 }
@@ -87,7 +87,7 @@ pub(super) async fn fail(
     let reason = cut_bytes(reason, TEXT_BYTES);
     let mut transaction = store.transaction(Limit::Short).await?;
     let LockedRun { run, .. } = fence(&mut *transaction, lease).await?;
-    move_to(&mut *transaction, run.id, RunState::Failed, Some(reason)).await?;
+    move_to(&mut *transaction, &run, RunState::Failed, Some(reason)).await?;
     decide(&mut *transaction, &run, Some(reason), cut(by, BY_CHARACTERS)).await?;
     transaction.commit().await
 }

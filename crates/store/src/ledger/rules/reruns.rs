@@ -7,6 +7,7 @@ use reelshift_plan::{FileBatcher, JobKind, RunState};
 use uuid::Uuid;
 
 use super::no_run;
+use super::runs::move_to;
 use crate::audit::AuditEvent;
 use crate::ledger::statements::{LedgerStatements, LedgerTransaction, Limit};
 use crate::ledger::{
@@ -139,8 +140,7 @@ async fn reopen(transaction: &mut dyn LedgerTransaction, run: &Run, batches: u64
     if next == run.state {
         return Ok(());
     }
-    transaction.set_run_state(run.id, next, None).await?;
-    transaction.open_run(run.id).await?;
+    move_to(transaction, run, next, None).await?;
     // A younger run over the same videos may be active: it keeps the key, and both go on.
     transaction.set_active_key(run.id, &run.plan.key(run.kind)).await?;
     Ok(())

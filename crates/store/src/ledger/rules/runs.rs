@@ -38,18 +38,21 @@ pub(super) async fn lock(transaction: &mut dyn LedgerTransaction, id: Uuid) -> R
     transaction.lock_run(id).await?.ok_or_else(|| no_run(id))
 }
 
-/// Moves a run whose row is locked on, or ends it. Its planner loses its right.
+/// Moves a run whose row is locked to `next`, where the state machine lets it. Its planner loses
+/// its right.
 pub(super) async fn move_to(
     transaction: &mut dyn LedgerTransaction,
-    run: Uuid,
+    run: &Run,
     next: RunState,
     reason: Option<&str>,
 ) -> Result<()> {
-    transaction.set_run_state(run, next, reason).await?;
-    if next.has_ended() {
-        transaction.close_run(run).await?;
+    check_transition(run, next)?;
+    transaction.set_run_state(run.id, next, reason).await?;
+    match (run.state.has_ended(), next.has_ended()) {
+        (false, true) => transaction.close_run(run.id).await,
+        (true, false) => transaction.open_run(run.id).await,
+        (true, true) | (false, false) => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) async fn settle(store: &impl LedgerStatements, id: Uuid) -> Result<RunState> {
@@ -70,7 +73,7 @@ pub(super) async fn settle(store: &impl LedgerStatements, id: Uuid) -> Result<Ru
     let failed = transaction.failed_without_rerun(id).await?;
     let next = RunState::after_batches(run.plan.sweeps(run.kind), failed);
     let reason = (failed > 0).then(|| failed_reason(failed));
-    move_to(&mut *transaction, id, next, reason.as_deref()).await?;
+    move_to(&mut *transaction, run, next, reason.as_deref()).await?;
     if next == RunState::Sweeping {
         begin_sweep(&mut *transaction, &locked).await?;
     }
@@ -122,7 +125,6 @@ pub(super) async fn pause(
 ) -> Result<Run> {
     let mut transaction = store.transaction(Limit::Short).await?;
     let locked = lock(&mut *transaction, id).await?;
-    check_transition(&locked.run, RunState::Paused)?;
     let run = pause_locked(&mut *transaction, &locked, reason, by).await?;
     transaction.commit().await?;
     Ok(run)
@@ -137,10 +139,10 @@ async fn pause_locked(
 ) -> Result<Run> {
     let LockedRun { run, .. } = locked;
     let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
+    move_to(transaction, run, RunState::Paused, reason).await?;
     if run.state != RunState::Paused {
         transaction.set_paused_from(run.id, Some(run.state)).await?;
     }
-    move_to(transaction, run.id, RunState::Paused, reason).await?;
     decide(transaction, run, reason, cut(by, BY_CHARACTERS)).await
 }
 
@@ -170,7 +172,7 @@ pub(super) async fn resume(store: &impl LedgerStatements, id: Uuid, by: &str) ->
     let locked = lock(&mut *transaction, id).await?;
     check_resumable(&locked.run)?;
     let back = locked.paused_from.unwrap_or(RunState::Running);
-    move_to(&mut *transaction, id, back, None).await?;
+    move_to(&mut *transaction, &locked.run, back, None).await?;
     transaction.set_paused_from(id, None).await?;
     transaction.set_resumed(id).await?;
     let run = decide(&mut *transaction, &locked.run, None, cut(by, BY_CHARACTERS)).await?;
@@ -186,11 +188,10 @@ pub(super) async fn cancel(
 ) -> Result<CancelledRun> {
     let mut transaction = store.transaction(Limit::Short).await?;
     let locked = lock(&mut *transaction, id).await?;
-    check_transition(&locked.run, RunState::Cancelled)?;
     let reason = reason.map(|reason| cut_bytes(reason, TEXT_BYTES));
     let by = cut(by, BY_CHARACTERS);
     if locked.run.state != RunState::Cancelled {
-        move_to(&mut *transaction, id, RunState::Cancelled, reason).await?;
+        move_to(&mut *transaction, &locked.run, RunState::Cancelled, reason).await?;
         transaction.set_paused_from(id, None).await?;
         transaction.set_decided_by(id, by).await?;
     }
