@@ -10,13 +10,14 @@ mod dist;
 mod install;
 mod instance;
 mod interrupt;
+mod lines;
 mod programs;
 mod reaper;
 mod server;
 mod test;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
@@ -65,6 +66,13 @@ enum Task {
     ///
     /// The tests refuse them when they are out of date.
     Generate,
+
+    /// Count the lines of the product, its adapters and its tests
+    Lines {
+        /// Another tree of this repository
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+    },
 
     /// Let random faults happen to a fleet, again and again, and prove each time that
     /// nothing was lost and nothing done twice
@@ -155,6 +163,10 @@ fn run(task: Task) -> Result<u8> {
         Task::Generate => interrupts
             .run(test::cargo().args(test::GENERATE).env("REELSHIFT_GENERATE", "1"))
             .map(exit_code),
+        Task::Lines { root } => {
+            let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+            lines::print(&root).map(|()| 0)
+        }
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
         Task::DeployTest { compose, engine, no_build } => {
             let compose: Vec<String> = compose.split_whitespace().map(str::to_owned).collect();
