@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::ledger::statements::{
     LedgerReads, LedgerStatements, LedgerTransaction, Limit,
@@ -19,7 +19,7 @@ use reelshift_store::ledger::{Claimed, Lease, NewWorker, PRIORITIES, WorkerActiv
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
-pub use tables::{Batch, ErrorRow, Planner, QuarantineRow, RunRow, Tables, Worker, WorkerState};
+pub use tables::{Batch, ErrorRow, Planner, QuarantineRow, RunRow, Tables, Worker};
 
 /// A ledger in memory.
 #[derive(Debug, Default)]
@@ -115,6 +115,7 @@ impl LedgerStatements for MemoryLedger {
         for lease in leases {
             if let Some(batch) = session.tables.leased(*lease) {
                 batch.end_lease(BatchState::Pending);
+                batch.alone_files = None;
                 released += 1;
             }
         }

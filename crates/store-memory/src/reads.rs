@@ -3,14 +3,28 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::ledger::statements::LedgerReads;
-use reelshift_store::ledger::{Lease, PRIORITY_PLANNED, RerunSelection, RootSuspicion, Run};
+use reelshift_store::ledger::{
+    FailedBatch, Lease, PRIORITY_PLANNED, Quarantined, RerunSelection, RootSuspicion, Run,
+};
 use uuid::Uuid;
 
 use crate::Session;
-use crate::tables::{Batch, WorkerState};
+use crate::tables::{Batch, QuarantineRow, RunRow};
+
+/// Whether a failure of `batch` with this type is selected. What else a selection can ask of an
+/// error row is the error log's, which has no columns for it here.
+fn is_selected(selection: &RerunSelection, batch: Uuid, error_type: Option<&str>) -> bool {
+    selection.batch.is_none_or(|id| id == batch)
+        && selection.error_type.as_deref().is_none_or(|wanted| error_type == Some(wanted))
+}
+
+pub(crate) fn is_item_selected(selection: &RerunSelection, item: &QuarantineRow) -> bool {
+    is_selected(selection, item.batch, Some(&item.error_type))
+        && (selection.of_accepted() || !item.is_accepted)
+}
 
 #[async_trait]
 impl LedgerReads for Session {
@@ -30,16 +44,26 @@ impl LedgerReads for Session {
         Ok(selected.cloned().collect())
     }
 
-    async fn runs_with_failures(&mut self, selection: &RerunSelection) -> Result<Vec<Uuid>> {
-        let fails = |run: &Run| {
+    async fn has_run_in(&mut self, states: &[RunState]) -> Result<bool> {
+        Ok(self.tables.runs.iter().any(|row| states.contains(&row.run.state)))
+    }
+
+    async fn runs_with_failures(
+        &mut self,
+        states: &[RunState],
+        selection: &RerunSelection,
+    ) -> Result<Vec<Uuid>> {
+        let fails = |RunRow { run, is_rolled_back, .. }: &RunRow| {
             let failed = |batch: &Batch| batch.run == run.id && batch.state == BatchState::Failed;
-            selection.run.is_none_or(|id| run.id == id)
+            states.contains(&run.state)
+                && !is_rolled_back
+                && selection.run.is_none_or(|id| run.id == id)
                 && selection.stage.is_none_or(|kind| run.kind == kind)
                 && (self.tables.batches.iter().any(failed)
                     || self.tables.quarantine.iter().any(|item| item.run == run.id))
         };
-        let runs = self.tables.runs.iter().map(|row| &row.run);
-        Ok(runs.filter(|run| fails(run)).map(|run| run.id).collect())
+        let runs = self.tables.runs.iter().filter(|row| fails(row));
+        Ok(runs.map(|row| row.run.id).collect())
     }
 
     async fn planner_alive(&mut self, run: Uuid, _: Duration) -> Result<bool> {
@@ -104,6 +128,40 @@ impl LedgerReads for Session {
             worker.is_silent && (worker.state == WorkerState::Live || leases(**id))
         });
         Ok(silent.map(|(id, _)| *id).collect())
+    }
+
+    async fn failed_batches(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<FailedBatch>> {
+        let failed = self.tables.batches.iter().filter(|batch| {
+            batch.run == run
+                && batch.state == BatchState::Failed
+                && !self.tables.has_rerun(batch)
+                && is_selected(selection, batch.row.batch.id, batch.last_error_type.as_deref())
+        });
+        Ok(failed.map(Batch::failed).collect())
+    }
+
+    async fn quarantined(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<Quarantined>> {
+        let items = self.tables.quarantine.iter();
+        let items = items.filter(|item| item.run == run && is_item_selected(selection, item));
+        let mut items: Vec<Quarantined> = items
+            .map(|item| Quarantined {
+                video_id: item.video_id.clone(),
+                batch: item.batch,
+                traceparent: None,
+                bytes: 0,
+                is_present: self.tables.videos.contains_key(&item.video_id),
+            })
+            .collect();
+        items.sort_by(|one, other| (one.batch, &one.video_id).cmp(&(other.batch, &other.video_id)));
+        Ok(items)
     }
 
     async fn root_suspicion(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::DateTime;
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::{BatchRow, Bounds, Claimed, FailedBatch, Lease, NewRun, Run};
 use uuid::Uuid;
@@ -76,14 +76,6 @@ pub struct Worker {
     pub state: WorkerState,
     /// Whether its heartbeat is older than the timeout.
     pub is_silent: bool,
-}
-
-/// What the ledger takes a worker for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WorkerState {
-    Live,
-    Lost,
-    Left,
 }
 
 /// A row of `processing_error_log`.
@@ -206,7 +198,6 @@ impl Batch {
         self.state = state;
         self.leased_by = None;
         self.token = None;
-        self.alone_files = None;
     }
 
     pub(crate) fn claimed(&self, run: &Run, token: i64) -> Claimed {

@@ -4,29 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::DateTime;
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::AuditEvent;
 use reelshift_store::ledger::statements::LedgerTransaction;
-use reelshift_store::ledger::{
-    BatchRow, FailedBatch, Lease, LeasedBatch, LockedRun, NewRun, Quarantined, RerunSelection,
-};
+use reelshift_store::ledger::{BatchRow, Lease, LeasedBatch, LockedRun, NewRun, RerunSelection};
 use reelshift_store::{ErrorRecord, Result};
 use uuid::Uuid;
 
 use crate::Session;
-use crate::tables::{Batch, ErrorRow, Planner, QuarantineRow, RunRow, Worker, WorkerState};
-
-/// Whether a failure of `batch` with this type is selected. What else a selection can ask of an
-/// error row is the error log's, which has no columns for it here.
-fn is_selected(selection: &RerunSelection, batch: Uuid, error_type: Option<&str>) -> bool {
-    selection.batch.is_none_or(|id| id == batch)
-        && selection.error_type.as_deref().is_none_or(|wanted| error_type == Some(wanted))
-}
-
-fn is_item_selected(selection: &RerunSelection, item: &QuarantineRow) -> bool {
-    is_selected(selection, item.batch, Some(&item.error_type))
-        && (selection.of_accepted() || !item.is_accepted)
-}
+use crate::reads::is_item_selected;
+use crate::tables::{Batch, ErrorRow, Planner, QuarantineRow, RunRow, Worker};
 
 #[async_trait]
 impl LedgerTransaction for Session {
@@ -91,12 +78,12 @@ impl LedgerTransaction for Session {
         Ok(())
     }
 
-    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<bool> {
+    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<()> {
         let taken = self.tables.runs.iter().any(|row| row.active_key.as_deref() == Some(key));
         if !taken {
             self.tables.run_mut(run).active_key = Some(key.to_owned());
         }
-        Ok(!taken)
+        Ok(())
     }
 
     async fn set_paused_from(&mut self, run: Uuid, state: Option<RunState>) -> Result<()> {
@@ -191,6 +178,8 @@ impl LedgerTransaction for Session {
         if let Some(batch) = self.tables.leased(lease) {
             batch.count_failure(error);
             batch.end_lease(BatchState::Pending);
+            batch.alone_files = None;
+            batch.finished_at = None;
         }
         Ok(())
     }
@@ -200,6 +189,7 @@ impl LedgerTransaction for Session {
         if let Some(batch) = self.tables.leased(lease) {
             batch.count_failure(error);
             batch.end_lease(BatchState::Failed);
+            batch.alone_files = None;
             batch.finished_at = Some(now);
         }
         Ok(())
@@ -218,14 +208,16 @@ impl LedgerTransaction for Session {
 
     async fn cancel_leased(&mut self, run: Uuid) -> Result<u64> {
         let leased = |batch: &&mut Batch| batch.run == run && batch.state == BatchState::Leased;
+        let now = self.tables.now;
         let leased = self.tables.batches.iter_mut().filter(leased);
-        Ok(leased.map(|batch| batch.end_lease(BatchState::Cancelled)).count() as u64)
+        Ok(leased.map(|batch| batch.cancel(now)).count() as u64)
     }
 
     async fn cancel_open(&mut self, run: Uuid, limit: u32) -> Result<u64> {
         let open = |batch: &&mut Batch| batch.run == run && !batch.state.is_final();
+        let now = self.tables.now;
         let open = self.tables.batches.iter_mut().filter(open).take(limit as usize);
-        Ok(open.map(|batch| batch.end_lease(BatchState::Cancelled)).count() as u64)
+        Ok(open.map(|batch| batch.cancel(now)).count() as u64)
     }
 
     async fn insert_error(&mut self, error: &ErrorRecord, parent: Option<&str>) -> Result<()> {
@@ -255,45 +247,17 @@ impl LedgerTransaction for Session {
         Ok(())
     }
 
-    async fn failed_batches(
+    async fn delete_quarantined(
         &mut self,
         run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<FailedBatch>> {
-        let failed = self.tables.batches.iter().filter(|batch| {
-            batch.run == run
-                && batch.state == BatchState::Failed
-                && !self.tables.has_rerun(batch)
-                && is_selected(selection, batch.row.batch.id, batch.last_error_type.as_deref())
-        });
-        Ok(failed.map(Batch::failed).collect())
-    }
-
-    async fn quarantined(
-        &mut self,
-        run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<Quarantined>> {
-        let items = self.tables.quarantine.iter();
-        let items = items.filter(|item| item.run == run && is_item_selected(selection, item));
-        let mut items: Vec<Quarantined> = items
-            .map(|item| Quarantined {
-                video_id: item.video_id.clone(),
-                batch: item.batch,
-                traceparent: None,
-                bytes: 0,
-                is_present: self.tables.videos.contains_key(&item.video_id),
-            })
-            .collect();
-        items.sort_by(|one, other| (one.batch, &one.video_id).cmp(&(other.batch, &other.video_id)));
-        Ok(items)
-    }
-
-    async fn delete_quarantined(&mut self, kind: JobKind, videos: &[String]) -> Result<u64> {
-        let before = self.tables.quarantine.len();
-        let is_there = |item: &QuarantineRow| item.kind == kind && videos.contains(&item.video_id);
-        self.tables.quarantine.retain(|item| !is_there(item));
-        Ok((before - self.tables.quarantine.len()) as u64)
+        kind: JobKind,
+        videos: &[String],
+    ) -> Result<()> {
+        let is_named = |item: &QuarantineRow| {
+            item.run == run && item.kind == kind && videos.contains(&item.video_id)
+        };
+        self.tables.quarantine.retain(|item| !is_named(item));
+        Ok(())
     }
 
     async fn free_quarantined(&mut self, run: Uuid, limit: u32) -> Result<u64> {
@@ -314,7 +278,9 @@ impl LedgerTransaction for Session {
         _: &str,
     ) -> Result<u64> {
         let items = self.tables.quarantine.iter_mut();
-        let items = items.filter(|item| item.run == run && is_item_selected(selection, item));
+        let items = items.filter(|item| {
+            item.run == run && !item.is_accepted && is_item_selected(selection, item)
+        });
         Ok(items.map(|item| item.is_accepted = true).count() as u64)
     }
 
@@ -362,9 +328,8 @@ impl LedgerTransaction for Session {
         let leased = |batch: &&mut Batch| batch.leased_by == Some(worker);
         let mut given_back = 0;
         for batch in self.tables.batches.iter_mut().filter(leased) {
-            let alone_files = batch.alone_files.filter(|_| lost);
             batch.end_lease(BatchState::Pending);
-            batch.alone_files = alone_files;
+            batch.alone_files = batch.alone_files.filter(|_| lost);
             batch.lost_leases += u32::from(lost);
             given_back += 1;
         }
@@ -373,6 +338,11 @@ impl LedgerTransaction for Session {
 }
 
 impl Batch {
+    fn cancel(&mut self, now: u64) {
+        self.end_lease(BatchState::Cancelled);
+        self.finished_at = Some(now);
+    }
+
     fn count_failure(&mut self, error: &ErrorRecord) {
         self.attempts += 1;
         self.row.last_error_id = Some(error.id.to_string());

@@ -6,14 +6,14 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use futures::executor::block_on;
-use reelshift_plan::{BatchState, JobKind, RunState};
+use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::failures::{Severity, UserImpact};
 use reelshift_store::ledger::{
-    Bounds, CreatedRun, Lease, Ledger as _, Membership, NewBatch, NewRun, NewWorker,
-    RerunSelection, RunPlan, VideoFilter, WorkerActivity,
+    Bounds, CreatedRun, Finished, Lease, Ledger as _, Membership, NewBatch, NewRun, NewWorker,
+    PlannerLease, RerunSelection, RunPlan, VideoFilter, WorkerActivity,
 };
 use reelshift_store::{ErrorRecord, StoreError};
-use reelshift_store_memory::{Batch, MemoryLedger, Tables, WorkerState};
+use reelshift_store_memory::{Batch, MemoryLedger, Tables};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use uuid::Uuid;
 
@@ -50,10 +50,18 @@ enum Life {
 }
 
 /// A batch in a worker's hand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Hand {
     lease: Lease,
     position: usize,
+    last_error_id: Option<String>,
+}
+
+/// A worker's right to plan, and whether it has added what it found.
+#[derive(Debug, Clone)]
+struct Planning {
+    lease: PlannerLease,
+    has_added: bool,
 }
 
 /// A worker process.
@@ -62,6 +70,7 @@ struct Process {
     id: Uuid,
     life: Life,
     hand: Option<Hand>,
+    planning: Option<Planning>,
     /// It was not frozen, and nothing that it wrote was lost, since its last heartbeat.
     is_current: bool,
 }
@@ -99,7 +108,12 @@ enum Step {
     /// It takes the leases of silent workers.
     Reap,
     Settle,
-    Sweep,
+    /// The time of a sweep that waits comes.
+    Due,
+    TakePlanning,
+    /// It adds a batch of the rows that are not written.
+    AddBatches,
+    FinishPlanning,
     /// The database fails after this step of the worker, and its heir has not heard of it.
     Lost(LostStep),
 }
@@ -118,6 +132,7 @@ enum Action {
     Pause,
     Resume,
     Cancel,
+    CancelPending,
     Rerun,
 }
 
@@ -179,7 +194,13 @@ async fn begin(faults: u8) -> Fleet {
     for number in 1..=WORKERS {
         let id = Uuid::from_u128(number as u128);
         ledger.register_worker(&worker(id)).await.expect("it is registered");
-        processes.push(Process { id, life: Life::Alive, hand: None, is_current: true });
+        processes.push(Process {
+            id,
+            life: Life::Alive,
+            hand: None,
+            planning: None,
+            is_current: true,
+        });
     }
     let videos = BATCHES.iter().flat_map(|videos| videos.iter());
     let videos = videos.map(|video| ((*video).to_owned(), 0)).collect();
@@ -208,12 +229,12 @@ impl Fleet {
     }
 
     /// How many videos the batch in a hand has.
-    fn items(&self, hand: Hand) -> usize {
+    fn items(&self, hand: &Hand) -> usize {
         let batch = self.tables.batches.iter().find(|batch| batch.seq == hand.lease.seq);
         batch.map_or(0, |batch| batch.items().len())
     }
 
-    fn holds(&self, hand: Hand) -> bool {
+    fn holds(&self, hand: &Hand) -> bool {
         self.tables
             .batches
             .iter()
@@ -229,9 +250,17 @@ impl Fleet {
         WorkerFigure {
             life: process.life,
             is_current: process.is_current,
-            hand: process.hand.map(|hand| (hand.lease.seq, hand.position, self.holds(hand))),
+            hand: process
+                .hand
+                .as_ref()
+                .map(|hand| (hand.lease.seq, hand.position, self.holds(hand))),
+            planning: process.planning.as_ref().map(|planning| {
+                let planner = self.tables.runs[0].planner.as_ref();
+                let is_held = planner.map(|planner| planner.token) == Some(planning.lease.token);
+                (is_held, planning.has_added)
+            }),
             leased: leased.map(|batch| batch.seq).collect(),
-            row: self.row(process),
+            row: self.row(process).map(|(state, is_silent)| (state as u8, is_silent)),
         }
     }
 
@@ -260,7 +289,7 @@ impl Fleet {
             has_lost_tail: self.has_lost_tail,
             state: run.run.state,
             paused_from: run.paused_from,
-            is_planned: run.planner.is_some(),
+            planner: run.planner.as_ref().map(|planner| planner.is_silent),
             round: (run.round_batches > 0, run.idle_rounds > 0, run.sweep_waits),
             batches: batches.collect(),
             written: self.tables.videos.values().copied().collect(),
@@ -273,8 +302,9 @@ struct WorkerFigure {
     life: Life,
     is_current: bool,
     hand: Option<(i64, usize, bool)>,
+    planning: Option<(bool, bool)>,
     leased: Vec<i64>,
-    row: Option<(WorkerState, bool)>,
+    row: Option<(u8, bool)>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -294,7 +324,8 @@ struct Figure {
     has_lost_tail: bool,
     state: RunState,
     paused_from: Option<RunState>,
-    is_planned: bool,
+    /// Whether somebody has the right to plan and is silent.
+    planner: Option<bool>,
     round: (bool, bool, bool),
     batches: Vec<BatchFigure>,
     written: Vec<u32>,
@@ -330,15 +361,11 @@ impl Rules {
             Step::Freeze if is_alive => process.life = Life::Frozen,
             Step::Thaw if process.life == Life::Frozen => process.life = Life::Alive,
             Step::Kill if process.life != Life::Dead => {
-                (process.life, process.hand) = (Life::Dead, None);
+                (process.life, process.hand, process.planning) = (Life::Dead, None, None);
             }
             Step::FallSilent if !is_alive => {
-                let row = fleet.tables.workers.get(&process.id)?;
-                if row.is_silent {
-                    return None;
-                }
                 let id = process.id;
-                ledger.change(|tables| set_silent(tables, id)).await;
+                ledger.change(|tables| set_silent(tables, id)).await.then_some(())?;
             }
             Step::Freeze | Step::Thaw | Step::Kill | Step::FallSilent => return None,
             _ if !is_alive => return None,
@@ -349,31 +376,34 @@ impl Rules {
                 let claimed = ledger.claim(process.id, JobKind::Backfill, 1).await.expect("it is");
                 let claimed = claimed.into_iter().next()?;
                 let batch = fleet.tables.batches.iter().find(|one| one.seq == claimed.lease.seq)?;
-                process.hand = Some(Hand { lease: claimed.lease, position: batch.checkpoint });
+                process.hand = Some(Hand {
+                    lease: claimed.lease,
+                    position: batch.checkpoint,
+                    last_error_id: claimed.last_error_id,
+                });
             }
             Step::Write | Step::Skip => {
-                let hand = process.hand?;
-                if hand.position >= fleet.items(hand) {
+                let hand = process.hand.clone()?;
+                if hand.position >= fleet.items(&hand) {
                     return None;
                 }
-                let lease = self.lease(fleet, hand);
+                let lease = self.lease(fleet, &hand);
                 let held = step == Step::Skip;
                 let written = ledger.write(lease, hand.position, held).await;
                 process.hand = kept(written, Hand { position: hand.position + 1, ..hand });
             }
             Step::Finish => {
-                let hand = process.hand?;
+                let hand = process.hand.take()?;
                 let early = usize::from(self.mutant == Some(Mutant::AcknowledgeFirst));
-                if hand.position + early < fleet.items(hand) {
+                if hand.position + early < fleet.items(&hand) {
                     return None;
                 }
-                let lease = self.lease(fleet, hand);
-                let finished = reelshift_store::ledger::Finished { lease, last_error_id: None };
+                let lease = self.lease(fleet, &hand);
+                let finished = Finished { lease, last_error_id: hand.last_error_id };
                 ledger.finish(&[finished]).await.expect("an answer");
-                process.hand = None;
             }
             Step::Fail { retry } => {
-                let lease = self.lease(fleet, process.hand?);
+                let lease = self.lease(fleet, process.hand.as_ref()?);
                 match ledger.fail_attempt(lease, retry, Duration::ZERO, &error()).await {
                     Ok(_) => next.failures += 1,
                     Err(StoreError::LeaseLost) => {}
@@ -382,12 +412,11 @@ impl Rules {
                 next.processes[index].hand = None;
             }
             Step::GiveBack => {
-                let hand = process.hand?;
+                let hand = process.hand.take()?;
                 if !fleet.is_stopped() {
                     return None;
                 }
-                ledger.release(&[self.lease(fleet, hand)]).await.expect("an answer");
-                process.hand = None;
+                ledger.release(&[self.lease(fleet, &hand)]).await.expect("an answer");
             }
             Step::Heartbeat => self.heartbeat(&ledger, process).await,
             Step::Reap => {
@@ -396,7 +425,15 @@ impl Rules {
             Step::Settle => {
                 ledger.settle(Uuid::nil()).await.expect("an answer");
             }
-            Step::Sweep => self.sweep(&ledger).await?,
+            Step::Due => {
+                if !fleet.tables.runs[0].sweep_waits {
+                    return None;
+                }
+                ledger.change(|tables| tables.runs[0].sweep_waits = false).await;
+            }
+            Step::TakePlanning | Step::AddBatches | Step::FinishPlanning => {
+                self.plan(&ledger, process, step).await?;
+            }
             Step::Lost(lost) => {
                 let step = match lost {
                     LostStep::Claim => Step::Claim,
@@ -418,7 +455,7 @@ impl Rules {
     }
 
     /// The lease that a worker writes under.
-    fn lease(&self, fleet: &Fleet, hand: Hand) -> Lease {
+    fn lease(&self, fleet: &Fleet, hand: &Hand) -> Lease {
         let batch = fleet.tables.batches.iter().find(|batch| batch.seq == hand.lease.seq);
         match batch.and_then(|batch| batch.token) {
             Some(token) if self.mutant == Some(Mutant::NoFence) => Lease { token, ..hand.lease },
@@ -435,8 +472,8 @@ impl Rules {
         }
         if self.mutant != Some(Mutant::NoComparison) {
             let leased = ledger.leases_of(process.id).await.expect("an answer");
-            process.hand = process.hand.filter(|hand| leased.contains(&hand.lease));
-            let mine = process.hand.map(|hand| hand.lease);
+            process.hand = process.hand.take().filter(|hand| leased.contains(&hand.lease));
+            let mine = process.hand.as_ref().map(|hand| hand.lease);
             let other: Vec<Lease> =
                 leased.into_iter().filter(|lease| Some(*lease) != mine).collect();
             ledger.release(&other).await.expect("an answer");
@@ -465,25 +502,34 @@ impl Rules {
         (reaped > 0 || fleet.processes.iter().any(is_lost)).then_some(())
     }
 
-    /// A planner's look at all rows: a batch for those that are not written.
-    async fn sweep(&self, ledger: &MemoryLedger) -> Option<()> {
-        let tables = ledger.tables().await;
-        if tables.runs[0].sweep_waits {
-            // Its time comes.
-            ledger.change(|tables| tables.runs[0].sweep_waits = false).await;
+    /// The planning of a sweep; a planner whose right is another's by now drops it.
+    async fn plan(&self, ledger: &MemoryLedger, process: &mut Process, step: Step) -> Option<()> {
+        if step == Step::TakePlanning {
+            let name = process.id.to_string();
+            let lease = ledger.take_planning(Uuid::nil(), &name, TIMEOUT).await;
+            let lease = lease.expect("an answer")?;
+            process.planning = Some(Planning { lease, has_added: false });
             return Some(());
         }
-        let lease = ledger.take_planning(Uuid::nil(), "me", TIMEOUT).await.expect("an answer")?;
-        let left: Vec<&str> = tables
-            .videos
-            .iter()
-            .filter(|(_, writes)| **writes == 0 && self.mutant != Some(Mutant::SweepByCount))
-            .map(|(video, _)| video.as_str())
-            .collect();
-        if !left.is_empty() {
-            ledger.add_batches(&lease, None, &[batch(&left)]).await.expect("it is added");
+        let Planning { lease, has_added } = process.planning.take()?;
+        if has_added != (step == Step::FinishPlanning) {
+            return None;
         }
-        ledger.finish_planning(&lease).await.expect("it ends");
+        let done = if has_added {
+            ledger.finish_planning(&lease).await.map(drop)
+        } else {
+            let tables = ledger.tables().await;
+            let left = tables.videos.iter().filter(|(_, writes)| **writes == 0);
+            let left: Vec<&str> = left.map(|(video, _)| video.as_str()).collect();
+            let by_count = self.mutant == Some(Mutant::SweepByCount);
+            let found = if by_count || left.is_empty() { vec![] } else { vec![batch(&left)] };
+            ledger.add_batches(&lease, None, &found).await
+        };
+        match done {
+            Ok(()) if !has_added => process.planning = Some(Planning { lease, has_added: true }),
+            Ok(()) | Err(StoreError::LeaseLost) => {}
+            Err(error) => panic!("{error}"),
+        }
         Some(())
     }
 
@@ -500,13 +546,17 @@ impl Rules {
             Action::Resume if fleet.state() == RunState::Paused => {
                 ledger.resume_run(run, "me").await.expect("it goes on");
             }
-            Action::Cancel if fleet.state().is_active() => {
+            Action::Cancel if fleet.state().is_active() || fleet.state() == RunState::Paused => {
                 ledger.cancel_run(run, None, "me").await.expect("it is cancelled");
-                ledger.cancel_pending(run, 100).await.expect("they are cancelled");
             }
             Action::Rerun => {
                 let again = ledger.rerun(&RerunSelection::default(), None, "me").await;
                 if again.expect("an answer").batches == 0 {
+                    return None;
+                }
+            }
+            Action::CancelPending => {
+                if ledger.cancel_pending(run, 100).await.expect("an answer") == 0 {
                     return None;
                 }
             }
@@ -534,7 +584,9 @@ impl Rules {
         let others = (0..WORKERS).filter(|other| *other != index);
         let mut plan: Vec<Action> = vec![Action::Of(index, Step::Thaw)];
         for other in others {
-            (fleet.processes[other].life, fleet.processes[other].hand) = (Life::Dead, None);
+            let other_process = &mut fleet.processes[other];
+            other_process.life = Life::Dead;
+            (other_process.hand, other_process.planning) = (None, None);
             plan.push(Action::Of(other, Step::FallSilent));
         }
         let round: Vec<Action> = [
@@ -546,7 +598,10 @@ impl Rules {
             Step::Write,
             Step::Finish,
             Step::Settle,
-            Step::Sweep,
+            Step::Due,
+            Step::TakePlanning,
+            Step::AddBatches,
+            Step::FinishPlanning,
         ]
         .map(|step| Action::Of(index, step))
         .into();
@@ -557,13 +612,16 @@ impl Rules {
             }
         }
         for _ in 0..16 {
-            let ended = fleet.state().has_ended();
+            let has_ended = fleet.state().has_ended()
+                && fleet.tables.batches.iter().all(|batch| batch.state.is_final());
             let again = self.next(&fleet, Action::Rerun).await;
-            if ended && again.is_none() {
+            if has_ended && again.is_none() {
                 return true;
             }
-            if let Some(again) = again {
-                fleet = again;
+            for action in [Action::Rerun, Action::CancelPending] {
+                if let Some(next) = self.next(&fleet, action).await {
+                    fleet = next;
+                }
             }
             for action in &round {
                 if let Some(next) = self.next(&fleet, *action).await {
@@ -575,10 +633,18 @@ impl Rules {
     }
 }
 
-fn set_silent(tables: &mut Tables, worker: Uuid) {
+/// Makes the last signs of life of a worker, as such and as a planner, older than the timeout;
+/// `false` where they are.
+fn set_silent(tables: &mut Tables, worker: Uuid) -> bool {
+    let mut fell_silent = false;
     if let Some(row) = tables.workers.get_mut(&worker) {
-        row.is_silent = true;
+        fell_silent |= !std::mem::replace(&mut row.is_silent, true);
     }
+    let planner = tables.runs[0].planner.as_mut();
+    if let Some(planner) = planner.filter(|planner| planner.name == worker.to_string()) {
+        fell_silent |= !std::mem::replace(&mut planner.is_silent, true);
+    }
+    fell_silent
 }
 
 /// What a worker has in its hand after a write that its fence may have refused.
@@ -590,7 +656,7 @@ fn kept(written: Result<(), StoreError>, hand: Hand) -> Option<Hand> {
     }
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 21] = [
     Step::Claim,
     Step::Write,
     Step::Skip,
@@ -605,7 +671,10 @@ const STEPS: [Step; 18] = [
     Step::FallSilent,
     Step::Reap,
     Step::Settle,
-    Step::Sweep,
+    Step::Due,
+    Step::TakePlanning,
+    Step::AddBatches,
+    Step::FinishPlanning,
     Step::Lost(LostStep::Claim),
     Step::Lost(LostStep::Write),
     Step::Lost(LostStep::Finish),
@@ -623,7 +692,13 @@ impl Model for Rules {
         for index in 0..WORKERS {
             actions.extend(STEPS.map(|step| Action::Of(index, step)));
         }
-        actions.extend([Action::Pause, Action::Resume, Action::Cancel, Action::Rerun]);
+        actions.extend([
+            Action::Pause,
+            Action::Resume,
+            Action::Cancel,
+            Action::CancelPending,
+            Action::Rerun,
+        ]);
     }
 
     fn next_state(&self, fleet: &Fleet, action: Action) -> Option<Fleet> {
@@ -655,21 +730,21 @@ impl Model for Rules {
                 },
             ),
             Property::always("no worker writes behind another", |_: &Self, fleet: &Fleet| {
-                fleet.processes.iter().filter_map(|process| process.hand).all(|hand| {
+                fleet.processes.iter().filter_map(|process| process.hand.as_ref()).all(|hand| {
                     let batch = fleet.tables.batches.iter().find(|one| one.seq == hand.lease.seq);
                     !fleet.holds(hand) || batch.is_some_and(|one| one.checkpoint <= hand.position)
                 })
             }),
             Property::always("a lease has one holder", |_: &Self, fleet: &Fleet| {
-                let held = fleet.processes.iter().filter_map(|process| process.hand);
+                let held = fleet.processes.iter().filter_map(|process| process.hand.as_ref());
                 let mut held: Vec<i64> =
-                    held.filter(|hand| fleet.holds(*hand)).map(|hand| hand.lease.seq).collect();
+                    held.filter(|hand| fleet.holds(hand)).map(|hand| hand.lease.seq).collect();
                 held.sort_unstable();
                 held.windows(2).all(|pair| pair[0] != pair[1])
             }),
             Property::always("a worker that lives keeps what it has", |_: &Self, fleet: &Fleet| {
                 fleet.processes.iter().all(|process| {
-                    let kept = process.hand.is_none_or(|hand| fleet.holds(hand));
+                    let kept = process.hand.as_ref().is_none_or(|hand| fleet.holds(hand));
                     kept || !process.is_current || fleet.state() == RunState::Cancelled
                 })
             }),
@@ -677,6 +752,18 @@ impl Model for Rules {
                 let attempts: u32 = fleet.tables.batches.iter().map(|batch| batch.attempts).sum();
                 attempts == fleet.failures
             }),
+            Property::always(
+                "what a batch that is done failed of before is made good",
+                |_: &Self, fleet: &Fleet| {
+                    let is_open = |id: &String| {
+                        let row = fleet.tables.errors.iter().find(|row| row.id == *id);
+                        row.is_none_or(|row| row.recovered != Some(true))
+                    };
+                    let mut done =
+                        fleet.tables.batches.iter().filter(|one| one.state == BatchState::Done);
+                    !done.any(|batch| batch.row.last_error_id.as_ref().is_some_and(is_open))
+                },
+            ),
             Property::always("an ended run has nothing open", |_: &Self, fleet: &Fleet| {
                 !matches!(fleet.state(), RunState::Done | RunState::Failed)
                     || fleet.tables.batches.iter().all(|batch| batch.state.is_final())

@@ -127,6 +127,11 @@ impl Store {
         &self.pool
     }
 
+    /// Reads what the columns of `videos` are, unless it is known.
+    pub(crate) async fn know_videos(&self) -> error::Result<()> {
+        self.legacy().await.map(drop)
+    }
+
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> error::Result<Writing> {
         Ok(self.pool.begin().await?)

@@ -73,6 +73,8 @@ mod controls;
 mod duties;
 #[path = "../../store/sql/flags.rs"]
 mod flags;
+#[path = "../../store/sql/lease_rows.rs"]
+mod lease_rows;
 #[path = "../../store/sql/ledger.rs"]
 mod ledger;
 #[path = "../../store/sql/listings.rs"]

@@ -63,7 +63,7 @@ async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
             )
             .bind(run.id.to_string())
             .bind(MAX_COUNTED_BATCHES)
-            .fetch_one(&store.pool)
+            .fetch_one(&mut *connection)
             .await?;
             depth.pending += u64::try_from(pending).unwrap_or_default();
             for priority in PRIORITIES {
@@ -75,7 +75,7 @@ async fn depths(store: &MySqlStore) -> error::Result<Vec<QueueDepth>> {
                 )
                 .bind(run.id.to_string())
                 .bind(priority)
-                .fetch_optional(&store.pool)
+                .fetch_optional(&mut *connection)
                 .await?;
                 depth.oldest_seconds = depth.oldest_seconds.max(oldest.unwrap_or_default());
             }

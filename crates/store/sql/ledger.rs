@@ -20,7 +20,8 @@ use uuid::Uuid;
 use crate::dialect::{Connection, Deadline, Store, Writing};
 use crate::error::Error;
 use crate::{
-    audit, batch_rows, claim, failures, lease, quarantine_rows, run_rows, worker_rows, workers,
+    audit, batch_rows, claim, failures, lease, lease_rows, quarantine_rows, run_rows, worker_rows,
+    workers,
 };
 
 /// Statements on one connection, which have one deadline together.
@@ -30,17 +31,29 @@ struct Session<C> {
     deadline: Deadline,
 }
 
+impl Store {
+    /// The deadline of a session that begins now. What an operator selects by is asked of the
+    /// server before the session has a connection, or locks anything.
+    async fn prepared(&self, limit: Limit) -> Result<Deadline> {
+        let deadline = self.deadline(limit);
+        if limit == Limit::Long {
+            deadline.run(self.know_videos()).await?;
+        }
+        Ok(deadline)
+    }
+}
+
 #[async_trait]
 impl LedgerStatements for Store {
     async fn reads(&self, limit: Limit) -> Result<Box<dyn LedgerReads + '_>> {
-        let deadline = self.deadline(limit);
+        let deadline = self.prepared(limit).await?;
         let connection =
             deadline.run(async { self.reader().acquire().await.map_err(Error::from) }).await?;
         Ok(Box::new(Session { store: self.clone(), connection, deadline }))
     }
 
     async fn transaction(&self, limit: Limit) -> Result<Box<dyn LedgerTransaction + '_>> {
-        let deadline = self.deadline(limit);
+        let deadline = self.prepared(limit).await?;
         let connection = deadline.run(self.begin()).await?;
         Ok(Box::new(Session { store: self.clone(), connection, deadline }))
     }
@@ -91,8 +104,16 @@ where
         self.deadline.run(run_rows::in_states(&mut self.connection, states, kind)).await
     }
 
-    async fn runs_with_failures(&mut self, selection: &RerunSelection) -> Result<Vec<Uuid>> {
-        self.deadline.run(run_rows::with_failures(&mut self.connection, selection)).await
+    async fn has_run_in(&mut self, states: &[RunState]) -> Result<bool> {
+        self.deadline.run(run_rows::is_any_in(&mut self.connection, states)).await
+    }
+
+    async fn runs_with_failures(
+        &mut self,
+        states: &[RunState],
+        selection: &RerunSelection,
+    ) -> Result<Vec<Uuid>> {
+        self.deadline.run(run_rows::with_failures(&mut self.connection, states, selection)).await
     }
 
     async fn planner_alive(&mut self, run: Uuid, timeout: Duration) -> Result<bool> {
@@ -128,11 +149,31 @@ where
     }
 
     async fn leases_of(&mut self, worker: Uuid) -> Result<Vec<Lease>> {
-        self.deadline.run(batch_rows::leases_of(&mut self.connection, worker)).await
+        self.deadline.run(lease_rows::leases_of(&mut self.connection, worker)).await
     }
 
     async fn silent_workers(&mut self, timeout: Duration) -> Result<Vec<Uuid>> {
         self.deadline.run(workers::silent(&mut self.connection, timeout)).await
+    }
+
+    async fn failed_batches(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<FailedBatch>> {
+        self.deadline
+            .run(batch_rows::failed(&mut self.connection, &self.store, run, selection))
+            .await
+    }
+
+    async fn quarantined(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<Quarantined>> {
+        self.deadline
+            .run(quarantine_rows::select(&mut self.connection, &self.store, run, selection))
+            .await
     }
 
     async fn root_suspicion(
@@ -140,7 +181,7 @@ where
         lease: Lease,
         worker: Uuid,
     ) -> Result<Option<RootSuspicion>> {
-        self.deadline.run(batch_rows::root_suspicion(&mut self.connection, lease, worker)).await
+        self.deadline.run(lease_rows::root_suspicion(&mut self.connection, lease, worker)).await
     }
 }
 
@@ -180,7 +221,7 @@ impl LedgerTransaction for Session<Writing> {
         self.deadline.run(run_rows::open(&mut self.connection, run)).await
     }
 
-    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<bool> {
+    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<()> {
         self.deadline.run(run_rows::set_active_key(&mut self.connection, run, key)).await
     }
 
@@ -238,7 +279,7 @@ impl LedgerTransaction for Session<Writing> {
     }
 
     async fn lock_batch(&mut self, lease: Lease) -> Result<Option<LeasedBatch>> {
-        self.deadline.run(batch_rows::lock(&mut self.connection, lease)).await
+        self.deadline.run(lease_rows::lock(&mut self.connection, lease)).await
     }
 
     async fn retry_batch(
@@ -247,23 +288,23 @@ impl LedgerTransaction for Session<Writing> {
         error: &ErrorRecord,
         delay: Duration,
     ) -> Result<()> {
-        self.deadline.run(batch_rows::retry(&mut self.connection, lease, error, delay)).await
+        self.deadline.run(lease_rows::retry(&mut self.connection, lease, error, delay)).await
     }
 
     async fn fail_batch(&mut self, lease: Lease, error: &ErrorRecord) -> Result<()> {
-        self.deadline.run(batch_rows::fail(&mut self.connection, lease, error)).await
+        self.deadline.run(lease_rows::fail(&mut self.connection, lease, error)).await
     }
 
     async fn finish_batch(&mut self, lease: Lease) -> Result<bool> {
-        self.deadline.run(batch_rows::finish(&mut self.connection, lease)).await
+        self.deadline.run(lease_rows::finish(&mut self.connection, lease)).await
     }
 
     async fn cancel_leased(&mut self, run: Uuid) -> Result<u64> {
-        self.deadline.run(batch_rows::cancel_leased(&mut self.connection, run)).await
+        self.deadline.run(lease_rows::cancel_leased(&mut self.connection, run)).await
     }
 
     async fn cancel_open(&mut self, run: Uuid, limit: u32) -> Result<u64> {
-        self.deadline.run(batch_rows::cancel_open(&mut self.connection, run, limit)).await
+        self.deadline.run(lease_rows::cancel_open(&mut self.connection, run, limit)).await
     }
 
     async fn insert_error(&mut self, error: &ErrorRecord, parent: Option<&str>) -> Result<()> {
@@ -274,28 +315,14 @@ impl LedgerTransaction for Session<Writing> {
         self.deadline.run(failures::mark_recovered(&mut self.connection, last_error)).await
     }
 
-    async fn failed_batches(
+    async fn delete_quarantined(
         &mut self,
         run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<FailedBatch>> {
-        self.deadline
-            .run(batch_rows::failed(&mut self.connection, &self.store, run, selection))
-            .await
-    }
-
-    async fn quarantined(
-        &mut self,
-        run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<Quarantined>> {
-        self.deadline
-            .run(quarantine_rows::select(&mut self.connection, &self.store, run, selection))
-            .await
-    }
-
-    async fn delete_quarantined(&mut self, kind: JobKind, videos: &[String]) -> Result<u64> {
-        self.deadline.run(quarantine_rows::delete(&mut self.connection, kind, videos)).await
+        kind: JobKind,
+        videos: &[String],
+    ) -> Result<()> {
+        let deleted = quarantine_rows::delete(&mut self.connection, run, kind, videos);
+        self.deadline.run(deleted).await.map(drop)
     }
 
     async fn free_quarantined(&mut self, run: Uuid, limit: u32) -> Result<u64> {
@@ -322,11 +349,11 @@ impl LedgerTransaction for Session<Writing> {
     }
 
     async fn suspect_root(&mut self, lease: Lease, worker: Uuid) -> Result<()> {
-        self.deadline.run(batch_rows::suspect_root(&mut self.connection, lease, worker)).await
+        self.deadline.run(lease_rows::suspect_root(&mut self.connection, lease, worker)).await
     }
 
     async fn set_alone_files(&mut self, lease: Lease, files: Option<u32>) -> Result<()> {
-        self.deadline.run(batch_rows::set_alone_files(&mut self.connection, lease, files)).await
+        self.deadline.run(lease_rows::set_alone_files(&mut self.connection, lease, files)).await
     }
 
     async fn revive_worker(&mut self, worker: Uuid) -> Result<bool> {
@@ -346,6 +373,6 @@ impl LedgerTransaction for Session<Writing> {
     }
 
     async fn give_back(&mut self, worker: Uuid, lost: bool) -> Result<u64> {
-        self.deadline.run(batch_rows::give_back(&mut self.connection, worker, lost)).await
+        self.deadline.run(lease_rows::give_back(&mut self.connection, worker, lost)).await
     }
 }

@@ -70,24 +70,26 @@ pub(crate) async fn select(
         .collect()
 }
 
-/// Takes these items out of quarantine.
+/// Takes these items of `run` out of quarantine. By primary key: a delete by run would lock what
+/// others set aside meanwhile. One that another run has set aside since stays.
 pub(crate) async fn delete(
     connection: &mut Connection,
+    run: Uuid,
     kind: JobKind,
     videos: &[String],
 ) -> Result<u64> {
     let mut deleted = 0;
     for videos in videos.chunks(id_list::MAX_LISTED_VALUES) {
-        let mut query = QueryBuilder::<Db>::new("DELETE FROM reelshift_quarantine WHERE kind = ");
-        query.push_bind(kind.into_str()).push(" AND video_id IN ");
+        let mut query = QueryBuilder::<Db>::new("DELETE FROM reelshift_quarantine WHERE run_id = ");
+        query.push_bind(run.to_string());
+        query.push(" AND kind = ").push_bind(kind.into_str()).push(" AND video_id IN ");
         push_video_ids(&mut query, videos);
         deleted += query.build().execute(&mut *connection).await?.rows_affected();
     }
     Ok(deleted)
 }
 
-/// Takes up to `limit` items of `run` out of quarantine. By primary key: a delete by run would
-/// lock what others set aside meanwhile.
+/// Takes up to `limit` items of `run` out of quarantine.
 pub(crate) async fn free(connection: &mut Connection, run: Uuid, limit: u32) -> Result<u64> {
     let rows = sqlx::query(concat!(
         "SELECT kind, ",
@@ -102,7 +104,7 @@ pub(crate) async fn free(connection: &mut Connection, run: Uuid, limit: u32) -> 
     let kind: JobKind = row::parsed(first, "kind")?;
     let videos: Vec<String> =
         rows.iter().map(|row| row.try_get("video_id")).collect::<sqlx::Result<_>>()?;
-    delete(connection, kind, &videos).await
+    delete(connection, run, kind, &videos).await
 }
 
 /// Accepts the items of `run` that match and are not accepted yet.

@@ -86,6 +86,23 @@ pub(crate) async fn with_key(connection: &mut Connection, key: &str) -> Result<O
     row.as_ref().map(read).transpose()
 }
 
+fn push_states(query: &mut QueryBuilder<Db>, states: &[RunState]) {
+    let mut list = query.push("(").separated(", ");
+    for state in states {
+        list.push_bind(state.into_str());
+    }
+    query.push(")");
+}
+
+/// Whether a run is in one of `states`, also one that this version cannot read.
+pub(crate) async fn is_any_in(connection: &mut Connection, states: &[RunState]) -> Result<bool> {
+    let mut query =
+        QueryBuilder::<Db>::new("SELECT EXISTS (SELECT 1 FROM reelshift_runs WHERE state IN ");
+    push_states(&mut query, states);
+    query.push(")");
+    Ok(query.build_query_scalar::<i64>().fetch_one(connection).await? != 0)
+}
+
 /// Runs in one of `states`, oldest first, of `kind` if given.
 pub(crate) async fn in_states(
     connection: &mut Connection,
@@ -95,13 +112,9 @@ pub(crate) async fn in_states(
     let mut query = QueryBuilder::<Db>::new(concat!(
         "SELECT ",
         run_columns!(),
-        " FROM reelshift_runs WHERE state IN ("
+        " FROM reelshift_runs WHERE state IN "
     ));
-    let mut list = query.separated(", ");
-    for state in states {
-        list.push_bind(state.into_str());
-    }
-    query.push(")");
+    push_states(&mut query, states);
     if let Some(kind) = kind {
         query.push(" AND kind = ").push_bind(kind.into_str());
     }
@@ -109,16 +122,19 @@ pub(crate) async fn in_states(
     readable_only(&query.build().fetch_all(connection).await?)
 }
 
-/// Runs that have a failed batch or a quarantined item, oldest first.
+/// Runs in one of `states` that are not rolled back and have a failed batch or a quarantined item,
+/// oldest first.
 pub(crate) async fn with_failures(
     connection: &mut Connection,
+    states: &[RunState],
     selection: &RerunSelection,
 ) -> Result<Vec<Uuid>> {
     let mut query = QueryBuilder::<Db>::new(
-        "SELECT r.id FROM reelshift_runs r WHERE (\
+        "SELECT r.id FROM reelshift_runs r WHERE r.rolled_back_at IS NULL AND (\
            EXISTS (SELECT 1 FROM reelshift_batches b WHERE b.run_id = r.id AND b.state = 'failed') \
-           OR EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id))",
+           OR EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id)) AND r.state IN ",
     );
+    push_states(&mut query, states);
     if let Some(run) = selection.run {
         query.push(" AND r.id = ").push_bind(run.to_string());
     }
@@ -222,12 +238,12 @@ pub(crate) async fn begin_round(
     Ok(())
 }
 
-/// Gives an open run its key; `false` where another has it.
+/// Gives an open run its key, unless another has it.
 pub(crate) async fn set_active_key(
     connection: &mut Connection,
     run: Uuid,
     key: &str,
-) -> Result<bool> {
+) -> Result<()> {
     let keyed = sqlx::query("UPDATE reelshift_runs SET active_key = ? WHERE id = ?")
         .bind(key)
         .bind(run.to_string())
@@ -235,9 +251,8 @@ pub(crate) async fn set_active_key(
         .await
         .map_err(Error::from);
     match keyed {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_duplicate_key() => Ok(false),
-        Err(error) => Err(error),
+        Err(error) if !error.is_duplicate_key() => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The storage port: everything that reelshift asks of a database, as traits over types
 //! that name no dialect. `reelshift-store-mysql` and `reelshift-store-sqlite` implement
-//! it; `reelshift-store-conformance` is the suite that both must pass.
+//! it; `reelshift-store-conformance` is the suite that both must pass. The ledger is asked for
+//! statements; its rules are here ([`ledger`]).
 //!
 //! The database's clock is the only clock: no method takes the time of day, only
 //! durations, and every time that is read was set by the server.

@@ -56,3 +56,19 @@ async fn a_plan_that_nobody_understands() {
     let dir = tempfile::tempdir().expect("a directory");
     others_go_on(Legacy::sqlite(dir.path()).await, spoil, &["reelshift_runs", "plan"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_nobody_understands_is_open_work() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::mariadb().await, Legacy::sqlite(dir.path()).await] {
+        let reelshift =
+            |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url);
+        legacy.fill(3).await;
+        reelshift(&["apply", "expand"]).run().ok();
+        reelshift(&["enqueue", "backfill"]).run().ok();
+        legacy.execute("UPDATE reelshift_runs SET plan = '[]'").await;
+        let refused = reelshift(&["rollback", "--discard", "--yes"]).run().expect(4).stderr;
+        assert!(refused.contains("reelshift_runs") && refused.contains("may be open"), "{refused}");
+        legacy.drop_database().await;
+    }
+}

@@ -15,6 +15,9 @@ fn refused(why: String) -> Result<()> {
     Err(ArchiveError::Refused(why))
 }
 
+/// Runs among which one is looked for that this version cannot read.
+const NEWEST_RUNS: u32 = 20;
+
 /// Nobody may be writing what is about to be dropped.
 pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
     if let Some(run) = store.active_runs(None).await?.first() {
@@ -23,7 +26,7 @@ pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
             run.kind, run.id, run.state
         ));
     }
-    let report = store.ledger_report(1).await?;
+    let report = store.ledger_report(NEWEST_RUNS).await?;
     if let Some(worker) = report.workers.iter().find(|worker| worker.beats()) {
         return refused(format!(
             "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
@@ -43,6 +46,11 @@ pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
         }
     }
     if store.has_open_work().await? {
+        if let Some(row) = report.unreadable.first() {
+            return refused(format!(
+                "{row}: it may be open. Finish or cancel it with the version that wrote it, then roll back"
+            ));
+        }
         let paused = report.runs.iter().find(|run| run.run.state == RunState::Paused);
         let which = paused.map_or_else(String::new, |run| format!(" of run {}", run.run.id));
         return refused(format!(

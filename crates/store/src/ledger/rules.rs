@@ -155,8 +155,7 @@ impl<S: LedgerStatements> Ledger for S {
 
     async fn has_open_work(&self) -> Result<bool> {
         let mut reads = self.reads(Limit::Short).await?;
-        Ok(!reads.runs_in(RunState::ACTIVE, None).await?.is_empty()
-            || reads.has_leased_batch().await?)
+        Ok(reads.has_run_in(RunState::ACTIVE).await? || reads.has_leased_batch().await?)
     }
 
     async fn accept(&self, selection: &RerunSelection, reason: &str, by: &str) -> Result<u64> {

@@ -14,7 +14,8 @@ use super::{
 use crate::audit::AuditEvent;
 use crate::{ErrorRecord, Result};
 
-/// How long the statements of one transaction may take together.
+/// How long the statements on one connection, or of one transaction, may take together. A rule
+/// that needs several gives each its own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Work that holds a worker's loop, or locks: seconds.
@@ -36,9 +37,16 @@ pub trait LedgerReads: Send {
     /// read is left out, and logged.
     async fn runs_in(&mut self, states: &[RunState], kind: Option<JobKind>) -> Result<Vec<Run>>;
 
-    /// Runs that have a failed batch or a quarantined item, oldest first, within the selection's
-    /// run and stage.
-    async fn runs_with_failures(&mut self, selection: &RerunSelection) -> Result<Vec<Uuid>>;
+    /// Whether a run is in one of `states`, also one that this version cannot read.
+    async fn has_run_in(&mut self, states: &[RunState]) -> Result<bool>;
+
+    /// Runs in one of `states` that are not rolled back and have a failed batch or a quarantined
+    /// item, oldest first, within the selection's run and stage.
+    async fn runs_with_failures(
+        &mut self,
+        states: &[RunState],
+        selection: &RerunSelection,
+    ) -> Result<Vec<Uuid>>;
 
     /// Whether somebody holds the right to plan `run` and has written within `timeout`.
     async fn planner_alive(&mut self, run: Uuid, timeout: Duration) -> Result<bool>;
@@ -71,6 +79,21 @@ pub trait LedgerReads: Send {
     /// Workers that are silent: for `timeout`, or as long as the database has known their
     /// connection to be gone. Of those that are not live only the ones that lease something.
     async fn silent_workers(&mut self, timeout: Duration) -> Result<Vec<Uuid>>;
+
+    /// Failed batches of `run` that match and that nobody has enqueued again, in order.
+    async fn failed_batches(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<FailedBatch>>;
+
+    /// Quarantined items of `run` that match, in the order of the batches that had set them
+    /// aside and of their keys.
+    async fn quarantined(
+        &mut self,
+        run: Uuid,
+        selection: &RerunSelection,
+    ) -> Result<Vec<Quarantined>>;
 
     /// What workers other than `worker` found of the files of a leased batch; `None` where the
     /// lease is lost.
@@ -107,8 +130,8 @@ pub trait LedgerTransaction: LedgerReads {
     /// The opposite of [`Self::close_run`], but for the key.
     async fn open_run(&mut self, run: Uuid) -> Result<()>;
 
-    /// Gives an open run its key; `false` where another has it.
-    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<bool>;
+    /// Gives an open run its key, unless another has it.
+    async fn set_active_key(&mut self, run: Uuid, key: &str) -> Result<()>;
 
     /// The state to which a paused run goes back.
     async fn set_paused_from(&mut self, run: Uuid, state: Option<RunState>) -> Result<()>;
@@ -182,23 +205,13 @@ pub trait LedgerTransaction: LedgerReads {
     /// Says of the attempts that led to `last_error` that a later one succeeded.
     async fn mark_recovered(&mut self, last_error: &str) -> Result<()>;
 
-    /// Failed batches of `run` that match and that nobody has enqueued again, in order.
-    async fn failed_batches(
+    /// Takes these items of `run` out of quarantine, those that no other run has set aside since.
+    async fn delete_quarantined(
         &mut self,
         run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<FailedBatch>>;
-
-    /// Quarantined items of `run` that match, in the order of the batches that had set them
-    /// aside and of their keys.
-    async fn quarantined(
-        &mut self,
-        run: Uuid,
-        selection: &RerunSelection,
-    ) -> Result<Vec<Quarantined>>;
-
-    /// Takes these items out of quarantine; returns how many were in it.
-    async fn delete_quarantined(&mut self, kind: JobKind, videos: &[String]) -> Result<u64>;
+        kind: JobKind,
+        videos: &[String],
+    ) -> Result<()>;
 
     /// Takes up to `limit` items of `run` out of quarantine.
     async fn free_quarantined(&mut self, run: Uuid, limit: u32) -> Result<u64>;

@@ -1,7 +1,7 @@
 //! Enqueuing failed batches and quarantined items again, and accepting items as they are.
 //!
-//! One transaction a run, which begins with the run's row: reruns at the same time, and the
-//! end of the run, come one after the other.
+//! A rerun is one transaction a run, which begins with the run's row: reruns at the same time, and
+//! the end of the run, come one after the other. Accepting is one transaction.
 
 use reelshift_plan::{FileBatcher, JobKind, RunState};
 use uuid::Uuid;
@@ -9,12 +9,22 @@ use uuid::Uuid;
 use super::no_run;
 use super::runs::move_to;
 use crate::audit::AuditEvent;
-use crate::ledger::statements::{LedgerStatements, LedgerTransaction, Limit};
+use crate::ledger::statements::{LedgerReads, LedgerStatements, LedgerTransaction, Limit};
 use crate::ledger::{
     BatchRow, Bounds, LockedRun, NewBatch, Quarantined, Rerun, RerunSelection, Run,
 };
 use crate::length::{NAME_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use crate::{Result, StoreError};
+
+/// The states of a run whose failures may be taken up: nothing opens a cancelled one again.
+const STATES: &[RunState] = &[
+    RunState::Planning,
+    RunState::Running,
+    RunState::Sweeping,
+    RunState::Paused,
+    RunState::Done,
+    RunState::Failed,
+];
 
 pub(super) async fn rerun(
     store: &impl LedgerStatements,
@@ -23,8 +33,16 @@ pub(super) async fn rerun(
     by: &str,
 ) -> Result<Rerun> {
     let mut total = Rerun::default();
-    for run in candidates(store, selection).await? {
-        let rerun = rerun_run(store, run, selection, reason, by).await?;
+    for id in candidates(store, selection).await? {
+        let rerun = if selection.dry_run {
+            let mut reads = store.reads(Limit::Long).await?;
+            match reads.run(id).await? {
+                Some(run) => select(&mut *reads, &run, selection).await?.counts(),
+                None => Rerun::default(),
+            }
+        } else {
+            rerun_run(store, id, selection, reason, by).await?
+        };
         total.batches += rerun.batches;
         total.items += rerun.items;
         total.item_batches += rerun.item_batches;
@@ -46,15 +64,43 @@ async fn candidates(
     {
         return Err(StoreError::Invalid(format!("there is no batch {id}")));
     }
-    reads.runs_with_failures(selection).await
+    reads.runs_with_failures(STATES, selection).await
 }
 
-/// The run, its row locked, unless its failures are over for good.
-async fn lock(transaction: &mut dyn LedgerTransaction, id: Uuid) -> Result<Option<Run>> {
-    let over =
-        |locked: &LockedRun| locked.run.state == RunState::Cancelled || locked.is_rolled_back;
-    let locked = transaction.lock_run(id).await?;
-    Ok(locked.filter(|locked| !over(locked)).map(|locked| locked.run))
+/// What a rerun of one run does.
+struct Selected {
+    /// New batches for failed ones, then those of items.
+    batches: Vec<BatchRow>,
+    /// The items that leave quarantine, also those whose video is gone.
+    videos: Vec<String>,
+}
+
+impl Selected {
+    fn counts(&self) -> Rerun {
+        let (items, failed): (Vec<&BatchRow>, Vec<&BatchRow>) =
+            self.batches.iter().partition(|row| row.of_items);
+        Rerun {
+            batches: failed.len() as u64,
+            items: items.iter().map(|row| row.batch.rows_total).sum(),
+            item_batches: items.len() as u64,
+        }
+    }
+}
+
+async fn select(
+    reads: &mut dyn LedgerReads,
+    run: &Run,
+    selection: &RerunSelection,
+) -> Result<Selected> {
+    let mut batches = Vec::new();
+    if !selection.quarantined_only {
+        let failed = reads.failed_batches(run.id, selection).await?;
+        batches.extend(failed.into_iter().map(BatchRow::rerun));
+    }
+    let items = reads.quarantined(run.id, selection).await?;
+    let videos = items.iter().map(|item| item.video_id.clone()).collect();
+    batches.extend(batches_of_items(run, items));
+    Ok(Selected { batches, videos })
 }
 
 async fn rerun_run(
@@ -65,37 +111,25 @@ async fn rerun_run(
     by: &str,
 ) -> Result<Rerun> {
     let mut transaction = store.transaction(Limit::Long).await?;
-    let Some(run) = lock(&mut *transaction, id).await? else { return Ok(Rerun::default()) };
-    let mut again = Vec::new();
-    if !selection.quarantined_only {
-        let failed = transaction.failed_batches(id, selection).await?;
-        again.extend(failed.into_iter().map(BatchRow::rerun));
-    }
-    let batches = again.len() as u64;
-    let items = transaction.quarantined(id, selection).await?;
-    let videos: Vec<String> = items.iter().map(|item| item.video_id.clone()).collect();
-    let item_batches = batches_of_items(&run, items);
-    let rerun = Rerun {
-        batches,
-        items: item_batches.iter().map(|row| row.batch.rows_total).sum(),
-        item_batches: item_batches.len() as u64,
+    let locked = transaction.lock_run(id).await?;
+    let is_open = |locked: &LockedRun| STATES.contains(&locked.run.state) && !locked.is_rolled_back;
+    let Some(LockedRun { run, .. }) = locked.filter(is_open) else {
+        return Ok(Rerun::default());
     };
-    if selection.dry_run {
-        return Ok(rerun);
-    }
-    again.extend(item_batches);
+    let selected = select(&mut *transaction, &run, selection).await?;
+    let Selected { batches, videos } = &selected;
     if !videos.is_empty() {
-        transaction.delete_quarantined(run.kind, &videos).await?;
+        transaction.delete_quarantined(id, run.kind, videos).await?;
     }
-    if !again.is_empty() {
-        transaction.insert_batches(id, &again).await?;
-        reopen(&mut *transaction, &run, again.len() as u64).await?;
-        let batches = again.len() as u64;
+    if !batches.is_empty() {
+        transaction.insert_batches(id, batches).await?;
+        let batches = batches.len() as u64;
+        reopen(&mut *transaction, &run, batches).await?;
         let event = AuditEvent::RunRerun { run: id, state: run.state, batches };
         transaction.record(event, reason, by).await?;
     }
     transaction.commit().await?;
-    Ok(rerun)
+    Ok(selected.counts())
 }
 
 /// Batches of the plan's size of the items whose video is still there, as a planner would cut
@@ -156,10 +190,9 @@ pub(super) async fn accept(
     let mut transaction = store.transaction(Limit::Long).await?;
     let (reason, accepted_by) = (cut_bytes(reason, TEXT_BYTES), cut(by, NAME_CHARACTERS));
     let mut items = 0;
+    // No run is locked: what is accepted of one that is cancelled meanwhile harms nobody.
     for id in candidates {
-        if lock(&mut *transaction, id).await?.is_some() {
-            items += transaction.accept_quarantined(id, selection, reason, accepted_by).await?;
-        }
+        items += transaction.accept_quarantined(id, selection, reason, accepted_by).await?;
     }
     if items > 0 && !selection.dry_run {
         let event = AuditEvent::QuarantineAccepted { items };

@@ -7,14 +7,17 @@ use uuid::Uuid;
 use super::no_run;
 use crate::audit::AuditEvent;
 use crate::controls::{BREAKER, CancelledRun, breaker_reason, check_resumable, check_transition};
-use crate::ledger::statements::{LedgerStatements, LedgerTransaction, Limit};
+use crate::ledger::statements::{LedgerReads, LedgerStatements, LedgerTransaction, Limit};
 use crate::ledger::{CreatedRun, LockedRun, NewRun, Run, failed_reason};
 use crate::length::{BY_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use crate::{Result, StoreError};
 
+/// Tries to create a run whose key is taken and then free again.
+const CREATE_TRIES: u32 = 3;
+
 pub(super) async fn create(store: &impl LedgerStatements, run: &NewRun) -> Result<CreatedRun> {
     let key = run.plan.key(run.kind);
-    loop {
+    for _ in 0..CREATE_TRIES {
         let mut transaction = store.transaction(Limit::Short).await?;
         if transaction.insert_run(run, &key).await? {
             let event = AuditEvent::enqueued(run.id, run.kind, &run.plan, true);
@@ -31,6 +34,10 @@ pub(super) async fn create(store: &impl LedgerStatements, run: &NewRun) -> Resul
         }
         // The run that had the key has just ended: the next try succeeds.
     }
+    Err(StoreError::Transient {
+        code: None,
+        message: "runs over the same videos begin and end all the time: try again".to_owned(),
+    })
 }
 
 /// The run, its row locked.
@@ -84,11 +91,18 @@ pub(super) async fn settle(store: &impl LedgerStatements, id: Uuid) -> Result<Ru
 /// A sweep after a round that wrote and set aside nothing waits, ever longer: the application
 /// holds what is left. The first round is never such a one.
 async fn begin_sweep(transaction: &mut dyn LedgerTransaction, locked: &LockedRun) -> Result<()> {
-    let (run, round) = (locked.run.id, locked.run.round);
-    let (ended, planned) = transaction.rows_of_last(run, locked.round_batches).await?;
-    if round == 0 || ended > 0 {
+    let run = locked.run.id;
+    // Not asked of the first round, which may have half a million batches.
+    let left = match locked.run.round {
+        0 => None,
+        _ => {
+            let (ended, planned) = transaction.rows_of_last(run, locked.round_batches).await?;
+            (ended == 0).then_some(planned)
+        }
+    };
+    let Some(planned) = left else {
         return transaction.begin_round(run, 0, 0, None).await;
-    }
+    };
     let idle = locked.idle_rounds.saturating_add(1);
     transaction.begin_round(run, idle, planned, Some(sweep_delay(idle))).await
 }
@@ -150,21 +164,30 @@ pub(super) async fn pause_failing(store: &impl LedgerStatements) -> Result<Vec<R
     let mut failing = Vec::new();
     let mut reads = store.reads(Limit::Short).await?;
     for run in reads.runs_in(RunState::ACTIVE, None).await? {
-        let failed = reads.failed_since_resumed(run.id).await?;
-        failing.extend(breaker_reason(failed, run.batches_total).map(|reason| (run.id, reason)));
+        if fails(&mut *reads, &run).await?.is_some() {
+            failing.push(run.id);
+        }
     }
     drop(reads);
     let mut paused = Vec::new();
-    for (id, reason) in failing {
+    for id in failing {
         let mut transaction = store.transaction(Limit::Short).await?;
         let locked = lock(&mut *transaction, id).await?;
-        if locked.run.state.is_active() {
+        if let Some(reason) = fails(&mut *transaction, &locked.run).await? {
             let run = pause_locked(&mut *transaction, &locked, Some(&reason), BREAKER).await?;
             transaction.commit().await?;
             paused.push(run);
         }
     }
     Ok(paused)
+}
+
+/// Why a run that works pauses itself; `None` where it goes on.
+async fn fails(reads: &mut dyn LedgerReads, run: &Run) -> Result<Option<String>> {
+    if !run.state.is_active() {
+        return Ok(None);
+    }
+    Ok(breaker_reason(reads.failed_since_resumed(run.id).await?, run.batches_total))
 }
 
 pub(super) async fn resume(store: &impl LedgerStatements, id: Uuid, by: &str) -> Result<Run> {
