@@ -66,7 +66,7 @@ pub async fn pause_run(store: &dyn Store, by: &By, run: Uuid) -> Result<Run> {
 /// # Errors
 /// `Invalid` when there is no such run, `Refused` when it is not paused.
 pub async fn resume_run(store: &dyn Store, by: &By, run: Uuid) -> Result<Run> {
-    store.resume_run(run, &by.who).await
+    store.resume_run(run, by.reason(), &by.who).await
 }
 
 /// Ends a run for good: nothing of it is written from now on. [`cancel_rest`] ends its pending

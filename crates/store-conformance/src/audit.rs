@@ -62,7 +62,7 @@ async fn every_change_is_in_the_audit(db: &dyn Fixture) {
         .expect("set");
     store.queue_notification(&notification(), "bob@10.0.0.2").await.expect("queued");
     store.pause_run(run, Some("lunch"), "ann@10.0.0.1").await.expect("paused");
-    store.resume_run(run, "ann@10.0.0.1").await.expect("resumed");
+    store.resume_run(run, Some("back"), "ann@10.0.0.1").await.expect("resumed");
     let batch = claim_one(&store, worker(&store).await, JobKind::Hash).await;
     let failed = error("file_missing", None, batch.id);
     store.fail_attempt(batch.lease, false, Duration::ZERO, &failed).await.expect("ends");
@@ -93,7 +93,7 @@ async fn every_change_is_in_the_audit(db: &dyn Fixture) {
         told,
         [
             "run run rerun running → 1 batches enqueued again (the disk is back) bob@10.0.0.2",
-            "run run state paused → running (-) ann@10.0.0.1",
+            "run run state paused → running (back) ann@10.0.0.1",
             "run run state running → paused (lunch) ann@10.0.0.1",
             "notification hello queue - → n1 (-) bob@10.0.0.2",
             "flag enhanced_video_processing rollout - → on at 25 % (a try) bob@10.0.0.2",

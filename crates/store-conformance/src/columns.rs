@@ -199,7 +199,7 @@ async fn the_columns_of_a_run_follow_its_transitions(db: &dyn Fixture) {
     let paused = "decided_at=set decided_by=set paused_from=planning";
     let reason = "reason=maintenance state=paused";
     assert_eq!(row.changes().await, format!("{paused} {NO_PLANNER} {reason}"));
-    store.resume_run(run, "ops").await.expect("it resumes");
+    store.resume_run(run, None, "ops").await.expect("it resumes");
     let resumed = "paused_from=none reason=none resumed_at=set state=planning";
     assert_eq!(row.changes().await, resumed);
     let lease = planner(&store, run).await;

@@ -44,7 +44,7 @@ async fn a_paused_run_says_who_and_why_and_is_not_claimed(db: &dyn Fixture) {
 
     let again = store.pause_run(run.id, None, "other@host").await.expect("paused once more");
     assert_eq!((again.reason, again.decided_by.as_deref()), (None, Some("other@host")));
-    let resumed = store.resume_run(run.id, "ops@host").await.expect("resumed");
+    let resumed = store.resume_run(run.id, None, "ops@host").await.expect("resumed");
     assert_eq!((resumed.state, resumed.reason), (RunState::Running, None));
     assert_eq!(store.claim(me, JobKind::Hash, 5).await.expect("a claim").len(), 2);
 }
@@ -57,7 +57,7 @@ async fn a_paused_run_goes_back_to_the_state_it_was_in(db: &dyn Fixture) {
         set_run_state(db, run.id, state).await;
         paused(&store, run.id).await;
         paused(&store, run.id).await;
-        assert_eq!(store.resume_run(run.id, "ops").await.expect("resumed").state, state);
+        assert_eq!(store.resume_run(run.id, None, "ops").await.expect("resumed").state, state);
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_paused_planner_writes_nothing(db: &dyn Fixture) {
     let refused = store.add_batches(&lease, Some("b"), &[batch(everything())]).await;
     assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
     assert!(store.take_planning(run.id, "other", LONG).await.expect("asked").is_none());
-    store.resume_run(run.id, "ops").await.expect("resumed");
+    store.resume_run(run.id, None, "ops").await.expect("resumed");
     let refused = store.add_batches(&lease, Some("b"), &[]).await;
     assert!(matches!(refused, Err(StoreError::LeaseLost)), "the old right is gone: {refused:?}");
     let next = planner(&store, run.id).await;
@@ -103,7 +103,7 @@ async fn a_rerun_leaves_its_run_paused(db: &dyn Fixture) {
     assert_eq!(store.rerun(&selection, None, "ops").await.expect("again").batches, 3);
     let run = store.run(run.id).await.expect("read").expect("there");
     assert_eq!((run.state, run.reason.as_deref()), (RunState::Paused, Some("a backup")));
-    store.resume_run(run.id, "ops").await.expect("resumed");
+    store.resume_run(run.id, None, "ops").await.expect("resumed");
     let claimed = store.claim(worker(&store).await, JobKind::Hash, 99).await.expect("a claim");
     assert_eq!(claimed.len(), 20);
 }
@@ -117,7 +117,7 @@ async fn a_resumed_run_pauses_only_for_new_failures(db: &dyn Fixture) {
     assert_eq!(paused[0].decided_by.as_deref(), Some(BREAKER));
     assert!(paused[0].reason.as_deref().is_some_and(|why| why.contains("3 of 20")), "{paused:?}");
     assert_eq!(commands(&store).await[0].changed_by, BREAKER);
-    store.resume_run(run.id, "ops").await.expect("resumed");
+    store.resume_run(run.id, None, "ops").await.expect("resumed");
     assert_eq!(store.pause_failing().await.expect("looked at"), [], "the same failures");
     // Beyond the clock's resolution, which is a millisecond at worst.
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -233,7 +233,7 @@ async fn what_has_ended_is_neither_paused_nor_cancelled(db: &dyn Fixture) {
         let before = db.contents("reelshift_runs").await;
         let told = [
             store.pause_run(run.id, None, "ops").await.map(drop),
-            store.resume_run(run.id, "ops").await.map(drop),
+            store.resume_run(run.id, None, "ops").await.map(drop),
             store.cancel_run(run.id, None, "ops").await.map(drop),
         ];
         for told in told {
@@ -245,7 +245,7 @@ async fn what_has_ended_is_neither_paused_nor_cancelled(db: &dyn Fixture) {
     let unknown = Uuid::from_u128(7);
     for told in [
         store.pause_run(unknown, None, "ops").await.map(drop),
-        store.resume_run(unknown, "ops").await.map(drop),
+        store.resume_run(unknown, None, "ops").await.map(drop),
         store.cancel_run(unknown, None, "ops").await.map(drop),
     ] {
         assert!(matches!(told, Err(StoreError::Invalid(_))), "{told:?}");

@@ -544,7 +544,7 @@ impl Rules {
                 ledger.pause_run(run, None, "me").await.expect("it is paused");
             }
             Action::Resume if fleet.state() == RunState::Paused => {
-                ledger.resume_run(run, "me").await.expect("it goes on");
+                ledger.resume_run(run, None, "me").await.expect("it goes on");
             }
             Action::Cancel if fleet.state().is_active() || fleet.state() == RunState::Paused => {
                 ledger.cancel_run(run, None, "me").await.expect("it is cancelled");

@@ -109,7 +109,7 @@ pub trait Ledger {
     ///
     /// # Errors
     /// `Invalid` when there is no such run, `Refused` when it is not paused.
-    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run>;
+    async fn resume_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
 
     /// Ends a run for good: its planner and whoever executes a batch of it write nothing
     /// from now on. Its pending batches are [`Self::cancel_pending`]'s, its items in

@@ -63,6 +63,10 @@ pub struct ResumeArgs {
     /// This run only [default: the whole fleet]
     #[arg(long, value_name = "ID")]
     pub run: Option<IdPart>,
+
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

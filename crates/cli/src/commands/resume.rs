@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::By;
 use reelshift_plan::RunState;
 use reelshift_store::SharedStore;
 use reelshift_store::controls::PAUSE;
@@ -15,9 +16,10 @@ use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
     let store = context.writing_store(2).await?;
+    let by = by(args.reason.as_deref());
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
-    let Some(run) = run else { return fleet(context, &store).await };
-    let run = reelshift_operate::resume_run(&*store, &by(None), run).await?;
+    let Some(run) = run else { return fleet(context, &store, &by).await };
+    let run = reelshift_operate::resume_run(&*store, &by, run).await?;
     let paused = store.controls().await?.iter().any(|control| control.name == PAUSE);
     if context.json {
         context.print_json(&json!({ "run": run, "fleet_paused": paused }))?;
@@ -30,8 +32,8 @@ pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn fleet(context: &Context, store: &SharedStore) -> Result<Outcome> {
-    let changes = reelshift_operate::resume_fleet(&**store, &by(None)).await?;
+async fn fleet(context: &Context, store: &SharedStore, by: &By) -> Result<Outcome> {
+    let changes = reelshift_operate::resume_fleet(&**store, by).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);

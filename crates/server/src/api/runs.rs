@@ -135,6 +135,7 @@ pub(super) async fn pause(
     operation_id = "resume_run",
     tag = "runs",
     params(("id" = IdPart, Path, description = "The run's id, or its first or last digits")),
+    request_body = Why,
     responses(
         (status = 200, description = "The run as it goes on", body = Run),
         (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
@@ -145,9 +146,10 @@ pub(super) async fn resume(
     State(app): State<Shared>,
     principal: Principal,
     Path(part): Path<IdPart>,
+    Json(why): Json<Why>,
 ) -> Result<Json<Run>, Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    let (shared, by) = (app.clone(), principal.command(None));
+    let (shared, by) = (app.clone(), principal.command(why.reason));
     let work = async move { operate::resume_run(&*shared.store, &by, id).await.map_err(not_there) };
     run_detached_or_503(&app, work).await.map(Json)
 }

@@ -52,7 +52,7 @@ struct Action {
     to: &'static str,
     meaning: &'static str,
     class: &'static str,
-    asks_why: bool,
+    must_say_why: bool,
 }
 
 const PAUSE: Action = Action {
@@ -60,28 +60,28 @@ const PAUSE: Action = Action {
     to: "/actions/pause",
     meaning: "Within 2 s its batches end their chunk and go back. Other runs go on.",
     class: "warn",
-    asks_why: true,
+    must_say_why: true,
 };
 const RESUME: Action = Action {
     title: "Resume this run",
     to: "/actions/resume",
     meaning: "It goes on where it was. What failed before does not pause it again.",
     class: "primary",
-    asks_why: false,
+    must_say_why: false,
 };
 const RERUN: Action = Action {
     title: "Rerun what failed",
     to: "/actions/rerun",
     meaning: "Enqueues all failed batches and quarantined items of this run again.",
     class: "primary",
-    asks_why: false,
+    must_say_why: false,
 };
 const CANCEL: Action = Action {
     title: "Cancel this run for good",
     to: "/actions/cancel",
     meaning: "What is committed stays; nothing more is written. This cannot be taken back.",
     class: "bad",
-    asks_why: true,
+    must_say_why: true,
 };
 
 struct Tab {

@@ -48,8 +48,8 @@ impl<S: LedgerStatements> Ledger for S {
         runs::pause(self, run, reason, by).await
     }
 
-    async fn resume_run(&self, run: Uuid, by: &str) -> Result<Run> {
-        runs::resume(self, run, by).await
+    async fn resume_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run> {
+        runs::resume(self, run, reason, by).await
     }
 
     async fn cancel_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<CancelledRun> {

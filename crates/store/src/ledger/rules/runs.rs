@@ -190,7 +190,12 @@ async fn fails(reads: &mut dyn LedgerReads, run: &Run) -> Result<Option<String>>
     Ok(breaker_reason(reads.failed_since_resumed(run.id).await?, run.batches_total))
 }
 
-pub(super) async fn resume(store: &impl LedgerStatements, id: Uuid, by: &str) -> Result<Run> {
+pub(super) async fn resume(
+    store: &impl LedgerStatements,
+    id: Uuid,
+    reason: Option<&str>,
+    by: &str,
+) -> Result<Run> {
     let mut transaction = store.transaction(Limit::Short).await?;
     let locked = lock(&mut *transaction, id).await?;
     check_resumable(&locked.run)?;
@@ -198,7 +203,7 @@ pub(super) async fn resume(store: &impl LedgerStatements, id: Uuid, by: &str) ->
     move_to(&mut *transaction, &locked.run, back, None).await?;
     transaction.set_paused_from(id, None).await?;
     transaction.set_resumed(id).await?;
-    let run = decide(&mut *transaction, &locked.run, None, cut(by, BY_CHARACTERS)).await?;
+    let run = decide(&mut *transaction, &locked.run, reason, cut(by, BY_CHARACTERS)).await?;
     transaction.commit().await?;
     Ok(run)
 }
