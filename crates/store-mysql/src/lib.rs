@@ -83,6 +83,8 @@ mod listings;
 mod lost_leases;
 #[path = "../../store/sql/notification_rows.rs"]
 mod notification_rows;
+#[path = "../../store/sql/planner_rows.rs"]
+mod planner_rows;
 #[path = "../../store/sql/quarantine_rows.rs"]
 mod quarantine_rows;
 #[path = "../../store/sql/report.rs"]

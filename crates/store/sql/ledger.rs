@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::dialect::{Connection, Deadline, Store, Writing};
 use crate::error::Error;
 use crate::{
-    audit, batch_rows, claim, failures, lease, lease_rows, quarantine_rows, run_rows, worker_rows,
-    workers,
+    audit, batch_rows, claim, failures, lease, lease_rows, planner_rows, quarantine_rows, run_rows,
+    worker_rows, workers,
 };
 
 /// Statements on one connection, which have one deadline together.
@@ -117,11 +117,11 @@ where
     }
 
     async fn planner_alive(&mut self, run: Uuid, timeout: Duration) -> Result<bool> {
-        self.deadline.run(run_rows::planner_alive(&mut self.connection, run, timeout)).await
+        self.deadline.run(planner_rows::planner_alive(&mut self.connection, run, timeout)).await
     }
 
     async fn sweep_waits(&mut self, run: Uuid) -> Result<bool> {
-        self.deadline.run(run_rows::sweep_waits(&mut self.connection, run)).await
+        self.deadline.run(planner_rows::sweep_waits(&mut self.connection, run)).await
     }
 
     async fn has_open_batch(&mut self, run: Uuid) -> Result<bool> {
@@ -254,11 +254,13 @@ impl LedgerTransaction for Session<Writing> {
     }
 
     async fn set_planner(&mut self, run: Uuid, planner: &str, token: i64) -> Result<()> {
-        self.deadline.run(run_rows::set_planner(&mut self.connection, run, planner, token)).await
+        self.deadline
+            .run(planner_rows::set_planner(&mut self.connection, run, planner, token))
+            .await
     }
 
     async fn clear_planner(&mut self, run: Uuid) -> Result<()> {
-        self.deadline.run(run_rows::clear_planner(&mut self.connection, run)).await
+        self.deadline.run(planner_rows::clear_planner(&mut self.connection, run)).await
     }
 
     async fn advance_planning(
@@ -270,7 +272,12 @@ impl LedgerTransaction for Session<Writing> {
         bytes: u64,
     ) -> Result<()> {
         self.deadline
-            .run(run_rows::advance(&mut self.connection, run, planned_to, [batches, rows, bytes]))
+            .run(planner_rows::advance(
+                &mut self.connection,
+                run,
+                planned_to,
+                [batches, rows, bytes],
+            ))
             .await
     }
 
