@@ -189,11 +189,12 @@ impl Verdict {
         let failed: u64 = report.runs.iter().map(|run| run.failed_open).sum();
         let aside: u64 = report.runs.iter().map(|run| run.quarantined).sum();
         if failed + aside > 0 {
-            let sentence = format!(
-                "Nothing is open, but {} failed and {} set aside.",
-                plural(failed, "batch has", "batches have"),
-                plural(aside, "item is", "items are")
-            );
+            let failed = (failed > 0)
+                .then(|| format!("{} failed", plural(failed, "batch has", "batches have")));
+            let aside =
+                (aside > 0).then(|| format!("{} set aside", plural(aside, "item is", "items are")));
+            let left: Vec<String> = failed.into_iter().chain(aside).collect();
+            let sentence = format!("Nothing is open, but {}.", left.join(" and "));
             return Self::new(VerdictKind::Attention, sentence)
                 .because("remove the causes, then rerun")
                 .since(ended)

@@ -89,7 +89,15 @@ fn at_rest_it_says_what_is_left() {
     let of = |runs: Vec<RunReport>| verdict(&LedgerReport { runs, ..free() });
     assert_eq!(of(Vec::new()).kind, VerdictKind::Idle);
     let mut done = run(JobKind::Backfill, RunState::Done);
-    assert_eq!(of(vec![done.clone()]).kind, VerdictKind::Attention, "three are set aside");
+    for (failed, aside, sentence) in [
+        (0, 3, "Nothing is open, but 3 items are set aside."),
+        (1, 0, "Nothing is open, but 1 batch has failed."),
+        (2, 1, "Nothing is open, but 2 batches have failed and 1 item is set aside."),
+    ] {
+        (done.failed_open, done.quarantined) = (failed, aside);
+        let verdict = of(vec![done.clone()]);
+        assert_eq!((verdict.kind, verdict.sentence.as_str()), (VerdictKind::Attention, sentence));
+    }
     (done.failed_open, done.quarantined) = (0, 0);
     done.accepted = 2;
     let accepted = of(vec![done]);

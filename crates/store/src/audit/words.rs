@@ -44,8 +44,8 @@ impl AuditEvent {
         }
     }
 
-    /// As [`words`](Self::words), with what a setting or a run was and is:
-    /// `concurrency 16 → 12`.
+    /// As [`words`](Self::words), with what a setting, a flag or a run was and is, and how much
+    /// was enqueued again: `concurrency 16 → 12`.
     #[must_use]
     pub fn sentence(&self, id: impl Fn(Uuid) -> String) -> String {
         let words = self.words(id);
@@ -57,6 +57,16 @@ impl AuditEvent {
             }
             Self::RunStateChanged { previous, state, .. } => {
                 format!("{words} {previous} → {state}")
+            }
+            Self::RunRerun { batches: 1, .. } => format!("{words}: 1 batch"),
+            Self::RunRerun { batches, .. } => format!("{words}: {batches} batches"),
+            Self::FlagChanged { .. } => {
+                let columns = self.columns();
+                match (columns.previous, columns.value) {
+                    (Some(previous), Some(value)) => format!("{words} {previous} → {value}"),
+                    (None, Some(value)) => format!("{words} {value}"),
+                    (_, None) => words,
+                }
             }
             _ => words,
         }
@@ -85,6 +95,7 @@ mod tests {
             (control(PAUSE, text("on"), None), "fleet resumed"),
             (control("lock_waits", None, text("3")), "lock_waits default → 3"),
             (AuditEvent::RunStateChanged { run, previous, state }, "run 7 running → paused"),
+            (AuditEvent::RunRerun { run, state, batches: 17 }, "rerun of run 7: 17 batches"),
             (
                 AuditEvent::RunEnqueued { run, kind, filter, created: false },
                 "planning of hash run 7 resumed",

@@ -15,7 +15,7 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
     Column::wide("seq", |entry| Value::text(entry.seq)),
     Column::new("when", |entry| Value::Time(entry.change.changed_at)),
     Column::new("who", |entry| Value::text(&entry.change.changed_by)),
-    Column::new("what", |entry| Value::text(entry.change.event.words(style::tail))),
+    Column::new("what", |entry| Value::text(entry.change.event.sentence(style::tail))),
     Column::wide("subject", |entry| Value::text(entry.change.event.columns().subject.into_str())),
     Column::wide("name", |entry| Value::text(entry.change.event.columns().name)),
     Column::wide("action", |entry| Value::text(entry.change.event.columns().action)),
