@@ -206,7 +206,12 @@ impl Verdict {
             0 => String::new(),
             _ => format!(", but for {}", plural(accepted, "accepted item", "accepted items")),
         };
-        let sentence = format!("Everything that was enqueued is done: {runs}{except}.");
+        let is_cancelled = |run: &&RunReport| run.run.state == RunState::Cancelled;
+        let cancelled = match report.runs.iter().filter(is_cancelled).count() {
+            0 => String::new(),
+            count => format!(", {count} of them cancelled"),
+        };
+        let sentence = format!("Everything that was enqueued is done: {runs}{cancelled}{except}.");
         Self::new(VerdictKind::Done, sentence).since(ended)
     }
 }

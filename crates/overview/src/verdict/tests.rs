@@ -100,8 +100,13 @@ fn at_rest_it_says_what_is_left() {
     }
     (done.failed_open, done.quarantined) = (0, 0);
     done.accepted = 2;
-    let accepted = of(vec![done]);
+    let accepted = of(vec![done.clone()]);
     assert_eq!(accepted.kind, VerdictKind::Done);
     assert!(accepted.sentence.ends_with("1 run, but for 2 accepted items."), "{accepted:?}");
+    done.accepted = 0;
+    let mut cancelled = done.clone();
+    cancelled.run.state = RunState::Cancelled;
+    let cancelled = of(vec![done, cancelled]);
+    assert!(cancelled.sentence.ends_with("2 runs, 1 of them cancelled."), "{cancelled:?}");
     assert_eq!(Verdict::not_started(false).kind, VerdictKind::NotStarted);
 }
