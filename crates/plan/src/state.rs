@@ -199,6 +199,12 @@ impl RunState {
         Self::ACTIVE.contains(&self)
     }
 
+    /// Whether nothing can follow this state, not even a rerun.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        self.successors().is_empty()
+    }
+
     /// Whether a planner may add batches.
     #[must_use]
     pub const fn is_planned(self) -> bool {

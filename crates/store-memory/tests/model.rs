@@ -28,7 +28,7 @@ const MAX_BATCHES: usize = 10;
 /// A rule that somebody might forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutant {
-    /// Whatever a worker writes is accepted, whoever has the lease.
+    /// The ledger accepts writes of a worker that does not have the lease.
     NoFence,
     /// Workers are reaped that are not silent.
     ReapWithoutGrace,
@@ -38,7 +38,7 @@ enum Mutant {
     SweepByCount,
     /// A batch is reported as done before its last row is committed.
     AcknowledgeFirst,
-    /// A worker does not compare what it has with what the ledger says.
+    /// A heartbeat does not reconcile the batch in hand with the leases in the ledger.
     NoComparison,
 }
 
@@ -463,8 +463,8 @@ impl Rules {
         }
     }
 
-    /// As the queue does it: what the ledger says that this worker has, and it has not, goes
-    /// back; what it has, and the ledger does not say so, it drops.
+    /// Reconciles as the queue does: the worker releases leases that it does not have in hand, and
+    /// drops the batch whose lease the ledger does not list.
     async fn heartbeat(&self, ledger: &MemoryLedger, process: &mut Process) {
         let beat = ledger.heartbeat(process.id, &WorkerActivity::default()).await;
         if beat.expect("an answer") == Membership::Unknown {
@@ -573,8 +573,8 @@ impl Rules {
         }
     }
 
-    /// Whether one worker that nothing happens to brings the run to its end from here: whoever is
-    /// frozen or dead falls silent, failed batches are enqueued again, and it does its steps.
+    /// Whether one undisturbed worker can end the run from here. Frozen and dead workers fall
+    /// silent, failed batches are enqueued again, and the worker takes its steps.
     async fn comes_to_an_end(&self, fleet: &Fleet) -> bool {
         let mut fleet = fleet.clone();
         fleet.faults_left = 0;

@@ -75,7 +75,7 @@ pub(crate) async fn release(store: &MySqlStore, leases: &[Lease]) -> Result<u64>
     .await
 }
 
-/// Ends those of `leases` that are still held, as `update` says.
+/// Executes `update` for those of `leases` that are still held.
 async fn end(store: &MySqlStore, leases: &[Lease], update: &'static str) -> Result<u64> {
     let mut leases = leases.to_vec();
     leases.sort_unstable_by_key(|lease| lease.seq);

@@ -55,7 +55,7 @@ pub(crate) async fn release(store: &SqliteStore, leases: &[Lease]) -> Result<u64
     end(store, leases, sql).await
 }
 
-/// Ends those of `leases` that are still held, as `update` says.
+/// Executes `update` for those of `leases` that are still held.
 async fn end(store: &SqliteStore, leases: &[Lease], update: &'static str) -> Result<u64> {
     if leases.is_empty() {
         return Ok(0);

@@ -69,7 +69,7 @@ fn finite(rate: f64) -> f64 {
     if rate.is_finite() { rate } else { 0.0 }
 }
 
-/// No connection is a worker's own: the file tells of none that is gone.
+/// Does nothing: a worker has no connection of its own here.
 #[expect(clippy::unused_async, reason = "the other adapter closes a connection")]
 pub(crate) async fn end_activity(_: &SqliteStore, _: Uuid) {}
 

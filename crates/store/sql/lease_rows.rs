@@ -1,6 +1,6 @@
-//! Rows of `reelshift_batches` that somebody leases, and the ends of a lease. Those of a run or a
-//! worker are found by a plain read and written by primary key, in order: whoever ends a lease
-//! locks them in the same order.
+//! Rows of `reelshift_batches` that somebody leases, and the ends of a lease. A statement about all
+//! batches of a run or of a worker reads their keys without locks, then writes by primary key in
+//! ascending order. Whoever else ends leases locks the rows in that order too.
 
 use std::time::Duration;
 

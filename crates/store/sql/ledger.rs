@@ -32,8 +32,8 @@ struct Session<C> {
 }
 
 impl Store {
-    /// The deadline of a session that begins now. What an operator selects by is asked of the
-    /// server before the session has a connection, or locks anything.
+    /// Starts the deadline of a session. A long one needs the types of the columns of `videos`:
+    /// they are read first, since a session that has a connection must not ask for a second one.
     async fn prepared(&self, limit: Limit) -> Result<Deadline> {
         let deadline = self.deadline(limit);
         if limit == Limit::Long {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::dialect::{Connection, age_ago, bind_age, bind_count, now};
 use crate::error::Result;
+use crate::run_rows;
 
 /// Counts batches into a run and its round, which has come to `planned_to` where given.
 pub(crate) async fn advance(
@@ -85,6 +86,5 @@ pub(crate) async fn sweep_waits(connection: &mut Connection, run: Uuid) -> Resul
 pub(crate) async fn clear_planner(connection: &mut Connection, run: Uuid) -> Result<()> {
     let sql = "UPDATE reelshift_runs SET planner = NULL, planner_token = NULL, \
        planner_seen_at = NULL WHERE id = ?";
-    sqlx::query(sql).bind(run.to_string()).execute(connection).await?;
-    Ok(())
+    run_rows::update(connection, run, sql).await
 }

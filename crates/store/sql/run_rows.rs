@@ -276,7 +276,12 @@ pub(crate) async fn set_resumed(connection: &mut Connection, run: Uuid) -> Resul
     update(connection, run, sql).await
 }
 
-async fn update(connection: &mut Connection, run: Uuid, sql: &'static str) -> Result<()> {
+/// Executes a statement whose one value is the run's id.
+pub(crate) async fn update(
+    connection: &mut Connection,
+    run: Uuid,
+    sql: &'static str,
+) -> Result<()> {
     sqlx::query(sql).bind(run.to_string()).execute(connection).await?;
     Ok(())
 }

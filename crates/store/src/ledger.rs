@@ -111,7 +111,7 @@ pub trait Ledger {
     /// `Invalid` when there is no such run, `Refused` when it is not paused.
     async fn resume_run(&self, run: Uuid, reason: Option<&str>, by: &str) -> Result<Run>;
 
-    /// Ends a run for good: its planner and whoever executes a batch of it write nothing
+    /// Ends a run for good: neither its planner nor a worker that has a batch of it can write
     /// from now on. Its pending batches are [`Self::cancel_pending`]'s, its items in
     /// quarantine [`Self::free_quarantine`]'s. A run that is cancelled already stays so.
     ///

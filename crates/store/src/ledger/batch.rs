@@ -169,7 +169,7 @@ pub struct BatchRow {
     pub of_items: bool,
     pub priority: i8,
     pub max_attempts: u32,
-    /// The error that the chain of its errors goes on from.
+    /// The last error of the batch that it repeats: the parent of its own first error.
     pub last_error_id: Option<String>,
 }
 

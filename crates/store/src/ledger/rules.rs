@@ -172,7 +172,7 @@ impl<S: LedgerStatements> Ledger for S {
     }
 }
 
-/// What is said of a run that does not exist.
+/// The error for a run that does not exist.
 fn no_run(id: Uuid) -> StoreError {
     StoreError::Invalid(format!("there is no run {id}"))
 }

@@ -1,4 +1,4 @@
-//! The ends that an attempt can have, and what a worker says of the batch that it has.
+//! How an attempt ends, and what a worker records about the batch that it leases.
 
 use std::time::Duration;
 

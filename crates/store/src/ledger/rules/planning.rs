@@ -6,9 +6,9 @@ use reelshift_plan::RunState;
 use uuid::Uuid;
 
 use super::runs::{decide, move_to};
-use crate::ledger::statements::{LedgerStatements, LedgerTransaction, Limit};
-use crate::ledger::{BatchRow, LockedRun, NewBatch, PlannerLease, new_token};
-use crate::length::{BY_CHARACTERS, HOLDER_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
+use crate::ledger::statements::{LedgerReads, LedgerStatements, LedgerTransaction, Limit};
+use crate::ledger::{BatchRow, LockedRun, NewBatch, PlannerLease, Run, new_token};
+use crate::length::{HOLDER_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use crate::{Result, StoreError};
 
 pub(super) async fn take(
@@ -19,23 +19,27 @@ pub(super) async fn take(
 ) -> Result<Option<PlannerLease>> {
     // All workers ask again and again: a refusal locks nothing.
     let mut reads = store.reads(Limit::Short).await?;
-    let run = reads.run(id).await?.filter(|run| run.state.is_planned());
-    if run.is_none() || reads.planner_alive(id, timeout).await? || reads.sweep_waits(id).await? {
+    let Some(run) = reads.run(id).await? else { return Ok(None) };
+    if !needs_planner(&mut *reads, &run, timeout).await? {
         return Ok(None);
     }
     drop(reads);
     let mut transaction = store.transaction(Limit::Short).await?;
     let Some(locked) = transaction.lock_run(id).await? else { return Ok(None) };
-    if !locked.run.state.is_planned()
-        || transaction.planner_alive(id, timeout).await?
-        || transaction.sweep_waits(id).await?
-    {
+    if !needs_planner(&mut *transaction, &locked.run, timeout).await? {
         return Ok(None);
     }
     let token = new_token();
     transaction.set_planner(id, cut(planner, HOLDER_CHARACTERS), token).await?;
     transaction.commit().await?;
     Ok(Some(PlannerLease { run: locked.run, token }))
+}
+
+/// Whether `run` is to be planned now, and no planner has written within `timeout`.
+async fn needs_planner(reads: &mut dyn LedgerReads, run: &Run, timeout: Duration) -> Result<bool> {
+    Ok(run.state.is_planned()
+        && !reads.planner_alive(run.id, timeout).await?
+        && !reads.sweep_waits(run.id).await?)
 }
 
 /// The run of a planner's lease that is held, its row locked.
@@ -88,7 +92,7 @@ pub(super) async fn fail(
     let mut transaction = store.transaction(Limit::Short).await?;
     let LockedRun { run, .. } = fence(&mut *transaction, lease).await?;
     move_to(&mut *transaction, &run, RunState::Failed, Some(reason)).await?;
-    decide(&mut *transaction, &run, Some(reason), cut(by, BY_CHARACTERS)).await?;
+    decide(&mut *transaction, &run, Some(reason), by).await?;
     transaction.commit().await
 }
 

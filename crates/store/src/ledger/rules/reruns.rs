@@ -16,16 +16,6 @@ use crate::ledger::{
 use crate::length::{NAME_CHARACTERS, TEXT_BYTES, cut, cut_bytes};
 use crate::{Result, StoreError};
 
-/// The states of a run whose failures may be taken up: nothing opens a cancelled one again.
-const STATES: &[RunState] = &[
-    RunState::Planning,
-    RunState::Running,
-    RunState::Sweeping,
-    RunState::Paused,
-    RunState::Done,
-    RunState::Failed,
-];
-
 pub(super) async fn rerun(
     store: &impl LedgerStatements,
     selection: &RerunSelection,
@@ -64,7 +54,9 @@ async fn candidates(
     {
         return Err(StoreError::Invalid(format!("there is no batch {id}")));
     }
-    reads.runs_with_failures(STATES, selection).await
+    let states: Vec<RunState> =
+        RunState::ALL.iter().copied().filter(|state| !state.is_final()).collect();
+    reads.runs_with_failures(&states, selection).await
 }
 
 /// What a rerun of one run does.
@@ -112,7 +104,7 @@ async fn rerun_run(
 ) -> Result<Rerun> {
     let mut transaction = store.transaction(Limit::Long).await?;
     let locked = transaction.lock_run(id).await?;
-    let is_open = |locked: &LockedRun| STATES.contains(&locked.run.state) && !locked.is_rolled_back;
+    let is_open = |locked: &LockedRun| !locked.run.state.is_final() && !locked.is_rolled_back;
     let Some(LockedRun { run, .. }) = locked.filter(is_open) else {
         return Ok(Rerun::default());
     };

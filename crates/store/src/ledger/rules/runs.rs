@@ -114,6 +114,7 @@ pub(super) async fn decide(
     reason: Option<&str>,
     by: &str,
 ) -> Result<Run> {
+    let by = cut(by, BY_CHARACTERS);
     transaction.set_decided_by(before.id, by).await?;
     audit(transaction, before, reason, by).await
 }
@@ -157,7 +158,7 @@ async fn pause_locked(
     if run.state != RunState::Paused {
         transaction.set_paused_from(run.id, Some(run.state)).await?;
     }
-    decide(transaction, run, reason, cut(by, BY_CHARACTERS)).await
+    decide(transaction, run, reason, by).await
 }
 
 pub(super) async fn pause_failing(store: &impl LedgerStatements) -> Result<Vec<Run>> {
@@ -203,7 +204,7 @@ pub(super) async fn resume(
     move_to(&mut *transaction, &locked.run, back, None).await?;
     transaction.set_paused_from(id, None).await?;
     transaction.set_resumed(id).await?;
-    let run = decide(&mut *transaction, &locked.run, reason, cut(by, BY_CHARACTERS)).await?;
+    let run = decide(&mut *transaction, &locked.run, reason, by).await?;
     transaction.commit().await?;
     Ok(run)
 }
@@ -235,10 +236,7 @@ pub(super) async fn cancel_pending(
     id: Uuid,
     limit: u32,
 ) -> Result<u64> {
-    let mut transaction = store.transaction(Limit::Short).await?;
-    if !is_cancelled(&mut *transaction, id).await? {
-        return Ok(0);
-    }
+    let Some(mut transaction) = of_cancelled(store, id).await? else { return Ok(0) };
     let cancelled = transaction.cancel_open(id, limit).await?;
     transaction.commit().await?;
     Ok(cancelled)
@@ -249,17 +247,20 @@ pub(super) async fn free_quarantine(
     id: Uuid,
     limit: u32,
 ) -> Result<u64> {
-    let mut transaction = store.transaction(Limit::Short).await?;
-    if !is_cancelled(&mut *transaction, id).await? {
-        return Ok(0);
-    }
+    let Some(mut transaction) = of_cancelled(store, id).await? else { return Ok(0) };
     let freed = transaction.free_quarantined(id, limit).await?;
     transaction.commit().await?;
     Ok(freed)
 }
 
-/// Nothing opens a cancelled run again: its row need not be locked.
-async fn is_cancelled(transaction: &mut dyn LedgerTransaction, id: Uuid) -> Result<bool> {
+/// A transaction, if the run is cancelled. Nothing opens such a run again: its row need not be
+/// locked.
+async fn of_cancelled(
+    store: &impl LedgerStatements,
+    id: Uuid,
+) -> Result<Option<Box<dyn LedgerTransaction + '_>>> {
+    let mut transaction = store.transaction(Limit::Short).await?;
     let run = transaction.run(id).await?;
-    Ok(run.is_some_and(|run| run.state == RunState::Cancelled))
+    let is_cancelled = run.is_some_and(|run| run.state == RunState::Cancelled);
+    Ok(is_cancelled.then_some(transaction))
 }
