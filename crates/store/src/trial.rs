@@ -8,9 +8,10 @@
 
 use std::time::Duration;
 
+use crate::gate::{Piece, pieces};
 use crate::patience::Direction;
 use crate::preflight::{Decision, Finding};
-use crate::schema::Step;
+use crate::schema::{Step, undo_order};
 
 /// Which statements are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,36 @@ impl Trial {
         steps.iter().map(|step| of(step).map(|tried| tried.took)).sum()
     }
 
+    /// The longest time for which one gate of `steps` would be held, forth or back.
+    #[must_use]
+    pub fn longest_hold(&self, steps: &[&Step]) -> Duration {
+        let hold = |piece: &Piece<'_>, direction| match piece {
+            Piece::Gate(gate) => {
+                gate.iter().filter_map(|step| self.expected(&[step], direction)).sum()
+            }
+            Piece::Alone(_) | Piece::Indexes(_) => Duration::ZERO,
+        };
+        let forth = pieces(steps.iter().copied(), Direction::Up);
+        let back = pieces(undo_order(steps.to_vec()), Direction::Down);
+        let forth = forth.iter().map(|piece| hold(piece, Direction::Up));
+        let back = back.iter().map(|piece| hold(piece, Direction::Down));
+        forth.chain(back).max().unwrap_or_default()
+    }
+
+    /// The shorter time of each statement that `other`, a trial of the same statements, has
+    /// too: what else the server does can only make one longer.
+    #[must_use]
+    pub fn shortest(mut self, other: &Self) -> Self {
+        for tried in &mut self.tried {
+            let again = other
+                .tried
+                .iter()
+                .find(|again| (again.step, again.direction) == (tried.step, tried.direction));
+            tried.took = again.map_or(tried.took, |again| tried.took.min(again.took));
+        }
+        self
+    }
+
     /// The statements that copy a table, but for those that `allowed` names.
     pub fn copies<'a>(
         &'a self,
@@ -162,6 +193,22 @@ mod tests {
         assert!(finding.says.contains(named), "{}", finding.says);
         assert_eq!(trial.copies(&["videos".to_owned()]).count(), 0);
         assert_eq!(trial.took(Direction::Up), Duration::from_millis(3));
+    }
+
+    #[test]
+    fn a_statement_takes_the_shorter_of_two_times() {
+        let of = |took| Trial {
+            tried: [(Direction::Up, took), (Direction::Down, 3)]
+                .map(|(direction, took)| Tried {
+                    took: Duration::from_millis(took),
+                    ..tried(direction, None)
+                })
+                .to_vec(),
+            obstacle: None,
+        };
+        assert_eq!(of(400).shortest(&of(20)), of(20));
+        assert_eq!(of(20).shortest(&of(400)), of(20));
+        assert_eq!(of(20).shortest(&Trial::default()), of(20));
     }
 
     #[test]
