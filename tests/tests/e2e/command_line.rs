@@ -83,6 +83,24 @@ async fn a_script_waits_for_a_state() {
     assert!(worker.wait().expect("it ends").success());
     let wrong = run(&["wait", "--for", "index", "--run", id]);
     assert!(wrong.code == Some(2) && wrong.stderr.contains("--for done"), "{wrong:?}");
+    let too_late = run(&["wait", "--for", "paused", "--run", id]).expect(1).stderr;
+    assert!(too_late.contains("is done: it will not be paused"), "{too_late}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_learns_that_a_run_was_cancelled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(50).await;
+    let run = |arguments: &[&str]| run(dir.path(), &legacy, arguments);
+    run(&["apply", "expand"]).ok();
+    run(&["enqueue", "backfill"]).ok();
+    let [id] = &lines(run(&["runs", "-o", "name"]))[..] else { panic!("one run") };
+    run(&["cancel", "--run", id, "--yes"]).ok();
+    let cancelled = run(&["wait", "--for", "done", "--run", id]).expect(1).stderr;
+    assert!(cancelled.contains(&format!("run {id} was cancelled")), "{cancelled}");
+    // It ended before anybody waited, and nothing is open.
+    run(&["wait", "--for", "done"]).ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! `wait`: returns when a state is reached, for scripts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -30,8 +31,9 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
     }
     let store = if of_runs { context.reading_store(4).await? } else { context.store().await? };
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
+    let mut waited_for: BTreeSet<Uuid> = run.into_iter().collect();
     let reached = async {
-        while !is_reached(&store, args.goal, run).await? {
+        while !is_reached(&store, args.goal, run, &mut waited_for).await? {
             tokio::time::sleep(POLL_PAUSE).await;
         }
         Ok::<_, anyhow::Error>(())
@@ -50,16 +52,53 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
         },
     }
     match args.goal {
-        Goal::Done => Ok(status::outcome(&store.ledger_report(status::RUNS).await?)),
+        Goal::Done => outcome(&store, run, &waited_for).await,
         Goal::Paused | Goal::Expand | Goal::Index | Goal::Automate => Ok(Outcome::Done),
     }
 }
 
-async fn is_reached(store: &SharedStore, goal: Goal, run: Option<Uuid>) -> Result<bool> {
+/// That of the runs that were waited for, or of all where none was open.
+async fn outcome(
+    store: &SharedStore,
+    run: Option<Uuid>,
+    waited_for: &BTreeSet<Uuid>,
+) -> Result<Outcome> {
+    for &id in waited_for {
+        if state(store, id).await? == RunState::Cancelled {
+            return Err(Failed(format!(
+                "run {id} was cancelled: what was open of it has been left undone"
+            ))
+            .into());
+        }
+    }
+    let mut report = store.ledger_report(status::RUNS).await?;
+    if let Some(run) = run {
+        report.runs.retain(|report| report.run.id == run);
+    }
+    Ok(status::outcome(&report))
+}
+
+/// Adds the open runs to `waited_for`, where all of them are to end.
+async fn is_reached(
+    store: &SharedStore,
+    goal: Goal,
+    run: Option<Uuid>,
+    waited_for: &mut BTreeSet<Uuid>,
+) -> Result<bool> {
     match (goal, run) {
         (Goal::Done, Some(run)) => Ok(state(store, run).await?.has_ended()),
-        (Goal::Paused, Some(run)) => Ok(state(store, run).await? == RunState::Paused),
-        (Goal::Done, None) => Ok(open_runs(store).await?.is_empty()),
+        (Goal::Paused, Some(run)) => match state(store, run).await? {
+            RunState::Paused => Ok(true),
+            ended if ended.has_ended() => {
+                Err(Failed(format!("run {run} is {ended}: it will not be paused any more")).into())
+            }
+            _ => Ok(false),
+        },
+        (Goal::Done, None) => {
+            let open = open_runs(store).await?;
+            waited_for.extend(open.iter().map(|run| run.id));
+            Ok(open.is_empty())
+        }
         (Goal::Paused, None) => {
             let controls = store.controls().await?;
             let open = open_runs(store).await?;
