@@ -1,10 +1,11 @@
-//! Where a new trigger stands among those that are there already.
+//! New triggers, and statements that were prepared before.
 //!
 //! MariaDB (10.11 and 11.8) decides whether a prepared statement is out of date by the
-//! first trigger of each event and time alone, and keeps the list of the tables that the
-//! statement's triggers need. A trigger behind another's is executed without its tables
-//! being open: error 1146, for as long as the statement lives. So ours go first where the
-//! platform has triggers of its own.
+//! first trigger of each event and time alone: it must be younger than the statement. If it
+//! is not, the server keeps the list of the tables that the statement's triggers need, and
+//! executes the new trigger without its tables being open: error 1146, for as long as the
+//! statement lives. So ours go first where the platform has triggers of its own, and are
+//! younger than any statement that is prepared until the server knows them.
 
 use sqlx::{MySqlConnection, Row as _};
 
@@ -14,9 +15,13 @@ use crate::server::Product;
 /// In a shipped statement, after `{TIME} {EVENT} ON {TABLE} FOR EACH ROW`.
 const TEMPLATE: &str = "{before_others}";
 
-/// The statement with its trigger put before those of the same table, event and time. MySQL
-/// needs no such place, and under `LOCK TABLES` does not find the triggers that are there
-/// (error 3011) where one of them writes a child of the table.
+/// By how much a trigger is younger than its statement, in seconds. A cluster's other nodes
+/// make it when they come to it, by the clock of the node that sent it.
+const YOUNGER_SECONDS: u32 = 60;
+
+/// The statement with its trigger put before those of the same table, event and time, and
+/// dated ahead. MySQL needs neither, and under `LOCK TABLES` does not find the triggers that
+/// are there (error 3011) where one of them writes a child of the table.
 pub(crate) async fn put_first(
     connection: &mut MySqlConnection,
     product: Product,
@@ -35,7 +40,7 @@ pub(crate) async fn put_first(
     .bind(table)
     .bind(time)
     .bind(event)
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
     let before = match first {
         None => String::new(),
@@ -44,7 +49,16 @@ pub(crate) async fn put_first(
             format!(" PRECEDES `{}`", name.replace('`', "``"))
         }
     };
-    Ok(statement.replace(TEMPLATE, &before))
+    let statement = statement.replace(TEMPLATE, &before);
+    let clock: String =
+        sqlx::query_scalar("SELECT CAST(@@secure_timestamp AS CHAR)").fetch_one(connection).await?;
+    // Otherwise the server lets nobody set the time of a statement.
+    if clock != "NO" {
+        return Ok(statement);
+    }
+    Ok(format!(
+        "SET STATEMENT timestamp = UNIX_TIMESTAMP(NOW(6)) + {YOUNGER_SECONDS} FOR\n{statement}"
+    ))
 }
 
 /// `AFTER`, `UPDATE`, `videos` of the line that holds the template.

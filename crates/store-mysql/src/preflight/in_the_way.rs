@@ -86,9 +86,7 @@ fn judge_triggers(others: &[String]) -> Finding {
     }
     Finding::warning(
         format!("table videos has triggers already: {}", others.join(", ")),
-        "they stay; look whether they write processing_status or ground_truth_generated. MariaDB may \
-         fail a statement that was prepared in the very moment of expand (error 1146) until it is \
-         prepared again: let such a connection reconnect",
+        "they stay; look whether they write processing_status or ground_truth_generated",
     )
 }
 

@@ -12,12 +12,6 @@ use crate::rollback::RollbackState;
 use crate::trial::Trial;
 use crate::{Result, StoreError, preflight};
 
-/// Before a trigger that asks for its table by itself. MariaDB takes a prepared statement for
-/// current that is as old as a trigger by a clock of 10 ms, and executes that without the tables
-/// that the trigger names (error 1146). What the step before has made old is prepared again
-/// within this time, and older than the trigger then.
-const TRIGGER_PAUSE: Duration = Duration::from_millis(200);
-
 /// What happened to one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -154,7 +148,6 @@ where
         return Ok(());
     }
     let mut left = missing.to_vec();
-    let mut each_alone = false;
     let is_long = match piece {
         Piece::Indexes(_) => {
             let untried = Trial::default();
@@ -184,7 +177,6 @@ where
         }
         Piece::Gate(_) | Piece::Indexes(_) => {
             let passed = gate::pass(store, missing, Direction::Up, options, sleep).await?;
-            each_alone = passed.is_none();
             if let Some(passed) = passed {
                 passed.done.iter().for_each(|step| report(step, StepOutcome::Applied));
                 left = passed.left;
@@ -192,9 +184,6 @@ where
         }
     }
     for step in left {
-        if each_alone && step.trigger_table().is_some() {
-            sleep(TRIGGER_PAUSE).await;
-        }
         let outcome = alone(store, step, options, sleep).await?;
         report(step, outcome);
     }
