@@ -96,7 +96,7 @@ async fn a_script_learns_that_a_run_was_cancelled() {
     run(&["apply", "expand"]).ok();
     run(&["enqueue", "backfill"]).ok();
     let [id] = &lines(run(&["runs", "-o", "name"]))[..] else { panic!("one run") };
-    run(&["cancel", "--run", id, "--yes"]).ok();
+    run(&["cancel", id]).ok();
     let cancelled = run(&["wait", "--for", "done", "--run", id]).expect(1).stderr;
     assert!(cancelled.contains(&format!("run {id} was cancelled")), "{cancelled}");
     // It ended before anybody waited, and nothing is open.
