@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(4);
 pub struct Report {
     pub requests: u64,
     /// Transactions cut off by a fault, and connections that could not be made.
-    pub outages: u64,
+    pub outages: Vec<String>,
     /// Transactions that were the victim of a deadlock.
     pub deadlocks: u64,
     /// InnoDB's report of each deadlock.
@@ -46,10 +46,10 @@ impl Report {
     /// When one of these does not hold.
     pub async fn check(&self, legacy: &Legacy) {
         let may_fail = legacy.victims_of_gates().await;
-        let (outages, deadlocks) = (self.outages, self.deadlocks);
+        let (outages, deadlocks) = (&self.outages, self.deadlocks);
         assert!(
-            outages == 0 && deadlocks <= may_fail,
-            "{outages} transactions were cut off, {deadlocks} of {} were victims of a deadlock, \
+            outages.is_empty() && deadlocks <= may_fail,
+            "{outages:?}: transactions were cut off, {deadlocks} of {} were victims of a deadlock, \
              where {may_fail} may be; the longest took {:?}\n{}",
             self.requests,
             self.longest,
@@ -100,7 +100,7 @@ impl Application {
         let mut all = Report::default();
         for thread in self.threads.join_all().await {
             all.requests += thread.requests;
-            all.outages += thread.outages;
+            all.outages.extend(thread.outages);
             all.deadlocks += thread.deadlocks;
             all.overtaken += thread.overtaken;
             all.explained.extend(thread.explained);
@@ -122,8 +122,8 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
             Some(open) => open,
             None => match timeout(LIMIT, connect(&url)).await {
                 Ok(Ok(open)) => open,
-                _ => {
-                    report.outages += 1;
+                failed => {
+                    report.outages.push(format!("{failed:?}"));
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -136,7 +136,7 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
                 report.longest = report.longest.max(began.elapsed());
                 connection = Some(open);
             }
-            Ok(Err(error)) if is_outage(&error) => report.outages += 1,
+            Ok(Err(error)) if is_outage(&error) => report.outages.push(error.to_string()),
             Ok(Err(error)) if is_deadlock(&error) => {
                 report.deadlocks += 1;
                 report.explained.push(explain_deadlock(&url).await);

@@ -50,7 +50,7 @@ async fn round(seed: u64) {
         chunks.returned,
         chunks.failed.len(),
         application.requests,
-        application.outages
+        application.outages.len()
     );
     outcome.clear().await;
 }
