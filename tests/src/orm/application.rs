@@ -118,25 +118,23 @@ async fn work(url: String, mut client: Client, stop: CancellationToken) -> Repor
     let mut report = Report::default();
     let mut connection = None;
     while !stop.is_cancelled() {
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => match timeout(LIMIT, connect(&url)).await {
-                Ok(Ok(open)) => open,
-                failed => {
-                    report.outages.push(format!("{failed:?}"));
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
         let began = Instant::now();
-        match timeout(LIMIT, client.request(&mut open)).await {
-            Ok(Ok(())) => {
+        let requested = async {
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => connect(&url).await?,
+            };
+            client.request(&mut open).await?;
+            Ok(open)
+        };
+        match timeout(LIMIT, requested).await {
+            Ok(Ok(open)) => {
                 report.requests += 1;
                 report.longest = report.longest.max(began.elapsed());
                 connection = Some(open);
             }
             Ok(Err(error)) if is_outage(&error) => report.outages.push(error.to_string()),
+            // On a cluster also of a session that has done nothing yet.
             Ok(Err(error)) if is_deadlock(&error) => {
                 report.deadlocks += 1;
                 report.explained.push(explain_deadlock(&url).await);
