@@ -7,6 +7,8 @@ use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
 use sqlx::{AnyPool, AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use crate::orm::application::is_deadlock;
+
 /// A legacy row of the columns that the migration reads.
 #[derive(Debug, Clone)]
 pub struct Video {
@@ -90,12 +92,14 @@ impl Legacy {
 
     async fn connect(url: &str, open: &str, server: Option<(String, String)>) -> Self {
         install_default_drivers();
-        let pool = AnyPoolOptions::new()
-            .max_connections(4)
-            .connect(open)
-            .await
-            .expect("the database opens");
-        Self { url: url.to_owned(), pool, server }
+        loop {
+            match AnyPoolOptions::new().max_connections(4).connect(open).await {
+                Ok(pool) => return Self { url: url.to_owned(), pool, server },
+                // A node of a cluster may abort the first statement of a new session.
+                Err(error) if is_deadlock(&error) => {}
+                Err(error) => panic!("the database does not open: {error}"),
+            }
+        }
     }
 
     pub async fn execute(&self, sql: &str) {

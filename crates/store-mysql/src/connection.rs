@@ -32,6 +32,9 @@ use unused::ClosesUnused;
 /// How long a connection may take to be made, or to become free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a session is opened at most, where a cluster ends the first statement of each.
+const OPENINGS: u32 = 3;
+
 /// A connection idle for this long is not used again: the server closes it at about that
 /// time, and may do so while the next statement is on its way.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -113,7 +116,7 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
         options.application_time_zone.as_deref().map(TimeZone::parse).transpose()?;
     // One connection by itself first: the pool would retry a server that is down until
     // its timeout and then not say why.
-    let mut probe = open(&connect_options.clone().timezone(None::<String>)).await?;
+    let mut probe = open(&connect_options).await?;
     let (version, session_time_zone, clock): (String, String, f64) = sqlx::query_as(
         "SELECT VERSION(), CAST(@@session.time_zone AS CHAR), UNIX_TIMESTAMP(NOW(6)) + 0e0",
     )
@@ -210,8 +213,20 @@ impl MySqlStore {
     }
 }
 
+/// Opens a session. A node of a cluster may end its first statement in place of one of a session
+/// that is gone (1213): another is opened then.
 async fn open(options: &MySqlConnectOptions) -> Result<MySqlConnection, StoreError> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
+    let opened = async {
+        for _ in 1..OPENINGS {
+            let mut connection = options.connect().await?;
+            match connection.execute("DO 0").await {
+                Err(error) if number(&error) == Some(1213) => {}
+                done => return done.map(|_| connection),
+            }
+        }
+        options.connect().await
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(explain(options, error)),
         Err(_) => Err(StoreError::Transient {

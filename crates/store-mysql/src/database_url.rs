@@ -12,8 +12,6 @@ use reelshift_store::StoreError;
 use sqlx::mysql::MySqlConnectOptions;
 use url::Url;
 
-use crate::application_time::SESSION_TIME_ZONE;
-
 /// The charset of every session.
 const CHARSET: &str = "utf8mb4";
 
@@ -95,8 +93,9 @@ impl DatabaseUrl {
             options: options
                 .host(&host)
                 .charset(CHARSET)
-                .timezone(Some(SESSION_TIME_ZONE.to_owned()))
-                // The mode is set with everything else that a session of ours sets.
+                // Nothing is set by the driver: a session of ours sets it with everything else.
+                .set_names(false)
+                .timezone(None::<String>)
                 .pipes_as_concat(false)
                 .no_engine_substitution(false),
             has_ssl_mode: has(["ssl-mode", "sslmode"]),
