@@ -24,6 +24,8 @@ const WORKERS: usize = 4;
 const LIMIT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_secs(2);
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// All traces of both runs.
+const MAX_ANSWER_BYTES: u64 = 1 << 28;
 /// Of all services, also those that only a profile starts.
 const PROFILES: [&str; 6] = ["--profile", "tools", "--profile", "metrics", "--profile", "sampling"];
 
@@ -255,7 +257,9 @@ impl Deployment<'_> {
             .header("Authorization", format!("Bearer {}", self.token))
             .query_pairs(query.iter().copied());
         let answer = request.call().with_context(|| format!("{path} of port {port}"))?;
-        answer.into_body().read_to_string().with_context(|| format!("{path} of port {port}"))
+        let mut body = answer.into_body();
+        let text = body.with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        text.with_context(|| format!("{path} of port {port}"))
     }
 }
 
