@@ -25,6 +25,7 @@ mod snapshot_isolation;
 mod statement;
 mod surprising_rows;
 mod timestamps;
+mod tls;
 mod transactions;
 mod trigger_creation;
 mod updated_at;
@@ -56,6 +57,11 @@ trait Check: Sync {
     /// Whether it can refuse an `apply`, and so is made before each.
     fn refuses(&self) -> bool;
 
+    /// Whether it is about the server rather than the table, and reads no rows.
+    fn is_of_server(&self) -> bool {
+        false
+    }
+
     async fn run(&self, context: &mut CheckContext<'_>) -> error::Result<Finding>;
 }
 
@@ -64,7 +70,8 @@ const LEGACY: [&dyn Check; 5] =
     [&server::Check, &engine::Check, &columns::Check, &key::Check, &application_time_zone::Check];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 21] = [
+const CHANGE: [&dyn Check; 22] = [
+    &tls::Check,
     &writable::Check,
     &cluster::Check,
     &privileges::Check,
@@ -156,14 +163,19 @@ async fn examine(store: &MySqlStore, scope: Scope) -> error::Result<Examination>
             return Ok(Examination { findings, trial: Trial::default() });
         }
     }
-    for check in CHANGE.into_iter().filter(|check| scope == Scope::Plan || check.refuses()) {
+    let wanted = |check: &&dyn Check| match scope {
+        Scope::Apply | Scope::Tried => check.refuses(),
+        Scope::Doctor => check.refuses() || check.is_of_server(),
+        Scope::Plan => true,
+    };
+    for check in CHANGE.into_iter().filter(wanted) {
         let finding = match check.run(&mut context).await {
             Err(error) if error.is_denied() => not_readable(error),
             found => found?,
         };
         findings.push(finding.named(check.name()));
     }
-    if scope == Scope::Tried {
+    if matches!(scope, Scope::Tried | Scope::Doctor) {
         return Ok(Examination { findings, trial: Trial::default() });
     }
     // What an operator may overrule must have been tried all the same.

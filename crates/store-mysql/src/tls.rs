@@ -80,7 +80,7 @@ pub(crate) fn refused(
 
 /// Whether the connection stays on this machine. A name other than `localhost` may lead
 /// anywhere tomorrow.
-fn is_local(options: &MySqlConnectOptions) -> bool {
+pub(crate) fn is_local(options: &MySqlConnectOptions) -> bool {
     let host = options.get_host();
     options.get_socket().is_some()
         || host.eq_ignore_ascii_case("localhost")

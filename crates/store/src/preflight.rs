@@ -107,6 +107,8 @@ pub enum Scope {
     Apply,
     /// The same without the trial, which the caller has made before.
     Tried,
+    /// Those of an apply without the trial, and how the server is. None reads every row.
+    Doctor,
     /// All, those that read every row included.
     Plan,
 }

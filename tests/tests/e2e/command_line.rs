@@ -156,6 +156,19 @@ async fn a_doctor_names_what_is_wrong() {
         assert_eq!(verdict(&well, "database"), "ok");
         assert_eq!(verdict(&well, "clock"), "ok");
         assert_eq!(verdict(&well, "media_root"), "ok");
+        assert_eq!(verdict(&well, "writable"), "ok");
+        // The file system of a machine that this one is not is unknown.
+        assert!(["ok", "warning"].iter().any(|known| verdict(&well, "disk") == *known));
+        let of_schema = |findings: &Value| {
+            findings
+                .as_array()
+                .expect("findings")
+                .iter()
+                .find(|one| one["check"] == "schema")
+                .expect("a schema")["says"]
+                .clone()
+        };
+        assert!(of_schema(&well).to_string().contains("expand 0 of"), "{well}");
         let ill = doctor(&dir.path().join("not-mounted")).expect(1).json();
         assert_eq!(verdict(&ill, "media_root"), "refusal");
     }

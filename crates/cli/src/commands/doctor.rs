@@ -4,9 +4,10 @@ use anyhow::Result;
 use chrono::Utc;
 use reelshift_media::MediaRoot;
 use reelshift_plan::WorkerState;
+use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Finding, Scope, Verdict};
 use reelshift_store::report::throttle;
-use reelshift_store::{SharedStore, schema};
+use reelshift_store::schema::{self, JournalEntry, StepGroup};
 
 use crate::commands::plan;
 use crate::context::Context;
@@ -26,7 +27,8 @@ pub async fn run(context: &Context) -> Result<Outcome> {
             let server = store.server().await?;
             findings.push(Finding::ok(format!("{server} answers")).named("database"));
             findings.push(clock(&store).await?);
-            findings.extend(store.preflight(Scope::Tried).await?.findings);
+            findings.extend(store.preflight(Scope::Doctor).await?.findings);
+            findings.push(applied(&store).await?);
             if let Some(finding) = workers(&store).await? {
                 findings.push(finding);
             }
@@ -65,6 +67,28 @@ async fn clock(store: &SharedStore) -> Result<Finding> {
         )
     };
     Ok(finding.named("clock"))
+}
+
+/// Which phases' steps are there.
+async fn applied(store: &SharedStore) -> Result<Finding> {
+    let journal = store.journal().await?;
+    let phases = [StepGroup::Expand, StepGroup::Index, StepGroup::Automate].map(|group| {
+        let steps = || store.steps().iter().filter(move |step| step.group == group);
+        let (done, all) = (steps().filter(|step| step.is_done(&journal)).count(), steps().count());
+        format!("{} {done} of {all}", group.into_str())
+    });
+    let says = format!("steps that are applied: {}", phases.join(", "));
+    let known =
+        |entry: &&JournalEntry| store.steps().iter().any(|step| step.number == entry.number);
+    let finding = if journal.iter().all(|entry| known(&entry)) {
+        Finding::ok(says)
+    } else {
+        Finding::refusal(
+            format!("{says}, and some that this version does not know"),
+            "a newer version of reelshift has been here: use that",
+        )
+    };
+    Ok(finding.named("schema"))
 }
 
 /// `None` where no ledger is there that could know any.

@@ -26,6 +26,10 @@ impl super::Check for Check {
         false
     }
 
+    fn is_of_server(&self) -> bool {
+        true
+    }
+
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let limit = variable(context.connection, "global.max_connections").await?;
         let limit = limit.and_then(|limit| limit.parse().ok()).unwrap_or(0);

@@ -25,6 +25,10 @@ impl super::Check for Check {
         false
     }
 
+    fn is_of_server(&self) -> bool {
+        true
+    }
+
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let rows = size::estimate(context.connection).await?.0;
         let directory = variable(context.connection, "global.datadir").await?.unwrap_or_default();

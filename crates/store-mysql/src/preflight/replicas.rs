@@ -29,6 +29,10 @@ impl super::Check for Check {
         false
     }
 
+    fn is_of_server(&self) -> bool {
+        true
+    }
+
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         // Both products renamed these statements; the older name is MariaDB's.
         let (hosts, status, lag) = match context.store.server.product {
