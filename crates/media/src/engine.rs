@@ -54,8 +54,9 @@ pub struct EngineOptions {
 
 pub(crate) type AnyObserver = Box<dyn Observer + Send>;
 
-/// Hashing threads. Dropping it waits for the files that are open, but for those whose
-/// storage does not answer.
+/// Hashing threads. Dropping it waits for the files that it was given, but for those whose
+/// storage does not answer and those that only a thread which waits for that could take: they
+/// end as interrupted.
 pub struct Engine {
     shared: Arc<Shared>,
     watch: Option<JoinHandle<()>>,
@@ -173,10 +174,18 @@ impl Drop for Engine {
             let mut threads = lock(&self.shared.threads);
             threads.live.retain(|running| !running.handle.is_finished());
             if threads.live.iter().all(|running| running.thread.reading(CLOSE_PATIENCE).is_some()) {
-                return;
+                break;
             }
             drop(threads);
             std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut left: Vec<_> = lock(&self.shared.queue).drain(..).collect();
+        for Running { thread, .. } in std::mem::take(&mut lock(&self.shared.threads).live) {
+            left.extend(thread.give_up(|path, _| MediaError::Interrupted { path }));
+        }
+        for job in left {
+            let path = job.file_path.clone();
+            job.refuse(MediaError::Interrupted { path });
         }
     }
 }
@@ -246,8 +255,10 @@ impl Shared {
                 return;
             }
             let working = self.working.load(Ordering::Relaxed);
+            // In the end everybody helps: those that work may hang.
+            let takes = number < working || self.closed.load(Ordering::Acquire);
             let mut put_back = false;
-            if number < working {
+            if takes {
                 let mut jobs = self.take(FILES_A_THREAD - gang.len(), working, thread).into_iter();
                 while let Some(job) = jobs.next() {
                     if let Some(job) = self.open(&mut gang, job) {
@@ -275,7 +286,7 @@ impl Shared {
                 Step::Waiting | Step::Idle if put_back => std::thread::park_timeout(OPEN_AGAIN),
                 // Its share was refused, or is done: what others did not take is left.
                 Step::Waiting | Step::Idle
-                    if number < working && gang.len() < FILES_A_THREAD && !self.is_empty() => {}
+                    if takes && gang.len() < FILES_A_THREAD && !self.is_empty() => {}
                 // Whoever has no byte for its files still hears that they are to stop.
                 Step::Waiting => std::thread::park_timeout(MAX_REST),
                 Step::Idle => std::thread::park(),

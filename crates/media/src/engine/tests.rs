@@ -81,12 +81,16 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with(1, 1, STALL)
+    }
+
+    fn with(threads: usize, most_threads: usize, stall_timeout: Duration) -> Self {
         let options = EngineOptions {
             backend: Backend::fastest(),
-            threads: 1,
-            most_threads: 1,
+            threads,
+            most_threads,
             checkpoint_every: Duration::MAX,
-            stall_timeout: STALL,
+            stall_timeout,
         };
         let engine = Engine::start(options).expect("threads");
         let (sender, received) = channel();
@@ -184,5 +188,43 @@ fn an_engine_is_dropped_beside_a_read_that_hangs() {
     fixture.is_stalled("hangs");
     let Fixture { engine, release, .. } = fixture;
     drop(engine);
+    release.release();
+}
+
+/// Hangs as many reads as threads work, waits until they do, and submits more files.
+fn hang_all(fixture: &Fixture, threads: usize, more: usize) {
+    (0..threads).for_each(|number| fixture.submit(&format!("hangs {number}"), true));
+    let reads = fixture.engine.hung_reads();
+    let began = Instant::now();
+    while reads(Duration::ZERO).len() < threads {
+        assert!(began.elapsed() < Duration::from_secs(60), "not all of them hang");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (0..more).for_each(|number| fixture.submit(&number.to_string(), false));
+}
+
+#[test]
+fn what_hanging_threads_leave_is_done_by_the_others_in_the_end() {
+    let fixture = Fixture::with(2, 4, Duration::from_secs(3600));
+    hang_all(&fixture, 2, 50);
+    let Fixture { engine, release, received, .. } = fixture;
+    drop(engine);
+    let (hashed, interrupted): (Vec<_>, Vec<_>) =
+        (0..52).map(|_| received.recv().expect("an outcome")).partition(|(_, end)| end.is_ok());
+    assert_eq!((hashed.len(), interrupted.len()), (50, 2));
+    assert!(interrupted.iter().all(|(name, _)| name.starts_with("hangs")), "{interrupted:?}");
+    release.release();
+}
+
+#[test]
+fn what_nobody_can_take_any_more_ends_as_interrupted() {
+    let fixture = Fixture::with(1, 1, Duration::from_secs(3600));
+    hang_all(&fixture, 1, 50);
+    let Fixture { engine, release, received, .. } = fixture;
+    drop(engine);
+    for _ in 0..51 {
+        let (name, end) = received.recv().expect("an outcome");
+        assert!(matches!(end, Err(MediaError::Interrupted { .. })), "{name}: {end:?}");
+    }
     release.release();
 }
