@@ -69,7 +69,8 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// The error of a command that SIGINT or SIGTERM ended, with exit code 1.
+/// The error of a command that SIGINT or SIGTERM ended, with exit code 1, and that goes on from
+/// where it was.
 pub fn interrupted() -> anyhow::Error {
     anyhow::anyhow!("interrupted: what was done is kept, and the same command goes on from there")
 }
@@ -98,6 +99,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
             | WorkerError::Backend(_)
             | WorkerError::Threads(_)
             | WorkerError::Unusable(_)
+            | WorkerError::RootSuspect(_)
             | WorkerError::Fleet(_)
             | WorkerError::NoRoom(_) => None,
         })
@@ -114,7 +116,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(_) => 1,
         None if error.is::<Usage>() || is(PlatformError::UnreadableUrl) => 2,
         None if error.is::<Refused>() || error.is::<WrongHash>() || is(PlatformError::InUse) => 4,
-        None if matches!(error.downcast_ref(), Some(WorkerError::Backend(_))) => 4,
+        None if matches!(
+            error.downcast_ref(),
+            Some(WorkerError::Backend(_) | WorkerError::RootSuspect(_))
+        ) =>
+        {
+            4
+        }
         None if matches!(
             archive,
             Some(ArchiveError::Refused(_) | ArchiveError::Damaged { .. })

@@ -13,6 +13,9 @@ pub enum FatalError {
     /// What handlers work with cannot be used, in a sentence that says what to do.
     #[error("{0}")]
     Unusable(String),
+    /// Files are missing that should be there: a person must look at the media root.
+    #[error("{0}")]
+    RootSuspect(String),
 }
 
 /// The first fatal error that any part of the worker met.

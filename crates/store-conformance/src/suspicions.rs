@@ -50,6 +50,10 @@ async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture) {
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
     assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 1);
     assert!(read(batch.lease, me).await.run_has_hashes);
+    let ids = ["v0001", "v0002"].map(str::to_owned);
+    let found = store.hashed_files(&ids).await.expect("read");
+    let found: Vec<_> = found.iter().map(|file| (&*file.id, &*file.file_path)).collect();
+    assert_eq!(found, [("v0001", "/media/clip 1.mp4")]);
 }
 
 #[apply(behaviour!)]

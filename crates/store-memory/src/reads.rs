@@ -7,7 +7,7 @@ use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::ledger::statements::LedgerReads;
 use reelshift_store::ledger::{
-    FailedBatch, Lease, PRIORITY_PLANNED, Quarantined, RerunSelection, RootSuspicion, Run,
+    Bounds, FailedBatch, Lease, PRIORITY_PLANNED, Quarantined, RerunSelection, RootSuspicion, Run,
 };
 use uuid::Uuid;
 
@@ -172,12 +172,19 @@ impl LedgerReads for Session {
         let Some(batch) = self.tables.leased(lease).cloned() else { return Ok(None) };
         let by_another =
             |batch: &Batch| batch.root_suspected_by.is_some_and(|other| other != worker);
-        let mut of_run = self.tables.batches.iter().filter(|other| other.run == batch.run);
+        let of_run = self.tables.batches.iter().filter(|other| other.run == batch.run);
         Ok(Some(RootSuspicion {
             of_batch: by_another(&batch),
             of_run: of_run.clone().any(by_another),
             times: batch.root_suspicions,
-            run_has_hashes: of_run.any(|other| other.rows_done > 0),
+            run_has_hashes: of_run.clone().any(|other| other.rows_done > 0),
+            hashed_items: of_run
+                .filter(|other| other.rows_done > 0)
+                .find_map(|other| match &other.row.batch.bounds {
+                    Bounds::Items(items) => Some(items.clone()),
+                    Bounds::Range { .. } => None,
+                })
+                .unwrap_or_default(),
         }))
     }
 }

@@ -64,7 +64,11 @@ impl Videos for MySqlStore {
     }
 
     async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash> {
-        within(SHORT, files_to_hash(self, ids)).await
+        within(SHORT, read_files(self, FILES, ids)).await
+    }
+
+    async fn hashed_files(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
+        Ok(within(SHORT, read_files(self, HASHED_FILES, ids)).await?.files)
     }
 
     async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
@@ -138,6 +142,8 @@ macro_rules! files {
 }
 
 const FILES: &str = files!("PRIMARY");
+const HASHED_FILES: &str = "SELECT v.id, v.file_path, CAST(v.file_size AS SIGNED) AS file_size \
+                            FROM videos v WHERE v.file_hash IS NOT NULL";
 /// By the specification's index, whose entries without a hash are in key order.
 const FILES_BY_HASH: &str = files!("idx_video_hash");
 
@@ -261,10 +267,14 @@ async fn unhashed_boundary(
 }
 
 /// Ids come in key order from the ledger, so lists of them follow each other.
-async fn files_to_hash(store: &MySqlStore, ids: &[String]) -> error::Result<FilesToHash> {
+async fn read_files(
+    store: &MySqlStore,
+    files: &'static str,
+    ids: &[String],
+) -> error::Result<FilesToHash> {
     let mut found = FilesToHash::default();
     for ids in ids.chunks(id_list::MAX_LISTED_VALUES) {
-        let mut query = QueryBuilder::<MySql>::new(FILES);
+        let mut query = QueryBuilder::<MySql>::new(files);
         query.push(" AND v.id IN ");
         id_list::push(&mut query, ids);
         query.push(" ORDER BY v.id");

@@ -26,6 +26,20 @@ const CHUNK_LIMITS: ChunkLimits = ChunkLimits {
     max_at_once: 1,
 };
 
+/// The files of those of a list of videos that a condition holds for.
+macro_rules! files {
+    ($condition:expr) => {
+        concat!(
+            "SELECT CAST(v.id AS TEXT) AS id, CAST(v.file_path AS TEXT) AS file_path,
+                    CAST(v.file_size AS INTEGER) AS file_size FROM videos v WHERE ",
+            $condition,
+            " AND v.id IN ",
+            ids!(),
+            " ORDER BY v.id"
+        )
+    };
+}
+
 #[async_trait]
 impl Videos for SqliteStore {
     fn chunk_limits(&self) -> ChunkLimits {
@@ -79,7 +93,11 @@ impl Videos for SqliteStore {
     }
 
     async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash> {
-        self.short(files_to_hash(self, ids)).await
+        self.short(read_files(self, files!(needs_hash!()), ids)).await
+    }
+
+    async fn hashed_files(&self, ids: &[String]) -> Result<Vec<FileToHash>> {
+        Ok(self.short(read_files(self, files!("+v.file_hash IS NOT NULL"), ids)).await?.files)
     }
 
     async fn record_files(&self, lease: Lease, results: &FileResults) -> Result<u64> {
@@ -157,19 +175,13 @@ async fn unhashed(
     Ok(found)
 }
 
-async fn files_to_hash(store: &SqliteStore, ids: &[String]) -> error::Result<FilesToHash> {
+async fn read_files(
+    store: &SqliteStore,
+    files: &'static str,
+    ids: &[String],
+) -> error::Result<FilesToHash> {
     let mut reader = store.readers.acquire().await?;
-    let rows = sqlx::query(concat!(
-        "SELECT CAST(v.id AS TEXT) AS id, CAST(v.file_path AS TEXT) AS file_path,
-                CAST(v.file_size AS INTEGER) AS file_size FROM videos v WHERE ",
-        needs_hash!(),
-        " AND v.id IN ",
-        ids!(),
-        " ORDER BY v.id"
-    ))
-    .bind(hex_array(ids))
-    .fetch_all(&mut *reader)
-    .await?;
+    let rows = sqlx::query(files).bind(hex_array(ids)).fetch_all(&mut *reader).await?;
     let mut found = FilesToHash::default();
     for row in rows {
         let id = row.try_get("id")?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::dialect::{Connection, Db, age_ago, bind_ahead, for_update, now};
 use crate::error::Result;
-use crate::id_list;
+use crate::{id_list, row};
 
 /// What `worker` leases.
 pub(crate) async fn leases_of(connection: &mut Connection, worker: Uuid) -> Result<Vec<Lease>> {
@@ -186,7 +186,9 @@ pub(crate) async fn root_suspicion(
            EXISTS (SELECT 1 FROM reelshift_batches o \
              WHERE o.run_id = b.run_id AND o.root_suspected_by <> ?) AS of_run, \
            EXISTS (SELECT 1 FROM reelshift_batches o \
-             WHERE o.run_id = b.run_id AND o.rows_done > 0) AS run_has_hashes \
+             WHERE o.run_id = b.run_id AND o.rows_done > 0) AS run_has_hashes, \
+           (SELECT o.items FROM reelshift_batches o \
+             WHERE o.run_id = b.run_id AND o.rows_done > 0 LIMIT 1) AS hashed_items \
          FROM reelshift_batches b WHERE b.seq = ? AND b.lease_token = ? AND b.state = 'leased'",
     )
     .bind(worker.to_string())
@@ -196,12 +198,15 @@ pub(crate) async fn root_suspicion(
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
+    let items: Option<String> = row.try_get("hashed_items")?;
+    let items = items.map(|items| row::json(&items, "list of items")).transpose()?;
     let holds = |column| -> Result<bool> { Ok(row.try_get::<i64, _>(column)? != 0) };
     Ok(Some(RootSuspicion {
         of_batch: holds("of_batch")?,
         of_run: holds("of_run")?,
         times: row.try_get("root_suspicions")?,
         run_has_hashes: holds("run_has_hashes")?,
+        hashed_items: items.unwrap_or_default(),
     }))
 }
 

@@ -182,6 +182,9 @@ pub trait Videos {
     /// quarantine for `hash`, in key order.
     async fn files_to_hash(&self, ids: &[String]) -> Result<FilesToHash>;
 
+    /// Those of `ids` that have a `file_hash` and a `file_path` that can be read.
+    async fn hashed_files(&self, ids: &[String]) -> Result<Vec<FileToHash>>;
+
     /// Writes the outcome of some files in one transaction: the fence's row; `file_hash`
     /// and `updated_at` (now, as the specification's hash service sets it) of each hashed
     /// video whose `file_path` and `file_size` are still those that were read; what failed

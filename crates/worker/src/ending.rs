@@ -52,6 +52,13 @@ impl Endings {
         self.session.fatal().end(FatalError::Unusable(message));
     }
 
+    /// This worker ends because its media root is not to be believed. The batch goes back as it
+    /// is.
+    pub(crate) fn root_is_suspect(&self, record: ErrorRecord, message: String) {
+        self.session.outbox().put(record);
+        self.session.fatal().end(FatalError::RootSuspect(message));
+    }
+
     /// Says on `span` how its chunk ended.
     pub(crate) fn chunk_ended(
         &self,

@@ -111,6 +111,9 @@ pub enum WorkerError {
     /// The media root, that could be used when the worker started.
     #[error("{0}")]
     Unusable(String),
+    /// Files are missing that should be there: a person must look at the media root.
+    #[error("{0}")]
+    RootSuspect(String),
     #[error("the fleet stopped: {0}")]
     Fleet(String),
     /// The server has no connections for this worker: it did nothing, and may try again.
@@ -245,6 +248,7 @@ pub async fn run(
     match fatal.error() {
         Some(FatalError::Store(error)) => return Err(WorkerError::Store(error.clone())),
         Some(FatalError::Unusable(said)) => return Err(WorkerError::Unusable(said.clone())),
+        Some(FatalError::RootSuspect(said)) => return Err(WorkerError::RootSuspect(said.clone())),
         None => {}
     }
     match left {

@@ -164,10 +164,10 @@ async fn a_file_that_kills_its_reader_is_found_and_set_aside() {
     assert!(errors.contains("worker_lost"), "{errors}");
 }
 
-/// A worker over `root` that ends since it finds nothing there.
+/// A worker over `root` that ends since it does not find the files there.
 fn suspects(scene: &Scene, root: &Path) -> String {
     let ran = scene.command(&["work", "--until-idle"]).media(root).run();
-    ran.expect(1).stderr
+    ran.expect(4).stderr
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn a_root_that_is_not_the_mount_ends_its_worker() {
     let scene = Scene::new(120, "40").await;
     let empty = scene.dir.path().join("empty");
     fs::create_dir_all(empty.join("lost+found")).expect("a directory");
-    let stderr = suspects(&scene, &empty);
+    let stderr = scene.command(&["work", "--until-idle"]).media(&empty).run().expect(1).stderr;
     assert!(stderr.contains("it is empty, as when its volume is not mounted"), "{stderr}");
     // Something else is there.
     fs::write(empty.join("README"), "backups").expect("a file");
@@ -209,6 +209,53 @@ async fn a_worker_with_a_wrong_mount_does_no_harm_beside_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_mount_does_no_harm_to_batches_of_one_file() {
+    let scene = Scene::new(60, "1").await;
+    let wrong = scene.dir.path().join("wrong");
+    fs::create_dir(&wrong).expect("a directory");
+    fs::write(wrong.join("README"), "backups").expect("a file");
+    // The first file was hashed by somebody.
+    let hashed = format!("UPDATE videos SET file_hash = '{ABC}' WHERE id = 'v000'");
+    scene.legacy.execute(&hashed).await;
+    let batch = "UPDATE reelshift_batches SET rows_done = 1 WHERE items LIKE '%v000%'";
+    scene.legacy.execute(batch).await;
+    for _ in 0..2 {
+        let stderr = suspects(&scene, &wrong);
+        assert!(stderr.contains("1 of 1 files of batch"), "{stderr}");
+    }
+    assert!(scene.quarantined().await.is_empty());
+    // Below the right root what is missing is missing, also where it is met first.
+    fs::remove_file(scene.file(1)).expect("a file goes");
+    let ran = scene.command(&["work", "--until-idle"]).run();
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert_eq!(scene.quarantined().await, [("v001".to_owned(), "file_missing".to_owned())]);
+    assert_eq!(scene.hashed().await, 59);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_threads_all_hang_ends_when_it_is_told_to() {
+    let scene = Scene::new(130, "64").await;
+    let hanging: Vec<_> = (0..6).map_while(|n| fanotify::hang_reads(&scene.file(n))).collect();
+    if hanging.len() < 6 {
+        return skipped("a read that hangs needs fanotify's permission events");
+    }
+    let arguments = ["work", "--concurrency", "2", "--stall-timeout", "1h"];
+    let log = scene.dir.path().join("work.log");
+    let mut worker = scene.command(&arguments).start_logging(&log);
+    until("the files in status", async || {
+        let ran = scene.command(&["status", "--json"]).run();
+        ran.stdout.contains("no byte of")
+    })
+    .await;
+    terminate(&worker);
+    assert_eq!(wait(&mut worker, Duration::from_secs(30)), Some(0));
+    assert_eq!(scene.count("reelshift_batches WHERE state = 'leased'").await, 0, "given back");
+    drop(hanging);
+    scene.command(&["work", "--until-idle"]).run().ok();
+    assert_eq!(scene.hashed().await, 130);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_that_two_workers_miss_are_set_aside() {
     let scene = Scene::new(100, "25").await;
     for n in 0..100 {
@@ -239,7 +286,7 @@ async fn a_store_that_lists_and_denies_ends_its_worker() {
             .run()
     };
     store.refuse(Some(("403 Forbidden", "AccessDenied")));
-    let stderr = work().expect(1).stderr;
+    let stderr = work().expect(4).stderr;
     assert!(stderr.contains("20 of 20 files") && stderr.contains("s3://bucket/m"), "{stderr}");
     assert!(scene.quarantined().await.is_empty());
     store.refuse(None);

@@ -86,7 +86,7 @@ pub struct Claimed {
 }
 
 /// What the ledger knows of a batch most of whose files a worker does not find.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RootSuspicion {
     /// Another worker gave the batch back for it.
     pub of_batch: bool,
@@ -96,6 +96,8 @@ pub struct RootSuspicion {
     pub times: u32,
     /// Some file of the run was hashed, by whichever worker.
     pub run_has_hashes: bool,
+    /// The videos of a batch of the run of which some were hashed.
+    pub hashed_items: Vec<String>,
 }
 
 /// A batch whose work is complete.

@@ -85,12 +85,18 @@ fn error_rate(kind: JobKind, runs: &[RunReport]) -> f64 {
 impl RunReport {
     /// Done and total in the unit that the run's time goes by: rows, or bytes of files.
     /// What was planned is an estimate (rows that another sweep counted too, sizes that
-    /// the rows claim); what is done when the run is done is the whole.
+    /// the rows claim); what is done when the run is done is the whole. Where more bytes are
+    /// done than the rows claim, those that are left have files of the size of the others.
     #[must_use]
     pub fn progress(&self) -> (u64, u64) {
         let (done, planned) = match self.run.kind {
             JobKind::Backfill | JobKind::Validate => (self.rows_done, self.run.rows_total),
-            JobKind::Hash => (self.bytes_done, self.run.bytes_total),
+            JobKind::Hash => {
+                let (done, planned) = (self.bytes_done, self.run.bytes_total);
+                let left = self.run.rows_total.saturating_sub(self.rows_done);
+                let mean = done / self.rows_done.max(1);
+                (done, if done < planned { planned } else { done + left * mean })
+            }
         };
         let complete = matches!(self.run.state, RunState::Sweeping | RunState::Done);
         (done, if complete { done } else { planned.max(done) })

@@ -106,6 +106,20 @@ impl Reader {
         self.engine.submit([self.media.job(&file.file_path, resume, observer)]);
         result.await.expect("a hashing thread sends the result of each file")
     }
+
+    /// Whether a file's first bytes can be read: `None` where nothing tells.
+    pub(super) async fn has(&self, file: &FileToHash) -> Option<bool> {
+        let (checkpoints, _) = mpsc::unbounded_channel();
+        let first = |bytes| match bytes {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        };
+        match self.hash(file, None, checkpoints, Arc::default(), first).await {
+            Ok(_) | Err(MediaError::Interrupted { .. }) => Some(true),
+            Err(MediaError::Missing { .. } | MediaError::NotReadable { .. }) => Some(false),
+            Err(_) => None,
+        }
+    }
 }
 
 struct ResultSender<P> {

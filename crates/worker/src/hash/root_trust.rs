@@ -2,7 +2,9 @@
 //! is not mounted, or credentials that may list and not read, make every file look lost.
 //!
 //! A worker that does not find most files of a batch gives the batch back and ends. The files
-//! are set aside once another worker, with a root of its own, does not find them either.
+//! are set aside once another worker, with a root of its own, does not find them either. Until it
+//! has read a file, a worker looks for files of the run that others have hashed: one whose root
+//! has none of them sets nothing aside.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +24,9 @@ const LEAST_FILES: u64 = 20;
 /// missing. A batch that is given back is the next to be claimed: while there are workers
 /// that find the files, they have it long before.
 const ENOUGH_SUSPICIONS: u32 = 3;
+
+/// Files that others have hashed, of which one must be there.
+const WITNESSES: usize = 8;
 
 /// What became of a batch's files, as far as it tells about the root.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +57,17 @@ struct Found {
 }
 
 impl RootTrust {
+    /// Whether nothing tells yet that this is the root.
+    fn is_untried(&self) -> bool {
+        let found = self.found();
+        !found.read_any && !found.confirmed
+    }
+
+    /// A file of the run is where it should be.
+    fn found_one(&self) {
+        self.found().read_any = true;
+    }
+
     /// Counts a batch's files; whether the root is in doubt because of them.
     pub(super) fn doubts(&self, tally: Tally) -> bool {
         let mut found = self.found();
@@ -69,7 +85,7 @@ impl RootTrust {
     /// Whether missing files are taken as missing, by what others found. While files of the
     /// run do get hashed, that takes a worker that has read some itself, or several that have
     /// not: of a directory that is gone nobody reads any.
-    pub(super) fn agrees(&self, others: RootSuspicion) -> bool {
+    pub(super) fn agrees(&self, others: &RootSuspicion) -> bool {
         let mut found = self.found();
         found.confirmed |= match others.run_has_hashes {
             true => others.of_batch && (found.read_any || others.times >= ENOUGH_SUSPICIONS),
@@ -92,13 +108,25 @@ impl Hash {
         outcomes: &Outcomes,
     ) -> Result<bool, AttemptEnd> {
         let Outcomes { refused, tally, .. } = outcomes;
+        let doubts = self.trust.doubts(*tally);
+        let untried = self.trust.is_untried();
         // What was set aside once was known to be missing: setting it aside again does no harm.
-        let doubts = self.trust.doubts(*tally) && !batch.of_items;
-        let Some(first) = refused.first().filter(|_| doubts) else { return Ok(false) };
+        let asks = (doubts || untried) && !batch.of_items;
+        let Some(first) = refused.first().filter(|_| asks) else { return Ok(false) };
         let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
         let failed = |error: StoreError| self.endings.database(batch, &error);
         let suspicion = store.root_suspicion(batch.lease, worker).await.map_err(failed)?;
-        if self.trust.agrees(suspicion) {
+        let has_some = match untried {
+            true => self.has_some_of(&suspicion.hashed_items).await.map_err(failed)?,
+            false => None,
+        };
+        if has_some == Some(true) {
+            self.trust.found_one();
+        }
+        if !doubts && has_some != Some(false) {
+            return Ok(false);
+        }
+        if self.trust.agrees(&suspicion) {
             tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
             return Ok(false);
         }
@@ -115,8 +143,23 @@ impl Hash {
         );
         let meaning = classify::ROOT_SUSPECT;
         let record = self.endings.recorder.message(batch, None, meaning, message.clone());
-        self.endings.cannot_read(record, message);
+        self.endings.root_is_suspect(record, message);
         Ok(true)
+    }
+
+    /// Whether a file of those of `items` that were hashed is below this root; `None` where
+    /// none was, or none can be asked for.
+    async fn has_some_of(&self, items: &[String]) -> Result<Option<bool>, StoreError> {
+        let files = self.endings.session.store().hashed_files(items).await?;
+        let mut has_some = None;
+        for file in files.iter().take(WITNESSES) {
+            match self.reader.has(file).await {
+                Some(true) => return Ok(Some(true)),
+                Some(false) => has_some = Some(false),
+                None => {}
+            }
+        }
+        Ok(has_some)
     }
 }
 
@@ -158,24 +201,35 @@ mod tests {
     }
 
     #[test]
+    fn a_root_is_tried_once_a_file_was_read() {
+        let trust = RootTrust::default();
+        assert!(trust.is_untried());
+        assert!(!trust.doubts(tally(0, 1)) && trust.is_untried());
+        trust.found_one();
+        assert!(!trust.is_untried());
+        assert!(!trust.doubts(tally(1, 0)) && !trust.is_untried());
+    }
+
+    #[test]
     fn another_worker_that_finds_the_same_confirms_it() {
         let others = |of_batch, of_run, times, run_has_hashes| RootSuspicion {
             of_batch,
             of_run,
             times,
             run_has_hashes,
+            hashed_items: Vec::new(),
         };
         let trust = RootTrust::default();
-        assert!(!trust.agrees(others(false, false, 0, false)));
-        assert!(!trust.agrees(others(true, true, 2, true)), "the others do find files");
-        assert!(trust.agrees(others(false, true, 1, false)));
+        assert!(!trust.agrees(&others(false, false, 0, false)));
+        assert!(!trust.agrees(&others(true, true, 2, true)), "the others do find files");
+        assert!(trust.agrees(&others(false, true, 1, false)));
         assert!(!trust.doubts(tally(0, 64)), "from now on missing is missing");
 
         let reader = RootTrust::default();
         assert!(!reader.doubts(tally(5, 0)));
-        assert!(!reader.agrees(others(false, true, 0, true)), "that was another batch");
-        assert!(reader.agrees(others(true, true, 1, true)), "its own root has files");
+        assert!(!reader.agrees(&others(false, true, 0, true)), "that was another batch");
+        assert!(reader.agrees(&others(true, true, 1, true)), "its own root has files");
 
-        assert!(RootTrust::default().agrees(others(true, true, 3, true)), "nobody finds them");
+        assert!(RootTrust::default().agrees(&others(true, true, 3, true)), "nobody finds them");
     }
 }
