@@ -67,7 +67,7 @@ impl Bucket {
         // One slash: the next would be a part of the prefix.
         let without_slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
         let name = without_slash(url.text);
-        let named = prefix.map(|prefix| prefix.trim_end_matches('/').to_owned());
+        let named = prefix.map(without_slash);
         let bucket = Self {
             store,
             checksums,

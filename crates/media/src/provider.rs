@@ -71,6 +71,9 @@ impl<'a> BucketUrl<'a> {
         if bucket.is_empty() {
             return invalid(format!("it names no {}", provider.bucket_word()));
         }
+        if prefix.starts_with('/') {
+            return invalid("no key that begins with a slash can be asked for".to_owned());
+        }
         Some(Ok(Self { text, provider, bucket, prefix }))
     }
 }
@@ -267,6 +270,8 @@ mod tests {
             ("s3:///x", bad("it names no bucket")),
             ("gs://", bad("it names no bucket")),
             ("az://", bad("it names no container")),
+            ("s3://b//", bad("no key that begins with a slash can be asked for")),
+            ("gs://b//p", bad("no key that begins with a slash can be asked for")),
             ("ftp://b/x", bad("ftp:// names no object store that can be read")),
             ("S3://b", bad("S3:// names no object store that can be read")),
             ("/srv/videos", None),

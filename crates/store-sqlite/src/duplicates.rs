@@ -5,10 +5,10 @@ use reelshift_store::Result;
 use reelshift_store::duplicates::{
     Counted, Duplicate, DuplicateVideo, Duplicates, FIRST_VIDEOS, ODD_PATH,
 };
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
 use crate::id_list::id_array;
-use crate::{SqliteStore, error};
+use crate::{SqliteStore, error, row};
 
 #[async_trait]
 impl Duplicates for SqliteStore {
@@ -54,23 +54,23 @@ async fn count_files(
     reader: &mut SqliteConnection,
     duplicate: &mut Duplicate,
 ) -> error::Result<()> {
-    let paths: Vec<String> = sqlx::query_scalar(
-        "SELECT CAST(file_path AS TEXT) FROM videos
-         WHERE file_hash = ? AND file_path IS NOT NULL",
-    )
-    .bind(&duplicate.sha256)
-    .fetch_all(reader)
-    .await?;
-    duplicate.count_files(paths.iter().map(String::as_str));
+    let rows =
+        sqlx::query("SELECT file_path FROM videos WHERE file_hash = ? AND file_path IS NOT NULL")
+            .bind(&duplicate.sha256)
+            .fetch_all(reader)
+            .await?;
+    let paths: Vec<_> =
+        rows.iter().map(|row| row::platform_text(row, "file_path")).collect::<Result<_, _>>()?;
+    duplicate.count_files(paths.iter().flatten().map(String::as_str));
     Ok(())
 }
 
 async fn name_first(reader: &mut SqliteConnection, found: &mut [Duplicate]) -> error::Result<()> {
     let hashes: Vec<String> = found.iter().map(|duplicate| duplicate.sha256.clone()).collect();
-    let rows: Vec<(String, String, Option<String>)> = sqlx::query_as(
+    let rows = sqlx::query(
         "SELECT file_hash, id, file_path FROM (
              SELECT CAST(v.file_hash AS TEXT) AS file_hash, CAST(v.id AS TEXT) AS id,
-                    CAST(v.file_path AS TEXT) AS file_path,
+                    v.file_path AS file_path,
                     ROW_NUMBER() OVER (PARTITION BY v.file_hash ORDER BY v.id) AS place
              FROM videos v WHERE v.file_hash IN (SELECT value FROM json_each(?)))
          WHERE place <= ? ORDER BY file_hash, id",
@@ -79,7 +79,9 @@ async fn name_first(reader: &mut SqliteConnection, found: &mut [Duplicate]) -> e
     .bind(FIRST_VIDEOS)
     .fetch_all(reader)
     .await?;
-    for (hash, id, file_path) in rows {
+    for row in &rows {
+        let (hash, id): (String, String) = (row.try_get("file_hash")?, row.try_get("id")?);
+        let file_path = row::platform_text(row, "file_path")?;
         if let Some(duplicate) = found.iter_mut().find(|duplicate| duplicate.sha256 == hash) {
             duplicate.first.push(DuplicateVideo { id, file_path });
         }

@@ -91,8 +91,8 @@ async fn states(tx: &mut SqliteConnection) -> Result<Vec<StateCount>> {
     rows.iter()
         .map(|row| {
             Ok(StateCount {
-                status: row.try_get("status")?,
-                processing_status: row.try_get("processing")?,
+                status: row::platform_text(row, "status")?,
+                processing_status: row::platform_text(row, "processing")?,
                 ground_truth_generated: row.try_get("generated")?,
                 count: row::count(row, "count")?,
                 becomes: row.try_get("becomes")?,

@@ -36,6 +36,12 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Re
     serde_json::from_str(text).map_err(|why| Error::unreadable(what, why))
 }
 
+/// A text of the platform's as people read it, or NULL: SQLite stores any bytes as text.
+pub(crate) fn platform_text(row: &SqliteRow, column: &str) -> Result<Option<String>> {
+    let bytes: Option<Vec<u8>> = row.try_get_unchecked(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
 /// A count, a sum or a number that is never negative: SQLite's integers are signed.
 pub(crate) fn count(row: &SqliteRow, column: &str) -> Result<u64> {
     let number: i64 = row.try_get(column)?;

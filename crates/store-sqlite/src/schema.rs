@@ -217,8 +217,9 @@ pub(crate) async fn check_legacy(store: &SqliteStore) -> error::Result<()> {
     .fetch_optional(&store.readers)
     .await?;
     if let Some((kind, id)) = odd {
+        let id = if kind == "null" { id } else { format!("{kind} {id}") };
         return refused(format!(
-            "`videos` in database {file} has a row whose id is {kind} {id}, which no range of keys can hold: give it a text id"
+            "`videos` in database {file} has a row whose id is {id}, which no range of keys can hold: give it a text id"
         ));
     }
     Ok(store.check_writable()?)

@@ -8,7 +8,7 @@ use reelshift_store::status::{EnhancedRow, ErrorDetailsRow, LegacyRow, VideoStat
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::{SqliteStore, error};
+use crate::{SqliteStore, error, row};
 
 #[async_trait]
 impl VideoStatuses for SqliteStore {
@@ -39,9 +39,9 @@ async fn legacy(store: &SqliteStore, video_id: &str) -> error::Result<Option<Leg
     row.map(|row| {
         Ok(LegacyRow {
             id: row.try_get("id")?,
-            filename: row.try_get("filename")?,
-            status: row.try_get("status")?,
-            processing_status: row.try_get("processing_status")?,
+            filename: row::platform_text(&row, "filename")?,
+            status: row::platform_text(&row, "status")?,
+            processing_status: row::platform_text(&row, "processing_status")?,
             ground_truth_generated: row.try_get("ground_truth_generated")?,
             updated_at: time(&row, "updated_at")?,
         })
@@ -69,15 +69,15 @@ async fn enhanced(store: &SqliteStore, video_id: &str) -> error::Result<Option<E
     row.map(|row| {
         Ok(EnhancedRow {
             id: row.try_get("id")?,
-            filename: row.try_get("filename")?,
-            workflow_state: row.try_get("workflow_state")?,
+            filename: row::platform_text(&row, "filename")?,
+            workflow_state: row::platform_text(&row, "workflow_state")?,
             updated_at: time(&row, "updated_at")?,
-            current_stage: row.try_get("current_stage")?,
+            current_stage: row::platform_text(&row, "current_stage")?,
             progress_percentage: row.try_get("progress_percentage")?,
             processed_frames: row.try_get("processed_frames")?,
             total_frames: row.try_get("total_frames")?,
             error_count: row.try_get("error_count")?,
-            last_error_message: row.try_get("last_error_message")?,
+            last_error_message: row::platform_text(&row, "last_error_message")?,
             estimated_completion_time: time(&row, "estimated_completion_time")?,
         })
     })

@@ -165,8 +165,8 @@ async fn compare(
                 let difference = Difference {
                     video_id: row.try_get("id")?,
                     column: row.try_get("name")?,
-                    expected: row.try_get("expected")?,
-                    found: row.try_get("found")?,
+                    expected: row::platform_text(row, "expected")?,
+                    found: row::platform_text(row, "found")?,
                 };
                 compared.differences.push((check.name, difference));
             }

@@ -200,3 +200,38 @@ async fn what_cannot_be_shown_or_written_is_said() {
     let said = refused(&["validate", "--all-keys", "/dev/full"], 1);
     assert!(said.contains("/dev/full cannot be written"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_text_is_a_difference_like_any_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    backfilled(dir.path(), &legacy, 20).await;
+    let some = "WHERE id = (SELECT MIN(id) FROM videos)";
+    for value in ["x'ff'", "CAST(x'61ff' AS TEXT)"] {
+        legacy.execute(&format!("UPDATE videos SET file_mime_type = {value} {some}")).await;
+        let found = run(dir.path(), &legacy, &["validate"], 3);
+        let column = found.to_string();
+        assert!(column.contains("file_mime_type") && column.contains('\u{fffd}'), "{column}");
+    }
+    // The fleet finds the same, and the video is shown.
+    run(dir.path(), &legacy, &["enqueue", "validate"], 0);
+    run(dir.path(), &legacy, &["work", "--until-idle"], 0);
+    legacy.execute(&format!("UPDATE videos SET filename = x'ff' {some}")).await;
+    let id: String = legacy.rows(&format!("SELECT id FROM videos {some}")).await[0].get(0);
+    run(dir.path(), &legacy, &["video", &id], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_nobody_reads_is_no_place_for_keys() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    backfilled(dir.path(), &legacy, 5).await;
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let pipe = pipe.to_str().expect("a path");
+    for arguments in [&["validate", "--all-keys", pipe][..], &["report", pipe]] {
+        let mut child = start(dir.path(), &legacy, arguments);
+        assert_eq!(wait(&mut child, LIMIT), Some(1), "{arguments:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `report`: the report of the whole migration as one HTML page, the same that `serve` answers
 //! at `/report`.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -19,8 +20,8 @@ pub async fn run(context: &Context, args: &ReportArgs) -> Result<Outcome> {
         crate::output::raw(html.as_bytes());
         return Ok(Outcome::Done);
     }
-    tokio::fs::write(file, html)
-        .await
+    crate::output::create(file)
+        .and_then(|mut file| file.write_all(html.as_bytes()))
         .with_context(|| format!("the report cannot be written to {}", file.display()))?;
     crate::output::say!("the report is in {}", file.display());
     Ok(Outcome::Done)

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use reelshift_media::{MediaRoot, VerifySample, is_object_url};
 
+use crate::exit::Usage;
+
 /// The buckets that the paths name, by their URL.
 #[derive(Debug)]
 pub(super) struct Buckets(HashMap<String, MediaRoot>);
@@ -15,7 +17,10 @@ impl Buckets {
     /// Opens each bucket once; with `trusted`, stored checksums are taken for hashes.
     pub(super) async fn open(paths: &[OsString], trusted: Option<VerifySample>) -> Result<Self> {
         let mut buckets = HashMap::new();
-        for (bucket, _) in paths.iter().filter_map(parts) {
+        for (bucket, url) in paths.iter().filter_map(parts) {
+            if url.trim_end_matches('/') == bucket.trim_end_matches('/') {
+                return Err(Usage(format!("{url} names no object")).into());
+            }
             if !buckets.contains_key(bucket) {
                 let root = MediaRoot::at(Path::new(bucket), None, trusted).await?;
                 buckets.insert(bucket.to_owned(), root);

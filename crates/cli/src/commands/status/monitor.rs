@@ -7,7 +7,7 @@ use reelshift_store::report::Monitor;
 
 use crate::style;
 
-/// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of files)   notifications 17   left 2m 4s`
+/// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   notifications 17   left 2m 4s`
 pub(super) fn line(monitor: &Monitor) -> String {
     let left = monitor.estimated_completion_seconds;
     let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -18,7 +18,7 @@ pub(super) fn line(monitor: &Monitor) -> String {
         JobKind::Hash => "files",
     });
     let rate = items.map_or_else(String::new, |items| {
-        format!(" ({:.2} % of {items})", monitor.error_rate * 100.0)
+        format!(" ({:.2} % of attempts at {items})", monitor.error_rate * 100.0)
     });
     format!(
         "migrated {}   status rows made {}   errors {}{rate}   notifications {}{more}{left}",
@@ -48,7 +48,7 @@ mod tests {
         };
         assert_eq!(
             line(&monitor),
-            "migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of files)   \
+            "migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   \
              notifications 10,000 and more   left 2m 4s"
         );
     }
