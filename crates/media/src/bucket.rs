@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::ObjectStore;
@@ -12,16 +13,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoint::Checkpoint;
-use crate::checksum::{Checksums, VerifySample};
+use crate::checksum::Checksums;
 use crate::error::MediaError;
 use crate::object::Object;
 use crate::provider::{BucketUrl, Provider, is_object_url};
 use crate::remote::RemoteError;
+use crate::root::RootOptions;
+use crate::silence::Silences;
 
 /// Objects that are fetched at once, by two requests each. A connection keeps up to 400 KiB
 /// of what it has received; at the 80 MB/s that one brings, all of them bring more than a
 /// machine's network.
-const FETCHES: usize = 16;
+pub(crate) const FETCHES: usize = 16;
 /// KiB of all objects that wait to be hashed. With the connections they are the most part
 /// of what a worker has in memory, which is to stay below 64 MiB.
 const KIB_WAITING: usize = 8 << 10;
@@ -39,22 +42,24 @@ pub(crate) struct Bucket {
     names: Vec<String>,
     runtime: Handle,
     pub(crate) turns: Semaphore,
+    pub(crate) silences: Silences,
+    pub(crate) stall_timeout: Duration,
     waiting: Arc<Semaphore>,
 }
 
 impl Bucket {
     /// Opens the root that `url` names and sees that it can be read. `prefix` is what
-    /// absolute paths of the database begin with; with `verify`, stored checksums are
-    /// trusted. Called within a tokio runtime, which does the reading.
+    /// absolute paths of the database begin with. Called within a tokio runtime, which does the
+    /// reading.
     pub(crate) async fn connect(
         url: BucketUrl<'_>,
         prefix: Option<&str>,
-        verify: Option<VerifySample>,
+        options: RootOptions,
     ) -> Result<Self, MediaError> {
-        let client = url.provider.client(url.bucket, verify);
+        let client = url.provider.client(url.bucket, options);
         let bad = |source| MediaError::BadRoot { path: PathBuf::from(url.text), source };
         let (store, checksums) = client.map_err(bad)?;
-        Self::over(store, checksums, url, prefix).await
+        Self::over(store, checksums, url, prefix, options.stall_timeout).await
     }
 
     /// The same with a client of the caller's.
@@ -63,6 +68,7 @@ impl Bucket {
         checksums: Option<Checksums>,
         url: BucketUrl<'_>,
         prefix: Option<&str>,
+        stall_timeout: Duration,
     ) -> Result<Self, MediaError> {
         // One slash: the next would be a part of the prefix.
         let without_slash = |text: &str| text.strip_suffix('/').unwrap_or(text).to_owned();
@@ -77,6 +83,8 @@ impl Bucket {
             url: name,
             runtime: Handle::current(),
             turns: Semaphore::new(FETCHES),
+            silences: Silences::default(),
+            stall_timeout,
             waiting: Arc::new(Semaphore::new(KIB_WAITING)),
         };
         bucket.check().await?;
@@ -161,6 +169,8 @@ mod tests {
             names: names.iter().map(|&name| name.to_owned()).collect(),
             runtime: Handle::current(),
             turns: Semaphore::new(1),
+            silences: Silences::default(),
+            stall_timeout: Duration::MAX,
             waiting: Arc::new(Semaphore::new(1)),
         }
     }

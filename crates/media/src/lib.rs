@@ -31,6 +31,7 @@ mod provider;
 mod remote;
 mod root;
 pub mod sha256;
+mod silence;
 mod source;
 mod stream;
 
@@ -43,5 +44,5 @@ pub use job::Job;
 pub use observer::{FileHash, HashOrigin, Observer};
 pub use provider::is_object_url;
 pub use remote::RemoteError;
-pub use root::MediaRoot;
+pub use root::{MediaRoot, RootOptions};
 pub use stream::hash_stream;

@@ -9,13 +9,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::Thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bucket::Bucket;
@@ -35,6 +36,8 @@ const RANGE: u64 = 16 << 20;
 /// Requests of an object that are under way at once: the next one's answer begins while
 /// this one's is read.
 const RANGES_AT_ONCE: usize = 2;
+/// An object about which the store is silent for so long gives its turn to another.
+const TURN_PATIENCE: Duration = Duration::from_secs(3);
 /// Pieces of an object that wait to be hashed. A piece is what came out of the network at
 /// once, 8 KiB to 400 KiB; the bucket sees to it that those of all objects are not too many.
 const PIECES: usize = 16;
@@ -162,16 +165,16 @@ impl Fetch {
     }
 
     async fn all(&self) -> Result<(), Ended> {
-        let _turn = self.bucket.turns.acquire().await;
+        let mut turn = self.bucket.turns.acquire().await.ok();
         let stored = match &self.bucket.checksums {
-            Some(checksums) => checksums.of(&self.key).await,
+            Some(checksums) => self.answer(&mut turn, checksums.of(&self.key)).await?,
             None => None,
         };
         if let Some((version, checksum @ Checksum::Trusted(_))) = stored {
             let begun = Begun { version, offset: 0, checksum: Some(checksum) };
             return self.send(Ok(Piece::Begun(begun))).await;
         }
-        let (version, etag, offset, first) = self.first().await?;
+        let (version, etag, offset, first) = self.answer(&mut turn, self.first()).await??;
         let size = version.size;
         // The checksum of another version is not that of this one.
         let checksum = stored.filter(|(of, _)| *of == version).map(|(_, checksum)| checksum);
@@ -186,9 +189,9 @@ impl Fetch {
             .map(|range| self.get(range, etag.clone()))
             .buffered(RANGES_AT_ONCE);
         let mut answers = std::pin::pin!(futures::stream::iter(first.map(Ok)).chain(more));
-        while let Some(answer) = answers.next().await {
+        while let Some(answer) = self.answer(&mut turn, answers.next()).await? {
             let mut body = answer?.into_stream();
-            while let Some(bytes) = body.next().await {
+            while let Some(bytes) = self.answer(&mut turn, body.next()).await? {
                 let bytes = bytes.map_err(|error| self.error(&error))?;
                 fetched += bytes.len() as u64;
                 if !bytes.is_empty() {
@@ -202,6 +205,28 @@ impl Fetch {
             return Err(MediaError::Changed { path: self.file_path.clone(), how }.into());
         }
         self.send(Ok(Piece::End)).await
+    }
+
+    /// What the store answers. While it is silent for long, another object has this one's turn.
+    async fn answer<'a, T>(
+        &'a self,
+        turn: &mut Option<SemaphorePermit<'a>>,
+        asked: impl Future<Output = T>,
+    ) -> Result<T, MediaError> {
+        let silence = self.bucket.silences.begin(&self.file_path);
+        let waited = self.bucket.stall_timeout;
+        let patience = TURN_PATIENCE.min(waited);
+        let mut asked = std::pin::pin!(asked);
+        if let Ok(answer) = tokio::time::timeout(patience, &mut asked).await {
+            return Ok(answer);
+        }
+        turn.take();
+        let answer = tokio::time::timeout(waited.saturating_sub(patience), asked).await;
+        drop(silence);
+        let answer =
+            answer.map_err(|_| MediaError::Stalled { path: self.file_path.clone(), waited })?;
+        *turn = self.bucket.turns.acquire().await.ok();
+        Ok(answer)
     }
 
     /// What the object is, where to begin, and the first answer where it begins there.

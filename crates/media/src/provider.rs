@@ -15,13 +15,16 @@ use object_store::path::{Path, PathPart};
 use object_store::{ClientOptions, HeaderMap, HeaderValue, ObjectStore, RetryConfig};
 use reqwest::header::ACCEPT_ENCODING;
 
-use crate::checksum::{Checksums, VerifySample};
+use crate::checksum::Checksums;
 use crate::profile;
+use crate::root::RootOptions;
 
 /// Long enough for a store on another continent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a byte for so long, a request is made again.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request is made again for so long.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The client gives a silent request up later than the fetch does, which says why.
+const AFTER_STALL: Duration = Duration::from_secs(5);
 /// A request is made again so often at once; after that the file waits for the next
 /// attempt of its batch.
 const RETRIES: usize = 3;
@@ -117,13 +120,13 @@ impl Provider {
     pub(crate) fn client(
         self,
         bucket: &str,
-        verify: Option<VerifySample>,
+        options: RootOptions,
     ) -> io::Result<(Arc<dyn ObjectStore>, Option<Checksums>)> {
         install_tls();
         match self {
-            Self::S3 => s3(bucket, verify),
-            Self::Google => Ok((google(bucket)?, None)),
-            Self::Azure => Ok((azure(bucket)?, None)),
+            Self::S3 => s3(bucket, options),
+            Self::Google => Ok((google(bucket, options)?, None)),
+            Self::Azure => Ok((azure(bucket, options)?, None)),
         }
     }
 
@@ -173,17 +176,15 @@ pub(crate) fn install_tls() {
     rustls::crypto::ring::default_provider().install_default().ok();
 }
 
-fn s3(
-    bucket: &str,
-    verify: Option<VerifySample>,
-) -> io::Result<(Arc<dyn ObjectStore>, Option<Checksums>)> {
+fn s3(bucket: &str, root: RootOptions) -> io::Result<(Arc<dyn ObjectStore>, Option<Checksums>)> {
     let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     let builder = profile::add_to(builder, variable)?;
     let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
         .iter()
         .find_map(|key| builder.get_config_value(key));
-    let (builder, options) = (builder.with_retry(retry()), options(is_plain(endpoint)));
-    let checksums = verify
+    let (builder, options) = (builder.with_retry(retry()), options(is_plain(endpoint), root));
+    let checksums = root
+        .verify
         .map(|sample| Checksums::new(builder.clone(), options.clone(), sample))
         .transpose()
         .map_err(io::Error::other)?;
@@ -191,14 +192,14 @@ fn s3(
     Ok((Arc::new(store), checksums))
 }
 
-fn google(bucket: &str) -> io::Result<Arc<dyn ObjectStore>> {
+fn google(bucket: &str, root: RootOptions) -> io::Result<Arc<dyn ObjectStore>> {
     let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
     let plain = is_plain(builder.get_config_value(&GoogleConfigKey::BaseUrl));
     let has_key = builder.get_config_value(&GoogleConfigKey::ServiceAccountKey).is_some();
     // Without it the store unpacks objects of `Content-Encoding: gzip`, and knows no ranges
     // of them.
     let as_stored = [(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))];
-    let options = options(plain).with_default_headers(HeaderMap::from_iter(as_stored));
+    let options = options(plain, root).with_default_headers(HeaderMap::from_iter(as_stored));
     let store = builder.with_client_options(options).with_retry(retry()).build();
     Ok(Arc::new(store.map_err(|error| match has_key {
         // The error may quote it.
@@ -207,7 +208,7 @@ fn google(bucket: &str) -> io::Result<Arc<dyn ObjectStore>> {
     })?))
 }
 
-fn azure(container: &str) -> io::Result<Arc<dyn ObjectStore>> {
+fn azure(container: &str, root: RootOptions) -> io::Result<Arc<dyn ObjectStore>> {
     use AzureConfigKey::{AccessKey, AccountName, Endpoint, UseEmulator};
 
     let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
@@ -222,7 +223,7 @@ fn azure(container: &str) -> io::Result<Arc<dyn ObjectStore>> {
         return Err(io::Error::other("AZURE_STORAGE_ACCOUNT_NAME is not set"));
     }
     let plain = is_plain(builder.get_config_value(&Endpoint));
-    let store = builder.with_client_options(options(plain)).with_retry(retry()).build();
+    let store = builder.with_client_options(options(plain, root)).with_retry(retry()).build();
     Ok(Arc::new(store.map_err(io::Error::other)?))
 }
 
@@ -235,17 +236,17 @@ fn is_plain(endpoint: Option<String>) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"))
 }
 
-fn options(plain: bool) -> ClientOptions {
+fn options(plain: bool, root: RootOptions) -> ClientOptions {
     ClientOptions::new()
         .with_allow_http(plain)
         .with_connect_timeout(CONNECT_TIMEOUT)
         // A throttled fleet reads slowly on purpose: only silence is an error.
         .with_timeout_disabled()
-        .with_read_timeout(READ_TIMEOUT)
+        .with_read_timeout(root.stall_timeout.saturating_add(AFTER_STALL))
 }
 
 fn retry() -> RetryConfig {
-    RetryConfig { max_retries: RETRIES, retry_timeout: READ_TIMEOUT, ..RetryConfig::default() }
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }
 
 #[cfg(test)]

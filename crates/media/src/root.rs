@@ -11,6 +11,7 @@ use crate::checksum::VerifySample;
 use crate::directory::Directory;
 use crate::error::MediaError;
 use crate::gang::{Gang, Step};
+use crate::hung::HungRead;
 use crate::job::Job;
 use crate::observer::{FileHash, Observer};
 use crate::provider::BucketUrl;
@@ -19,6 +20,22 @@ use crate::source::Source;
 
 /// A directory that does not open for so long is that of a dead mount.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How a root is read.
+#[derive(Debug, Clone, Copy)]
+pub struct RootOptions {
+    /// With it, the SHA-256 that S3 keeps with a whole object is taken for its hash, and the
+    /// object is not read unless it is of this sample.
+    pub verify: Option<VerifySample>,
+    /// An object about which the store has been silent for this long is given up.
+    pub stall_timeout: Duration,
+}
+
+impl Default for RootOptions {
+    fn default() -> Self {
+        Self { verify: None, stall_timeout: Duration::from_secs(30) }
+    }
+}
 
 /// Where video files are. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,8 +60,7 @@ impl MediaRoot {
     /// Opens a directory, or `s3://BUCKET/PREFIX` and the like (`gs`, `az`), as media root.
     /// `prefix` is what absolute paths of the database begin with where the platform sees
     /// the root under another name. Objects are fetched by the runtime that this is called
-    /// in. With `verify`, the SHA-256 that S3 keeps with a whole object is taken for its
-    /// hash, and the object is not read unless it is of that sample.
+    /// in.
     ///
     /// # Errors
     /// [`MediaError::BadRoot`] as by [`Self::open`], or if the URL is of no known kind, or
@@ -52,19 +68,29 @@ impl MediaRoot {
     pub async fn at(
         location: &Path,
         prefix: Option<&Path>,
-        verify: Option<VerifySample>,
+        options: RootOptions,
     ) -> Result<Self, MediaError> {
         match BucketUrl::parse(location.to_str().unwrap_or_default()) {
             Some(url) => {
                 let bad = |source| MediaError::BadRoot { path: location.to_owned(), source };
                 let prefix = prefix.and_then(Path::to_str);
-                let bucket = Bucket::connect(url.map_err(bad)?, prefix, verify).await?;
+                let bucket = Bucket::connect(url.map_err(bad)?, prefix, options).await?;
                 Ok(Self(Place::Bucket(Arc::new(bucket))))
             }
             None => {
                 let directory = open_in_time(location, prefix).await?;
                 Ok(Self(Place::Directory(Arc::new(directory))))
             }
+        }
+    }
+
+    /// The objects about which the store has been silent for at least `least`. A directory has
+    /// none: its reads are the engine's.
+    #[must_use]
+    pub fn silent_reads(&self, least: Duration) -> Vec<HungRead> {
+        match &self.0 {
+            Place::Directory(_) => Vec::new(),
+            Place::Bucket(bucket) => bucket.silences.reads(least),
         }
     }
 

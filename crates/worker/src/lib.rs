@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reelshift_media::MediaRoot;
 use reelshift_media::sha256::WrongHash;
+use reelshift_media::{MediaRoot, RootOptions};
 use reelshift_plan::JobKind;
 use reelshift_producer::Producer;
 use reelshift_queue::{FatalError, Fleet, JoinError, NoRoom, Pulse, Session, Times};
@@ -284,7 +284,8 @@ impl Work<'_> {
 async fn reader(options: &WorkerOptions) -> Result<Option<Reader>, WorkerError> {
     let Some(files) = &options.files else { return Ok(None) };
     let verify = files.hashing.trust_checksums;
-    let media = MediaRoot::at(&files.media_root, files.media_prefix.as_deref(), verify).await?;
+    let root = RootOptions { verify, stall_timeout: files.hashing.stall_timeout };
+    let media = MediaRoot::at(&files.media_root, files.media_prefix.as_deref(), root).await?;
     if verify.is_some() && !media.trusts_checksums() {
         tracing::warn!(root = media.name(), "only S3 keeps SHA-256 checksums: every file is read");
     }

@@ -11,7 +11,7 @@ use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
-    Checkpoint, Engine, EngineOptions, FileHash, MediaError, MediaRoot, Observer,
+    Checkpoint, Engine, EngineOptions, FileHash, MediaError, MediaRoot, Observer, RootOptions,
 };
 
 /// Hashes the files `0` to `count` of the directory, and those of the same names below
@@ -28,7 +28,7 @@ pub async fn compare(directory: &Path, url: &str, count: usize) -> Result<()> {
     println!("\nthe same from an object store");
     let places = [
         ("directory", MediaRoot::open(directory)?),
-        ("object store", MediaRoot::at(Path::new(url), None, None).await?),
+        ("object store", MediaRoot::at(Path::new(url), None, RootOptions::default()).await?),
     ];
     let mut hashes = Vec::new();
     for (name, root) in places {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use chrono::Utc;
-use reelshift_media::MediaRoot;
+use reelshift_media::{MediaRoot, RootOptions};
 use reelshift_plan::WorkerState;
 use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Finding, Scope, Verdict};
@@ -137,7 +137,8 @@ async fn media_root(context: &Context) -> Finding {
         )
         .named("media_root");
     };
-    let opened = MediaRoot::at(root, context.media_prefix.as_deref(), None).await;
+    let options = RootOptions::default();
+    let opened = MediaRoot::at(root, context.media_prefix.as_deref(), options).await;
     match opened {
         Ok(root) => Finding::ok(format!("{} can be read", root.name())),
         Err(error) => Finding::refusal(

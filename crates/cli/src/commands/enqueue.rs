@@ -26,7 +26,7 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         EnqueueKind::Validate(args) => (JobKind::Validate, validation_plan(args), &args.pace),
     };
     if let Some(root) = context.media_root.as_deref().filter(|_| kind == JobKind::Hash) {
-        reelshift_media::MediaRoot::at(root, None, None).await?;
+        reelshift_media::MediaRoot::at(root, None, reelshift_media::RootOptions::default()).await?;
     }
     let store = context.writing_store(4).await?;
     if pace.watch {

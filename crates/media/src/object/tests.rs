@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,14 +16,14 @@ use sha2::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, FETCHES};
 use crate::checkpoint::Checkpoint;
 use crate::checksum::{Checksums, VerifySample};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Class, MediaError};
 use crate::observer::{FileHash, HashOrigin, Observer};
 use crate::provider::{BucketUrl, install_tls};
-use crate::root::MediaRoot;
+use crate::root::{MediaRoot, RootOptions};
 use crate::sha256::Backend;
 
 /// Several ranges and a bit.
@@ -143,6 +144,9 @@ async fn serve(mut stream: TcpStream, asked: Requests) -> std::io::Result<()> {
         };
         let tells_checksums = header("x-amz-checksum-mode").as_deref() == Some("ENABLED");
         let if_match = header("if-match").unwrap_or_default();
+        if key == "silent" {
+            std::future::pending::<()>().await;
+        }
         let (head, body) = answer(&key, range, nth, &if_match, tells_checksums);
         stream.write_all(head.as_bytes()).await?;
         if !request.starts_with("HEAD") {
@@ -186,13 +190,15 @@ async fn over(
     client: AmazonS3Builder,
     url: &str,
     verify: Option<VerifySample>,
+    stall_timeout: Duration,
 ) -> Result<Bucket, MediaError> {
     install_tls();
     let url = BucketUrl::parse(url).expect("a URL").expect("a good one");
     let options = ClientOptions::new().with_allow_http(true);
     let checksums = verify.map(|sample| Checksums::new(client.clone(), options, sample));
     let checksums = checksums.transpose().expect("a client");
-    Bucket::over(Arc::new(client.build().expect("a client")), checksums, url, None).await
+    let client = Arc::new(client.build().expect("a client"));
+    Bucket::over(client, checksums, url, None, stall_timeout).await
 }
 
 impl Fixture {
@@ -201,6 +207,10 @@ impl Fixture {
     }
 
     async fn trusting(verify: Option<VerifySample>) -> Self {
+        Self::with(verify, Duration::from_secs(3_600)).await
+    }
+
+    async fn with(verify: Option<VerifySample>, stall_timeout: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let asked = Requests::default();
@@ -217,7 +227,8 @@ impl Fixture {
             .with_access_key_id("key")
             .with_secret_access_key("secret")
             .with_retry(RetryConfig { max_retries: 2, ..RetryConfig::default() });
-        let bucket = over(builder, "s3://bucket/root", verify).await.expect("a bucket");
+        let bucket =
+            over(builder, "s3://bucket/root", verify, stall_timeout).await.expect("a bucket");
         let options = EngineOptions {
             backend: Backend::fastest(),
             threads: 1,
@@ -280,6 +291,48 @@ async fn a_server_that_is_away_for_a_moment_is_asked_again() {
     let fixture = Fixture::new().await;
     fixture.is_hashed("flaky", None).await;
     fixture.is_hashed("cut", None).await;
+}
+
+/// Wants its object until it is told otherwise.
+struct Wants(Arc<AtomicBool>, Sender<Result<FileHash, MediaError>>);
+
+impl Observer for Wants {
+    fn progress(&mut self, _: u64) -> ControlFlow<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+
+    fn checkpoint(&mut self, _: Checkpoint) {}
+
+    fn done(&mut self, result: Result<FileHash, MediaError>) {
+        self.1.send(result).expect("the test listens");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_a_store_is_silent_about_hold_no_other() {
+    let fixture = Fixture::new().await;
+    let wanted = Arc::new(AtomicBool::new(true));
+    let (sender, ended) = channel();
+    for _ in 0..FETCHES {
+        let wants = Wants(Arc::clone(&wanted), sender.clone());
+        fixture.engine.submit([fixture.root.job("silent", None, wants)]);
+    }
+    fixture.is_hashed("small", None).await;
+    let silent = fixture.root.silent_reads(Duration::ZERO);
+    assert_eq!(silent.len(), FETCHES);
+    assert!(silent.iter().all(|read| read.file_path == "silent"), "{silent:?}");
+    wanted.store(false, Ordering::Relaxed);
+    for _ in 0..FETCHES {
+        let end = ended.recv_timeout(Duration::from_secs(60)).expect("an outcome");
+        assert!(matches!(end, Err(MediaError::Interrupted { .. })), "{end:?}");
+    }
+
+    let fixture = Fixture::with(None, Duration::from_millis(100)).await;
+    let (end, _) = fixture.hash("silent", None, u64::MAX).await;
+    assert!(matches!(end, Err(MediaError::Stalled { .. })), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,14 +410,17 @@ async fn a_bucket_that_cannot_be_read_is_no_root() {
         .with_access_key_id("key")
         .with_secret_access_key("secret")
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    let error = over(builder, "s3://bucket", None).await.expect_err("nobody answers");
+    let error =
+        over(builder, "s3://bucket", None, Duration::MAX).await.expect_err("nobody answers");
     assert_eq!(error.error_type(), "media_root_unusable");
     for (url, why) in [
         ("s3://", "it names no bucket"),
         ("az://", "it names no container"),
         ("ftp://host/videos", "ftp:// names no object store that can be read"),
     ] {
-        let error = MediaRoot::at(Path::new(url), None, None).await.expect_err("it is no root");
+        let error = MediaRoot::at(Path::new(url), None, RootOptions::default())
+            .await
+            .expect_err("it is no root");
         assert_eq!(error.error_type(), "media_root_unusable");
         assert!(error.to_string().contains(why), "{error}");
     }

@@ -67,9 +67,11 @@ impl Reader {
 
     /// A function that says which file's storage does not answer, and for how long.
     pub(crate) fn stalls(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
-        let reads = self.engine.hung_reads();
+        let (hung, media) = (self.engine.hung_reads(), self.media.clone());
         move || {
-            let reads = reads(STALL_SHOWN);
+            let mut reads = hung(STALL_SHOWN);
+            reads.extend(media.silent_reads(STALL_SHOWN));
+            reads.sort_by_key(|read| std::cmp::Reverse(read.waited));
             let HungRead { file_path, waited } = reads.first()?;
             let more = match reads.len() - 1 {
                 0 => String::new(),

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
-use reelshift_media::{MediaRoot, VerifySample, is_object_url};
+use reelshift_media::{MediaRoot, RootOptions, VerifySample, is_object_url};
 
 use crate::exit::Usage;
 
@@ -16,13 +16,14 @@ pub(super) struct Buckets(HashMap<String, MediaRoot>);
 impl Buckets {
     /// Opens each bucket once; with `trusted`, stored checksums are taken for hashes.
     pub(super) async fn open(paths: &[OsString], trusted: Option<VerifySample>) -> Result<Self> {
+        let options = RootOptions { verify: trusted, ..RootOptions::default() };
         let mut buckets = HashMap::new();
         for (bucket, url) in paths.iter().filter_map(parts) {
             if url.trim_end_matches('/') == bucket.trim_end_matches('/') {
                 return Err(Usage(format!("{url} names no object")).into());
             }
             if !buckets.contains_key(bucket) {
-                let root = MediaRoot::at(Path::new(bucket), None, trusted).await?;
+                let root = MediaRoot::at(Path::new(bucket), None, options).await?;
                 buckets.insert(bucket.to_owned(), root);
             }
         }
