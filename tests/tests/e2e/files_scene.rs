@@ -121,7 +121,7 @@ async fn a_run_ends_whatever_is_among_its_files() {
     let empty = scene.dir.path().join("empty");
     fs::create_dir(&empty).expect("a directory");
     fs::write(empty.join("README"), "nothing is mounted here").expect("a file");
-    let ran = scene.command(&["work", "--until-idle"]).media(&empty).run().expect(1);
+    let ran = scene.command(&["work", "--until-idle"]).media(&empty).run().expect(4);
     assert!(ran.stderr.contains("missing or unreadable"), "{}", ran.stderr);
 
     let mut killed = 0;
