@@ -1,5 +1,7 @@
 //! What the real Jaeger has of a batch that failed and was enqueued again.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -15,13 +17,17 @@ struct Trace(Value);
 pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
     deployment.until("the services", || services(deployment))?;
     let errors = deployment.items("/api/v1/errors", &[])?;
-    // Not what the worker without a network met: nobody received its spans.
-    let failed = errors.iter().find(|error| error["error_type"] == MISSING);
-    let failed = failed.context("nothing failed, though files are missing on purpose")?;
-    let trace = failed["correlation_id"].as_str().context("a failure without a trace")?;
-    let (batch, attempts) = deployment.until("the trace of a failure", || {
-        let found = Trace::find(deployment, trace)?;
-        Ok((found.batch()?, found.attempts_of_a_whole_trace()?))
+    let failed = errors.iter().filter(|error| error["error_type"] == MISSING);
+    let failed: BTreeSet<&str> =
+        failed.filter_map(|error| error["correlation_id"].as_str()).collect();
+    ensure!(!failed.is_empty(), "nothing failed, though files are missing on purpose");
+    // Not those of the worker that was killed: nobody received its last spans.
+    let (trace, batch, attempts) = deployment.until("the trace of a failure", || {
+        let whole = failed.iter().find_map(|trace| {
+            let found = Trace::find(deployment, trace).ok()?;
+            Some((*trace, found.batch().ok()?, found.attempts_of_a_whole_trace().ok()?))
+        });
+        whole.context("no failure has a whole trace")
     })?;
     let by_type = json!({ "error.type": MISSING });
     deployment.until("failures by their type", || found(deployment, &by_type))?;
