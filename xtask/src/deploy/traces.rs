@@ -1,6 +1,6 @@
 //! What the real Jaeger has of a batch that failed and was enqueued again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -21,23 +21,29 @@ pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
     let failed: BTreeSet<&str> =
         failed.filter_map(|error| error["correlation_id"].as_str()).collect();
     ensure!(!failed.is_empty(), "nothing failed, though files are missing on purpose");
-    // Not those of the worker that was killed: nobody received its last spans.
-    let (trace, batch, attempts) = deployment.until("the trace of a failure", || {
-        let whole = failed.iter().find_map(|trace| {
+    // Those of the worker that was killed are not whole, nor what a busy machine has lost.
+    let whole = || {
+        failed.iter().filter_map(|trace| {
             let found = Trace::find(deployment, trace).ok()?;
-            Some((*trace, found.batch().ok()?, found.attempts_of_a_whole_trace().ok()?))
-        });
-        whole.context("no failure has a whole trace")
+            let attempts = found.attempts_of_a_whole_trace().ok()?;
+            Some((*trace, (found.batch().ok()?, attempts)))
+        })
+    };
+    let before: BTreeMap<_, _> = deployment.until("the trace of a failure", || {
+        let before: BTreeMap<_, _> = whole().collect();
+        ensure!(!before.is_empty(), "no failure has a whole trace");
+        Ok(before)
     })?;
+    let (batch, _) = before.values().next().context("a trace")?;
     let by_type = json!({ "error.type": MISSING });
     deployment.until("failures by their type", || found(deployment, &by_type))?;
     let by_id = json!({ "reelshift.batch.id": batch });
     deployment.until("the batch by its id", || found(deployment, &by_id))?;
 
     deployment.reelshift(&["rerun", "--quarantined"])?;
-    deployment.until("the same trace with the rerun", || {
-        let now = Trace::find(deployment, trace)?.attempts_of_a_whole_trace()?;
-        ensure!(now > attempts, "{now} attempts, as before the rerun");
+    deployment.until("a trace with the rerun", || {
+        let more = |(trace, (_, now))| before.get(trace).is_some_and(|(_, then)| now > *then);
+        ensure!(whole().any(more), "all traces have as many attempts as before the rerun");
         Ok(())
     })?;
     deployment.until("the rerun", || deployment.runs_are_done())
