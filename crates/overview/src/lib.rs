@@ -28,7 +28,7 @@ pub use history::{Estimate, History};
 pub use limiting::Limiting;
 pub use observer::Observer;
 pub use phases::{PhaseReport, Progress, StepReport};
-pub use progress::{ProgressUnit, RunProgress};
+pub use progress::{ProgressUnit, RunProgress, percent_of};
 pub use sampler::{RUNS_SHOWN, Sampler};
 pub use stopping::Stopping;
 pub use verdict::{Verdict, amount};

@@ -71,13 +71,22 @@ impl RunProgress {
             unit,
             done,
             total,
-            percent: share(done, total),
+            percent: percent_of(run),
             mean_per_second,
             per_second: alone.then(|| monitor::rate(run.run.kind, &report.workers)),
             estimate: range.and_then(|(soonest, latest)| {
                 Estimate::from_now(report.at, soonest.as_secs_f64(), latest.as_secs_f64())
             }),
         }
+    }
+}
+
+/// Of a run, with one decimal, rounded down. Where no row says how long its file is, by files.
+#[must_use]
+pub fn percent_of(run: &RunReport) -> f64 {
+    match run.progress() {
+        (0, 0) => share(run.rows_done, run.run.rows_total),
+        (done, total) => share(done, total),
     }
 }
 
@@ -108,6 +117,18 @@ mod tests {
         assert_eq!(progress.per_second, None);
         assert!((progress.mean_per_second - 879.3).abs() < 0.1, "{progress:?}");
         assert!(progress.estimate.is_some(), "by its own mean");
+    }
+
+    #[test]
+    fn files_of_unknown_size_are_not_done() {
+        let mut hash = run(JobKind::Hash, RunState::Running);
+        (hash.run.bytes_total, hash.bytes_done) = (0, 0);
+        (hash.run.rows_total, hash.rows_done) = (600, 0);
+        assert!(percent_of(&hash) < 0.1);
+        // A third of the files is read, and none of them was expected to have a byte.
+        (hash.rows_done, hash.bytes_done) = (200, 1_000);
+        assert_eq!(hash.progress(), (1_000, 3_000));
+        assert!((percent_of(&hash) - 33.3).abs() < 0.01);
     }
 
     #[test]

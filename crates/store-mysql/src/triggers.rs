@@ -57,7 +57,8 @@ pub(crate) async fn put_first(
         return Ok(statement);
     }
     Ok(format!(
-        "SET STATEMENT timestamp = UNIX_TIMESTAMP(NOW(6)) + {YOUNGER_SECONDS} FOR\n{statement}"
+        "-- Dated ahead, so that statements that were prepared before are prepared again.\n\
+         SET STATEMENT timestamp = UNIX_TIMESTAMP(NOW(6)) + {YOUNGER_SECONDS} FOR\n{statement}"
     ))
 }
 

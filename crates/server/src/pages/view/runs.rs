@@ -1,7 +1,7 @@
 //! Runs as pages show them.
 
-use reelshift_overview::figures::{clock, count, percent, plural, share, tail};
-use reelshift_overview::{Progress, amount};
+use reelshift_overview::figures::{clock, count, plural, tail};
+use reelshift_overview::{Progress, amount, percent_of};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::report::RunReport;
 use uuid::Uuid;
@@ -158,14 +158,12 @@ impl RunView<'_> {
     }
 
     pub(crate) fn percent(&self) -> String {
-        let (done, total) = self.report.progress();
-        percent(done, total)
+        format!("{:.1} %", percent_of(self.report))
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
     pub(crate) fn permille(&self) -> u32 {
-        let (done, total) = self.report.progress();
-        (share(done, total) * 10.0) as u32
+        (percent_of(self.report) * 10.0) as u32
     }
 
     /// `12 done, 3 leased, 40 pending, 2 failed; 1 item set aside`
