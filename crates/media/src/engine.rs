@@ -180,7 +180,8 @@ impl Drop for Engine {
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut left: Vec<_> = lock(&self.shared.queue).drain(..).collect();
-        for Running { thread, .. } in std::mem::take(&mut lock(&self.shared.threads).live) {
+        let live = std::mem::take(&mut lock(&self.shared.threads).live);
+        for Running { thread, .. } in live {
             left.extend(thread.give_up(|path, _| MediaError::Interrupted { path }));
         }
         for job in left {

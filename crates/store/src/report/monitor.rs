@@ -93,7 +93,8 @@ impl RunReport {
             JobKind::Backfill | JobKind::Validate => (self.rows_done, self.run.rows_total),
             JobKind::Hash => {
                 let (done, planned) = (self.bytes_done, self.run.bytes_total);
-                let left = self.run.rows_total.saturating_sub(self.rows_done);
+                let ended = self.rows_done + self.quarantined;
+                let left = self.run.rows_total.saturating_sub(ended);
                 let mean = done / self.rows_done.max(1);
                 (done, if done < planned { planned } else { done + left * mean })
             }
