@@ -6,7 +6,6 @@ pub mod notifications;
 pub mod throttle;
 pub mod trust;
 
-use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use serde::Deserialize;
 
 use crate::args::Global;
 use crate::exit::{Refused, Usage};
+use crate::input;
 
 /// Read if it exists and no `--config` is given.
 const DEFAULT_FILE: &str = "reelshift.toml";
@@ -49,6 +49,9 @@ pub const KEYS: [&str; 21] = [
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct File {
+    /// All of it, as it is written.
+    #[serde(skip)]
+    pub written: toml::Table,
     /// As `--database`.
     pub database: Option<String>,
     /// As `--database-file`.
@@ -142,7 +145,8 @@ impl File {
         let Some((path, text)) = text(global.config.as_deref())? else {
             return Ok(Self::default());
         };
-        let mut file: Self = toml::from_str(&text).map_err(|error| wrong(path, &error))?;
+        let mut file: Self = toml::from_str(&text).map_err(|error| wrong(path, &text, &error))?;
+        file.written = toml::from_str(&text).map_err(|error| wrong(path, &text, &error))?;
         if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
             return Err(
                 Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into()
@@ -152,19 +156,14 @@ impl File {
         file.serve.directory = Some(directory.unwrap_or(Path::new(".")).to_owned());
         Ok(file)
     }
-
-    /// The same file as it is written; empty where there is none.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn table(config: Option<&Path>) -> Result<toml::Table> {
-        let Some((path, text)) = text(config)? else { return Ok(toml::Table::new()) };
-        Ok(toml::from_str(&text).map_err(|error| wrong(path, &error))?)
-    }
 }
 
-fn wrong(path: &Path, error: &toml::de::Error) -> Usage {
-    Usage(format!("the settings in {} are wrong: {}", path.display(), error.message()))
+/// Names the line and nothing that stands in it, which may be a secret.
+fn wrong(path: &Path, text: &str, error: &toml::de::Error) -> Usage {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before
+        .map_or_else(String::new, |before| format!(", line {}", before.matches('\n').count() + 1));
+    Usage(format!("the settings in {}{line} are wrong: {}", path.display(), error.message()))
 }
 
 /// The text of the file that `config` names, or of the default one if it is there.
@@ -177,19 +176,21 @@ fn text(config: Option<&Path>) -> Result<Option<(&Path, String)>> {
     let unreadable = |error: std::io::Error| {
         Usage(format!("cannot read the settings in {}: {error}", path.display()))
     };
-    let mut opened = std::fs::File::open(path).map_err(unreadable)?;
-    if config.is_none()
-        && let Err(why) = trust::check_unaltered(&opened.metadata().map_err(unreadable)?)
-    {
+    let mut distrusted = None;
+    let read = input::read(path, |metadata| {
+        if config.is_none() {
+            distrusted = trust::check_unaltered(metadata).err();
+        }
+        Ok(())
+    });
+    if let Some(why) = distrusted {
         return Err(Refused(format!(
             "./{DEFAULT_FILE} {why}: its settings are not used; name the file with --config if \
              you trust it"
         ))
         .into());
     }
-    let mut text = String::new();
-    opened.read_to_string(&mut text).map_err(unreadable)?;
-    Ok(Some((path, text)))
+    Ok(Some((path, read.map_err(unreadable)?)))
 }
 
 #[cfg(test)]

@@ -57,8 +57,8 @@ pub struct Context {
     /// That of the application's DATETIME columns, where it is not the server's.
     pub application_time_zone: Option<String>,
     pub database: DatabaseSettings,
-    /// The file that was named with `--config`.
-    pub config: Option<PathBuf>,
+    /// The settings file as it is written.
+    pub written_settings: toml::Table,
 }
 
 impl Context {
@@ -101,7 +101,7 @@ impl Context {
                     password_command: file.password_command,
                 },
             )?,
-            config: global.config.clone(),
+            written_settings: file.written,
         })
     }
 

@@ -11,6 +11,7 @@ use reelshift_store_mysql::PasswordSource;
 use crate::args::Global;
 use crate::context::Context;
 use crate::exit::Usage;
+use crate::input;
 
 /// Used without a URL, if it exists.
 const DEFAULT_FILE: &str = "reelshift.db";
@@ -54,13 +55,22 @@ impl DatabaseSettings {
                 .into());
             }
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = input::read(path, |_| Ok(())).map_err(|error| {
                     Usage(format!(
                         "the file of the database's URL, {}, cannot be read: {error}",
                         path.display()
                     ))
                 })?;
-                Some(text.trim().to_owned())
+                let url = text.trim();
+                if !url.contains(':') || url.contains(['\n', '\0']) {
+                    return Err(Usage(format!(
+                        "the file of the database's URL, {}, holds no URL: its whole text must be \
+                         mysql://USER:PASSWORD@HOST/DATABASE or sqlite://FILE",
+                        path.display()
+                    ))
+                    .into());
+                }
+                Some(url.to_owned())
             }
             (url, None) => url.clone(),
         };

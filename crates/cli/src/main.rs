@@ -13,6 +13,7 @@ mod escape;
 mod exit;
 mod filter;
 mod gates;
+mod input;
 mod output;
 #[cfg(test)]
 mod reference;

@@ -6,7 +6,7 @@
 
 use std::fmt::{Arguments, Display};
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -48,6 +48,11 @@ fn one_line(text: &str) -> String {
     let inner = text.trim_matches('\n');
     let (before, after) = text.split_once(inner).unwrap_or_default();
     format!("{before}{}{after}", escape::line(inner))
+}
+
+/// A text of others that is printed as it is, unless a terminal reads it.
+pub fn for_terminal(text: String) -> String {
+    if io::stdout().is_terminal() { escape::line(&text) } else { text }
 }
 
 /// Prints bytes as they are on standard output.

@@ -18,6 +18,7 @@ use reelshift_store::duties::DutyLease;
 use reelshift_store::{Result, StoreError};
 
 use crate::app::Shared;
+pub use change::EVENTS;
 use change::Snapshot;
 use hook::Sender;
 pub use hook::{Hook, HookTarget};

@@ -34,7 +34,7 @@ pub use access::token::{self, ConfiguredToken, Role};
 pub use app::{App, Options, Shared};
 pub use clock::Clock;
 pub use cors::origin;
-pub use events::{Hook, HookTarget};
+pub use events::{EVENTS, Hook, HookTarget};
 pub use listen::serve;
 pub use notifications::{Settings as NotificationSettings, Webhook, WebhookError};
 pub use pages::report::document as report;

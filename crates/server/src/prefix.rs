@@ -30,7 +30,12 @@ impl std::str::FromStr for PathPrefix {
     fn from_str(text: &str) -> Result<Self, String> {
         let path = text.trim_end_matches('/');
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.~/".contains(letter);
-        let is_path = path.starts_with('/') && !path.contains("//") && path.chars().all(plain);
+        // A browser resolves such parts before it asks.
+        let resolved = |part: &str| matches!(part, "." | "..");
+        let is_path = path.starts_with('/')
+            && !path.contains("//")
+            && !path.split('/').any(resolved)
+            && path.chars().all(plain);
         if is_path {
             Ok(Self(path.to_owned()))
         } else {
@@ -174,7 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["", "/", "reelshift", "//evil.example", "/a b", "/a\"b", "https://x/y"] {
+        for text in [
+            "",
+            "/",
+            "reelshift",
+            "//evil.example",
+            "/a b",
+            "/a\"b",
+            "https://x/y",
+            "/a/../b",
+            "/./a",
+        ] {
             assert!(text.parse::<PathPrefix>().is_err(), "{text}");
         }
     }

@@ -268,3 +268,43 @@ fn credentials_in_settings_are_not_shown() {
         assert!(ran.code != Some(0) && !shown.contains("hunter2"), "{root}: {shown}");
     }
 }
+
+#[test]
+fn files_of_settings_and_secrets_are_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let pipe = pipe.to_str().expect("a path");
+    let run = |arguments: &[&str]| Reelshift::new(dir.path(), arguments).run();
+    one_sentence(&run(&["--config", pipe, "runs"]), 2, "no database");
+    one_sentence(&run(&["--database-file", pipe, "runs"]), 2, "holds no URL");
+    let serve = ["--database", "sqlite://x.db", "serve", "--tokens-file", pipe];
+    one_sentence(&run(&serve), 2, "names no token");
+    for text in ["", "\0\0", "# the URL\nsqlite://x.db"] {
+        let file = dir.path().join("url");
+        std::fs::write(&file, text).expect("a file");
+        let ran = run(&["--database-file", file.to_str().expect("a path"), "runs"]);
+        one_sentence(&ran, 2, "holds no URL");
+    }
+}
+
+#[test]
+fn settings_that_are_wrong_are_named_by_their_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("settings.toml");
+    let ran = |text: &str, arguments: &[&str]| {
+        std::fs::write(&file, text).expect("a file");
+        let config = ["--config", file.to_str().expect("a path")];
+        Reelshift::new(dir.path(), &[&config, arguments].concat()).run()
+    };
+    let wrong = ran("concurrency = 2\n\n[serve]\nlisten = 5\n", &["runs"]);
+    one_sentence(&wrong, 2, "settings.toml, line 4 are wrong");
+    let event = "[[events]]\nto = \"command\"\ncommand = [\"true\"]\ntypes = [\"run_finished\"]\n";
+    let serve = ["--database", "sqlite://x.db", "serve"];
+    one_sentence(&ran(event, &serve), 2, "no event is called \"run_finished\"");
+    let jaeger = ["--database", "sqlite://x.db", "serve", "--jaeger", "javascript:alert(1)"];
+    one_sentence(&ran("", &jaeger), 2, "--jaeger: give the address");
+    let token = ["token", "--name", "ops", "--expires", "2026-01-01T00:00:00Z"];
+    one_sentence(&ran("", &token), 2, "the token would open nothing");
+}

@@ -311,8 +311,9 @@ async fn behind_a_proxy_the_client_and_the_public_name_count() {
         login.header("Host", "reelshift.example").header("Origin", "https://reelshift.example");
     let set = server.send(&login).expect(303);
     assert!(set.header("set-cookie").is_some_and(|set| set.ends_with("; Secure")), "{set:?}");
-    let unknown = Request::get("/livez").header("Host", "evil.example");
+    let unknown = Request::get("/login").header("Host", "evil.example");
     assert_eq!(server.send(&unknown).expect(421).problem(), "unknown-host");
+    let _probe = server.send(&Request::get("/livez").header("Host", "10.0.0.5")).expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ enum Value {
     Number(u64),
     Bytes(u64),
     Time(DateTime<Utc>),
+    /// Seconds ago.
+    Ago(f64),
     Missing,
 }
 
@@ -46,6 +48,7 @@ impl Value {
             Self::Number(number) => style::number(number),
             Self::Bytes(bytes) => Cell::figure(style::bytes(bytes)),
             Self::Time(time) => Cell::new(style::time(time)),
+            Self::Ago(seconds) => Cell::new(format!("{} ago", style::seconds(seconds))),
             Self::Missing => Cell::new("-"),
         }
     }
@@ -56,6 +59,7 @@ impl Value {
             Self::Text(text) => text,
             Self::Number(number) | Self::Bytes(number) => number.to_string(),
             Self::Time(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            Self::Ago(seconds) => format!("{seconds:.1}"),
             Self::Missing => String::new(),
         }
     }
@@ -103,7 +107,11 @@ fn print<T: Serialize>(
             let mut csv = csv::Writer::from_writer(Vec::new());
             csv.write_record(columns.iter().map(|column| column.name))?;
             for item in items {
-                csv.write_record(columns.iter().map(|column| (column.value)(item).field()))?;
+                csv.write_record(
+                    columns
+                        .iter()
+                        .map(|column| crate::output::for_terminal((column.value)(item).field())),
+                )?;
             }
             crate::output::raw(&csv.into_inner()?);
         }

@@ -16,6 +16,7 @@ use crate::commands::flags;
 use crate::config::{ConfiguredServe, events};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused, Usage};
+use crate::input;
 
 /// Connections to the database: requests wait for one, so that the platform's application
 /// finds the server free.
@@ -87,6 +88,18 @@ fn path_prefix(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<PathPr
     }
 }
 
+/// Where links to traces lead, of the options, the environment or the file.
+fn jaeger(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<String>, Usage> {
+    let url = args.jaeger.clone().or_else(|| file.jaeger.clone());
+    let is_web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+    match url.filter(|url| !url.is_empty()) {
+        Some(url) if !is_web(&url) => {
+            Err(Usage("--jaeger: give the address of its pages, http://jaeger:16686".to_owned()))
+        }
+        url => Ok(url),
+    }
+}
+
 /// The certificate of the options, the environment or the file.
 fn tls(args: &ServeArgs, file: &ConfiguredServe) -> Result<Option<TlsAcceptor>, Usage> {
     let certificate = args.tls_certificate.as_ref().or(file.tls_certificate.as_ref());
@@ -137,7 +150,7 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
             .map(|origin| reelshift_server::origin(origin).map_err(Usage))
             .collect::<Result<_, _>>()?,
         environment: args.environment.clone().or_else(|| file.environment.clone()),
-        jaeger: args.jaeger.clone().or_else(|| file.jaeger.clone()),
+        jaeger: jaeger(args, file)?,
         registry: context.process.registry.clone(),
         notifications: context.notifications.settings(context.allow_plaintext)?,
         events: events::hooks(&context.events, context.allow_plaintext)?,
@@ -199,7 +212,7 @@ fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToke
 
 /// The tokens of a mounted secret, a line each.
 fn tokens_of_file(path: &Path) -> Result<Vec<ConfiguredToken>, Usage> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = input::read(path, |_| Ok(())).map_err(|error| {
         Usage(format!("--tokens-file {} cannot be read: {error}", path.display()))
     })?;
     let lines = text.lines().map(str::trim).enumerate();

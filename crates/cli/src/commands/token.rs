@@ -1,6 +1,7 @@
 //! `token`: a new token for `serve`, and what its configuration holds of it.
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use owo_colors::OwoColorize;
 use reelshift_server::token::{self, ConfiguredToken, Role};
 use serde_json::json;
@@ -19,6 +20,11 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
     let expires = args.expires.as_deref();
     ConfiguredToken::of(&args.name, role.into_str(), &hash, expires)
         .map_err(|error| Usage(error.to_string()))?;
+    if let Some(expires) = expires.filter(|expires| is_past(expires)) {
+        return Err(
+            Usage(format!("--expires {expires} is past: the token would open nothing")).into()
+        );
+    }
     let mut line = format!("{}:{}:{hash}", args.name, role.into_str());
     if let Some(expires) = expires {
         line.push_str(&format!(":{expires}"));
@@ -53,6 +59,11 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
         crate::output::say!("  expires = \"{expires}\"");
     }
     Ok(Outcome::Done)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a token is made without a database")]
+fn is_past(expires: &str) -> bool {
+    DateTime::parse_from_rfc3339(expires).is_ok_and(|at| at <= Utc::now())
 }
 
 /// Records the token where a database is given; returns whether one is. Nobody needs a database

@@ -1,6 +1,6 @@
 //! `[[events]]` of the TOML file: where `serve` sends the fleet's events.
 
-use reelshift_server::{Hook, HookTarget, Webhook};
+use reelshift_server::{EVENTS, Hook, HookTarget, Webhook};
 use serde::Deserialize;
 use url::Url;
 
@@ -79,6 +79,12 @@ fn hook(section: &EventSection, allow_plaintext: bool) -> Result<Hook, Usage> {
         }
         EventSection::Command { command, types } => (types, HookTarget::Command(command.clone())),
     };
+    if let Some(unknown) = Hook::unknown_type(types) {
+        return Err(Usage(format!(
+            "[[events]] types: no event is called {unknown:?}: there are {}",
+            EVENTS.join(", ")
+        )));
+    }
     Ok(Hook { types: types.clone(), to })
 }
 

@@ -10,6 +10,17 @@ use reelshift_store::report::{RunReport, WorkerReport};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The events that there are.
+pub const EVENTS: [&str; 7] = [
+    "run_done",
+    "run_failed",
+    "run_paused_by_breaker",
+    "worker_lost",
+    "phase_applied",
+    "rollback_started",
+    "rolled_back",
+];
+
 /// How urgent an event is, in the words of PagerDuty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]

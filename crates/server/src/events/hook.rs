@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::change::{Event, Severity};
+use super::change::{EVENTS, Event, Severity};
 use crate::http;
 use crate::notifications::webhook::{Webhook, wants};
 
@@ -26,6 +26,16 @@ pub struct Hook {
     /// The names of events, of which one may end in `*`; without any, all.
     pub types: Vec<String>,
     pub to: HookTarget,
+}
+
+impl Hook {
+    /// The first of `types` that no event has.
+    #[must_use]
+    pub fn unknown_type(types: &[String]) -> Option<&String> {
+        let is_known =
+            |one: &String| EVENTS.iter().any(|event| wants(std::slice::from_ref(one), event));
+        types.iter().find(|one| !is_known(one))
+    }
 }
 
 /// How somebody is told.

@@ -7,7 +7,6 @@ use super::{Column, Value, print};
 use crate::args::list::WorkersArgs;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::style;
 
 const COLUMNS: [Column<WorkerReport>; 12] = [
     Column::new("id", |worker| Value::text(worker.id)),
@@ -16,9 +15,7 @@ const COLUMNS: [Column<WorkerReport>; 12] = [
     Column::wide("version", |worker| Value::text(&worker.version)),
     Column::new("state", |worker| Value::text(worker.state)),
     Column::new("leases", |worker| Value::Number(worker.leases)),
-    Column::new("seen", |worker| {
-        Value::Text(format!("{} ago", style::seconds(worker.seen_seconds_ago)))
-    }),
+    Column::new("seen", |worker| Value::Ago(worker.seen_seconds_ago)),
     Column::wide("started_at", |worker| Value::Time(worker.started_at)),
     Column::wide("rows_done", |worker| Value::Number(worker.activity.rows_done)),
     Column::wide("bytes_done", |worker| Value::Bytes(worker.activity.bytes_done)),
