@@ -1,16 +1,24 @@
 //! What an embedded database reports of its load: how full its disk is. Writers queue for
 //! the one write lock, which the fleet's chunk times show.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
 use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row};
 
 use crate::preflight::free;
 use crate::timestamp::now;
 use crate::{SqliteStore, error, row};
+
+/// After this the library ends a query of the operator's, for which nobody waits any more.
+const SIGNAL_QUERY_LIMIT: Duration = Duration::from_secs(2);
+
+/// Steps of the library's machine between two looks at the clock.
+const STEPS_BETWEEN: i32 = 10_000;
 
 #[async_trait]
 impl ThrottleSignals for SqliteStore {
@@ -26,7 +34,12 @@ impl ThrottleSignals for SqliteStore {
         // As a subquery it can only read.
         let query = AssertSqlSafe(format!("SELECT CAST(({sql}) AS REAL)"));
         self.short(async {
-            Ok::<_, error::Error>(sqlx::query_scalar(query).fetch_one(&self.readers).await?)
+            // One of its own: whoever gives the answer up leaves it to end by itself.
+            let mut connection = self.readers.connect_options().connect().await?;
+            let began = Instant::now();
+            let goes_on = move || began.elapsed() < SIGNAL_QUERY_LIMIT;
+            connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN, goes_on);
+            Ok::<_, error::Error>(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
         })
         .await
     }
@@ -85,4 +98,23 @@ async fn fleet(store: &SqliteStore) -> error::Result<FleetSignals> {
         capacity: saturated(row::count(&row, "capacity")?),
         chunk_seconds: row.try_get("chunk_seconds")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{ConnectOptions, connect};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_query_without_an_end_is_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}", directory.path().join("signals.db").display());
+        let options = ConnectOptions { max_connections: 1, create: true };
+        let store = connect(&url, options).await.expect("a database");
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                       SELECT MAX(i) FROM n";
+        let error = store.signal_query(endless).await.expect_err("it has no end");
+        assert!(error.to_string().contains("interrupted"), "{error}");
+        assert_eq!(store.signal_query("SELECT 1").await.expect("a number"), Some(1.0));
+    }
 }
