@@ -123,12 +123,15 @@ mod tests {
     fn files_of_unknown_size_are_not_done() {
         let mut hash = run(JobKind::Hash, RunState::Running);
         (hash.run.bytes_total, hash.bytes_done) = (0, 0);
-        (hash.run.rows_total, hash.rows_done) = (600, 0);
+        (hash.run.rows_total, hash.rows_done, hash.quarantined) = (600, 0, 0);
         assert!(percent_of(&hash) < 0.1);
         // A third of the files is read, and none of them was expected to have a byte.
         (hash.rows_done, hash.bytes_done) = (200, 1_000);
         assert_eq!(hash.progress(), (1_000, 3_000));
         assert!((percent_of(&hash) - 33.3).abs() < 0.01);
+        // What was set aside is not left.
+        hash.quarantined = 100;
+        assert_eq!(hash.progress(), (1_000, 2_500));
     }
 
     #[test]
