@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::args::Global;
 use crate::exit::{Refused, Usage};
-use crate::input;
+use crate::files;
 
 /// Read if it exists and no `--config` is given.
 const DEFAULT_FILE: &str = "reelshift.toml";
@@ -51,7 +51,7 @@ pub const KEYS: [&str; 21] = [
 pub struct File {
     /// All of it, as it is written.
     #[serde(skip)]
-    pub written: toml::Table,
+    pub written: String,
     /// As `--database`.
     pub database: Option<String>,
     /// As `--database-file`.
@@ -146,7 +146,6 @@ impl File {
             return Ok(Self::default());
         };
         let mut file: Self = toml::from_str(&text).map_err(|error| wrong(path, &text, &error))?;
-        file.written = toml::from_str(&text).map_err(|error| wrong(path, &text, &error))?;
         if file.concurrency.is_some_and(|concurrency| !(1..=1_024).contains(&concurrency)) {
             return Err(
                 Usage(format!("{}: concurrency must be in 1..=1024", path.display())).into()
@@ -154,6 +153,7 @@ impl File {
         }
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         file.serve.directory = Some(directory.unwrap_or(Path::new(".")).to_owned());
+        file.written = text;
         Ok(file)
     }
 }
@@ -176,21 +176,17 @@ fn text(config: Option<&Path>) -> Result<Option<(&Path, String)>> {
     let unreadable = |error: std::io::Error| {
         Usage(format!("cannot read the settings in {}: {error}", path.display()))
     };
-    let mut distrusted = None;
-    let read = input::read(path, |metadata| {
-        if config.is_none() {
-            distrusted = trust::check_unaltered(metadata).err();
-        }
-        Ok(())
-    });
-    if let Some(why) = distrusted {
+    let file = files::open(path).map_err(unreadable)?;
+    if config.is_none()
+        && let Err(why) = trust::check_unaltered(&file.metadata().map_err(unreadable)?)
+    {
         return Err(Refused(format!(
             "./{DEFAULT_FILE} {why}: its settings are not used; name the file with --config if \
              you trust it"
         ))
         .into());
     }
-    Ok(Some((path, read.map_err(unreadable)?)))
+    Ok(Some((path, files::text(file).map_err(unreadable)?)))
 }
 
 #[cfg(test)]

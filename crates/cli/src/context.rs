@@ -58,7 +58,7 @@ pub struct Context {
     pub application_time_zone: Option<String>,
     pub database: DatabaseSettings,
     /// The settings file as it is written.
-    pub written_settings: toml::Table,
+    pub written_settings: String,
 }
 
 impl Context {

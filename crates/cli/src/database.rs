@@ -11,7 +11,7 @@ use reelshift_store_mysql::PasswordSource;
 use crate::args::Global;
 use crate::context::Context;
 use crate::exit::Usage;
-use crate::input;
+use crate::files;
 
 /// Used without a URL, if it exists.
 const DEFAULT_FILE: &str = "reelshift.db";
@@ -55,7 +55,7 @@ impl DatabaseSettings {
                 .into());
             }
             (None, Some(path)) => {
-                let text = input::read(path, |_| Ok(())).map_err(|error| {
+                let text = files::open(path).and_then(files::text).map_err(|error| {
                     Usage(format!(
                         "the file of the database's URL, {}, cannot be read: {error}",
                         path.display()

@@ -69,8 +69,8 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// The error of a command that SIGINT or SIGTERM ended, with exit code 1, and that goes on from
-/// where it was.
+/// The error of a command that SIGINT or SIGTERM ended, with exit code 1. The next one goes on
+/// from there.
 pub fn interrupted() -> anyhow::Error {
     anyhow::anyhow!("interrupted: what was done is kept, and the same command goes on from there")
 }

@@ -11,9 +11,9 @@ mod context;
 mod database;
 mod escape;
 mod exit;
+mod files;
 mod filter;
 mod gates;
-mod input;
 mod output;
 #[cfg(test)]
 mod reference;

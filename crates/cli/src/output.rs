@@ -5,14 +5,8 @@
 //! failure. Any other reason, such as a full disk, is reported when the program ends.
 
 use std::fmt::{Arguments, Display};
-use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::sync::OnceLock;
-
-use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::io::Errno;
 
 use crate::escape;
 
@@ -62,23 +56,6 @@ pub fn raw(bytes: &[u8]) {
         out.write_all(bytes)?;
         out.flush()
     });
-}
-
-/// Opens a file that a command writes, empty.
-///
-/// # Errors
-/// As opening it; also where it is a FIFO that nobody reads, which would be waited for.
-pub fn create(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NXIO) => io::Error::other("nobody reads from the other end"),
-        _ => error,
-    })?;
-    // Only the opening must not wait.
-    fcntl_setfl(&file, OFlags::empty())?;
-    Ok(file)
 }
 
 /// Prints the command line's help, version or error.

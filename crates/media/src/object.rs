@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -213,13 +213,14 @@ impl Fetch {
         turn: &mut Option<SemaphorePermit<'a>>,
         asked: impl Future<Output = T>,
     ) -> Result<T, MediaError> {
-        let silence = self.bucket.silences.begin(&self.file_path);
+        let began = Instant::now();
         let waited = self.bucket.stall_timeout;
         let patience = TURN_PATIENCE.min(waited);
         let mut asked = std::pin::pin!(asked);
         if let Ok(answer) = tokio::time::timeout(patience, &mut asked).await {
             return Ok(answer);
         }
+        let silence = self.bucket.silences.add(&self.file_path, began);
         turn.take();
         let answer = tokio::time::timeout(waited.saturating_sub(patience), asked).await;
         drop(silence);

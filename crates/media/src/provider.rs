@@ -23,7 +23,7 @@ use crate::root::RootOptions;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request is made again for so long.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The client gives a silent request up later than the fetch does, which says why.
+/// The fetch ends a silent request first, with an error that says so; the client this much later.
 const AFTER_STALL: Duration = Duration::from_secs(5);
 /// A request is made again so often at once; after that the file waits for the next
 /// attempt of its batch.

@@ -1,4 +1,4 @@
-//! Which objects a store has been asked for and is silent about, and since when.
+//! The objects that a store does not answer for, and since when.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 use crate::engine::lock;
 use crate::hung::HungRead;
 
-/// Requests that wait for bytes.
+/// Requests that have waited for bytes for a while.
 #[derive(Debug, Default)]
 pub(crate) struct Silences(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    begun: u64,
+    added: u64,
     requests: BTreeMap<u64, (String, Instant)>,
 }
 
-/// A request that waits for bytes, until it is dropped.
+/// Such a request, until it is dropped.
 pub(crate) struct Silence<'a> {
     all: &'a Silences,
     number: u64,
 }
 
 impl Silences {
-    pub(crate) fn begin(&self, file_path: &str) -> Silence<'_> {
+    pub(crate) fn add(&self, file_path: &str, since: Instant) -> Silence<'_> {
         let mut waiting = lock(&self.0);
-        waiting.begun += 1;
-        let number = waiting.begun;
-        waiting.requests.insert(number, (file_path.to_owned(), Instant::now()));
+        waiting.added += 1;
+        let number = waiting.added;
+        waiting.requests.insert(number, (file_path.to_owned(), since));
         Silence { all: self, number }
     }
 

@@ -81,7 +81,8 @@ impl RunProgress {
     }
 }
 
-/// Of a run, with one decimal, rounded down. Where no row says how long its file is, by files.
+/// How much of a run is done, in percent with one decimal, rounded down. It goes by files where
+/// no row has a file size.
 #[must_use]
 pub fn percent_of(run: &RunReport) -> f64 {
     match run.progress() {

@@ -81,8 +81,8 @@ async fn on(connection: &mut MySqlConnection, store: &MySqlStore, extent: Extent
     trial
 }
 
-/// Tries again where a gate would be held for longer than the default allows: a busy machine
-/// makes statements take longer, and an operator must not be asked because of that.
+/// Tries again where a gate would be held for longer than the default allows. A busy machine
+/// makes statements slower, which is no reason to ask the operator.
 async fn until_short(
     connection: &mut MySqlConnection,
     store: &MySqlStore,

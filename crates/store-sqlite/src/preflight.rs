@@ -61,7 +61,7 @@ async fn examine(store: &SqliteStore, scope: Scope) -> error::Result<Examination
     if matches!(scope, Scope::Apply | Scope::Tried) {
         return Ok(Examination { findings, trial });
     }
-    // The legacy table's check has asked for it.
+    // `check_legacy` refuses a file that cannot be written.
     findings.push(Finding::ok("the file and its directory can be written").named("writable"));
     findings.push(journal_mode(store).await?.named("journal_mode"));
     let size = table_size(store).await?;

@@ -34,7 +34,7 @@ impl ThrottleSignals for SqliteStore {
         // As a subquery it can only read.
         let query = AssertSqlSafe(format!("SELECT CAST(({sql}) AS REAL)"));
         self.short(async {
-            // One of its own: whoever gives the answer up leaves it to end by itself.
+            // Not of the pool: the statement goes on after its caller has given up, until its limit.
             let mut connection = self.readers.connect_options().connect().await?;
             let began = Instant::now();
             let goes_on = move || began.elapsed() < SIGNAL_QUERY_LIMIT;

@@ -82,11 +82,11 @@ impl Trial {
     /// How long those of `steps` took; `None` where one of them was not tried.
     #[must_use]
     pub fn expected(&self, steps: &[&Step], direction: Direction) -> Option<Duration> {
-        let of = |step: &&Step| {
-            let mut all = self.tried.iter();
-            all.find(|tried| tried.step == step.number && tried.direction == direction)
-        };
-        steps.iter().map(|step| of(step).map(|tried| tried.took)).sum()
+        steps.iter().map(|step| self.find(step.number, direction).map(|tried| tried.took)).sum()
+    }
+
+    fn find(&self, step: u32, direction: Direction) -> Option<&Tried> {
+        self.tried.iter().find(|tried| tried.step == step && tried.direction == direction)
     }
 
     /// The longest time for which one gate of `steps` would be held, forth or back.
@@ -110,10 +110,7 @@ impl Trial {
     #[must_use]
     pub fn shortest(mut self, other: &Self) -> Self {
         for tried in &mut self.tried {
-            let again = other
-                .tried
-                .iter()
-                .find(|again| (again.step, again.direction) == (tried.step, tried.direction));
+            let again = other.find(tried.step, tried.direction);
             tried.took = again.map_or(tried.took, |again| tried.took.min(again.took));
         }
         self

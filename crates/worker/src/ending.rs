@@ -45,18 +45,11 @@ impl Endings {
         self.failed(batch, meaning.remedy, record)
     }
 
-    /// This worker ends because it can read no file. The batch did nothing wrong: it goes
+    /// This worker ends because it cannot read the files. The batch did nothing wrong: it goes
     /// back as it is, and other workers may read it.
-    pub(crate) fn cannot_read(&self, record: ErrorRecord, message: String) {
+    pub(crate) fn cannot_read(&self, record: ErrorRecord, error: FatalError) {
         self.session.outbox().put(record);
-        self.session.fatal().end(FatalError::Unusable(message));
-    }
-
-    /// This worker ends because its media root is not to be believed. The batch goes back as it
-    /// is.
-    pub(crate) fn root_is_suspect(&self, record: ErrorRecord, message: String) {
-        self.session.outbox().put(record);
-        self.session.fatal().end(FatalError::RootSuspect(message));
+        self.session.fatal().end(error);
     }
 
     /// Says on `span` how its chunk ended.

@@ -20,7 +20,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use reelshift_media::{Checkpoint, MediaError};
 use reelshift_plan::JobKind;
-use reelshift_queue::{AttemptEnd, Job, Pass};
+use reelshift_queue::{AttemptEnd, FatalError, Job, Pass};
 use reelshift_store::file_checkpoints::FileCheckpoint;
 use reelshift_store::ledger::{Bounds, Claimed};
 use reelshift_store::videos::FileToHash;
@@ -224,7 +224,8 @@ impl Hash {
                 Err(Unfinished::Interrupted) => drained = true,
                 Err(Unfinished::CannotRead(record, error)) => {
                     if !cannot_read {
-                        self.endings.cannot_read(*record, error.to_string());
+                        let error = FatalError::Unusable(error.to_string());
+                        self.endings.cannot_read(*record, error);
                     }
                     (cannot_read, drained) = (true, true);
                 }

@@ -20,7 +20,7 @@ pub async fn run(context: &Context, args: &ReportArgs) -> Result<Outcome> {
         crate::output::raw(html.as_bytes());
         return Ok(Outcome::Done);
     }
-    crate::output::create(file)
+    crate::files::create(file)
         .and_then(|mut file| file.write_all(html.as_bytes()))
         .with_context(|| format!("the report cannot be written to {}", file.display()))?;
     crate::output::say!("the report is in {}", file.display());

@@ -16,7 +16,7 @@ use crate::commands::flags;
 use crate::config::{ConfiguredServe, events};
 use crate::context::{Context, who};
 use crate::exit::{Outcome, Refused, Usage};
-use crate::input;
+use crate::files;
 
 /// Connections to the database: requests wait for one, so that the platform's application
 /// finds the server free.
@@ -212,7 +212,7 @@ fn tokens(args: &ServeArgs, file: &ConfiguredServe) -> Result<Vec<ConfiguredToke
 
 /// The tokens of a mounted secret, a line each.
 fn tokens_of_file(path: &Path) -> Result<Vec<ConfiguredToken>, Usage> {
-    let text = input::read(path, |_| Ok(())).map_err(|error| {
+    let text = files::open(path).and_then(files::text).map_err(|error| {
         Usage(format!("--tokens-file {} cannot be read: {error}", path.display()))
     })?;
     let lines = text.lines().map(str::trim).enumerate();

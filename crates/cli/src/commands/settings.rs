@@ -50,14 +50,14 @@ const OTHER_KEYS: [(&str, &str); 5] = [
 pub fn show(context: &Context) -> Result<Outcome> {
     let command = Cli::command();
     let matches = command.clone().get_matches_from(env::args_os());
-    let file = &context.written_settings;
+    let file: toml::Table = toml::from_str(&context.written_settings)?;
     let mut settings: Vec<Setting> = command
         .get_arguments()
-        .filter_map(|arg| setting(arg, None, Some(&matches), file))
+        .filter_map(|arg| setting(arg, None, Some(&matches), &file))
         .collect();
     for command in command.get_subcommands() {
         let own = command.get_arguments().filter(|arg| !arg.is_global_set());
-        for setting in own.filter_map(|arg| setting(arg, Some(command), None, file)) {
+        for setting in own.filter_map(|arg| setting(arg, Some(command), None, &file)) {
             if !settings.iter().any(|known| known.environment == setting.environment) {
                 settings.push(setting);
             }

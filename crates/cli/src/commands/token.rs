@@ -18,9 +18,11 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
         TokenRole::Operator => Role::Operator,
     };
     let expires = args.expires.as_deref();
-    ConfiguredToken::of(&args.name, role.into_str(), &hash, expires)
+    let configured = ConfiguredToken::of(&args.name, role.into_str(), &hash, expires)
         .map_err(|error| Usage(error.to_string()))?;
-    if let Some(expires) = expires.filter(|expires| is_past(expires)) {
+    if let Some(expires) = expires
+        && configured.expires.is_some_and(is_past)
+    {
         return Err(
             Usage(format!("--expires {expires} is past: the token would open nothing")).into()
         );
@@ -62,8 +64,8 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a token is made without a database")]
-fn is_past(expires: &str) -> bool {
-    DateTime::parse_from_rfc3339(expires).is_ok_and(|at| at <= Utc::now())
+fn is_past(at: DateTime<Utc>) -> bool {
+    at <= Utc::now()
 }
 
 /// Records the token where a database is given; returns whether one is. Nobody needs a database

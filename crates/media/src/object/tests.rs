@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -293,7 +293,7 @@ async fn a_server_that_is_away_for_a_moment_is_asked_again() {
     fixture.is_hashed("cut", None).await;
 }
 
-/// Wants its object until it is told otherwise.
+/// Lets the reading go on until the flag is cleared.
 struct Wants(Arc<AtomicBool>, Sender<Result<FileHash, MediaError>>);
 
 impl Observer for Wants {
@@ -321,6 +321,12 @@ async fn objects_that_a_store_is_silent_about_hold_no_other() {
         fixture.engine.submit([fixture.root.job("silent", None, wants)]);
     }
     fixture.is_hashed("small", None).await;
+    // Each is noticed by a timer of its own.
+    let began = Instant::now();
+    while fixture.root.silent_reads(Duration::ZERO).len() < FETCHES {
+        assert!(began.elapsed() < Duration::from_secs(60), "not all of them are noticed");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let silent = fixture.root.silent_reads(Duration::ZERO);
     assert_eq!(silent.len(), FETCHES);
     assert!(silent.iter().all(|read| read.file_path == "silent"), "{silent:?}");

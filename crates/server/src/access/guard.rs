@@ -80,7 +80,7 @@ pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Nex
 
 async fn admit(app: &Shared, request: Request, next: Next) -> Result<Response, Box<Response>> {
     let address = client(app, &request);
-    // A load balancer gives whatever name it has, or none: a probe's answer tells nobody anything.
+    // A load balancer may send any name, or none, and a probe's answer holds no secret.
     if !is_probe(request.uri().path()) {
         host::check(app, request.headers())?;
     }

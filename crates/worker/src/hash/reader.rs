@@ -109,7 +109,7 @@ impl Reader {
         result.await.expect("a hashing thread sends the result of each file")
     }
 
-    /// Whether a file's first bytes can be read: `None` where nothing tells.
+    /// Whether a file's first bytes can be read; `None` where the storage does not answer.
     pub(super) async fn has(&self, file: &FileToHash) -> Option<bool> {
         let (checkpoints, _) = mpsc::unbounded_channel();
         let first = |bytes| match bytes {

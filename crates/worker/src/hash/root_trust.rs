@@ -8,7 +8,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use reelshift_queue::AttemptEnd;
+use reelshift_queue::{AttemptEnd, FatalError};
 use reelshift_store::StoreError;
 use reelshift_store::ledger::{Claimed, RootSuspicion};
 
@@ -57,7 +57,7 @@ struct Found {
 }
 
 impl RootTrust {
-    /// Whether nothing tells yet that this is the root.
+    /// Whether this worker has no evidence yet that the root is the right one.
     fn is_untried(&self) -> bool {
         let found = self.found();
         !found.read_any && !found.confirmed
@@ -143,12 +143,12 @@ impl Hash {
         );
         let meaning = classify::ROOT_SUSPECT;
         let record = self.endings.recorder.message(batch, None, meaning, message.clone());
-        self.endings.root_is_suspect(record, message);
+        self.endings.cannot_read(record, FatalError::RootSuspect(message));
         Ok(true)
     }
 
     /// Whether a file of those of `items` that were hashed is below this root; `None` where
-    /// none was, or none can be asked for.
+    /// none was hashed, or none gives an answer.
     async fn has_some_of(&self, items: &[String]) -> Result<Option<bool>, StoreError> {
         let files = self.endings.session.store().hashed_files(items).await?;
         let mut has_some = None;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::args::validate::ValidateArgs;
 use crate::context::by;
-use crate::output;
+use crate::files;
 
 /// Rows that differ, read of a run at once.
 const KEYS_PER_READ: u32 = 1_000;
@@ -41,7 +41,7 @@ impl Found {
     pub fn new(store: &SharedStore, args: &ValidateArgs) -> Result<Self> {
         let file = match &args.all_keys {
             Some(path) => {
-                let file = output::create(path)
+                let file = files::create(path)
                     .with_context(|| format!("{} cannot be written", path.display()))?;
                 Some((path.clone(), BufWriter::new(file)))
             }
