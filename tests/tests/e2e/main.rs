@@ -52,6 +52,7 @@ mod rollback;
 mod rollback_refusals;
 mod server_access;
 mod server_api;
+mod server_client;
 mod server_contract;
 mod server_fuzz;
 mod server_pages;
