@@ -193,6 +193,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show progress, workers and failures
     Status(StatusArgs),
+    /// The same on a whole terminal, with keys that act on what is selected
+    Top(TopArgs),
     /// Return when a state is reached, for scripts
     Wait(waiting::WaitArgs),
     /// List runs, the newest first
@@ -221,6 +223,8 @@ pub enum Command {
     Tune(TuneArgs),
     /// End a run for good: what is done stays, nothing more is
     Cancel(CancelArgs),
+    /// Let one worker take nothing more, give back what it has, and leave
+    Drain(DrainArgs),
     /// Remove runs and notifications that ended long ago
     Prune(PruneArgs),
     /// Queue one notification by hand
@@ -325,6 +329,13 @@ pub struct StatusArgs {
     #[arg(long)]
     pub watch: bool,
 
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub interval: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
     /// Seconds between two looks
     #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub interval: u64,

@@ -102,6 +102,7 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
             | Command::Enqueue(_)
             | Command::Work(_)
             | Command::Status(_)
+            | Command::Top(_)
             | Command::Serve(_)
     );
     tokio::select! {
@@ -128,6 +129,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Work(args) => commands::work::run(context, &args).await,
         Command::Probe(args) => commands::probe::run(&args).await,
         Command::Status(args) => commands::status::run(context, &args).await,
+        Command::Top(args) => commands::top::run(context, &args).await,
         Command::Wait(args) => commands::wait::run(context, &args).await,
         Command::Runs(args) => commands::list::runs::run(context, &args).await,
         Command::Batches(args) => commands::list::batches::run(context, &args).await,
@@ -142,6 +144,7 @@ async fn command(context: &Context, command: Command) -> anyhow::Result<Outcome>
         Command::Resume(args) => commands::resume::run(context, &args).await,
         Command::Tune(args) => commands::tune::run(context, &args).await,
         Command::Cancel(args) => commands::cancel::run(context, &args).await,
+        Command::Drain(args) => commands::drain::run(context, &args).await,
         Command::Prune(args) => commands::prune::run(context, &args).await,
         Command::Notify(args) => commands::notify::run(context, &args).await,
         Command::Flags(args) => commands::flags::run(context, &args).await,

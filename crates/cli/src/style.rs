@@ -7,6 +7,11 @@ use reelshift_plan::RunState;
 
 use crate::table::{Cell, Table};
 
+/// Whether what is drawn on standard output may have colours.
+pub fn colours() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
 /// A table that fits the terminal, without ruling.
 pub fn table(header: &[&str]) -> Table {
     Table::new(header)

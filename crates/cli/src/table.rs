@@ -35,6 +35,15 @@ impl Cell {
         self
     }
 
+    pub fn is_figure(&self) -> bool {
+        self.right
+    }
+
+    /// What it shows, on one line.
+    pub fn text(&self) -> String {
+        self.lines.join(" ")
+    }
+
     fn width(&self) -> usize {
         self.lines.iter().map(|line| measure_text_width(line)).max().unwrap_or(0)
     }
@@ -67,6 +76,19 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    pub fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
+    }
+
+    /// How wide each column is where nothing limits it.
+    pub fn column_widths(&self) -> Vec<usize> {
+        self.largest(Cell::width)
+    }
+
     /// As it is shown where lines have room for `width` characters, or for any number.
     fn render(&self, width: Option<usize>) -> String {
         match width {
@@ -94,7 +116,7 @@ impl Table {
     /// How wide the columns are where all of them have `width`: what is left when each has its
     /// longest word goes in equal parts to those that have more.
     fn widths(&self, width: usize) -> Vec<usize> {
-        let (mut widths, most) = (self.largest(Cell::longest_word), self.largest(Cell::width));
+        let (mut widths, most) = (self.largest(Cell::longest_word), self.column_widths());
         let mut room = width.saturating_sub(self.narrowest());
         loop {
             let wanting = widths.iter().zip(&most).filter(|(width, most)| width < most).count();
@@ -137,7 +159,7 @@ impl Table {
             for (name, cell) in self.header.iter().zip(row) {
                 let name = pad_str(name, label, console::Alignment::Left, None);
                 // Writing to a String cannot fail.
-                writeln!(text, " {name}  {}", cell.lines.join(" ")).unwrap_or_default();
+                writeln!(text, " {name}  {}", cell.text()).unwrap_or_default();
             }
             text.push('\n');
         }

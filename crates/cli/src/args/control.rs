@@ -70,6 +70,16 @@ pub struct ResumeArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// The worker's id, or a part of it
+    pub worker: IdPart,
+
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct CancelArgs {
     /// The run's id, or a part of it
     pub run: IdPart,

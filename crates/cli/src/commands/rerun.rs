@@ -18,6 +18,9 @@ use crate::table::{Cell, Table};
 /// The newest runs that a dry run shows one by one; the sum is over all.
 const RUNS: u32 = 100;
 
+/// What is said where nothing is selected.
+pub const NOTHING: &str = "nothing to enqueue again: no failed work matches";
+
 pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
     let store = context.writing_store(4).await?;
     let selection = RerunSelection {
@@ -57,16 +60,10 @@ pub async fn execute(
         context.print_json(&document)?;
         return Ok(Outcome::Done);
     }
-    if rerun.batches == 0 && rerun.items == 0 {
-        crate::output::say!("nothing to enqueue again: no failed work matches");
+    let Some(what) = amount(&rerun) else {
+        crate::output::say!("{NOTHING}");
         return Ok(Outcome::Done);
-    }
-    let what = format!(
-        "{} and {} in {}",
-        plural(rerun.batches, "failed batch", "failed batches"),
-        plural(rerun.items, "quarantined item", "quarantined items"),
-        plural(rerun.item_batches, "batch", "batches"),
-    );
+    };
     if dry_run {
         crate::output::block(table(&runs));
         crate::output::say!("would enqueue again: {what}. Nothing was changed");
@@ -74,6 +71,18 @@ pub async fn execute(
         crate::output::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
     }
     Ok(Outcome::Done)
+}
+
+/// `2 failed batches and 3 quarantined items in 1 batch`; `None` where there is none.
+pub fn amount(rerun: &Rerun) -> Option<String> {
+    (*rerun != Rerun::default()).then(|| {
+        format!(
+            "{} and {} in {}",
+            plural(rerun.batches, "failed batch", "failed batches"),
+            plural(rerun.items, "quarantined item", "quarantined items"),
+            plural(rerun.item_batches, "batch", "batches"),
+        )
+    })
 }
 
 /// What a rerun would enqueue of one run.

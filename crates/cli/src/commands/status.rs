@@ -1,12 +1,12 @@
 //! `status [--watch]`: one overview ([`reelshift_overview`], the dashboard's too) as text, as
 //! JSON, or redrawn in place.
 
-mod layout;
+pub(in crate::commands) mod layout;
 mod monitor;
 mod runs;
 mod screen;
 mod throttle;
-mod workers;
+pub(in crate::commands) mod workers;
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ async fn watch(
     }
 }
 
-fn ended(overview: &Overview) -> Outcome {
+pub fn ended(overview: &Overview) -> Outcome {
     overview.report.as_ref().map_or(Outcome::Done, outcome)
 }
 

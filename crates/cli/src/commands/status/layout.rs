@@ -22,7 +22,7 @@ const WAITING_SHOWN: usize = 3;
 const STALE: Duration = Duration::from_secs(10);
 
 /// An overview on a terminal.
-pub(super) struct Layout<'a> {
+pub(in crate::commands) struct Layout<'a> {
     pub overview: &'a Overview,
     /// The database.
     pub database: &'a str,
@@ -33,8 +33,8 @@ pub(super) struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// The lines, as wide as they come.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// What goes on, without the lists of runs, workers and failures; as wide as it comes.
+    pub(in crate::commands) fn summary(&self) -> Vec<String> {
         let overview = self.overview;
         let mut lines = vec![self.head(), verdict(overview)];
         lines.extend(overview.verdict.next.as_ref().map(|next| format!("Next: {next}")));
@@ -59,6 +59,14 @@ impl Layout<'_> {
             lines.push(pace(overview));
             lines.push(monitor::line(&report.monitor));
         }
+        lines
+    }
+
+    /// All of it, as wide as it comes.
+    pub(in crate::commands) fn lines(&self) -> Vec<String> {
+        let overview = self.overview;
+        let mut lines = self.summary();
+        let Some(report) = &overview.report else { return lines };
         lines.extend(report.runs.iter().flat_map(runs::lines));
         let unreadable = |row: &String| format!("{} {row}", "UNREADABLE".red().bold());
         lines.extend(report.unreadable.iter().map(unreadable));

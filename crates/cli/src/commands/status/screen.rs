@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use console::{Term, truncate_str};
+use console::{Term, strip_ansi_codes, truncate_str};
 use reelshift_overview::Overview;
 
 use crate::{escape, style};
@@ -18,7 +18,9 @@ pub(super) fn frame(lines: &[String]) -> String {
     let width = if width == 0 { DEFAULT_WIDTH } else { usize::from(width) };
     let mut text = String::from("\x1b[H");
     for line in lines.iter().take(usize::from(height.max(2)) - 1) {
-        text.push_str(&truncate_str(&escape::line(line), width, "…"));
+        let line = escape::line(line);
+        let line = if style::colours() { line } else { strip_ansi_codes(&line).into_owned() };
+        text.push_str(&truncate_str(&line, width, "…"));
         text.push_str("\x1b[0m\x1b[K\r\n");
     }
     text.push_str("\x1b[J");

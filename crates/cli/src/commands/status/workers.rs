@@ -5,7 +5,7 @@ use reelshift_plan::WorkerState;
 use reelshift_store::report::{LedgerReport, WorkerReport};
 
 use crate::style;
-use crate::table::Cell;
+use crate::table::{Cell, Table};
 
 /// A table of the workers, or what to do where nobody works on an open run.
 pub(super) fn lines(report: &LedgerReport) -> Vec<String> {
@@ -14,9 +14,15 @@ pub(super) fn lines(report: &LedgerReport) -> Vec<String> {
     if !live && report.runs.iter().any(|run| run.run.state.is_active()) {
         lines.push(format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()));
     }
-    if report.workers.is_empty() {
-        return lines;
+    if !report.workers.is_empty() {
+        lines.push(String::new());
+        lines.extend(table(report).lines(0));
     }
+    lines
+}
+
+/// A row for each worker.
+pub(in crate::commands) fn table(report: &LedgerReport) -> Table {
     let mut table =
         style::table(&["worker", "host", "state", "leases", "rows/s", "bytes/s", "beat", "doing"]);
     for worker in &report.workers {
@@ -43,9 +49,7 @@ pub(super) fn lines(report: &LedgerReport) -> Vec<String> {
             Cell::new(doing),
         ]);
     }
-    lines.push(String::new());
-    lines.extend(table.lines(0));
-    lines
+    table
 }
 
 /// `3 batches taken over by 0123456789ab; its late writes are refused`

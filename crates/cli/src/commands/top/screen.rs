@@ -1,0 +1,170 @@
+//! Draws the view: what goes on, the course of the rates, the lists, and the keys.
+
+use ansi_to_tui::IntoText as _;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout as Split, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize as _};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table as Grid, TableState, Wrap};
+use reelshift_store::Sample;
+use strum::VariantArray as _;
+
+use super::panel::Panel;
+use super::view::{Question, View};
+use crate::commands::status::layout::Layout;
+use crate::{escape, style};
+
+/// Lines of a chart with its title.
+const CHART_HEIGHT: u16 = 4;
+/// Lines that a list needs for its title, its header and two rows.
+const LIST_HEIGHT: u16 = 4;
+/// A question has a line for the command that does the same.
+const FOOTER_HEIGHT: u16 = 2;
+
+pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
+    let layout = Layout {
+        overview: view.overview(),
+        database: &view.database,
+        age: view.age(),
+        trouble: view.trouble.as_deref(),
+    };
+    let summary = layout.summary();
+    let lists = u16::try_from(Panel::VARIANTS.len()).unwrap_or(1);
+    let height = u16::try_from(summary.len()).unwrap_or(u16::MAX);
+    let rest = frame.area().height.saturating_sub(height + FOOTER_HEIGHT);
+    // On a low terminal there is room for the list that is looked at only.
+    let all_lists = rest >= lists * LIST_HEIGHT;
+    let chart = if rest >= lists * LIST_HEIGHT + CHART_HEIGHT { CHART_HEIGHT } else { 0 };
+    let [summary_area, chart_area, list_area, footer_area] = Split::vertical([
+        Constraint::Length(height),
+        Constraint::Length(chart),
+        Constraint::Fill(1),
+        Constraint::Length(FOOTER_HEIGHT),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(summary.iter().map(|line| styled(line)).collect::<Vec<_>>()), summary_area);
+    if chart > 0 {
+        charts(frame, &view.seen.samples, chart_area);
+    }
+    if all_lists {
+        for (panel, area) in Panel::VARIANTS.iter().zip(heights(view, list_area)) {
+            list(frame, view, *panel, area);
+        }
+    } else {
+        list(frame, view, view.panel, list_area);
+    }
+    frame.render_widget(footer(view), footer_area);
+}
+
+/// A line of ours, of which colours and weights are all that a terminal would act on.
+fn styled(text: &str) -> Line<'static> {
+    let text = escape::line(text);
+    let text = if style::colours() { text } else { console::strip_ansi_codes(&text).into_owned() };
+    text.into_text().map_or_else(
+        |_| Line::raw(text.clone()),
+        |text| text.lines.into_iter().next().unwrap_or_default(),
+    )
+}
+
+/// The lists one below the other: each as high as it is long, the one that is looked at first
+/// where not all of them have room.
+fn heights(view: &View, area: Rect) -> Vec<Rect> {
+    let constraints = Panel::VARIANTS.iter().map(|panel| {
+        let rows = u16::try_from(panel.keys(view.overview()).len()).unwrap_or(u16::MAX);
+        match rows.saturating_add(LIST_HEIGHT - 1) {
+            wanted if *panel == view.panel => Constraint::Min(wanted.min(area.height / 2)),
+            wanted => Constraint::Max(wanted),
+        }
+    });
+    Split::vertical(constraints).split(area).to_vec()
+}
+
+fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
+    let count = panel.keys(view.overview()).len();
+    let looked_at = panel == view.panel;
+    let name: &str = panel.into();
+    let title = Line::from(format!("{name} ({count})"));
+    let title = if looked_at { title.bold().reversed() } else { title.bold() };
+    let block = Block::new().title(title);
+    let Some(report) = &view.overview().report else {
+        frame.render_widget(block, area);
+        return;
+    };
+    let table = panel.table(report);
+    let widths = table.column_widths();
+    let last = widths.len().saturating_sub(1);
+    let constraints = widths.iter().enumerate().map(|(column, width)| {
+        let width = u16::try_from(*width).unwrap_or(u16::MAX);
+        if column == last { Constraint::Fill(1) } else { Constraint::Length(width) }
+    });
+    let rows = table.rows().iter().map(|cells| {
+        Row::new(cells.iter().map(|cell| {
+            let line = styled(&cell.text());
+            Text::from(if cell.is_figure() { line.right_aligned() } else { line })
+        }))
+    });
+    let header = Row::new(table.header().iter().cloned()).style(Style::new().dim());
+    let grid = Grid::new(rows, constraints)
+        .header(header)
+        .column_spacing(2)
+        .row_highlight_style(Modifier::REVERSED)
+        .block(block);
+    let selected = view.selected().filter(|_| looked_at);
+    frame.render_stateful_widget(grid, area, &mut TableState::new().with_selected(selected));
+}
+
+/// Rows and bytes a second, side by side, each as far back as there is room.
+fn charts(frame: &mut Frame<'_>, samples: &[Sample], area: Rect) {
+    let [rows, bytes] = Split::horizontal([Constraint::Fill(1); 2]).spacing(2).areas(area);
+    chart(frame, "rows/s", samples, |sample| sample.rows_per_second, style::float_count, rows);
+    chart(frame, "bytes/s", samples, |sample| sample.bytes_per_second, style::float_bytes, bytes);
+}
+
+fn chart(
+    frame: &mut Frame<'_>,
+    unit: &str,
+    samples: &[Sample],
+    rate: impl Fn(&Sample) -> f64,
+    figure: impl Fn(f64) -> String,
+    area: Rect,
+) {
+    let newest = &samples[samples.len().saturating_sub(usize::from(area.width))..];
+    let most = newest.iter().map(&rate).fold(0.0, f64::max);
+    let now = newest.last().map_or(0.0, &rate);
+    let lasting = match (newest.first(), newest.last()) {
+        (Some(first), Some(last)) => style::seconds((last.at - first.at).as_seconds_f64()),
+        _ => style::seconds(0.0),
+    };
+    let title = format!("{unit} {}, at most {} in {lasting}", figure(now), figure(most));
+    // The height of a bar: no figure is read off it.
+    let bars = newest.iter().map(|sample| rate(sample).round() as u64);
+    let spark = Sparkline::default().data(bars).block(Block::new().title(title.dim()));
+    let spark = if style::colours() { spark.fg(Color::Cyan) } else { spark };
+    frame.render_widget(spark, area);
+}
+
+/// The keys, or what is asked; above them what came of the last action.
+fn footer(view: &View) -> Paragraph<'static> {
+    if let Some(question) = &view.question {
+        return asked(question);
+    }
+    let outcome = match &view.outcome {
+        Some(Ok(done)) => styled(done),
+        Some(Err(trouble)) => styled(&format!("not done: {trouble}")).bold(),
+        None => Line::default(),
+    };
+    let actions = view.actions().into_iter().map(|key| (key.letter.to_string(), key.word));
+    let moving = [("Tab", "list"), ("↑↓", "row")].map(|(key, word)| (key.to_owned(), word));
+    let keys = moving.into_iter().chain(actions).chain([("q".to_owned(), "quit")]);
+    let keys = keys.flat_map(|(key, word)| [key.bold(), format!(" {word}   ").into()]);
+    Paragraph::new(vec![outcome, Line::from(keys.collect::<Vec<_>>())])
+}
+
+fn asked(question: &Question) -> Paragraph<'static> {
+    let asks = question.action.question();
+    let reason = escape::line(&question.reason);
+    let answer = format!("{asks}  Enter: yes   Esc: no   reason: {reason}_");
+    let command = question.action.command(question.reason());
+    let lines = vec![Line::from(answer).bold(), Line::from(escape::line(&command)).dim()];
+    Paragraph::new(lines).wrap(Wrap { trim: false })
+}

@@ -1,0 +1,187 @@
+//! What is on the screen, and what a key changes of it.
+
+use std::time::{Duration, Instant};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use reelshift_overview::{Overview, Sampler};
+use reelshift_store::Sample;
+
+use super::News;
+use super::action::Action;
+use super::panel::{Key, Panel, RowKey};
+
+/// Characters of a reason.
+const MAX_REASON: usize = 200;
+
+/// One sample, and those before it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub overview: Overview,
+    /// Of the last hour, the oldest first.
+    pub samples: Vec<Sample>,
+}
+
+impl Seen {
+    pub(super) async fn sample(sampler: &mut Sampler) -> reelshift_store::Result<Self> {
+        let overview = sampler.sample().await?;
+        Ok(Self { overview, samples: sampler.history().points().cloned().collect() })
+    }
+}
+
+/// What is asked before something is done, and the reason so far.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub action: Action,
+    pub reason: String,
+}
+
+impl Question {
+    pub(super) fn reason(&self) -> Option<&str> {
+        Some(self.reason.trim()).filter(|reason| !reason.is_empty())
+    }
+}
+
+/// What comes after a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Stay,
+    End,
+    /// With the reason for the audit.
+    Act(Action, Option<String>),
+}
+
+#[derive(Debug)]
+pub(super) struct View {
+    /// The database.
+    pub database: String,
+    pub seen: Seen,
+    taken: Instant,
+    /// Why there is nothing newer.
+    pub trouble: Option<String>,
+    pub panel: Panel,
+    /// The row that is selected, if it is still in its list.
+    selected: Option<RowKey>,
+    pub question: Option<Question>,
+    /// What came of the last action.
+    pub outcome: Option<Result<String, String>>,
+}
+
+impl View {
+    pub(super) fn new(database: String, seen: Seen) -> Self {
+        Self {
+            database,
+            seen,
+            taken: Instant::now(),
+            trouble: None,
+            panel: Panel::Runs,
+            selected: None,
+            question: None,
+            outcome: None,
+        }
+    }
+
+    pub(super) const fn overview(&self) -> &Overview {
+        &self.seen.overview
+    }
+
+    /// How old the figures are.
+    pub(super) fn age(&self) -> Duration {
+        self.taken.elapsed()
+    }
+
+    pub(super) fn take(&mut self, news: News) {
+        match news {
+            News::Seen(seen) => {
+                self.seen = *seen;
+                self.taken = Instant::now();
+                self.trouble = None;
+            }
+            News::Trouble(why) => self.trouble = Some(why),
+            News::Acted(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    /// The place of the selected row in its list; `None` where the list is empty.
+    pub(super) fn selected(&self) -> Option<usize> {
+        let keys = self.panel.keys(self.overview());
+        let place = keys.iter().position(|key| Some(key) == self.selected.as_ref());
+        place.or((!keys.is_empty()).then_some(0))
+    }
+
+    /// The keys that do something now, beside those that move.
+    pub(super) fn actions(&self) -> Vec<Key> {
+        let keys = self.panel.keys(self.overview());
+        let row = self.selected().map(|place| &keys[place]);
+        let mut actions = row.map_or_else(Vec::new, |row| row.actions(self.overview()));
+        if self.overview().expanded {
+            let (word, action) = if self.overview().paused() {
+                ("resume fleet", Action::ResumeFleet)
+            } else {
+                ("pause fleet", Action::PauseFleet)
+            };
+            actions.push(Key { letter: 'P', word, action });
+        }
+        actions
+    }
+
+    pub(super) fn press(&mut self, key: KeyEvent) -> Next {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if control && matches!(key.code, KeyCode::Char('c' | 'd')) {
+            return Next::End;
+        }
+        match self.question.take() {
+            Some(question) => self.answer(question, key.code),
+            None => self.browse(key.code),
+        }
+    }
+
+    fn answer(&mut self, mut question: Question, key: KeyCode) -> Next {
+        match key {
+            KeyCode::Enter => {
+                let reason = question.reason().map(str::to_owned);
+                return Next::Act(question.action, reason);
+            }
+            KeyCode::Esc => return Next::Stay,
+            KeyCode::Backspace => {
+                question.reason.pop();
+            }
+            KeyCode::Char(letter) if question.reason.chars().count() < MAX_REASON => {
+                question.reason.push(letter);
+            }
+            _ => {}
+        }
+        self.question = Some(question);
+        Next::Stay
+    }
+
+    fn browse(&mut self, key: KeyCode) -> Next {
+        match key {
+            KeyCode::Char('q') | KeyCode::Esc => return Next::End,
+            KeyCode::Tab | KeyCode::Right => self.turn(1),
+            KeyCode::BackTab | KeyCode::Left => self.turn(2),
+            KeyCode::Down | KeyCode::Char('j') => self.step(|place| place + 1),
+            KeyCode::Up | KeyCode::Char('k') => self.step(|place| place.saturating_sub(1)),
+            KeyCode::Char(letter) => {
+                let pressed = self.actions().into_iter().find(|key| key.letter == letter);
+                if let Some(Key { action, .. }) = pressed {
+                    self.outcome = None;
+                    self.question = Some(Question { action, reason: String::new() });
+                }
+            }
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    fn turn(&mut self, steps: usize) {
+        self.panel = self.panel.further(steps);
+        self.selected = None;
+    }
+
+    fn step(&mut self, to: impl Fn(usize) -> usize) {
+        let mut keys = self.panel.keys(self.overview());
+        if let Some(place) = self.selected().map(to) {
+            self.selected = Some(keys.swap_remove(place.min(keys.len() - 1)));
+        }
+    }
+}
