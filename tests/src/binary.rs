@@ -170,6 +170,18 @@ impl Reelshift {
         child.expect("the binary starts")
     }
 
+    /// Starts and goes on, with a terminal for its input, its output and its errors.
+    ///
+    /// # Panics
+    /// When the terminal cannot be shared.
+    #[must_use]
+    pub fn start_on(mut self, terminal: File) -> Child {
+        let other = || terminal.try_clone().expect("the terminal");
+        self.command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        let child = self.command.stdin(other()).stdout(other()).stderr(other()).spawn();
+        child.expect("the binary starts")
+    }
+
     /// Starts and goes on; what it says is dropped.
     #[must_use]
     pub fn start(mut self) -> Child {

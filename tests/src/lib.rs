@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: a legacy database on either dialect, the binary, faults
-//! for a fleet of them, object stores, a receiver of its telemetry, the server with a client, subscribers to
-//! its notifications, and a browser.
+//! for a fleet of them, a terminal, object stores, a receiver of its telemetry, the server with a
+//! client, subscribers to its notifications, and a browser.
 
 pub mod backlog;
 mod binary;
@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod receiver;
 pub mod s3;
 pub mod server;
+pub mod terminal;
 mod waiting;
 
 pub use binary::{Ran, Reelshift, wait};

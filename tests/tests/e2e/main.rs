@@ -68,5 +68,6 @@ mod terminal;
 mod throttle;
 mod throttle_configured;
 mod tls;
+mod top;
 mod unreadable;
 mod validation;

@@ -110,10 +110,8 @@ impl Action {
 
 async fn again(store: &dyn Store, by: &By, selection: &RerunSelection) -> Result<String> {
     let rerun = reelshift_operate::rerun(store, by, selection).await?;
-    Ok(rerun::amount(&rerun).map_or_else(
-        || rerun::NOTHING.to_owned(),
-        |what| format!("enqueued again: {what}"),
-    ))
+    Ok(rerun::amount(&rerun)
+        .map_or_else(|| rerun::NOTHING.to_owned(), |what| format!("enqueued again: {what}")))
 }
 
 #[cfg(test)]

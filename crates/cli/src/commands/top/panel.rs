@@ -1,6 +1,8 @@
 //! The lists in which something can be selected: runs, workers, failures.
 
 use reelshift_overview::{Overview, amount};
+use reelshift_plan::RunState;
+use reelshift_store::failures::ErrorGroup;
 use reelshift_store::report::{LedgerReport, RunReport};
 use strum::VariantArray;
 use uuid::Uuid;
@@ -55,7 +57,7 @@ impl Panel {
                 report.workers.iter().map(|worker| RowKey::Worker(worker.id)).collect()
             }
             Self::Failures => {
-                let failure = |group: &reelshift_store::failures::ErrorGroup| RowKey::Failure {
+                let failure = |group: &ErrorGroup| RowKey::Failure {
                     stage: group.processing_stage.clone(),
                     error_type: group.error_type.clone(),
                 };
@@ -86,16 +88,17 @@ impl RowKey {
                     return keys;
                 };
                 let state = report.run.state;
+                let has_failed = report.failed_open > 0 || report.quarantined > 0;
                 if state.is_active() {
                     keys.push(key('p', "pause run", Action::PauseRun(*id)));
-                } else if state == reelshift_plan::RunState::Paused {
+                } else if state == RunState::Paused {
                     keys.push(key('p', "resume run", Action::ResumeRun(*id)));
                 }
-                if !state.is_final() {
-                    keys.push(key('c', "cancel run", Action::CancelRun(*id)));
-                }
-                if report.failed_open > 0 || report.quarantined > 0 {
+                if has_failed {
                     keys.push(key('r', "rerun failed", Action::RerunRun(*id)));
+                }
+                if !state.is_final() && (state != RunState::Done || has_failed) {
+                    keys.push(key('c', "cancel run", Action::CancelRun(*id)));
                 }
                 keys
             }
@@ -126,7 +129,11 @@ fn runs(runs: &[RunReport]) -> Table {
             Cell::new(style::state(run.state)),
             Cell::new(style::bar(done, total, BAR_WIDTH)),
             Cell::figure(style::percent(done, total)),
-            Cell::figure(format!("{} of {}", style::count(batches.done), style::count(batches.done + open))),
+            Cell::figure(format!(
+                "{} of {}",
+                style::count(batches.done),
+                style::count(batches.done + open)
+            )),
             style::number(report.failed_open),
             style::number(report.quarantined),
             Cell::new(amount(report)),

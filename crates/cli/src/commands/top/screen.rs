@@ -42,7 +42,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
         Constraint::Length(FOOTER_HEIGHT),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(summary.iter().map(|line| styled(line)).collect::<Vec<_>>()), summary_area);
+    frame.render_widget(
+        Paragraph::new(summary.iter().map(|line| styled(line)).collect::<Vec<_>>()),
+        summary_area,
+    );
     if chart > 0 {
         charts(frame, &view.seen.samples, chart_area);
     }
@@ -66,17 +69,20 @@ fn styled(text: &str) -> Line<'static> {
     )
 }
 
-/// The lists one below the other: each as high as it is long, the one that is looked at first
-/// where not all of them have room.
+/// The lists one below the other, each as high as it is long; where not all of them have room,
+/// the one that is looked at has half of it.
 fn heights(view: &View, area: Rect) -> Vec<Rect> {
     let constraints = Panel::VARIANTS.iter().map(|panel| {
         let rows = u16::try_from(panel.keys(view.overview()).len()).unwrap_or(u16::MAX);
-        match rows.saturating_add(LIST_HEIGHT - 1) {
-            wanted if *panel == view.panel => Constraint::Min(wanted.min(area.height / 2)),
-            wanted => Constraint::Max(wanted),
+        let height = rows.saturating_add(LIST_HEIGHT - 1);
+        if *panel == view.panel {
+            Constraint::Length(height.min(area.height / 2))
+        } else {
+            Constraint::Max(height)
         }
     });
-    Split::vertical(constraints).split(area).to_vec()
+    // What is left stays empty.
+    Split::vertical(constraints.chain([Constraint::Fill(1)])).split(area).to_vec()
 }
 
 fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {

@@ -185,3 +185,72 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reelshift_overview::sample;
+
+    use super::*;
+
+    fn view() -> View {
+        let overview = sample::overview(sample::report());
+        View::new("videos".to_owned(), Seen { overview, samples: Vec::new() })
+    }
+
+    fn press(view: &mut View, keys: &str) -> Next {
+        let mut next = Next::Stay;
+        for letter in keys.chars() {
+            let code = match letter {
+                '\r' => KeyCode::Enter,
+                '\t' => KeyCode::Tab,
+                letter => KeyCode::Char(letter),
+            };
+            next = view.press(KeyEvent::from(code));
+        }
+        next
+    }
+
+    fn letters(view: &View) -> String {
+        view.actions().iter().map(|key| key.letter).collect()
+    }
+
+    #[test]
+    fn a_selection_stays_with_its_row_while_rows_move() {
+        let mut view = view();
+        press(&mut view, "\tj");
+        assert_eq!(view.selected(), Some(1));
+        let mut overview = view.overview().clone();
+        overview.report.as_mut().expect("a report").workers.swap(0, 1);
+        view.take(News::Seen(Box::new(Seen { overview, samples: Vec::new() })));
+        assert_eq!(view.selected(), Some(0));
+        press(&mut view, "jjj");
+        assert_eq!(view.selected(), Some(1), "it ends at the last row");
+    }
+
+    #[test]
+    fn keys_are_those_of_the_row_and_do_nothing_unasked() {
+        let mut view = view();
+        press(&mut view, "\t\t");
+        assert_eq!(view.panel, Panel::Failures);
+        assert_eq!(letters(&view), "rP");
+        assert_eq!(press(&mut view, "rq"), Next::Stay, "the letter is of the reason");
+        let Next::Act(Action::RerunType(error_type), reason) = press(&mut view, "\r") else {
+            panic!("it acts");
+        };
+        let report = view.overview().report.as_ref().expect("a report");
+        assert_eq!(error_type, report.errors[0].error_type);
+        assert_eq!(reason.as_deref(), Some("q"));
+        assert_eq!(press(&mut view, "d"), Next::Stay, "no key of this list");
+        assert!(view.question.is_none());
+        assert_eq!(press(&mut view, "q"), Next::End);
+    }
+
+    #[test]
+    fn an_empty_list_has_nothing_to_act_on() {
+        let mut view = view();
+        view.seen.overview.report = None;
+        view.seen.overview.expanded = false;
+        press(&mut view, "jk");
+        assert_eq!((view.selected(), letters(&view)), (None, String::new()));
+    }
+}
