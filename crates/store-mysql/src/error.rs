@@ -1,5 +1,7 @@
 //! What the server and the driver report, by what the caller can do about it.
 
+use std::io::ErrorKind;
+
 use reelshift_store::{Rule, StoreError, statement};
 use sqlx::mysql::MySqlDatabaseError;
 
@@ -98,6 +100,12 @@ impl Error {
         matches!(self.number(), Some(1845 | 1846 | 4092 | 4157))
     }
 
+    /// Whether a row would be longer than the server takes. 139: MariaDB's number for it where
+    /// the table is changed.
+    pub(crate) fn is_row_too_long(&self) -> bool {
+        matches!(self.number(), Some(139 | 1118))
+    }
+
     pub(crate) fn is_unknown_table(&self) -> bool {
         self.number() == Some(1146)
     }
@@ -115,10 +123,15 @@ fn classify(error: &sqlx::Error) -> StoreError {
             let number = number(error).unwrap_or_default();
             of_server(number, &database.code().unwrap_or_default(), database.message())
         }
-        sqlx::Error::Io(io) => transient(
-            io.raw_os_error().map(|errno| format!("errno {errno}")),
-            format!("the connection to the database was lost: {io}"),
-        ),
+        sqlx::Error::Io(io) => {
+            // The TLS library advises its own users there.
+            let why = match io.kind() {
+                ErrorKind::UnexpectedEof => "the server closed it".to_owned(),
+                _ => io.to_string(),
+            };
+            let code = io.raw_os_error().map(|errno| format!("errno {errno}"));
+            transient(code, format!("the connection to the database was lost: {why}"))
+        }
         sqlx::Error::PoolTimedOut => transient(
             None,
             "no database connection within 10 s: the server is away, or all connections of \
@@ -127,6 +140,10 @@ fn classify(error: &sqlx::Error) -> StoreError {
         ),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => {
             transient(None, error.to_string())
+        }
+        // The next connection would answer the same.
+        sqlx::Error::Protocol(message) if message.starts_with("unknown column type") => {
+            StoreError::Permanent { code: None, message: format!("the driver: {message}") }
         }
         sqlx::Error::Protocol(message) => {
             transient(None, format!("the database connection broke: {message}"))
@@ -224,6 +241,14 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_type_that_the_driver_does_not_know_is_not_asked_for_again() {
+        let unknown = sqlx::Error::Protocol("unknown column type 0xf2".to_owned());
+        assert!(!StoreError::from(Error::from(unknown)).is_transient());
+        let broken = sqlx::Error::Protocol("expected 3 bytes".to_owned());
+        assert!(StoreError::from(Error::from(broken)).is_transient());
     }
 
     #[test]

@@ -77,6 +77,9 @@ const MARIADB: [(&str, &[&str]); 3] = [
     ("INET4", &["'192.0.2.33'"]),
 ];
 
+/// Of MySQL alone, from version 9.
+const MYSQL: [(&str, &[&str]); 1] = [("VECTOR(3)", &["STRING_TO_VECTOR('[1, 2.5, -3e-38]')"])];
+
 async fn checksum(legacy: &Legacy, table: &str) -> i64 {
     legacy.rows(&format!("CHECKSUM TABLE {table}")).await[0].get(1)
 }
@@ -103,7 +106,11 @@ async fn every_type_comes_back_on_mariadb() {
     let legacy = Legacy::mariadb().await;
     migrated(directory, &legacy, 8).await;
     let version: String = legacy.rows("SELECT CAST(VERSION() AS CHAR)").await[0].get(0);
-    let own: &[(&str, &[&str])] = if version.contains("MariaDB") { &MARIADB } else { &[] };
+    let own: &[(&str, &[&str])] = match &version[..] {
+        version if version.contains("MariaDB") => &MARIADB,
+        version if version.starts_with("9.") => &MYSQL,
+        _ => &[],
+    };
     let columns: Vec<_> = COLUMNS.iter().chain(own).collect();
     let added: Vec<_> = columns
         .iter()

@@ -12,7 +12,7 @@ use crate::error;
 use crate::mapping::GROUND_TRUTH_STATUS;
 
 /// Types without a character set that are bytes.
-const BYTES: [&str; 17] = [
+const BYTES: [&str; 16] = [
     "binary",
     "bit",
     "blob",
@@ -29,7 +29,6 @@ const BYTES: [&str; 17] = [
     "polygon",
     "tinyblob",
     "varbinary",
-    "vector",
 ];
 
 /// How the server is asked for a value, and what it answers.
@@ -41,8 +40,9 @@ enum Reading {
     Transcoded {
         charset: String,
     },
-    /// Bytes, with a cast: a name of an ENUM or SET.
-    Name,
+    /// Bytes, with a cast: a name of an ENUM or SET; a VECTOR, whose type the driver does not
+    /// know.
+    CastBytes,
     Bytes,
     Float,
     Double,
@@ -58,7 +58,7 @@ impl Reading {
         match (charset, word.to_ascii_lowercase().as_str()) {
             (Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii"), _) => Self::Utf8,
             // MySQL names no character set where that is binary.
-            (Some("binary"), _) | (None, "enum" | "set") => Self::Name,
+            (Some("binary"), _) | (None, "enum" | "set" | "vector") => Self::CastBytes,
             (Some(charset), _) => Self::Transcoded { charset: charset.to_owned() },
             (None, "float") => Self::Float,
             (None, "double" | "real") => Self::Double,
@@ -109,7 +109,7 @@ impl Reader {
     /// What to select.
     pub(super) fn expressions(&self) -> String {
         let value = |column: &str, reading: &Reading| match reading {
-            Reading::Utf8 | Reading::Name => format!("CAST({column} AS BINARY)"),
+            Reading::Utf8 | Reading::CastBytes => format!("CAST({column} AS BINARY)"),
             Reading::Transcoded { charset } => format!(
                 "IF(CAST(CONVERT(CONVERT({column} USING utf8mb4) USING {charset}) AS BINARY) \
                     = CAST({column} AS BINARY), CONVERT({column} USING utf8mb4), NULL), \
@@ -152,7 +152,9 @@ impl Reader {
                         .or(bytes(row, at)?.map(Value::Bytes))
                         .unwrap_or(Value::Null)
                 }
-                Reading::Name | Reading::Bytes => bytes(row, at)?.map_or(Value::Null, Value::Blob),
+                Reading::CastBytes | Reading::Bytes => {
+                    bytes(row, at)?.map_or(Value::Null, Value::Blob)
+                }
                 Reading::Float => {
                     let float: Option<f32> = row.try_get_unchecked(at)?;
                     float.map_or(Value::Null, |float| Value::real(float.into()))
@@ -187,8 +189,9 @@ mod tests {
         for (declared, reading) in [
             ("varchar(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", Reading::Utf8),
             ("enum('a CHARACTER SET x') CHARACTER SET latin1 COLLATE latin1_bin", latin1),
-            ("enum('a') CHARACTER SET binary COLLATE binary", Reading::Name),
-            ("set('a')", Reading::Name),
+            ("enum('a') CHARACTER SET binary COLLATE binary", Reading::CastBytes),
+            ("set('a')", Reading::CastBytes),
+            ("vector(3)", Reading::CastBytes),
             ("varbinary(3)", Reading::Bytes),
             ("bit(64)", Reading::Bytes),
             ("POINT", Reading::Bytes),
