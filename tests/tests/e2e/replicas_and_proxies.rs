@@ -41,6 +41,7 @@ async fn a_server_that_takes_no_writes_can_be_proved_and_looked_at() {
         &["errors"],
         &["duplicates"],
         &["inspect"],
+        &["flags", "list"],
     ] {
         let ran = run(dir.path(), &legacy.url, arguments);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
@@ -57,6 +58,18 @@ async fn a_server_that_takes_no_writes_can_be_proved_and_looked_at() {
         let ran = run(dir.path(), &legacy.url, arguments).expect(4);
         let said = format!("{}{}", ran.stdout, ran.stderr);
         assert!(said.contains("read-only"), "{arguments:?}: {said}");
+    }
+    // Root may lock rows all the same; who may not is told the same.
+    legacy.execute("SET GLOBAL read_only = 0").await;
+    legacy.execute("CREATE USER plain").await;
+    let grant = "GRANT ALL ON *.* TO plain; REVOKE SUPER, READ_ONLY ADMIN ON *.* FROM plain";
+    legacy.execute(grant).await;
+    legacy.execute("SET GLOBAL read_only = 1").await;
+    let plain = legacy.url.replacen("root", "plain", 1);
+    for (arguments, code) in [(&["plan"][..], 4), (&["apply", "expand"], 4), (&["doctor"], 1)] {
+        let ran = run(dir.path(), &plain, arguments).expect(code);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains("the server is read-only"), "{arguments:?}: {said}");
     }
 }
 

@@ -27,6 +27,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         FlagsAction::Disable { .. } | FlagsAction::EmergencyDisable => {
             context.store_with(2).await?
         }
+        FlagsAction::List { .. } => context.reading_store(2).await?,
         _ => context.expanded_store(2).await?,
     };
     let request = match args.action {

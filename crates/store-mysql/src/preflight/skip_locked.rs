@@ -34,6 +34,11 @@ impl super::Check for Check {
                 "SKIP LOCKED cannot be probed while binlog_format is STATEMENT",
                 "change binlog_format first",
             )),
+            // The check `writable` says what to do about it.
+            Err(error) if error.number() == Some(1290) => Ok(Finding::warning(
+                "SKIP LOCKED cannot be probed on a server that is read-only",
+                "connect to the primary first",
+            )),
             probed => {
                 probed?;
                 Ok(Finding::ok("the server knows SKIP LOCKED (probed)"))
