@@ -77,7 +77,12 @@ pub async fn apply(
     if new > 0 || (complete && abandoned.is_some()) {
         let phase = apply.phase.into_str().to_owned();
         let event = AuditEvent::PhaseApplied { phase, done: done(new, "", complete) };
-        record(store, by, event, ended.unwrap_or(Ok(()))).await?;
+        let was_stopped = ended.is_none();
+        let recorded = record(store, by, event, ended.unwrap_or(Ok(()))).await;
+        // Whoever stopped it is told that; the audit's table may be among what is missing.
+        if !was_stopped {
+            recorded?;
+        }
     } else {
         ended.unwrap_or(Ok(()))?;
     }

@@ -172,3 +172,30 @@ async fn a_phase_that_was_told_to_stop_is_recorded() {
     assert_eq!(legacy.number(complete).await, 1);
     legacy.drop_database().await;
 }
+
+// The audit's table is one of the last of the ledger: a signal may come before it is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_is_told_though_the_audit_cannot_be_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    let mut application = MySqlConnection::connect(&legacy.url).await.expect("connected");
+    let mut transaction = application.begin().await.expect("a transaction");
+    sqlx::query("SELECT * FROM videos").fetch_all(&mut *transaction).await.expect("read");
+    let log = dir.path().join("log");
+    let apply = Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url);
+    let mut apply = apply.start_logging(&log);
+    until("the ledger", async || {
+        let table = "SELECT COUNT(*) FROM information_schema.tables \
+                     WHERE table_schema = DATABASE() AND table_name = 'video_processing_status'";
+        legacy.number(table).await == 1
+    })
+    .await;
+    legacy.execute("RENAME TABLE reelshift_audit TO elsewhere").await;
+    let told = Command::new("kill").arg(apply.id().to_string()).status().expect("kill runs");
+    assert!(told.success());
+    assert_eq!(wait(&mut apply, LIMIT), Some(1));
+    let said = std::fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("error: interrupted: what was done is kept"), "{said}");
+    transaction.rollback().await.expect("it ends");
+    legacy.drop_database().await;
+}
