@@ -111,7 +111,9 @@ where
                 missing.push(step);
             }
         }
-        execute(store, &piece, &missing, options, report, sleep).await?;
+        execute(store, &piece, &missing, options, report, sleep)
+            .await
+            .map_err(|error| error.in_steps(&missing, Direction::Up))?;
         if journal.is_empty() {
             journal = store.journal().await?;
         }
@@ -167,9 +169,7 @@ where
             for step in missing {
                 store.journal_started(step).await?;
             }
-            gate::build(store, missing, options, sleep)
-                .await
-                .map_err(|error| error.in_step(missing[0], Direction::Up))?;
+            gate::build(store, missing, options, sleep).await?;
             for step in std::mem::take(&mut left) {
                 store.journal_done(step).await?;
                 report(step, StepOutcome::Applied);

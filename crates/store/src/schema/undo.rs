@@ -57,8 +57,9 @@ where
         }
         let mut left = there.clone();
         if matches!(piece, Piece::Gate(_))
-            && let Some(passed) =
-                gate::pass(store, &there, Direction::Down, options, &sleep).await?
+            && let Some(passed) = gate::pass(store, &there, Direction::Down, options, &sleep)
+                .await
+                .map_err(|error| error.in_steps(&there, Direction::Down))?
         {
             passed.done.iter().for_each(|step| report(step, UndoOutcome::Undone));
             left = passed.left;
