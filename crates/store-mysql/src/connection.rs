@@ -147,7 +147,10 @@ pub async fn connect(url: &str, options: ConnectOptions) -> Result<MySqlStore, S
                 Ok(state.idle_for < IDLE_TIMEOUT && deadline::answers(connection).await?)
             })
         })
-        .after_release(|connection, _| Box::pin(deadline::answers(connection)))
+        // A connection that the server has ended is not kept, which is nothing to report.
+        .after_release(|connection, _| {
+            Box::pin(async { Ok(deadline::answers(connection).await.unwrap_or(false)) })
+        })
         .after_connect(move |connection, _| {
             let settings = Arc::clone(&settings);
             Box::pin(async move {
