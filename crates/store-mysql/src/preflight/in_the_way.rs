@@ -30,6 +30,8 @@ impl super::Check for Check {
                 }
             }
         }
+        let keys = foreign_keys(context).await?;
+        found.extend(keys);
         // Read last: what another operator has just made was journaled before.
         let journal = context.store.journal().await?;
         found.retain(|(step, _)| journal.iter().all(|entry| entry.number != step.number));
@@ -64,6 +66,26 @@ fn created(step: &Step) -> Vec<Object> {
         }
     }
     objects
+}
+
+/// Foreign keys of other tables that have the name of one of ours: a database has each name once.
+async fn foreign_keys<'a>(context: &mut CheckContext<'a>) -> Result<Vec<(&'a Step, String)>> {
+    let mut found = Vec::new();
+    let store = context.store;
+    for step in store.steps.iter() {
+        let Object::ForeignKey { table, name } = &step.creates else { continue };
+        let other: Option<String> = sqlx::query_scalar(
+            "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLE_CONSTRAINTS \
+             WHERE CONSTRAINT_SCHEMA = DATABASE() AND CONSTRAINT_TYPE = 'FOREIGN KEY' \
+               AND CONSTRAINT_NAME = ? AND TABLE_NAME <> ? LIMIT 1",
+        )
+        .bind(name)
+        .bind(table)
+        .fetch_optional(&mut *context.connection)
+        .await?;
+        found.extend(other.map(|other| (step, format!("foreign key {name} of table {other}"))));
+    }
+    Ok(found)
 }
 
 /// Triggers on `videos` that are not reelshift's.
