@@ -63,6 +63,7 @@ pub(crate) struct MySqlGate {
     inside: inside::Question,
     tables: Vec<String>,
     statements: Vec<Planned>,
+    direction: Direction,
     /// Asks whether the session waits, and how many are inside.
     is_waiting: String,
     opened: Option<Instant>,
@@ -98,6 +99,7 @@ pub(crate) async fn prepare(
         inside,
         tables,
         statements,
+        direction,
         is_waiting,
         opened: None,
         deadlocks,
@@ -294,6 +296,10 @@ impl MySqlGate {
         let executed = self.session.execute(AssertSqlSafe(planned.sql.as_str())).await;
         match executed.map_err(Error::from) {
             Err(error) if error.needs_copy() => Ok(Executed::NotInstant),
+            Err(error) if error.is_row_too_long() => match self.direction {
+                Direction::Down => Ok(Executed::NotInstant),
+                Direction::Up => Err(schema::why_no_columns(step, error)),
+            },
             executed => {
                 executed?;
                 planned.executed = true;

@@ -16,8 +16,9 @@ use crate::schema::{COPY, Copying, as_copy};
 /// A column is dropped by metadata where the server can.
 pub(crate) const INSTANT: &str = "ALGORITHM=INSTANT";
 
-/// Where it cannot: the table is rebuilt while the application reads and writes it.
-const INPLACE: &str = "ALGORITHM=INPLACE, LOCK=NONE";
+/// Where it cannot: the table is rebuilt while the application reads and writes it. Without FORCE
+/// MariaDB does instantly what it can, which is what it has refused.
+const INPLACE: &str = "FORCE, ALGORITHM=INPLACE, LOCK=NONE";
 
 #[async_trait]
 impl Rollback for MySqlStore {
@@ -116,8 +117,16 @@ async fn schema_now(connection: &mut MySqlConnection) -> error::Result<Vec<Defin
     let mut all = Vec::new();
     for name in tables {
         let show = format!("SHOW CREATE TABLE `{}`", name.replace('`', "``"));
-        let row = sqlx::raw_sql(AssertSqlSafe(show)).fetch_one(&mut *connection).await?;
-        let definition = without_counter(&row.try_get_unchecked::<String, _>(1)?);
+        let shown = sqlx::raw_sql(AssertSqlSafe(show)).fetch_one(&mut *connection).await;
+        let definition = match shown.map_err(Error::from) {
+            // It went while the others were read.
+            Err(error) if error.is_unknown_table() => continue,
+            // A neighbour that nobody can open, as a MERGE table without its parts.
+            Err(error) if error.number().is_some() => {
+                format!("cannot be read: {}", StoreError::from(error))
+            }
+            row => without_counter(&row?.try_get_unchecked::<String, _>(1)?),
+        };
         all.push(Definition { kind: "table".to_owned(), name, definition });
     }
     for list in LISTS {
@@ -196,7 +205,8 @@ async fn undo_step(store: &MySqlStore, step: &Step, copying: Copying) -> error::
         // A rebuilt table is not to be lost because its last moment met one short transaction.
         let wait = store.server.ddl_lock_wait().max(u32::from(index > 0));
         match execute(store, statement, wait).await {
-            Err(error) if error.needs_copy() => refused = Some(error),
+            // On MariaDB columns that went instantly still count; a rebuild forgets them.
+            Err(error) if error.needs_copy() || error.is_row_too_long() => refused = Some(error),
             executed => return executed,
         }
     }

@@ -2,6 +2,7 @@
 
 mod execute;
 pub(crate) mod prebuilt;
+pub(crate) mod served_keys;
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use reelshift_store::schema::{Cluster, JournalEntry, MigrationLock, Object, Sche
 use reelshift_store::{Result, StoreError};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
-pub(crate) use self::execute::{COPY, Copying, as_copy};
+pub(crate) use self::execute::{COPY, Copying, as_copy, why_no_columns};
+use self::served_keys::Keys;
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
 use crate::legacy::{self, VideosTable};
@@ -231,7 +233,13 @@ pub(crate) async fn statement(
     if let Object::Column { table, .. } = &step.creates {
         check_columns_free(connection, table, step).await?;
     }
-    let statement = render(step.statement(), &videos);
+    let mut statement = render(step.statement(), &videos);
+    if let Object::Index { table, .. } = &step.creates
+        && table == "videos"
+    {
+        let keys = Keys::read(connection, table).await?;
+        statement = keys.keeping(&statement, &step.indexed_columns());
+    }
     triggers::put_first(connection, store.server.product, &statement).await
 }
 

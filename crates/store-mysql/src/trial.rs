@@ -214,6 +214,10 @@ impl Bench<'_> {
             self.trial.obstacle = Some(obstacle);
             return Ok(());
         }
+        if let Some(obstacle) = limits::served_keys(self.connection, &back).await? {
+            self.trial.obstacle = Some(obstacle);
+            return Ok(());
+        }
         for group in undo_order(back).chunk_by(|one, other| gate::share_statement(one, other)) {
             if !self.attempt(group, Direction::Down).await? {
                 return Ok(());

@@ -184,6 +184,13 @@ impl Step {
         added.filter_map(column).collect()
     }
 
+    /// The columns of the index that it adds.
+    #[must_use]
+    pub fn indexed_columns(&self) -> Vec<&str> {
+        let inside = self.statement().split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+        inside.map_or_else(Vec::new, |(columns, _)| columns.split(',').map(str::trim).collect())
+    }
+
     /// The table that its trigger is on; `None` where it creates none.
     #[must_use]
     pub fn trigger_table(&self) -> Option<&str> {

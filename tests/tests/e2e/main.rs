@@ -38,6 +38,7 @@ mod gate;
 mod hashing;
 mod ids;
 mod limits;
+mod neighbours;
 mod notifications;
 mod object_store;
 mod object_store_kinds;

@@ -83,8 +83,25 @@ async fn execute_on(
                 step.number, step.name
             ))))
         }
-        executed => executed.map(drop),
+        executed => executed.map(drop).map_err(|error| why_no_columns(step, error)),
     }
+}
+
+/// The trial has shown that `videos` has room for the new columns: where it has none all the
+/// same, those that it once had take it. MariaDB counts columns that went instantly until the
+/// table is rebuilt.
+pub(crate) fn why_no_columns(step: &Step, error: Error) -> Error {
+    if !error.is_row_too_long() || !matches!(step.creates, Object::Column { .. }) {
+        return error;
+    }
+    Error::Store(StoreError::Refused(format!(
+        "step {:04} {}: table videos has no room for the columns ({}), since columns that it had \
+         before still count: rebuild it in a quiet hour with ALTER TABLE videos FORCE, \
+         ALGORITHM=INPLACE, LOCK=NONE, then run the same command again",
+        step.number,
+        step.name,
+        StoreError::from(error),
+    )))
 }
 
 /// Fails where somebody holds a metadata lock of `table`, without waiting: the build of an

@@ -8,6 +8,7 @@ use sqlx::{MySqlConnection, Row as _};
 
 use super::names::PREFIX;
 use crate::error::{Error, Result};
+use crate::schema::served_keys::Keys;
 
 const ROW_LENGTH: &str = "its rows would be longer than the server allows";
 
@@ -95,6 +96,27 @@ fn said(error: &Error) -> String {
         Error::Database(error) => error.to_string(),
         Error::Store(error) => StoreError::to_string(error),
     }
+}
+
+/// A foreign key of `videos` that would have no index any more: the copies have no such keys.
+pub(super) async fn served_keys(
+    connection: &mut MySqlConnection,
+    steps: &[&Step],
+) -> Result<Option<Obstacle>> {
+    let dropped = steps.iter().filter_map(|step| match &step.creates {
+        Object::Index { table, name } if table == "videos" => Some((*step, name.as_str())),
+        _ => None,
+    });
+    let (dropped, names): (Vec<&Step>, Vec<&str>) = dropped.unzip();
+    let Some(step) = dropped.last() else { return Ok(None) };
+    let keys = Keys::read(connection, "videos").await?;
+    Ok(keys.unserved_without(&names).map(|(key, columns)| {
+        let why = format!(
+            "foreign key {key} of table videos has no index on ({columns}) but those that it drops"
+        );
+        let do_what = format!("give it one with ALTER TABLE videos ADD INDEX ({columns})");
+        Obstacle::new(step, Direction::Down, why, do_what)
+    }))
 }
 
 /// A foreign key of the platform's, here or in another database, that leads from or to what
