@@ -109,19 +109,21 @@ enum Task {
         no_build: bool,
     },
 
-    /// Make what is handed out: a Debian package with man pages, completions and systemd units,
-    /// the binary, and checksums
+    /// Make what is handed out, for each architecture: a static binary, a Debian package with man
+    /// pages, completions and systemd units, a list of the binary's parts; and checksums
+    ///
+    /// The linkers come from PyPI, what executes the binary of another architecture from Debian;
+    /// rustup adds the targets.
     Dist {
         /// Where it is put
         #[arg(long, default_value = "target/dist", value_name = "DIR")]
         directory: PathBuf,
 
-        /// Build for another target, as x86_64-unknown-linux-musl for a static binary; rustup
-        /// and a linker must have it
-        #[arg(long, value_name = "TRIPLE")]
-        target: Option<String>,
+        /// For these only
+        #[arg(long, value_delimiter = ',', default_value = "amd64,arm64")]
+        architectures: Vec<dist::Architecture>,
 
-        /// Pack this binary and build none
+        /// Pack this binary of this machine and build none
         #[arg(long, value_name = "FILE")]
         binary: Option<PathBuf>,
     },
@@ -173,8 +175,8 @@ fn run(task: Task) -> Result<u8> {
             ensure!(!compose.is_empty(), "--compose is empty");
             deploy::run(deploy::Engine { program: engine, compose, build: !no_build }, &interrupts)
         }
-        Task::Dist { directory, target, binary } => {
-            dist::run(&directory, target.as_deref(), binary, &interrupts)
+        Task::Dist { directory, architectures, binary } => {
+            dist::run(&directory, &architectures, binary, &interrupts)
         }
         Task::Mariadb { servers, server_option, command } => {
             let mut code = 0;

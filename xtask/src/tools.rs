@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote and that only some tests need: a receiver of telemetry,
+//! Programs that nobody here wrote, and that only some tests or `dist` need: a receiver of telemetry,
 //! a fuzzer of HTTP, checkers for the files in `deploy/`, a Prometheus, an ORM, emulators of
 //! object stores. They lie in the cache and are installed nowhere; a test whose program
 //! cannot be had says so and is skipped.
@@ -12,6 +12,7 @@ use crate::debian;
 use crate::install::{self, NPM};
 use crate::interrupt::{Interrupts, Stopped};
 use crate::reaper::Sandbox;
+use crate::test::cargo;
 
 /// What Debian signs its releases with, on every Debian.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -22,17 +23,44 @@ enum Source {
     PyPi { package: &'static str, version: &'static str, beside: &'static [&'static str] },
     /// A version from npm, with what it depends on.
     Npm { package: &'static str, version: &'static str },
+    /// A program that cargo compiles.
+    Cargo { package: &'static str, version: &'static str },
     /// A package of a release of Debian, unpacked: a program that needs no more than a C library.
     Debian { package: &'static str, suite: &'static str },
 }
 
 pub(crate) struct Tool {
-    /// Where tests find it.
+    /// Where tests find it; none of what only `dist` needs.
     variable: &'static str,
     source: Source,
     /// Its path in what was unpacked, `*` for one directory of any name.
     program: &'static str,
 }
+
+/// Builds for another C library or processor, with Zig for a linker.
+pub(crate) const ZIGBUILD: Tool = Tool {
+    variable: "",
+    source: Source::PyPi {
+        package: "cargo-zigbuild",
+        version: "0.24.1",
+        beside: &["ziglang==0.17.1"],
+    },
+    program: "bin/cargo-zigbuild",
+};
+
+/// Lists the parts of a binary.
+pub(crate) const CYCLONEDX: Tool = Tool {
+    variable: "",
+    source: Source::Cargo { package: "cargo-cyclonedx", version: "0.5.9" },
+    program: "bin/cargo-cyclonedx",
+};
+
+/// Executes programs of ARM.
+pub(crate) const QEMU_AARCH64: Tool = Tool {
+    variable: "",
+    source: Source::Debian { package: "qemu-user-static", suite: "bookworm" },
+    program: "usr/bin/qemu-aarch64-static",
+};
 
 const TOOLS: [Tool; 12] = [
     // Its log is read by the tests, and every version writes another.
@@ -145,14 +173,17 @@ impl Tool {
         match self.source {
             Source::PyPi { package, .. }
             | Source::Npm { package, .. }
+            | Source::Cargo { package, .. }
             | Source::Debian { package, .. } => package,
         }
     }
 
-    fn find_or_install(&self, interrupts: &Interrupts) -> Result<PathBuf> {
+    pub(crate) fn find_or_install(&self, interrupts: &Interrupts) -> Result<PathBuf> {
         let cache = debian::caches()?.join("reelshift/tools");
         let name = match self.source {
-            Source::PyPi { package, version, .. } | Source::Npm { package, version } => {
+            Source::PyPi { package, version, .. }
+            | Source::Npm { package, version }
+            | Source::Cargo { package, version } => {
                 format!("{package}-{version}")
             }
             Source::Debian { package, suite } => format!("{package}-{suite}"),
@@ -179,6 +210,11 @@ impl Tool {
                 npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
                 npm.arg(&directory).arg(format!("{package}@{version}"));
                 run(&mut npm, interrupts).inspect_err(|_| remove(&directory))?;
+            }
+            Source::Cargo { package, version } => {
+                let mut install = cargo();
+                install.args(["install", "--quiet", "--locked", "--root"]).arg(&directory);
+                run(install.arg(format!("{package}@{version}")), interrupts)?;
             }
             Source::Debian { package, suite } => {
                 unpack(package, suite, &cache, &directory, interrupts)?;

@@ -88,16 +88,15 @@ impl RowKey {
                     return keys;
                 };
                 let state = report.run.state;
-                let has_failed = report.failed_open > 0 || report.quarantined > 0;
                 if state.is_active() {
                     keys.push(key('p', "pause run", Action::PauseRun(*id)));
                 } else if state == RunState::Paused {
                     keys.push(key('p', "resume run", Action::ResumeRun(*id)));
                 }
-                if has_failed {
+                if report.failed_open > 0 || report.quarantined > 0 {
                     keys.push(key('r', "rerun failed", Action::RerunRun(*id)));
                 }
-                if !state.is_final() && (state != RunState::Done || has_failed) {
+                if state.is_active() || state == RunState::Paused {
                     keys.push(key('c', "cancel run", Action::CancelRun(*id)));
                 }
                 keys
