@@ -193,7 +193,7 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show progress, workers and failures
     Status(StatusArgs),
-    /// The same on a whole terminal, with keys that act on what is selected
+    /// Show the status on a whole terminal, with keys that act on what is selected
     Top(TopArgs),
     /// Return when a state is reached, for scripts
     Wait(waiting::WaitArgs),
