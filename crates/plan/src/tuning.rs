@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use crate::chunk::ChunkSizer;
 use crate::impact::DEFAULT_PERCENT;
 use crate::state::{UnknownName, named};
-use crate::window::WorkWindow;
+use crate::window::{WorkWindow, WrongWindow};
 
 /// One setting. The name is stored; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
@@ -86,9 +86,13 @@ pub enum TuningError {
     Unknown(#[from] UnknownName),
     #[error("{knob}=`{value}`: expected {}", knob.expected())]
     Value { knob: Knob, value: String },
+    #[error("work_window=`{value}`: {why}")]
+    Window { value: String, why: WrongWindow },
+    #[error("{0} is given no value: `{0}=default` takes it back to its default")]
+    Nothing(Knob),
 }
 
-/// One `KEY=VALUE`, checked. `KEY=` and `KEY=default` mean the default.
+/// One `KEY=VALUE`, checked. `KEY=default` means the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     pub knob: Knob,
@@ -103,7 +107,10 @@ impl FromStr for Assignment {
         let (key, value) =
             text.split_once('=').ok_or_else(|| TuningError::Form(text.to_owned()))?;
         let knob = key.trim().parse()?;
-        let value = Some(value.trim()).filter(|value| !["", "default"].contains(value));
+        let value = match value.trim() {
+            "" => return Err(TuningError::Nothing(knob)),
+            value => Some(value).filter(|value| *value != "default"),
+        };
         if let Some(value) = value {
             Tuning::default().set(knob, value)?;
         }
@@ -249,7 +256,8 @@ impl Tuning {
             Knob::LockWaits => self.limits.lock_waits = small(100_000)?,
             Knob::FreeDisk => self.limits.free_disk = bytes(0)?,
             Knob::WorkWindow => {
-                self.limits.work_window = Some(value.parse().map_err(|_| wrong())?);
+                let wrong = |why| TuningError::Window { value: value.to_owned(), why };
+                self.limits.work_window = Some(value.parse().map_err(wrong)?);
             }
         }
         Ok(())
@@ -343,6 +351,9 @@ mod tests {
             ("impact=-1%", "from 1% to 1000%"),
             ("free_disk=lots", "10GiB"),
             ("work_window=night", "22:00-06:00 Europe/Berlin"),
+            ("work_window=22:00-06:00 Berlin", "`Berlin` is no time zone"),
+            // As a script writes it whose variable is empty.
+            ("byte_rate=", "byte_rate=default"),
         ] {
             let refused = text.parse::<Assignment>().expect_err(text).to_string();
             assert!(refused.contains(says) && !refused.contains('\n'), "{text}: {refused}");
@@ -351,9 +362,8 @@ mod tests {
 
     #[test]
     fn nothing_is_the_default_and_other_versions_are_passed_over() {
-        for text in ["lock_waits=", "lock_waits=default"] {
-            assert_eq!(text.parse::<Assignment>().expect("the default").value, None);
-        }
+        let default: Assignment = "lock_waits= default ".parse().expect("the default");
+        assert_eq!(default.value, None);
         let odd = [("lock_waits", "some"), ("warp", "9"), ("pause", "on")];
         assert_eq!(Tuning::of_stored(odd), Tuning::default());
     }

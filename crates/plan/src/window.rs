@@ -15,9 +15,17 @@ pub struct WorkWindow {
 }
 
 /// A text that names no window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected times and a zone, as 22:00-06:00 Europe/Berlin")]
-pub struct WrongWindow;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WrongWindow {
+    #[error("expected times and a zone, as 22:00-06:00 Europe/Berlin")]
+    Form,
+    #[error("`{0}` is no time of day from 00:00 to 23:59")]
+    Time(String),
+    #[error("`{0}` is no time zone: expected a name such as Europe/Berlin, or UTC")]
+    Zone(String),
+    #[error("it ends when it begins: `default` is any hour")]
+    Empty,
+}
 
 impl WorkWindow {
     #[must_use]
@@ -37,12 +45,15 @@ impl FromStr for WorkWindow {
     /// Without a zone: UTC.
     fn from_str(text: &str) -> Result<Self, WrongWindow> {
         let (hours, zone) = text.trim().split_once(' ').unwrap_or((text.trim(), "UTC"));
-        let (from, to) = hours.split_once(['-', '–']).ok_or(WrongWindow)?;
-        let time =
-            |text: &str| NaiveTime::parse_from_str(text.trim(), "%H:%M").map_err(|_| WrongWindow);
+        let (from, to) = hours.split_once(['-', '–']).ok_or(WrongWindow::Form)?;
+        let time = |text: &str| {
+            NaiveTime::parse_from_str(text.trim(), "%H:%M")
+                .map_err(|_| WrongWindow::Time(text.trim().to_owned()))
+        };
         let (from, to) = (time(from)?, time(to)?);
-        let zone = zone.trim().parse().map_err(|_| WrongWindow)?;
-        if from == to { Err(WrongWindow) } else { Ok(Self { from, to, zone }) }
+        let zone = zone.trim();
+        let zone = zone.parse().map_err(|_| WrongWindow::Zone(zone.to_owned()))?;
+        if from == to { Err(WrongWindow::Empty) } else { Ok(Self { from, to, zone }) }
     }
 }
 
@@ -84,8 +95,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "22:00", "22-06", "22:00-22:00", "25:00-06:00", "22:00-06:00 Berlin"] {
-            assert_eq!(text.parse::<WorkWindow>(), Err(WrongWindow), "{text}");
+        for (text, wrong) in [
+            ("", WrongWindow::Form),
+            ("22:00", WrongWindow::Form),
+            ("22-06", WrongWindow::Time("22".to_owned())),
+            ("22:00-24:00", WrongWindow::Time("24:00".to_owned())),
+            ("22:00-22:00", WrongWindow::Empty),
+            ("22:00-06:00 Berlin", WrongWindow::Zone("Berlin".to_owned())),
+        ] {
+            assert_eq!(text.parse::<WorkWindow>(), Err(wrong), "{text}");
         }
         let read: WorkWindow = "22:00–06:00 Europe/Berlin".parse().expect("a dash");
         assert_eq!(read.to_string(), "22:00-06:00 Europe/Berlin");

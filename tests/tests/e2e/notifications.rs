@@ -146,6 +146,11 @@ async fn a_change_reaches_its_subscribers_on_every_replica(dir: &Path, legacy: &
     assert_eq!(here.events()[0].data, there.events()[0].data);
     assert_eq!(here.last_id(), there.last_id());
 
+    for late in [&["--expires-in", "0s"][..], &["--expires-in", "5min", "--after", "5min"]] {
+        let arguments = [&["notify", "never", "--broadcast"], late].concat();
+        let refused = Reelshift::new(dir, &arguments).database(&legacy.url).run().expect(2);
+        assert!(refused.stderr.contains("before it may be delivered"), "{}", refused.stderr);
+    }
     let all = notify(dir, legacy, &["maintenance", "--broadcast", "--data", r#"{"in": "5min"}"#]);
     for subscriber in others.iter().chain([&here, &there]) {
         let expected = if subscriber.events().len() > 1 { 2 } else { 1 };

@@ -263,6 +263,19 @@ async fn without_tokens_only_this_machine_is_served_under_its_own_name() {
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains("REELSHIFT_TOKENS is set and names no token"), "{ran:?}");
     }
+    // What could never match, or would be passed over, is refused.
+    for (arguments, says) in [
+        (["--host", "https://reelshift.example"], "no name of a host"),
+        (["--host", "reelshift.example:443"], "no name of a host"),
+        (["--host", "reelshift.example/path"], "no name of a host"),
+        (["--operator-group", "admins"], "--user-header"),
+        (["--viewer-group", "staff"], "--user-header"),
+    ] {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", arguments[0], arguments[1]];
+        let serve = Reelshift::new(dir.path(), &arguments).database(&legacy.url);
+        let ran = serve.env("REELSHIFT_TOKENS", &tokens()).run().expect(2);
+        assert!(ran.stderr.contains(says), "{arguments:?}: {ran:?}");
+    }
     let server = Server::start_with(dir.path(), &legacy, &[]).await;
     let who = server.send(&Request::get("/api/v1/whoami")).expect(200).json();
     assert_eq!((&who["name"], &who["role"]), (&"local".into(), &"operator".into()));

@@ -60,7 +60,8 @@ pub struct ServeArgs {
         long = "operator-group",
         env = "REELSHIFT_OPERATOR_GROUPS",
         value_name = "GROUP",
-        value_delimiter = ','
+        value_delimiter = ',',
+        requires = "user_header"
     )]
     pub operator_groups: Vec<String>,
 
@@ -69,7 +70,8 @@ pub struct ServeArgs {
         long = "viewer-group",
         env = "REELSHIFT_VIEWER_GROUPS",
         value_name = "GROUP",
-        value_delimiter = ','
+        value_delimiter = ',',
+        requires = "user_header"
     )]
     pub viewer_groups: Vec<String>,
 

@@ -138,7 +138,16 @@ fn options(context: &Context, args: &ServeArgs, listen: SocketAddr) -> Result<Op
         }),
         tokens,
         loopback: listen.ip().is_loopback(),
-        hosts: either(&args.hosts, &file.hosts),
+        hosts: either(&args.hosts, &file.hosts)
+            .into_iter()
+            .map(|name| match url::Host::parse(&name) {
+                Ok(_) => Ok(name),
+                Err(_) => Err(Usage(format!(
+                    "--host {name:?} is no name of a host: give it alone, as reelshift.example, \
+                     without scheme, port and path"
+                ))),
+            })
+            .collect::<Result<_, _>>()?,
         trusted_proxies: if args.trusted_proxies.is_empty() {
             file.trusted_proxies.clone()
         } else {
