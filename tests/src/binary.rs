@@ -65,6 +65,12 @@ impl Reelshift {
         }
         path.push("reelshift");
         assert!(path.is_file(), "{} is not built: run `cargo xtask test`", path.display());
+        Self::of(&path, directory, arguments)
+    }
+
+    /// Another binary of reelshift, at `path`.
+    #[must_use]
+    pub fn of(path: &Path, directory: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(path);
         command.args(arguments).current_dir(directory).stdin(Stdio::null());
         forget_settings(&mut command);

@@ -57,6 +57,10 @@ enum Task {
         #[arg(long)]
         long: bool,
 
+        /// Test a rolling upgrade from this binary of the release before, and nothing else
+        #[arg(long, value_name = "FILE")]
+        before: Option<PathBuf>,
+
         /// Passed to `cargo nextest run` or `cargo test`; documentation tests are then left out
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
@@ -159,8 +163,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<u8> {
     let interrupts = Interrupts::listen()?;
     match task {
-        Task::Test { servers, long, args } => {
-            test::run(&Server::chosen(&servers), long, &args, &interrupts)
+        Task::Test { servers, long, before, args } => {
+            let run = test::Run { servers: &Server::chosen(&servers), long, before, args: &args };
+            test::run(&run, &interrupts)
         }
         Task::Generate => interrupts
             .run(test::cargo().args(test::GENERATE).env("REELSHIFT_GENERATE", "1"))

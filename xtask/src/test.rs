@@ -2,9 +2,10 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::exit_code;
 use crate::install::{CHROMIUM, FAKETIME, GALERA, find_or_install};
@@ -18,6 +19,11 @@ pub(crate) const URL_VARIABLE: &str = "REELSHIFT_TEST_MYSQL_URL";
 
 /// Tells the tests that time is of no concern.
 const LONG_VARIABLE: &str = "REELSHIFT_TEST_LONG";
+/// The binary of the release before.
+const BEFORE_VARIABLE: &str = "REELSHIFT_TEST_BEFORE";
+/// The test that needs it.
+const UPGRADE: [&str; 7] =
+    ["-p", "reelshift-tests", "--test", "e2e", "--", "upgrade::", "--ignored"];
 
 /// Names the server to the tests, for their messages.
 const SERVER_VARIABLE: &str = "REELSHIFT_TEST_SERVER";
@@ -58,14 +64,20 @@ struct Outcome {
     code: u8,
 }
 
+/// Which tests are run, and where.
+pub(crate) struct Run<'a> {
+    pub(crate) servers: &'a [Server],
+    /// Fuzz for as long as a night allows.
+    pub(crate) long: bool,
+    /// The binary of the release before, for the test that needs it alone.
+    pub(crate) before: Option<PathBuf>,
+    /// Passed to cargo.
+    pub(crate) args: &'a [String],
+}
+
 /// Builds the binary, then runs the tests on each server; returns the first exit code
 /// that is not 0.
-pub(crate) fn run(
-    servers: &[Server],
-    long: bool,
-    args: &[String],
-    interrupts: &Interrupts,
-) -> Result<u8> {
+pub(crate) fn run(run: &Run<'_>, interrupts: &Interrupts) -> Result<u8> {
     // Without a server: an error of the compiler comes at once.
     let built = interrupts.run(cargo().args(BUILD))?;
     if !built.success() {
@@ -88,15 +100,21 @@ pub(crate) fn run(
         let processors = std::thread::available_parallelism()?.get();
         variables.push((THREADS_VARIABLE, (processors * TESTS_PER_PROCESSOR).to_string().into()));
     }
-    if long {
+    if run.long {
         variables.push((LONG_VARIABLE, OsString::from("1")));
+    }
+    let mut args = run.args.to_vec();
+    if let Some(before) = &run.before {
+        let before = before.canonicalize().context("the binary of before is there")?;
+        variables.push((BEFORE_VARIABLE, before.into()));
+        args = UPGRADE.map(str::to_owned).to_vec();
     }
     let nextest = nextest_is_installed();
     let skipped = std::env::temp_dir().join(format!("reelshift-skipped-{}", std::process::id()));
     variables.push((SKIPPED_VARIABLE, skipped.clone().into()));
     let mut outcomes = Vec::new();
-    for &server in servers {
-        let commands = commands(server, nextest, args);
+    for &server in run.servers {
+        let commands = commands(server, nextest, &args);
         let mut outcome = Outcome { server, version: None, code: 0 };
         if let Err(error) = test_on(&mut outcome, &commands, &variables, interrupts) {
             if error.is::<Stopped>() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use rand::RngExt;
 use reelshift_plan::throttle::{Level, Signal};
+use reelshift_plan::tuning::Knob;
 use reelshift_plan::{RunState, Tuning};
 use reelshift_queue::activity::WAITING;
 use reelshift_queue::{Activity, Gate, Lottery, Session};
@@ -323,8 +324,12 @@ fn say(before: Option<&FleetView>, now: &FleetView) {
         (None, Some(_)) => tracing::info!("the fleet is resumed"),
         _ => {}
     }
-    if before.is_some_and(|before| before.tuning != now.tuning) {
-        tracing::info!(tuning = ?now.tuning, "the fleet is tuned");
+    if let Some(before) = before.filter(|before| before.tuning != now.tuning) {
+        let is_other = |knob: &&Knob| before.tuning.show(**knob) != now.tuning.show(**knob);
+        let changed = Knob::ALL.iter().filter(is_other);
+        let changed: Vec<_> =
+            changed.map(|knob| format!("{knob}={}", now.tuning.show(*knob))).collect();
+        tracing::info!(settings = changed.join(", "), "the fleet is tuned");
     }
 }
 

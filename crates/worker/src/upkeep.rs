@@ -103,9 +103,9 @@ async fn round(
         };
         if matches!(state, RunState::Planning | RunState::Sweeping)
             && !controls.paused()
-            && let Some(planned) = plan(producer, controls, run.id, stop).await?
+            && let Some(Planned::Complete(state)) = plan(producer, controls, run.id, stop).await?
         {
-            tracing::info!(run = %run.id, ?planned, "planned for the fleet");
+            tracing::info!(run = %run.id, %state, "all batches of the run are planned");
         }
     }
     let is_over = match until {

@@ -71,4 +71,5 @@ mod throttle_configured;
 mod tls;
 mod top;
 mod unreadable;
+mod upgrade;
 mod validation;

@@ -1,0 +1,107 @@
+//! A rolling upgrade: workers of the release before and of this one on one ledger, each killed
+//! once. The binary of the release before is given by `cargo xtask test --before FILE`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reelshift_tests::{Legacy, Ran, Reelshift, oracle, until, wait};
+
+const BEFORE: &str = "REELSHIFT_TEST_BEFORE";
+const LIMIT: Duration = Duration::from_mins(2);
+const VIDEOS: u32 = 3_000;
+
+/// The two versions, on one platform.
+struct Upgrade<'a> {
+    directory: &'a Path,
+    before: PathBuf,
+    legacy: &'a Legacy,
+    media: PathBuf,
+}
+
+impl Upgrade<'_> {
+    fn before(&self, arguments: &[&str]) -> Reelshift {
+        let binary = Reelshift::of(&self.before, self.directory, arguments);
+        binary.database(&self.legacy.url).media(&self.media)
+    }
+
+    fn after(&self, arguments: &[&str]) -> Reelshift {
+        let binary = Reelshift::new(self.directory, arguments);
+        binary.database(&self.legacy.url).media(&self.media)
+    }
+
+    /// A run of `kind`, enqueued by `producer`, on workers of both versions.
+    async fn run(&self, kind: &[&str], producer: impl Fn(&[&str]) -> Reelshift) {
+        producer(&[&["enqueue"], kind].concat()).run().ok();
+        let work = ["work", "--lease-timeout", "3s"];
+        let mut workers = [self.before(&work).start(), self.after(&work).start()];
+        let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
+        for version in 0..2 {
+            let some = self.legacy.number(done).await;
+            // The run may be over by then.
+            until("progress", async || {
+                self.legacy.number(done).await > some || self.open_runs().await == 0
+            })
+            .await;
+            workers[version].kill().expect("it is killed");
+            workers[version].wait().expect("it is gone");
+            workers[version] =
+                [self.before(&work), self.after(&work)].into_iter().nth(version).expect("two").start();
+        }
+        until("the run ends", async || self.open_runs().await == 0).await;
+        for mut worker in workers {
+            let pid = worker.id().to_string();
+            assert!(std::process::Command::new("kill").arg(pid).status().expect("kill").success());
+            assert_eq!(wait(&mut worker, LIMIT), Some(0));
+        }
+    }
+
+    async fn open_runs(&self) -> i64 {
+        let open = "SELECT COUNT(*) FROM reelshift_runs \
+                    WHERE state NOT IN ('done', 'failed', 'cancelled')";
+        self.legacy.number(open).await
+    }
+}
+
+fn ok(binary: Reelshift) -> Ran {
+    binary.run().expect(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the binary of the release before: cargo xtask test --before FILE"]
+async fn workers_of_two_versions_share_a_ledger() {
+    let before = std::env::var_os(BEFORE).expect("a binary, by `cargo xtask test --before FILE`");
+    let dir = tempfile::tempdir().expect("a directory");
+    for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
+        legacy.fill(VIDEOS).await;
+        let own = dir.path().join(if legacy.url.starts_with("sqlite") { "sqlite" } else { "server" });
+        std::fs::create_dir(&own).expect("a directory");
+        let media = legacy.share_one_file(&own).await;
+        legacy.execute("UPDATE videos SET file_size = 4").await;
+        let directory = own.as_path();
+        let upgrade = Upgrade { directory, before: before.clone().into(), legacy: &legacy, media };
+
+        ok(upgrade.before(&["apply", "expand"]));
+        // What came since, while workers of before go on.
+        ok(upgrade.after(&["apply", "expand"]));
+        upgrade.run(&["backfill", "--batch-size", "50"], |words| upgrade.before(words)).await;
+        upgrade.run(&["hash", "--batch-files", "50"], |words| upgrade.after(words)).await;
+
+        for (of_before, of_after) in
+            [(["status"], ["status"]), (["validate"], ["validate"]), (["inspect"], ["inspect"])]
+        {
+            ok(upgrade.before(&of_before));
+            ok(upgrade.after(&of_after));
+        }
+        assert_eq!(oracle::check_every_row(&legacy).await, VIDEOS as usize);
+        let unhashed = "SELECT COUNT(*) FROM videos WHERE file_hash IS NULL";
+        assert_eq!(legacy.number(unhashed).await, 0);
+
+        // Flags and settings of one are the other's.
+        ok(upgrade.before(&["flags", "rollout", "enhanced_video_processing", "25"]));
+        let shown = ok(upgrade.after(&["flags", "list"])).stdout;
+        assert!(shown.contains("25"), "{shown}");
+        ok(upgrade.after(&["flags", "disable", "enhanced_video_processing"]));
+        ok(upgrade.after(&["rollback", "--discard", "--purge", "--yes"]));
+        legacy.drop_database().await;
+    }
+}
