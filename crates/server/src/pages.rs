@@ -17,6 +17,7 @@ mod duplicates;
 mod failures;
 mod flash;
 mod frame;
+mod history;
 mod live;
 mod overview;
 mod reference;
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/activity", get(activity::page))
         .route("/activity.csv", get(activity::export))
         .route("/duplicates", get(duplicates::page))
+        .route("/history", get(history::page))
         .route(demo::PATH, get(demo::page))
         .route("/runbook", get(runbook::page))
         .route("/report", get(report::page))

@@ -11,7 +11,7 @@ use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, until};
 
 const VIDEOS: u32 = 4_000;
 
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("overview", "/"),
     ("runs", "/runs"),
     ("failures", "/failures"),
@@ -19,6 +19,7 @@ const PAGES: [(&str, &str); 7] = [
     ("controls", "/controls"),
     ("activity", "/activity"),
     ("duplicates", "/duplicates"),
+    ("history", "/history?range=all"),
 ];
 
 struct Scene {

@@ -8,7 +8,7 @@ use reelshift_tests::http::{Answer, Request, csrf, encoded};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER};
 use reelshift_tests::{Legacy, Reelshift};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "/",
     "/runs",
     "/failures",
@@ -16,6 +16,7 @@ const PAGES: [&str; 8] = [
     "/controls",
     "/activity",
     "/duplicates",
+    "/history?range=24h",
     "/no-such-page",
 ];
 
@@ -103,6 +104,40 @@ async fn the_report_needs_nothing_else() {
         for text in ["Migration report", "compared every row", "data_integrity", "expand applied"] {
             assert!(html.contains(text), "no {text} in {html}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_goes_as_far_back_as_is_asked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = expanded(dir.path()).await;
+    for (ago, rows) in [("-2 minutes", 1_111), ("-5 hours", 5_555), ("-3 days", 7_777)] {
+        legacy
+            .execute(&format!(
+                "INSERT INTO reelshift_samples VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now', '{ago}') \
+                 || '000', {rows}.0, 0.0, 0.02, 0.0017, 0.0015, 'running')"
+            ))
+            .await;
+    }
+    Reelshift::new(dir.path(), &["tune", "byte_rate=3MiB", "--reason", "<quiet>"])
+        .database(&legacy.url)
+        .run()
+        .ok();
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, VIEWER);
+    for (range, highest) in [
+        ("", "1,111"),
+        ("?range=nonsense", "1,111"),
+        ("?range=6h", "5,555"),
+        ("?range=24h", "5,555"),
+        ("?range=7days", "7,777"),
+        ("?range=all", "7,777"),
+    ] {
+        let page = browse(&server, &format!("/history{range}"), &cookie).expect(200).body;
+        assert!(page.contains(&format!("highest {highest}")), "{range}: {page}");
+        // Times and values under the pointer, and what somebody did.
+        assert!(page.contains("<title>") && page.contains("without it 1.5 ms"), "{range}: {page}");
+        assert!(page.contains("byte_rate"), "{range}: {page}");
     }
 }
 

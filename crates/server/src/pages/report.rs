@@ -7,7 +7,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use reelshift_overview::Sampler;
 use reelshift_overview::figures::{count, tail, time};
 use reelshift_plan::{JobKind, RunState};
@@ -17,12 +17,12 @@ use reelshift_store::failures::ErrorGroup;
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::{QuarantineSelection, Quarantined, RunSelection};
 use reelshift_store::report::Check;
-use reelshift_store::{Result, Sample, SharedStore, StoreError};
+use reelshift_store::{Result, SharedStore, StoreError};
 
 use super::activity::{self, Change};
 use super::failures::accepted;
 use super::view::View;
-use super::{assets, view};
+use super::{assets, history, view};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::problem::Problem;
@@ -118,7 +118,7 @@ pub async fn document(
     let groups = report.errors.iter().map(Group::from).collect();
     let latest = Latest::new(overview.clone(), sampler.history().clone());
     let view = View::new(latest, None);
-    let points = points(store).await?;
+    let points = history::samples(store, DateTime::UNIX_EPOCH).await?;
     let aside = store.quarantine(&QuarantineSelection::default(), None, LISTED + 1).await?;
     let listed = LISTED as usize;
     let runs = store.runs(&RunSelection::default(), None, LISTED).await?;
@@ -141,17 +141,6 @@ pub async fn document(
     document
         .render()
         .map_err(|error| StoreError::Invalid(format!("the report cannot be written: {error}")))
-}
-
-/// Every sample that the ledger keeps.
-async fn points(store: &SharedStore) -> Result<Vec<Sample>> {
-    let (mut points, mut after) = (Vec::new(), DateTime::<Utc>::UNIX_EPOCH);
-    loop {
-        let samples = store.samples(after, ROWS_PER_READ).await?;
-        let Some(last) = samples.last() else { return Ok(points) };
-        after = last.at;
-        points.extend(samples);
-    }
 }
 
 /// Every change that the audit has, the newest first.
