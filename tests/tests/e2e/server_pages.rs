@@ -114,8 +114,8 @@ async fn the_history_goes_as_far_back_as_is_asked() {
     for (ago, rows) in [("-2 minutes", 1_111), ("-5 hours", 5_555), ("-3 days", 7_777)] {
         legacy
             .execute(&format!(
-                "INSERT INTO reelshift_samples VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now', '{ago}') \
-                 || '000', {rows}.0, 0.0, 0.02, 0.0017, 0.0015, 'running')"
+                "INSERT INTO reelshift_samples VALUES (strftime('%Y-%m-%d %H:%M:%f', 'now', '{ago}'), \
+                 {rows}.0, 0.0, 0.02, 0.0017, 0.0015, 'running')"
             ))
             .await;
     }
