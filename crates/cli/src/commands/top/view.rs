@@ -62,7 +62,7 @@ pub(super) struct View {
     /// The row that is selected, if it is still in its list.
     selected: Option<RowKey>,
     pub question: Option<Question>,
-    /// What came of the last action.
+    /// What came of the last action, or that it is under way.
     pub outcome: Option<Result<String, String>>,
 }
 
@@ -139,6 +139,8 @@ impl View {
         match key {
             KeyCode::Enter => {
                 let reason = question.reason().map(str::to_owned);
+                let command = question.action.command(reason.as_deref());
+                self.outcome = Some(Ok(format!("under way: {command}")));
                 return Next::Act(question.action, reason);
             }
             KeyCode::Esc => return Next::Stay,
