@@ -23,6 +23,7 @@ mod size;
 mod skip_locked;
 mod snapshot_isolation;
 mod statement;
+mod status_values;
 mod surprising_rows;
 mod timestamps;
 mod tls;
@@ -70,7 +71,7 @@ const LEGACY: [&dyn Check; 5] =
     [&server::Check, &engine::Check, &columns::Check, &key::Check, &application_time_zone::Check];
 
 /// What only a change of the schema needs to know.
-const CHANGE: [&dyn Check; 22] = [
+const CHANGE: [&dyn Check; 23] = [
     &tls::Check,
     &writable::Check,
     &cluster::Check,
@@ -93,6 +94,7 @@ const CHANGE: [&dyn Check; 22] = [
     &disk::Check,
     &size::Check,
     &surprising_rows::Check,
+    &status_values::Check,
 ];
 
 #[async_trait]

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use reelshift_store::preflight::{
     Examination, Finding, Preflight, Scope, Statement, TableSize, Verdict, in_the_way,
+    status_values,
 };
 use reelshift_store::schema::{Object, Step};
 use reelshift_store::trial::{Extent, Trial};
@@ -73,6 +74,13 @@ async fn examine(store: &SqliteStore, scope: Scope) -> error::Result<Examination
     let rows = Finding::ok(format!("table videos has {} rows", size.rows));
     findings.push(rows.named("size"));
     findings.push(surprising_rows(store).await?.named("surprising_rows"));
+    let definition: String = sqlx::query_scalar(
+        "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'videos' COLLATE NOCASE",
+    )
+    .fetch_one(&store.readers)
+    .await?;
+    // No length of a type is enforced.
+    findings.push(status_values("TEXT", &definition).named("status_values"));
     Ok(Examination { findings, trial })
 }
 

@@ -196,9 +196,101 @@ pub fn in_the_way(found: &[(&Step, String)]) -> Finding {
     Finding::refusal(what, "rename or drop what is in the way, then apply again")
 }
 
+/// What the bridge writes into `processing_status`, each with its quotes.
+const STATUSES: [&str; 4] = ["'pending'", "'processing'", "'completed'", "'failed'"];
+
+/// Whether `processing_status`, of the type `declared` in a table of this `definition`, can hold
+/// what the bridge writes into it when the application writes `workflow_state`.
+#[must_use]
+pub fn status_values(declared: &str, definition: &str) -> Finding {
+    let lacks = |values: &str| {
+        let values = values.to_lowercase();
+        STATUSES.into_iter().filter(|status| !values.contains(status)).collect::<Vec<_>>()
+    };
+    let (word, rest) = declared.split_once('(').unwrap_or((declared, ""));
+    let length: Option<usize> = rest.split(')').next().and_then(|length| length.parse().ok());
+    let by_type = match word.to_ascii_lowercase().as_str() {
+        "enum" => lacks(rest),
+        "char" | "varchar" => {
+            let is_longer = |status: &&str| Some(status.len() - "''".len()) > length;
+            STATUSES.into_iter().filter(is_longer).collect()
+        }
+        _ => Vec::new(),
+    };
+    let widen = "let it hold pending, processing, completed and failed before the application \
+                 writes workflow_state";
+    if !by_type.is_empty() {
+        let what = format!(
+            "processing_status is {declared}: it cannot hold {}, which the bridge writes there",
+            by_type.join(", ")
+        );
+        return Finding::warning(what, widen);
+    }
+    for check in checks(definition).filter(|check| check.contains("processing_status")) {
+        let lacking = lacks(check);
+        if !lacking.is_empty() {
+            let what = format!(
+                "CHECK {check} seems to refuse {}, which the bridge writes into processing_status: \
+                 such a write of the application would fail",
+                lacking.join(", ")
+            );
+            return Finding::warning(what, widen);
+        }
+    }
+    Finding::ok("processing_status can hold what the bridge writes there")
+}
+
+/// What stands in the parentheses of each CHECK, with them.
+fn checks(definition: &str) -> impl Iterator<Item = &str> {
+    let lower = definition.to_ascii_lowercase();
+    let places: Vec<usize> =
+        lower.match_indices("check").map(|(at, _)| at + "check".len()).collect();
+    places.into_iter().filter_map(move |at| {
+        let text = definition[at..].trim_start();
+        let mut depth = 0_u32;
+        for (end, letter) in text.char_indices() {
+            match letter {
+                '(' => depth += 1,
+                ')' if depth == 1 => return Some(&text[..=end]),
+                ')' => depth -= 1,
+                _ if depth == 0 => return None,
+                _ => {}
+            }
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_column_that_cannot_hold_what_the_bridge_writes_is_told() {
+        let says = |declared: &str, definition: &str| {
+            let finding = status_values(declared, definition);
+            (finding.verdict == Verdict::Warning).then_some(finding.says)
+        };
+        for (declared, definition) in [
+            ("VARCHAR(50) CHARACTER SET utf8mb4", ""),
+            ("VARCHAR(10)", ""),
+            ("TEXT", "CREATE TABLE videos (checked INT, size INT CHECK (size > 0))"),
+            ("ENUM('pending','processing','completed','failed','odd')", ""),
+            (
+                "VARCHAR(50)",
+                "CONSTRAINT c CHECK (`processing_status` in ('pending','processing','completed','failed'))",
+            ),
+        ] {
+            assert_eq!(says(declared, definition), None, "{declared} {definition}");
+        }
+        let told = says("VARCHAR(9)", "").expect("a warning");
+        assert!(told.contains("'processing'") && !told.contains("'completed'"), "{told}");
+        let told = says("enum('pending','processing','done')", "").expect("a warning");
+        assert!(told.contains("'completed', 'failed'"), "{told}");
+        let check = "status TEXT, check(processing_status IN ('pending', 'processing', 'done'))";
+        let told = says("TEXT", check).expect("a warning");
+        assert!(told.contains("'completed', 'failed'") && told.contains("'done'))"), "{told}");
+    }
 
     #[test]
     fn a_refusal_says_what_to_do() {

@@ -16,6 +16,8 @@ struct Upgrade<'a> {
     before: PathBuf,
     legacy: &'a Legacy,
     media: PathBuf,
+    /// Whether the ledger is what both know: the version of before may start anew.
+    is_same_ledger: bool,
 }
 
 impl Upgrade<'_> {
@@ -33,7 +35,11 @@ impl Upgrade<'_> {
     async fn run(&self, kind: &[&str], producer: impl Fn(&[&str]) -> Reelshift) {
         producer(&[&["enqueue"], kind].concat()).run().ok();
         let work = ["work", "--lease-timeout", "3s"];
-        let mut workers = [self.before(&work).start(), self.after(&work).start()];
+        let start = |version| match version {
+            0 if self.is_same_ledger => self.before(&work).start(),
+            _ => self.after(&work).start(),
+        };
+        let mut workers = [start(0), start(1)];
         let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
         for version in 0..2 {
             let some = self.legacy.number(done).await;
@@ -44,8 +50,7 @@ impl Upgrade<'_> {
             .await;
             workers[version].kill().expect("it is killed");
             workers[version].wait().expect("it is gone");
-            workers[version] =
-                [self.before(&work), self.after(&work)].into_iter().nth(version).expect("two").start();
+            workers[version] = start(version);
         }
         until("the run ends", async || self.open_runs().await == 0).await;
         for mut worker in workers {
@@ -73,33 +78,56 @@ async fn workers_of_two_versions_share_a_ledger() {
     let dir = tempfile::tempdir().expect("a directory");
     for legacy in [Legacy::sqlite(dir.path()).await, Legacy::mariadb().await] {
         legacy.fill(VIDEOS).await;
-        let own = dir.path().join(if legacy.url.starts_with("sqlite") { "sqlite" } else { "server" });
+        let own =
+            dir.path().join(if legacy.url.starts_with("sqlite") { "sqlite" } else { "server" });
         std::fs::create_dir(&own).expect("a directory");
         let media = legacy.share_one_file(&own).await;
         legacy.execute("UPDATE videos SET file_size = 4").await;
+        legacy.execute("UPDATE videos SET project_id = 'a' WHERE id < '8'").await;
         let directory = own.as_path();
-        let upgrade = Upgrade { directory, before: before.clone().into(), legacy: &legacy, media };
+        let before = before.clone().into();
+        let mut upgrade =
+            Upgrade { directory, before, legacy: &legacy, media, is_same_ledger: true };
 
         ok(upgrade.before(&["apply", "expand"]));
-        // What came since, while workers of before go on.
+        let mut old = upgrade.before(&["work"]).start();
+        until("the worker of before", async || {
+            legacy.number("SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live'").await == 1
+        })
+        .await;
+        // What came since, while it goes on.
         ok(upgrade.after(&["apply", "expand"]));
-        upgrade.run(&["backfill", "--batch-size", "50"], |words| upgrade.before(words)).await;
+        ok(upgrade.after(&["enqueue", "backfill", "--where", "project=a"]));
+        until("it works on what the new version enqueued", async || upgrade.open_runs().await == 0)
+            .await;
+        old.kill().expect("it is killed");
+        old.wait().expect("it is gone");
+
+        let started = upgrade.before(&["status"]).run();
+        upgrade.is_same_ledger = started.code == Some(0);
+        assert!(
+            upgrade.is_same_ledger || started.stderr.contains("a newer one has been here"),
+            "{started:?}"
+        );
+        upgrade.run(&["backfill", "--batch-size", "50"], |words| upgrade.after(words)).await;
         upgrade.run(&["hash", "--batch-files", "50"], |words| upgrade.after(words)).await;
 
-        for (of_before, of_after) in
-            [(["status"], ["status"]), (["validate"], ["validate"]), (["inspect"], ["inspect"])]
-        {
-            ok(upgrade.before(&of_before));
-            ok(upgrade.after(&of_after));
+        for command in ["status", "validate", "inspect"] {
+            ok(upgrade.after(&[command]));
+            if upgrade.is_same_ledger {
+                ok(upgrade.before(&[command]));
+            }
         }
         assert_eq!(oracle::check_every_row(&legacy).await, VIDEOS as usize);
         let unhashed = "SELECT COUNT(*) FROM videos WHERE file_hash IS NULL";
         assert_eq!(legacy.number(unhashed).await, 0);
 
         // Flags and settings of one are the other's.
-        ok(upgrade.before(&["flags", "rollout", "enhanced_video_processing", "25"]));
-        let shown = ok(upgrade.after(&["flags", "list"])).stdout;
-        assert!(shown.contains("25"), "{shown}");
+        if upgrade.is_same_ledger {
+            ok(upgrade.before(&["flags", "rollout", "enhanced_video_processing", "25"]));
+            let shown = ok(upgrade.after(&["flags", "list"])).stdout;
+            assert!(shown.contains("25"), "{shown}");
+        }
         ok(upgrade.after(&["flags", "disable", "enhanced_video_processing"]));
         ok(upgrade.after(&["rollback", "--discard", "--purge", "--yes"]));
         legacy.drop_database().await;

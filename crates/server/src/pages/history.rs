@@ -137,10 +137,7 @@ async fn read(store: &SharedStore, since: DateTime<Utc>) -> Result<(Vec<Sample>,
 }
 
 /// Every sample that the ledger keeps after `after`, the oldest first.
-pub(super) async fn samples(
-    store: &SharedStore,
-    mut after: DateTime<Utc>,
-) -> Result<Vec<Sample>> {
+pub(super) async fn samples(store: &SharedStore, mut after: DateTime<Utc>) -> Result<Vec<Sample>> {
     let mut all = Vec::new();
     loop {
         let samples = store.samples(after, SAMPLES_PER_READ).await?;
