@@ -340,7 +340,12 @@ async fn insert_at_once(
     rows: &[&Row],
 ) -> error::Result<()> {
     let names: Vec<_> = columns.iter().map(|column| quoted(&column.name)).collect();
-    let places = format!("({})", vec!["?"; names.len()].join(", "));
+    // For the place of a VECTOR alone MySQL names a type that the driver does not know.
+    let place = |column: &Column| match column.declared.split('(').next() {
+        Some(word) if word.eq_ignore_ascii_case("vector") => "CAST(? AS BINARY)",
+        _ => "?",
+    };
+    let places = format!("({})", columns.iter().map(place).collect::<Vec<_>>().join(", "));
     let sql = format!(
         "{verb} INTO {} ({}) VALUES {}",
         table.into_str(),
