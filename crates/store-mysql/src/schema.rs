@@ -219,20 +219,13 @@ async fn exists(store: &MySqlStore, object: &Object) -> error::Result<bool> {
     Ok(count > 0)
 }
 
-/// The statement of `step` with everything filled in, after the checks that the server does
-/// not make.
-pub(crate) async fn statement(
+/// The statement of `step` with everything filled in, as it would be executed now.
+pub(crate) async fn filled_in(
     store: &MySqlStore,
     connection: &mut MySqlConnection,
     step: &Step,
 ) -> error::Result<String> {
     let videos = VideosTable::read(store, connection).await?;
-    if let Object::ForeignKey { table, name } = &step.creates {
-        check_references(connection, &videos, table, name).await?;
-    }
-    if let Object::Column { table, .. } = &step.creates {
-        check_columns_free(connection, table, step).await?;
-    }
     let mut statement = render(step.statement(), &videos);
     if let Object::Index { table, .. } = &step.creates
         && table == "videos"
@@ -241,6 +234,22 @@ pub(crate) async fn statement(
         statement = keys.keeping(&statement, &step.indexed_columns());
     }
     triggers::put_first(connection, store.server.product, &statement).await
+}
+
+/// As [`filled_in`], after the checks that the server does not make.
+pub(crate) async fn statement(
+    store: &MySqlStore,
+    connection: &mut MySqlConnection,
+    step: &Step,
+) -> error::Result<String> {
+    if let Object::ForeignKey { table, name } = &step.creates {
+        let videos = VideosTable::read(store, connection).await?;
+        check_references(connection, &videos, table, name).await?;
+    }
+    if let Object::Column { table, .. } = &step.creates {
+        check_columns_free(connection, table, step).await?;
+    }
+    filled_in(store, connection, step).await
 }
 
 /// A step that adds several columns is recognised by its last; any of them may be in the

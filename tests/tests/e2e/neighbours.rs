@@ -36,6 +36,9 @@ async fn a_foreign_key_keeps_the_index_that_the_server_made_for_it() {
     let before = shown(&legacy).await;
     assert!(before.contains("KEY `project_id` (`project_id`)"), "{before}");
     run(dir, &legacy, &["apply", "expand"]).ok();
+    // On a cluster somebody types what the plan shows.
+    let planned = run(dir, &legacy, &["plan"]).expect(0).stdout;
+    assert!(planned.contains("DROP INDEX `project_id`, ADD KEY `project_id`"), "{planned}");
     for stall in ["1ms", "10min"] {
         // Built online, and under a gate.
         let apply = ["apply", "index", "--longest-stall", stall, "--accept-victims", "9", "--yes"];

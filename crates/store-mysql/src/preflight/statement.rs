@@ -6,15 +6,11 @@ use reelshift_store::schema::{Object, Schema as _, Step};
 use super::{CheckContext, instant};
 use crate::connection::MySqlStore;
 use crate::error::Result;
-use crate::legacy::VideosTable;
-use crate::schema::render;
-use crate::triggers;
+use crate::schema;
 
 pub(super) async fn of(store: &MySqlStore, step: &Step) -> Result<Vec<Statement>> {
     let mut connection = store.pool.acquire().await?;
-    let videos = VideosTable::read(store, &mut connection).await?;
-    let sql = render(step.statement(), &videos);
-    let sql = triggers::put_first(&mut connection, store.server.product, &sql).await?;
+    let sql = schema::filled_in(store, &mut connection, step).await?;
     let (algorithm, lock) = taken(&step.creates, &sql);
     let statement = Statement { algorithm, lock, sql };
     let of_videos = matches!(&step.creates, Object::Column { table, .. } if table == "videos");
