@@ -21,7 +21,10 @@ async fn projects(legacy: &Legacy) {
         "CREATE TABLE projects (id VARCHAR(36) PRIMARY KEY) DEFAULT CHARSET = utf8mb4",
         "INSERT INTO projects VALUES ('p1'), ('p2')",
         "UPDATE videos SET project_id = 'p1'",
-        "ALTER TABLE videos ADD FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE",
+        "ALTER TABLE videos ADD INDEX first (fps), \
+           ADD FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE CASCADE",
+        "ALTER TABLE videos ADD INDEX part (filename(10)) COMMENT 'a, `b`', \
+           ADD INDEX last (status, fps), ADD UNIQUE INDEX one (id, status)",
     ] {
         legacy.execute(statement).await;
     }

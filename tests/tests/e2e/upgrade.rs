@@ -41,16 +41,16 @@ impl Upgrade<'_> {
         };
         let mut workers = [start(0), start(1)];
         let done = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'done'";
-        for version in 0..2 {
+        for (version, worker) in workers.iter_mut().enumerate() {
             let some = self.legacy.number(done).await;
             // The run may be over by then.
             until("progress", async || {
                 self.legacy.number(done).await > some || self.open_runs().await == 0
             })
             .await;
-            workers[version].kill().expect("it is killed");
-            workers[version].wait().expect("it is gone");
-            workers[version] = start(version);
+            worker.kill().expect("it is killed");
+            worker.wait().expect("it is gone");
+            *worker = start(version);
         }
         until("the run ends", async || self.open_runs().await == 0).await;
         for mut worker in workers {
