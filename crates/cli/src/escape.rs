@@ -57,11 +57,11 @@ fn is_active(letter: char) -> bool {
 }
 
 /// The length of the colour or weight that `text` begins with, if it is one of this program's:
-/// bold, dimmed, the colours, and back.
+/// bold, dimmed, red, green, yellow, cyan, and back. None of them hides a text, whoever wrote it.
 fn style(text: &str) -> Option<usize> {
     let codes = text.strip_prefix("\x1b[")?;
     let end = codes.find('m')?;
-    let ours = |code: &str| matches!(code.parse(), Ok(0..=2 | 22 | 30..=37 | 39 | 90..=97_u8));
+    let ours = |code: &str| matches!(code.parse(), Ok(0..=2 | 22 | 31..=33 | 36 | 39_u8));
     codes[..end].split(';').all(ours).then_some("\x1b[".len() + end + "m".len())
 }
 
@@ -76,7 +76,14 @@ mod tests {
         assert_eq!(line("\x1b]0;PWNED\x07"), "\\u{1b}]0;PWNED\\u{7}");
         assert_eq!(line("a\nerror: b\r\tc"), "a\\nerror: b\\r\\tc");
         assert_eq!(lines("a\n\rb"), "a\n\\rb");
-        for text in ["\x1b[2J", "\x1b[8mhidden", "\x1b[5;31mx", "\u{9b}31m", "\u{202e}gpj.exe"] {
+        for text in [
+            "\x1b[2J",
+            "\x1b[8mhidden",
+            "\x1b[30mblack",
+            "\x1b[5;31mx",
+            "\u{9b}31m",
+            "\u{202e}gpj.exe",
+        ] {
             assert_ne!(line(text), text);
             assert!(!line(text).chars().any(is_active), "{text:?}");
         }

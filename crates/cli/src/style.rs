@@ -29,7 +29,11 @@ pub fn bar(done: u64, total: u64, width: usize) -> String {
 }
 
 fn filled(done: u64, total: u64, width: usize) -> usize {
-    let share = u128::from(done) * width as u128 / u128::from(total.max(1));
+    // Of nothing all is done, as its percentage says.
+    if total == 0 {
+        return width;
+    }
+    let share = u128::from(done) * width as u128 / u128::from(total);
     usize::try_from(share).unwrap_or(width).min(width)
 }
 
@@ -74,6 +78,6 @@ mod tests {
     fn a_bar_is_as_wide_as_it_says() {
         assert_eq!(bar(1, 2, 10), "[#####.....]");
         assert_eq!(bar(9, 2, 4), "[####]");
-        assert_eq!(bar(0, 0, 4), "[....]");
+        assert_eq!(bar(0, 0, 4), "[####]");
     }
 }

@@ -181,6 +181,14 @@ impl Verdict {
                 .since(run.run.decided_at)
                 .then(format!("reelshift resume --run {}", run.run.id));
         }
+        if let Some(first) = report.unreadable.first() {
+            let rows = plural(report.unreadable.len() as u64, "row", "rows");
+            let sentence =
+                format!("Nothing else is open, but {rows} of the ledger cannot be read.");
+            return Self::new(VerdictKind::Attention, sentence)
+                .because(format!("a newer version wrote them, or somebody's hand: {first}"))
+                .then("reelshift status");
+        }
         if report.runs.is_empty() {
             return Self::new(VerdictKind::Idle, "Nothing has been enqueued.".to_owned())
                 .then("reelshift enqueue backfill");

@@ -87,6 +87,8 @@ mod notification_rows;
 mod planner_rows;
 #[path = "../../store/sql/quarantine_rows.rs"]
 mod quarantine_rows;
+#[path = "../../store/sql/readable.rs"]
+mod readable;
 #[path = "../../store/sql/report.rs"]
 mod report;
 #[path = "../../store/sql/run_rows.rs"]

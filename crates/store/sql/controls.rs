@@ -20,6 +20,7 @@ use crate::dialect::{
     Connection, Row, Store, bind_time, for_update, minutes_ago, now, or_update, read_clock,
     seconds_since,
 };
+use crate::readable::readable_only;
 use crate::{audit, duties, error, row};
 
 /// A control that has not ended by itself.
@@ -222,7 +223,10 @@ async fn view(store: &Store, worker: Uuid) -> error::Result<FleetView> {
             "run" => {
                 view.held.insert(row::uuid(row, "name")?, row::parsed::<RunState>(row, "value")?);
             }
-            "duty" => view.duties.push(duties::read(row, number)?),
+            "duty" => {
+                let read = |row: &Row| duties::read(row, number);
+                view.duties.extend(readable_only(std::slice::from_ref(row), duties::TABLE, read)?);
+            }
             "drain" => view.drained_by = row.try_get("value")?,
             "version" => {
                 view.version = i64::from(count(number));

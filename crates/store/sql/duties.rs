@@ -11,6 +11,7 @@ use sqlx::Row as _;
 
 use crate::dialect::{Row, Store, age_ago, bind_age, now, seconds_since};
 use crate::error::{self, Error};
+use crate::readable::readable;
 use crate::row;
 
 #[async_trait]
@@ -33,7 +34,7 @@ impl Duties for Store {
     }
 
     async fn duties(&self) -> Result<Vec<Duty>> {
-        self.short(all(self)).await
+        self.short(readable_all(self)).await
     }
 }
 
@@ -127,7 +128,20 @@ async fn release(store: &Store, lease: &DutyLease) -> error::Result<()> {
     Ok(())
 }
 
-async fn all(store: &Store) -> error::Result<Vec<Duty>> {
+async fn readable_all(store: &Store) -> error::Result<Vec<Duty>> {
+    let mut unreadable = Vec::new();
+    let duties = all(store, &mut unreadable).await?;
+    for row in unreadable {
+        tracing::warn!(row, "a duty cannot be read: it is left alone");
+    }
+    Ok(duties)
+}
+
+/// Its table, and the key.
+pub(crate) const TABLE: (&str, &str) = ("reelshift_duties", "name");
+
+/// Those that this version can read; the others are in `unreadable`.
+pub(crate) async fn all(store: &Store, unreadable: &mut Vec<String>) -> error::Result<Vec<Duty>> {
     let rows = sqlx::query(concat!(
         "SELECT name, holder AS who, state AS text, ",
         seconds_since!("beat_at"),
@@ -135,7 +149,8 @@ async fn all(store: &Store) -> error::Result<Vec<Duty>> {
     ))
     .fetch_all(store.reader())
     .await?;
-    rows.iter().map(|row| read(row, row.try_get("number")?)).collect()
+    let read = |row: &Row| read(row, row.try_get("number")?);
+    readable(&rows, TABLE, read, unreadable)
 }
 
 /// A duty from the columns `name`, `who` and `text`.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::dialect::{
     Db, Row, Store, bind_bound, by_index, push_video_filter, push_video_id, seconds_since,
 };
+use crate::readable::readable_only;
 use crate::run_rows::{self, run_columns};
 use crate::{batch_rows, error, report, row};
 
@@ -117,6 +118,9 @@ async fn runs_page(
     run_rows::readable_only(&query.build().fetch_all(store.reader()).await?)
 }
 
+/// The table of batches, and its key.
+const BATCHES: (&str, &str) = ("reelshift_batches", "id");
+
 /// The columns that [`read_batch`] reads.
 const BATCH: &str = "SELECT seq, id, run_id, parent_id, state, priority, run_at, attempts, max_attempts, \
      after_id, upto_id, items, rows_total, rows_done, rows_quarantined, bytes_total, bytes_done, \
@@ -143,7 +147,7 @@ async fn batches(
         query.push(" AND seq < ").push_bind(after.seq);
     }
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
-    query.build().fetch_all(store.reader()).await?.iter().map(read_batch).collect()
+    readable_only(&query.build().fetch_all(store.reader()).await?, BATCHES, read_batch)
 }
 
 async fn of_run(
@@ -180,9 +184,8 @@ async fn of_run(
                 query.push(" OR seq > ").push_bind(cursor.seq).push(")");
             }
             query.push(" ORDER BY run_at, seq LIMIT ").push_bind(left);
-            for row in &query.build().fetch_all(store.reader()).await? {
-                page.push(read_batch(row)?);
-            }
+            let rows = query.build().fetch_all(store.reader()).await?;
+            page.extend(readable_only(&rows, BATCHES, read_batch)?);
         }
     }
     Ok(page)
@@ -242,7 +245,8 @@ async fn workers(
         query.push(" AND w.id < ").push_bind(before.to_string());
     }
     query.push(" ORDER BY w.id DESC LIMIT ").push_bind(limit);
-    query.build().fetch_all(store.reader()).await?.iter().map(report::worker_report).collect()
+    let rows = query.build().fetch_all(store.reader()).await?;
+    readable_only(&rows, report::WORKERS, report::worker_report)
 }
 
 async fn quarantine(

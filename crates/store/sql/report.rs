@@ -3,22 +3,23 @@
 
 use async_trait::async_trait;
 use reelshift_plan::{BatchState, RunState};
+use reelshift_store::Result;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
     BatchCounts, Inspection, LedgerReport, Load, Monitor, Reports, RunReport, WorkerReport,
     throttle_of,
 };
 use reelshift_store::schema::Schema as _;
-use reelshift_store::{Duties as _, Result};
 use sqlx::{Connection as _, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use crate::dialect::{
     Connection, Db, Row, Store, minutes_ago, now, read_one_moment, seconds_since, seconds_until,
 };
+use crate::readable::readable;
 use crate::run_rows::{self, run_columns};
 use crate::{
-    batch_rows, controls, error, failures, id_list, inspection, lost_leases, row, signals,
+    batch_rows, controls, duties, error, failures, id_list, inspection, lost_leases, row, signals,
 };
 
 #[async_trait]
@@ -106,7 +107,7 @@ async fn ledger_report(store: &Store, runs: u32) -> error::Result<LedgerReport> 
     let mut unreadable = Vec::new();
     let reports = run_reports(&mut transaction, &shown, &mut unreadable).await?;
     let controls = controls::stored(&mut transaction).await?;
-    let workers = workers(&mut transaction).await?;
+    let workers = workers(&mut transaction, &mut unreadable).await?;
     let notifications: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM (SELECT 1 FROM realtime_notification_queue LIMIT ?) AS counted",
     )
@@ -117,7 +118,7 @@ async fn ledger_report(store: &Store, runs: u32) -> error::Result<LedgerReport> 
     let errors = failures::newest_groups(&mut transaction).await?;
     transaction.commit().await?;
     let commands = controls::commands(store, &workers).await?;
-    let throttle = throttle_of(&workers, &store.duties().await?, &controls);
+    let throttle = throttle_of(&workers, &duties::all(store, &mut unreadable).await?, &controls);
     let notifications = u64::try_from(notifications).unwrap_or_default();
     let monitor = Monitor::of(at, &reports, &workers, &controls, notifications);
     Ok(LedgerReport {
@@ -206,7 +207,10 @@ async fn run_report(
     })
 }
 
-async fn workers(connection: &mut Connection) -> error::Result<Vec<WorkerReport>> {
+async fn workers(
+    connection: &mut Connection,
+    unreadable: &mut Vec<String>,
+) -> error::Result<Vec<WorkerReport>> {
     let rows = sqlx::query(concat!(
         "SELECT w.*, ",
         seconds_since!("w.last_seen_at"),
@@ -219,8 +223,11 @@ async fn workers(connection: &mut Connection) -> error::Result<Vec<WorkerReport>
     ))
     .fetch_all(connection)
     .await?;
-    rows.iter().map(worker_report).collect()
+    readable(&rows, WORKERS, worker_report, unreadable)
 }
+
+/// The table of workers, and its key.
+pub(crate) const WORKERS: (&str, &str) = ("reelshift_workers", "id");
 
 /// A row with all columns of `reelshift_workers`, `seen_seconds_ago` and `leases`.
 pub(crate) fn worker_report(row: &Row) -> error::Result<WorkerReport> {

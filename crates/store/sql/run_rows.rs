@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::dialect::{Connection, Db, Row, age_ago, bind_ahead, bind_count, for_update, now};
 use crate::error::{Error, Result};
-use crate::row;
+use crate::{readable, row};
 
 /// The columns that [`read`] reads.
 macro_rules! run_columns {
@@ -21,29 +21,17 @@ macro_rules! run_columns {
 }
 pub(crate) use run_columns;
 
+/// The table of runs, and its key.
+const RUNS: (&str, &str) = ("reelshift_runs", "id");
+
 /// The runs that this version can read; those that it cannot are in `unreadable`.
 pub(crate) fn readable(rows: &[Row], unreadable: &mut Vec<String>) -> Result<Vec<Run>> {
-    let mut runs = Vec::with_capacity(rows.len());
-    for row in rows {
-        match read(row) {
-            Ok(run) => runs.push(run),
-            Err(error) => {
-                let id: String = row.try_get("id")?;
-                unreadable.push(error.unreadable_row("reelshift_runs", &id)?);
-            }
-        }
-    }
-    Ok(runs)
+    readable::readable(rows, RUNS, read, unreadable)
 }
 
 /// As [`readable`], with a log line for each run that cannot be read.
 pub(crate) fn readable_only(rows: &[Row]) -> Result<Vec<Run>> {
-    let mut unreadable = Vec::new();
-    let runs = readable(rows, &mut unreadable)?;
-    for row in unreadable {
-        tracing::warn!(row, "a run cannot be read: it is left alone");
-    }
-    Ok(runs)
+    readable::readable_only(rows, RUNS, read)
 }
 
 pub(crate) fn read(row: &Row) -> Result<Run> {

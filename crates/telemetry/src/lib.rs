@@ -22,6 +22,7 @@ pub mod failure;
 mod guard;
 pub mod listener;
 mod log;
+pub use log::hold_log;
 pub mod metrics;
 mod otlp;
 pub mod probes;

@@ -2,7 +2,8 @@
 //! the trace, the span and the request in which something was said, where there are any.
 
 use std::fmt;
-use std::io::{IsTerminal as _, Stderr, Write as _};
+use std::io::{self, IsTerminal as _, Stderr, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,12 +60,24 @@ where
     }
 }
 
+/// Whether nothing is written where a terminal shows it.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the log off the terminal, or lets it on again: a command that draws on the whole of it
+/// would be drawn over.
+pub fn hold_log(held: bool) {
+    HELD.store(held, Ordering::Relaxed);
+}
+
 /// What a command draws on a terminal is on the line that is written next: it is drawn again.
-fn cleared(mut stderr: Stderr) -> Stderr {
+fn cleared(mut stderr: Stderr) -> Box<dyn Write> {
     if stderr.is_terminal() {
+        if HELD.load(Ordering::Relaxed) {
+            return Box::new(io::sink());
+        }
         stderr.write_all(b"\r\x1b[2K").unwrap_or_default();
     }
-    stderr
+    Box::new(stderr)
 }
 
 /// What is exported of the logs: ours, and warnings of the libraries, but nothing of those

@@ -78,7 +78,7 @@ async fn a_rollback_that_would_leave_a_key_without_an_index_does_not_begin() {
     }
     assert_eq!(legacy.number(steps).await, before, "nothing was undone");
     legacy.execute("ALTER TABLE videos ADD INDEX (`project_id`)").await;
-    run(dir, &legacy, &["rollback", "--discard", "--yes"]).ok();
+    run(dir, &legacy, &["rollback", "--dry-run"]).ok();
     legacy.drop_database().await;
 }
 

@@ -25,7 +25,9 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
     // Off must always be possible.
     let store = match args.action {
         FlagsAction::Disable { .. } | FlagsAction::EmergencyDisable => {
-            context.store_with(2).await?
+            let store = context.store_with(2).await?;
+            store.check_writable().await?;
+            store
         }
         FlagsAction::List { .. } => context.reading_store(2).await?,
         _ => context.expanded_store(2).await?,

@@ -118,11 +118,15 @@ fn setting(
     })
 }
 
-/// Secrets are not shown; of a URL, all but its password.
+/// Secrets are not shown: of a URL all but its password, of a command its program only.
 fn shown(arg: &Arg, value: &str) -> String {
     match arg.is_hide_env_values_set() {
-        true if value.contains("://") => redact(value),
+        _ if value.contains("://") => redact(value),
         true => "(set, not shown)".to_owned(),
+        false if arg.get_id() == "password_command" => match value.split_once(' ') {
+            Some((program, _)) => format!("{program} (arguments not shown)"),
+            None => value.to_owned(),
+        },
         false => value.to_owned(),
     }
 }

@@ -13,11 +13,13 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Result;
-use crossterm::event::{Event, EventStream};
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, EventStream};
+use crossterm::execute;
 use futures::StreamExt as _;
 use ratatui::DefaultTerminal;
 use reelshift_overview::Sampler;
 use reelshift_store::SharedStore;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -57,11 +59,18 @@ pub async fn run(context: &Context, args: &TopArgs) -> Result<Outcome> {
     let (news, inbox) = mpsc::channel(NEWS_WAITING);
     let interval = Duration::from_secs(args.interval);
     let sampling = tokio::spawn(sample(sampler, interval, news.clone()));
+    reelshift_telemetry::hold_log(true);
     let drawn = match ratatui::try_init() {
-        Ok(terminal) => drive(terminal, view, &store, (news, inbox), &context.stop).await,
+        Ok(terminal) => {
+            // A terminal that does not know it sends pasted text as keys.
+            execute!(std::io::stdout(), EnableBracketedPaste).unwrap_or_default();
+            drive(terminal, view, &store, (news, inbox), &context.stop).await
+        }
         Err(error) => Err(error.into()),
     };
+    execute!(std::io::stdout(), DisableBracketedPaste).unwrap_or_default();
     ratatui::restore();
+    reelshift_telemetry::hold_log(false);
     sampling.abort();
     drawn.map(|view| status::ended(view.overview()))
 }
@@ -75,10 +84,12 @@ async fn drive(
     stop: &CancellationToken,
 ) -> Result<View> {
     let mut events = EventStream::new();
+    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         terminal.draw(|frame| screen::draw(frame, &view))?;
         let event = tokio::select! {
             () = stop.cancelled() => return Ok(view),
+            _ = hangup.recv() => return Ok(view),
             () = tokio::time::sleep(REDRAWN_AFTER) => continue,
             Some(news) = inbox.recv() => {
                 view.take(news);
@@ -90,10 +101,12 @@ async fn drive(
             // The terminal has gone.
             None | Some(Err(_)) => return Ok(view),
             Some(Ok(Event::Key(key))) if key.is_press() => view.press(key),
+            Some(Ok(Event::Paste(text))) => view.paste(&text),
             Some(Ok(_)) => Next::Stay,
         };
         match next {
             Next::Stay => {}
+            Next::Redraw => terminal.clear()?,
             Next::End => return Ok(view),
             Next::Act(action, reason) => {
                 let (store, news) = (store.clone(), news.clone());

@@ -72,6 +72,13 @@ async fn outcome(
         }
     }
     let mut report = store.ledger_report(status::RUNS).await?;
+    if let (None, Some(first)) = (run, report.unreadable.first()) {
+        let rows = report.unreadable.len();
+        return Err(Failed(format!(
+            "of the ledger {rows} cannot be read, so whether all is done is not known: {first}"
+        ))
+        .into());
+    }
     if let Some(run) = run {
         report.runs.retain(|report| report.run.id == run);
     }

@@ -150,10 +150,13 @@ pub(crate) async fn page(
     let read = async {
         let selection = query.selection(&app).await?;
         let entries = app.store.audit(&selection, query.before, ROWS_PER_PAGE).await?;
-        Ok::<_, StoreError>((
-            entries,
-            app.store.notifications(&given_up, None, FAILED_SHOWN).await?,
-        ))
+        // A rollback drops the queue, not the audit.
+        let failed = if view.overview().expanded {
+            app.store.notifications(&given_up, None, FAILED_SHOWN).await?
+        } else {
+            Vec::new()
+        };
+        Ok::<_, StoreError>((entries, failed))
     };
     let (entries, failed) = match read.await {
         Ok(read) => read,

@@ -101,7 +101,8 @@ pub(crate) async fn page(
     let frame = frame.titled("History");
     let flashed = frame.flash.is_some();
     let range = Range::named(query.range.as_deref());
-    let since = range.since(view.overview().at().unwrap_or_else(Utc::now));
+    // Before expand and after a rollback there is no report, and so no time.
+    let since = view.overview().at().map_or(DateTime::UNIX_EPOCH, |now| range.since(now));
     let (points, marks) = match read(&app.store, since).await {
         Ok(read) => read,
         Err(error) => {

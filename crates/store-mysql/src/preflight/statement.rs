@@ -61,7 +61,8 @@ fn taken(creates: &Object, sql: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::shipped_steps;
+    use crate::legacy::VideosTable;
+    use crate::schema::{render, shipped_steps};
 
     #[test]
     fn every_change_of_a_table_names_its_algorithm() {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use reelshift_operate::By;
+use reelshift_plan::JobKind;
 use reelshift_store::ledger::RerunSelection;
 use reelshift_store::{SharedStore, Store};
 use uuid::Uuid;
@@ -18,8 +19,11 @@ pub(super) enum Action {
     ResumeRun(Uuid),
     CancelRun(Uuid),
     RerunRun(Uuid),
-    /// What failed with this error type.
-    RerunType(String),
+    /// What failed with this error type, in this stage where it is one of the fleet's.
+    RerunFailure {
+        error_type: String,
+        stage: Option<JobKind>,
+    },
     Drain(Uuid),
 }
 
@@ -38,7 +42,10 @@ impl Action {
             Self::RerunRun(run) => {
                 format!("Enqueue what failed of run {} again?", style::tail(*run))
             }
-            Self::RerunType(kind) => format!("Enqueue what failed with {kind} again?"),
+            Self::RerunFailure { error_type, stage } => {
+                let stage = stage.map_or_else(String::new, |stage| format!(" in {stage}"));
+                format!("Enqueue what failed with {error_type}{stage} again?")
+            }
             Self::Drain(worker) => format!(
                 "Drain worker {}? It gives back what it has, and leaves",
                 style::tail(*worker)
@@ -55,7 +62,10 @@ impl Action {
             Self::ResumeRun(run) => format!("resume --run {run}"),
             Self::CancelRun(run) => format!("cancel {run}"),
             Self::RerunRun(run) => format!("rerun --run {run}"),
-            Self::RerunType(kind) => format!("rerun --type {}", shell_words::quote(kind)),
+            Self::RerunFailure { error_type, stage } => {
+                let stage = stage.map_or_else(String::new, |stage| format!(" --stage {stage}"));
+                format!("rerun --type {}{stage}", shell_words::quote(error_type))
+            }
             Self::Drain(worker) => format!("drain {worker}"),
         };
         let reason = reason.map(|why| format!(" --reason {}", shell_words::quote(why)));
@@ -94,9 +104,9 @@ impl Action {
                 let selection = RerunSelection { run: Some(run), ..RerunSelection::default() };
                 again(store, by, &selection).await?
             }
-            Self::RerunType(kind) => {
-                let selection =
-                    RerunSelection { error_type: Some(kind), ..RerunSelection::default() };
+            Self::RerunFailure { error_type, stage } => {
+                let error_type = Some(error_type);
+                let selection = RerunSelection { error_type, stage, ..RerunSelection::default() };
                 again(store, by, &selection).await?
             }
             Self::Drain(worker) => {
@@ -126,5 +136,10 @@ mod tests {
             format!("reelshift pause --run {run} --reason 'it'\\''s late'")
         );
         assert_eq!(Action::PauseFleet.command(None), "reelshift pause");
+        let failure = Action::RerunFailure {
+            error_type: "file_missing".to_owned(),
+            stage: Some(JobKind::Hash),
+        };
+        assert_eq!(failure.command(None), "reelshift rerun --type file_missing --stage hash");
     }
 }

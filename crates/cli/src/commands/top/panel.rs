@@ -12,8 +12,11 @@ use crate::commands::status::workers;
 use crate::style;
 use crate::table::{Cell, Table};
 
-/// Characters of a run's bar.
-const BAR_WIDTH: usize = 16;
+/// Characters of a run's bar, on a narrow terminal and on others.
+const BAR_WIDTHS: [usize; 2] = [6, 16];
+
+/// A terminal of fewer columns is narrow.
+const NARROW: u16 = 110;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, strum::IntoStaticStr)]
 pub(super) enum Panel {
@@ -66,10 +69,10 @@ impl Panel {
         }
     }
 
-    /// Its rows, as they are shown.
-    pub(super) fn table(self, report: &LedgerReport) -> Table {
+    /// Its rows, as they are shown where there are so many columns.
+    pub(super) fn table(self, report: &LedgerReport, columns: u16) -> Table {
         match self {
-            Self::Runs => runs(&report.runs),
+            Self::Runs => runs(&report.runs, BAR_WIDTHS[usize::from(columns >= NARROW)]),
             Self::Workers => workers::table(report),
             Self::Failures => failures(report),
         }
@@ -107,14 +110,15 @@ impl RowKey {
                 let drain = key('d', "drain worker", Action::Drain(*id));
                 live.then_some(drain).into_iter().collect()
             }
-            Self::Failure { error_type, .. } => {
-                vec![key('r', "rerun", Action::RerunType(error_type.clone()))]
+            Self::Failure { stage, error_type } => {
+                let (error_type, stage) = (error_type.clone(), stage.parse().ok());
+                vec![key('r', "rerun", Action::RerunFailure { error_type, stage })]
             }
         }
     }
 }
 
-fn runs(runs: &[RunReport]) -> Table {
+fn runs(runs: &[RunReport], bar: usize) -> Table {
     let mut table =
         style::table(&["run", "kind", "state", "", "done", "batches", "failed", "aside", "amount"]);
     for report in runs {
@@ -126,7 +130,7 @@ fn runs(runs: &[RunReport]) -> Table {
             Cell::new(style::tail(run.id)),
             Cell::new(run.kind),
             Cell::new(style::state(run.state)),
-            Cell::new(style::bar(done, total, BAR_WIDTH)),
+            Cell::new(style::bar(done, total, bar)),
             Cell::figure(style::percent(done, total)),
             Cell::figure(format!(
                 "{} of {}",

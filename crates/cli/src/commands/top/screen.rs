@@ -1,6 +1,7 @@
 //! Draws the view: what goes on, the course of the rates, the lists, and the keys.
 
 use ansi_to_tui::IntoText as _;
+use console::truncate_str;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout as Split, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
@@ -18,7 +19,7 @@ use crate::{escape, style};
 const CHART_HEIGHT: u16 = 4;
 /// Lines that a list needs for its title, its header and two rows.
 const LIST_HEIGHT: u16 = 4;
-/// A question has a line for the command that does the same.
+/// At least; a question has a line for the command that does the same.
 const FOOTER_HEIGHT: u16 = 2;
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -30,8 +31,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     };
     let summary = layout.summary();
     let lists = u16::try_from(Panel::VARIANTS.len()).unwrap_or(1);
+    let (width, footer) = (frame.area().width, footer(view));
+    let footer_height = height(&footer, width).clamp(FOOTER_HEIGHT, frame.area().height / 2 + 1);
+    // Keys act on a row: a list is shown, if of the rest only the beginning.
+    let room = frame.area().height.saturating_sub(footer_height);
     let height = u16::try_from(summary.len()).unwrap_or(u16::MAX);
-    let rest = frame.area().height.saturating_sub(height + FOOTER_HEIGHT);
+    let height = height.min(room.saturating_sub(LIST_HEIGHT));
+    let rest = room - height;
     // On a low terminal there is room for the list that is looked at only.
     let all_lists = rest >= lists * LIST_HEIGHT;
     let chart = if rest >= lists * LIST_HEIGHT + CHART_HEIGHT { CHART_HEIGHT } else { 0 };
@@ -39,13 +45,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
         Constraint::Length(height),
         Constraint::Length(chart),
         Constraint::Fill(1),
-        Constraint::Length(FOOTER_HEIGHT),
+        Constraint::Length(footer_height),
     ])
     .areas(frame.area());
-    frame.render_widget(
-        Paragraph::new(summary.iter().map(|line| styled(line)).collect::<Vec<_>>()),
-        summary_area,
-    );
+    let cut = |line: &String| styled(&truncate_str(&escape::line(line), usize::from(width), "…"));
+    frame.render_widget(Paragraph::new(summary.iter().map(cut).collect::<Vec<_>>()), summary_area);
     if chart > 0 {
         charts(frame, &view.seen.samples, chart_area);
     }
@@ -56,7 +60,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     } else {
         list(frame, view, view.panel, list_area);
     }
-    frame.render_widget(footer(view), footer_area);
+    frame.render_widget(Paragraph::new(footer).wrap(Wrap { trim: false }), footer_area);
+}
+
+/// The lines that `lines` take where they are wrapped: words may leave a part of each unused.
+fn height(lines: &[Line<'_>], width: u16) -> u16 {
+    let height = |line: &Line<'_>| match line.width().div_ceil(usize::from(width.max(1))) {
+        0 | 1 => 1,
+        several => several + 1,
+    };
+    u16::try_from(lines.iter().map(height).sum::<usize>()).unwrap_or(u16::MAX)
 }
 
 /// A line of ours, of which colours and weights are all that a terminal would act on.
@@ -96,7 +109,7 @@ fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
         frame.render_widget(block, area);
         return;
     };
-    let table = panel.table(report);
+    let table = panel.table(report, area.width);
     let widths = table.column_widths();
     let last = widths.len().saturating_sub(1);
     let constraints = widths.iter().enumerate().map(|(column, width)| {
@@ -150,7 +163,7 @@ fn chart(
 }
 
 /// The keys, or what is asked; above them what came of the last action.
-fn footer(view: &View) -> Paragraph<'static> {
+fn footer(view: &View) -> Vec<Line<'static>> {
     if let Some(question) = &view.question {
         return asked(question);
     }
@@ -163,14 +176,13 @@ fn footer(view: &View) -> Paragraph<'static> {
     let moving = [("Tab", "list"), ("↑↓", "row")].map(|(key, word)| (key.to_owned(), word));
     let keys = moving.into_iter().chain(actions).chain([("q".to_owned(), "quit")]);
     let keys = keys.flat_map(|(key, word)| [key.bold(), format!(" {word}   ").into()]);
-    Paragraph::new(vec![outcome, Line::from(keys.collect::<Vec<_>>())])
+    vec![outcome, Line::from(keys.collect::<Vec<_>>())]
 }
 
-fn asked(question: &Question) -> Paragraph<'static> {
+fn asked(question: &Question) -> Vec<Line<'static>> {
     let asks = question.action.question();
     let reason = escape::line(&question.reason);
     let answer = format!("{asks}  Enter: yes   Esc: no   reason: {reason}_");
     let command = question.action.command(question.reason());
-    let lines = vec![Line::from(answer).bold(), Line::from(escape::line(&command)).dim()];
-    Paragraph::new(lines).wrap(Wrap { trim: false })
+    vec![Line::from(answer).bold(), Line::from(escape::line(&command)).dim()]
 }

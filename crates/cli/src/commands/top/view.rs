@@ -45,6 +45,8 @@ impl Question {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Stay,
+    /// The whole screen anew: something else has written on it.
+    Redraw,
     End,
     /// With the reason for the audit.
     Act(Action, Option<String>),
@@ -92,6 +94,8 @@ impl View {
     pub(super) fn take(&mut self, news: News) {
         match news {
             News::Seen(seen) => {
+                // What is shown as selected stays so, wherever its row goes.
+                self.selected = self.selected_key();
                 self.seen = *seen;
                 self.taken = Instant::now();
                 self.trouble = None;
@@ -108,10 +112,14 @@ impl View {
         place.or((!keys.is_empty()).then_some(0))
     }
 
+    fn selected_key(&self) -> Option<RowKey> {
+        let mut keys = self.panel.keys(self.overview());
+        self.selected().map(|place| keys.swap_remove(place))
+    }
+
     /// The keys that do something now, beside those that move.
     pub(super) fn actions(&self) -> Vec<Key> {
-        let keys = self.panel.keys(self.overview());
-        let row = self.selected().map(|place| &keys[place]);
+        let row = self.selected_key();
         let mut actions = row.map_or_else(Vec::new, |row| row.actions(self.overview()));
         if self.overview().expanded {
             let (word, action) = if self.overview().paused() {
@@ -125,14 +133,28 @@ impl View {
     }
 
     pub(super) fn press(&mut self, key: KeyEvent) -> Next {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        if control && matches!(key.code, KeyCode::Char('c' | 'd')) {
-            return Next::End;
+        if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SUPER)
+        {
+            return match key.code {
+                KeyCode::Char('c' | 'd') => Next::End,
+                KeyCode::Char('l') => Next::Redraw,
+                _ => Next::Stay,
+            };
         }
         match self.question.take() {
             Some(question) => self.answer(question, key.code),
             None => self.browse(key.code),
         }
+    }
+
+    /// Text is of a reason; where nothing is asked it does nothing. Its line breaks are blanks.
+    pub(super) fn paste(&mut self, text: &str) -> Next {
+        if let Some(question) = &mut self.question {
+            let left = MAX_REASON.saturating_sub(question.reason.chars().count());
+            let letters = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+            question.reason.extend(letters.take(left));
+        }
+        Next::Stay
     }
 
     fn answer(&mut self, mut question: Question, key: KeyCode) -> Next {
@@ -236,7 +258,8 @@ mod tests {
         assert_eq!(view.panel, Panel::Failures);
         assert_eq!(letters(&view), "rP");
         assert_eq!(press(&mut view, "rq"), Next::Stay, "the letter is of the reason");
-        let Next::Act(Action::RerunType(error_type), reason) = press(&mut view, "\r") else {
+        let Next::Act(Action::RerunFailure { error_type, .. }, reason) = press(&mut view, "\r")
+        else {
             panic!("it acts");
         };
         let report = view.overview().report.as_ref().expect("a report");
@@ -244,7 +267,30 @@ mod tests {
         assert_eq!(reason.as_deref(), Some("q"));
         assert_eq!(press(&mut view, "d"), Next::Stay, "no key of this list");
         assert!(view.question.is_none());
+        // What is pasted is text, whatever stands in it.
+        assert_eq!(view.paste("P\r"), Next::Stay);
+        assert!(view.question.is_none());
+        press(&mut view, "P");
+        view.paste("array rebuild\nPlease see ticket\n");
+        let question = view.question.as_ref().expect("it is asked");
+        assert_eq!(question.reason, "array rebuild Please see ticket");
+        let control = KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL);
+        assert_eq!(view.press(control), Next::Stay);
+        assert!(!view.question.as_ref().expect("still").reason.ends_with('u'));
+        view.press(KeyEvent::from(KeyCode::Esc));
         assert_eq!(press(&mut view, "q"), Next::End);
+    }
+
+    #[test]
+    fn a_row_that_comes_above_takes_no_selection() {
+        let mut view = view();
+        let mut overview = view.overview().clone();
+        let report = overview.report.as_mut().expect("a report");
+        let mut newer = report.runs[0].clone();
+        newer.run.id = uuid::Uuid::from_u128(7);
+        report.runs.insert(0, newer);
+        view.take(News::Seen(Box::new(Seen { overview, samples: Vec::new() })));
+        assert_eq!(view.selected(), Some(1));
     }
 
     #[test]
