@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -73,6 +73,15 @@ impl Terminal {
     /// When the terminal has gone.
     pub fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("keys");
+    }
+
+    /// Asks it to end, as an orchestrator does.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
     }
 
     /// Its exit code and what the screen shows at the end, once it has ended by itself.

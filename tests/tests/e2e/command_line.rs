@@ -104,6 +104,22 @@ async fn a_script_learns_that_a_run_was_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_setting_shows_a_password() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for arguments in [&["config", "show"][..], &["--json", "config", "show"]] {
+        let shown = Reelshift::new(dir.path(), arguments)
+            .env("REELSHIFT_MEDIA_ROOT", "s3://KEY:Secret@bucket/x")
+            .env("REELSHIFT_JAEGER", "http://u:Secret@jaeger")
+            .env("REELSHIFT_PASSWORD_COMMAND", "vault read Secret")
+            .run()
+            .expect(0)
+            .stdout;
+        assert!(!shown.contains("Secret"), "{shown}");
+        assert!(shown.contains("bucket/x") && shown.contains("vault"), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_say_where_they_came_from() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(

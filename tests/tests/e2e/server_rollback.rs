@@ -44,6 +44,11 @@ async fn statuses_are_read_and_flags_go_off_whatever_is_rolled_back() {
         let archive = dir.path().join(archive).display().to_string();
         run(dir.path(), &legacy, &["rollback", "--archive", &archive]).ok();
         assert_eq!(status()["enhanced_processing"], false, "the flag is on, its columns are gone");
+        // Who rolled back can be looked up.
+        let activity = server.send(&Request::get("/activity").bearer(OPERATOR)).expect(200).body;
+        assert!(activity.contains("rolled back"), "{activity}");
+        let audit = run(dir.path(), &legacy, &["audit"]).expect(0).stdout;
+        assert!(audit.contains("rollback"), "{audit}");
         let half = json!({ "enabled": true, "rollout_percent": 50 });
         let refused = set(&server, "enhanced_video_processing", &half).expect(409);
         assert!(refused.json()["detail"].as_str().is_some_and(|why| why.contains("expand")));

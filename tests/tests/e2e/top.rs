@@ -91,11 +91,40 @@ async fn a_low_and_narrow_terminal_shows_the_list_that_is_looked_at() {
     top.shows("q quit").await;
     assert!(!top.text().contains("Workers ("), "{}", top.text());
     assert!(top.text().contains("\\u{1b}]0;PWNED"), "{}", top.text());
+    // What is asked is shown whole, with the command that does the same.
+    top.press("c");
+    top.shows("End run").await;
+    top.shows("reelshift cancel").await;
+    top.shows("Esc: no").await;
+    // Pasted lines are a reason: none of them ends it, and none of their letters is a key.
+    top.press("\x1b[200~two\nPlease see\n\x1b[201~");
+    top.shows("two Please see").await;
+    top.press("\x1b");
+    top.shows("q quit").await;
+    assert_eq!(
+        legacy.number("SELECT COUNT(*) FROM reelshift_controls WHERE name = 'pause'").await,
+        0
+    );
     top.press("\t");
     top.shows("Workers (0)").await;
     assert!(!top.text().contains("Runs ("), "{}", top.text());
     top.press("\x03");
     assert_eq!(top.ended(LIMIT).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_ends_with_the_process() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let legacy = Legacy::sqlite(dir).await;
+    run(dir, &legacy, &["apply", "expand"]);
+    let rollback = Reelshift::new(dir, &["rollback", "--discard", "--purge"]);
+    let asked = Terminal::start(rollback.database(&legacy.url), 24, 100);
+    asked.shows("Type the database's name").await;
+    asked.terminate();
+    let (code, screen) = asked.ended(LIMIT);
+    assert_eq!(code, Some(1), "{screen}");
+    assert!(screen.contains("interrupted: nothing was changed"), "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

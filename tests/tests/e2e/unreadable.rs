@@ -72,3 +72,46 @@ async fn a_run_that_nobody_understands_is_open_work() {
         legacy.drop_database().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_duties_and_batches_that_nobody_understands() {
+    // SQLite takes no such value.
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    let reelshift =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url);
+    legacy.fill(20).await;
+    reelshift(&["apply", "expand"]).run().ok();
+    reelshift(&["enqueue", "backfill", "--batch-size", "10"]).run().ok();
+    reelshift(&["work", "--until-idle"]).run().ok();
+    for spoil in [
+        "UPDATE reelshift_workers SET state = 'becalmed'",
+        "INSERT INTO reelshift_duties (name, beat_at, state) \
+         VALUES ('odd', CURRENT_TIMESTAMP, 'garbage')",
+        "UPDATE reelshift_batches SET state = 'becalmed' WHERE seq = 1",
+    ] {
+        legacy.execute(spoil).await;
+    }
+    let status = reelshift(&["status"]).run().expect(5).stdout;
+    for table in ["reelshift_workers", "reelshift_duties", "reelshift_batches"] {
+        assert!(status.contains(table), "{table}: {status}");
+    }
+    // What cannot be read may be open.
+    assert!(status.contains("NEEDS ATTENTION"), "{status}");
+    let waited = reelshift(&["wait", "--for", "done"]).run().expect(1).stderr;
+    assert!(waited.contains("cannot be read"), "{waited}");
+    for list in ["workers", "batches"] {
+        reelshift(&[list]).run().ok();
+    }
+    let server = Server::start(dir.path(), &legacy).await;
+    for path in ["/", "/workers", "/api/v1/status", "/api/v1/workers", "/api/v1/batches"] {
+        server.send(&Request::get(path).bearer(OPERATOR)).expect(200);
+    }
+    // The fleet goes on.
+    reelshift(&["enqueue", "backfill", "--where", "status=uploaded"]).run().ok();
+    reelshift(&["enqueue", "validate"]).run().ok();
+    reelshift(&["work", "--until-idle"]).run();
+    let done = "SELECT COUNT(*) FROM reelshift_runs WHERE kind = 'validate' AND state = 'done'";
+    assert_eq!(legacy.number(done).await, 1);
+    legacy.drop_database().await;
+}

@@ -26,7 +26,7 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
 ];
 
 pub async fn run(context: &Context, args: &AuditArgs) -> Result<Outcome> {
-    let store = context.reading_store(4).await?;
+    let store = context.store().await?;
     let selection = AuditSelection {
         subject: args.subject,
         by: args.by.as_deref().map(Pattern::containing),
