@@ -2,6 +2,7 @@
 //! time that they take to ask, and in the time that they take to read the answer. Probes have
 //! places of their own.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -35,7 +37,8 @@ const OWN_FILES: u64 = 64;
 /// Connections that are always possible, however few files the process may have.
 const FEWEST_CONNECTIONS: u64 = 8;
 /// Connections beyond the usual ones, on which only probes are answered: an orchestrator must
-/// not take a process that is busy for one that is dead.
+/// not take a process that is busy for one that is dead. The oldest of them goes for a new one:
+/// a probe has its answer by then.
 const PROBE_CONNECTIONS: usize = 16;
 /// On them a client has asked by then; a probe asks at once.
 const PROBE_HEADER_TIME: Duration = Duration::from_secs(2);
@@ -81,46 +84,50 @@ pub async fn accept(
 ) -> GracefulShutdown {
     let graceful = GracefulShutdown::new();
     let usual = Arc::new(Semaphore::new(limits.connections));
-    let for_probes = Arc::new(Semaphore::new(PROBE_CONNECTIONS));
+    // The oldest first.
+    let mut for_probes: VecDeque<AbortHandle> = VecDeque::new();
     tokio::pin!(end);
     loop {
-        let accepted = async {
-            // While one of these is free there is a place for whoever comes.
-            let spare = Arc::clone(&for_probes).acquire_owned().await;
-            (listener.accept().await, spare)
-        };
-        let (stream, peer, spare) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = &mut end => return graceful,
-            accepted = accepted => match accepted {
-                (Ok((stream, peer)), Ok(spare)) => (stream, peer, spare),
-                (Ok(_), Err(_)) => return graceful,
-                (Err(error), _) => {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
             },
         };
-        let (place, probes_only) = match Arc::clone(&usual).try_acquire_owned() {
-            Ok(place) => (place, false),
-            Err(_) => (spare, true),
-        };
-        let place = Place { _permit: place, probes_only };
+        let place = Place(Arc::clone(&usual).try_acquire_owned().ok());
+        let probes_only = place.probes_only();
         let of_client = (stream, peer, place);
-        tokio::spawn(connection(
+        let task = tokio::spawn(connection(
             router.clone(),
             of_client,
             limits,
             tls.clone(),
             graceful.watcher(),
         ));
+        if probes_only {
+            for_probes.retain(|task| !task.is_finished());
+            if for_probes.len() >= PROBE_CONNECTIONS
+                && let Some(oldest) = for_probes.pop_front()
+            {
+                oldest.abort();
+            }
+            for_probes.push_back(task.abort_handle());
+        }
     }
 }
 
-/// A connection's right to be there.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    probes_only: bool,
+/// A connection's right to be there; without a permit it is for probes only.
+struct Place(Option<OwnedSemaphorePermit>);
+
+impl Place {
+    const fn probes_only(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 async fn connection(
@@ -133,7 +140,7 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection may be slow");
     }
-    let header_time = if place.probes_only {
+    let header_time = if place.probes_only() {
         limits.header_time.min(PROBE_HEADER_TIME)
     } else {
         limits.header_time
@@ -159,7 +166,7 @@ async fn answer(
     (peer, header_time, place): (SocketAddr, Duration, Place),
     watcher: Watcher,
 ) {
-    let probes_only = place.probes_only;
+    let probes_only = place.probes_only();
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = router.clone();

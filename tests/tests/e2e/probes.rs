@@ -158,3 +158,36 @@ async fn an_address_that_is_taken_is_named() {
         .expect(1);
     assert!(ran.stderr.contains(&format!("--health {address}")), "{}", ran.stderr);
 }
+
+// As many as a broken load balancer has: each asks nothing, and comes again when it is cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_nothing_take_no_probe_away() {
+    const CLIENTS: usize = 200;
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    Reelshift::new(dir.path(), &["apply", "expand"]).database(&legacy.url).run().ok();
+    let (address, mut worker) = worker(dir.path(), &legacy.url);
+    until("the worker to be ready", || ready(address));
+    let mut silent = tokio::task::JoinSet::new();
+    let (connected, mut connections) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..CLIENTS {
+        let connected = connected.clone();
+        silent.spawn(async move {
+            while let Ok(mut client) = tokio::net::TcpStream::connect(address).await {
+                connected.send(()).unwrap_or_default();
+                // Its end, or an error, is that it was cut off.
+                let mut byte = [0];
+                tokio::io::AsyncReadExt::read(&mut client, &mut byte).await.unwrap_or_default();
+            }
+        });
+    }
+    for _ in 0..CLIENTS {
+        connections.recv().await;
+    }
+    for _ in 0..10 {
+        assert_eq!(get(address, "/livez").map(|(status, _)| status), Some(200));
+    }
+    silent.shutdown().await;
+    worker.kill().expect("the worker dies");
+    worker.wait().expect("the worker is dead");
+}
