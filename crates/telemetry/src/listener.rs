@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -40,6 +41,9 @@ const FEWEST_CONNECTIONS: u64 = 8;
 /// not take a process that is busy for one that is dead. The oldest of them goes for a new one:
 /// a probe has its answer by then.
 const PROBE_CONNECTIONS: usize = 16;
+/// It has so long at least, whoever comes: clients that come again at once leave a probe its
+/// time.
+const PROBE_TIME: Duration = Duration::from_millis(50);
 /// On them a client has asked by then; a probe asks at once.
 const PROBE_HEADER_TIME: Duration = Duration::from_secs(2);
 /// What is answered on them.
@@ -85,7 +89,7 @@ pub async fn accept(
     let graceful = GracefulShutdown::new();
     let usual = Arc::new(Semaphore::new(limits.connections));
     // The oldest first.
-    let mut for_probes: VecDeque<AbortHandle> = VecDeque::new();
+    let mut for_probes: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
     tokio::pin!(end);
     loop {
         let (stream, peer) = tokio::select! {
@@ -110,13 +114,16 @@ pub async fn accept(
             graceful.watcher(),
         ));
         if probes_only {
-            for_probes.retain(|task| !task.is_finished());
-            if for_probes.len() >= PROBE_CONNECTIONS
-                && let Some(oldest) = for_probes.pop_front()
+            for_probes.push_back((Instant::now(), task.abort_handle()));
+            for_probes.retain(|(_, task)| !task.is_finished());
+            if for_probes.len() > PROBE_CONNECTIONS
+                && let Some((begun, oldest)) = for_probes.pop_front()
             {
-                oldest.abort();
+                tokio::select! {
+                    () = &mut end => return graceful,
+                    () = tokio::time::sleep_until(begun + PROBE_TIME) => oldest.abort(),
+                }
             }
-            for_probes.push_back(task.abort_handle());
         }
     }
 }
