@@ -49,7 +49,7 @@ async fn fleet(context: &Context, store: &SharedStore, by: &By) -> Result<Outcom
     for report in store.ledger_report(status::RUNS).await?.runs {
         if report.run.state == RunState::Paused {
             crate::output::say!(
-                "{} run {} is paused by itself. Next: reelshift resume --run {}",
+                "{} run {} is paused, too. Next: reelshift resume --run {}",
                 report.run.kind,
                 report.run.id,
                 report.run.id
