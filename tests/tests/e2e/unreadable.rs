@@ -105,12 +105,12 @@ async fn workers_duties_and_batches_that_nobody_understands() {
     }
     let server = Server::start(dir.path(), &legacy).await;
     for path in ["/", "/workers", "/api/v1/status", "/api/v1/workers", "/api/v1/batches"] {
-        server.send(&Request::get(path).bearer(OPERATOR)).expect(200);
+        let _answer = server.send(&Request::get(path).bearer(OPERATOR)).expect(200);
     }
     // The fleet goes on.
     reelshift(&["enqueue", "backfill", "--where", "status=uploaded"]).run().ok();
     reelshift(&["enqueue", "validate"]).run().ok();
-    reelshift(&["work", "--until-idle"]).run();
+    let _undone = reelshift(&["work", "--until-idle"]).run();
     let done = "SELECT COUNT(*) FROM reelshift_runs WHERE kind = 'validate' AND state = 'done'";
     assert_eq!(legacy.number(done).await, 1);
     legacy.drop_database().await;
