@@ -200,7 +200,7 @@ async fn the_fleets_concurrency_is_tuned_while_it_works() {
         let mut workers = doing["workers"].as_array().expect("workers").iter();
         assert!(workers.any(|worker| worker["leases"] == 0), "the other of two: {doing}");
 
-        document(dir.path(), &legacy, &["tune", "fleet_concurrency=", "chunk_target=5ms"], 0);
+        document(dir.path(), &legacy, &["tune", "fleet_concurrency=default", "chunk_target=5ms"], 0);
         let holders =
             "SELECT COUNT(DISTINCT leased_by) FROM reelshift_batches WHERE state = 'leased'";
         // The throttle adds chunks one after another, so this takes some seconds.
@@ -208,7 +208,7 @@ async fn the_fleets_concurrency_is_tuned_while_it_works() {
         document(dir.path(), &legacy, &["tune", "fleet_concurrency=1"], 0);
         until(&legacy, beyond, |workers| workers == 1).await;
         until(&legacy, holders, |holders| holders <= 1).await;
-        document(dir.path(), &legacy, &["tune", "fleet_concurrency="], 0);
+        document(dir.path(), &legacy, &["tune", "fleet_concurrency=default"], 0);
 
         let tuned = document(dir.path(), &legacy, &["tune"], 0);
         let setting = |name: &str| {
