@@ -200,7 +200,12 @@ async fn the_fleets_concurrency_is_tuned_while_it_works() {
         let mut workers = doing["workers"].as_array().expect("workers").iter();
         assert!(workers.any(|worker| worker["leases"] == 0), "the other of two: {doing}");
 
-        document(dir.path(), &legacy, &["tune", "fleet_concurrency=default", "chunk_target=5ms"], 0);
+        document(
+            dir.path(),
+            &legacy,
+            &["tune", "fleet_concurrency=default", "chunk_target=5ms"],
+            0,
+        );
         let holders =
             "SELECT COUNT(DISTINCT leased_by) FROM reelshift_batches WHERE state = 'leased'";
         // The throttle adds chunks one after another, so this takes some seconds.

@@ -131,28 +131,23 @@ async fn a_table_that_nobody_can_open_is_in_nobodys_way() {
 async fn a_table_full_of_columns_that_went_is_rebuilt_or_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
-    let mut named = 0;
-    for columns in [20, 28] {
-        let legacy = Legacy::mariadb().await;
-        let wide: Vec<_> = (0..columns).map(|n| format!("ADD COLUMN b{n} VARCHAR(50)")).collect();
-        legacy.execute(&format!("ALTER TABLE videos {}", wide.join(", "))).await;
-        legacy.fill(3).await;
-        let before = shown(&legacy).await;
-        for cycle in 0..8 {
-            let applied = run(dir, &legacy, &["apply", "expand"]);
-            if applied.code != Some(0) {
-                let refused = applied.expect(4).stderr;
-                assert!(refused.contains("step 0104"), "cycle {cycle}: {refused}");
-                let rebuild = "ALTER TABLE videos FORCE, ALGORITHM=INPLACE, LOCK=NONE";
-                assert!(refused.contains(rebuild), "cycle {cycle}: {refused}");
-                legacy.execute(rebuild).await;
-                run(dir, &legacy, &["apply", "expand"]).ok();
-                named += 1;
-            }
-            run(dir, &legacy, &["rollback", "--discard", "--yes"]).ok();
-            assert_eq!(shown(&legacy).await, before, "cycle {cycle}");
+    let legacy = Legacy::mariadb().await;
+    let wide: Vec<_> = (0..28).map(|n| format!("ADD COLUMN b{n} VARCHAR(50)")).collect();
+    legacy.execute(&format!("ALTER TABLE videos {}", wide.join(", "))).await;
+    legacy.fill(3).await;
+    let before = shown(&legacy).await;
+    for cycle in 0..4 {
+        let applied = run(dir, &legacy, &["apply", "expand"]);
+        if applied.code != Some(0) {
+            let refused = applied.expect(4).stderr;
+            assert!(refused.contains("step 0104"), "cycle {cycle}: {refused}");
+            let rebuild = "ALTER TABLE videos FORCE, ALGORITHM=INPLACE, LOCK=NONE";
+            assert!(refused.contains(rebuild), "cycle {cycle}: {refused}");
+            legacy.execute(rebuild).await;
+            run(dir, &legacy, &["apply", "expand"]).ok();
         }
-        legacy.drop_database().await;
+        run(dir, &legacy, &["rollback", "--discard", "--yes"]).ok();
+        assert_eq!(shown(&legacy).await, before, "cycle {cycle}");
     }
-    println!("refused {named} times");
+    legacy.drop_database().await;
 }
