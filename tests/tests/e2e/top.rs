@@ -113,6 +113,16 @@ async fn a_low_and_narrow_terminal_shows_the_list_that_is_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_of_one_line_is_a_terminal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    run(dir.path(), &legacy, &["apply", "expand"]);
+    let mut top = top(dir.path(), &legacy, 1, 10);
+    top.press("q");
+    assert_eq!(top.ended(LIMIT).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_ends_with_the_process() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();

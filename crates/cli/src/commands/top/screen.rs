@@ -1,7 +1,7 @@
-//! Draws the view: what goes on, the course of the rates, the lists, and the keys.
+//! Draws the screen: the summary, the charts of the rates, the lists, and the keys.
 
 use ansi_to_tui::IntoText as _;
-use console::truncate_str;
+use console::{strip_ansi_codes, truncate_str};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout as Split, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
@@ -19,7 +19,8 @@ use crate::{escape, style};
 const CHART_HEIGHT: u16 = 4;
 /// Lines that a list needs for its title, its header and two rows.
 const LIST_HEIGHT: u16 = 4;
-/// At least; a question has a line for the command that does the same.
+/// The lowest footer. Above the keys stands the result of the last action, below a question the
+/// command that does the same.
 const FOOTER_HEIGHT: u16 = 2;
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -32,13 +33,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     let summary = layout.summary();
     let lists = u16::try_from(Panel::VARIANTS.len()).unwrap_or(1);
     let (width, footer) = (frame.area().width, footer(view));
-    let footer_height = height(&footer, width).clamp(FOOTER_HEIGHT, frame.area().height / 2 + 1);
-    // Keys act on a row: a list is shown, if of the rest only the beginning.
+    let footer_height = height(&footer, width).max(FOOTER_HEIGHT).min(frame.area().height / 2 + 1);
+    // Keys act on the selected row, so a list is always shown; the summary is cut instead.
     let room = frame.area().height.saturating_sub(footer_height);
     let height = u16::try_from(summary.len()).unwrap_or(u16::MAX);
     let height = height.min(room.saturating_sub(LIST_HEIGHT));
     let rest = room - height;
-    // On a low terminal there is room for the list that is looked at only.
+    // A low terminal shows the active list only.
     let all_lists = rest >= lists * LIST_HEIGHT;
     let chart = if rest >= lists * LIST_HEIGHT + CHART_HEIGHT { CHART_HEIGHT } else { 0 };
     let [summary_area, chart_area, list_area, footer_area] = Split::vertical([
@@ -48,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
         Constraint::Length(footer_height),
     ])
     .areas(frame.area());
-    let cut = |line: &String| styled(&truncate_str(&escape::line(line), usize::from(width), "…"));
+    let cut = |line: &String| styled(line, width);
     frame.render_widget(Paragraph::new(summary.iter().map(cut).collect::<Vec<_>>()), summary_area);
     if chart > 0 {
         charts(frame, &view.seen.samples, chart_area);
@@ -63,7 +64,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     frame.render_widget(Paragraph::new(footer).wrap(Wrap { trim: false }), footer_area);
 }
 
-/// The lines that `lines` take where they are wrapped: words may leave a part of each unused.
+/// How many lines `lines` take at most when they are wrapped at `width`.
 fn height(lines: &[Line<'_>], width: u16) -> u16 {
     let height = |line: &Line<'_>| match line.width().div_ceil(usize::from(width.max(1))) {
         0 | 1 => 1,
@@ -73,17 +74,19 @@ fn height(lines: &[Line<'_>], width: u16) -> u16 {
 }
 
 /// A line of ours, of which colours and weights are all that a terminal would act on.
-fn styled(text: &str) -> Line<'static> {
+/// It ends with an ellipsis where it is longer than `width`.
+fn styled(text: &str, width: u16) -> Line<'static> {
     let text = escape::line(text);
-    let text = if style::colours() { text } else { console::strip_ansi_codes(&text).into_owned() };
+    let text = if style::colours() { text } else { strip_ansi_codes(&text).into_owned() };
+    let text = truncate_str(&text, usize::from(width), "…").into_owned();
     text.into_text().map_or_else(
         |_| Line::raw(text.clone()),
         |text| text.lines.into_iter().next().unwrap_or_default(),
     )
 }
 
-/// The lists one below the other, each as high as it is long; where not all of them have room,
-/// the one that is looked at has half of it.
+/// The areas of the lists, from top to bottom. Each is as high as its rows need; where the room
+/// does not suffice for all, the active list gets half of it.
 fn heights(view: &View, area: Rect) -> Vec<Rect> {
     let constraints = Panel::VARIANTS.iter().map(|panel| {
         let rows = u16::try_from(panel.keys(view.overview()).len()).unwrap_or(u16::MAX);
@@ -118,7 +121,7 @@ fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
     });
     let rows = table.rows().iter().map(|cells| {
         Row::new(cells.iter().map(|cell| {
-            let line = styled(&cell.text());
+            let line = styled(&cell.text(), u16::MAX);
             Text::from(if cell.is_figure() { line.right_aligned() } else { line })
         }))
     });
@@ -162,14 +165,14 @@ fn chart(
     frame.render_widget(spark, area);
 }
 
-/// The keys, or what is asked; above them what came of the last action.
+/// The result of the last action and the keys that work now; or the open question.
 fn footer(view: &View) -> Vec<Line<'static>> {
     if let Some(question) = &view.question {
         return asked(question);
     }
     let outcome = match &view.outcome {
-        Some(Ok(done)) => styled(done),
-        Some(Err(trouble)) => styled(&format!("not done: {trouble}")).bold(),
+        Some(Ok(done)) => styled(done, u16::MAX),
+        Some(Err(trouble)) => styled(&format!("not done: {trouble}"), u16::MAX).bold(),
         None => Line::default(),
     };
     let actions = view.actions().into_iter().map(|key| (key.letter.to_string(), key.word));
