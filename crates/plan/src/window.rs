@@ -100,6 +100,7 @@ mod tests {
             ("22:00", WrongWindow::Form),
             ("22-06", WrongWindow::Time("22".to_owned())),
             ("22:00-24:00", WrongWindow::Time("24:00".to_owned())),
+            ("25:00-06:00", WrongWindow::Time("25:00".to_owned())),
             ("22:00-22:00", WrongWindow::Empty),
             ("22:00-06:00 Berlin", WrongWindow::Zone("Berlin".to_owned())),
         ] {

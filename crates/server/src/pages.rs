@@ -34,6 +34,7 @@ use askama::Template;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use reelshift_store::StoreError;
 use reelshift_store::ids::{self, IdKind};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
@@ -44,7 +45,7 @@ use crate::cursor::{self, Cursor};
 use crate::problem::Problem;
 use crate::sampling::Latest;
 use flash::Flash;
-use frame::{Frame, Page};
+use frame::{Frame, Page, said};
 pub(crate) use live::Made;
 pub(crate) use reference::Reference;
 use view::View;
@@ -163,6 +164,11 @@ fn next_link(parameter: &str, end: &impl Cursor) -> String {
 /// A page of a list that the address does not name rightly.
 fn no_such_page(frame: Frame, wrong: &Problem) -> Response {
     unavailable(frame, wrong.code(), "There is no such part of this list.", &wrong.detail)
+}
+
+/// The page in place of one that cannot be read.
+fn unreadable(frame: Frame, sentence: &str, error: &StoreError) -> Response {
+    unavailable(frame, StatusCode::SERVICE_UNAVAILABLE, sentence, &said(error))
 }
 
 /// A part of a page that cannot be shown, or is not there.

@@ -2,7 +2,7 @@
 //! is in [`crate::preflight`].
 
 use reelshift_store::StoreError;
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::application_time::ApplicationTimes;
 use crate::connection::MySqlStore;
@@ -126,6 +126,13 @@ fn copy_type(source: Option<&str>) -> String {
 }
 
 /// `VARCHAR(36) CHARACTER SET … COLLATE …`, as it would be declared.
+/// What `SHOW CREATE TABLE` shows of a table of this database.
+pub(crate) async fn definition(connection: &mut MySqlConnection, table: &str) -> Result<String> {
+    let show = format!("SHOW CREATE TABLE `{}`", table.replace('`', "``"));
+    let row = sqlx::raw_sql(AssertSqlSafe(show)).fetch_one(connection).await?;
+    Ok(row.try_get_unchecked(1)?)
+}
+
 pub(crate) async fn column_type(
     connection: &mut MySqlConnection,
     table: &str,

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::connection::MySqlStore;
 use crate::error::{self, Error};
-use crate::row;
 use crate::schema::{COPY, Copying, as_copy};
+use crate::{legacy, row};
 
 /// A column is dropped by metadata where the server can.
 pub(crate) const INSTANT: &str = "ALGORITHM=INSTANT";
@@ -116,16 +116,14 @@ async fn schema_now(connection: &mut MySqlConnection) -> error::Result<Vec<Defin
     .await?;
     let mut all = Vec::new();
     for name in tables {
-        let show = format!("SHOW CREATE TABLE `{}`", name.replace('`', "``"));
-        let shown = sqlx::raw_sql(AssertSqlSafe(show)).fetch_one(&mut *connection).await;
-        let definition = match shown.map_err(Error::from) {
+        let definition = match legacy::definition(connection, &name).await {
             // It went while the others were read.
             Err(error) if error.is_unknown_table() => continue,
             // A neighbour that nobody can open, as a MERGE table without its parts.
             Err(error) if error.number().is_some() => {
                 format!("cannot be read: {}", StoreError::from(error))
             }
-            row => without_counter(&row?.try_get_unchecked::<String, _>(1)?),
+            shown => without_counter(&shown?),
         };
         all.push(Definition { kind: "table".to_owned(), name, definition });
     }

@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use crate::dialect::{Row, Store, age_ago, bind_age, now, seconds_since};
 use crate::error::{self, Error};
-use crate::readable::readable;
+use crate::readable::{readable, readable_only};
 use crate::row;
 
 #[async_trait]
@@ -129,12 +129,7 @@ async fn release(store: &Store, lease: &DutyLease) -> error::Result<()> {
 }
 
 async fn readable_all(store: &Store) -> error::Result<Vec<Duty>> {
-    let mut unreadable = Vec::new();
-    let duties = all(store, &mut unreadable).await?;
-    for row in unreadable {
-        tracing::warn!(row, "a duty cannot be read: it is left alone");
-    }
-    Ok(duties)
+    readable_only(&rows(store).await?, TABLE, read_listed)
 }
 
 /// Its table, and the key.
@@ -142,15 +137,20 @@ pub(crate) const TABLE: (&str, &str) = ("reelshift_duties", "name");
 
 /// Those that this version can read; the others are in `unreadable`.
 pub(crate) async fn all(store: &Store, unreadable: &mut Vec<String>) -> error::Result<Vec<Duty>> {
-    let rows = sqlx::query(concat!(
+    readable(&rows(store).await?, TABLE, read_listed, unreadable)
+}
+
+async fn rows(store: &Store) -> error::Result<Vec<Row>> {
+    let list = sqlx::query(concat!(
         "SELECT name, holder AS who, state AS text, ",
         seconds_since!("beat_at"),
         " AS number FROM reelshift_duties ORDER BY name"
-    ))
-    .fetch_all(store.reader())
-    .await?;
-    let read = |row: &Row| read(row, row.try_get("number")?);
-    readable(&rows, TABLE, read, unreadable)
+    ));
+    Ok(list.fetch_all(store.reader()).await?)
+}
+
+fn read_listed(row: &Row) -> error::Result<Duty> {
+    read(row, row.try_get("number")?)
 }
 
 /// A duty from the columns `name`, `who` and `text`.

@@ -18,7 +18,7 @@ use crate::table::{Cell, Table};
 /// The newest runs that a dry run shows one by one; the sum is over all.
 const RUNS: u32 = 100;
 
-/// What is said where nothing is selected.
+/// The message when no failed work matches a selection.
 pub const NOTHING: &str = "nothing to enqueue again: no failed work matches";
 
 pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {

@@ -32,7 +32,7 @@ use view::{Next, Seen, View};
 /// News that the screen has not taken yet.
 const NEWS_WAITING: usize = 8;
 
-/// How long the screen stays as it is where nothing happens: it shows the age of the figures.
+/// The screen is redrawn at least this often, so that the age of the figures is right.
 const REDRAWN_AFTER: Duration = Duration::from_secs(1);
 
 /// What comes from the database.
@@ -75,7 +75,7 @@ pub async fn run(context: &Context, args: &TopArgs) -> Result<Outcome> {
     drawn.map(|view| status::ended(view.overview()))
 }
 
-/// Draws what is there and does what keys say, until it is told to stop.
+/// Draws the view and performs what keys start, until a key or a signal ends it.
 async fn drive(
     mut terminal: DefaultTerminal,
     mut view: View,
@@ -101,7 +101,10 @@ async fn drive(
             // The terminal has gone.
             None | Some(Err(_)) => return Ok(view),
             Some(Ok(Event::Key(key))) if key.is_press() => view.press(key),
-            Some(Ok(Event::Paste(text))) => view.paste(&text),
+            Some(Ok(Event::Paste(text))) => {
+                view.paste(&text);
+                Next::Stay
+            }
             Some(Ok(_)) => Next::Stay,
         };
         match next {
@@ -112,7 +115,7 @@ async fn drive(
                 let (store, news) = (store.clone(), news.clone());
                 tokio::spawn(async move {
                     let done = action.perform(&store, &by(reason.as_deref())).await;
-                    // Whoever asked has left where nobody takes it.
+                    // Sending fails only when the screen has been left.
                     news.send(News::Acted(done.map_err(|error| error.to_string()))).await.ok();
                 });
             }

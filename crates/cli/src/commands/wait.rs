@@ -17,6 +17,7 @@ use crate::args::waiting::{Goal, WaitArgs};
 use crate::commands::status;
 use crate::context::Context;
 use crate::exit::{Failed, Outcome, Usage};
+use crate::style;
 
 /// Between two questions to the database.
 const POLL_PAUSE: Duration = Duration::from_secs(1);
@@ -73,9 +74,9 @@ async fn outcome(
     }
     let mut report = store.ledger_report(status::RUNS).await?;
     if let (None, Some(first)) = (run, report.unreadable.first()) {
-        let rows = report.unreadable.len();
+        let rows = style::plural(report.unreadable.len() as u64, "row", "rows");
         return Err(Failed(format!(
-            "of the ledger {rows} cannot be read, so whether all is done is not known: {first}"
+            "{rows} of the ledger cannot be read, so it is not known whether all is done: {first}"
         ))
         .into());
     }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
@@ -15,9 +15,9 @@ use reelshift_store::notifications::{
 use serde::Deserialize;
 
 use super::csv;
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, unavailable};
+use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::{App, Shared};
 use crate::problem::Problem;
@@ -160,10 +160,7 @@ pub(crate) async fn page(
     };
     let (entries, failed) = match read.await {
         Ok(read) => read,
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "The changes cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "The changes cannot be read.", &error)),
     };
     let flashed = frame.flash.is_some();
     let older = entries

@@ -11,10 +11,10 @@ use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::Bounds;
 use reelshift_store::listings::BatchReport;
 
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::run::BatchRow;
 use super::view::View;
-use super::{begin, find, finish, unavailable};
+use super::{begin, find, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -75,10 +75,7 @@ pub(crate) async fn page(
                 "it may have been pruned",
             ));
         }
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "This batch cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "This batch cannot be read.", &error)),
     };
     let flashed = frame.flash.is_some();
     let page = BatchPage {

@@ -2,16 +2,16 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::Progress;
 use reelshift_overview::figures::{bytes, count};
 use reelshift_store::duplicates::Duplicate;
 use serde::Deserialize;
 
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, unavailable};
+use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -68,10 +68,7 @@ pub(crate) async fn page(
     };
     let found = match read {
         Ok(found) => found,
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "The hashes cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "The hashes cannot be read.", &error)),
     };
     let next = found.last().filter(|_| found.len() >= CONTENTS_PER_PAGE as usize);
     let next = next.map(|last| format!("/duplicates?after={}", last.sha256));

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_operate::Query as FailureQuery;
 use reelshift_overview::figures::{tail, time};
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::csv;
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, next_link, no_such_page, unavailable};
+use super::{begin, finish, next_link, no_such_page, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
@@ -122,10 +122,7 @@ pub(crate) async fn page(
     let (errors, items, wrong) = match read.await {
         Ok((errors, items)) => (errors, items, None),
         Err(StoreError::Invalid(why)) => (Vec::new(), Vec::new(), Some(why)),
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "The failures cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "The failures cannot be read.", &error)),
     };
     let flashed = frame.flash.is_some();
     let full = |rows: usize| rows >= ROWS_PER_PAGE as usize;

@@ -3,7 +3,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_overview::figures::{tail, time};
@@ -12,9 +12,9 @@ use reelshift_store::{Result, Sample, SharedStore};
 use serde::Deserialize;
 
 use super::chart::Mark;
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::{self, View};
-use super::{begin, finish, unavailable};
+use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -105,10 +105,7 @@ pub(crate) async fn page(
     let since = view.overview().at().map_or(DateTime::UNIX_EPOCH, |now| range.since(now));
     let (points, marks) = match read(&app.store, since).await {
         Ok(read) => read,
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "The history cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "The history cannot be read.", &error)),
     };
     let page = History {
         frame,

@@ -12,9 +12,9 @@ use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::{RunView, View};
-use super::{begin, find, finish, next_link, no_such_page, unavailable};
+use super::{begin, find, finish, next_link, no_such_page, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
@@ -167,10 +167,7 @@ pub(crate) async fn page(
                 "it may have been pruned",
             ));
         }
-        Err(error) => {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(frame, status, "This run cannot be read.", &said(&error)));
-        }
+        Err(error) => return Err(unreadable(frame, "This run cannot be read.", &error)),
     };
     let title = format!("{} run {}", capital(run.kind.into_str()), tail(run.id));
     let flashed = frame.flash.is_some();

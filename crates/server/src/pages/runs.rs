@@ -9,9 +9,9 @@ use reelshift_store::listings::RunSelection;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::frame::{Frame, Page, said};
+use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, unavailable};
+use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -63,15 +63,7 @@ pub(crate) async fn page(
     };
     let runs = match app.store.runs(&RunSelection::default(), Some(before), ROWS_PER_PAGE).await {
         Ok(runs) => runs,
-        Err(error) => {
-            let status = axum::http::StatusCode::SERVICE_UNAVAILABLE;
-            return Err(unavailable(
-                frame,
-                status,
-                "The older runs cannot be read.",
-                &said(&error),
-            ));
-        }
+        Err(error) => return Err(unreadable(frame, "The older runs cannot be read.", &error)),
     };
     let next = (runs.len() >= ROWS_PER_PAGE as usize)
         .then(|| runs.last().map(|run| format!("/runs?before={}", run.id)))

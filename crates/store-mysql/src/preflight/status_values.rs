@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use reelshift_store::preflight::{Finding, status_values};
-use sqlx::Row as _;
 
 use super::CheckContext;
 use crate::error::Result;
@@ -23,8 +22,7 @@ impl super::Check for Check {
     async fn run(&self, context: &mut CheckContext<'_>) -> Result<Finding> {
         let connection = &mut *context.connection;
         let declared = legacy::column_type(connection, "videos", "processing_status").await?;
-        let shown = sqlx::raw_sql("SHOW CREATE TABLE videos").fetch_one(connection).await?;
-        let definition: String = shown.try_get_unchecked(1)?;
+        let definition = legacy::definition(connection, "videos").await?;
         Ok(status_values(&declared.unwrap_or_default(), &definition))
     }
 }

@@ -9,9 +9,10 @@
 //! before. Beside the build of ours that takes no time that can be measured (MariaDB 10.11 and
 //! MySQL 9.7, 500,000 rows).
 
-use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+use sqlx::MySqlConnection;
 
 use crate::error::Result;
+use crate::legacy;
 
 /// The keys and indexes of a table, as `SHOW CREATE TABLE` has them.
 pub(crate) struct Keys {
@@ -33,9 +34,7 @@ struct Index {
 
 impl Keys {
     pub(crate) async fn read(connection: &mut MySqlConnection, table: &str) -> Result<Self> {
-        let show = AssertSqlSafe(format!("SHOW CREATE TABLE {table}"));
-        let row = sqlx::raw_sql(show).fetch_one(connection).await?;
-        Ok(Self::parse(&row.try_get_unchecked::<String, _>(1)?))
+        Ok(Self::parse(&legacy::definition(connection, table).await?))
     }
 
     fn parse(definition: &str) -> Self {

@@ -33,7 +33,7 @@ pub(in crate::commands) struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// What goes on, without the lists of runs, workers and failures; as wide as it comes.
+    /// The lines above the lists of runs, workers and failures. They are not wrapped.
     pub(in crate::commands) fn summary(&self) -> Vec<String> {
         let overview = self.overview;
         let mut lines = vec![self.head(), verdict(overview)];
@@ -62,7 +62,7 @@ impl Layout<'_> {
         lines
     }
 
-    /// All of it, as wide as it comes.
+    /// The summary and the lists. The lines are not wrapped.
     pub(in crate::commands) fn lines(&self) -> Vec<String> {
         let overview = self.overview;
         let mut lines = self.summary();

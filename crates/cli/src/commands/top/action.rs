@@ -1,4 +1,4 @@
-//! What a key does: each is a command, too, and says which.
+//! The actions that keys start. Each also has a command, which is shown before it is confirmed.
 
 use anyhow::Result;
 use reelshift_operate::By;
@@ -28,7 +28,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// What is asked before.
+    /// The question that confirms it.
     pub(super) fn question(&self) -> String {
         match self {
             Self::PauseFleet => "Pause the whole fleet?".to_owned(),
@@ -53,7 +53,7 @@ impl Action {
         }
     }
 
-    /// The command that does the same.
+    /// The command line that does the same.
     pub(super) fn command(&self, reason: Option<&str>) -> String {
         let command = match self {
             Self::PauseFleet => "pause".to_owned(),
@@ -72,7 +72,7 @@ impl Action {
         format!("reelshift {command}{}", reason.unwrap_or_default())
     }
 
-    /// Does it; what came of it, as a sentence.
+    /// Performs it, and returns its result as a sentence.
     pub(super) async fn perform(self, store: &SharedStore, by: &By) -> Result<String> {
         let store: &dyn Store = &**store;
         store.check_writable().await?;

@@ -99,7 +99,7 @@ impl RowKey {
                 if report.failed_open > 0 || report.quarantined > 0 {
                     keys.push(key('r', "rerun failed", Action::RerunRun(*id)));
                 }
-                if state.is_active() || state == RunState::Paused {
+                if !state.has_ended() {
                     keys.push(key('c', "cancel run", Action::CancelRun(*id)));
                 }
                 keys

@@ -28,7 +28,7 @@ impl Seen {
     }
 }
 
-/// What is asked before something is done, and the reason so far.
+/// An action that waits for its confirmation, and the reason typed so far.
 #[derive(Debug)]
 pub(super) struct Question {
     pub action: Action,
@@ -147,14 +147,14 @@ impl View {
         }
     }
 
-    /// Text is of a reason; where nothing is asked it does nothing. Its line breaks are blanks.
-    pub(super) fn paste(&mut self, text: &str) -> Next {
+    /// Adds pasted text to the reason of an open question, with blanks for line breaks. Without a
+    /// question it is ignored.
+    pub(super) fn paste(&mut self, text: &str) {
         if let Some(question) = &mut self.question {
             let left = MAX_REASON.saturating_sub(question.reason.chars().count());
             let letters = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
             question.reason.extend(letters.take(left));
         }
-        Next::Stay
     }
 
     fn answer(&mut self, mut question: Question, key: KeyCode) -> Next {
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(press(&mut view, "d"), Next::Stay, "no key of this list");
         assert!(view.question.is_none());
         // What is pasted is text, whatever stands in it.
-        assert_eq!(view.paste("P\r"), Next::Stay);
+        view.paste("P\r");
         assert!(view.question.is_none());
         press(&mut view, "P");
         view.paste("array rebuild\nPlease see ticket\n");
