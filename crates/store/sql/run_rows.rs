@@ -29,7 +29,7 @@ pub(crate) fn readable(rows: &[Row], unreadable: &mut Vec<String>) -> Result<Vec
     readable::readable(rows, RUNS, read, unreadable)
 }
 
-/// As [`readable`], with a log line for each run that cannot be read.
+/// As [`readable()`], with a log line for each run that cannot be read.
 pub(crate) fn readable_only(rows: &[Row]) -> Result<Vec<Run>> {
     readable::readable_only(rows, RUNS, read)
 }
