@@ -15,7 +15,7 @@ use reelshift_store::{Result, Store, StoreError};
 const YEARS: RangeInclusive<i32> = 1..=9999;
 
 /// A longer one is no question of a person.
-const MAX_CHARACTERS: usize = 1_000;
+const MAX_CHARACTERS: usize = 4_000;
 
 /// What a query can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
@@ -30,6 +30,7 @@ enum Key {
     Video,
     Path,
     Text,
+    Error,
     Is,
 }
 
@@ -74,6 +75,7 @@ pub struct Query {
     video: Option<String>,
     path: Option<String>,
     text: Option<String>,
+    errors: Option<Vec<IdPart>>,
     fate: Option<Fate>,
 }
 
@@ -160,6 +162,10 @@ impl Query {
             Key::Video => set(&mut self.video, value),
             Key::Path => set(&mut self.path, value),
             Key::Text => set(&mut self.text, value),
+            Key::Error => {
+                let ids = value.split(',').map(id).collect::<Result<_, _>>()?;
+                set(&mut self.errors, ids)
+            }
             Key::Is => {
                 let fate = Fate::ALL.iter().copied().find(|fate| fate.into_str() == value);
                 let names = || Fate::ALL.iter().map(Fate::into_str).collect::<Vec<_>>().join(", ");
@@ -185,7 +191,12 @@ impl Query {
         };
         let pattern = |text: &String| text.contains('*').then(|| Pattern::new(text));
         let exact = |text: &Option<String>| text.clone().filter(|text| !text.contains('*'));
+        let mut errors = Vec::new();
+        for part in self.errors.iter().flatten() {
+            errors.push(ids::find(store, IdKind::Error, part).await?);
+        }
         Ok(ErrorSelection {
+            ids: errors,
             batch: find(IdKind::Batch, &self.batch).await?,
             run: find(IdKind::Run, &self.run).await?,
             worker: find(IdKind::Worker, &self.worker).await?,
@@ -273,6 +284,10 @@ impl fmt::Display for Query {
             Since::At(at) => DateTime::<Utc>::to_rfc3339_opts(&at, SecondsFormat::AutoSi, true),
         });
         let id = |part: &Option<IdPart>| part.as_ref().map(IdPart::to_string);
+        let errors = self
+            .errors
+            .as_ref()
+            .map(|ids| ids.iter().map(IdPart::to_string).collect::<Vec<_>>().join(","));
         let values = [
             (Key::Cause, self.cause.clone()),
             (Key::Stage, self.stage.map(|stage| stage.to_string())),
@@ -283,6 +298,7 @@ impl fmt::Display for Query {
             (Key::Video, self.video.clone()),
             (Key::Path, self.path.clone()),
             (Key::Text, self.text.clone()),
+            (Key::Error, errors),
             (Key::Is, self.fate.map(|fate| fate.into_str().to_owned())),
         ];
         let mut separator = "";
@@ -309,7 +325,7 @@ mod tests {
     #[test]
     fn every_term_is_read_and_written_as_it_was() {
         let text = "cause:file_missing stage:hash since:1h run:9015b697 batch:be4a worker:8f71 \
-                    video:1ab0* path:missing/ text:\"no such file\" is:open";
+                    video:1ab0* path:missing/ text:\"no such file\" error:0198,ab12cd34 is:open";
         let query = read(text);
         assert_eq!(query.since, Some(Since::Ago(Duration::from_hours(1))));
         assert_eq!(query.text.as_deref(), Some("no such file"));

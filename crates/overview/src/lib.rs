@@ -48,6 +48,8 @@ pub struct Overview {
     pub verdict: Verdict,
     /// The signal that holds the fleet back, or the one that comes closest.
     pub limiting: Option<Limiting>,
+    /// The setting that the fleet has come up to, with who set it.
+    pub limiting_setting: Option<String>,
     pub phases: Vec<PhaseReport>,
     pub steps: Vec<StepReport>,
     pub pace: Pace,

@@ -229,6 +229,7 @@ pub fn overview(report: LedgerReport) -> Overview {
         expanded: true,
         verdict: Verdict::compute(&report, None),
         limiting: Limiting::find(&report),
+        limiting_setting: None,
         stopping: Stopping::compute(Some(&report), &phases),
         pace: Pace {
             rows_per_second: 1_840.0,

@@ -11,6 +11,7 @@ use reelshift_store::rollback::{self, OpenRollback};
 use reelshift_store::schema::StepGroup;
 use reelshift_store::{Result, SharedStore};
 
+use super::limiting::limiting_setting;
 use super::phases::{self, StepReport};
 use super::{
     FlagReport, History, Limiting, Observer, Overview, Pace, RunProgress, Stopping, Verdict,
@@ -125,6 +126,9 @@ impl Sampler {
         Overview {
             expanded: report.is_some(),
             limiting: report.as_ref().and_then(Limiting::find),
+            limiting_setting: report
+                .as_ref()
+                .and_then(|report| limiting_setting(report, pace.bytes_per_second)),
             rollback,
             report,
             verdict,

@@ -178,6 +178,17 @@ impl VideoStatusReader {
         Ok(Some(status))
     }
 
+    /// What both readers read of one video, whatever the flags say: of the new columns nothing
+    /// where they are not there.
+    ///
+    /// # Errors
+    /// As the store.
+    pub async fn rows(&self, video_id: &str) -> Result<Option<(LegacyRow, Option<EnhancedRow>)>> {
+        let Some(legacy) = self.videos.legacy_status(video_id).await? else { return Ok(None) };
+        let enhanced = if_there(self.videos.enhanced_status(&legacy.id).await)?.flatten();
+        Ok(Some((legacy, enhanced)))
+    }
+
     /// The legacy shape too where the enhanced one cannot be had: after a rollback a flag may
     /// still be on, and what it shows is gone.
     async fn read_shape(&self, video_id: &str, enhanced: bool) -> Result<Option<VideoStatus>> {
@@ -231,6 +242,7 @@ mod tests {
             id: "v1".to_owned(),
             filename: Some("a.mp4".to_owned()),
             workflow_state: Some("processing".to_owned()),
+            file_hash: None,
             updated_at: Some(noon()),
             current_stage: None,
             progress_percentage: None,

@@ -100,6 +100,15 @@
     number.addEventListener("input", function () { range.value = number.value; show(); });
   });
 
+  // The search field, from everywhere.
+  document.addEventListener("keydown", function (event) {
+    var field = document.getElementById("find");
+    if (!field || event.key !== "k" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+
   // A form is sent once.
   document.addEventListener("submit", function (event) {
     if (event.target.dataset.sent) { event.preventDefault(); return; }

@@ -2,7 +2,7 @@
 //! through one stream. Everything can be read, and every form works, without a script.
 //!
 //! - [`frame`]: what is around every page; [`mod@view`]: figures as text; [`chart`]: SVG;
-//! - one file a page; [`live`]: the stream; [`actions`]: what forms do; [`assets`].
+//! - one file a page; [`found`]: the search field; [`live`]: the stream; [`actions`]: what forms do; [`assets`].
 
 mod actions;
 mod activity;
@@ -14,8 +14,10 @@ mod controls;
 mod csv;
 mod demo;
 mod duplicates;
+mod error;
 mod failures;
 mod flash;
+mod found;
 mod frame;
 mod history;
 mod live;
@@ -27,7 +29,9 @@ mod runbook;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod video;
 mod view;
+mod worker;
 mod workers;
 
 use askama::Template;
@@ -57,6 +61,11 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/runs", get(runs::page))
         .route("/runs/{id}", get(run::page))
         .route("/batches/{id}", get(batch::page))
+        .route("/find", get(found::find))
+        .route("/select", get(found::select))
+        .route("/videos/{id}", get(video::page))
+        .route("/errors/{id}", get(error::page))
+        .route("/workers/{id}", get(worker::page))
         .route("/failures", get(failures::page))
         .route("/failures.csv", get(failures::export))
         .route("/workers", get(workers::page))

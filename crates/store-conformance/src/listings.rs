@@ -211,6 +211,10 @@ async fn the_quarantine_is_listed_by_its_key(db: &dyn Fixture) {
     let run = Some(runs[1]);
     assert_eq!(keys(QuarantineSelection { run, ..Default::default() }).await, backfill);
     let error_type = Some("odd".to_owned());
+    let video = Some(backfill[0].1.clone());
+    let of_video = keys(QuarantineSelection { video, ..Default::default() }).await;
+    assert_eq!(of_video[0], backfill[0]);
+    assert!(of_video.iter().all(|(_, video)| *video == backfill[0].1), "{of_video:?}");
     let odd = keys(QuarantineSelection { error_type, ..Default::default() }).await;
     assert_eq!(odd, [backfill[1].clone(), hash[0].clone()]);
 }

@@ -67,6 +67,7 @@ async fn a_video_without_status_row_has_an_enhanced_status(db: &dyn Fixture) {
         id: "v0001".to_owned(),
         filename: text("clip 1.mp4"),
         workflow_state: None,
+        file_hash: None,
         updated_at: at(9),
         current_stage: None,
         progress_percentage: None,
@@ -91,14 +92,15 @@ async fn an_enhanced_status_has_what_its_status_row_has(db: &dyn Fixture) {
     )
     .await;
     db.execute(
-        "UPDATE videos SET workflow_state = 'processing', updated_at = '2026-02-03 09:05:06' \
-         WHERE id = 'v0001'",
+        "UPDATE videos SET workflow_state = 'processing', file_hash = 'ab12', \
+           updated_at = '2026-02-03 09:05:06' WHERE id = 'v0001'",
     )
     .await;
     let expected = EnhancedRow {
         id: "v0001".to_owned(),
         filename: text("clip 1.mp4"),
         workflow_state: text("processing"),
+        file_hash: text("ab12"),
         updated_at: at(9),
         current_stage: text("inference"),
         progress_percentage: Some(41.3),

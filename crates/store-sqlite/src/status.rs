@@ -53,6 +53,7 @@ async fn enhanced(store: &SqliteStore, video_id: &str) -> error::Result<Option<E
     let row = sqlx::query(
         "SELECT v.id, CAST(v.filename AS TEXT) AS filename,
              CAST(v.workflow_state AS TEXT) AS workflow_state,
+             CAST(v.file_hash AS TEXT) AS file_hash,
              CAST(v.updated_at AS TEXT) AS updated_at,
              CAST(s.current_stage AS TEXT) AS current_stage,
              CAST(s.progress_percentage AS REAL) AS progress_percentage,
@@ -71,6 +72,7 @@ async fn enhanced(store: &SqliteStore, video_id: &str) -> error::Result<Option<E
             id: row.try_get("id")?,
             filename: row::platform_text(&row, "filename")?,
             workflow_state: row::platform_text(&row, "workflow_state")?,
+            file_hash: row::platform_text(&row, "file_hash")?,
             updated_at: time(&row, "updated_at")?,
             current_stage: row::platform_text(&row, "current_stage")?,
             progress_percentage: row.try_get("progress_percentage")?,

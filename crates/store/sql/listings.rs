@@ -274,6 +274,10 @@ async fn quarantine(
         if let Some(error_type) = &selection.error_type {
             query.push(" AND error_type = ").push_bind(error_type.clone());
         }
+        if let Some(video) = &selection.video {
+            query.push(" AND video_id = ");
+            push_video_id(&mut query, store, video).await?;
+        }
         if let Some(after) = after.filter(|after| after.kind == kind) {
             query.push(" AND video_id > ");
             push_video_id(&mut query, store, &after.video_id).await?;

@@ -156,6 +156,8 @@ impl Pattern {
 /// Which error rows to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorSelection {
+    /// These rows; empty for any.
+    pub ids: Vec<Uuid>,
     /// Rows whose `system_state` names this batch, this run, this worker.
     pub batch: Option<Uuid>,
     pub run: Option<Uuid>,

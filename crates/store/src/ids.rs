@@ -22,6 +22,7 @@ pub enum IdKind {
     Run,
     Batch,
     Worker,
+    Error,
 }
 
 impl IdKind {
@@ -32,6 +33,7 @@ impl IdKind {
             Self::Run => "reelshift_runs",
             Self::Batch => "reelshift_batches",
             Self::Worker => "reelshift_workers",
+            Self::Error => "processing_error_log",
         }
     }
 }
@@ -42,6 +44,7 @@ impl fmt::Display for IdKind {
             Self::Run => "run",
             Self::Batch => "batch",
             Self::Worker => "worker",
+            Self::Error => "error",
         })
     }
 }

@@ -94,6 +94,7 @@ pub struct QuarantineSelection {
     pub kind: Option<JobKind>,
     pub run: Option<Uuid>,
     pub error_type: Option<String>,
+    pub video: Option<String>,
 }
 
 /// Where a page of the quarantine ended: its key.

@@ -30,6 +30,8 @@ pub struct EnhancedRow {
     pub id: String,
     pub filename: Option<String>,
     pub workflow_state: Option<String>,
+    /// The SHA-256 of the file, in hexadecimal digits.
+    pub file_hash: Option<String>,
     pub updated_at: Option<NaiveDateTime>,
     pub current_stage: Option<String>,
     pub progress_percentage: Option<f64>,

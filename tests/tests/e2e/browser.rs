@@ -230,10 +230,19 @@ async fn every_page_can_be_used_by_everybody() {
     let _worker = scene.worker();
     let failed = "SELECT COUNT(*) FROM reelshift_batches WHERE state = 'failed'";
     until("a batch fails", async || scene.legacy.number(failed).await > 0).await;
-    let run = scene.legacy.rows("SELECT id FROM reelshift_runs").await;
-    let run: String = sqlx::Row::get(&run[0], 0);
-    let run = format!("/runs/{run}");
-    let pages: Vec<_> = PAGES.iter().copied().chain([("run", run.as_str())]).collect();
+    let mut pages: Vec<_> = PAGES.map(|(name, path)| (name, path.to_owned())).to_vec();
+    for (name, of) in [
+        ("run", "id FROM reelshift_runs"),
+        ("batch", "id FROM reelshift_batches WHERE state = 'failed'"),
+        ("worker", "id FROM reelshift_workers"),
+        ("error", "id FROM processing_error_log"),
+        ("video", "video_id FROM reelshift_quarantine"),
+    ] {
+        let rows = scene.legacy.rows(&format!("SELECT {of} LIMIT 1")).await;
+        let id: String = sqlx::Row::get(&rows[0], 0);
+        let plural = if name == "batch" { "es" } else { "s" };
+        pages.push((name, format!("/{name}{plural}/{id}")));
+    }
     for (screen, shape) in [(Screen::Wide, "wide"), (Screen::Phone, "phone")] {
         let Some(browser) = scene.browser(screen).await else { return };
         browser.open("/").await;

@@ -48,6 +48,7 @@ mod output;
 mod plan;
 mod privileges;
 mod probes;
+mod questions;
 mod replicas_and_proxies;
 mod rollback;
 mod rollback_refusals;

@@ -97,8 +97,8 @@ pub struct QuarantineArgs {
 #[command(group = ArgGroup::new("change").args(["rerun", "accept"]))]
 pub struct FindArgs {
     /// Terms that must all hold: cause:TYPE, stage:KIND, since:TIME, run:ID, batch:ID, worker:ID,
-    /// video:ID, path:BEGINNING, text:WORDS, is:open|recovered|quarantined|accepted. In cause, video
-    /// and path `*` stands for any characters
+    /// video:ID, path:BEGINNING, text:WORDS, error:ID,ID, is:open|recovered|quarantined|accepted. In
+    /// cause, video and path `*` stands for any characters
     #[arg(value_name = "KEY:VALUE")]
     pub terms: Vec<String>,
 

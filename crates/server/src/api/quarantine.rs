@@ -42,7 +42,7 @@ pub(super) async fn list(
     let (limit, after) = (page.limit()?, page.cursor::<QuarantineCursor>()?);
     let Filter { kind, run, error_type } = filter;
     let run = ids::find_given(&*app.store, IdKind::Run, run.as_ref()).await?;
-    let selection = QuarantineSelection { kind, run, error_type };
+    let selection = QuarantineSelection { kind, run, error_type, video: None };
     let items = app.store.quarantine(&selection, after.as_ref(), limit + 1).await?;
     Page::of(items, limit, Quarantined::cursor).map(Json)
 }

@@ -22,7 +22,7 @@ use crate::cursor;
 use crate::problem::Problem;
 
 /// Rows of a page.
-const ROWS_PER_PAGE: u32 = 50;
+pub(super) const ROWS_PER_PAGE: u32 = 50;
 
 /// Rows of an export: the newest.
 const EXPORTED: u32 = 10_000;
@@ -46,24 +46,25 @@ pub(super) struct Failures {
 
 /// A failed attempt or item.
 pub(super) struct Entry {
-    when: String,
-    error_type: String,
-    video: String,
-    message: String,
-    recovered: &'static str,
-    trace: Option<String>,
+    pub id: String,
+    pub when: String,
+    pub error_type: String,
+    pub video: Option<String>,
+    pub message: String,
+    pub recovered: &'static str,
+    pub trace: Option<String>,
 }
 
 /// What was set aside.
 pub(super) struct Item {
-    video: String,
-    kind: String,
-    error_type: String,
-    since: String,
+    pub video: String,
+    pub kind: String,
+    pub error_type: String,
+    pub since: String,
     /// By whom, and why; `no` where nobody has.
-    accepted: String,
-    run: Uuid,
-    run_name: String,
+    pub accepted: String,
+    pub run: Uuid,
+    pub run_name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,7 +180,7 @@ pub(crate) async fn export(
     Ok(csv::file("reelshift-failures.csv", header, rows))
 }
 
-fn address(page: &str, query: &str, rest: &str) -> String {
+pub(super) fn address(page: &str, query: &str, rest: &str) -> String {
     let encoded = || url::form_urlencoded::byte_serialize(query.as_bytes()).collect::<String>();
     let of = if query.is_empty() { String::new() } else { format!("query={}", encoded()) };
     let parts = [of.as_str(), rest];
@@ -187,22 +188,28 @@ fn address(page: &str, query: &str, rest: &str) -> String {
     if all.is_empty() { page.to_owned() } else { format!("{page}?{all}") }
 }
 
-fn entry(error: ErrorEntry) -> Entry {
+pub(super) fn entry(error: ErrorEntry) -> Entry {
     Entry {
+        recovered: recovered(&error),
+        id: error.id,
         when: time(error.created_at),
         error_type: error.error_type,
-        video: error.video_id.unwrap_or_else(|| "-".to_owned()),
+        video: error.video_id,
         message: error.error_message,
-        recovered: match error.recovery_successful {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "open",
-        },
         trace: error.correlation_id,
     }
 }
 
-fn item(item: Quarantined) -> Item {
+/// Whether a later attempt has succeeded.
+pub(super) const fn recovered(error: &ErrorEntry) -> &'static str {
+    match error.recovery_successful {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "open",
+    }
+}
+
+pub(super) fn item(item: Quarantined) -> Item {
     Item {
         video: item.video_id,
         kind: item.kind.to_string(),

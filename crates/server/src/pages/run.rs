@@ -28,6 +28,7 @@ struct RunPage {
     frame: Frame,
     view: View,
     run: Run,
+    run_name: String,
     figures: String,
     actions: Vec<Action>,
     filter: String,
@@ -53,6 +54,9 @@ struct Action {
     meaning: &'static str,
     class: &'static str,
     must_say_why: bool,
+    /// What does the same on a terminal, and in the API, with `RUN` for the run.
+    command: &'static str,
+    request: &'static str,
 }
 
 const PAUSE: Action = Action {
@@ -61,6 +65,8 @@ const PAUSE: Action = Action {
     meaning: "Within 2 s its batches end their chunk and go back. Other runs go on.",
     class: "warn",
     must_say_why: true,
+    command: "reelshift pause --run RUN --reason WHY",
+    request: "POST /api/v1/runs/RUN/pause {\"reason\": \"WHY\"}",
 };
 const RESUME: Action = Action {
     title: "Resume this run",
@@ -68,6 +74,8 @@ const RESUME: Action = Action {
     meaning: "It goes on where it was. What failed before does not pause it again.",
     class: "primary",
     must_say_why: false,
+    command: "reelshift resume --run RUN",
+    request: "POST /api/v1/runs/RUN/resume {}",
 };
 const RERUN: Action = Action {
     title: "Rerun what failed",
@@ -75,6 +83,8 @@ const RERUN: Action = Action {
     meaning: "Enqueues all failed batches and quarantined items of this run again.",
     class: "primary",
     must_say_why: false,
+    command: "reelshift rerun --run RUN",
+    request: "POST /api/v1/rerun {\"run\": \"RUN\"}",
 };
 const CANCEL: Action = Action {
     title: "Cancel this run for good",
@@ -82,6 +92,8 @@ const CANCEL: Action = Action {
     meaning: "What is committed stays; nothing more is written. This cannot be taken back.",
     class: "bad",
     must_say_why: true,
+    command: "reelshift cancel RUN --reason WHY",
+    request: "POST /api/v1/runs/RUN/cancel {\"reason\": \"WHY\"}",
 };
 
 struct Tab {
@@ -181,6 +193,7 @@ pub(crate) async fn page(
         format!("/runs/{id}?{of}{}#batches", next_link("after", &last.cursor()))
     });
     let page = RunPage {
+        run_name: tail(run.id),
         figures,
         actions: actions(&run),
         filter: covers(&run.plan.filter),

@@ -13,6 +13,7 @@ use reelshift_overview::{Overview, Verdict};
 use reelshift_plan::FlagAction;
 use reelshift_store::flags::FlagChange;
 
+pub(crate) use fleet::{LostView, WorkerView};
 pub(crate) use overview::charts;
 pub(crate) use runs::RunView;
 pub(crate) use throttle::rollout;

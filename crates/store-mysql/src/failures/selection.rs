@@ -23,6 +23,14 @@ pub(crate) fn push_conditions(
     selection: &ErrorSelection,
     video_id: &TextColumn,
 ) {
+    if !selection.ids.is_empty() {
+        query.push(" AND e.id IN (");
+        let mut ids = query.separated(", ");
+        for id in &selection.ids {
+            ids.push_bind(id.to_string());
+        }
+        query.push(")");
+    }
     for (key, id) in
         [("batch", selection.batch), ("run", selection.run), ("worker", selection.worker)]
     {

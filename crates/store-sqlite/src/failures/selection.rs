@@ -15,6 +15,14 @@ pub(super) fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &Error
 
 /// Appends the conditions on a row `e` of the log.
 pub(crate) fn push_conditions(query: &mut QueryBuilder<Sqlite>, selection: &ErrorSelection) {
+    if !selection.ids.is_empty() {
+        query.push(" AND e.id IN (");
+        let mut ids = query.separated(", ");
+        for id in &selection.ids {
+            ids.push_bind(id.to_string());
+        }
+        query.push(")");
+    }
     for (key, id) in
         [("batch", selection.batch), ("run", selection.run), ("worker", selection.worker)]
     {

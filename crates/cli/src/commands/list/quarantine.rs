@@ -32,6 +32,7 @@ pub async fn run(context: &Context, args: &QuarantineArgs) -> Result<Outcome> {
         kind: args.kind,
         run: ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?,
         error_type: args.error_type.clone(),
+        video: None,
     };
     let items = store.quarantine(&selection, None, args.list.limit).await?;
     print(context, &args.list, &COLUMNS, &items)?;

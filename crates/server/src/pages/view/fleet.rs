@@ -12,7 +12,7 @@ const LEASE_SECONDS: f64 = 8.0;
 
 /// A worker.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct WorkerView<'a>(&'a WorkerReport);
+pub(crate) struct WorkerView<'a>(pub(in crate::pages) &'a WorkerReport);
 
 /// A lease that was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl View {
 }
 
 impl WorkerView<'_> {
-    fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.0.state == WorkerState::Live
     }
 

@@ -78,15 +78,16 @@ impl View {
         if let Some(pause) = overview.report.as_ref().and_then(|report| report.pause()) {
             return format!("a pause by {}", pause.changed_by);
         }
-        match &overview.limiting {
-            Some(limiting) if limiting.limits => {
+        match (&overview.limiting, &overview.limiting_setting) {
+            (Some(limiting), _) if limiting.limits => {
                 let since = limiting
                     .since
                     .map_or_else(String::new, |at| format!(" since {}", self.ago(at)));
                 format!("{}{since}", limiting.text)
             }
-            Some(limiting) => format!("nothing; closest: {}", limiting.text),
-            None => "nothing is measured: no worker lives".to_owned(),
+            (_, Some(setting)) => setting.clone(),
+            (Some(limiting), None) => format!("nothing; closest: {}", limiting.text),
+            (None, None) => "nothing is measured: no worker lives".to_owned(),
         }
     }
 
@@ -173,8 +174,10 @@ impl View {
         let draining = if stopping.draining == 0 {
             "Nothing is at work: stopping costs nothing.".to_owned()
         } else {
+            let end =
+                if stopping.draining == 1 { "its chunk or file" } else { "their chunks or files" };
             format!(
-                "{} would end their chunk or file and go back, within {} at the longest.",
+                "{} would end {end} and go back, within {} at the longest.",
                 plural(stopping.draining, "batch", "batches"),
                 seconds(stopping.longest_seconds.ceil())
             )

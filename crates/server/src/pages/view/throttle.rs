@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use reelshift_overview::figures::{plural, seconds, tail};
 use reelshift_plan::Rollout;
 use reelshift_plan::throttle::Level;
+use reelshift_store::report::ThrottleReport;
 
 use super::{View, ago};
 
@@ -59,6 +60,15 @@ impl View {
             .application()
             .map_or_else(String::new, |application| format!(" {application}."));
         format!("{word}{why}{since}. {share}{sampled}.{application}")
+    }
+
+    /// What the fleet adds to the application's latency.
+    pub(crate) fn application(&self) -> String {
+        let throttle = self.overview().report.as_ref().and_then(|report| report.throttle.as_ref());
+        match throttle.and_then(ThrottleReport::application) {
+            Some(text) => text.trim_start_matches("application ").to_owned(),
+            None => "not measured: no application is at work, or no worker".to_owned(),
+        }
     }
 
     pub(crate) fn readings(&self) -> Vec<ReadingView> {

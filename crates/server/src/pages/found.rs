@@ -1,0 +1,105 @@
+//! The search field of every page: an id leads to what has it, terms to the failures that they
+//! find, any other words to failures that say them.
+
+use askama::Template;
+use axum::extract::{Query, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use reelshift_store::StoreError;
+use reelshift_store::ids::{IdKind, IdPart};
+use serde::Deserialize;
+
+use super::failures::address;
+use super::frame::{Frame, Page};
+use super::view::View;
+use super::{begin, finish, unreadable};
+use crate::access::Principal;
+use crate::app::Shared;
+
+/// What has an id, and the pages of it.
+const KINDS: [(IdKind, &str); 4] = [
+    (IdKind::Run, "/runs"),
+    (IdKind::Batch, "/batches"),
+    (IdKind::Worker, "/workers"),
+    (IdKind::Error, "/errors"),
+];
+/// Of each kind.
+const MAX_PLACES: u32 = 20;
+
+/// What something is, its page, and its id.
+pub(super) type Place = (String, String, String);
+
+#[derive(Template)]
+#[template(path = "found.html")]
+struct Found {
+    frame: Frame,
+    view: View,
+    typed: String,
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Typed {
+    #[serde(default)]
+    query: String,
+}
+
+pub(crate) async fn find(
+    State(app): State<Shared>,
+    who: Principal,
+    headers: HeaderMap,
+    Query(Typed { query }): Query<Typed>,
+) -> Result<Response, Response> {
+    let typed = query.trim();
+    if typed.is_empty() || typed.contains(':') {
+        return Ok(to_failures(typed));
+    }
+    let (frame, view) = begin(&app, &who, &headers, Page::Failures, "/failures").await?;
+    let frame = frame.titled("Found");
+    let places = match places(&app, typed).await {
+        Ok(places) => places,
+        Err(error) => return Err(unreadable(frame, "The ids cannot be looked up.", &error)),
+    };
+    match &places[..] {
+        [] => Ok(to_failures(&format!("text:\"{}\"", typed.replace('"', "")))),
+        [(_, path, _)] => Ok(Redirect::to(path).into_response()),
+        _ => Ok(finish(&Found { frame, view, typed: typed.to_owned(), places }, false)),
+    }
+}
+
+/// `GET /select?error=ID&error=ID`: a selection, as the query that finds it.
+pub(crate) async fn select(_who: Principal, RawQuery(selected): RawQuery) -> Response {
+    let selected = selected.unwrap_or_default();
+    let pairs = url::form_urlencoded::parse(selected.as_bytes());
+    let ids: Vec<_> = pairs.filter(|(name, _)| name == "error").map(|(_, id)| id).collect();
+    if ids.is_empty() {
+        return to_failures("");
+    }
+    to_failures(&format!("error:{}", ids.join(",")))
+}
+
+fn to_failures(query: &str) -> Response {
+    let place = address("/failures", query, "") + "#entries";
+    Redirect::to(&place).into_response()
+}
+
+/// Everything with this id.
+async fn places(app: &Shared, typed: &str) -> Result<Vec<Place>, StoreError> {
+    let mut places = Vec::new();
+    if app.statuses.rows(typed).await?.is_some() {
+        let path = url::form_urlencoded::byte_serialize(typed.as_bytes()).collect::<String>();
+        let path = format!("/videos/{}", path.replace('+', "%20"));
+        places.push(("video".to_owned(), path, typed.to_owned()));
+    }
+    let Ok(part) = typed.parse::<IdPart>() else { return Ok(places) };
+    for (kind, page) in KINDS {
+        // Before expand and after a rollback not all tables are there.
+        let ids = match app.store.ids_like(kind, &part, MAX_PLACES).await {
+            Err(error) if !error.is_transient() => continue,
+            ids => ids?,
+        };
+        let found = ids.into_iter();
+        places.extend(found.map(|id| (kind.to_string(), format!("{page}/{id}"), id.to_string())));
+    }
+    Ok(places)
+}
