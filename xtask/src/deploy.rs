@@ -1,10 +1,14 @@
 //! `cargo xtask deploy-test`: what is in `deploy/` brought up as its README says, on a real engine
 //! with a real Jaeger, Prometheus and collector, used, and taken down.
 
+mod image;
 mod metrics;
+mod package;
+mod pod;
 mod sampling;
 mod traces;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::interrupt::Interrupts;
+use crate::tools::COMPOSE;
 
 const DASHBOARD: u16 = 8080;
 const JAEGER: u16 = 16_686;
@@ -26,17 +31,51 @@ const POLL: Duration = Duration::from_secs(2);
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// All traces of both runs.
 const MAX_ANSWER_BYTES: u64 = 1 << 28;
+/// A platform that is made and hashed in seconds, for `--brief`.
+const SMALL: [(&str, &str); 2] = [("PLATFORM_VIDEOS", "3000"), ("PLATFORM_MIB", "256")];
 /// Of all services, also those that only a profile starts.
 const PROFILES: [&str; 6] = ["--profile", "tools", "--profile", "metrics", "--profile", "sampling"];
 
+/// The options of the task.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What runs containers: docker or podman
+    #[arg(long, default_value = "docker", value_name = "PROGRAM")]
+    engine: String,
+
+    /// Make the image of this binary instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "no_build")]
+    binary: Option<PathBuf>,
+
+    /// Use the image `reelshift` that is there
+    #[arg(long)]
+    no_build: bool,
+
+    /// Only the fleet, its losses and the trace of a batch in Jaeger, on a small platform
+    #[arg(long)]
+    brief: bool,
+
+    /// Try what `dist` has made in this directory too: the image, and the package on a bare Debian
+    #[arg(long, value_name = "DIR")]
+    packages: Option<PathBuf>,
+}
+
 /// What runs containers.
-pub(crate) struct Engine {
-    /// The program that kills one container: `docker` or `podman`.
-    pub(crate) program: String,
-    /// The words of its compose: `docker compose`.
-    pub(crate) compose: Vec<String>,
-    /// Whether the image is built; otherwise the one that is there is used.
-    pub(crate) build: bool,
+struct Engine {
+    program: String,
+    /// The words of its compose.
+    compose: Vec<OsString>,
+}
+
+impl Engine {
+    /// Docker has a compose of its own; others take Debian's, which is brought.
+    fn new(program: &str, interrupts: &Interrupts) -> Result<Self> {
+        let compose = match program {
+            "docker" => vec!["docker".into(), "compose".into()],
+            _ => vec![COMPOSE.find_or_install(interrupts)?.into()],
+        };
+        Ok(Self { program: program.to_owned(), compose })
+    }
 }
 
 /// The files of `deploy/`, brought up.
@@ -45,23 +84,28 @@ struct Deployment<'a> {
     root: PathBuf,
     /// The viewer's, which comes with the files.
     token: String,
-    /// Where traces are sent, if not where the files say.
-    traces_to: Option<&'static str>,
+    /// What is set beside the defaults of the files.
+    variables: Vec<(&'static str, &'static str)>,
     interrupts: &'a Interrupts,
 }
 
 /// Brings everything up, uses it, and takes it down, whatever came of it.
-pub(crate) fn run(engine: Engine, interrupts: &Interrupts) -> Result<u8> {
+pub(crate) fn run(options: &Options, interrupts: &Interrupts) -> Result<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let token = std::fs::read_to_string(root.join("deploy/compose/viewer-token"))
         .context("deploy/compose/viewer-token cannot be read")?;
     let token = token.trim().to_owned();
-    let mut deployment = Deployment { engine, root, token, traces_to: None, interrupts };
+    let engine = Engine::new(&options.engine, interrupts)?;
+    let variables = if options.brief { SMALL.to_vec() } else { Vec::new() };
+    let mut deployment = Deployment { engine, root, token, variables, interrupts };
     deployment.free()?;
-    if deployment.engine.build {
-        deployment.build()?;
+    match &options.binary {
+        _ if options.no_build => {}
+        Some(binary) => image::wrap(&deployment, binary)?,
+        None => image::build(&deployment)?,
     }
-    let scenarios: [fn(&mut Deployment<'_>) -> Result<()>; 2] = [plain, sampling::scenario];
+    let scenarios: &[fn(&mut Deployment<'_>) -> Result<()>] =
+        if options.brief { &[fleet] } else { &[whole, sampling::scenario] };
     for scenario in scenarios {
         let used = scenario(&mut deployment);
         if used.is_err() {
@@ -70,12 +114,15 @@ pub(crate) fn run(engine: Engine, interrupts: &Interrupts) -> Result<u8> {
         let down = deployment.down();
         used.and(down)?;
     }
+    if let Some(directory) = &options.packages {
+        package::scenario(&deployment, directory)?;
+    }
     eprintln!("xtask: deploy/ works as its README says");
     Ok(0)
 }
 
-/// The table of deploy/README.md, with Prometheus.
-fn plain(deployment: &mut Deployment<'_>) -> Result<()> {
+/// Both runs beside losses, the trace of a batch that failed, and a pod.
+fn fleet(deployment: &mut Deployment<'_>) -> Result<()> {
     deployment.up(WORKERS)?;
     let welcome = deployment.output(&["logs", "--no-log-prefix", "welcome"])?;
     ensure!(welcome.contains(&deployment.token), "welcome does not print the token: {welcome}");
@@ -91,7 +138,12 @@ fn plain(deployment: &mut Deployment<'_>) -> Result<()> {
     deployment.until("the worker that was cut off", || deployment.workers("live", 3))?;
     deployment.until("both runs", || deployment.runs_are_done())?;
     traces::scenario(deployment)?;
+    pod::scenario(deployment)
+}
 
+/// The table of deploy/README.md, with Prometheus.
+fn whole(deployment: &mut Deployment<'_>) -> Result<()> {
+    fleet(deployment)?;
     deployment.scale(2)?;
     deployment.until("two workers", || deployment.workers("live", 2))?;
     deployment.scale(WORKERS)?;
@@ -107,18 +159,10 @@ impl Deployment<'_> {
         let containers = self.output(&["ps", "--all", "--quiet"])?;
         ensure!(
             containers.trim().is_empty(),
-            "a deployment is there already; take it down by `{} -f deploy/compose.yaml down` first",
-            self.engine.compose.join(" ")
+            "a deployment is there already: take it down by `docker compose -f deploy/compose.yaml \
+             down` first"
         );
         Ok(())
-    }
-
-    fn build(&self) -> Result<()> {
-        let file = self.root.join("deploy/Dockerfile");
-        eprintln!("xtask: {} build", self.engine.program);
-        let mut build = Command::new(&self.engine.program);
-        build.args(["build", "--network", "host", "--tag", "reelshift", "--file"]);
-        self.done(build.arg(file).arg(&self.root))
     }
 
     /// Up, with so many workers that live.
@@ -167,7 +211,7 @@ impl Deployment<'_> {
         let mut command = Command::new(&self.engine.compose[0]);
         command.args(&self.engine.compose[1..]).arg("-f");
         command.arg(self.root.join("deploy/compose.yaml")).args(words).stdin(Stdio::null());
-        command.envs(self.traces_to.map(|endpoint| ("OTLP_ENDPOINT", endpoint)));
+        command.envs(self.variables.iter().copied());
         command
     }
 

@@ -1,6 +1,8 @@
 //! `cargo xtask dist`: what is handed out. For each architecture a static binary, a Debian package
-//! with man pages, completions and hardened systemd units, and a list of what the binary is made
-//! of; and the checksums of all.
+//! with man pages, completions and hardened systemd units, an image, and a list of what the binary
+//! is made of; and the checksums of all.
+
+pub(crate) mod image;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,7 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
@@ -60,7 +62,7 @@ impl Architecture {
         }
     }
 
-    fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
     }
 }
@@ -110,6 +112,7 @@ pub(crate) fn run(
             for architecture in architectures {
                 let binary = build(&root, *architecture, interrupts)?;
                 files.extend(pack(&root, directory, &binary, interrupts)?);
+                files.push(image::write(directory, &binary, interrupts)?);
                 files.push(list_parts(&root, directory, *architecture, interrupts)?);
             }
         }

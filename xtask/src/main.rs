@@ -20,7 +20,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use instance::Instance;
@@ -96,25 +96,13 @@ enum Task {
     /// Bring deploy/ up as its README says, with four workers and the real Jaeger, use it, and
     /// take it down
     ///
-    /// It needs Docker with Compose, or podman with a Docker-compatible socket and its compose,
-    /// and the ports 8080, 3000, 9091 and 16686 of this machine. Nothing of an earlier
+    /// It needs Docker with Compose, or podman with a Docker-compatible socket that DOCKER_HOST
+    /// names (compose is brought), and the ports 8080, 3000, 9091 and 16686 of this machine. Nothing of an earlier
     /// deployment under the name `reelshift` may be there: it would be taken down too.
-    DeployTest {
-        /// What compose is called
-        #[arg(long, default_value = "docker compose", value_name = "COMMAND")]
-        compose: String,
-
-        /// What kills a container
-        #[arg(long, default_value = "docker", value_name = "PROGRAM")]
-        engine: String,
-
-        /// Use the image `reelshift` that is there
-        #[arg(long)]
-        no_build: bool,
-    },
+    DeployTest(deploy::Options),
 
     /// Make what is handed out, for each architecture: a static binary, a Debian package with man
-    /// pages, completions and systemd units, a list of the binary's parts; and checksums
+    /// pages, completions and systemd units, an image, a list of the binary's parts; and checksums
     ///
     /// The linkers come from PyPI, what executes the binary of another architecture from Debian;
     /// rustup adds the targets.
@@ -175,11 +163,7 @@ fn run(task: Task) -> Result<u8> {
             lines::print(&root).map(|()| 0)
         }
         Task::Chaos { minutes, seed } => chaos::run(minutes, seed, &interrupts),
-        Task::DeployTest { compose, engine, no_build } => {
-            let compose: Vec<String> = compose.split_whitespace().map(str::to_owned).collect();
-            ensure!(!compose.is_empty(), "--compose is empty");
-            deploy::run(deploy::Engine { program: engine, compose, build: !no_build }, &interrupts)
-        }
+        Task::DeployTest(options) => deploy::run(&options, &interrupts),
         Task::Dist { directory, architectures, binary } => {
             dist::run(&directory, &architectures, binary, &interrupts)
         }

@@ -57,6 +57,18 @@ pub(crate) const QEMU_AARCH64: Tool = Tool {
     program: "usr/bin/qemu-aarch64-static",
 };
 
+/// Writes images of containers, without an engine.
+pub(crate) const UMOCI: Tool = Tool {
+    source: Source::Debian { package: "umoci", suite: "bookworm" },
+    program: "usr/bin/umoci",
+};
+
+/// Debian 12's is the first Compose, which does not know today's files.
+pub(crate) const COMPOSE: Tool = Tool {
+    source: Source::Debian { package: "docker-compose", suite: "trixie" },
+    program: "usr/libexec/docker/cli-plugins/docker-compose",
+};
+
 /// What tests need, each with the variable in which they find it.
 const TOOLS: [(&str, Tool); 12] = [
     // Its log is read by the tests, and every version writes another.
@@ -147,14 +159,7 @@ const TOOLS: [(&str, Tool); 12] = [
             program: "node_modules/.bin/azurite-blob",
         },
     ),
-    (
-        "REELSHIFT_TEST_COMPOSE",
-        Tool {
-            // Debian 12's is the first Compose, which does not know today's files.
-            source: Source::Debian { package: "docker-compose", suite: "trixie" },
-            program: "usr/libexec/docker/cli-plugins/docker-compose",
-        },
-    ),
+    ("REELSHIFT_TEST_COMPOSE", COMPOSE),
     (
         "REELSHIFT_TEST_PROMETHEUS",
         Tool {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Deployment, JAEGER, WORKERS};
 
 pub(super) fn scenario(deployment: &mut Deployment<'_>) -> Result<()> {
-    deployment.traces_to = Some("http://collector:4317");
+    deployment.variables.push(("OTLP_ENDPOINT", "http://collector:4317"));
     let deployment = &*deployment;
     // First: what is sent before it listens is lost.
     deployment.compose(&["--profile", "sampling", "up", "--detach", "--no-build", "collector"])?;
