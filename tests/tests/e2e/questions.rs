@@ -179,7 +179,8 @@ async fn what_is_found_is_selected_and_accepted() {
     let scene = Scene::new().await;
     scene.run(&["tune", "byte_rate=default"]);
     // Files of the demo are missing on purpose.
-    scene.reelshift(&["work", "--until-idle"]).run().expect(5);
+    let ended = scene.reelshift(&["work", "--until-idle"]).run();
+    assert_eq!(ended.code, Some(5), "{ended:?}");
     let Some((_server, browser)) = browser(scene.directory.path(), &scene.legacy).await else {
         return;
     };
