@@ -25,6 +25,8 @@ enum Source {
     Npm { package: &'static str, version: &'static str },
     /// A program that cargo compiles.
     Cargo { package: &'static str, version: &'static str },
+    /// A program that Go compiles.
+    Go { package: &'static str, module: &'static str, version: &'static str },
     /// A package of a release of Debian, unpacked: a program that needs no more than a C library.
     Debian { package: &'static str, suite: &'static str },
 }
@@ -70,7 +72,7 @@ pub(crate) const COMPOSE: Tool = Tool {
 };
 
 /// What tests need, each with the variable in which they find it.
-const TOOLS: [(&str, Tool); 12] = [
+const TOOLS: [(&str, Tool); 13] = [
     // Its log is read by the tests, and every version writes another.
     (
         "REELSHIFT_TEST_OTLP_RECEIVER",
@@ -85,6 +87,17 @@ const TOOLS: [(&str, Tool); 12] = [
         Tool {
             source: Source::PyPi { package: "kubernetes-validate", version: "1.37.0", beside: &[] },
             program: "bin/kubernetes-validate",
+        },
+    ),
+    (
+        "REELSHIFT_TEST_KUSTOMIZE",
+        Tool {
+            source: Source::Go {
+                package: "kustomize",
+                module: "sigs.k8s.io/kustomize/kustomize/v5",
+                version: "5.8.3",
+            },
+            program: "kustomize",
         },
     ),
     (
@@ -199,6 +212,7 @@ impl Tool {
             Source::PyPi { package, .. }
             | Source::Npm { package, .. }
             | Source::Cargo { package, .. }
+            | Source::Go { package, .. }
             | Source::Debian { package, .. } => package,
         }
     }
@@ -208,7 +222,8 @@ impl Tool {
         let name = match self.source {
             Source::PyPi { package, version, .. }
             | Source::Npm { package, version }
-            | Source::Cargo { package, version } => {
+            | Source::Cargo { package, version }
+            | Source::Go { package, version, .. } => {
                 format!("{package}-{version}")
             }
             Source::Debian { package, suite } => format!("{package}-{suite}"),
@@ -240,6 +255,11 @@ impl Tool {
                 let mut install = cargo();
                 install.args(["install", "--quiet", "--locked", "--root"]).arg(&directory);
                 run(install.arg(format!("{package}@{version}")), interrupts)?;
+            }
+            Source::Go { module, version, .. } => {
+                let mut install = Command::new("go");
+                install.arg("install").arg(format!("{module}@v{version}"));
+                run(install.env("GOBIN", &directory), interrupts)?;
             }
             Source::Debian { package, suite } => {
                 unpack(package, suite, &cache, &directory, interrupts)?;
