@@ -102,7 +102,7 @@ fn terms(letters: &[char]) -> Result<Vec<Range<usize>>, WrongQuery> {
     let mut begin = None;
     let mut quoted = None;
     for (place, letter) in letters.iter().enumerate() {
-        if *letter == '"' {
+        if *letter == '"' && !is_escaped(letters, place) {
             quoted = if quoted.is_none() { Some(place) } else { None };
         }
         if letter.is_whitespace() && quoted.is_none() {
@@ -119,7 +119,19 @@ fn terms(letters: &[char]) -> Result<Vec<Range<usize>>, WrongQuery> {
     Ok(terms)
 }
 
+/// Whether a backslash stands before it that is no escaped one itself.
+fn is_escaped(letters: &[char], place: usize) -> bool {
+    letters[..place].iter().rev().take_while(|letter| **letter == '\\').count() % 2 == 1
+}
+
 impl Query {
+    /// What failed with this video, whatever letters its id has.
+    #[must_use]
+    pub fn of_video(id: &str) -> Self {
+        let id = Pattern::exactly(id).as_str().to_owned();
+        Self { video: Some(id), ..Self::default() }
+    }
+
     fn add(&mut self, letters: &[char], term: Range<usize>) -> Result<(), WrongQuery> {
         let wrong = |place, why: String| WrongQuery { place, why };
         let written = |range: Range<usize>| letters[range].iter().collect::<String>();
@@ -135,7 +147,15 @@ impl Query {
         let key = Key::ALL.iter().copied().find(|key| key.into_str() == name).ok_or_else(|| {
             wrong(term.start, format!("there is no key `{name}`: take one of {}", keys()))
         })?;
-        let value = written(colon + 1..term.end).replace('"', "");
+        let value = (colon + 1..term.end).filter(|place| {
+            let next = letters.get(place + 1) == Some(&'"');
+            match letters[*place] {
+                '"' => is_escaped(letters, *place),
+                '\\' => !next || is_escaped(letters, *place),
+                _ => true,
+            }
+        });
+        let value: String = value.map(|place| letters[place]).collect();
         if value.is_empty() {
             return Err(wrong(colon + 1, format!("`{name}:` has no value: write {name}:VALUE")));
         }
@@ -189,8 +209,10 @@ impl Query {
             let part = part.clone();
             async move { ids::find_given(store, kind, part.as_ref()).await }
         };
-        let pattern = |text: &String| text.contains('*').then(|| Pattern::new(text));
-        let exact = |text: &Option<String>| text.clone().filter(|text| !text.contains('*'));
+        let exact = |text: &Option<String>| Pattern::new(text.clone()?).literal();
+        let pattern = |text: &Option<String>| {
+            text.clone().map(Pattern::new).filter(|pattern| pattern.literal().is_none())
+        };
         let mut errors = Vec::new();
         for part in self.errors.iter().flatten() {
             errors.push(ids::find(store, IdKind::Error, part).await?);
@@ -201,10 +223,10 @@ impl Query {
             run: find(IdKind::Run, &self.run).await?,
             worker: find(IdKind::Worker, &self.worker).await?,
             error_type: exact(&self.cause),
-            error_types: self.cause.as_ref().and_then(pattern),
+            error_types: pattern(&self.cause),
             processing_stage: self.stage.map(|stage| stage.to_string()),
             video: exact(&self.video),
-            videos: self.video.as_ref().and_then(pattern),
+            videos: pattern(&self.video),
             path: self.path.as_deref().map(Pattern::beginning),
             message: self.text.as_deref().map(Pattern::containing),
             since: self.since,
@@ -304,6 +326,7 @@ impl fmt::Display for Query {
         let mut separator = "";
         for (key, value) in values {
             let Some(value) = value else { continue };
+            let value = value.replace('"', r#"\""#);
             let quote = if value.contains(char::is_whitespace) { "\"" } else { "" };
             write!(f, "{separator}{}:{quote}{value}{quote}", key.into_str())?;
             separator = " ";
@@ -334,6 +357,17 @@ mod tests {
         assert!(read("  ").is_empty() && !query.is_empty());
         assert!(matches!(read("since:2026-01-31").since, Some(Since::At(_))));
         assert_eq!(read("path:a:b").path.as_deref(), Some("a:b"), "the first colon ends the key");
+    }
+
+    #[test]
+    fn a_video_is_asked_for_whatever_its_id_is() {
+        for id in ["a*b", "a\"b", "a \"b\" c", r"a\b", r"a\*b", r#"a\"b"#, "a'b", "7", r"a\"] {
+            let query = Query::of_video(id);
+            let read = read(&query.to_string());
+            assert_eq!(read, query, "{id}: {query}");
+            let video = Pattern::new(read.video.expect("a video"));
+            assert_eq!(video.literal().as_deref(), Some(id), "{query}");
+        }
     }
 
     #[test]

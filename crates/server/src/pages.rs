@@ -159,10 +159,23 @@ fn no_figures(frame: Frame, why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, finish(&page, false)).into_response()
 }
 
-/// What the address names by its id, or by a part of it; otherwise why there is no such thing.
-async fn find(app: &Shared, kind: IdKind, text: &str) -> Result<Uuid, String> {
-    let part = text.parse().map_err(|error| format!("{text}: {error}"))?;
-    ids::find(&*app.store, kind, &part).await.map_err(|error| error.to_string())
+/// What the address names by its id, or by a part of it; otherwise the page that says why there
+/// is no such thing.
+async fn find(app: &Shared, frame: &Frame, kind: IdKind, text: &str) -> Result<Uuid, Response> {
+    let wrong = |status, why: &str| {
+        unavailable(frame.clone(), status, &format!("There is no such {kind}."), why)
+    };
+    let part =
+        text.parse().map_err(|error| wrong(StatusCode::NOT_FOUND, &format!("{text}: {error}")))?;
+    ids::find(&*app.store, kind, &part).await.map_err(|error| match error {
+        StoreError::Invalid(why) => wrong(StatusCode::NOT_FOUND, &why),
+        error => unreadable(frame.clone(), "The ids cannot be looked up.", &error),
+    })
+}
+
+/// `text` as one part of a path.
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// The part of a link that says where the page before ended.

@@ -102,8 +102,8 @@ pub struct ErrorEntry {
     pub created_at: DateTime<Utc>,
 }
 
-/// A text in which `*` stands for any characters, as a column is compared with it. Upper and
-/// lower case differ.
+/// A text in which `*` stands for any characters, as a column is compared with it; `\*` is a star,
+/// `\\` a backslash. Upper and lower case differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -125,15 +125,27 @@ impl Pattern {
         Self(format!("*{text}*"))
     }
 
+    /// What matches `text` only.
+    #[must_use]
+    pub fn exactly(text: &str) -> Self {
+        Self(text.replace('\\', r"\\").replace('*', r"\*"))
+    }
+
+    /// The one text that matches; `None` where a star stands for others.
+    #[must_use]
+    pub fn literal(&self) -> Option<String> {
+        self.letters().map(|letter| letter.ok()).collect()
+    }
+
     /// For LIKE with the escape character `!`.
     #[must_use]
     pub fn like(&self) -> String {
         let mut like = String::with_capacity(self.0.len());
-        for letter in self.0.chars() {
+        for letter in self.letters() {
             match letter {
-                '*' => like.push('%'),
-                '!' | '%' | '_' => like.extend(['!', letter]),
-                letter => like.push(letter),
+                Err(AnyLetters) => like.push('%'),
+                Ok(letter @ ('!' | '%' | '_')) => like.extend(['!', letter]),
+                Ok(letter) => like.push(letter),
             }
         }
         like
@@ -143,15 +155,34 @@ impl Pattern {
     #[must_use]
     pub fn glob(&self) -> String {
         let mut glob = String::with_capacity(self.0.len());
-        for letter in self.0.chars() {
+        for letter in self.letters() {
             match letter {
-                '?' | '[' => glob.extend(['[', letter, ']']),
-                letter => glob.push(letter),
+                Err(AnyLetters) => glob.push('*'),
+                Ok(letter @ ('?' | '[' | '*')) => glob.extend(['[', letter, ']']),
+                Ok(letter) => glob.push(letter),
             }
         }
         glob
     }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn letters(&self) -> impl Iterator<Item = Result<char, AnyLetters>> {
+        let mut letters = self.0.chars().peekable();
+        std::iter::from_fn(move || match letters.next()? {
+            '*' => Some(Err(AnyLetters)),
+            '\\' => Some(Ok(letters.next_if(|next| matches!(next, '*' | '\\')).unwrap_or('\\'))),
+            letter => Some(Ok(letter)),
+        })
+    }
 }
+
+/// A star that stands for any characters.
+struct AnyLetters;
 
 /// Which error rows to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -233,5 +264,9 @@ mod tests {
         assert_eq!(pattern.glob(), "a_*50%[[][?]]!");
         assert_eq!(Pattern::beginning("x/").like(), "x/%");
         assert_eq!(Pattern::containing("x").glob(), "*x*");
+        let star = Pattern::exactly(r"a*\b");
+        assert_eq!((star.like().as_str(), star.glob().as_str()), (r"a*\b", r"a[*]\b"));
+        assert_eq!(star.literal().as_deref(), Some(r"a*\b"));
+        assert_eq!(Pattern::new("a*").literal(), None);
     }
 }

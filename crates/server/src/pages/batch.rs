@@ -14,7 +14,7 @@ use reelshift_store::listings::BatchReport;
 use super::frame::{Frame, Page};
 use super::run::BatchRow;
 use super::view::View;
-use super::{begin, find, finish, unavailable, unreadable};
+use super::{begin, encoded, find, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -52,14 +52,11 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/batches/{id}");
+    let here = format!("/batches/{}", encoded(&id));
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
     let frame = frame.titled("Batch");
     let unknown = "There is no such batch.";
-    let id = match find(&app, IdKind::Batch, &id).await {
-        Ok(id) => id,
-        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
-    };
+    let id = find(&app, &frame, IdKind::Batch, &id).await?;
     let read = async {
         let of_batch = ErrorSelection { batch: Some(id), ..ErrorSelection::default() };
         let errors = app.store.errors(&of_batch, EVENTS).await?;

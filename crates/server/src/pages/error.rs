@@ -13,7 +13,7 @@ use super::failures::recovered;
 use super::found::Place;
 use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, find, finish, unavailable, unreadable};
+use super::{begin, encoded, find, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -42,14 +42,11 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/errors/{id}");
+    let here = format!("/errors/{}", encoded(&id));
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
     let frame = frame.titled("Failure");
     let unknown = "There is no such failure.";
-    let id = match find(&app, IdKind::Error, &id).await {
-        Ok(id) => id,
-        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
-    };
+    let id = find(&app, &frame, IdKind::Error, &id).await?;
     let selection = ErrorSelection { ids: vec![id], ..ErrorSelection::default() };
     let error = match app.store.errors(&selection, 1).await {
         Ok(errors) => errors.into_iter().next(),

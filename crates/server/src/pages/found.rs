@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::failures::address;
 use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, unreadable};
+use super::{begin, encoded, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -51,7 +51,7 @@ pub(crate) async fn find(
     Query(Typed { query }): Query<Typed>,
 ) -> Result<Response, Response> {
     let typed = query.trim();
-    if typed.is_empty() || typed.contains(':') {
+    if typed.is_empty() {
         return Ok(to_failures(typed));
     }
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, "/failures").await?;
@@ -61,7 +61,8 @@ pub(crate) async fn find(
         Err(error) => return Err(unreadable(frame, "The ids cannot be looked up.", &error)),
     };
     match &places[..] {
-        [] => Ok(to_failures(&format!("text:\"{}\"", typed.replace('"', "")))),
+        [] if typed.contains(':') => Ok(to_failures(typed)),
+        [] => Ok(to_failures(&format!("text:\"{}\"", typed.replace('"', "\\\"")))),
         [(_, path, _)] => Ok(Redirect::to(path).into_response()),
         _ => Ok(finish(&Found { frame, view, typed: typed.to_owned(), places }, false)),
     }
@@ -83,12 +84,22 @@ fn to_failures(query: &str) -> Response {
     Redirect::to(&place).into_response()
 }
 
+/// The query as one word of a shell.
+pub(super) fn shell(query: &str) -> String {
+    shell_words::quote(query).into_owned()
+}
+
+/// The body of a request that acts on what the query finds.
+pub(super) fn body(query: &str) -> String {
+    let query = serde_json::Value::from(query);
+    format!("{{\"query\": {query}, \"reason\": \"WHY\"}}")
+}
+
 /// Everything with this id.
 async fn places(app: &Shared, typed: &str) -> Result<Vec<Place>, StoreError> {
     let mut places = Vec::new();
     if app.statuses.rows(typed).await?.is_some() {
-        let path = url::form_urlencoded::byte_serialize(typed.as_bytes()).collect::<String>();
-        let path = format!("/videos/{}", path.replace('+', "%20"));
+        let path = format!("/videos/{}", encoded(typed));
         places.push(("video".to_owned(), path, typed.to_owned()));
     }
     let Ok(part) = typed.parse::<IdPart>() else { return Ok(places) };
@@ -102,4 +113,17 @@ async fn places(app: &Shared, typed: &str) -> Result<Vec<Place>, StoreError> {
         places.extend(found.map(|id| (kind.to_string(), format!("{page}/{id}"), id.to_string())));
     }
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_to_be_typed_is_one_word_and_one_document() {
+        let query = "video:\"don't\" is:open";
+        assert_eq!(shell_words::split(&shell(query)).as_deref(), Ok(&[query.to_owned()][..]));
+        let body: serde_json::Value = serde_json::from_str(&body(query)).expect("a document");
+        assert_eq!(body["query"], query);
+    }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::frame::{Frame, Page};
 use super::view::{RunView, View};
-use super::{begin, find, finish, next_link, no_such_page, unavailable, unreadable};
+use super::{begin, encoded, find, finish, next_link, no_such_page, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
@@ -151,14 +151,11 @@ pub(crate) async fn page(
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
-    let here = format!("/runs/{id}");
+    let here = format!("/runs/{}", encoded(&id));
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
     let frame = frame.titled("Run");
     let unknown = "There is no such run.";
-    let id = match find(&app, IdKind::Run, &id).await {
-        Ok(id) => id,
-        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
-    };
+    let id = find(&app, &frame, IdKind::Run, &id).await?;
     let state = query.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
     let after = match cursor::decode::<BatchCursor>(query.after.as_deref()) {
         Ok(after) => after,

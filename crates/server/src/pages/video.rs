@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use reelshift_operate::Query;
 use reelshift_overview::figures::count;
 use reelshift_store::StoreError;
 use reelshift_store::failures::ErrorSelection;
@@ -13,7 +14,7 @@ use reelshift_store::status::{EnhancedRow, LegacyRow};
 use super::failures::{Entry, Item, ROWS_PER_PAGE, entry, item};
 use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, finish, unavailable, unreadable};
+use super::{begin, encoded, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -39,7 +40,7 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(asked): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/videos/{asked}");
+    let here = format!("/videos/{}", encoded(&asked));
     let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
     let frame = frame.titled("Video");
     let read = async {
@@ -74,7 +75,7 @@ pub(crate) async fn page(
         facts: facts(&legacy, enhanced.as_ref()),
         quarantine: aside.into_iter().map(item).collect(),
         entries: errors.into_iter().map(entry).collect(),
-        query: format!("video:\"{}\"", legacy.id),
+        query: Query::of_video(&legacy.id).to_string(),
         id: legacy.id,
     };
     Ok(finish(&page, flashed))
@@ -99,6 +100,9 @@ fn answer(
     }
     if row.workflow_state.is_none() {
         return ("open", "", "It is not backfilled yet.".to_owned());
+    }
+    if row.file_hash.is_none() && !row.names_file {
+        return ("done", "good", "It is backfilled; it names no file to be hashed.".to_owned());
     }
     match (&row.file_hash, aside.first()) {
         (Some(_), _) => ("done", "good", "It is backfilled, and its file is hashed.".to_owned()),

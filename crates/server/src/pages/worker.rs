@@ -15,7 +15,7 @@ use super::failures::{Entry, ROWS_PER_PAGE, entry};
 use super::frame::{Frame, Page};
 use super::run::BatchRow;
 use super::view::{LostView, View, WorkerView};
-use super::{begin, find, finish, unavailable, unreadable};
+use super::{begin, encoded, find, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -39,14 +39,11 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/workers/{id}");
+    let here = format!("/workers/{}", encoded(&id));
     let (frame, view) = begin(&app, &who, &headers, Page::Workers, &here).await?;
     let frame = frame.titled("Worker");
     let unknown = "There is no such worker.";
-    let id = match find(&app, IdKind::Worker, &id).await {
-        Ok(id) => id,
-        Err(why) => return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, &why)),
-    };
+    let id = find(&app, &frame, IdKind::Worker, &id).await?;
     let read = async {
         // The list goes backwards from an id that it leaves out.
         let next = Uuid::from_u128(id.as_u128().saturating_add(1));
