@@ -174,7 +174,7 @@ async fn the_page_of_failures_finds_and_exports() {
         let page = get(format!("/failures?query={}", encoded("path:gone/ is:open")));
         assert!(page.contains("value=\"path:gone/ is:open\""), "{page}");
         assert_eq!(page.matches("data-label=\"Type\"").count(), 2, "{page}");
-        assert!(page.contains("reelshift find 'path:gone/ is:open'"), "{page}");
+        assert!(page.contains("reelshift find &#39;path:gone/ is:open&#39;"), "{page}");
         assert!(page.contains("Rerun all that is found"), "{page}");
         let wrong = get(format!("/failures?query={}", encoded("nonsense")));
         assert!(wrong.contains("is wrong at character 1"), "{wrong}");
