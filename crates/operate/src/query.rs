@@ -17,6 +17,9 @@ const YEARS: RangeInclusive<i32> = 1..=9999;
 /// A longer one is no question of a person.
 const MAX_CHARACTERS: usize = 4_000;
 
+/// Each that is not whole is looked up. A page of failures has fifty.
+const MAX_ERRORS: usize = 100;
+
 /// What a query can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(const_into_str, serialize_all = "snake_case")]
@@ -183,7 +186,10 @@ impl Query {
             Key::Path => set(&mut self.path, value),
             Key::Text => set(&mut self.text, value),
             Key::Error => {
-                let ids = value.split(',').map(id).collect::<Result<_, _>>()?;
+                let ids: Vec<_> = value.split(',').map(id).collect::<Result<_, _>>()?;
+                if ids.len() > MAX_ERRORS {
+                    return Err(format!("give at most {MAX_ERRORS} ids"));
+                }
                 set(&mut self.errors, ids)
             }
             Key::Is => {
@@ -368,6 +374,14 @@ mod tests {
             let video = Pattern::new(read.video.expect("a video"));
             assert_eq!(video.literal().as_deref(), Some(id), "{query}");
         }
+    }
+
+    #[test]
+    fn a_selection_has_an_end() {
+        let ids = |count| format!("error:{}", vec!["ab12"; count].join(","));
+        assert!(ids(MAX_ERRORS).parse::<Query>().is_ok());
+        let wrong = ids(MAX_ERRORS + 1).parse::<Query>().expect_err("too many");
+        assert_eq!((wrong.place, wrong.why.as_str()), (6, "give at most 100 ids"));
     }
 
     #[test]
