@@ -68,7 +68,7 @@ pub(crate) fn limiting_setting(report: &LedgerReport, bytes_per_second: f64) -> 
     let leases: u64 = report.workers.iter().map(|worker| worker.leases).sum();
     let reached = |knob| match knob {
         Knob::ByteRate => tuning.byte_rate.is_some_and(|rate| {
-            // A rate of 64 KiB and more is far below what a double tells apart.
+            // A double holds every rate up to 2^53 bytes exactly.
             #[expect(clippy::cast_precision_loss)]
             let rate = rate as f64;
             bytes_per_second >= rate * PART_OF_A_RATE

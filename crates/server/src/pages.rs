@@ -159,19 +159,51 @@ fn no_figures(frame: Frame, why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, finish(&page, false)).into_response()
 }
 
-/// What the address names by its id, or by a part of it; otherwise the page that says why there
-/// is no such thing.
-async fn find(app: &Shared, frame: &Frame, kind: IdKind, text: &str) -> Result<Uuid, Response> {
-    let wrong = |status, why: &str| {
-        unavailable(frame.clone(), status, &format!("There is no such {kind}."), why)
-    };
-    let part =
-        text.parse().map_err(|error| wrong(StatusCode::NOT_FOUND, &format!("{text}: {error}")))?;
-    ids::find(&*app.store, kind, &part).await.map_err(|error| match error {
-        StoreError::Invalid(why) => wrong(StatusCode::NOT_FOUND, &why),
-        error => unreadable(frame.clone(), "The ids cannot be looked up.", &error),
-    })
+/// Where what has an id is shown: its page in the navigation, its path, and what it is called.
+const fn shown_at(kind: IdKind) -> (Page, &'static str, &'static str) {
+    match kind {
+        IdKind::Run => (Page::Runs, "/runs", "Run"),
+        IdKind::Batch => (Page::Runs, "/batches", "Batch"),
+        IdKind::Worker => (Page::Workers, "/workers", "Worker"),
+        IdKind::Error => (Page::Failures, "/errors", "Failure"),
+    }
 }
+
+/// Begins the page of one thing, whose id or a part of it stands in the address.
+///
+/// # Errors
+/// The page that says why there are no figures, or no such thing.
+async fn begin_one(
+    app: &Shared,
+    who: &Principal,
+    headers: &HeaderMap,
+    kind: IdKind,
+    text: &str,
+) -> Result<(Frame, View, Uuid), Response> {
+    let (page, path, title) = shown_at(kind);
+    let here = format!("{path}/{}", encoded(text));
+    let (frame, view) = begin(app, who, headers, page, &here).await?;
+    let frame = frame.titled(title);
+    let part = match text.parse() {
+        Ok(part) => part,
+        Err(error) => return Err(no_such(frame, kind, &format!("{text}: {error}"))),
+    };
+    match ids::find(&*app.store, kind, &part).await {
+        Ok(id) => Ok((frame, view, id)),
+        Err(StoreError::Invalid(why)) => Err(no_such(frame, kind, &why)),
+        Err(error) => Err(unreadable(frame, "The ids cannot be looked up.", &error)),
+    }
+}
+
+/// The page in place of one thing that is not there.
+fn no_such(frame: Frame, kind: IdKind, why: &str) -> Response {
+    let (_, _, title) = shown_at(kind);
+    let sentence = format!("There is no such {}.", title.to_lowercase());
+    unavailable(frame, StatusCode::NOT_FOUND, &sentence, why)
+}
+
+/// What the ledger had, and has no more.
+const PRUNED: &str = "it may have been pruned";
 
 /// `text` as one part of a path.
 fn encoded(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{plural, tail, time};
 use reelshift_plan::BatchState;
@@ -11,10 +11,10 @@ use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::Bounds;
 use reelshift_store::listings::BatchReport;
 
-use super::frame::{Frame, Page};
+use super::frame::Frame;
 use super::run::BatchRow;
 use super::view::View;
-use super::{begin, encoded, find, finish, unavailable, unreadable};
+use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -52,11 +52,7 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/batches/{}", encoded(&id));
-    let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
-    let frame = frame.titled("Batch");
-    let unknown = "There is no such batch.";
-    let id = find(&app, &frame, IdKind::Batch, &id).await?;
+    let (frame, view, id) = begin_one(&app, &who, &headers, IdKind::Batch, &id).await?;
     let read = async {
         let of_batch = ErrorSelection { batch: Some(id), ..ErrorSelection::default() };
         let errors = app.store.errors(&of_batch, EVENTS).await?;
@@ -64,14 +60,7 @@ pub(crate) async fn page(
     };
     let (batch, errors) = match read.await {
         Ok((Some(batch), errors)) => (batch, errors),
-        Ok((None, _)) => {
-            return Err(unavailable(
-                frame,
-                StatusCode::NOT_FOUND,
-                unknown,
-                "it may have been pruned",
-            ));
-        }
+        Ok((None, _)) => return Err(no_such(frame, IdKind::Batch, PRUNED)),
         Err(error) => return Err(unreadable(frame, "This batch cannot be read.", &error)),
     };
     let flashed = frame.flash.is_some();

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::failures::{ErrorEntry, ErrorSelection};
@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::failures::recovered;
 use super::found::Place;
-use super::frame::{Frame, Page};
+use super::frame::Frame;
 use super::view::View;
-use super::{begin, encoded, find, finish, unavailable, unreadable};
+use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -42,19 +42,14 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/errors/{}", encoded(&id));
-    let (frame, view) = begin(&app, &who, &headers, Page::Failures, &here).await?;
-    let frame = frame.titled("Failure");
-    let unknown = "There is no such failure.";
-    let id = find(&app, &frame, IdKind::Error, &id).await?;
+    let (frame, view, id) = begin_one(&app, &who, &headers, IdKind::Error, &id).await?;
     let selection = ErrorSelection { ids: vec![id], ..ErrorSelection::default() };
     let error = match app.store.errors(&selection, 1).await {
         Ok(errors) => errors.into_iter().next(),
         Err(error) => return Err(unreadable(frame, "This failure cannot be read.", &error)),
     };
     let Some(error) = error else {
-        let why = "it may have been pruned";
-        return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, why));
+        return Err(no_such(frame, IdKind::Error, PRUNED));
     };
     let flashed = frame.flash.is_some();
     let page = ErrorPage {

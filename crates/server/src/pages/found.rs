@@ -12,17 +12,11 @@ use serde::Deserialize;
 use super::failures::address;
 use super::frame::{Frame, Page};
 use super::view::View;
-use super::{begin, encoded, finish, unreadable};
+use super::{begin, encoded, finish, shown_at, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
-/// What has an id, and the pages of it.
-const KINDS: [(IdKind, &str); 4] = [
-    (IdKind::Run, "/runs"),
-    (IdKind::Batch, "/batches"),
-    (IdKind::Worker, "/workers"),
-    (IdKind::Error, "/errors"),
-];
+const KINDS: [IdKind; 4] = [IdKind::Run, IdKind::Batch, IdKind::Worker, IdKind::Error];
 /// Of each kind.
 const MAX_PLACES: u32 = 20;
 
@@ -100,17 +94,18 @@ async fn places(app: &Shared, typed: &str) -> Result<Vec<Place>, StoreError> {
     let mut places = Vec::new();
     if app.statuses.rows(typed).await?.is_some() {
         let path = format!("/videos/{}", encoded(typed));
-        places.push(("video".to_owned(), path, typed.to_owned()));
+        places.push(("Video".to_owned(), path, typed.to_owned()));
     }
     let Ok(part) = typed.parse::<IdPart>() else { return Ok(places) };
-    for (kind, page) in KINDS {
+    for kind in KINDS {
+        let (_, page, title) = shown_at(kind);
         // Before expand and after a rollback not all tables are there.
         let ids = match app.store.ids_like(kind, &part, MAX_PLACES).await {
             Err(error) if !error.is_transient() => continue,
             ids => ids?,
         };
         let found = ids.into_iter();
-        places.extend(found.map(|id| (kind.to_string(), format!("{page}/{id}"), id.to_string())));
+        places.extend(found.map(|id| (title.to_owned(), format!("{page}/{id}"), id.to_string())));
     }
     Ok(places)
 }

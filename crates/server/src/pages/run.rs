@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{count, tail, time};
 use reelshift_plan::{BatchState, RunState};
@@ -12,9 +12,9 @@ use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::frame::{Frame, Page};
+use super::frame::Frame;
 use super::view::{RunView, View};
-use super::{begin, encoded, find, finish, next_link, no_such_page, unavailable, unreadable};
+use super::{PRUNED, begin_one, finish, next_link, no_such, no_such_page, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
@@ -151,11 +151,7 @@ pub(crate) async fn page(
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
-    let here = format!("/runs/{}", encoded(&id));
-    let (frame, view) = begin(&app, &who, &headers, Page::Runs, &here).await?;
-    let frame = frame.titled("Run");
-    let unknown = "There is no such run.";
-    let id = find(&app, &frame, IdKind::Run, &id).await?;
+    let (frame, view, id) = begin_one(&app, &who, &headers, IdKind::Run, &id).await?;
     let state = query.state.as_deref().and_then(|state| state.parse::<BatchState>().ok());
     let after = match cursor::decode::<BatchCursor>(query.after.as_deref()) {
         Ok(after) => after,
@@ -168,14 +164,7 @@ pub(crate) async fn page(
     };
     let (run, batches) = match read.await {
         Ok((Some(run), batches)) => (run, batches),
-        Ok((None, _)) => {
-            return Err(unavailable(
-                frame,
-                StatusCode::NOT_FOUND,
-                unknown,
-                "it may have been pruned",
-            ));
-        }
+        Ok((None, _)) => return Err(no_such(frame, IdKind::Run, PRUNED)),
         Err(error) => return Err(unreadable(frame, "This run cannot be read.", &error)),
     };
     let title = format!("{} run {}", capital(run.kind.into_str()), tail(run.id));

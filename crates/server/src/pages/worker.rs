@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{tail, time};
 use reelshift_store::StoreError;
@@ -12,10 +12,10 @@ use reelshift_store::listings::BatchSelection;
 use uuid::Uuid;
 
 use super::failures::{Entry, ROWS_PER_PAGE, entry};
-use super::frame::{Frame, Page};
+use super::frame::Frame;
 use super::run::BatchRow;
 use super::view::{LostView, View, WorkerView};
-use super::{begin, encoded, find, finish, unavailable, unreadable};
+use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 
@@ -39,11 +39,7 @@ pub(crate) async fn page(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let here = format!("/workers/{}", encoded(&id));
-    let (frame, view) = begin(&app, &who, &headers, Page::Workers, &here).await?;
-    let frame = frame.titled("Worker");
-    let unknown = "There is no such worker.";
-    let id = find(&app, &frame, IdKind::Worker, &id).await?;
+    let (frame, view, id) = begin_one(&app, &who, &headers, IdKind::Worker, &id).await?;
     let read = async {
         // The list goes backwards from an id that it leaves out.
         let next = Uuid::from_u128(id.as_u128().saturating_add(1));
@@ -59,10 +55,7 @@ pub(crate) async fn page(
     };
     let (worker, held, errors) = match read.await {
         Ok(Some(read)) => read,
-        Ok(None) => {
-            let why = "it may have been pruned";
-            return Err(unavailable(frame, StatusCode::NOT_FOUND, unknown, why));
-        }
+        Ok(None) => return Err(no_such(frame, IdKind::Worker, PRUNED)),
         Err(error) => return Err(unreadable(frame, "This worker cannot be read.", &error)),
     };
     let flashed = frame.flash.is_some();
