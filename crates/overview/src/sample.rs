@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::VerdictKind;
+use reelshift_plan::impact::{Latency, Slowed, StatementLatency};
 use reelshift_plan::throttle::{Level, Reading, Signal};
 use reelshift_plan::{BatchState, Flag, FlagAction, JobKind, Rollout, RunState, WorkerState};
 use reelshift_store::Sample;
@@ -118,6 +119,10 @@ fn throttle() -> ThrottleReport {
         unavailable: Vec::new(),
         rhythm: None,
         impact: None,
+        slowed: Some(Slowed::Statements(vec![StatementLatency {
+            statement: "UPDATE `videos` SET `title` = ? WHERE `id` = ?".to_owned(),
+            mean: Latency { with: 0.0021, without: 0.0014 },
+        }])),
     }
 }
 

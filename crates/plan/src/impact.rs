@@ -5,6 +5,7 @@
 //! the one without it, whatever the application itself is doing.
 
 mod meter;
+mod statements;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use meter::{Beat, Meter};
+pub use statements::{Slowed, StatementLatency, StatementMeter, StatementTotal};
 
 use crate::throttle::{Reading, Signal};
 

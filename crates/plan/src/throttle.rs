@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use signal::{Reading, Signal};
 
-use crate::impact::{Impact, Rhythm};
+use crate::impact::{Impact, Rhythm, Slowed};
 
 /// One chunk a twentieth of the time: with the default target of 20 ms two a second, which
 /// no application notices, and progress all the same.
@@ -121,6 +121,9 @@ pub struct State {
     /// What the fleet adds to the application's latency, as far as it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impact: Option<Impact>,
+    /// Which of its statements are slowed, as far as that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowed: Option<Slowed>,
 }
 
 impl State {
@@ -286,6 +289,7 @@ impl Throttle {
             unavailable,
             rhythm: None,
             impact: None,
+            slowed: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! said otherwise.
 
 mod canary;
+mod statements;
 
 use std::path::Path;
 use std::time::Duration;

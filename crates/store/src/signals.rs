@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use reelshift_plan::Connections;
+use reelshift_plan::impact::StatementTotal;
 
 use crate::Result;
 use crate::duties::DutyLease;
@@ -29,6 +30,14 @@ impl Figure {
             Self::NotGiven(_) => None,
         }
     }
+}
+
+/// What a server has counted of single statements, or why it has not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statements {
+    Are(Vec<StatementTotal>),
+    /// One sentence for people: why, and what would make them seen.
+    NotGiven(String),
 }
 
 /// What a database reports of its load at one moment.
@@ -97,6 +106,11 @@ pub trait Canary: std::fmt::Debug + Send {
 
     /// Statements being executed, without the one that asks.
     async fn threads_running(&mut self) -> Result<Figure>;
+
+    /// What the server has counted of the statements of this database, those on which it has
+    /// spent most: of the application and of the fleet, as far as they are not known to be the
+    /// fleet's.
+    async fn statements(&mut self) -> Result<Statements>;
 }
 
 /// A server that follows the database. It is connected to when it is first asked, and again

@@ -30,8 +30,17 @@ impl Server {
     /// # Panics
     /// Without what `cargo xtask test` sets.
     pub async fn start() -> Self {
+        Self::start_with_options(&[]).await
+    }
+
+    /// The same with `options`.
+    ///
+    /// # Panics
+    /// Without what `cargo xtask test` sets.
+    pub async fn start_with_options(options: &[&str]) -> Self {
         let data = PathBuf::from(variable("REELSHIFT_TEST_SERVER_DATA"));
-        Self::start_with(&data, Vec::new()).await
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Self::start_with(&data, options).await
     }
 
     /// The same with a copy of `data`, and `options` of its own.

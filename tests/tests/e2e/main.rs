@@ -65,6 +65,7 @@ mod server_sessions;
 mod server_status;
 mod server_tls;
 mod sessions;
+mod slowed_statements;
 mod telemetry;
 mod terminal;
 mod throttle;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use reelshift_store::duties::DutyLease;
-use reelshift_store::signals::{Canary, Figure};
+use reelshift_store::signals::{Canary, Figure, Statements};
 use reelshift_store::{Result, StoreError};
 use sqlx::MySqlConnection;
 use uuid::Uuid;
@@ -41,13 +41,20 @@ impl Canary for MySqlCanary {
     async fn threads_running(&mut self) -> Result<Figure> {
         within(SHORT, super::running(&mut self.connection, self.product)).await
     }
+
+    async fn statements(&mut self) -> Result<Statements> {
+        within(SHORT, super::statements::totals(&mut self.connection)).await
+    }
 }
 
 impl MySqlCanary {
     /// Returns whether the row is still this process's.
     async fn read_and_write(&mut self) -> error::Result<bool> {
         // Keys are random UUIDs nearly everywhere; elsewhere this may always be the same video.
-        sqlx::query("SELECT * FROM videos FORCE INDEX (PRIMARY) WHERE id >= ? ORDER BY id LIMIT 1")
+        // The alias keeps it apart from the application's statements.
+        let read = "SELECT * FROM videos reelshift_canary FORCE INDEX (PRIMARY) \
+                    WHERE id >= ? ORDER BY id LIMIT 1";
+        sqlx::query(read)
             .bind(Uuid::new_v4().to_string())
             .fetch_optional(&mut self.connection)
             .await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::impact::Rhythm;
+use reelshift_plan::impact::{Rhythm, Slowed};
 use reelshift_plan::throttle::{Level, MIN_CHUNKS, Reading, Signal, State, at_once};
 use reelshift_plan::{Impact, Tuning};
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub struct ThrottleReport {
     pub rhythm: Option<Rhythm>,
     /// What the fleet adds to the application's latency, as far as it was measured.
     pub impact: Option<Impact>,
+    /// Which of its statements are slowed, as far as that was measured.
+    pub slowed: Option<Slowed>,
 }
 
 impl ThrottleReport {
@@ -75,6 +77,7 @@ impl ThrottleReport {
             reason: Some("switched off by tune throttle=off".to_owned()),
             rhythm: None,
             impact: None,
+            slowed: None,
             ..report
         }
     }
@@ -100,6 +103,7 @@ impl ThrottleReport {
                     unavailable: Vec::new(),
                     rhythm: None,
                     impact: None,
+                    slowed: None,
                 }
             }
         }
@@ -124,6 +128,7 @@ impl ThrottleReport {
             unavailable: state.unavailable,
             rhythm: state.rhythm,
             impact: state.impact,
+            slowed: state.slowed,
         }
     }
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::Tuning;
-use reelshift_plan::impact::{Beat, DEFAULT_PERCENT, Impact, Meter, Rhythm};
+use reelshift_plan::impact::{
+    Beat, DEFAULT_PERCENT, Impact, Meter, Rhythm, Side, Slowed, StatementMeter, StatementTotal,
+};
 use reelshift_plan::throttle::{Reading, Signal};
-use reelshift_store::signals::Canary;
+use reelshift_store::signals::{Canary, Statements};
 use reelshift_store::{Result, SharedStore};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -33,6 +35,9 @@ const SILENT: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct CanaryWatch {
     meter: Meter,
+    statements: StatementMeter,
+    /// Why the server does not count single statements.
+    uncounted: Option<String>,
     /// How the canary is to beat; `None` while it is not to.
     rhythm: watch::Sender<Option<Rhythm>>,
     heartbeats: mpsc::UnboundedReceiver<Heartbeat>,
@@ -48,6 +53,11 @@ pub(super) struct CanaryWatch {
 #[derive(Debug)]
 enum Heartbeat {
     Beat(Beat),
+    /// A window began, and the server had counted this.
+    Began(Vec<StatementTotal>),
+    /// The one of this side ended.
+    Ended(Side, Vec<StatementTotal>),
+    Uncounted(String),
     Failed(String),
     Absent,
 }
@@ -61,6 +71,8 @@ impl CanaryWatch {
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
         Self {
             meter: Meter::default(),
+            statements: StatementMeter::default(),
+            uncounted: None,
             rhythm,
             heartbeats,
             waiting: None,
@@ -85,12 +97,16 @@ impl CanaryWatch {
                     self.failure = None;
                     self.meter.observe(beat);
                 }
+                Heartbeat::Began(totals) => self.statements.begin(totals),
+                Heartbeat::Ended(side, totals) => self.statements.end(side, totals),
+                Heartbeat::Uncounted(why) => self.uncounted = Some(why),
                 Heartbeat::Failed(why) => self.failure = Some(why),
                 Heartbeat::Absent => self.absent = true,
             }
         }
         let Some(percent) = wanted.filter(|_| !self.absent) else {
             self.meter = Meter::default();
+            self.statements = StatementMeter::default();
             self.waiting = None;
             self.rhythm.send_replace(None);
             let why = "SQLite's one writer is shared by turns instead";
@@ -132,6 +148,13 @@ impl CanaryWatch {
     /// The fleet was given more to do at `now`, by the database's clock.
     pub(super) fn raised(&mut self, now: DateTime<Utc>) {
         self.meter.raised(now);
+    }
+
+    /// The application's statements to which the fleet adds most; `None` where no application
+    /// is at work.
+    pub(super) fn slowed(&self) -> Option<Slowed> {
+        let counted = || Slowed::Statements(self.statements.slowed());
+        self.is_beside().then(|| self.uncounted.clone().map_or_else(counted, Slowed::Unknown))
     }
 
     /// What was measured of late.
@@ -180,9 +203,16 @@ impl Keeper {
     /// Beats until it is not to.
     async fn beat(&self, mut canary: Box<dyn Canary>) -> Result<()> {
         let mut due = tokio::time::Instant::now();
+        let mut window = None;
+        let mut counts = true;
         loop {
             let Some(rhythm) = *self.rhythm.borrow() else { return Ok(()) };
             let at = self.controls.database_now();
+            let side = rhythm.side(at);
+            if counts && side != window {
+                counts = self.count(&mut *canary, window, side).await?;
+                window = side;
+            }
             let pause = rhythm.until_counted(at);
             let fast = pause.is_zero();
             let took = canary.beat().await?;
@@ -193,6 +223,29 @@ impl Keeper {
             due = due.max(tokio::time::Instant::now());
             tokio::time::sleep_until(due).await;
         }
+    }
+
+    /// One window ends and another begins, where they are any; whether the server counts.
+    async fn count(
+        &self,
+        canary: &mut dyn Canary,
+        ends: Option<Side>,
+        begins: Option<Side>,
+    ) -> Result<bool> {
+        let totals = match canary.statements().await? {
+            Statements::Are(totals) => totals,
+            Statements::NotGiven(why) => {
+                self.send(Heartbeat::Uncounted(why));
+                return Ok(false);
+            }
+        };
+        if let Some(side) = ends {
+            self.send(Heartbeat::Ended(side, totals.clone()));
+        }
+        if begins.is_some() {
+            self.send(Heartbeat::Began(totals));
+        }
+        Ok(true)
     }
 
     fn send(&self, heartbeat: Heartbeat) {

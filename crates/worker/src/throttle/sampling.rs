@@ -130,6 +130,7 @@ impl<'a> Sampling<'a> {
         state.workers = workers;
         state.rhythm = self.canary.as_ref().and_then(CanaryWatch::rhythm);
         state.impact = self.canary.as_ref().and_then(CanaryWatch::impact);
+        state.slowed = self.canary.as_ref().and_then(CanaryWatch::slowed);
         self.last = Some((now, state.clone()));
         Ok(state)
     }

@@ -4,14 +4,32 @@
 use std::time::Duration;
 
 use owo_colors::OwoColorize;
+use reelshift_plan::impact::Slowed;
 use reelshift_plan::throttle::Level;
 use reelshift_store::report::ThrottleReport;
 
 use crate::style;
 
+/// Statements of the application that are named.
+const STATEMENTS: usize = 3;
+
 pub(super) fn lines(report: &ThrottleReport) -> impl Iterator<Item = String> {
     let application = report.application().map(|text| text.dimmed().to_string());
-    std::iter::once(line(report)).chain(application)
+    std::iter::once(line(report)).chain(application).chain(slowed(report))
+}
+
+/// The statements of the application that the fleet slows most, or why nobody knows.
+fn slowed(report: &ThrottleReport) -> Vec<String> {
+    let lines = match &report.slowed {
+        None => Vec::new(),
+        Some(Slowed::Unknown(why)) => vec![format!("  slowed statements: not known, {why}")],
+        Some(Slowed::Statements(statements)) => statements
+            .iter()
+            .take(STATEMENTS)
+            .map(|slowed| format!("  {}   {}", slowed.latencies(), slowed.statement))
+            .collect(),
+    };
+    lines.iter().map(|line| line.dimmed().to_string()).collect()
 }
 
 /// `THROTTLED since 02:58 (14m 3s)   replica lag 7.1 s > 5.0 s on db-2:3306   no chunk runs`
@@ -77,6 +95,7 @@ mod tests {
             unavailable: Vec::new(),
             rhythm: None,
             impact: None,
+            slowed: None,
         };
         let state = Some(serde_json::to_value(state).expect("JSON"));
         let name = "throttle".to_owned();

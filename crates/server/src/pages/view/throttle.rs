@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use reelshift_overview::figures::{plural, seconds, tail};
 use reelshift_plan::Rollout;
+use reelshift_plan::impact::{Slowed, StatementLatency};
 use reelshift_plan::throttle::Level;
 use reelshift_store::report::ThrottleReport;
 
@@ -17,6 +18,15 @@ pub(crate) struct ReadingView {
     /// 1 is the limit.
     pub pressure: f64,
     pub percent: String,
+}
+
+/// A statement of the application, and its mean latencies.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SlowedView {
+    pub statement: String,
+    pub with: String,
+    pub without: String,
+    pub added: String,
 }
 
 /// A change of a control or a run, and how far the fleet goes by it.
@@ -104,6 +114,35 @@ impl View {
         } else {
             format!("This database gives no signal: {}.", unavailable.join("; "))
         }
+    }
+
+    /// The application's statements that the fleet slows most.
+    pub(crate) fn slowed(&self) -> Vec<SlowedView> {
+        let Some(Slowed::Statements(statements)) = self.statements() else { return Vec::new() };
+        let milliseconds = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+        let view = |slowed: &StatementLatency| SlowedView {
+            statement: slowed.statement.clone(),
+            with: milliseconds(slowed.mean.with),
+            without: milliseconds(slowed.mean.without),
+            added: format!("{:.0} %", slowed.added() / slowed.mean.without * 100.0),
+        };
+        statements.iter().map(view).collect()
+    }
+
+    /// Why there is none of [`Self::slowed`].
+    pub(crate) fn none_slowed(&self) -> Option<String> {
+        match self.statements() {
+            None => Some("Not measured: no application is at work, or no worker.".to_owned()),
+            Some(Slowed::Unknown(why)) => Some(format!("Not known: {why}.")),
+            Some(Slowed::Statements(statements)) if statements.is_empty() => {
+                Some("None was seen to be slowed.".to_owned())
+            }
+            Some(Slowed::Statements(_)) => None,
+        }
+    }
+
+    fn statements(&self) -> Option<&Slowed> {
+        self.overview().report.as_ref()?.throttle.as_ref()?.slowed.as_ref()
     }
 
     /// The newest changes of controls and runs.
