@@ -243,7 +243,6 @@ mod tests {
             filename: Some("a.mp4".to_owned()),
             workflow_state: Some("processing".to_owned()),
             file_hash: None,
-            names_file: true,
             updated_at: Some(noon()),
             current_stage: None,
             progress_percentage: None,

@@ -3,7 +3,7 @@
 use macro_rules_attribute::apply;
 use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::ids::{self, IdKind};
-use reelshift_store::ledger::Finished;
+use reelshift_store::ledger::{Bounds, Finished};
 use reelshift_store::listings::{
     BatchReport, BatchSelection, QuarantineSelection, Quarantined, RunSelection,
 };
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::Fixture;
 use crate::arrange::{
-    claim_one, claimed, create, error, everything, expanded, insert, plan, running_batches,
-    set_run_state, videos, worker,
+    claim_one, claimed, create, error, everything, expanded, insert, items, plan, running,
+    running_batches, set_run_state, videos, worker,
 };
 
 /// All rows of a list, read in pages of two.
@@ -150,6 +150,26 @@ async fn batches_of_a_run_are_listed_state_by_state(db: &dyn Fixture) {
     assert!(newest.windows(2).all(|pair| pair[0].seq > pair[1].seq), "newest first");
     let leased = batches(&store, &BatchSelection::LeasedBy(me)).await;
     assert!(leased.len() == 2 && leased.iter().all(|batch| batch.leased_by == Some(me)));
+}
+
+#[apply(behaviour!)]
+async fn the_open_batches_of_a_video_are_found(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let range = |after: Option<&str>, upto: &str| Bounds::Range {
+        after: after.map(str::to_owned),
+        upto: upto.to_owned(),
+    };
+    let bounds = [range(None, "c"), range(Some("c"), "f"), items(&["b", "e\"1"]), items(&["bb"])];
+    running(&store, JobKind::Hash, plan(None), &bounds).await;
+    let of = async |video: &str| -> Vec<Bounds> {
+        let open = BatchSelection::OpenWith(video.to_owned());
+        batches(&store, &open).await.into_iter().map(|batch| batch.bounds).collect()
+    };
+    assert_eq!(of("b").await, [items(&["b", "e\"1"]), range(None, "c")], "newest first");
+    assert_eq!(of("c").await, [range(None, "c")]);
+    assert_eq!(of("d").await, [range(Some("c"), "f")]);
+    assert_eq!(of("e\"1").await, [items(&["b", "e\"1"]), range(Some("c"), "f")]);
+    assert_eq!(of("g").await, []);
 }
 
 #[apply(behaviour!)]

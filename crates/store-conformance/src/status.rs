@@ -62,13 +62,12 @@ async fn a_video_without_status_row_has_an_enhanced_status(db: &dyn Fixture) {
     let store = expanded(db).await;
     without_bridge(db, &store).await;
     insert(db, &videos(1)).await;
-    db.execute("UPDATE videos SET workflow_state = NULL, file_path = '', updated_at = '2026-02-03 09:05:06'").await;
+    db.execute("UPDATE videos SET workflow_state = NULL, updated_at = '2026-02-03 09:05:06'").await;
     let expected = EnhancedRow {
         id: "v0001".to_owned(),
         filename: text("clip 1.mp4"),
         workflow_state: None,
         file_hash: None,
-        names_file: false,
         updated_at: at(9),
         current_stage: None,
         progress_percentage: None,
@@ -102,7 +101,6 @@ async fn an_enhanced_status_has_what_its_status_row_has(db: &dyn Fixture) {
         filename: text("clip 1.mp4"),
         workflow_state: text("processing"),
         file_hash: text("ab12"),
-        names_file: true,
         updated_at: at(9),
         current_stage: text("inference"),
         progress_percentage: Some(41.3),

@@ -51,7 +51,6 @@ async fn enhanced(store: &MySqlStore, video_id: &str) -> error::Result<Option<En
     let videos = store.legacy().await?;
     let mut query = QueryBuilder::<MySql>::new(
         "SELECT v.id, v.filename, CAST(v.workflow_state AS CHAR) AS workflow_state, v.file_hash, \
-           COALESCE(v.file_path <> '', FALSE) AS names_file, \
            s.current_stage, s.progress_percentage + 0e0 AS progress_percentage, \
            s.processed_frames, s.total_frames, s.error_count, s.last_error_message, \
            CAST(IF(s.estimated_completion_time = '0000-00-00 00:00:00', NULL, \
@@ -69,7 +68,6 @@ async fn enhanced(store: &MySqlStore, video_id: &str) -> error::Result<Option<En
             filename: row.try_get("filename")?,
             workflow_state: row.try_get("workflow_state")?,
             file_hash: row.try_get("file_hash")?,
-            names_file: row.try_get("names_file")?,
             updated_at: row.try_get("updated_at")?,
             current_stage: row.try_get("current_stage")?,
             progress_percentage: row.try_get("progress_percentage")?,

@@ -142,6 +142,16 @@ async fn batches(
         BatchSelection::LeasedBy(worker) => {
             query.push(" WHERE leased_by = ").push_bind(worker.to_string())
         }
+        BatchSelection::OpenWith(video) => {
+            query.push(
+                " WHERE state IN ('pending', 'leased', 'failed') AND CASE WHEN items IS NULL",
+            );
+            query.push(" THEN COALESCE(after_id < ").push_bind(video);
+            query.push(", TRUE) AND upto_id >= ").push_bind(video);
+            // As it is written in a list of items.
+            let item = serde_json::json!(video).to_string();
+            query.push(" ELSE INSTR(items, ").push_bind(item).push(") > 0 END")
+        }
     };
     if let Some(after) = after {
         query.push(" AND seq < ").push_bind(after.seq);

@@ -32,8 +32,6 @@ pub struct EnhancedRow {
     pub workflow_state: Option<String>,
     /// The SHA-256 of the file, in hexadecimal digits.
     pub file_hash: Option<String>,
-    /// Whether it has a path, and so a file to be hashed.
-    pub names_file: bool,
     pub updated_at: Option<NaiveDateTime>,
     pub current_stage: Option<String>,
     pub progress_percentage: Option<f64>,

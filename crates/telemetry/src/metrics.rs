@@ -149,12 +149,13 @@ pub fn quarantined(of: &'static str, error_type: &str) {
     instruments().quarantined.add(1, &[kind(of), error_type]);
 }
 
-/// The counters of leases are there from now on, so that a rise from nothing is one.
-pub fn begin_counting_leases(kinds: impl Iterator<Item = &'static str>) {
+/// The counters of leases and retries are there from now on, so that a rise from nothing is one.
+pub fn begin_counting(kinds: impl Iterator<Item = &'static str>) {
     let instruments = instruments();
     instruments.leases_reaped.add(0, &[]);
     for of in kinds {
         instruments.leases_lost.add(0, &[kind(of)]);
+        instruments.retries.add(0, &[kind(of)]);
     }
 }
 

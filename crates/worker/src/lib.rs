@@ -160,7 +160,7 @@ pub async fn run(
         let pulse = Arc::clone(&options.pulse);
         Session::join(Arc::clone(&store), &worker, options.times, pulse).await?
     });
-    metrics::begin_counting_leases(JobKind::ALL.iter().map(JobKind::into_str));
+    metrics::begin_counting(JobKind::ALL.iter().map(JobKind::into_str));
     metrics::observe_connections({
         let store = Arc::clone(&store);
         move || store.pools().into_iter().map(connections).collect()

@@ -49,6 +49,36 @@ fn addresses(page: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_videos_page_says_what_became_of_its_batch() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(300).await;
+    let trigger =
+        "CREATE TRIGGER theirs BEFORE UPDATE ON videos BEGIN SELECT RAISE(ABORT, 'no'); END";
+    legacy.execute(trigger).await;
+    let run =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
+    run(&["apply", "expand"]).ok();
+    run(&["enqueue", "backfill"]).ok();
+    let server = Server::start(dir.path(), &legacy).await;
+    let cookie = log_in(&server, OPERATOR);
+    let last = "SELECT MAX(id) FROM videos";
+    let video: String = sqlx::Row::get(&legacy.rows(last).await[0], 0);
+    let page = || browse(&server, &format!("/videos/{video}"), &cookie).expect(200).body;
+    assert!(page().contains("It is not backfilled yet. Its batch waits."), "{}", page());
+    run(&["work", "--until-idle"]).expect(5);
+    let failed = page();
+    assert!(failed.contains("Its batch failed because of batch_mostly_refused"), "{failed}");
+    assert!(failed.contains("href=\"/batches/"), "{failed}");
+    legacy.execute("DROP TRIGGER theirs").await;
+    run(&["rerun", "--type", "batch_mostly_refused"]).ok();
+    assert!(page().contains("It is not backfilled yet. Its batch waits."), "{}", page());
+    run(&["rerun", "--quarantined"]).ok();
+    run(&["work", "--until-idle"]).ok();
+    assert!(page().contains("It is backfilled"), "{}", page());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_page_links_to_is_there() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
