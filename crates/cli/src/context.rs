@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use reelshift_media::VerifySample;
-use reelshift_operate::By;
+use reelshift_operate::{By, Reason};
 use reelshift_store::signals::Replica;
 use reelshift_store::vitals::DatabaseAddress;
 use reelshift_store::{SharedStore, rollback, schema};
@@ -209,8 +209,8 @@ impl Context {
 }
 
 /// Whoever runs this, with the reason that they gave.
-pub fn by(reason: Option<&str>) -> By {
-    By::new(who(), reason.map(str::to_owned))
+pub fn by(reason: Option<&Reason>) -> By {
+    By::new(who(), reason.cloned())
 }
 
 /// `user@host`: who does this, for people.

@@ -50,7 +50,7 @@ pub async fn tune(
     let setting = |tune: &Tune| ControlSetting {
         name: knob(tune).to_string(),
         value: tune.assignment.value.clone(),
-        reason: by.reason.clone(),
+        reason: by.reason().map(str::to_owned),
         lasts,
         expected: tune.expected.clone(),
     };
@@ -95,7 +95,7 @@ async fn set_pause(
     value: Option<String>,
     lasts: Option<Duration>,
 ) -> Result<Vec<ControlChange>> {
-    let (name, reason) = (PAUSE.to_owned(), by.reason.clone());
+    let (name, reason) = (PAUSE.to_owned(), by.reason().map(str::to_owned));
     let setting = ControlSetting { name, value, reason, lasts, expected: None };
     store.set_controls(&[setting], &by.who).await
 }

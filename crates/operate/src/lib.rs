@@ -9,6 +9,7 @@ mod history;
 mod notifications;
 mod plans;
 mod query;
+mod reason;
 mod restore;
 mod rollback;
 mod runs;
@@ -26,6 +27,7 @@ pub use plans::{
     steps_left, usual_plan,
 };
 pub use query::{Query, WrongQuery, since, time_of};
+pub use reason::Reason;
 pub use restore::{Restore, restore};
 pub use rollback::{
     Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,
@@ -45,16 +47,16 @@ pub struct By {
     /// over HTTP.
     pub who: String,
     /// For whoever reads the audit later.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 impl By {
     #[must_use]
-    pub const fn new(who: String, reason: Option<String>) -> Self {
+    pub const fn new(who: String, reason: Option<Reason>) -> Self {
         Self { who, reason }
     }
 
     fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.reason.as_ref().map(Reason::as_str)
     }
 }

@@ -125,6 +125,7 @@ async fn a_media_root_that_is_not_there() {
 async fn wrong_options() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = Legacy::sqlite(dir.path()).await;
+    let long = "why ".repeat(501);
     let wrong = [
         (&["enqueue", "backfill", "--batch-size", "0"][..], "0"),
         (&["enqueue", "backfill", "--where", "colour=red"], "unknown key"),
@@ -132,6 +133,7 @@ async fn wrong_options() {
         (&["work", "--concurrency", "none"], "none"),
         (&["apply", "collapse"], "collapse"),
         (&["rerun", "--batch", "7"], "7"),
+        (&["pause", "--reason", &long], "2000 at the most"),
     ];
     for (arguments, names) in wrong {
         one_sentence(&run(dir.path(), &legacy.url, arguments), 2, names);

@@ -224,6 +224,9 @@ async fn a_pause_and_settings_may_end_by_themselves() {
             let refused = send(&server, method, path, &body).expect(400);
             assert!(refused.body.contains("from 1 s to 366 days"), "{refused:?}");
         }
+        let long = json!({ "reason": "why ".repeat(501) });
+        let refused = send(&server, "POST", "/api/v1/controls/pause", &long).expect(422);
+        assert!(refused.body.contains("2000 at the most"), "{refused:?}");
         let quiet = json!({ "settings": { "lock_waits": "8" }, "for_seconds": 1 });
         let _tuned = send(&server, "PATCH", "/api/v1/controls", &quiet).expect(200);
         let lock_waits = || {

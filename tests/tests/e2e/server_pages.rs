@@ -66,7 +66,7 @@ async fn a_videos_page_says_what_became_of_its_batch() {
     let video: String = sqlx::Row::get(&legacy.rows(last).await[0], 0);
     let page = || browse(&server, &format!("/videos/{video}"), &cookie).expect(200).body;
     assert!(page().contains("It is not backfilled yet. Its batch waits."), "{}", page());
-    let _ = run(&["work", "--until-idle"]).expect(5);
+    assert_eq!(run(&["work", "--until-idle"]).code, Some(5));
     let failed = page();
     assert!(failed.contains("Its batch failed because of batch_mostly_refused"), "{failed}");
     assert!(failed.contains("href=\"/batches/"), "{failed}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use reelshift_operate::Reason;
 use reelshift_plan::tuning::Assignment;
 use reelshift_plan::{Flag, JobKind};
 use reelshift_store::ids::IdPart;
@@ -40,7 +41,7 @@ pub struct RerunArgs {
 
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ pub struct PauseArgs {
 
     /// Why, for whoever looks at the status
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -66,7 +67,7 @@ pub struct ResumeArgs {
 
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -76,7 +77,7 @@ pub struct DrainArgs {
 
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -86,7 +87,7 @@ pub struct CancelArgs {
 
     /// Why, for whoever looks at the status
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ pub struct TuneArgs {
 
     /// Why, for whoever looks at the settings
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 
     /// The newest changes to list below
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -146,7 +147,7 @@ pub struct FlagsArgs {
 
     /// Why, for whoever looks at the changes
     #[arg(long, global = true, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! The arguments of the commands that list something.
 
 use clap::{ArgGroup, Args, ValueEnum};
+use reelshift_operate::Reason;
 use reelshift_plan::{BatchState, JobKind, RunState, WorkerState};
 use reelshift_store::audit::Subject;
 use reelshift_store::ids::IdPart;
@@ -117,7 +118,7 @@ pub struct FindArgs {
 
     /// With --rerun or --accept: why, for the record
     #[arg(long, requires = "change", value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 
     #[command(flatten)]
     pub list: ListArgs,

@@ -13,7 +13,7 @@ use crate::style;
 pub async fn run(context: &Context, args: &CancelArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let run = ids::find(&*store, IdKind::Run, &args.run).await?;
-    let by = by(args.reason.as_deref());
+    let by = by(args.reason.as_ref());
     let cancelled = reelshift_operate::cancel(&*store, &by, run).await?;
     let rest = reelshift_operate::cancel_rest(&*store, run).await?;
     let (batches, freed) = (cancelled.leased + rest.batches, rest.freed);

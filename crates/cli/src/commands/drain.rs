@@ -12,7 +12,7 @@ use crate::exit::Outcome;
 pub async fn run(context: &Context, args: &DrainArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let worker = ids::find(&*store, IdKind::Worker, &args.worker).await?;
-    reelshift_operate::drain(&*store, &by(args.reason.as_deref()), worker).await?;
+    reelshift_operate::drain(&*store, &by(args.reason.as_ref()), worker).await?;
     if context.json {
         context.print_json(&json!({ "worker": worker }))?;
     } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_operate::FlagRequest;
+use reelshift_operate::{FlagRequest, Reason};
 use reelshift_plan::Rollout;
 use reelshift_rollout::{FlagCache, InitialFlags};
 use reelshift_store::flags::{FlagChange, StoredFlag};
@@ -39,7 +39,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         FlagsAction::Rollout { flag, percent } => FlagRequest::Rollout(flag, percent),
         FlagsAction::EmergencyDisable => FlagRequest::EmergencyDisable,
     };
-    let changes = change(&*store, request, args.reason.as_deref()).await?;
+    let changes = change(&*store, request, args.reason.as_ref()).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);
@@ -56,7 +56,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
 pub async fn change(
     store: &dyn Store,
     request: FlagRequest,
-    reason: Option<&str>,
+    reason: Option<&Reason>,
 ) -> Result<Vec<FlagChange>> {
     let by = by(reason);
     Ok(reelshift_operate::change_flags(store, &by, request, None, environment()).await?)

@@ -13,7 +13,7 @@ use crate::style;
 pub async fn run(context: &Context, args: &PauseArgs) -> Result<Outcome> {
     let store = context.expanded_store(2).await?;
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
-    let by = by(args.reason.as_deref());
+    let by = by(args.reason.as_ref());
     let (document, what, next) = match run {
         Some(run) => {
             let run = reelshift_operate::pause_run(&*store, &by, run).await?;

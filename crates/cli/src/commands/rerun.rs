@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_operate::Reason;
 use reelshift_plan::JobKind;
 use reelshift_store::SharedStore;
 use reelshift_store::ids::{self, IdKind};
@@ -33,7 +34,7 @@ pub async fn run(context: &Context, args: &RerunArgs) -> Result<Outcome> {
         quarantined_only: args.quarantined,
         dry_run: args.dry_run,
     };
-    execute(context, &store, &selection, args.reason.as_deref()).await
+    execute(context, &store, &selection, args.reason.as_ref()).await
 }
 
 /// Enqueues the selected work again, or only counts it, and prints the result.
@@ -41,7 +42,7 @@ pub async fn execute(
     context: &Context,
     store: &SharedStore,
     selection: &RerunSelection,
-    reason: Option<&str>,
+    reason: Option<&Reason>,
 ) -> Result<Outcome> {
     let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
     let dry_run = selection.dry_run;

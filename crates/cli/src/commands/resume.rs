@@ -16,7 +16,7 @@ use crate::exit::Outcome;
 
 pub async fn run(context: &Context, args: &ResumeArgs) -> Result<Outcome> {
     let store = context.writing_store(2).await?;
-    let by = by(args.reason.as_deref());
+    let by = by(args.reason.as_ref());
     let run = ids::find_given(&*store, IdKind::Run, args.run.as_ref()).await?;
     let Some(run) = run else { return fleet(context, &store, &by).await };
     let run = reelshift_operate::resume_run(&*store, &by, run).await?;

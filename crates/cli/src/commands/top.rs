@@ -114,7 +114,7 @@ async fn drive(
             Next::Act(action, reason) => {
                 let (store, news) = (store.clone(), news.clone());
                 tokio::spawn(async move {
-                    let done = action.perform(&store, &by(reason.as_deref())).await;
+                    let done = action.perform(&store, &by(reason.as_ref())).await;
                     // Sending fails only when the screen has been left.
                     news.send(News::Acted(done.map_err(|error| error.to_string()))).await.ok();
                 });

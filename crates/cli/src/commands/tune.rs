@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: &TuneArgs) -> Result<Outcome> {
     }
     let tune = |assignment: &Assignment| Tune { assignment: assignment.clone(), expected: None };
     let settings: Vec<_> = args.settings.iter().map(tune).collect();
-    let by = by(args.reason.as_deref());
+    let by = by(args.reason.as_ref());
     let changes = reelshift_operate::tune(&*store, &by, &settings, args.lasts).await?;
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
-use reelshift_operate::By;
+use reelshift_operate::{By, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -78,7 +78,7 @@ impl Principal {
     }
 
     /// A command of theirs.
-    pub(crate) fn command(&self, reason: Option<String>) -> By {
+    pub(crate) fn command(&self, reason: Option<Reason>) -> By {
         By::new(self.by(), reason)
     }
 

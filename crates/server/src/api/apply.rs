@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use reelshift_operate::{self as operate, Applied, AppliedStep, Apply, By};
+use reelshift_operate::{self as operate, Applied, AppliedStep, Apply, By, Reason};
 use reelshift_plan::Phase;
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{LOCK_PATIENCE, Options, Waiting};
@@ -29,8 +29,8 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ApplyRequest {
     /// The reason, which the audit keeps.
-    #[schema(max_length = 2_000)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    reason: Option<Reason>,
     /// How long to ask for one lock; usually 600.
     #[schema(minimum = 1, maximum = 86_400, example = 600)]
     patience_seconds: Option<u32>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use reelshift_operate::Reason;
 use reelshift_telemetry::request;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
     /// The reason, which the audit keeps.
-    #[schema(max_length = 2_000)]
-    pub reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    pub reason: Option<Reason>,
 }
 
 /// Does `work` among the tasks of `app`, for which a drain waits. `None` when it is still

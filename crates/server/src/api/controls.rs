@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
-use reelshift_operate as operate;
+use reelshift_operate::{self as operate, Reason};
 use reelshift_plan::Tuning;
 use reelshift_plan::tuning::{Assignment, Knob};
 use reelshift_store::controls::{Control, ControlChange, PAUSE};
@@ -51,8 +51,8 @@ pub(super) struct Tune {
     #[schema(minimum = 1, maximum = 31_622_400)]
     for_seconds: Option<u32>,
     /// Why, for whoever looks at it later.
-    #[schema(max_length = 2_000)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    reason: Option<Reason>,
 }
 
 /// A pause of the whole fleet.
@@ -64,8 +64,8 @@ pub(super) struct Pause {
     #[schema(minimum = 1, maximum = 31_622_400)]
     for_seconds: Option<u32>,
     /// The reason, which the audit keeps.
-    #[schema(max_length = 2_000)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    reason: Option<Reason>,
 }
 
 /// What was changed.

@@ -1,7 +1,7 @@
 //! The feature flags: read and changed.
 
 use axum::extract::State;
-use reelshift_operate::FlagRequest;
+use reelshift_operate::{FlagRequest, Reason};
 use reelshift_plan::{Flag, Rollout};
 use reelshift_store::StoreError;
 use reelshift_store::flags::{FlagChange, StoredFlag};
@@ -32,8 +32,8 @@ pub(super) struct Wanted {
     /// decided.
     expected: Option<Rollout>,
     /// Why, for whoever looks at it later.
-    #[schema(max_length = 2_000)]
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    reason: Option<Reason>,
 }
 
 /// What was changed.
@@ -105,7 +105,7 @@ async fn change(
     principal: &Principal,
     request: FlagRequest,
     expected: Option<Rollout>,
-    reason: Option<String>,
+    reason: Option<Reason>,
 ) -> Result<Json<FlagChanges>, Problem> {
     let (shared, by) = (app.clone(), principal.command(reason));
     let work = async move {

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use reelshift_operate::Reason;
 use reelshift_plan::JobKind;
 use reelshift_store::StoreError;
 use reelshift_store::ids::{self, IdKind, IdPart};
@@ -45,7 +46,8 @@ pub(super) struct Selection {
     #[schema(example = "cause:file_missing since:1h")]
     query: Option<String>,
     /// Why, for the audit.
-    reason: Option<String>,
+    #[schema(value_type = Option<String>, max_length = 2_000)]
+    reason: Option<Reason>,
 }
 
 impl Selection {
@@ -85,8 +87,8 @@ pub(super) struct AcceptRequest {
     #[schema(example = "cause:file_missing path:trailers/")]
     query: String,
     /// For the audit and the report.
-    #[schema(example = "trailers were deleted in 2024")]
-    reason: String,
+    #[schema(value_type = String, max_length = 2_000, example = "trailers were deleted in 2024")]
+    reason: Reason,
     /// Count only, change nothing.
     #[serde(default)]
     dry_run: bool,

@@ -52,9 +52,10 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// The command of `who` that this form gives.
-    fn by(&self, who: &Principal) -> By {
+    fn by(&self, who: &Principal) -> Result<By, StoreError> {
         let reason = Some(self.reason.trim()).filter(|reason| !reason.is_empty());
-        who.command(reason.map(str::to_owned))
+        let reason = reason.map(str::parse).transpose().map_err(StoreError::Invalid)?;
+        Ok(who.command(reason))
     }
 
     fn lasts(&self) -> Result<Option<Duration>, StoreError> {
@@ -113,7 +114,7 @@ pub(crate) async fn pause(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
-        let by = fields.by(&who);
+        let by = fields.by(&who)?;
         if let Some(run) = fields.run()? {
             operate::pause_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is paused: its batches go back within 2 s.", tail(run)));
@@ -132,7 +133,7 @@ pub(crate) async fn resume(
     Form(fields): Form<Fields>,
 ) -> Response {
     let done = async {
-        let by = fields.by(&who);
+        let by = fields.by(&who)?;
         if let Some(run) = fields.run()? {
             let run = operate::resume_run(&*app.store, &by, run).await?;
             return Ok(format!("Run {} is {} again.", tail(run.id), run.state));
@@ -150,7 +151,7 @@ pub(crate) async fn cancel(
 ) -> Response {
     let done = async {
         let run = fields.run()?.ok_or_else(|| missing("run"))?;
-        let cancelled = crate::api::cancel_run(&app, &fields.by(&who), run).await?;
+        let cancelled = crate::api::cancel_run(&app, &fields.by(&who)?, run).await?;
         let leased = plural(cancelled.leased, "leased batch was", "leased batches were");
         Ok(format!("Run {} is cancelled; {leased} taken back, the pending ones follow.", tail(run)))
     };
@@ -171,7 +172,7 @@ pub(crate) async fn rerun(
             quarantined_only: fields.quarantined || found.quarantined_only,
             ..found
         };
-        let rerun = operate::rerun(&*app.store, &fields.by(&who), &selection).await?;
+        let rerun = operate::rerun(&*app.store, &fields.by(&who)?, &selection).await?;
         Ok(match (rerun.batches, rerun.items) {
             (0, 0) => "Nothing was enqueued again: nothing that failed matches.".to_owned(),
             (batches, items) => format!(
@@ -191,7 +192,7 @@ pub(crate) async fn accept(
 ) -> Response {
     let done = async {
         let selection = fields.query()?.rerun(&*app.store, false).await?;
-        let accepted = operate::accept(&*app.store, &fields.by(&who), &selection).await?;
+        let accepted = operate::accept(&*app.store, &fields.by(&who)?, &selection).await?;
         let items = plural(accepted, "item stays", "items stay");
         Ok(format!("Accepted: {items} in quarantine as they are, and no longer count as open."))
     };
@@ -211,7 +212,7 @@ pub(crate) async fn flag(
             100 => FlagRequest::Enable(flag),
             percent => FlagRequest::Rollout(flag, percent),
         };
-        change_flags(&app, &fields.by(&who), request, expected(&fields.expected)).await
+        change_flags(&app, &fields.by(&who)?, request, expected(&fields.expected)).await
     };
     said(&fields, done.await)
 }
@@ -243,8 +244,8 @@ pub(crate) async fn emergency(
     who: Principal,
     Form(fields): Form<Fields>,
 ) -> Response {
-    let by = fields.by(&who);
-    let done = change_flags(&app, &by, FlagRequest::EmergencyDisable, None);
+    let done =
+        async { change_flags(&app, &fields.by(&who)?, FlagRequest::EmergencyDisable, None).await };
     said(&fields, done.await)
 }
 
@@ -262,7 +263,7 @@ pub(crate) async fn tune(
         let expected = (!fields.seen.is_empty()).then(|| seen.get(&fields.name).cloned());
         let settings = [operate::Tune { assignment, expected }];
         let lasts = fields.lasts()?;
-        operate::tune(&*app.store, &fields.by(&who), &settings, lasts).await?;
+        operate::tune(&*app.store, &fields.by(&who)?, &settings, lasts).await?;
         let [operate::Tune { assignment: Assignment { knob, value }, .. }] = &settings;
         let value = value.as_deref().unwrap_or("its default");
         let lasts = for_minutes(lasts);
@@ -278,7 +279,7 @@ pub(crate) async fn drain(
 ) -> Response {
     let done = async {
         let worker: Uuid = parsed(&fields.worker, "worker")?.ok_or_else(|| missing("worker"))?;
-        operate::drain(&*app.store, &fields.by(&who), worker).await?;
+        operate::drain(&*app.store, &fields.by(&who)?, worker).await?;
         Ok(format!("Worker {} takes nothing more and leaves within seconds.", tail(worker)))
     };
     said(&fields, done.await)

@@ -51,7 +51,7 @@ pub async fn run(
         url,
         media,
         pool,
-        by: by(Some("the demo: so that one can watch")),
+        by: by("the demo: so that one can watch".parse().ok().as_ref()),
     };
     let (secret, code) = (token::generate(), token::generate());
     let options = Options {

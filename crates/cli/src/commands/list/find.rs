@@ -38,12 +38,12 @@ pub async fn run(context: &Context, args: &FindArgs) -> Result<Outcome> {
     if args.rerun {
         let store = context.writing_store(4).await?;
         let selection = query.rerun(&*store, args.dry_run).await?;
-        return rerun::execute(context, &store, &selection, args.reason.as_deref()).await;
+        return rerun::execute(context, &store, &selection, args.reason.as_ref()).await;
     }
     if args.accept {
         let store = context.writing_store(4).await?;
         let selection = query.rerun(&*store, args.dry_run).await?;
-        let by = by(args.reason.as_deref());
+        let by = by(args.reason.as_ref());
         let accepted = reelshift_operate::accept(&*store, &by, &selection).await?;
         return print_accepted(context, accepted, args.dry_run);
     }

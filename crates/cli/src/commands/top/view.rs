@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use reelshift_operate::Reason;
 use reelshift_overview::{Overview, Sampler};
 use reelshift_store::Sample;
 
@@ -49,7 +50,7 @@ pub(super) enum Next {
     Redraw,
     End,
     /// With the reason for the audit.
-    Act(Action, Option<String>),
+    Act(Action, Option<Reason>),
 }
 
 #[derive(Debug)]
@@ -160,9 +161,10 @@ impl View {
     fn answer(&mut self, mut question: Question, key: KeyCode) -> Next {
         match key {
             KeyCode::Enter => {
-                let reason = question.reason().map(str::to_owned);
-                let command = question.action.command(reason.as_deref());
+                let command = question.action.command(question.reason());
                 self.outcome = Some(Ok(format!("under way: {command}")));
+                // No longer than [`MAX_REASON`], so it is one.
+                let reason = question.reason().and_then(|why| why.parse().ok());
                 return Next::Act(question.action, reason);
             }
             KeyCode::Esc => return Next::Stay,
@@ -264,7 +266,7 @@ mod tests {
         };
         let report = view.overview().report.as_ref().expect("a report");
         assert_eq!(error_type, report.errors[0].error_type);
-        assert_eq!(reason.as_deref(), Some("q"));
+        assert_eq!(reason.as_ref().map(Reason::as_str), Some("q"));
         assert_eq!(press(&mut view, "d"), Next::Stay, "no key of this list");
         assert!(view.question.is_none());
         // What is pasted is text, whatever stands in it.
