@@ -61,6 +61,8 @@ impl Application {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // Ctrl-C ends the demo, which ends its application.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the demo's application")?;

@@ -135,10 +135,15 @@ impl Verdict {
                 "Nobody works: 0 live workers, {} wait.",
                 plural(pending + leased, "batch", "batches")
             );
-            return Self::new(VerdictKind::Dead, sentence)
-                .because("no worker has beaten for longer than a lease lasts")
-                .since(left_at(report))
-                .then("reelshift work");
+            let (why, since) = if report.workers.is_empty() {
+                ("no worker has been started", None)
+            } else {
+                ("no worker has beaten for longer than a lease lasts", left_at(report))
+            };
+            let reads_files = active.iter().any(|run| run.run.kind == JobKind::Hash);
+            let work =
+                if reads_files { "reelshift work --media-root PATH" } else { "reelshift work" };
+            return Self::new(VerdictKind::Dead, sentence).because(why).since(since).then(work);
         }
         let chunked = active.iter().any(|run| run.run.kind != JobKind::Hash);
         if let Some(throttle) = report.throttle.as_ref().filter(|_| chunked)

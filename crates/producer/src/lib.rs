@@ -112,8 +112,8 @@ impl Producer {
         match self.store.any_video(filter).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Invalid(format!(
-                "no video meets {filter}: nothing was enqueued. `reelshift inspect` shows what states \
-                 videos have"
+                "no video meets {filter}: nothing was enqueued. Is a value mistyped? \
+                 `reelshift inspect` shows which states videos have"
             ))),
             // The table is too large to say at once; planning will find out.
             Err(error) if error.is_transient() => Ok(()),

@@ -34,7 +34,8 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if args.abandon_rollback && phase != StepGroup::Expand {
         return Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into());
     }
-    let store = context.until_stopped(open(context, args, phase)).await?;
+    let (store, backfilled) = context.until_stopped(open(context, args, phase)).await?;
+    let next = if backfilled { next } else { "reelshift enqueue backfill" };
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
@@ -101,22 +102,26 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The database, if the phase may be applied to it.
-async fn open(context: &Context, args: &ApplyArgs, phase: StepGroup) -> Result<SharedStore> {
+/// The database, if the phase may be applied to it, and whether a backfill of it is done.
+async fn open(
+    context: &Context,
+    args: &ApplyArgs,
+    phase: StepGroup,
+) -> Result<(SharedStore, bool)> {
     if args.phase == AppliedPhase::Expand {
-        return context.store().await;
+        return Ok((context.store().await?, false));
     }
     let store = context.writing_store(4).await?;
-    warn_before_backfill(&*store, phase.into_str()).await?;
-    Ok(store)
+    let backfilled = warn_before_backfill(&*store, phase.into_str()).await?;
+    Ok((store, backfilled))
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.
 const RECENT_RUNS: u32 = 200;
 
 /// Index and automate come after the backfill; they work before it too, but each row that
-/// it writes then costs more.
-async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<()> {
+/// it writes then costs more. Returns whether a backfill is done.
+async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<bool> {
     let snapshot = store.ledger_report(RECENT_RUNS).await?;
     let backfilled = snapshot
         .runs
@@ -129,5 +134,5 @@ async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<()> {
             "note:".yellow().bold(),
         );
     }
-    Ok(())
+    Ok(backfilled)
 }

@@ -25,7 +25,7 @@ use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
-use crate::exit::{Outcome, Refused, interrupted};
+use crate::exit::{Failed, Outcome, Refused, interrupted};
 use crate::table::Cell;
 use crate::{database, style};
 
@@ -41,11 +41,33 @@ const INDENT: usize = 3;
 const ALONE: Duration = Duration::from_secs(2);
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
+/// What a migration of the demo leaves.
+struct Migrated {
+    store: SharedStore,
+    start: Start,
+    dir: PathBuf,
+    valid: bool,
+}
+
 pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
+    let Some(played) = context.stop.run_until_cancelled(play(context, args)).await else {
+        return Err(Failed("the demo was stopped: the next one begins anew".to_owned()).into());
+    };
+    let Some(Migrated { store, start, dir, valid }) = played? else { return Ok(Outcome::Done) };
+    if args.open {
+        open::run(context, store, start, &dir, args.workers).await?;
+    }
+    Ok(if valid { Outcome::Done } else { Outcome::Difference })
+}
+
+/// The whole migration; `None` where only the legacy platform was wanted.
+async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
     let began = Instant::now();
     if args.legacy_only && args.dir.join(COMPLETE).is_file() {
         say("the legacy platform is there already");
-        return Ok(Outcome::Done);
+        let dir = args.dir.canonicalize().context("cannot find the platform")?;
+        say(&next_steps(context, &dir));
+        return Ok(None);
     }
     // The database first: one that is refused leaves the last demo as it is.
     let given = match context.given_url() {
@@ -63,7 +85,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let (platform, url) = match (given, context.given_url()) {
         (Some(platform), Some(url)) => (platform, url.to_owned()),
         _ => {
-            let url = format!("sqlite://{}", dir.join("platform.db").display());
+            let url = embedded(&dir);
             (platform::Platform::check(&url).await?, url)
         }
     };
@@ -86,8 +108,8 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
 
     if args.legacy_only {
         std::fs::write(dir.join(COMPLETE), "").context("cannot say that the platform is made")?;
-        say("next: reelshift plan, reelshift apply expand");
-        return Ok(Outcome::Done);
+        say(&next_steps(context, &dir));
+        return Ok(None);
     }
 
     let mut application = Application::start(&url, &dir.join("application.log")).await?;
@@ -168,10 +190,21 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     if context.json {
         context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
     }
-    if args.open {
-        open::run(context, store, start, &dir, args.workers).await?;
-    }
-    Ok(if valid { Outcome::Done } else { Outcome::Difference })
+    Ok(Some(Migrated { store, start, dir, valid }))
+}
+
+/// The database of a demo in `dir` to which none is given.
+fn embedded(dir: &Path) -> String {
+    format!("sqlite://{}", dir.join("platform.db").display())
+}
+
+/// What to type on a legacy platform.
+fn next_steps(context: &Context, dir: &Path) -> String {
+    let database = match context.given_url() {
+        Some(_) => String::new(),
+        None => format!(" --database {}", embedded(dir)),
+    };
+    format!("next: reelshift plan{database}, then reelshift apply expand{database}")
 }
 
 async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Result<()> {

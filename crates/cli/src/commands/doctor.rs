@@ -72,7 +72,8 @@ async fn clock(store: &SharedStore) -> Result<Finding> {
 /// Which phases' steps are there.
 async fn applied(store: &SharedStore) -> Result<Finding> {
     let journal = store.journal().await?;
-    let phases = [StepGroup::Expand, StepGroup::Index, StepGroup::Automate].map(|group| {
+    let groups = [StepGroup::Ledger, StepGroup::Expand, StepGroup::Index, StepGroup::Automate];
+    let phases = groups.map(|group| {
         let steps = || store.steps().iter().filter(move |step| step.group == group);
         let (done, all) = (steps().filter(|step| step.is_done(&journal)).count(), steps().count());
         format!("{} {done} of {all}", group.into_str())

@@ -74,7 +74,10 @@ fn amount(bytes: u64, at_least: bool) -> String {
 
 fn print(largest: &[Duplicate], total: &Total) {
     if largest.is_empty() {
-        crate::output::say!("{}", "no two hashed files are equal".green().bold());
+        crate::output::say!(
+            "{}",
+            "no two of the files that are hashed so far are equal".green().bold()
+        );
         return;
     }
     let mut table = style::table(&["hash", "videos", "files", "size", "to save", "for example"]);

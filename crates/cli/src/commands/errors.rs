@@ -1,7 +1,10 @@
 //! `errors`: what failed and why, grouped by cause.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use owo_colors::OwoColorize;
+use reelshift_store::Store;
 use reelshift_store::failures::{ErrorEntry, ErrorGroup, ErrorSelection};
 use reelshift_store::ids::{self, IdKind};
 use serde_json::json;
@@ -26,7 +29,10 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if groups.is_empty() {
-        crate::output::say!("{}", "no errors".green().bold());
+        match &args.error_type {
+            None => crate::output::say!("{}", "no errors".green().bold()),
+            Some(wanted) => crate::output::say!("{}", no_such_type(&*store, wanted).await?),
+        }
         return Ok(Outcome::Done);
     }
     crate::output::block(group_table(&groups));
@@ -38,6 +44,15 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     }
     crate::output::say!("\nNext: mend the cause, then reelshift rerun --type TYPE --dry-run");
     Ok(Outcome::Done)
+}
+
+/// That no error is of the type `wanted`, which may be mistyped, and which types there are.
+pub async fn no_such_type(store: &dyn Store, wanted: &str) -> Result<String> {
+    let groups = store.error_groups(&ErrorSelection::default(), None).await?;
+    let types: BTreeSet<_> = groups.iter().map(|group| group.error_type.as_str()).collect();
+    let types = types.into_iter().collect::<Vec<_>>().join(", ");
+    let others = if types.is_empty() { "there are no errors" } else { "errors are of: " };
+    Ok(format!("no error is of the type {wanted}; {others}{types}"))
 }
 
 pub fn group_table(groups: &[ErrorGroup]) -> Table {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::args::RerunArgs;
+use crate::commands::errors::no_such_type;
 use crate::context::{Context, by};
 use crate::exit::Outcome;
 use crate::style::{self, plural};
@@ -63,6 +64,9 @@ pub async fn execute(
     }
     let Some(what) = amount(&rerun) else {
         crate::output::say!("{NOTHING}");
+        if let Some(wanted) = &selection.error_type {
+            crate::output::say!("{}", no_such_type(&**store, wanted).await?);
+        }
         return Ok(Outcome::Done);
     };
     if dry_run {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use owo_colors::OwoColorize;
 use reelshift_plan::RunState;
 use reelshift_store::SharedStore;
 use reelshift_store::controls::PAUSE;
@@ -51,6 +52,9 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
                 .into());
             }
         },
+    }
+    if args.goal == Goal::Done && waited_for.is_empty() {
+        crate::output::say_error!("{} no run was open", "note:".yellow().bold());
     }
     match args.goal {
         Goal::Done => outcome(&store, run, &waited_for).await,

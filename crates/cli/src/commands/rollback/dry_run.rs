@@ -3,7 +3,9 @@
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_operate::{PreviewedStep, RollBack, RollbackPreview, preview_rollback};
+use reelshift_operate::{
+    Keep, PreviewedStep, RollBack, RollbackPreview, RollbackTarget, preview_rollback,
+};
 use reelshift_store::SharedStore;
 
 use crate::context::Context;
@@ -44,7 +46,10 @@ fn print(preview: &RollbackPreview, request: &RollBack<'_>) {
         crate::output::say!("\n{} {why}", "would be refused:".red().bold());
     }
     if preview.refused.is_empty() {
-        let again = request.command();
+        let mut again = request.command();
+        if request.to == RollbackTarget::Legacy && matches!(request.keep, Keep::Undecided) {
+            again.push_str(" --archive DIR");
+        }
         crate::output::say!(
             "\nEach of these was tried on empty copies of the tables; nothing was changed. To do it: {again}"
         );

@@ -172,7 +172,11 @@ fn pace(overview: &Overview) -> String {
     };
     let rows = format!("{} rows/s{mean}", style::float_count(pace.rows_per_second));
     let bytes = format!("{}/s", style::float_bytes(pace.bytes_per_second));
-    let left = pace.estimate.map_or("left: no estimate, nothing moves".to_owned(), |estimate| {
+    let still = match overview.verdict.kind {
+        VerdictKind::Done | VerdictKind::Idle => "nothing is left",
+        _ => "left: no estimate, nothing moves",
+    };
+    let left = pace.estimate.map_or(still.to_owned(), |estimate| {
         format!(
             "left {} to {}, {} to {} UTC without throttled time",
             style::seconds(estimate.soonest_seconds),
