@@ -219,7 +219,7 @@ async fn workers(
          FROM reelshift_workers w \
          WHERE w.state = 'live' OR w.last_seen_at > ",
         minutes_ago!("10"),
-        " ORDER BY w.started_at, w.id"
+        " ORDER BY CASE w.state WHEN 'live' THEN 0 WHEN 'lost' THEN 1 ELSE 2 END, w.started_at, w.id"
     ))
     .fetch_all(connection)
     .await?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use reelshift_store::audit::{AuditEntry, AuditSelection};
 use reelshift_store::failures::Pattern;
 use reelshift_store::ids::{self, IdKind};
+use reelshift_store::schema;
 
 use super::{Column, Value, print};
 use crate::args::list::AuditArgs;
@@ -27,6 +28,10 @@ const COLUMNS: [Column<AuditEntry>; 11] = [
 
 pub async fn run(context: &Context, args: &AuditArgs) -> Result<Outcome> {
     let store = context.store().await?;
+    // It outlives a rollback; before the first expand there is none.
+    if store.journal().await?.is_empty() {
+        schema::require_expanded(&*store).await?;
+    }
     let selection = AuditSelection {
         subject: args.subject,
         by: args.by.as_deref().map(Pattern::containing),

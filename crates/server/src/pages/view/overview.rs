@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use reelshift_overview::Progress;
 use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
-use reelshift_plan::WorkerState;
+use reelshift_plan::{VerdictKind, WorkerState};
 use reelshift_store::Sample;
 use reelshift_store::report::RunReport;
 
@@ -58,7 +58,10 @@ impl View {
     /// `05:10 to 07:40 UTC (in 2h 3m to 4h 33m), without throttled time`
     pub(crate) fn estimate(&self) -> String {
         let Some(estimate) = self.overview().pace.estimate else {
-            return "no estimate: nothing moves".to_owned();
+            let rests =
+                matches!(self.overview().verdict.kind, VerdictKind::Done | VerdictKind::Idle);
+            let why = if rests { "nothing is left" } else { "no estimate: nothing moves" };
+            return why.to_owned();
         };
         let (soon, late) = (seconds(estimate.soonest_seconds), seconds(estimate.latest_seconds));
         if estimate.latest_seconds < 60.0 {
