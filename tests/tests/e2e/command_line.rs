@@ -68,6 +68,8 @@ async fn a_script_waits_for_a_state() {
     assert!(not_yet.code == Some(1) && not_yet.stderr.contains("not reached"), "{not_yet:?}");
     run(&["apply", "expand"]).ok();
     run(&["wait", "--for", "expand"]).ok();
+    let nothing = run(&["wait", "--for", "done"]).expect(0).stderr;
+    assert!(nothing.contains("no run was open"), "{nothing}");
     run(&["enqueue", "backfill"]).ok();
     let [id] = &lines(run(&["runs", "-o", "name"]))[..] else { panic!("one run") };
     assert_eq!(run(&["wait", "--for", "paused", "--timeout", "1ms"]).code, Some(1));
@@ -85,6 +87,21 @@ async fn a_script_waits_for_a_state() {
     assert!(wrong.code == Some(2) && wrong.stderr.contains("--for done"), "{wrong:?}");
     let too_late = run(&["wait", "--for", "paused", "--run", id]).expect(1).stderr;
     assert!(too_late.contains("is done: it will not be paused"), "{too_late}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phase_before_the_backfill_leads_to_the_backfill() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(50).await;
+    let run = |arguments: &[&str]| run(dir.path(), &legacy, arguments);
+    let early = run(&["audit"]).expect(4).stderr;
+    assert!(early.contains("not expanded yet"), "{early}");
+    run(&["apply", "expand"]).ok();
+    for phase in ["index", "automate"] {
+        let applied = run(&["apply", phase]).expect(0).stdout;
+        assert!(applied.contains("is complete. Next: reelshift enqueue backfill"), "{applied}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,11 @@ async fn a_row_is_refused(legacy: &Legacy, directory: &Path, trigger: &str) {
         .ok();
     let again = run(directory, legacy, &["rerun", "--quarantined"], 0).stdout;
     assert!(again.contains("nothing to enqueue again"), "{again}");
+    for mistyped in [&["rerun", "--type", "file_mising"][..], &["errors", "--type", "file_mising"]]
+    {
+        let says = run(directory, legacy, mistyped, 0).stdout;
+        assert!(says.contains("no error is of the type file_mising; errors are of: "), "{says}");
+    }
     run(directory, legacy, &["work", "--until-idle"], 0).ok();
     assert_eq!(oracle::check_every_row(legacy).await, 4_000);
     run(directory, legacy, &["validate"], 0).ok();

@@ -244,6 +244,8 @@ async fn a_dry_run_shows_the_steps_and_changes_nothing() {
         let purge = ["--json", "rollback", "--dry-run", "--purge"];
         let report = run(directory.path(), &legacy, &purge).expect(0).json();
         assert!(report["steps"].as_array().expect("steps").len() > steps.len(), "{report}");
+        let undecided = run(directory.path(), &legacy, &["rollback", "--dry-run"]).expect(0).stdout;
+        assert!(undecided.contains("To do it: reelshift rollback --archive DIR"), "{undecided}");
         let shown = run(directory.path(), &legacy, &["rollback", "--dry-run", "--discard"])
             .expect(0)
             .stdout;

@@ -43,6 +43,15 @@ fn without_anybody_alive_it_is_dead_and_since_the_last_was_seen() {
 }
 
 #[test]
+fn a_fleet_that_was_never_started_is_not_called_silent() {
+    let runs = vec![run(JobKind::Hash, RunState::Running)];
+    let dead = verdict(&LedgerReport { workers: Vec::new(), runs, ..free() });
+    assert_eq!((dead.kind, dead.since), (VerdictKind::Dead, None));
+    assert_eq!(dead.reason.as_deref(), Some("no worker has been started"));
+    assert_eq!(dead.next.as_deref(), Some("reelshift work --media-root PATH"), "it reads files");
+}
+
+#[test]
 fn without_progress_it_stalls_after_a_while() {
     let free = free();
     let ago = |seconds| Some(free.at - TimeDelta::seconds(seconds));
