@@ -174,6 +174,21 @@ async fn the_servers_documented_rights_are_enough() {
         let request = Request::new(method, &format!("/api/v1/{path}")).bearer(OPERATOR);
         drop(server.send(&request.json(&body)).expect(status));
     }
+    let enqueue = || {
+        let request = Request::new("POST", "/api/v1/runs").bearer(OPERATOR);
+        server.send(&request.json(&serde_json::json!({ "kind": "hash" })))
+    };
+    let enqueued = enqueue();
+    assert!(matches!(enqueued.status, 201 | 202), "{enqueued:?}");
+    // It sees that a rollback has not come to its end.
+    legacy
+        .execute(
+            "INSERT INTO reelshift_rollbacks (id, state, started_by) \
+             VALUES ('01890000-0000-7000-8000-000000000000', 'undoing', 'ops@db')",
+        )
+        .await;
+    assert!(enqueue().expect(409).body.contains("rollback"), "an open rollback is seen");
+    legacy.execute("DELETE FROM reelshift_rollbacks").await;
     let id: String = sqlx::Row::get(&legacy.rows("SELECT id FROM videos LIMIT 1").await[0], 0);
     let status = format!("/videos/{id}/status");
     drop(server.send(&Request::get(&status).bearer(VIEWER)).expect(200));

@@ -88,9 +88,12 @@ impl View {
         Some(format!("{}/trace/{id}", self.jaeger.as_ref()?))
     }
 
-    /// Where the trace of a W3C `traceparent` is looked up.
+    /// Where the trace of a W3C `traceparent` is looked up; one that was not sampled is nowhere.
     pub(crate) fn trace_of(&self, traceparent: Option<&str>) -> Option<String> {
-        self.trace(traceparent?.split('-').nth(1))
+        let mut parts = traceparent?.split('-').skip(1);
+        let (id, flags) = (parts.next(), parts.nth(1)?);
+        let is_sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+        self.trace(id.filter(|_| is_sampled))
     }
 
     /// What charts mark: every change that somebody made.
