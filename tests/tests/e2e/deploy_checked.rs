@@ -135,12 +135,33 @@ fn the_overlay_is_built_and_valid() {
     assert_eq!(text.matches("image: registry.example.com/reelshift:0.1.0").count(), 5);
     assert_eq!(text.matches("namespace: reelshift\n").count(), 16, "{text}");
     assert!(
-        text.contains("OTEL_TRACES_SAMPLER_ARG") && !text.contains("name: reelshift-settings\n")
+        text.contains("REELSHIFT_ENVIRONMENT: example")
+            && !text.contains("name: reelshift-settings\n")
     );
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("built.yaml");
     std::fs::write(&file, text).expect("a file");
     output(validate.args(["--strict", "--quiet"]).arg(file));
+}
+
+#[test]
+fn the_base_works_without_an_overlay() {
+    let Some(mut kustomize) = tool("REELSHIFT_TEST_KUSTOMIZE") else { return };
+    let text = output(kustomize.arg("build").arg(deploy("kubernetes/base")));
+    let resource = |kind: &str, name: &str| {
+        let (kind, name) = (format!("kind: {kind}\n"), format!("  name: {name}\n"));
+        let mut resources = text.split("---\n");
+        resources.find(|text| text.contains(&kind) && text.contains(&name)).expect("a resource")
+    };
+    // What opens the media root has it.
+    for (kind, name) in [("Job", "reelshift-enqueue-hash"), ("Deployment", "reelshift-worker")] {
+        let resource = resource(kind, name);
+        let mounted = ["mountPath: /srv/media", "claimName: media", "readOnly: true"];
+        assert!(mounted.iter().all(|part| resource.contains(part)), "{resource}");
+    }
+    // The labels of reelshift's pods choose whom the policy is for, and not who answers for names.
+    let policy = resource("NetworkPolicy", "reelshift");
+    assert_eq!(policy.matches("app.kubernetes.io/name: reelshift").count(), 2, "{policy}");
 }
 
 /// The text of a block that begins with `key: >-`, on one line.

@@ -9,7 +9,7 @@ use reelshift_store::notifications::{
 use serde_json::Value;
 
 #[derive(Debug, Args)]
-#[command(override_usage = "reelshift notify [OPTIONS] <TYPE>", group = ArgGroup::new("to").required(true).multiple(true).args(["room", "session", "user", "broadcast"]))]
+#[command(override_usage = "reelshift notify <--room|--session|--user|--broadcast> [OPTIONS] <TYPE>", group = ArgGroup::new("to").required(true).multiple(true).args(["room", "session", "user", "broadcast"]))]
 pub struct NotifyArgs {
     /// What happened: workflow_completed, maintenance, …
     #[arg(value_name = "TYPE", value_parser = up_to(EVENT_TYPE_CHARACTERS))]
