@@ -176,7 +176,7 @@ async fn the_servers_documented_rights_are_enough() {
     }
     let enqueue = || {
         let request = Request::new("POST", "/api/v1/runs").bearer(OPERATOR);
-        server.send(&request.json(&serde_json::json!({ "kind": "hash" })))
+        server.send(&request.json(&serde_json::json!({ "kind": "backfill" })))
     };
     let enqueued = enqueue();
     assert!(matches!(enqueued.status, 201 | 202), "{enqueued:?}");
