@@ -1,6 +1,7 @@
 //! `demo`: a legacy platform made up, migrated by several worker processes, validated.
 
 mod open;
+mod place;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,12 +26,10 @@ use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
-use crate::exit::{Failed, Outcome, Refused, interrupted};
+use crate::exit::{Failed, Outcome, interrupted};
 use crate::table::Cell;
 use crate::{database, style};
 
-/// Says that a directory is a demo's, and may be replaced by the next.
-const MARKER: &str = ".reelshift-demo";
 /// Says that `--legacy-only` has done its work there.
 const COMPLETE: &str = ".reelshift-demo-complete";
 /// Small, so that the two workers have something to share out.
@@ -66,7 +65,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
     if args.legacy_only && args.dir.join(COMPLETE).is_file() {
         say("the legacy platform is there already");
         let dir = args.dir.canonicalize().context("cannot find the platform")?;
-        say(&next_steps(context, &dir));
+        say(&place::next_steps(context, &dir));
         return Ok(None);
     }
     // The database first: one that is refused leaves the last demo as it is.
@@ -80,12 +79,12 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
         }
         None => None,
     };
-    let dir = fresh_directory(&args.dir)?;
+    let dir = place::fresh_directory(&args.dir)?;
     let media = dir.join("media");
     let (platform, url) = match (given, context.given_url()) {
         (Some(platform), Some(url)) => (platform, url.to_owned()),
         _ => {
-            let url = embedded(&dir);
+            let url = place::embedded(&dir);
             (platform::Platform::check(&url).await?, url)
         }
     };
@@ -108,7 +107,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
 
     if args.legacy_only {
         std::fs::write(dir.join(COMPLETE), "").context("cannot say that the platform is made")?;
-        say(&next_steps(context, &dir));
+        say(&place::next_steps(context, &dir));
         return Ok(None);
     }
 
@@ -193,20 +192,6 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
     Ok(Some(Migrated { store, start, dir, valid }))
 }
 
-/// The database of a demo in `dir` to which none is given.
-fn embedded(dir: &Path) -> String {
-    format!("sqlite://{}", dir.join("platform.db").display())
-}
-
-/// What to type on a legacy platform.
-fn next_steps(context: &Context, dir: &Path) -> String {
-    let database = match context.given_url() {
-        Some(_) => String::new(),
-        None => format!(" --database {}", embedded(dir)),
-    };
-    format!("next: reelshift plan{database}, then reelshift apply expand{database}")
-}
-
 async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Result<()> {
     let request = Apply {
         phase,
@@ -233,25 +218,6 @@ fn plan() -> RunPlan {
         max_attempts: 5,
         repair: false,
     }
-}
-
-/// An empty directory; an earlier demo's is replaced, anything else is refused.
-fn fresh_directory(dir: &Path) -> Result<PathBuf> {
-    if dir.exists() {
-        if !dir.join(MARKER).is_file() {
-            return Err(Refused(format!(
-                "{} exists and was not made by a demo: give another with --dir",
-                dir.display()
-            ))
-            .into());
-        }
-        std::fs::remove_dir_all(dir)
-            .with_context(|| format!("cannot replace {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    std::fs::write(dir.join(MARKER), "Made by `reelshift demo`, which replaces it.\n")
-        .with_context(|| format!("cannot write in {}", dir.display()))?;
-    dir.canonicalize().with_context(|| format!("cannot find {}", dir.display()))
 }
 
 /// Draws the runs' progress until every worker has found nothing left to do.
