@@ -88,6 +88,15 @@ struct Statement {
     without: Sum,
 }
 
+impl Statement {
+    const fn sum_mut(&mut self, side: Side) -> &mut Sum {
+        match side {
+            Side::With => &mut self.with,
+            Side::Without => &mut self.without,
+        }
+    }
+}
+
 /// Collects what the server counted in windows of which the fleet was at work, or at rest, for
 /// all their time.
 ///
@@ -110,10 +119,7 @@ impl StatementMeter {
     pub fn end(&mut self, side: Side, totals: Vec<StatementTotal>) {
         let began = std::mem::take(&mut self.began);
         for statement in self.statements.values_mut() {
-            match side {
-                Side::With => statement.with.fade(),
-                Side::Without => statement.without.fade(),
-            }
+            statement.sum_mut(side).fade();
         }
         for total in totals {
             // What the server did not show at the begin may have been counted for long.
@@ -126,10 +132,7 @@ impl StatementMeter {
             }
             let statement = self.statements.entry(total.digest).or_default();
             statement.text = total.text;
-            let sum = match side {
-                Side::With => &mut statement.with,
-                Side::Without => &mut statement.without,
-            };
+            let sum = statement.sum_mut(side);
             sum.count += count;
             sum.seconds += took.as_secs_f64();
         }

@@ -1,5 +1,5 @@
-//! What the server counts of single statements: `performance_schema`, which MySQL has by default
-//! and MariaDB where it is asked to.
+//! What the server counts of single statements, in `performance_schema`. MySQL has it on by
+//! default; on MariaDB it must be switched on.
 
 use std::time::Duration;
 
