@@ -1,4 +1,4 @@
-//! A TCP proxy before a database server, with the manners of real ones.
+//! A TCP proxy before a server, with the manners of real ones and of networks that lose their way.
 
 pub mod splitting;
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -37,6 +38,8 @@ impl Default for Manners {
 pub struct Proxy {
     port: u16,
     idle_cuts: Arc<AtomicUsize>,
+    /// Changes for the connections that are to carry nothing any more.
+    severed: watch::Sender<()>,
     accepting: JoinHandle<()>,
 }
 
@@ -50,14 +53,27 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let idle_cuts = Arc::new(AtomicUsize::new(0));
-        let accepting = tokio::spawn(accept(listener, server, manners, Arc::clone(&idle_cuts)));
-        Self { port, idle_cuts, accepting }
+        let severed = watch::Sender::new(());
+        let accepting = tokio::spawn(accept(
+            listener,
+            server,
+            manners,
+            Arc::clone(&idle_cuts),
+            severed.clone(),
+        ));
+        Self { port, idle_cuts, severed, accepting }
     }
 
     /// `url` by way of this proxy.
     #[must_use]
     pub fn before(&self, url: &str) -> String {
         url.replacen(port_of(url), &self.port.to_string(), 1)
+    }
+
+    /// From now on the connections that there are carry nothing, and neither end is told: what a
+    /// machine sees whose address has changed, or whose peer lost its power. New ones work.
+    pub fn sever(&self) {
+        self.severed.send_replace(());
     }
 
     /// Connections that were closed for saying nothing.
@@ -78,7 +94,13 @@ fn port_of(url: &str) -> &str {
     after.split('/').next().unwrap_or(after)
 }
 
-async fn accept(listener: TcpListener, server: u16, manners: Manners, cuts: Arc<AtomicUsize>) {
+async fn accept(
+    listener: TcpListener,
+    server: u16,
+    manners: Manners,
+    cuts: Arc<AtomicUsize>,
+    severed: watch::Sender<()>,
+) {
     let mut accepted = 0;
     while let Ok((client, _)) = listener.accept().await {
         accepted += 1;
@@ -86,25 +108,29 @@ async fn accept(listener: TcpListener, server: u16, manners: Manners, cuts: Arc<
             continue;
         }
         let cuts = Arc::clone(&cuts);
+        let mut severed = severed.subscribe();
         tokio::spawn(async move {
             let Ok(upstream) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else {
                 return;
             };
-            let (from_client, to_client) = client.into_split();
-            let (from_server, to_server) = upstream.into_split();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = upstream.into_split();
             // Either end ends both: what is dropped is closed.
             tokio::select! {
-                idle = forward(from_client, to_server, manners.idle_limit) => {
+                idle = forward(&mut from_client, &mut to_server, manners.idle_limit) => {
                     cuts.fetch_add(usize::from(idle), Ordering::Relaxed);
+                    return;
                 }
-                _ = forward(from_server, to_client, FOR_EVER) => {}
+                _ = forward(&mut from_server, &mut to_client, FOR_EVER) => return,
+                _ = severed.changed() => {}
             }
+            std::future::pending::<()>().await;
         });
     }
 }
 
 /// Copies until the connection ends; returns whether that was for saying nothing.
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, idle_limit: Duration) -> bool {
+async fn forward(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, idle_limit: Duration) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read: io::Result<usize> = match timeout(idle_limit, from.read(&mut buffer)).await {

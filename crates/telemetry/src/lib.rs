@@ -4,6 +4,7 @@
 //!   made: a span is then never created, and a counter is a call that does nothing.
 //! - [`log`]: what goes to standard error.
 //! - [`otlp`]: exporters, samplers and the resource.
+//! - [`renewed`]: an exporter that is replaced when it fails.
 //! - [`context`]: the W3C `traceparent` that is stored with runs and batches.
 //! - [`failure`]: errors as status and exception events of a span.
 //! - [`statements`]: a span for each SQL statement.
@@ -27,6 +28,7 @@ pub mod metrics;
 mod otlp;
 pub mod probes;
 pub mod redact;
+mod renewed;
 pub mod request;
 pub mod settings;
 mod statements;

@@ -3,12 +3,15 @@
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter, SpanExporter};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::logs::{LogExporter as _, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanExporter as _,
+};
 use prometheus::Registry;
 
+use crate::renewed::Renewed;
 use crate::{Service, Settings, TelemetryError};
 
 /// Spans that wait for their export: four times the SDK's default, since a planner makes
@@ -38,7 +41,12 @@ pub(crate) fn resource(service: &Service) -> Resource {
 /// The sampler is `OTEL_TRACES_SAMPLER`'s; without it, whatever the batch's producer decided.
 pub(crate) fn traces(resource: Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
     trust();
-    let exporter = SpanExporter::builder().build()?;
+    let carried = resource.clone();
+    let exporter = Renewed::new(move || {
+        let mut exporter = SpanExporter::builder().build()?;
+        exporter.set_resource(&carried);
+        Ok(exporter)
+    })?;
     let mut queue = BatchConfigBuilder::default();
     if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
         queue = queue.with_max_queue_size(SPANS_WAITING);
@@ -49,7 +57,12 @@ pub(crate) fn traces(resource: Resource) -> Result<SdkTracerProvider, ExporterBu
 
 pub(crate) fn logs(resource: Resource) -> Result<SdkLoggerProvider, ExporterBuildError> {
     trust();
-    let exporter = LogExporter::builder().build()?;
+    let carried = resource.clone();
+    let exporter = Renewed::new(move || {
+        let mut exporter = LogExporter::builder().build()?;
+        exporter.set_resource(&carried);
+        Ok(exporter)
+    })?;
     Ok(SdkLoggerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
 }
 
@@ -64,7 +77,8 @@ pub(crate) fn metrics(
     let mut provider = SdkMeterProvider::builder().with_resource(resource);
     if settings.signals.metrics {
         trust();
-        provider = provider.with_periodic_exporter(MetricExporter::builder().build()?);
+        let exporter = Renewed::new(|| MetricExporter::builder().build())?;
+        provider = provider.with_periodic_exporter(exporter);
     }
     let registry = settings.prometheus.then(Registry::new);
     if let Some(registry) = &registry {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use reelshift_tests::proxy::{Manners, Proxy};
 use reelshift_tests::receiver::{Receiver, Span};
 use reelshift_tests::{Legacy, Reelshift, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +40,10 @@ fn attempted_batches(receiver: &Receiver) -> usize {
     let batches: BTreeSet<_> =
         attempts.iter().map(|span| &span.attributes["reelshift.batch.id"]).collect();
     batches.len()
+}
+
+async fn nothing_is_open(legacy: &Legacy) -> bool {
+    legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE finished_at IS NULL").await == 0
 }
 
 async fn rows_are_done(legacy: &Legacy) -> bool {
@@ -265,6 +270,11 @@ async fn a_collector_that_is_away_or_never_answers_holds_nobody_up() {
     }
 }
 
+fn enqueue(directory: &Path, legacy: &Legacy) {
+    let backfill = Reelshift::new(directory, &["enqueue", "backfill", "--batch-size", "100"]);
+    backfill.database(&legacy.url).run().expect(0).ok();
+}
+
 /// A way to `server` on which everything takes a second longer.
 async fn slow_way(server: String) -> String {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -328,20 +338,15 @@ async fn a_collector_that_comes_back_gets_what_follows() {
     until("the first attempts", async || attempted_batches(&receiver) == 5).await;
     receiver.kill();
     legacy.execute("DELETE FROM video_processing_status").await;
-    let again = Reelshift::new(dir.path(), &["enqueue", "backfill", "--batch-size", "100"]);
-    again.database(&legacy.url).run().expect(0).ok();
+    enqueue(dir.path(), &legacy);
     until("the work without a collector", async || {
         legacy.number("SELECT COUNT(*) FROM video_processing_status").await == 500
     })
     .await;
     receiver.start_again();
     legacy.execute("DELETE FROM video_processing_status").await;
-    until("the run before to end", async || {
-        legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE finished_at IS NULL").await == 0
-    })
-    .await;
-    let again = Reelshift::new(dir.path(), &["enqueue", "backfill", "--batch-size", "100"]);
-    again.database(&legacy.url).run().expect(0).ok();
+    until("the run before to end", async || nothing_is_open(&legacy).await).await;
+    enqueue(dir.path(), &legacy);
     until("spans after the collector's return", async || {
         named(&receiver.spans(), "process backfill").len() > 5
     })
@@ -349,6 +354,42 @@ async fn a_collector_that_comes_back_gets_what_follows() {
     let pid = worker.id().to_string();
     std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
     assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+}
+
+/// A connection that died without a word, as on a machine whose address has changed, is given up
+/// with the first export on it, not when the kernel does so after a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_carries_nothing_any_more_is_replaced() {
+    for (grpc, protocol) in [(true, "grpc"), (false, "http/protobuf")] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let Some(receiver) = Receiver::start(dir.path()) else { return };
+        let legacy = enqueued(dir.path()).await;
+        let server = if grpc { receiver.grpc() } else { receiver.http() };
+        let way = Proxy::start(&server, Manners::default()).await;
+        let mut worker = traced(dir.path(), &legacy, &way.before(&server), &["work", "--verbose"])
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")
+            .env("OTEL_LOGS_EXPORTER", "otlp")
+            .start();
+        until("the first attempts", async || attempted_batches(&receiver) == 5).await;
+        let received = |signal: &str| receiver.log().matches(signal).count();
+        let (metrics, logs) = (received("ResourceMetrics #"), received("LogRecord #"));
+        way.sever();
+        // More than once: what is in the export that finds it out is lost.
+        until("everything on another connection", async || {
+            if nothing_is_open(&legacy).await {
+                legacy.execute("DELETE FROM video_processing_status").await;
+                enqueue(dir.path(), &legacy);
+            }
+            named(&receiver.spans(), "process backfill").len() > 5
+                && received("ResourceMetrics #") > metrics
+                && received("LogRecord #") > logs
+        })
+        .await;
+        let pid = worker.id().to_string();
+        std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
+        assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+    }
 }
 
 #[test]
