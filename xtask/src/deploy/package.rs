@@ -12,6 +12,7 @@ use crate::dist::{Architecture, image};
 
 const IMAGE: &str = "docker.io/library/debian:bookworm-slim";
 const NAME: &str = "reelshift-package";
+const MAX_IMAGE_BYTES: u64 = 60_000_000;
 /// Where the package needs another one, the lists of packages are needed; without a network it
 /// is installed all the same if that one is there.
 const INSTALL: &str = "apt-get -qq update; \
@@ -54,7 +55,9 @@ fn load_image(deployment: &Deployment<'_>, directory: &Path) -> Result<()> {
     ensure!(shown.contains("media-root"), "the image shows no settings: {shown}");
     let mut size = Command::new(&deployment.engine.program);
     let size = output(size.args(["image", "inspect", "--format", "{{.Size}}", image::NAME]))?;
-    eprintln!("xtask: the image has {} bytes", size.trim());
+    let size: u64 = size.trim().parse().context("the size is no number")?;
+    eprintln!("xtask: the image has {size} bytes");
+    ensure!(size <= MAX_IMAGE_BYTES, "the image is larger than {MAX_IMAGE_BYTES} bytes");
     deployment.engine(&["image", "rm", image::NAME])
 }
 

@@ -16,6 +16,8 @@ const DATABASE: &str = "mysql://platform:platform@mariadb:3306/platform";
 /// Where the pod's health is published on this machine.
 const PORT: u16 = 9_099;
 const NAME: &str = "reelshift-pod";
+/// In the order in which Kubernetes gets them done.
+const JOBS: [&str; 3] = ["expand.yaml", "enqueue-backfill.yaml", "enqueue-hash.yaml"];
 /// What an overlay would set for the network of compose.
 const OVERLAY: [(&str, &str); 3] = [
     ("REELSHIFT_ALLOW_PLAINTEXT", "true"),
@@ -23,39 +25,55 @@ const OVERLAY: [(&str, &str); 3] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://jaeger:4317"),
 ];
 
-/// A workload of a manifest.
+/// The container of a workload of a manifest.
 struct Pod {
     spec: Value,
     container: Value,
 }
 
-/// Both workloads live; the worker does a run, and both end in their time.
+/// All workloads run: the Jobs end by themselves, the others live, and end in their time. The
+/// worker does what the Jobs have enqueued.
 pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
     deployment.compose(&["stop", "worker"])?;
-    for manifest in ["server.yaml", "worker.yaml"] {
-        let pod = Pod::read(&deployment.root.join(MANIFESTS).join(manifest))?;
-        let used = pod.start(deployment).and_then(|()| pod.check_probes(deployment));
-        let used = used.and_then(|()| match manifest {
-            "worker.yaml" => {
-                deployment.reelshift(&["enqueue", "validate"])?;
-                deployment.until("the run of the pod", || deployment.runs_are_done())
-            }
-            _ => Ok(()),
-        });
-        if used.is_err() {
-            deployment.engine(&["logs", NAME])?;
-        }
-        let ended = pod.end(deployment);
-        used.and(ended).with_context(|| format!("a container as {manifest} has it"))?;
+    for manifest in JOBS {
+        run(deployment, manifest, |pod| pod.ended(deployment))?;
     }
+    run(deployment, "server.yaml", |pod| {
+        pod.check_probes(deployment)?;
+        pod.stop(deployment)
+    })?;
+    run(deployment, "worker.yaml", |pod| {
+        pod.check_probes(deployment)?;
+        deployment.reelshift(&["enqueue", "validate"])?;
+        deployment.until("the run of the pod", || deployment.runs_are_done())?;
+        pod.stop(deployment)
+    })?;
     deployment.compose(&["start", "worker"])
+}
+
+/// Starts the container of a manifest, and removes it once it was used. It has to have ended well.
+fn run(
+    deployment: &Deployment<'_>,
+    manifest: &str,
+    used: impl FnOnce(&Pod) -> Result<()>,
+) -> Result<()> {
+    eprintln!("xtask: a container as {manifest} has it");
+    let pod = Pod::read(&deployment.root.join(MANIFESTS).join(manifest))?;
+    let used = pod.start(deployment).and_then(|()| used(&pod));
+    if used.is_err() {
+        deployment.engine(&["logs", NAME])?;
+    }
+    let removed = deployment.engine(&["rm", "--force", NAME]);
+    used.and(removed).with_context(|| format!("a container as {manifest} has it"))
 }
 
 impl Pod {
     fn read(path: &Path) -> Result<Self> {
         let documents: Vec<Value> = documents(path)?;
-        let mut deployments = documents.iter().filter(|document| document["kind"] == "Deployment");
-        let found = deployments.next().with_context(|| format!("{} has none", path.display()))?;
+        let workload =
+            |document: &&Value| document["kind"] == "Deployment" || document["kind"] == "Job";
+        let found = documents.iter().find(workload);
+        let found = found.with_context(|| format!("{} has no workload", path.display()))?;
         let spec = found["spec"]["template"]["spec"].clone();
         let container = spec["containers"][0].clone();
         Ok(Self { spec, container })
@@ -67,10 +85,11 @@ impl Pod {
         let limit = text(&self.container["resources"]["limits"]["memory"])?;
         // Mi is what an engine calls m.
         let limit = limit.strip_suffix("Mi").context("the memory is not in Mi")?;
-        let port = &self.container["ports"][0]["containerPort"];
         let mut run = Command::new(&deployment.engine.program);
         run.args(["run", "--detach", "--name", NAME, "--network", NETWORK]);
-        run.args(["--publish", &format!("127.0.0.1:{PORT}:{port}")]);
+        if let Some(port) = self.container["ports"][0]["containerPort"].as_u64() {
+            run.args(["--publish", &format!("127.0.0.1:{PORT}:{port}")]);
+        }
         run.args(["--user", &format!("{}:{}", user["runAsUser"], user["runAsGroup"])]);
         run.args(["--memory", &format!("{limit}m")]);
         ensure!(own["readOnlyRootFilesystem"] == true, "its file system can be written");
@@ -150,12 +169,16 @@ impl Pod {
     }
 
     /// Ends it as Kubernetes does, in the time that its manifest gives it.
-    fn end(&self, deployment: &Deployment<'_>) -> Result<()> {
+    fn stop(&self, deployment: &Deployment<'_>) -> Result<()> {
         let grace = self.spec["terminationGracePeriodSeconds"].to_string();
         deployment.engine(&["stop", "--time", &grace, NAME])?;
-        let mut inspect = Command::new(&deployment.engine.program);
-        let code = output(inspect.args(["inspect", "--format", "{{.State.ExitCode}}", NAME]))?;
-        deployment.engine(&["rm", "--force", NAME])?;
+        self.ended(deployment)
+    }
+
+    /// Waits until it has ended, which has to be well.
+    fn ended(&self, deployment: &Deployment<'_>) -> Result<()> {
+        let mut wait = Command::new(&deployment.engine.program);
+        let code = output(wait.args(["wait", NAME]))?;
         ensure!(code.trim() == "0", "it ended with {}", code.trim());
         Ok(())
     }
