@@ -172,9 +172,12 @@ impl Deployment<'_> {
         self.until("the workers", || self.workers("live", workers))
     }
 
+    /// Typed again where it fails: podman looks for the process of a container, such as that of a
+    /// producer, that has ended by then.
     fn scale(&self, workers: usize) -> Result<()> {
         let scale = format!("worker={workers}");
-        self.compose(&["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale])
+        let up = ["up", "--detach", "--no-build", "--no-recreate", "--scale", &scale];
+        self.compose(&up).or_else(|_| self.compose(&up))
     }
 
     /// A command of the product's own, by hand.

@@ -37,6 +37,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The database: mysql://USER:PASSWORD@HOST:PORT/NAME or sqlite://PATH [default:
     /// ./reelshift.db if that file exists]

@@ -73,15 +73,19 @@ async fn drains(legacy: &Legacy, directory: &Path) {
     run(directory, legacy, &["apply", "expand"], 0);
     run(directory, legacy, &["enqueue", "backfill", "--batch-size", "100"], 0);
     backlog::keep_back(legacy, 4).await;
-    for name in ["-TERM", "-INT"] {
-        let mut drained = worker(directory, legacy, &["--concurrency", "1"]);
+    // Who is to work until all is done has not done so.
+    let ways: [(&str, &[&str], i32); 3] =
+        [("-TERM", &[], 0), ("-INT", &[], 0), ("-INT", &["--until-idle"], 1)];
+    for (name, more, code) in ways {
+        let arguments = [&["--concurrency", "1"], more].concat();
+        let mut drained = worker(directory, legacy, &arguments);
         until("a leased batch", async || {
             backlog::feed(legacy, 4).await;
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await > 0
         })
         .await;
         signal(&drained, name);
-        assert_eq!(wait(&mut drained, LIMIT), Some(0), "after {name}");
+        assert_eq!(wait(&mut drained, LIMIT), Some(code), "after {name}");
         assert_eq!(
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await,
             0

@@ -226,12 +226,12 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
     let rows = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "backfill",
-        "   {prefix:<9} [{bar:40.cyan}] {human_pos} of {human_len} rows  {rate}",
+        "   {prefix:<9} [{bar:32.cyan}] {human_pos} of {human_len} rows  {rate}",
     );
     let bytes = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "hash",
-        "   {prefix:<9} [{bar:40.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
+        "   {prefix:<9} [{bar:32.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
     );
     let draw = |snapshot: &LedgerReport| {
         for report in &snapshot.runs {

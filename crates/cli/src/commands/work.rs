@@ -18,7 +18,7 @@ use reelshift_worker::{ExitReport, FileOptions, HashOptions, Until, WorkerError,
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
-use crate::exit::{Failed, Outcome};
+use crate::exit::{Failed, Outcome, interrupted};
 use crate::style::plural;
 
 /// Between two looks for a place in the fleet.
@@ -81,6 +81,9 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     if !args.until_idle {
         return Ok(Outcome::Done);
     }
+    if context.stop.is_cancelled() {
+        return Err(interrupted());
+    }
     let snapshot = store.ledger_report(status::RUNS).await?;
     if context.json {
         context.print_json(&snapshot)?;
@@ -104,7 +107,7 @@ async fn work(
     let open = retry_start(is_transient, async || context.writing_store(connections).await);
     let store = context.until_stopped(open).await?;
     let until = options.until;
-    let work = reelshift_worker::run(store.clone(), options, context.stop.clone());
+    let work = reelshift_worker::run(store.clone(), options, context.stop.child_token());
     let worked = if context.draws() {
         progress::beside(store.clone(), context.process.instance, work).await
     } else {

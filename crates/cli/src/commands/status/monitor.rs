@@ -7,7 +7,7 @@ use reelshift_store::report::Monitor;
 
 use crate::style;
 
-/// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   notifications 17   left 2m 4s`
+/// `migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   notifications 17   left 2m 4s`
 pub(super) fn line(monitor: &Monitor) -> String {
     let left = monitor.estimated_completion_seconds;
     let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -21,7 +21,7 @@ pub(super) fn line(monitor: &Monitor) -> String {
         format!(" ({:.2} % of attempts at {items})", monitor.error_rate * 100.0)
     });
     format!(
-        "migrated {}   status rows made {}   errors {}{rate}   notifications {}{more}{left}",
+        "migrated {}   status rows made {}   errors {} in all{rate}   notifications {}{more}{left}",
         style::plural(monitor.videos_migrated, "video", "videos"),
         style::count(monitor.processing_status_created),
         style::count(monitor.errors_encountered),
@@ -48,7 +48,7 @@ mod tests {
         };
         assert_eq!(
             line(&monitor),
-            "migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   \
+            "migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   \
              notifications 10,000 and more   left 2m 4s"
         );
     }
