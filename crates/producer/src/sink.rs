@@ -67,6 +67,7 @@ impl<'a, F: FnMut(&Progress) + Send> BatchSink<'a, F> {
             messaging.operation.type = "create",
             messaging.message.id = %id,
             messaging.message.conversation_id = %self.lease.run.id,
+            reelshift.batch.id = %id,
             reelshift.rows = rows_total,
             reelshift.bytes = bytes_total,
         );

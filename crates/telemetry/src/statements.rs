@@ -1,8 +1,10 @@
 //! A span for each SQL statement, made of what the driver logs when one ends: its text, with
 //! placeholders and never with values, how long it took, and how many rows it returned.
 //!
-//! That log does not say what a statement failed with. The adapters say it right after, so
-//! a span is held back until something follows it within its parent, or that ends.
+//! That log does not say what a statement failed with. The adapters say it, right after the log or,
+//! as SQLite's driver logs in a thread of its own, right before it. So both are held back until the
+//! next statement within their parent has ended, or the parent has: an error is that of the
+//! statement that had begun by then.
 //!
 //! Statements outside a trace (heartbeats, claims, looks at the controls) have none.
 
@@ -16,7 +18,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use tracing::field::{Field, Visit};
 use tracing::span::Id;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::{Layer, layer};
 
 /// What the driver logs statements as.
@@ -65,11 +67,12 @@ impl Database {
 /// The layer that makes the spans.
 pub(crate) struct Statements {
     tracer: SdkTracer,
+    follows: Duration,
 }
 
 impl Statements {
     pub(crate) const fn new(tracer: SdkTracer) -> Self {
-        Self { tracer }
+        Self { tracer, follows: FOLLOWS }
     }
 }
 
@@ -87,28 +90,40 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
         let mut statement = StatementEvent::default();
         event.record(&mut statement);
         let within = ctx.event_span(event);
-        let before = within.as_ref().and_then(|span| span.extensions_mut().remove::<Held>());
-        if let Some(before) = before {
-            self.export(before, failed.then_some(statement.code.as_str()));
-        }
         if failed {
+            if let Some(span) = within {
+                let at = SystemTime::now();
+                span.extensions_mut().replace(Failure { code: statement.code, at });
+            }
             return;
         }
         let held = Self::span(parent, &statement);
-        match within {
-            Some(span) => {
-                span.extensions_mut().insert(held);
-            }
-            None => self.export(held, None),
+        let Some(span) = within else { return self.export(held, None) };
+        let (before, failure) = take(&span);
+        let is_its_own = failure.as_ref().is_some_and(|failure| held.began <= failure.at);
+        let (of_before, own) = if is_its_own { (None, failure) } else { (failure, None) };
+        if let Some(before) = before {
+            self.export(before, of_before);
+        }
+        match own {
+            Some(_) => self.export(held, own),
+            None => span.extensions_mut().insert(held),
         }
     }
 
     fn on_close(&self, id: Id, ctx: layer::Context<'_, S>) {
-        let held = ctx.span(&id).and_then(|span| span.extensions_mut().remove::<Held>());
-        if let Some(held) = held {
-            self.export(held, None);
+        if let Some(span) = ctx.span(&id)
+            && let (Some(held), failure) = take(&span)
+        {
+            self.export(held, failure);
         }
     }
+}
+
+/// The statement and the error that are held back within a span.
+fn take<'a, R: LookupSpan<'a>>(span: &SpanRef<'a, R>) -> (Option<Held>, Option<Failure>) {
+    let mut extensions = span.extensions_mut();
+    (extensions.remove(), extensions.remove())
 }
 
 impl Statements {
@@ -134,24 +149,25 @@ impl Statements {
         attributes
             .extend(target.map(|target| KeyValue::new("db.collection.name", target.to_owned())));
         let ended = SystemTime::now();
+        let began = ended - statement.took;
         let span = SpanBuilder::from_name(name)
             .with_kind(SpanKind::Client)
-            .with_start_time(ended - statement.took)
+            .with_start_time(began)
             .with_attributes(attributes);
-        Held { span, parent, ended }
+        Held { span, parent, began, ended }
     }
 
-    /// Makes the span, with the error that followed it.
-    fn export(&self, held: Held, failed: Option<&str>) {
-        let Held { span, parent, ended } = held;
+    /// Makes the span, with the error that was said of it.
+    fn export(&self, held: Held, failure: Option<Failure>) {
+        let Held { span, parent, ended, .. } = held;
         let mut span = span.start_with_context(&self.tracer, &parent);
-        let follows = ended.elapsed().is_ok_and(|elapsed| elapsed <= FOLLOWS);
-        if let Some(code) = failed.filter(|_| follows) {
+        let failure = failure.filter(|failure| failure.at <= ended + self.follows);
+        if let Some(Failure { code, .. }) = failure {
             // The code of a server is a number, that of a lost connection is none of its.
             if code.bytes().all(|byte| byte.is_ascii_digit()) {
-                span.set_attribute(KeyValue::new("db.response.status_code", code.to_owned()));
+                span.set_attribute(KeyValue::new("db.response.status_code", code.clone()));
             }
-            span.set_attribute(KeyValue::new("error.type", code.to_owned()));
+            span.set_attribute(KeyValue::new("error.type", code.clone()));
             span.set_status(Status::error(format!("error {code}")));
         }
         span.end_with_timestamp(ended);
@@ -162,7 +178,14 @@ impl Statements {
 struct Held {
     span: SpanBuilder,
     parent: Context,
+    began: SystemTime,
     ended: SystemTime,
+}
+
+/// What a statement failed with.
+struct Failure {
+    code: String,
+    at: SystemTime,
 }
 
 /// What the driver's event says.
@@ -231,7 +254,52 @@ fn after<'a>(words: &mut impl Iterator<Item = &'a str>, keyword: &str) -> Option
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
+
+    fn log(statement: &str, took: Duration) {
+        let elapsed_secs = took.as_secs_f64();
+        tracing::debug!(target: "sqlx::query", summary = statement, elapsed_secs);
+    }
+
+    fn fail() {
+        tracing::trace!(target: "reelshift_store::statement", code = "1811");
+    }
+
+    #[test]
+    fn an_error_is_that_of_its_statement_whichever_is_said_first() {
+        let exported = InMemorySpanExporter::default();
+        let long = Duration::from_hours(1);
+        let provider = SdkTracerProvider::builder().with_simple_exporter(exported.clone()).build();
+        let tracer = provider.tracer("test");
+        let subscriber = tracing_subscriber::registry()
+            .with(tracing_opentelemetry::layer().with_tracer(tracer.clone()))
+            .with(Statements { tracer, follows: long });
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("attempt");
+            let _within = span.enter();
+            log("SELECT 1", Duration::ZERO);
+            log("INSERT INTO said_after (id) VALUES (1)", Duration::ZERO);
+            fail();
+            // The next one begins at another time than the error is said, on any clock.
+            std::thread::sleep(Duration::from_millis(20));
+            log("ROLLBACK", Duration::ZERO);
+            fail();
+            log("INSERT INTO said_before (id) VALUES (1)", long);
+            log("INSERT INTO last (id) VALUES (1)", Duration::ZERO);
+            fail();
+        });
+        let spans = exported.get_finished_spans().expect("the spans");
+        let failed = |span: &&opentelemetry_sdk::trace::SpanData| {
+            matches!(span.status, Status::Error { .. })
+        };
+        let failed: Vec<_> = spans.iter().filter(failed).map(|span| span.name.clone()).collect();
+        assert_eq!(failed, ["INSERT said_after", "INSERT said_before", "INSERT last"]);
+        assert_eq!(spans.len(), 6, "{spans:?}");
+    }
 
     #[test]
     fn a_statement_is_named_by_what_it_does_to_what() {

@@ -35,10 +35,13 @@ pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
         Ok(before)
     })?;
     let (batch, _) = before.values().next().context("a trace")?;
-    let by_type = json!({ "error.type": MISSING });
-    deployment.until("failures by their type", || found(deployment, &by_type))?;
-    let by_id = json!({ "reelshift.batch.id": batch });
-    deployment.until("the batch by its id", || found(deployment, &by_id))?;
+    for (what, tags) in [
+        ("failures", json!({ "error": "true" })),
+        ("failures by their type", json!({ "error.type": MISSING })),
+        ("the batch by its id", json!({ "reelshift.batch.id": batch })),
+    ] {
+        deployment.until(what, || found(deployment, &tags))?;
+    }
 
     // Again where nothing comes of it: a worker may lose an export, such as the one that was cut off.
     deployment.until("a trace with the rerun", || {
