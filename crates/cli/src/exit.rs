@@ -4,6 +4,7 @@ use std::fmt;
 
 use reelshift_archive::ArchiveError;
 use reelshift_demo::platform::PlatformError;
+use reelshift_media::plain;
 use reelshift_media::sha256::WrongHash;
 use reelshift_store::StoreError;
 use reelshift_telemetry::redact::redact;
@@ -78,7 +79,10 @@ pub fn interrupted() -> anyhow::Error {
 /// The error and its causes in one line; a cause that its error names already is not
 /// said twice, and credentials are not said at all.
 pub fn sentence(error: &anyhow::Error) -> String {
-    let sentence = error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+    let text = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref().map_or_else(|| cause.to_string(), plain)
+    };
+    let sentence = error.chain().map(text).fold(String::new(), |said, cause| {
         if said.is_empty() {
             cause
         } else if said.contains(&cause) {

@@ -19,24 +19,32 @@ pub enum Class {
     PermanentForItem,
 }
 
+/// An error as the system words it, without its number.
+#[must_use]
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+}
+
 /// Why a file has no hash. `path` is always the `file_path` that the caller gave, shown
 /// escaped, as it may hold anything.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// The media root itself cannot be used. Says nothing about any file.
     #[error(
-        "the media root {path:?} cannot be used ({source}): \
+        "the media root {path:?} cannot be used ({}): \
          name an existing directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or \
-         az://CONTAINER/PREFIX that this user can read"
+         az://CONTAINER/PREFIX that this user can read",
+        plain(source)
     )]
     BadRoot { path: PathBuf, source: io::Error },
 
     /// No file can be reached by this name, or none can have it.
-    #[error("there is no file {path:?} in the media root ({source})")]
+    #[error("there is no file {path:?} in the media root ({})", plain(source))]
     Missing { path: String, source: io::Error },
 
     /// The file or a directory on the way to it may not be read by this user.
-    #[error("the file {path:?} may not be read by this user ({source})")]
+    #[error("the file {path:?} may not be read by this user ({})", plain(source))]
     NotReadable { path: String, source: io::Error },
 
     /// The name leads out of the media root, by `..`, by a symlink or as an absolute path.
@@ -57,8 +65,9 @@ pub enum MediaError {
 
     /// This process, or its machine, is short of something. Says nothing about the file.
     #[error(
-        "this worker has run out of what the system gives it ({source}): the file {path:?} could \
-         not be read; raise its limits (open files: `ulimit -n`; memory), or lower `--concurrency`"
+        "this worker has run out of what the system gives it ({}): the file {path:?} could \
+         not be read; raise its limits (open files: `ulimit -n`; memory), or lower `--concurrency`",
+        plain(source)
     )]
     Exhausted { path: String, source: io::Error },
 
@@ -77,7 +86,7 @@ pub enum MediaError {
     Archived { path: String, source: RemoteError },
 
     /// The storage failed.
-    #[error("reading the file {path:?} failed: {source}")]
+    #[error("reading the file {path:?} failed: {}", plain(source))]
     Io { path: String, source: io::Error },
 
     /// The object store did not answer, or that it cannot now.

@@ -38,7 +38,7 @@ mod stream;
 pub use checkpoint::{Checkpoint, FileVersion};
 pub use checksum::VerifySample;
 pub use engine::{Engine, EngineOptions};
-pub use error::{Class, MediaError};
+pub use error::{Class, MediaError, plain};
 pub use hung::HungRead;
 pub use job::Job;
 pub use observer::{FileHash, HashOrigin, Observer};

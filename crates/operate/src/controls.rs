@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reelshift_plan::tuning::Assignment;
 use reelshift_store::controls::{ControlChange, ControlSetting, ON, PAUSE};
-use reelshift_store::{Result, Store, StoreError};
+use reelshift_store::{Result, Store, StoreError, schema};
 
 use crate::By;
 
@@ -55,7 +55,7 @@ pub async fn tune(
         expected: tune.expected.clone(),
     };
     let settings: Vec<_> = settings.iter().map(setting).collect();
-    store.set_controls(&settings, &by.who).await
+    set(store, by, &settings).await
 }
 
 /// Pauses the whole fleet, until it is resumed or for as long as `lasts`: within two seconds
@@ -97,5 +97,15 @@ async fn set_pause(
 ) -> Result<Vec<ControlChange>> {
     let (name, reason) = (PAUSE.to_owned(), by.reason().map(str::to_owned));
     let setting = ControlSetting { name, value, reason, lasts, expected: None };
-    store.set_controls(&[setting], &by.who).await
+    set(store, by, &[setting]).await
+}
+
+/// A rollback that leaves the ledger leaves no fleet that could go by them.
+async fn set(
+    store: &dyn Store,
+    by: &By,
+    settings: &[ControlSetting],
+) -> Result<Vec<ControlChange>> {
+    schema::require_expanded(store).await?;
+    store.set_controls(settings, &by.who).await
 }

@@ -74,6 +74,12 @@ impl Observer {
         verdict
     }
 
+    /// Whether work goes on, by the last verdict.
+    fn moves(&self) -> bool {
+        let kind = self.verdict.map(|(kind, _)| kind);
+        !matches!(kind, Some(VerdictKind::Paused | VerdictKind::Stalled | VerdictKind::Dead))
+    }
+
     /// The pace at `report`, which was observed last.
     pub(crate) fn pace(&self, report: &LedgerReport) -> Pace {
         let now = Sample::new(report, VerdictKind::Running);
@@ -87,7 +93,7 @@ impl Observer {
             mean_rows_per_second: rows,
             mean_bytes_per_second: bytes,
             since,
-            estimate: Estimate::compute(report, &self.history),
+            estimate: Estimate::compute(report, &self.history).filter(|_| self.moves()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! platform's own tables is in `inspection` of each adapter.
 
 use async_trait::async_trait;
-use reelshift_plan::{BatchState, RunState};
+use reelshift_plan::{BatchState, RunState, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::ledger::{Run, WorkerActivity};
 use reelshift_store::report::{
@@ -231,12 +231,18 @@ pub(crate) const WORKERS: (&str, &str) = ("reelshift_workers", "id");
 
 /// A row with all columns of `reelshift_workers`, `seen_seconds_ago` and `leases`.
 pub(crate) fn worker_report(row: &Row) -> error::Result<WorkerReport> {
+    let state = row::parsed(row, "state")?;
+    // What is stored is what it did when it was last there.
+    let rate = |name| match state {
+        WorkerState::Live => row.try_get(name),
+        WorkerState::Lost | WorkerState::Left => Ok(0.0),
+    };
     Ok(WorkerReport {
         id: row::uuid(row, "id")?,
         host: row.try_get("host")?,
         pid: row.try_get("pid")?,
         version: row.try_get("version")?,
-        state: row::parsed(row, "state")?,
+        state,
         started_at: row::time(row, "started_at")?,
         seen_seconds_ago: row.try_get("seen_seconds_ago")?,
         leases: row::count(row, "leases")?,
@@ -244,8 +250,8 @@ pub(crate) fn worker_report(row: &Row) -> error::Result<WorkerReport> {
             doing: row.try_get::<Option<String>, _>("doing")?.unwrap_or_default(),
             rows_done: row::unsigned(row, "rows_done")?,
             bytes_done: row::unsigned(row, "bytes_done")?,
-            rows_per_second: row.try_get("rows_per_second")?,
-            bytes_per_second: row.try_get("bytes_per_second")?,
+            rows_per_second: rate("rows_per_second")?,
+            bytes_per_second: rate("bytes_per_second")?,
             capacity: row.try_get("capacity")?,
             chunk_seconds: row.try_get("chunk_seconds")?,
             controls_seen: row.try_get("controls_seen")?,

@@ -54,7 +54,7 @@ pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
 }
 
 /// Each role is a service of its own; the server has no spans until somebody enqueues by it.
-fn services(deployment: &Deployment<'_>) -> Result<()> {
+pub(super) fn services(deployment: &Deployment<'_>) -> Result<()> {
     let services = deployment.get(JAEGER, "/api/services", &[])?;
     let names = services["data"].as_array().context("no services")?;
     for role in ["producer", "worker"] {
@@ -82,7 +82,7 @@ impl Trace {
         self.0["spans"].as_array().context("no such trace")
     }
 
-    fn named(&self, prefix: &str) -> Result<Vec<&Value>> {
+    pub(super) fn named(&self, prefix: &str) -> Result<Vec<&Value>> {
         let is = |span: &&Value| {
             span["operationName"].as_str().is_some_and(|name| name.starts_with(prefix))
         };
@@ -99,7 +99,7 @@ impl Trace {
 
     /// How many attempts there are, in a trace that a producer began and that workers went on
     /// with, each the child of the batch's creation and with a link to the run.
-    pub(super) fn attempts_of_a_whole_trace(&self) -> Result<usize> {
+    fn attempts_of_a_whole_trace(&self) -> Result<usize> {
         let (created, attempts) = (self.named("create ")?, self.named("process ")?);
         ensure!(created.len() == 1, "{} spans create the batch", created.len());
         ensure!(!attempts.is_empty(), "no attempt");

@@ -174,9 +174,17 @@ pub enum FlagsAction {
         /// As in enable
         flag: Flag,
         /// 0 to 100; 0 is off
-        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        #[arg(value_parser = percent)]
         percent: u8,
     },
     /// Switch off all but performance_monitoring, at once
     EmergencyDisable,
+}
+
+/// A share as it is shown: `25`, or `25%`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| "a whole number from 0 to 100".to_owned())
 }

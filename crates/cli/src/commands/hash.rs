@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use reelshift_media::sha256::Backend;
 use reelshift_media::{
-    Checkpoint, Engine, EngineOptions, FileHash, HashOrigin, Job, MediaError, Observer, hash_stream,
+    Checkpoint, Engine, EngineOptions, FileHash, HashOrigin, Job, MediaError, Observer,
+    hash_stream, plain,
 };
 use serde_json::json;
 
@@ -65,15 +66,9 @@ fn told_plainly(error: MediaError) -> String {
     match error {
         MediaError::Missing { source, .. }
         | MediaError::NotReadable { source, .. }
-        | MediaError::Io { source, .. } => said(&source),
+        | MediaError::Io { source, .. } => plain(&source),
         error => error.to_string(),
     }
-}
-
-/// As the C library words it, without the number.
-fn said(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn hash(
@@ -180,10 +175,10 @@ fn largest_first(paths: &[OsString]) -> Vec<usize> {
 /// Hashes what is no regular file, when its turn to be printed has come.
 fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
     if path == "-" {
-        return hash_stream(backend, std::io::stdin().lock()).map_err(|error| said(&error));
+        return hash_stream(backend, std::io::stdin().lock()).map_err(|error| plain(&error));
     }
     let opened = std::fs::File::open(path).and_then(|file| hash_stream(backend, file));
-    opened.map_err(|error| said(&error))
+    opened.map_err(|error| plain(&error))
 }
 
 /// Lines are written when so many bytes of them are there, when no other file is done for

@@ -125,6 +125,9 @@ fn print<T: Serialize>(
                 table.add_row(shown.iter().map(|column| (column.value)(item).cell()));
             }
             crate::output::block(&table);
+            if items.is_empty() && context.draws() {
+                crate::output::say_error!("nothing matches");
+            }
             if items.len() == args.limit as usize {
                 crate::output::say!(
                     "The first {}; --limit N shows more",

@@ -45,6 +45,7 @@ pub async fn execute(
     selection: &RerunSelection,
     reason: Option<&Reason>,
 ) -> Result<Outcome> {
+    let next = next(context, store, selection).await?;
     let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
     let dry_run = selection.dry_run;
     let runs = if dry_run { by_run(store, selection).await? } else { Vec::new() };
@@ -73,7 +74,7 @@ pub async fn execute(
         crate::output::block(table(&runs));
         crate::output::say!("would enqueue again: {what}. Nothing was changed");
     } else {
-        crate::output::say!("{} {what}. Next: reelshift work", "enqueued again:".green().bold());
+        crate::output::say!("{} {what}. Next: {next}", "enqueued again:".green().bold());
     }
     Ok(Outcome::Done)
 }
@@ -97,6 +98,25 @@ struct OfRun {
     kind: JobKind,
     #[serde(flatten)]
     rerun: Rerun,
+}
+
+/// What works on the selection: files need to be found.
+async fn next(
+    context: &Context,
+    store: &SharedStore,
+    selection: &RerunSelection,
+) -> Result<&'static str> {
+    let runs = store.ledger_report(RUNS).await?.runs;
+    let files = runs.iter().any(|report| {
+        report.run.kind == JobKind::Hash
+            && selection.run.is_none_or(|id| id == report.run.id)
+            && report.quarantined + report.failed_open > 0
+    });
+    Ok(if files && context.media_root.is_none() {
+        "reelshift work --media-root PATH"
+    } else {
+        "reelshift work"
+    })
 }
 
 /// The dry run once more for each run, to show them apart.

@@ -28,9 +28,8 @@ struct Setting {
     command: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[strum(const_into_str, serialize_all = "snake_case")]
 enum Source {
     Option,
     Environment,
@@ -67,15 +66,15 @@ pub fn show(context: &Context) -> Result<Outcome> {
         context.print_json(&settings)?;
         return Ok(Outcome::Done);
     }
-    let mut table = style::table(&["setting", "value", "from", "environment", "file"]);
-    for Setting { name, value, source, environment, key, .. } in &settings {
-        table.add_row([
-            name,
-            value.as_deref().unwrap_or("-"),
-            source.into_str(),
-            environment,
-            key.as_deref().unwrap_or("-"),
-        ]);
+    let mut table = style::table(&["setting", "value", "from"]);
+    for setting in &settings {
+        let from = match setting.source {
+            Source::Option => format!("--{}", setting.name),
+            Source::Environment => setting.environment.clone(),
+            Source::File => format!("{} in the file", setting.key.as_deref().unwrap_or_default()),
+            Source::Default => "default".to_owned(),
+        };
+        table.add_row([&setting.name, setting.value.as_deref().unwrap_or("-"), &from]);
     }
     crate::output::block(&table);
     Ok(Outcome::Done)

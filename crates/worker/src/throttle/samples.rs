@@ -16,6 +16,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Sampling takes at most one in this many seconds, however large the ledger is.
 const REST_PER_SAMPLE: u32 = 20;
 
+/// A sample that took long because the database was away is no reason to miss what follows.
+const MAX_REST: Duration = Duration::from_mins(1);
+
 /// Keeps a sample every few seconds while something is open, and one whenever the state of the
 /// migration changes. It also updates the metrics of the specification's monitor, where
 /// metrics are exported.
@@ -24,6 +27,7 @@ pub(super) async fn keep(store: SharedStore) {
     let mut kept: Option<VerdictKind> = None;
     loop {
         let began = Instant::now();
+        let mut rest = INTERVAL;
         match store.ledger_report(RUNS_SHOWN).await {
             Ok(report) => {
                 if metrics::enabled() {
@@ -32,10 +36,11 @@ pub(super) async fn keep(store: SharedStore) {
                 if let Err(error) = keep_one(&store, &mut observer, &mut kept, &report).await {
                     tracing::debug!(%error, "a sample was not kept");
                 }
+                rest = (began.elapsed() * REST_PER_SAMPLE).clamp(INTERVAL, MAX_REST);
             }
             Err(error) => tracing::debug!(%error, "the runs were not counted"),
         }
-        tokio::time::sleep(INTERVAL.max(began.elapsed() * REST_PER_SAMPLE)).await;
+        tokio::time::sleep(rest).await;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::exit::Outcome;
 const COLUMNS: [Column<WorkerReport>; 12] = [
     Column::new("id", |worker| Value::text(worker.id)),
     Column::new("host", |worker| Value::text(&worker.host)),
-    Column::wide("pid", |worker| Value::Number(worker.pid.into())),
+    Column::wide("pid", |worker| Value::text(worker.pid)),
     Column::wide("version", |worker| Value::text(&worker.version)),
     Column::new("state", |worker| Value::text(worker.state)),
     Column::new("leases", |worker| Value::Number(worker.leases)),

@@ -188,7 +188,7 @@ impl View {
         let mut lines = vec![draining];
         if let Some(phase) = stopping.last_phase {
             lines.push(format!(
-                "The last phase that can be rolled back is {phase}; back to {} with nothing lost: reelshift rollback",
+                "The last phase that can be rolled back is {phase}; back to {} with nothing lost: reelshift rollback --archive DIR",
                 stopping.back_to
             ));
         }

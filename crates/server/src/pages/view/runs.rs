@@ -75,10 +75,22 @@ impl View {
                 "the backfill is done: a sweep over all rows found none out of agreement"
                     .to_owned(),
             ),
-            gate(failed == 0, format!("no batch is failed ({failed} are): rerun them")),
+            gate(
+                failed == 0,
+                match failed {
+                    0 => "no batch has failed".to_owned(),
+                    _ => format!("{} failed: rerun", plural(failed, "batch has", "batches have")),
+                },
+            ),
             gate(
                 aside == 0,
-                format!("nothing is in quarantine ({aside} are): mend and rerun them"),
+                match aside {
+                    0 => "nothing is in quarantine".to_owned(),
+                    _ => format!(
+                        "{} in quarantine: mend the causes, then rerun",
+                        plural(aside, "item is", "items are")
+                    ),
+                },
             ),
             gate(idle, "no run is open: an index build beside a backfill takes longer".to_owned()),
             gate(done(2), "enhanced status is rolled out to all videos".to_owned()),
