@@ -44,9 +44,12 @@
     Object.keys(news.parts).forEach(function (id) {
       var part = document.getElementById("part-" + id);
       if (!part || shown[id] === news.parts[id]) return;
-      // Whoever is reading or pressing something in it keeps it as it is.
-      var active = document.activeElement;
-      if (active && active !== body && part.contains(active) && active !== part) return;
+      // Whoever presses or selects something in it keeps it as it is, and is told so.
+      var active = document.activeElement, selection = window.getSelection();
+      var held = (active && active !== body && active !== part && part.contains(active)) ||
+        (selection && !selection.isCollapsed && part.contains(selection.anchorNode));
+      part.classList.toggle("held", !!held);
+      if (held) return;
       var open = Array.prototype.map.call(part.querySelectorAll("details"), function (d) { return d.open; });
       part.innerHTML = news.parts[id];
       shown[id] = news.parts[id];

@@ -166,13 +166,25 @@ async fn rolls_a_flag_out(scene: &Scene, browser: &Browser) {
     let percent = format!("SELECT rollout_percent FROM reelshift_flags WHERE name = '{FLAG}'");
     assert_eq!(scene.legacy.number(&percent).await, 50);
 
-    // Somebody else changes it while this page is open: nothing is applied.
-    scene.run(&["flags", "rollout", FLAG, "20"]);
+    // Somebody else changes it while this page is open: it shows that, and applies nothing.
+    scene.run(&["flags", "rollout", FLAG, "20%"]);
+    scene.run(&["tune", "lock_waits=19"]);
+    browser.shows(&format!("{card} .state"), "on for 20 % of videos").await;
+    browser.shows("#part-settings", "19").await;
+    // What somebody selects stays until it has been copied.
+    let select =
+        format!("getSelection().selectAllChildren(document.querySelector(\"{card} .state\"))");
+    browser.run(&select).await;
+    scene.run(&["flags", "rollout", FLAG, "30"]);
+    browser.find(&format!("#part-flag-{FLAG}.held")).await;
+    browser.shows(&format!("{card} .state"), "on for 20 % of videos").await;
+    browser.run("getSelection().removeAllRanges()").await;
+    browser.shows(&format!("{card} .state"), "on for 30 % of videos").await;
     browser.fill(&format!("#{FLAG}-percent"), "80").await;
     browser.fill(&format!("{card} input[name=reason]"), "more").await;
     browser.click(&format!("{card} button")).await;
     browser.shows(".flash.bad", "nothing was changed").await;
-    assert_eq!(scene.legacy.number(&percent).await, 20);
+    assert_eq!(scene.legacy.number(&percent).await, 30);
     browser.screenshot("controls-conflict").await;
     browser.open("/activity").await;
     browser.shows("main table", "half of them").await;

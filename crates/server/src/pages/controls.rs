@@ -1,5 +1,7 @@
 //! How exposed, how hard?
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -15,7 +17,7 @@ use crate::access::Principal;
 use crate::app::Shared;
 
 #[derive(Template)]
-#[template(path = "controls.html", blocks = ["verdict", "throttle", "commands"])]
+#[template(path = "controls.html", blocks = ["verdict", "throttle", "settings", "commands"])]
 pub(super) struct Controls {
     pub frame: Frame,
     pub view: View,
@@ -48,10 +50,31 @@ pub(super) struct Setting {
     meaning: &'static str,
 }
 
+/// What a flag is now, beside its form.
+#[derive(Template)]
+#[template(path = "flag_state.html")]
+pub(super) struct FlagState<'a> {
+    pub flag: &'a FlagView,
+}
+
+impl FlagState<'_> {
+    pub(super) const fn name(&self) -> &'static str {
+        self.flag.name
+    }
+}
+
 impl Controls {
-    /// Only what its live parts need.
-    pub(super) const fn live(frame: Frame, view: View) -> Self {
-        Self { frame, view, flags: Vec::new(), settings: Vec::new(), seen: String::new() }
+    /// As `view` has it.
+    pub(super) fn new(frame: Frame, view: View) -> Self {
+        let stored = view.overview().report.as_ref().map(|report| report.controls.clone());
+        let stored = stored.unwrap_or_default();
+        let seen: BTreeMap<_, _> = stored
+            .iter()
+            .filter(|control| control.name != PAUSE)
+            .map(|control| (&control.name, &control.value))
+            .collect();
+        let seen = serde_json::to_string(&seen).unwrap_or_default();
+        Self { flags: flags(&view), settings: settings(&view, &stored), frame, view, seen }
     }
 }
 
@@ -62,17 +85,7 @@ pub(crate) async fn page(
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Controls, "/controls").await?;
     let said = frame.flash.is_some();
-    let stored = view.overview().report.as_ref().map(|report| report.controls.clone());
-    let stored = stored.unwrap_or_default();
-    let seen: std::collections::BTreeMap<_, _> = stored
-        .iter()
-        .filter(|control| control.name != PAUSE)
-        .map(|control| (&control.name, &control.value))
-        .collect();
-    let seen = serde_json::to_string(&seen).unwrap_or_default();
-    let page =
-        Controls { flags: flags(&view), settings: settings(&view, &stored), frame, view, seen };
-    Ok(finish(&page, said))
+    Ok(finish(&Controls::new(frame, view), said))
 }
 
 const fn meaning(flag: Flag) -> &'static str {

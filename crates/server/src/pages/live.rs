@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::activity::Activity;
-use super::controls::Controls;
+use super::controls::{Controls, FlagState};
 use super::failures::Failures;
 use super::frame::{Frame, Page};
 use super::overview::Overview;
@@ -116,8 +116,14 @@ fn parts(app: &Shared, page: Page, latest: &Latest) -> BTreeMap<String, String> 
         }
         Page::Failures => make!(Failures::live(frame, view),
             "verdict" => as_verdict, "open" => as_open, "groups" => as_groups),
-        Page::Controls => make!(Controls::live(frame, view),
-            "verdict" => as_verdict, "throttle" => as_throttle, "commands" => as_commands),
+        Page::Controls => {
+            let page = Controls::new(frame, view);
+            for flag in page.flags.iter().map(|flag| FlagState { flag }) {
+                parts.insert(format!("flag-{}", flag.name()), shown(&flag));
+            }
+            make!(page, "verdict" => as_verdict, "throttle" => as_throttle,
+                "settings" => as_settings, "commands" => as_commands);
+        }
         Page::Activity => make!(Activity::live(frame, view),
             "verdict" => as_verdict, "notifications" => as_notifications),
     }

@@ -86,7 +86,7 @@ fn the_other_pages() {
     let failures = Failures::live(frame(Page::Failures), view());
     insta::assert_snapshot!("open", html(&failures.as_open()));
     insta::assert_snapshot!("groups", html(&failures.as_groups()));
-    let controls = Controls::live(frame(Page::Controls), view());
+    let controls = Controls::new(frame(Page::Controls), view());
     insta::assert_snapshot!("throttle", html(&controls.as_throttle()));
     insta::assert_snapshot!("commands", html(&controls.as_commands()));
     let activity = Activity::live(frame(Page::Activity), view());
