@@ -18,6 +18,17 @@
     try { if (themes) themes.setItem("theme", root.dataset.theme); } catch (refused) { themes = null; }
   });
 
+  // Times as this browser's clock shows them; UTC stays in their titles.
+  var shapes = { clock: { hour: "2-digit", minute: "2-digit" }, second: { timeStyle: "medium" } };
+  function localise(part) {
+    Array.prototype.forEach.call(part.querySelectorAll("time[datetime]"), function (time) {
+      var at = new Date(time.dateTime), shape = shapes[time.dataset.shape];
+      // Swedish dates are those of ISO 8601.
+      time.textContent = shape ? at.toLocaleTimeString("sv-SE", shape) : at.toLocaleString("sv-SE");
+    });
+  }
+  localise(document);
+
   // The age of the figures, counted here: it must grow when nothing comes.
   var STALE = 10, taken = Date.now() - 1000 * Number(body.dataset.age || 0), cause = "";
   function tick() {
@@ -52,6 +63,7 @@
       if (held) return;
       var open = Array.prototype.map.call(part.querySelectorAll("details"), function (d) { return d.open; });
       part.innerHTML = news.parts[id];
+      localise(part);
       shown[id] = news.parts[id];
       Array.prototype.forEach.call(part.querySelectorAll("details"), function (d, n) { d.open = !!open[n]; });
     });

@@ -21,6 +21,7 @@ mod found;
 mod frame;
 mod history;
 mod live;
+mod moment;
 mod overview;
 mod reference;
 pub(crate) mod report;
@@ -51,6 +52,7 @@ use crate::sampling::Latest;
 use flash::Flash;
 use frame::{Frame, Page, said};
 pub(crate) use live::Made;
+use moment::with_elements;
 pub(crate) use reference::Reference;
 use view::View;
 
@@ -125,7 +127,8 @@ fn view(app: &Shared, latest: Latest) -> View {
 fn finish(template: &impl Template, said: bool) -> Response {
     match template.render() {
         Ok(html) => {
-            let mut response = ([(header::CACHE_CONTROL, "no-store")], Html(html)).into_response();
+            let html = Html(with_elements(&html));
+            let mut response = ([(header::CACHE_CONTROL, "no-store")], html).into_response();
             if said {
                 response.headers_mut().append(header::SET_COOKIE, Flash::over());
             }

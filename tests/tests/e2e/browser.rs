@@ -269,6 +269,7 @@ async fn every_page_can_be_used_by_everybody() {
                 let is_dark =
                     browser.run("return document.documentElement.dataset.theme === 'dark'").await;
                 assert_eq!(is_dark, dark);
+                shows_times(&browser, name).await;
                 let found = browser.serious_findings().await;
                 assert_eq!(found, Vec::<String>::new(), "{name}, {shape}, {theme}");
                 assert!(!browser.overflows().await, "{name} is wider than a {shape} screen");
@@ -279,12 +280,24 @@ async fn every_page_can_be_used_by_everybody() {
     }
 }
 
+/// Times are local, with UTC on hover, and none is left as the server marks them.
+async fn shows_times(browser: &Browser, name: &str) {
+    let marks = "return /[\\ue000\\ue001]/.test(document.documentElement.outerHTML)";
+    assert_eq!(browser.run(marks).await, false, "{name}");
+    let wrong = "return [...document.querySelectorAll('time')].filter(time => \
+                 time.textContent.includes('UTC') || !time.title.endsWith(' UTC')).length";
+    assert_eq!(browser.run(wrong).await, 0, "{name}");
+    assert!(browser.count("#part-verdict time").await > 0, "{name}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_looks_and_old_figures_say_so() {
     let mut scene = Scene::new().await;
     let Some(browser) = scene.browser(Screen::Wide).await else { return };
     log_in(&browser, VIEWER).await;
     browser.shows("header", "viewer").await;
+    let (_, database) = scene.legacy.url.rsplit_once('/').expect("a database's name");
+    browser.shows("header .database", database).await;
     for (_, path) in PAGES {
         browser.open(path).await;
         browser.find("#part-verdict").await;

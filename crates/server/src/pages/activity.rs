@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::{tail, time};
+use reelshift_overview::figures::tail;
 use reelshift_store::StoreError;
 use reelshift_store::audit::{self, AuditEntry, AuditSelection, Subject};
 use reelshift_store::failures::Pattern;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::csv;
 use super::frame::{Frame, Page};
+use super::moment::time;
 use super::view::View;
 use super::{begin, finish, unreadable};
 use crate::access::Principal;

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::{plural, tail, time};
+use reelshift_overview::figures::{plural, tail};
 use reelshift_plan::BatchState;
 use reelshift_store::failures::{ErrorEntry, ErrorSelection};
 use reelshift_store::ids::IdKind;
@@ -12,6 +12,7 @@ use reelshift_store::ledger::Bounds;
 use reelshift_store::listings::BatchReport;
 
 use super::frame::Frame;
+use super::moment::time;
 use super::run::BatchRow;
 use super::view::View;
 use super::{PRUNED, begin_one, finish, no_such, unreadable};

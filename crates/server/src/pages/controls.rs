@@ -6,11 +6,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::time;
 use reelshift_plan::{Flag, Knob, Rollout, Tuning};
 use reelshift_store::controls::{Control, PAUSE};
 
 use super::frame::{Frame, Page};
+use super::moment::time;
 use super::view::{View, rollout};
 use super::{begin, finish};
 use crate::access::Principal;

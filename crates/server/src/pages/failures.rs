@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_operate::Query as FailureQuery;
-use reelshift_overview::figures::{tail, time};
+use reelshift_overview::figures::tail;
 use reelshift_store::StoreError;
 use reelshift_store::failures::{ErrorCursor, ErrorEntry, ErrorSelection};
 use reelshift_store::listings::{Acceptance, QuarantineCursor, QuarantineSelection, Quarantined};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::csv;
 use super::frame::{Frame, Page};
+use super::moment::time;
 use super::view::View;
 use super::{begin, finish, next_link, no_such_page, unreadable};
 use crate::access::Principal;

@@ -79,6 +79,8 @@ pub(crate) struct Frame {
     /// The page's own address: where its forms come back to.
     pub here: String,
     pub environment: Option<String>,
+    /// Its name; of a file, the whole path.
+    pub database: String,
     pub name: String,
     pub role: String,
     pub operates: bool,
@@ -103,6 +105,7 @@ impl Frame {
             page,
             here: here.to_owned(),
             environment: app.options.environment.clone(),
+            database: app.store.address().namespace,
             name: who.name.clone(),
             role: if who.operates() { "operator" } else { "viewer" }.to_owned(),
             operates: who.operates(),
@@ -114,6 +117,11 @@ impl Frame {
             paused: false,
             trouble: None,
         }
+    }
+
+    /// As the header has room for: of a file, its name.
+    pub(crate) fn database_name(&self) -> &str {
+        self.database.rsplit('/').next().unwrap_or_default()
     }
 
     pub(crate) fn titled(self, title: impl Into<String>) -> Self {

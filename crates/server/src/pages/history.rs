@@ -6,13 +6,14 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
-use reelshift_overview::figures::{tail, time};
+use reelshift_overview::figures::tail;
 use reelshift_store::audit::AuditSelection;
 use reelshift_store::{Result, Sample, SharedStore};
 use serde::Deserialize;
 
 use super::chart::Mark;
 use super::frame::{Frame, Page};
+use super::moment::time;
 use super::view::{self, View};
 use super::{begin, finish, unreadable};
 use crate::access::Principal;

@@ -18,6 +18,7 @@ use super::activity::Activity;
 use super::controls::{Controls, FlagState};
 use super::failures::Failures;
 use super::frame::{Frame, Page};
+use super::moment::with_elements;
 use super::overview::Overview;
 use super::run::Figures;
 use super::runs::Runs;
@@ -131,7 +132,7 @@ fn parts(app: &Shared, page: Page, latest: &Latest) -> BTreeMap<String, String> 
 }
 
 fn shown(part: &impl Template) -> String {
-    part.render().unwrap_or_else(|error| {
+    part.render().map(|part| with_elements(&part)).unwrap_or_else(|error| {
         tracing::error!(%error, "a part of a page could not be made");
         String::new()
     })

@@ -21,6 +21,7 @@ use reelshift_store::{Result, SharedStore, StoreError};
 
 use super::activity::{self, Change};
 use super::failures::accepted;
+use super::moment::with_elements;
 use super::view::View;
 use super::{assets, history, view};
 use crate::access::Principal;
@@ -140,6 +141,7 @@ pub async fn document(
     };
     document
         .render()
+        .map(|html| with_elements(&html))
         .map_err(|error| StoreError::Invalid(format!("the report cannot be written: {error}")))
 }
 

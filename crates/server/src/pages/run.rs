@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::{count, tail, time};
+use reelshift_overview::figures::{self, count, tail};
 use reelshift_plan::{BatchState, RunState};
 use reelshift_store::ids::IdKind;
 use reelshift_store::ledger::{Run, VideoFilter};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::frame::Frame;
+use super::moment::time;
 use super::view::{RunView, View};
 use super::{PRUNED, begin_one, finish, next_link, no_such, no_such_page, unreadable};
 use crate::access::Principal;
@@ -216,8 +217,8 @@ fn covers(filter: &VideoFilter) -> String {
     let parts: Vec<String> = [
         project.as_ref().map(|project| format!("of project {project}")),
         status.as_ref().map(|status| format!("with status {status}")),
-        created_after.map(|at| format!("created from {} on", time(at))),
-        created_before.map(|at| format!("created before {}", time(at))),
+        created_after.map(|at| format!("created from {} UTC on", figures::time(at))),
+        created_before.map(|at| format!("created before {} UTC", figures::time(at))),
     ]
     .into_iter()
     .flatten()
@@ -260,7 +261,7 @@ mod tests {
             created_before: Some(chrono::DateTime::UNIX_EPOCH),
             ..VideoFilter::default()
         };
-        assert_eq!(covers(&filter), "of project p1, created before 1970-01-01 00:00:00");
+        assert_eq!(covers(&filter), "of project p1, created before 1970-01-01 00:00:00 UTC");
         assert_eq!(capital("backfill"), "Backfill");
     }
 }

@@ -4,12 +4,13 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::{tail, time};
+use reelshift_overview::figures::tail;
 use reelshift_store::listings::RunSelection;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::frame::{Frame, Page};
+use super::moment::time;
 use super::view::View;
 use super::{begin, finish, unreadable};
 use crate::access::Principal;

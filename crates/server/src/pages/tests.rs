@@ -7,6 +7,7 @@ use super::activity::Activity;
 use super::controls::Controls;
 use super::failures::Failures;
 use super::frame::{Frame, Page};
+use super::moment::with_elements;
 use super::overview::Overview;
 use super::run::Figures;
 use super::runs::Runs;
@@ -25,6 +26,7 @@ fn frame(page: Page) -> Frame {
         role: "operator".to_owned(),
         operates: true,
         csrf: "secret".to_owned(),
+        database: "/srv/platform.db".to_owned(),
         signed_in: true,
         demo: false,
         flash: None,
@@ -41,7 +43,7 @@ fn view() -> View {
 }
 
 fn html(part: &impl Template) -> String {
-    let html = part.render().expect("it is made");
+    let html = with_elements(&part.render().expect("it is made"));
     assert!(!html.contains("style="), "the policy forbids styles in attributes: {html}");
     assert!(!html.contains("secret"), "live parts are the same for all: {html}");
     assert!(!html.contains("<b>") && !html.contains("prod <"), "text is no markup: {html}");

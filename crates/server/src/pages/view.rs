@@ -8,7 +8,7 @@ mod runs;
 mod throttle;
 
 use chrono::{DateTime, Utc};
-use reelshift_overview::figures::{clock, seconds, time};
+use reelshift_overview::figures::seconds;
 use reelshift_overview::{Overview, Verdict};
 use reelshift_plan::FlagAction;
 use reelshift_store::flags::FlagChange;
@@ -19,6 +19,7 @@ pub(crate) use runs::RunView;
 pub(crate) use throttle::rollout;
 
 use super::chart::Mark;
+use super::moment::{clock, second, time};
 use crate::sampling::Latest;
 
 /// An overview as templates show it.
@@ -51,7 +52,7 @@ impl View {
     /// `since 02:58 UTC (14m 3s)`
     pub(crate) fn since(&self) -> Option<String> {
         let (since, now) = (self.verdict().since?, self.now()?);
-        Some(format!("since {} UTC ({})", clock(since, now), ago(since, now)))
+        Some(format!("since {} ({})", clock(since, now), ago(since, now)))
     }
 
     /// The database's time of the figures.
@@ -60,7 +61,7 @@ impl View {
     }
 
     pub(crate) fn at(&self) -> Option<String> {
-        self.now().map(|at| at.format("%H:%M:%S").to_string())
+        self.now().map(second)
     }
 
     /// `1 s`

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use reelshift_overview::figures::{tail, time};
+use reelshift_overview::figures::tail;
 use reelshift_store::StoreError;
 use reelshift_store::failures::ErrorSelection;
 use reelshift_store::ids::IdKind;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::failures::{Entry, ROWS_PER_PAGE, entry};
 use super::frame::Frame;
+use super::moment::time;
 use super::run::BatchRow;
 use super::view::{LostView, View, WorkerView};
 use super::{PRUNED, begin_one, finish, no_such, unreadable};

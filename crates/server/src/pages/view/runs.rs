@@ -1,6 +1,6 @@
 //! Runs as pages show them.
 
-use reelshift_overview::figures::{clock, count, plural, tail};
+use reelshift_overview::figures::{count, plural, tail};
 use reelshift_overview::{Progress, amount, percent_of};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::report::RunReport;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::View;
 use crate::pages::chart::strip;
+use crate::pages::moment::clock;
 
 /// A run.
 #[derive(Debug, Clone, Copy)]
