@@ -22,7 +22,7 @@ use crate::config::notifications::Notifications;
 use crate::config::throttle::Throttle;
 use crate::config::{ConfiguredServe, File};
 use crate::database::{self, DatabaseSettings};
-use crate::exit::{Usage, interrupted};
+use crate::exit::{Interrupted, Usage};
 
 /// This process, for telemetry.
 #[derive(Debug, Clone)]
@@ -188,7 +188,7 @@ impl Context {
 
     /// Runs `work` to its end. Fails as soon as the process gets SIGINT or SIGTERM.
     pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(interrupted()))
+        self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(Interrupted.into()))
     }
 
     /// Whether progress may be drawn: people look, and no script reads.

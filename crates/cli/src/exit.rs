@@ -1,7 +1,5 @@
 //! How the program ends: the exit codes, and one sentence for every error.
 
-use std::fmt;
-
 use reelshift_archive::ArchiveError;
 use reelshift_demo::platform::PlatformError;
 use reelshift_media::plain;
@@ -35,46 +33,24 @@ impl Outcome {
 }
 
 /// The caller used the program wrongly: exit code 2.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Usage(pub String);
 
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
 /// Refused for safety, nothing changed: exit code 4.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Refused(pub String);
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
-
 /// Done, but not as it should be: exit code 1.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Failed(pub String);
 
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Failed {}
-
-/// The error of a command that SIGINT or SIGTERM ended, with exit code 1. The next one goes on
-/// from there.
-pub fn interrupted() -> anyhow::Error {
-    anyhow::anyhow!("interrupted: what was done is kept, and the same command goes on from there")
-}
+/// SIGINT or SIGTERM ended the command: exit code 130. The next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: what was done is kept, and the same command goes on from there")]
+pub struct Interrupted;
 
 /// The error and its causes in one line; a cause that its error names already is not
 /// said twice, and credentials are not said at all.
@@ -118,6 +94,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         Some(StoreError::Refused(_) | StoreError::Unusable { .. }) => 4,
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
+        None if error.is::<Interrupted>() => 130,
         None if error.is::<Usage>() || is(PlatformError::UnreadableUrl) => 2,
         None if error.is::<Refused>() || error.is::<WrongHash>() || is(PlatformError::InUse) => 4,
         None if matches!(

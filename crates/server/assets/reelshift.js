@@ -12,10 +12,13 @@
   try { paint(themes.getItem("theme")); } catch (refused) { themes = null; }
   var button = document.getElementById("theme");
   if (button) button.addEventListener("click", function () {
-    var dark = root.dataset.theme ? root.dataset.theme === "dark"
-      : window.matchMedia("(prefers-color-scheme: dark)").matches;
-    paint(dark ? "light" : "dark");
-    try { if (themes) themes.setItem("theme", root.dataset.theme); } catch (refused) { themes = null; }
+    // The other one, and then again as the system says.
+    var dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
+    paint(root.dataset.theme ? null : dark ? "light" : "dark");
+    try {
+      if (!themes) return;
+      if (root.dataset.theme) themes.setItem("theme", root.dataset.theme); else themes.removeItem("theme");
+    } catch (refused) { themes = null; }
   });
 
   // Times as this browser's clock shows them; UTC stays in their titles.

@@ -161,7 +161,7 @@ async fn a_phase_that_was_told_to_stop_is_recorded() {
     .await;
     let told = Command::new("kill").arg(apply.id().to_string()).status().expect("kill runs");
     assert!(told.success());
-    assert_eq!(wait(&mut apply, LIMIT), Some(1));
+    assert_eq!(wait(&mut apply, LIMIT), Some(130));
     transaction.rollback().await.expect("it ends");
     let stopped = "SELECT COUNT(*) FROM reelshift_audit WHERE subject = 'schema' \
                    AND name = 'expand' AND value LIKE '% steps, then it stopped'";
@@ -193,7 +193,7 @@ async fn an_interrupt_is_told_though_the_audit_cannot_be_written() {
     legacy.execute("RENAME TABLE reelshift_audit TO elsewhere").await;
     let told = Command::new("kill").arg(apply.id().to_string()).status().expect("kill runs");
     assert!(told.success());
-    assert_eq!(wait(&mut apply, LIMIT), Some(1));
+    assert_eq!(wait(&mut apply, LIMIT), Some(130));
     let said = std::fs::read_to_string(&log).expect("a log");
     assert!(said.contains("error: interrupted: what was done is kept"), "{said}");
     transaction.rollback().await.expect("it ends");

@@ -75,7 +75,7 @@ async fn drains(legacy: &Legacy, directory: &Path) {
     backlog::keep_back(legacy, 4).await;
     // Who is to work until all is done has not done so.
     let ways: [(&str, &[&str], i32); 3] =
-        [("-TERM", &[], 0), ("-INT", &[], 0), ("-INT", &["--until-idle"], 1)];
+        [("-TERM", &[], 0), ("-INT", &[], 0), ("-INT", &["--until-idle"], 130)];
     for (name, more, code) in ways {
         let arguments = [&["--concurrency", "1"], more].concat();
         let mut drained = worker(directory, legacy, &arguments);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::{AppliedPhase, ApplyArgs};
 use crate::confirm;
 use crate::context::{Context, by};
-use crate::exit::{Outcome, Usage, interrupted};
+use crate::exit::{Interrupted, Outcome, Usage};
 use crate::gates::{self, Gates};
 use crate::waiting::WaitingLine;
 
@@ -79,7 +79,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     line.clear();
     let Applied { new, abandoned, complete } = done?;
     if !complete {
-        return Err(interrupted());
+        return Err(Interrupted.into());
     }
     let gates = gates.into_reports();
     if context.json {

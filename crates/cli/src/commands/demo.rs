@@ -26,7 +26,7 @@ use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
-use crate::exit::{Failed, Outcome, interrupted};
+use crate::exit::{Failed, Interrupted, Outcome};
 use crate::table::Cell;
 use crate::{database, style};
 
@@ -203,7 +203,7 @@ async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Resu
     let applied =
         reelshift_operate::apply(&**store, &by(None), request, &context.stop, |_, _| {}).await?;
     if !applied.complete {
-        return Err(interrupted());
+        return Err(Interrupted.into());
     }
     say(&format!("{}, journaled", style::plural(applied.new, "step", "steps")));
     Ok(())

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::PruneArgs;
 use crate::context::{Context, by};
-use crate::exit::{Outcome, interrupted};
+use crate::exit::{Interrupted, Outcome};
 use crate::style::{self, plural};
 
 pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
             bar.finish_and_clear();
         }
         if !removed.complete {
-            return Err(interrupted());
+            return Err(Interrupted.into());
         }
         (notifications, samples) = (removed.notifications, removed.samples);
         removed.pruned

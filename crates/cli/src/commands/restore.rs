@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::args::RestoreArgs;
 use crate::commands::work::wait_for_room;
 use crate::context::{Context, by, host};
-use crate::exit::{Failed, Outcome, interrupted};
+use crate::exit::{Failed, Interrupted, Outcome};
 use crate::style;
 use crate::table::Cell;
 
@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    let reports = restored?.ok_or_else(interrupted)?;
+    let reports = restored?.ok_or(Interrupted)?;
     if !context.json {
         print(&reports);
     }

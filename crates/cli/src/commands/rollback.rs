@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::args::RollbackArgs;
 use crate::confirm;
 use crate::context::{Context, by};
-use crate::exit::{Failed, Outcome, Usage, interrupted};
+use crate::exit::{Failed, Interrupted, Outcome, Usage};
 use crate::gates::{self, Gates};
 use crate::style;
 use crate::waiting::WaitingLine;
@@ -92,7 +92,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Outcome> {
     line.clear();
     let done = done?;
     if !done.complete {
-        return Err(interrupted());
+        return Err(Interrupted.into());
     }
     let RolledBack { archive, flags_disabled, differences, purged, .. } = done;
     let gates = gates.into_reports();

@@ -160,7 +160,16 @@ fn summarize(report: &Report, args: &ValidateArgs) {
             repair.run
         ),
         None if args.repair => crate::output::say!("no video differs: nothing was enqueued"),
-        None => {}
+        None if report.valid => {}
+        None => {
+            let differing = report.checks.iter().filter(|check| !check.is_valid()).count();
+            crate::output::say!(
+                "{} in {}. Next: reelshift validate --repair, which enqueues exactly the videos \
+                 that differ",
+                "something differs".red().bold(),
+                style::plural(differing as u64, "check", "checks"),
+            );
+        }
     }
 }
 

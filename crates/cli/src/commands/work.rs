@@ -18,7 +18,7 @@ use reelshift_worker::{ExitReport, FileOptions, HashOptions, Until, WorkerError,
 use crate::args::WorkArgs;
 use crate::commands::status;
 use crate::context::{Context, host};
-use crate::exit::{Failed, Outcome, interrupted};
+use crate::exit::{Failed, Interrupted, Outcome};
 use crate::style::plural;
 
 /// Between two looks for a place in the fleet.
@@ -82,7 +82,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if context.stop.is_cancelled() {
-        return Err(interrupted());
+        return Err(Interrupted.into());
     }
     let snapshot = store.ledger_report(status::RUNS).await?;
     if context.json {

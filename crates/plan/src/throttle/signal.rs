@@ -265,7 +265,8 @@ impl fmt::Display for Reading {
                     match (self.pressure() > 1.0, self.signal.falls()) {
                         (true, false) => (">", f64::ceil),
                         (true, true) => ("<", f64::floor),
-                        (false, _) => ("of", f64::round),
+                        (false, false) => ("of", f64::round),
+                        (false, true) => ("of at least", f64::round),
                     };
                 let (value, limit) = (
                     self.signal.written(value, round),
