@@ -60,10 +60,10 @@
       if (!part || shown[id] === news.parts[id]) return;
       // Whoever presses or selects something in it keeps it as it is, and is told so.
       var active = document.activeElement, selection = window.getSelection();
-      var held = (active && active !== body && active !== part && part.contains(active)) ||
+      var kept = (active && active !== body && active !== part && part.contains(active)) ||
         (selection && !selection.isCollapsed && part.contains(selection.anchorNode));
-      part.classList.toggle("held", !!held);
-      if (held) return;
+      part.classList.toggle("kept", !!kept);
+      if (kept) return;
       var open = Array.prototype.map.call(part.querySelectorAll("details"), function (d) { return d.open; });
       part.innerHTML = news.parts[id];
       localise(part);

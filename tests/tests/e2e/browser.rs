@@ -176,7 +176,7 @@ async fn rolls_a_flag_out(scene: &Scene, browser: &Browser) {
         format!("getSelection().selectAllChildren(document.querySelector(\"{card} .state\"))");
     browser.run(&select).await;
     scene.run(&["flags", "rollout", FLAG, "30"]);
-    browser.find(&format!("#part-flag-{FLAG}.held")).await;
+    browser.find(&format!("#part-flag-{FLAG}.kept")).await;
     browser.shows(&format!("{card} .state"), "on for 20 % of videos").await;
     browser.run("getSelection().removeAllRanges()").await;
     browser.shows(&format!("{card} .state"), "on for 30 % of videos").await;
