@@ -22,12 +22,12 @@
   });
 
   // Times as this browser's clock shows them; UTC stays in their titles.
-  var shapes = { clock: { hour: "2-digit", minute: "2-digit" }, second: { timeStyle: "medium" } };
+  // What is shown of 2026-11-28 02:58:07, which is also how Swedish writes it.
+  var shapes = { whole: [0, 19], minute: [0, 16], day: [5, 16], clock: [11, 16], second: [11, 19] };
   function localise(part) {
-    Array.prototype.forEach.call(part.querySelectorAll("time[datetime]"), function (time) {
-      var at = new Date(time.dateTime), shape = shapes[time.dataset.shape];
-      // Swedish dates are those of ISO 8601.
-      time.textContent = shape ? at.toLocaleTimeString("sv-SE", shape) : at.toLocaleString("sv-SE");
+    Array.prototype.forEach.call(part.querySelectorAll("time[data-shape]"), function (time) {
+      var shape = shapes[time.dataset.shape];
+      time.textContent = new Date(time.dateTime).toLocaleString("sv-SE").slice(shape[0], shape[1]);
     });
   }
   localise(document);

@@ -7,6 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_plan::VerdictKind;
 use reelshift_store::Sample;
 
+use super::moment::tick;
+
 /// The past that the overview's charts show.
 pub(crate) const SPAN: TimeDelta = TimeDelta::minutes(15);
 
@@ -198,14 +200,8 @@ fn grid() -> String {
 
 /// Times from `begin` to `end`, with the day where they are of several.
 fn ticks(begin: DateTime<Utc>, end: DateTime<Utc>) -> String {
-    let long = end - begin > TimeDelta::minutes(30);
-    let format = match (begin.date_naive() != end.date_naive(), long) {
-        (true, _) => "%m-%d %H:%M",
-        (false, true) => "%H:%M",
-        (false, false) => "%H:%M:%S",
-    };
     (0..=TICKS)
-        .map(|n| format!("<span>{}</span>", (begin + (end - begin) * n / TICKS).format(format)))
+        .map(|n| format!("<span>{}</span>", tick(begin + (end - begin) * n / TICKS, begin, end)))
         .collect()
 }
 

@@ -9,6 +9,7 @@ use reelshift_store::report::RunReport;
 
 use super::{View, ago};
 use crate::pages::chart::{Chart, Curve, Mark, SPAN, escaped};
+use crate::pages::moment::{clock, second};
 
 /// A command that the fleet does not go by after this is worth a look: it takes 2 s, and
 /// the heartbeat that says so another 2.
@@ -55,7 +56,7 @@ impl View {
         }
     }
 
-    /// `05:10 to 07:40 UTC (in 2h 3m to 4h 33m), without throttled time`
+    /// `05:10 to 07:40 (in 2h 3m to 4h 33m), without throttled time`
     pub(crate) fn estimate(&self) -> String {
         let Some(estimate) = self.overview().pace.estimate else {
             let rests =
@@ -68,11 +69,11 @@ impl View {
             let range = if soon == late { late } else { format!("{soon} to {late}") };
             return format!("about {range}, without throttled time");
         }
-        let format = if estimate.latest_seconds < 72_000.0 { "%H:%M" } else { "%m-%d %H:%M" };
+        let now = self.now().unwrap_or(estimate.soonest);
         format!(
-            "{} to {} UTC (in {soon} to {late}), without throttled time; an estimate",
-            estimate.soonest.format(format),
-            estimate.latest.format(format)
+            "{} to {} (in {soon} to {late}), without throttled time; an estimate",
+            clock(estimate.soonest, now),
+            clock(estimate.latest, now)
         )
     }
 
@@ -164,7 +165,7 @@ impl View {
         if !marks.is_empty() {
             html += "<p class=\"quiet\">Changes in this time:</p><ul class=\"marks\">";
             for mark in marks.iter().take(MARKS) {
-                html += &format!("<li>{} {}</li>", mark.at.format("%H:%M:%S"), escaped(&mark.text));
+                html += &format!("<li>{} {}</li>", second(mark.at), escaped(&mark.text));
             }
             html += "</ul>";
         }
