@@ -8,7 +8,7 @@ use anyhow::Result;
 use reelshift_store::SharedStore;
 
 use crate::context::Context;
-use crate::exit::{Failed, Refused, Usage};
+use crate::exit::{Interrupted, Refused, Usage};
 use crate::output;
 
 /// Between two looks at whether the process is to stop.
@@ -77,7 +77,7 @@ fn answer(context: &Context) -> Result<String> {
         match typed.recv_timeout(STOP_LOOK) {
             Ok(answer) => return Ok(answer?),
             Err(_) if context.stop.is_cancelled() => {
-                return Err(Failed("interrupted: nothing was changed".to_owned()).into());
+                return Err(Interrupted("nothing was changed").into());
             }
             Err(_) => {}
         }

@@ -8,7 +8,7 @@ use reelshift_media::VerifySample;
 use reelshift_operate::{By, Reason};
 use reelshift_store::signals::Replica;
 use reelshift_store::vitals::DatabaseAddress;
-use reelshift_store::{SharedStore, rollback, schema};
+use reelshift_store::{SharedStore, rollback};
 use reelshift_telemetry::Database;
 use reelshift_telemetry::probes::Registry;
 use reelshift_worker::SignalSources;
@@ -161,11 +161,7 @@ impl Context {
     pub async fn reading_store(&self, connections: u32) -> Result<SharedStore> {
         let store = self.store_with(connections).await?;
         store.check_legacy().await?;
-        if let Err(refused) = schema::require_expanded(&*store).await {
-            // It is not for want of an expand that steps are missing.
-            rollback::refuse_while_open(&*store).await?;
-            return Err(refused.into());
-        }
+        rollback::require_expanded(&*store).await?;
         Ok(store)
     }
 
@@ -188,7 +184,10 @@ impl Context {
 
     /// Runs `work` to its end. Fails as soon as the process gets SIGINT or SIGTERM.
     pub async fn until_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(Interrupted.into()))
+        self.stop
+            .run_until_cancelled(work)
+            .await
+            .unwrap_or_else(|| Err(Interrupted::GOES_ON.into()))
     }
 
     /// Whether progress may be drawn: people look, and no script reads.

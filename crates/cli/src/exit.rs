@@ -47,18 +47,22 @@ pub struct Refused(pub String);
 #[error("{0}")]
 pub struct Failed(pub String);
 
-/// SIGINT or SIGTERM ended the command: exit code 130. The next one goes on from there.
+/// SIGINT or SIGTERM ended the command: exit code 130.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted: what was done is kept, and the same command goes on from there")]
-pub struct Interrupted;
+#[error("interrupted: {0}")]
+pub struct Interrupted(pub &'static str);
+
+impl Interrupted {
+    pub const GOES_ON: Self =
+        Self("what was done is kept, and the same command goes on from there");
+    pub const BEGINS_ANEW: Self = Self("the same command begins anew");
+}
 
 /// The error and its causes in one line; a cause that its error names already is not
 /// said twice, and credentials are not said at all.
 pub fn sentence(error: &anyhow::Error) -> String {
-    let text = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref().map_or_else(|| cause.to_string(), plain)
-    };
-    let sentence = error.chain().map(text).fold(String::new(), |said, cause| {
+    let causes = error.chain().map(|cause| plain(&cause.to_string()));
+    let sentence = causes.fold(String::new(), |said, cause| {
         if said.is_empty() {
             cause
         } else if said.contains(&cause) {

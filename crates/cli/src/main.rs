@@ -108,7 +108,7 @@ async fn run(cli: Cli, process: Process) -> anyhow::Result<Outcome> {
     tokio::select! {
         ended = command(&context, cli.command) => ended,
         () = stop.cancelled(), if !orderly => {
-            Err(anyhow::anyhow!("interrupted: the same command begins anew"))
+            Err(exit::Interrupted::BEGINS_ANEW.into())
         }
     }
 }

@@ -19,11 +19,12 @@ pub enum Class {
     PermanentForItem,
 }
 
-/// An error as the system words it, without its number.
+/// A text with errors as the system words them, without their numbers.
 #[must_use]
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+pub fn plain(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Why a file has no hash. `path` is always the `file_path` that the caller gave, shown
@@ -35,16 +36,16 @@ pub enum MediaError {
         "the media root {path:?} cannot be used ({}): \
          name an existing directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or \
          az://CONTAINER/PREFIX that this user can read",
-        plain(source)
+        plain(&source.to_string())
     )]
     BadRoot { path: PathBuf, source: io::Error },
 
     /// No file can be reached by this name, or none can have it.
-    #[error("there is no file {path:?} in the media root ({})", plain(source))]
+    #[error("there is no file {path:?} in the media root ({})", plain(&source.to_string()))]
     Missing { path: String, source: io::Error },
 
     /// The file or a directory on the way to it may not be read by this user.
-    #[error("the file {path:?} may not be read by this user ({})", plain(source))]
+    #[error("the file {path:?} may not be read by this user ({})", plain(&source.to_string()))]
     NotReadable { path: String, source: io::Error },
 
     /// The name leads out of the media root, by `..`, by a symlink or as an absolute path.
@@ -67,7 +68,7 @@ pub enum MediaError {
     #[error(
         "this worker has run out of what the system gives it ({}): the file {path:?} could \
          not be read; raise its limits (open files: `ulimit -n`; memory), or lower `--concurrency`",
-        plain(source)
+        plain(&source.to_string())
     )]
     Exhausted { path: String, source: io::Error },
 
@@ -86,7 +87,7 @@ pub enum MediaError {
     Archived { path: String, source: RemoteError },
 
     /// The storage failed.
-    #[error("reading the file {path:?} failed: {}", plain(source))]
+    #[error("reading the file {path:?} failed: {}", plain(&source.to_string()))]
     Io { path: String, source: io::Error },
 
     /// The object store did not answer, or that it cannot now.
@@ -271,6 +272,13 @@ fn errno_name(errno: Errno) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_the_system_are_left_out() {
+        let text = "x (No such file (os error 2)): y (os error 13), z";
+        assert_eq!(plain(text), "x (No such file): y, z");
+        assert_eq!(plain("nothing"), "nothing");
+    }
 
     #[test]
     fn every_errno_has_its_kind_code_and_class() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reelshift_plan::tuning::Assignment;
 use reelshift_store::controls::{ControlChange, ControlSetting, ON, PAUSE};
-use reelshift_store::{Result, Store, StoreError, schema};
+use reelshift_store::{Result, Store, StoreError, rollback};
 
 use crate::By;
 
@@ -106,6 +106,6 @@ async fn set(
     by: &By,
     settings: &[ControlSetting],
 ) -> Result<Vec<ControlChange>> {
-    schema::require_expanded(store).await?;
+    rollback::require_expanded(store).await?;
     store.set_controls(settings, &by.who).await
 }

@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String")]
 pub struct Reason(String);
 
+/// Line ends of Unicode, and what turns the direction of a text.
+const UNSHOWN: [char; 11] = [
+    '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
+    '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
 impl Reason {
     /// A text that is longer is a mistake: lists show all of it.
     pub const MAX_CHARACTERS: usize = 2_000;
@@ -31,12 +37,13 @@ impl TryFrom<String> for Reason {
                 Self::MAX_CHARACTERS
             ));
         }
-        match text.chars().find(|letter| letter.is_control()) {
+        let text = text.trim();
+        match text.chars().find(|letter| letter.is_control() || UNSHOWN.contains(letter)) {
             Some(letter) => Err(format!(
-                "a reason with the control character {}: one line of text",
+                "a reason is one line of text, without the character {}",
                 letter.escape_default()
             )),
-            None => Ok(Self(text)),
+            None => Ok(Self(text.to_owned())),
         }
     }
 }
@@ -69,14 +76,17 @@ mod tests {
 
     #[test]
     fn it_is_one_line_of_text() {
-        for (text, named) in
-            [("one\nFORGED", "\\n"), ("\u{1b}]0;x", "\\u{1b}"), ("\u{9b}", "\\u{9b}")]
-        {
-            let wrong = text.parse::<Reason>().expect_err("it has a control character");
-            assert_eq!(
-                wrong,
-                format!("a reason with the control character {named}: one line of text")
-            );
+        for (text, named) in [
+            ("one\nFORGED", "\\n"),
+            ("\u{1b}]0;x", "\\u{1b}"),
+            ("a\u{9b}b", "\\u{9b}"),
+            ("a\u{2028}b", "\\u{2028}"),
+            ("a\u{202e}b", "\\u{202e}"),
+        ] {
+            let wrong = text.parse::<Reason>().expect_err("it is not one line");
+            let said = format!("a reason is one line of text, without the character {named}");
+            assert_eq!(wrong, said);
         }
+        assert_eq!(" why \n".parse::<Reason>().expect("a line").as_str(), "why");
     }
 }

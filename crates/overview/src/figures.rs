@@ -59,8 +59,13 @@ pub fn time(value: DateTime<Utc>) -> String {
 /// The time of day where that is enough: within a day of `now`.
 #[must_use]
 pub fn clock(value: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let near = (now - value).num_hours().abs() < 20;
-    value.format(if near { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
+    value.format(if is_near(value, now) { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
+/// Whether the time of day says which day is meant.
+#[must_use]
+pub fn is_near(value: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    (now - value).num_hours().abs() < 20
 }
 
 /// "1 batch", "2 batches"

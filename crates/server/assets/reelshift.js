@@ -27,6 +27,7 @@
   function localise(part) {
     Array.prototype.forEach.call(part.querySelectorAll("time[data-shape]"), function (time) {
       var shape = shapes[time.dataset.shape];
+      if (!shape) return;
       time.textContent = new Date(time.dateTime).toLocaleString("sv-SE").slice(shape[0], shape[1]);
     });
   }
@@ -57,13 +58,14 @@
     cause = news.trouble || "";
     Object.keys(news.parts).forEach(function (id) {
       var part = document.getElementById("part-" + id);
-      if (!part || shown[id] === news.parts[id]) return;
+      if (!part) return;
       // Whoever presses or selects something in it keeps it as it is, and is told so.
       var active = document.activeElement, selection = window.getSelection();
-      var kept = (active && active !== body && active !== part && part.contains(active)) ||
-        (selection && !selection.isCollapsed && part.contains(selection.anchorNode));
+      var changed = shown[id] !== news.parts[id], kept = changed &&
+        ((active && active !== body && active !== part && part.contains(active)) ||
+         (selection && !selection.isCollapsed && selection.containsNode(part, true)));
       part.classList.toggle("kept", !!kept);
-      if (kept) return;
+      if (kept || !changed) return;
       var open = Array.prototype.map.call(part.querySelectorAll("details"), function (d) { return d.open; });
       part.innerHTML = news.parts[id];
       localise(part);

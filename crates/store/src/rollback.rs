@@ -15,7 +15,7 @@ use crate::Result;
 use crate::schema::Step;
 
 pub use dependents::{Dependent, dependents};
-pub use open::{OpenRollback, open, refuse_while_open, require_expand_in_place};
+pub use open::{OpenRollback, open, refuse_while_open, require_expand_in_place, require_expanded};
 
 /// One thing of the schema that is not reelshift's own: a table, view, trigger, routine,
 /// event or index.

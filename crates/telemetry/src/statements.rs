@@ -91,10 +91,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Statements {
         event.record(&mut statement);
         let within = ctx.event_span(event);
         if failed {
-            if let Some(span) = within {
-                let at = SystemTime::now();
-                span.extensions_mut().replace(Failure { code: statement.code, at });
+            let Some(span) = within else { return };
+            match take(&span) {
+                // Two errors in a row: the first one is that of the statement that is held.
+                (Some(held), failure @ Some(_)) => self.export(held, failure),
+                (Some(held), None) => span.extensions_mut().insert(held),
+                (None, _) => {}
             }
+            let at = SystemTime::now();
+            span.extensions_mut().insert(Failure { code: statement.code, at });
             return;
         }
         let held = Self::span(parent, &statement);
@@ -289,6 +294,10 @@ mod tests {
             log("ROLLBACK", Duration::ZERO);
             fail();
             log("INSERT INTO said_before (id) VALUES (1)", long);
+            log("INSERT INTO first (id) VALUES (1)", Duration::ZERO);
+            fail();
+            fail();
+            log("INSERT INTO second (id) VALUES (1)", long);
             log("INSERT INTO last (id) VALUES (1)", Duration::ZERO);
             fail();
         });
@@ -297,8 +306,9 @@ mod tests {
             matches!(span.status, Status::Error { .. })
         };
         let failed: Vec<_> = spans.iter().filter(failed).map(|span| span.name.clone()).collect();
-        assert_eq!(failed, ["INSERT said_after", "INSERT said_before", "INSERT last"]);
-        assert_eq!(spans.len(), 6, "{spans:?}");
+        let names = ["said_after", "said_before", "first", "second", "last"];
+        assert_eq!(failed, names.map(|name| format!("INSERT {name}")));
+        assert_eq!(spans.len(), 8, "{spans:?}");
     }
 
     #[test]

@@ -168,9 +168,9 @@ async fn rolls_a_flag_out(scene: &Scene, browser: &Browser) {
 
     // Somebody else changes it while this page is open: it shows that, and applies nothing.
     scene.run(&["flags", "rollout", FLAG, "20%"]);
-    scene.run(&["tune", "lock_waits=19"]);
+    scene.run(&["tune", "lock_waits=1937"]);
     browser.shows(&format!("{card} .state"), "on for 20 % of videos").await;
-    browser.shows("#part-settings", "19").await;
+    browser.shows("#part-settings", "1937").await;
     // What somebody selects stays until it has been copied.
     let select =
         format!("getSelection().selectAllChildren(document.querySelector(\"{card} .state\"))");

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use reelshift_tests::http::Request;
 use reelshift_tests::proxy::{Manners, Proxy};
 use reelshift_tests::receiver::{Receiver, Span};
+use reelshift_tests::server::{self, OPERATOR, Server};
 use reelshift_tests::{Legacy, Reelshift, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -372,24 +374,64 @@ async fn a_connection_that_carries_nothing_any_more_is_replaced() {
             .env("OTEL_LOGS_EXPORTER", "otlp")
             .start();
         until("the first attempts", async || attempted_batches(&receiver) == 5).await;
-        let received = |signal: &str| receiver.log().matches(signal).count();
-        let (metrics, logs) = (received("ResourceMetrics #"), received("LogRecord #"));
         way.sever();
-        // More than once: what is in the export that finds it out is lost.
-        until("everything on another connection", async || {
+        // Again and again: what is in the export that finds it out is lost.
+        let work = async || {
             if nothing_is_open(&legacy).await {
                 legacy.execute("DELETE FROM video_processing_status").await;
                 enqueue(dir.path(), &legacy);
             }
+        };
+        until("spans on another connection", async || {
+            work().await;
             named(&receiver.spans(), "process backfill").len() > 5
-                && received("ResourceMetrics #") > metrics
-                && received("LogRecord #") > logs
+        })
+        .await;
+        // By now nothing that was sent before is under way.
+        let received =
+            || ["ResourceMetrics #", "LogRecord #"].map(|of| receiver.log().matches(of).count());
+        let before = received();
+        until("metrics and logs on another connection", async || {
+            work().await;
+            received().iter().zip(before).all(|(now, before)| *now > before)
         })
         .await;
         let pid = worker.id().to_string();
         std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
         assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_is_a_service_unless_it_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(receiver) = Receiver::start(dir.path()) else { return };
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(10).await;
+    traced(dir.path(), &legacy, &receiver.http(), &["apply", "expand"]).run().expect(0).ok();
+    traced(dir.path(), &legacy, &receiver.http(), &["enqueue", "backfill"])
+        .env("OTEL_SERVICE_NAME", "ours")
+        .run()
+        .expect(0)
+        .ok();
+    let (tokens, endpoint) = (server::tokens(), receiver.http());
+    let variables = [
+        ("REELSHIFT_TOKENS", tokens.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let server = Server::start_with(dir.path(), &legacy, &variables).await;
+    let validate = serde_json::json!({ "kind": "validate" });
+    let request = Request::new("POST", "/api/v1/runs").bearer(OPERATOR).json(&validate);
+    assert_eq!(server.send(&request).status, 201);
+    traced(dir.path(), &legacy, &receiver.http(), &["work", "--until-idle"]).run().expect(0).ok();
+    let services = || -> BTreeSet<String> {
+        let spans = receiver.spans();
+        spans.iter().filter_map(|span| span.resource.get("service.name").cloned()).collect()
+    };
+    let expected = ["ours", "reelshift-server", "reelshift-worker"].map(str::to_owned);
+    until("their spans", async || expected.iter().all(|name| services().contains(name))).await;
+    assert!(!services().contains("reelshift-producer"), "{:?}", services());
 }
 
 #[test]

@@ -31,8 +31,8 @@ struct Pod {
     container: Value,
 }
 
-/// All workloads run: the Jobs end by themselves, the others live, and end in their time. The
-/// worker does what the Jobs have enqueued.
+/// All workloads run: the Jobs, for which nothing is left to do, end by themselves; the others
+/// live, and end in their time. The worker does a run.
 pub(super) fn scenario(deployment: &Deployment<'_>) -> Result<()> {
     deployment.compose(&["stop", "worker"])?;
     for manifest in JOBS {
@@ -60,8 +60,10 @@ fn run(
     eprintln!("xtask: a container as {manifest} has it");
     let pod = Pod::read(&deployment.root.join(MANIFESTS).join(manifest))?;
     let used = pod.start(deployment).and_then(|()| used(&pod));
-    if used.is_err() {
-        deployment.engine(&["logs", NAME])?;
+    if used.is_err()
+        && let Err(error) = deployment.engine(&["logs", NAME])
+    {
+        eprintln!("xtask: there are no logs: {error:#}");
     }
     let removed = deployment.engine(&["rm", "--force", NAME]);
     used.and(removed).with_context(|| format!("a container as {manifest} has it"))
@@ -87,6 +89,8 @@ impl Pod {
         let limit = limit.strip_suffix("Mi").context("the memory is not in Mi")?;
         let mut run = Command::new(&deployment.engine.program);
         run.args(["run", "--detach", "--name", NAME, "--network", NETWORK]);
+        // Of what must not be left.
+        run.args(["--label", "com.docker.compose.project=reelshift"]);
         if let Some(port) = self.container["ports"][0]["containerPort"].as_u64() {
             run.args(["--publish", &format!("127.0.0.1:{PORT}:{port}")]);
         }
@@ -177,9 +181,14 @@ impl Pod {
 
     /// Waits until it has ended, which has to be well.
     fn ended(&self, deployment: &Deployment<'_>) -> Result<()> {
-        let mut wait = Command::new(&deployment.engine.program);
-        let code = output(wait.args(["wait", NAME]))?;
-        ensure!(code.trim() == "0", "it ended with {}", code.trim());
+        let code = deployment.until("the end of the container", || {
+            let mut inspect = Command::new(&deployment.engine.program);
+            let format = "{{.State.Status}} {{.State.ExitCode}}";
+            let state = output(inspect.args(["inspect", "--format", format, NAME]))?;
+            let code = state.trim().strip_prefix("exited ").map(str::to_owned);
+            code.with_context(|| format!("it is {}", state.trim()))
+        })?;
+        ensure!(code == "0", "it ended with {code}");
         Ok(())
     }
 }

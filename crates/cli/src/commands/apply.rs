@@ -79,7 +79,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     line.clear();
     let Applied { new, abandoned, complete } = done?;
     if !complete {
-        return Err(Interrupted.into());
+        return Err(Interrupted::GOES_ON.into());
     }
     let gates = gates.into_reports();
     if context.json {

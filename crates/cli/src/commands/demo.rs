@@ -26,7 +26,7 @@ use crate::args::DemoArgs;
 use crate::commands::errors::group_table;
 use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
-use crate::exit::{Failed, Interrupted, Outcome};
+use crate::exit::{Interrupted, Outcome};
 use crate::table::Cell;
 use crate::{database, style};
 
@@ -50,7 +50,7 @@ struct Migrated {
 
 pub async fn run(context: &Context, args: &DemoArgs) -> Result<Outcome> {
     let Some(played) = context.stop.run_until_cancelled(play(context, args)).await else {
-        return Err(Failed("the demo was stopped: the next one begins anew".to_owned()).into());
+        return Err(Interrupted::BEGINS_ANEW.into());
     };
     let Some(Migrated { store, start, dir, valid }) = played? else { return Ok(Outcome::Done) };
     if args.open {
@@ -203,7 +203,7 @@ async fn apply(context: &Context, store: &SharedStore, phase: StepGroup) -> Resu
     let applied =
         reelshift_operate::apply(&**store, &by(None), request, &context.stop, |_, _| {}).await?;
     if !applied.complete {
-        return Err(Interrupted.into());
+        return Err(Interrupted::GOES_ON.into());
     }
     say(&format!("{}, journaled", style::plural(applied.new, "step", "steps")));
     Ok(())
@@ -272,7 +272,7 @@ async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) ->
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            () = context.stop.cancelled() => anyhow::bail!("the demo was stopped"),
+            () = context.stop.cancelled() => return Err(Interrupted::BEGINS_ANEW.into()),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::args::{
     EnqueueArgs, EnqueueBackfill, EnqueueCommon, EnqueueHash, EnqueueKind, EnqueueValidate,
 };
 use crate::context::{Context, by};
-use crate::exit::{Outcome, Refused, Usage};
+use crate::exit::{Interrupted, Outcome, Usage};
 use crate::filter::filter;
 use crate::style;
 
@@ -62,11 +62,9 @@ pub async fn run(context: &Context, args: &EnqueueArgs) -> Result<Outcome> {
         }
     }
     if enqueued.planned == Some(Planned::Stopped) {
-        return Err(Refused(format!(
-            "planning was stopped: any worker goes on with run {}, or enqueue again",
-            enqueued.run.id
-        ))
-        .into());
+        return Err(
+            Interrupted("any worker goes on with the planning, or the same command does").into()
+        );
     }
     Ok(Outcome::Done)
 }

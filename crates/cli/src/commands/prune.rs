@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
             bar.finish_and_clear();
         }
         if !removed.complete {
-            return Err(Interrupted.into());
+            return Err(Interrupted::GOES_ON.into());
         }
         (notifications, samples) = (removed.notifications, removed.samples);
         removed.pruned

@@ -45,10 +45,9 @@ pub async fn execute(
     selection: &RerunSelection,
     reason: Option<&Reason>,
 ) -> Result<Outcome> {
-    let next = next(context, store, selection).await?;
+    let runs = by_run(store, selection).await?;
     let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
     let dry_run = selection.dry_run;
-    let runs = if dry_run { by_run(store, selection).await? } else { Vec::new() };
     if context.json {
         let document = if dry_run {
             serde_json::json!({
@@ -74,7 +73,12 @@ pub async fn execute(
         crate::output::block(table(&runs));
         crate::output::say!("would enqueue again: {what}. Nothing was changed");
     } else {
-        crate::output::say!("{} {what}. Next: {next}", "enqueued again:".green().bold());
+        let files = runs.iter().any(|run| run.kind == JobKind::Hash);
+        let root = if files { " --media-root PATH" } else { "" };
+        crate::output::say!(
+            "{} {what}. Next: reelshift work{root}",
+            "enqueued again:".green().bold()
+        );
     }
     Ok(Outcome::Done)
 }
@@ -100,26 +104,7 @@ struct OfRun {
     rerun: Rerun,
 }
 
-/// What works on the selection: files need to be found.
-async fn next(
-    context: &Context,
-    store: &SharedStore,
-    selection: &RerunSelection,
-) -> Result<&'static str> {
-    let runs = store.ledger_report(RUNS).await?.runs;
-    let files = runs.iter().any(|report| {
-        report.run.kind == JobKind::Hash
-            && selection.run.is_none_or(|id| id == report.run.id)
-            && report.quarantined + report.failed_open > 0
-    });
-    Ok(if files && context.media_root.is_none() {
-        "reelshift work --media-root PATH"
-    } else {
-        "reelshift work"
-    })
-}
-
-/// The dry run once more for each run, to show them apart.
+/// What is selected of each run: a dry run of each.
 async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<OfRun>> {
     let mut runs = Vec::new();
     for report in store.ledger_report(RUNS).await?.runs {
@@ -128,7 +113,7 @@ async fn by_run(store: &SharedStore, selection: &RerunSelection) -> Result<Vec<O
         if other || (report.quarantined == 0 && report.failed_open == 0) {
             continue;
         }
-        let of_run = RerunSelection { run: Some(run), ..selection.clone() };
+        let of_run = RerunSelection { run: Some(run), dry_run: true, ..selection.clone() };
         let rerun = reelshift_operate::rerun(&**store, &by(None), &of_run).await?;
         if rerun != Rerun::default() {
             runs.push(OfRun { run, kind, rerun });

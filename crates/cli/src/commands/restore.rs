@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome> {
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    let reports = restored?.ok_or(Interrupted)?;
+    let reports = restored?.ok_or(Interrupted::GOES_ON)?;
     if !context.json {
         print(&reports);
     }

@@ -92,7 +92,7 @@ pub async fn run(context: &Context, args: &RollbackArgs) -> Result<Outcome> {
     line.clear();
     let done = done?;
     if !done.complete {
-        return Err(Interrupted.into());
+        return Err(Interrupted::GOES_ON.into());
     }
     let RolledBack { archive, flags_disabled, differences, purged, .. } = done;
     let gates = gates.into_reports();

@@ -162,15 +162,25 @@ fn summarize(report: &Report, args: &ValidateArgs) {
         None if args.repair => crate::output::say!("no video differs: nothing was enqueued"),
         None if report.valid => {}
         None => {
-            let differing = report.checks.iter().filter(|check| !check.is_valid()).count();
-            crate::output::say!(
-                "{} in {}. Next: reelshift validate --repair, which enqueues exactly the videos \
-                 that differ",
-                "something differs".red().bold(),
-                style::plural(differing as u64, "check", "checks"),
-            );
+            let differing = || report.checks.iter().filter(|check| !check.is_valid());
+            let names: Vec<_> = differing().map(|check| &*check.name).collect();
+            let of_run = report.run.map_or_else(String::new, |run| format!("--run {run} "));
+            let next = if differing().any(|check| !is_of_the_schema(check)) {
+                format!(
+                    ". Next: reelshift validate {of_run}--repair, which enqueues exactly the videos \
+                     that differ"
+                )
+            } else {
+                String::new()
+            };
+            crate::output::say!("{} {}{next}", "differs:".red().bold(), names.join(", "));
         }
     }
+}
+
+/// Whether a check is of tables and indexes, which no run of the fleet mends.
+fn is_of_the_schema(check: &Check) -> bool {
+    check.name == "structure" || check.name.starts_with("query_plan")
 }
 
 /// The checks, each named ok or not, and the first rows that differ.

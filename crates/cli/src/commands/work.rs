@@ -65,7 +65,11 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
             worked => break worked?,
         };
         if !wait_for_room(context, &why).await {
-            return Ok(Outcome::Done);
+            return if args.until_idle {
+                Err(Interrupted::GOES_ON.into())
+            } else {
+                Ok(Outcome::Done)
+            };
         }
     };
     tracing::info!("this worker has left the fleet");
@@ -82,7 +86,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if context.stop.is_cancelled() {
-        return Err(Interrupted.into());
+        return Err(Interrupted::GOES_ON.into());
     }
     let snapshot = store.ledger_report(status::RUNS).await?;
     if context.json {

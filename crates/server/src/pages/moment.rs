@@ -22,8 +22,7 @@ pub(crate) fn time(at: DateTime<Utc>) -> String {
 
 /// The time of day where that is enough: within a day of `now`.
 pub(crate) fn clock(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let near = (now - at).num_hours().abs() < 20;
-    marked(at, if near { "clock" } else { "minute" })
+    marked(at, if figures::is_near(at, now) { "clock" } else { "minute" })
 }
 
 /// The time of day, with seconds.

@@ -78,6 +78,17 @@ pub async fn refuse_while_open(store: &dyn Store) -> Result<()> {
     }
 }
 
+/// As [`schema::require_expanded`]; where a rollback has begun, it is not for want of an expand
+/// that steps are missing.
+///
+/// # Errors
+/// As that, and as [`refuse_while_open`].
+pub async fn require_expanded(store: &dyn Store) -> Result<()> {
+    let Err(refused) = schema::require_expanded(store).await else { return Ok(()) };
+    refuse_while_open(store).await?;
+    Err(refused)
+}
+
 /// Refuses what writes to what expand made where that is not all there, or a rollback is about
 /// to drop it.
 ///

@@ -13,10 +13,10 @@ use reelshift_telemetry::metrics;
 /// From one sample to the next.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Sampling takes at most one in this many seconds, however large the ledger is.
+/// Sampling takes at most one in this many seconds, as long as that is a sample a minute.
 const REST_PER_SAMPLE: u32 = 20;
 
-/// A sample that took long because the database was away is no reason to miss what follows.
+/// What was slow because the database was away is no reason to miss what follows.
 const MAX_REST: Duration = Duration::from_mins(1);
 
 /// Keeps a sample every few seconds while something is open, and one whenever the state of the
