@@ -38,24 +38,12 @@ fn compress_rows<const N: usize>(states: &mut States<N>, inputs: &[&[Block]; N])
     for row in 0..rows {
         let before = (abef, cdgh);
         let mut w = inputs.map(|blocks| words(&blocks[row]));
-        for (t, k) in K.as_chunks::<4>().0.iter().enumerate() {
-            let k = vector(*k);
-            for lane in 0..N {
-                let w = &mut w[lane];
-                if t >= 4 {
-                    let [four, three, two, one] = [0, 1, 2, 3].map(|i| w[(t + i) & 3]);
-                    let sum = _mm_add_epi32(
-                        _mm_sha256msg1_epu32(four, three),
-                        _mm_alignr_epi8::<4>(one, two),
-                    );
-                    w[t & 3] = _mm_sha256msg2_epu32(sum, one);
-                }
-                let wk = _mm_add_epi32(w[t & 3], k);
-                cdgh[lane] = _mm_sha256rnds2_epu32(cdgh[lane], abef[lane], wk);
-                let wk = _mm_shuffle_epi32::<0x0e>(wk);
-                abef[lane] = _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], wk);
-            }
+        // Numbers that the compiler knows: it does not unroll a loop over them, which then keeps
+        // the words of the blocks in memory.
+        macro_rules! rounds {
+            ($($t:literal)*) => { $(four_rounds::<N, $t>(&mut abef, &mut cdgh, &mut w);)* };
         }
+        rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
         for lane in 0..N {
             abef[lane] = _mm_add_epi32(abef[lane], before.0[lane]);
             cdgh[lane] = _mm_add_epi32(cdgh[lane], before.1[lane]);
@@ -67,6 +55,30 @@ fn compress_rows<const N: usize>(states: &mut States<N>, inputs: &[&[Block]; N])
         for (words, word) in states.iter_mut().zip([a, b, c, d, e, f, g, h]) {
             words[lane] = word;
         }
+    }
+}
+
+/// The rounds from `4 * T` on, of every stream.
+#[inline]
+#[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
+fn four_rounds<const N: usize, const T: usize>(
+    abef: &mut [Vector; N],
+    cdgh: &mut [Vector; N],
+    w: &mut [[Vector; 4]; N],
+) {
+    let k = vector(K.as_chunks::<4>().0[T]);
+    for lane in 0..N {
+        let w = &mut w[lane];
+        if T >= 4 {
+            let [four, three, two, one] = [0, 1, 2, 3].map(|i| w[(T + i) & 3]);
+            let sum =
+                _mm_add_epi32(_mm_sha256msg1_epu32(four, three), _mm_alignr_epi8::<4>(one, two));
+            w[T & 3] = _mm_sha256msg2_epu32(sum, one);
+        }
+        let wk = _mm_add_epi32(w[T & 3], k);
+        cdgh[lane] = _mm_sha256rnds2_epu32(cdgh[lane], abef[lane], wk);
+        let wk = _mm_shuffle_epi32::<0x0e>(wk);
+        abef[lane] = _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], wk);
     }
 }
 
