@@ -66,8 +66,11 @@ mod tests {
     fn thresholds_are_where_a_wider_way_gains() {
         const NEVER: usize = usize::MAX;
         // A Zen 4: sixteen lanes, four and two streams on the SHA extensions, one alone.
-        let zen4 = [way(16, 2.72), way(4, 2.34), way(2, 2.34)];
-        assert_eq!(thresholds(&zen4, 1.0 / 1.79), [15, NEVER, 2]);
+        let zen4 = [way(16, 2.83), way(4, 3.84), way(2, 3.29)];
+        assert_eq!(thresholds(&zen4, 1.0 / 1.82), [NEVER, 4, 2]);
+        // Sixteen lanes that gain where nearly all are busy.
+        let other = [way(16, 2.72), way(4, 2.34), way(2, 2.34)];
+        assert_eq!(thresholds(&other, 1.0 / 1.79), [15, NEVER, 2]);
         assert_eq!(thresholds(&[way(16, 2.72), way(8, 1.69)], 1.0 / 0.41), [11, 2]);
         // Four streams that gain, and sixteen lanes that do not.
         let other = [way(16, 2.0), way(4, 3.0), way(2, 2.0)];
