@@ -2,7 +2,7 @@
 //!
 //! `sha256rnds2` has a latency of four cycles and can start every second cycle, or every one:
 //! one stream, in which each waits for the one before it, leaves much of the unit unused. Two
-//! fit into the sixteen registers; four do not, and gain only where the unit is that fast.
+//! fit into the sixteen registers; four do not, and gain where the unit is that fast.
 
 use std::arch::x86_64::*;
 
