@@ -70,8 +70,8 @@ impl Proxy {
         url.replacen(port_of(url), &self.port.to_string(), 1)
     }
 
-    /// From now on the connections that there are carry nothing, and neither end is told: what a
-    /// machine sees whose address has changed, or whose peer lost its power. New ones work.
+    /// Stops forwarding on all open connections without closing them, as when a machine's address
+    /// changes or its peer loses power. New connections work.
     pub fn sever(&self) {
         self.severed.send_replace(());
     }

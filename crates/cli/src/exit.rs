@@ -61,7 +61,7 @@ impl Interrupted {
 /// The error and its causes in one line; a cause that its error names already is not
 /// said twice, and credentials are not said at all.
 pub fn sentence(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(|cause| plain(&cause.to_string()));
+    let causes = error.chain().map(plain);
     let sentence = causes.fold(String::new(), |said, cause| {
         if said.is_empty() {
             cause

@@ -1,5 +1,6 @@
 //! What can go wrong with a file, told apart by what the caller can do about it.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,9 +20,10 @@ pub enum Class {
     PermanentForItem,
 }
 
-/// A text with errors as the system words them, without their numbers.
+/// A text in which errors are worded as the system words them, without their numbers.
 #[must_use]
-pub fn plain(text: &str) -> String {
+pub fn plain(text: impl Display) -> String {
+    let text = text.to_string();
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
@@ -36,16 +38,16 @@ pub enum MediaError {
         "the media root {path:?} cannot be used ({}): \
          name an existing directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or \
          az://CONTAINER/PREFIX that this user can read",
-        plain(&source.to_string())
+        plain(source)
     )]
     BadRoot { path: PathBuf, source: io::Error },
 
     /// No file can be reached by this name, or none can have it.
-    #[error("there is no file {path:?} in the media root ({})", plain(&source.to_string()))]
+    #[error("there is no file {path:?} in the media root ({})", plain(source))]
     Missing { path: String, source: io::Error },
 
     /// The file or a directory on the way to it may not be read by this user.
-    #[error("the file {path:?} may not be read by this user ({})", plain(&source.to_string()))]
+    #[error("the file {path:?} may not be read by this user ({})", plain(source))]
     NotReadable { path: String, source: io::Error },
 
     /// The name leads out of the media root, by `..`, by a symlink or as an absolute path.
@@ -68,7 +70,7 @@ pub enum MediaError {
     #[error(
         "this worker has run out of what the system gives it ({}): the file {path:?} could \
          not be read; raise its limits (open files: `ulimit -n`; memory), or lower `--concurrency`",
-        plain(&source.to_string())
+        plain(source)
     )]
     Exhausted { path: String, source: io::Error },
 
@@ -87,7 +89,7 @@ pub enum MediaError {
     Archived { path: String, source: RemoteError },
 
     /// The storage failed.
-    #[error("reading the file {path:?} failed: {}", plain(&source.to_string()))]
+    #[error("reading the file {path:?} failed: {}", plain(source))]
     Io { path: String, source: io::Error },
 
     /// The object store did not answer, or that it cannot now.

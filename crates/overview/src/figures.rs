@@ -62,7 +62,7 @@ pub fn clock(value: DateTime<Utc>, now: DateTime<Utc>) -> String {
     value.format(if is_near(value, now) { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
 }
 
-/// Whether the time of day says which day is meant.
+/// Whether `value` is so near to `now` that its time of day is enough: less than 20 hours away.
 #[must_use]
 pub fn is_near(value: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (now - value).num_hours().abs() < 20

@@ -74,7 +74,7 @@ impl Observer {
         verdict
     }
 
-    /// Whether work goes on, by the last verdict.
+    /// Whether the last verdict leaves the fleet at work.
     fn moves(&self) -> bool {
         let kind = self.verdict.map(|(kind, _)| kind);
         !matches!(kind, Some(VerdictKind::Paused | VerdictKind::Stalled | VerdictKind::Dead))

@@ -162,7 +162,7 @@ impl Statements {
         Held { span, parent, began, ended }
     }
 
-    /// Makes the span, with the error that was said of it.
+    /// Exports the span of a statement, with its error if it failed.
     fn export(&self, held: Held, failure: Option<Failure>) {
         let Held { span, parent, ended, .. } = held;
         let mut span = span.start_with_context(&self.tracer, &parent);
@@ -289,7 +289,7 @@ mod tests {
             log("SELECT 1", Duration::ZERO);
             log("INSERT INTO said_after (id) VALUES (1)", Duration::ZERO);
             fail();
-            // The next one begins at another time than the error is said, on any clock.
+            // However coarse the clock is, the next statement begins later than the error.
             std::thread::sleep(Duration::from_millis(20));
             log("ROLLBACK", Duration::ZERO);
             fail();

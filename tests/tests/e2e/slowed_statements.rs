@@ -15,8 +15,8 @@ fn run(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Value {
     Reelshift::new(directory, &arguments).database(&legacy.url).run().json()
 }
 
-/// Runs a fleet beside the ORM's application. Returns the statements that the fleet says it slows,
-/// and the text of `status`; `None` where there is no ORM.
+/// Runs a fleet beside the ORM's application. Returns the slowed statements that `status` lists,
+/// and its text; `None` where there is no ORM.
 async fn slowed(option: &str) -> Option<(Value, String)> {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();

@@ -57,6 +57,13 @@ fn kill(mut worker: Child) {
     worker.wait().expect("the worker is dead");
 }
 
+/// Ends the worker as an orchestrator does.
+fn drain(mut worker: Child) {
+    let pid = worker.id().to_string();
+    std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
+    assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_one_trace_whatever_happens_to_it() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -317,15 +324,13 @@ async fn a_slow_collector_gets_everything_and_holds_nobody_up() {
     let Some(receiver) = Receiver::start(dir.path()) else { return };
     let legacy = enqueued(dir.path()).await;
     let endpoint = slow_way(receiver.http().replace("http://", "")).await;
-    let mut worker = traced(dir.path(), &legacy, &endpoint, &["work"]).start();
+    let worker = traced(dir.path(), &legacy, &endpoint, &["work"]).start();
     until("the work", async || {
         legacy.number("SELECT COUNT(*) FROM reelshift_runs WHERE state = 'done'").await == 1
     })
     .await;
     until("its traces", async || attempted_batches(&receiver) == 5).await;
-    let pid = worker.id().to_string();
-    std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
-    assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+    drain(worker);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,7 +339,7 @@ async fn a_collector_that_comes_back_gets_what_follows() {
     let Some(mut receiver) = Receiver::start(dir.path()) else { return };
     let legacy = enqueued(dir.path()).await;
     let endpoint = receiver.grpc();
-    let mut worker = traced(dir.path(), &legacy, &endpoint, &["work"])
+    let worker = traced(dir.path(), &legacy, &endpoint, &["work"])
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
         .start();
     until("the first attempts", async || attempted_batches(&receiver) == 5).await;
@@ -353,9 +358,7 @@ async fn a_collector_that_comes_back_gets_what_follows() {
         named(&receiver.spans(), "process backfill").len() > 5
     })
     .await;
-    let pid = worker.id().to_string();
-    std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
-    assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+    drain(worker);
 }
 
 /// A connection that died without a word, as on a machine whose address has changed, is given up
@@ -368,7 +371,7 @@ async fn a_connection_that_carries_nothing_any_more_is_replaced() {
         let legacy = enqueued(dir.path()).await;
         let server = if grpc { receiver.grpc() } else { receiver.http() };
         let way = Proxy::start(&server, Manners::default()).await;
-        let mut worker = traced(dir.path(), &legacy, &way.before(&server), &["work", "--verbose"])
+        let worker = traced(dir.path(), &legacy, &way.before(&server), &["work", "--verbose"])
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")
             .env("OTEL_LOGS_EXPORTER", "otlp")
@@ -396,9 +399,7 @@ async fn a_connection_that_carries_nothing_any_more_is_replaced() {
             received().iter().zip(before).all(|(now, before)| *now > before)
         })
         .await;
-        let pid = worker.id().to_string();
-        std::process::Command::new("kill").arg(&pid).status().expect("kill runs");
-        assert_eq!(wait(&mut worker, reelshift_tests::LIMIT), Some(0));
+        drain(worker);
     }
 }
 

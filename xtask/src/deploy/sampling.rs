@@ -120,7 +120,7 @@ fn batches(deployment: &Deployment<'_>) -> Result<BTreeMap<String, Duration>> {
         let took = at("finished_at")? - at("leased_at")?;
         Ok((trace.to_owned(), took.to_std()?))
     };
-    // The longest where a rerun goes on with the trace.
+    // A rerun continues the trace of its batch: the longest of them counts.
     let mut longest = BTreeMap::new();
     for run in deployment.items("/api/v1/runs", &[])? {
         let query = [("run", text(&run, "id")?), ("state", "done"), ("limit", "200")];

@@ -66,7 +66,7 @@ fn told_plainly(error: MediaError) -> String {
     match error {
         MediaError::Missing { source, .. }
         | MediaError::NotReadable { source, .. }
-        | MediaError::Io { source, .. } => plain(&source.to_string()),
+        | MediaError::Io { source, .. } => plain(source),
         error => error.to_string(),
     }
 }
@@ -175,11 +175,10 @@ fn largest_first(paths: &[OsString]) -> Vec<usize> {
 /// Hashes what is no regular file, when its turn to be printed has come.
 fn stream(backend: &Backend, path: &OsString) -> Result<FileHash, String> {
     if path == "-" {
-        return hash_stream(backend, std::io::stdin().lock())
-            .map_err(|error| plain(&error.to_string()));
+        return hash_stream(backend, std::io::stdin().lock()).map_err(plain);
     }
     let opened = std::fs::File::open(path).and_then(|file| hash_stream(backend, file));
-    opened.map_err(|error| plain(&error.to_string()))
+    opened.map_err(plain)
 }
 
 /// Lines are written when so many bytes of them are there, when no other file is done for

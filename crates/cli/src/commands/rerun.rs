@@ -45,9 +45,10 @@ pub async fn execute(
     selection: &RerunSelection,
     reason: Option<&Reason>,
 ) -> Result<Outcome> {
-    let runs = by_run(store, selection).await?;
-    let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
     let dry_run = selection.dry_run;
+    let shows_runs = dry_run || !context.json;
+    let runs = if shows_runs { by_run(store, selection).await? } else { Vec::new() };
+    let rerun = reelshift_operate::rerun(&**store, &by(reason), selection).await?;
     if context.json {
         let document = if dry_run {
             serde_json::json!({
