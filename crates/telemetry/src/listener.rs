@@ -22,8 +22,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -42,7 +41,8 @@ const FEWEST_CONNECTIONS: u64 = 8;
 /// a probe has its answer by then.
 const PROBE_CONNECTIONS: usize = 16;
 /// It has so long at least, whoever comes: clients that come again at once leave a probe its
-/// time.
+/// time. What has arrived by then is answered, however late this process, on a busy machine,
+/// comes to look.
 const PROBE_TIME: Duration = Duration::from_millis(50);
 /// On them a client has asked by then; a probe asks at once.
 const PROBE_HEADER_TIME: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ pub async fn accept(
     let graceful = GracefulShutdown::new();
     let usual = Arc::new(Semaphore::new(limits.connections));
     // The oldest first.
-    let mut for_probes: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
+    let mut for_probes: VecDeque<(Instant, oneshot::Sender<()>)> = VecDeque::new();
     tokio::pin!(end);
     loop {
         let (stream, peer) = tokio::select! {
@@ -106,23 +106,29 @@ pub async fn accept(
         let place = Place(Arc::clone(&usual).try_acquire_owned().ok());
         let probes_only = place.probes_only();
         let of_client = (stream, peer, place);
-        let task = tokio::spawn(connection(
-            router.clone(),
-            of_client,
-            limits,
-            tls.clone(),
-            graceful.watcher(),
-        ));
-        if probes_only {
-            for_probes.push_back((Instant::now(), task.abort_handle()));
-            for_probes.retain(|(_, task)| !task.is_finished());
-            if for_probes.len() > PROBE_CONNECTIONS
-                && let Some((begun, oldest)) = for_probes.pop_front()
-            {
-                tokio::select! {
-                    () = &mut end => return graceful,
-                    () = tokio::time::sleep_until(begun + PROBE_TIME) => oldest.abort(),
-                }
+        let connection =
+            connection(router.clone(), of_client, limits, tls.clone(), graceful.watcher());
+        if !probes_only {
+            tokio::spawn(connection);
+            continue;
+        }
+        let (turn, end_of_turn) = oneshot::channel();
+        tokio::spawn(async move {
+            let end = async {
+                end_of_turn.await.ok();
+                // The runtime asks the sockets for what has arrived before it goes on.
+                tokio::task::yield_now().await;
+            };
+            tokio::select! { biased; () = connection => (), () = end => () }
+        });
+        for_probes.retain(|(_, turn)| !turn.is_closed());
+        for_probes.push_back((Instant::now(), turn));
+        if for_probes.len() > PROBE_CONNECTIONS
+            && let Some((begun, oldest)) = for_probes.pop_front()
+        {
+            tokio::select! {
+                () = &mut end => return graceful,
+                () = tokio::time::sleep_until(begun + PROBE_TIME) => drop(oldest),
             }
         }
     }
