@@ -132,7 +132,7 @@ fn fleet(deployment: &mut Deployment<'_>) -> Result<()> {
 
     deployment.engine(&["kill", "--signal", "KILL", workers[0]])?;
     deployment.engine(&["network", "disconnect", NETWORK, workers[1]])?;
-    deployment.until("the loss of both workers", || deployment.workers("lost", 2))?;
+    deployment.until("the loss of both workers", || deployment.have_lost(&workers[..2]))?;
     let connect = ["network", "connect", "--alias", "worker", NETWORK, workers[1]];
     deployment.engine(&connect)?;
     deployment.until("the worker that was cut off", || deployment.workers("live", 3))?;
@@ -263,6 +263,19 @@ impl Deployment<'_> {
     fn workers(&self, state: &str, expected: usize) -> Result<()> {
         let found = self.items("/api/v1/workers", &[("state", state)])?.len();
         ensure!(found == expected, "{found} workers are {state}, not {expected}");
+        Ok(())
+    }
+
+    /// Whether the workers in these containers are lost. A worker that came up before its
+    /// database answered, and was started again, may be so too.
+    fn have_lost(&self, containers: &[&str]) -> Result<()> {
+        let lost = self.items("/api/v1/workers", &[("state", "lost")])?;
+        for container in containers {
+            let is_here = |worker: &Value| {
+                worker["host"].as_str().is_some_and(|host| container.starts_with(host))
+            };
+            ensure!(lost.iter().any(is_here), "the worker in {container} is not lost");
+        }
         Ok(())
     }
 

@@ -43,11 +43,18 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
-            output::usage(&message);
-            return end(u8::try_from(message.exit_code()).unwrap_or(2));
+            let code = u8::try_from(message.exit_code()).unwrap_or(2);
+            // What was typed could not be read, so that nobody has said what `--json` is.
+            if message.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+                json_error(message.to_string().trim(), code);
+            } else {
+                output::usage(&message);
+            }
+            return end(code);
         }
     };
     cli.global.color.apply();
+    let json = cli.global.json;
     allow_many_files();
     let instance = Uuid::now_v7();
     let ended = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
@@ -64,10 +71,21 @@ fn main() -> ExitCode {
     match ended {
         Ok(outcome) => end(outcome.code()),
         Err(error) => {
-            output::say_error!("{} {}", "error:".red().bold(), exit::sentence(&error));
-            end(exit::code(&error))
+            let (sentence, code) = (exit::sentence(&error), exit::code(&error));
+            if json {
+                json_error(&sentence, code);
+            } else {
+                output::say_error!("{} {sentence}", "error:".red().bold());
+            }
+            end(code)
         }
     }
+}
+
+/// An error for scripts.
+fn json_error(sentence: &str, code: u8) {
+    let said = serde_json::json!({ "error": sentence, "exit_code": code });
+    output::say_error!("{said}");
 }
 
 /// The exit code is that of the work. Work that was done without its output is a failure.

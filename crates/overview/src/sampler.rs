@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use reelshift_plan::Flag;
+use reelshift_plan::{Flag, JobKind, RunState};
 use reelshift_rollout::FlagCache;
 use reelshift_store::flags::{FlagChange, StoredFlag};
-use reelshift_store::report::LedgerReport;
+use reelshift_store::report::{LedgerReport, RunReport};
 use reelshift_store::rollback::{self, OpenRollback};
 use reelshift_store::schema::StepGroup;
 use reelshift_store::{Result, SharedStore};
@@ -86,6 +86,7 @@ impl Sampler {
     /// any percentage above 0: load belongs to no video).
     async fn report(&self) -> Result<LedgerReport> {
         let mut report = self.store.ledger_report(RUNS_SHOWN).await?;
+        leave_out_empty_runs(&mut report.runs);
         if self.flags.current().await?.is_on(Flag::PerformanceMonitoring) {
             report.load = self.store.load().await?;
         }
@@ -141,4 +142,15 @@ impl Sampler {
             flag_changes,
         }
     }
+}
+/// A run for which there was nothing to do says nothing beside one of its kind that did
+/// something.
+fn leave_out_empty_runs(runs: &mut Vec<RunReport>) {
+    let is_empty = |run: &RunReport| run.run.state == RunState::Done && run.run.batches_total == 0;
+    let done: Vec<JobKind> = runs
+        .iter()
+        .filter(|run| run.run.state == RunState::Done && !is_empty(run))
+        .map(|run| run.run.kind)
+        .collect();
+    runs.retain(|run| !is_empty(run) || !done.contains(&run.run.kind));
 }

@@ -129,6 +129,43 @@
     field.select();
   });
 
+  // What was typed into a form that was refused is there again on the page that says so.
+  var drafts = "draft " + window.location.pathname;
+  function nameOf(form) {
+    return form.getAttribute("action") + " " + Array.prototype.map.call(
+      form.querySelectorAll("input[type=hidden]:not([name=csrf]):not([name=seen]):not([name=expected]):not([name=back])"),
+      function (field) { return field.name + "=" + field.value; }).join("&");
+  }
+  function typed(form) {
+    return Array.prototype.filter.call(form.elements, function (field) {
+      return field.name && field.type !== "hidden" && field.type !== "submit" && field.type !== "password";
+    });
+  }
+  try {
+    var draft = JSON.parse(window.sessionStorage.getItem(drafts) || "null");
+    window.sessionStorage.removeItem(drafts);
+    if (draft && document.querySelector(".flash.bad")) Array.prototype.some.call(document.forms, function (form) {
+      if (nameOf(form) !== draft.form) return false;
+      typed(form).forEach(function (field) {
+        if (!(field.name in draft.values)) return;
+        if (field.type === "checkbox") field.checked = draft.values[field.name];
+        else field.value = draft.values[field.name];
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+      });
+      var hidden = form.closest("details");
+      if (hidden) hidden.open = true;
+      return true;
+    });
+  } catch (refused) { /* Without a storage what was typed is gone. */ }
+  document.addEventListener("submit", function (event) {
+    var form = event.target, values = {};
+    if (form.method !== "post") return;
+    typed(form).forEach(function (field) { values[field.name] = field.type === "checkbox" ? field.checked : field.value; });
+    try {
+      window.sessionStorage.setItem(drafts, JSON.stringify({ form: nameOf(form), values: values }));
+    } catch (refused) { /* As above. */ }
+  });
+
   // A form is sent once.
   document.addEventListener("submit", function (event) {
     if (event.target.dataset.sent) { event.preventDefault(); return; }

@@ -43,6 +43,7 @@ use uuid::Uuid;
 
 pub(crate) use aged::Aged;
 pub(crate) use apply::Applications;
+pub(crate) use enqueue::begin_usual_run;
 pub(crate) use runs::cancel_run;
 pub(crate) use validation::{Validations, begin_validation};
 

@@ -115,6 +115,7 @@ fn problem(description: &str) -> Value {
 /// Who may ask, by the rule, which is by method; and what else may be wrong.
 fn refusals(operation: &mut Value, path: &str, reads: bool) {
     let public = operation["security"] == json!([{}]);
+    let has_body = operation["requestBody"].is_object();
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     let mut add = |status: &str, description: &str| {
         responses.entry(status).or_insert_with(|| problem(description));
@@ -123,6 +124,20 @@ fn refusals(operation: &mut Value, path: &str, reads: bool) {
         let role = access::guard::needed_role(reads, path).into_str();
         add("401", "A valid token is needed");
         add("403", &format!("The role {role} is needed"));
+        add(
+            "429",
+            "Too many wrong tokens came from this address: Retry-After says when to try again",
+        );
+    }
+    if path.starts_with("/api/") {
+        add("400", "A parameter is unknown or has a value that it cannot have");
+        add("503", "The database does not answer now: the same request may do in a moment");
+        if !reads {
+            add("409", "This is refused as things stand, and changed nothing");
+        }
+    }
+    if has_body {
+        add("422", "The body is not what this operation takes");
     }
     add("default", "What is wrong");
 }
@@ -194,6 +209,24 @@ mod tests {
         }
         let text = document.to_string();
         assert!(!text.contains("Page_") && text.contains("RunPage"), "names of pages");
+    }
+
+    #[test]
+    fn operations_declare_what_they_answer_where_they_refuse() {
+        let document = crate::router::document();
+        for (name, operation) in operations(&document) {
+            let public = operation["security"] == json!([{}]);
+            let (api, body) = (name.contains(" /api/"), operation["requestBody"].is_object());
+            let changes = api && !name.starts_with("get ");
+            for (status, declared) in
+                [("400", api), ("409", changes), ("422", body), ("429", !public), ("503", api)]
+            {
+                assert!(
+                    !declared || operation["responses"][status].is_object(),
+                    "{name}: {status}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route(demo::PATH, get(demo::page))
         .route("/runbook", get(runbook::page))
         .route("/report", get(report::page))
+        .route("/actions/enqueue", post(actions::enqueue))
         .route("/actions/pause", post(actions::pause))
         .route("/actions/resume", post(actions::resume))
         .route("/actions/cancel", post(actions::cancel))
@@ -225,7 +226,11 @@ fn no_such_page(frame: Frame, wrong: &Problem) -> Response {
 
 /// The page in place of one that cannot be read.
 fn unreadable(frame: Frame, sentence: &str, error: &StoreError) -> Response {
-    unavailable(frame, StatusCode::SERVICE_UNAVAILABLE, sentence, &said(error))
+    let status = match error {
+        StoreError::Refused(_) => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    unavailable(frame, status, sentence, &said(error))
 }
 
 /// A part of a page that cannot be shown, or is not there.
@@ -233,6 +238,7 @@ fn unavailable(frame: Frame, status: StatusCode, sentence: &str, reason: &str) -
     let (word, next) = match status {
         StatusCode::NOT_FOUND => ("NOT FOUND", "look under Runs; what was pruned is gone"),
         StatusCode::BAD_REQUEST => ("NOT FOUND", "begin with the first page of the list"),
+        StatusCode::CONFLICT => ("NOT YET", "do that first, then open this page again"),
         _ => ("UNAVAILABLE", "try again; if it stays so, look at this server's log"),
     };
     (status, finish(&Trouble { frame, word, sentence, reason, next }, false)).into_response()

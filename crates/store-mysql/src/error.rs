@@ -189,13 +189,10 @@ fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
             code,
             message: format!("{said}: give this account the rights in docs/privileges.md"),
         },
-        Meaning::Gone => StoreError::Unusable {
-            code,
-            message: format!(
-                "{said}: the migration was rolled back, or never applied to this database; \
-                 `reelshift plan` shows what is missing"
-            ),
-        },
+        Meaning::Gone => StoreError::Refused(format!(
+            "{said}: the migration was rolled back, or never applied to this database: run \
+             `reelshift apply expand` first (`reelshift plan` shows what is missing)"
+        )),
         Meaning::HalfRead => StoreError::Unusable {
             code,
             message: format!(

@@ -346,16 +346,7 @@ pub trait Schema {
 /// # Errors
 /// `Refused`, saying what to type.
 pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
-    let journal = store.journal().await?;
-    let known =
-        |entry: &&JournalEntry| store.steps().iter().any(|step| step.number == entry.number);
-    if let Some(entry) = journal.iter().find(|entry| !known(entry)) {
-        return Err(StoreError::Refused(format!(
-            "this database has step {:04} {}, which this version of reelshift does not know: a newer \
-             one has been here, use that",
-            entry.number, entry.name
-        )));
-    }
+    let journal = require_known_steps(store).await?;
     let missing = store
         .steps()
         .iter()
@@ -367,6 +358,24 @@ pub async fn require_expanded(store: &dyn crate::Store) -> Result<()> {
             "this database is not expanded yet (step {:04} {} is missing): run `reelshift apply \
              expand` first",
             step.number, step.name
+        ))),
+    }
+}
+
+/// Checks that no newer version has been here. Returns the journal.
+///
+/// # Errors
+/// `Refused`, naming a step that this version does not know.
+pub async fn require_known_steps(store: &dyn crate::Store) -> Result<Vec<JournalEntry>> {
+    let journal = store.journal().await?;
+    let known =
+        |entry: &&JournalEntry| store.steps().iter().any(|step| step.number == entry.number);
+    match journal.iter().find(|entry| !known(entry)) {
+        None => Ok(journal),
+        Some(entry) => Err(StoreError::Refused(format!(
+            "this database has step {:04} {}, which this version of reelshift does not know: a newer \
+             one has been here, use that",
+            entry.number, entry.name
         ))),
     }
 }

@@ -185,7 +185,14 @@ async fn rolls_a_flag_out(scene: &Scene, browser: &Browser) {
     browser.click(&format!("{card} button")).await;
     browser.shows(".flash.bad", "nothing was changed").await;
     assert_eq!(scene.legacy.number(&percent).await, 30);
+    // What was typed is there, against what is now.
+    let typed = |field: &str| format!("return document.querySelector(\"{card} {field}\").value");
+    assert_eq!(browser.run(&typed("input[name=reason]")).await, "more");
+    assert_eq!(browser.run(&typed("input[name=percent]")).await, "80");
+    browser.shows(&format!("{card} output"), "30 % → 80 %").await;
     browser.screenshot("controls-conflict").await;
+    browser.open("/controls").await;
+    assert_eq!(browser.run(&typed("input[name=reason]")).await, "", "it is there once");
     browser.open("/activity").await;
     browser.shows("main table", "half of them").await;
 }
@@ -221,15 +228,12 @@ async fn drains_a_worker(scene: &Scene, browser: &Browser) {
     until("one more worker", async || scene.legacy.number(workers).await > before).await;
     let newest = "SELECT id FROM reelshift_workers ORDER BY id DESC LIMIT 1";
     let id: String = sqlx::Row::get(&scene.legacy.rows(newest).await[0], 0);
-    let option = format!("select[name=worker] option[value='{id}']");
-    until("the page offers it", async || {
-        browser.open("/workers").await;
-        browser.count(&option).await == 1
-    })
-    .await;
-    browser.click(&option).await;
-    browser.fill("input[name=reason]", "a new host").await;
-    browser.click("button.warn").await;
+    let drain = format!("a[href='/workers/{id}#drain']");
+    browser.open("/workers").await;
+    until("the page offers it", async || browser.count(&drain).await == 1).await;
+    browser.run(&format!("document.querySelector(\"{drain}\").click()")).await;
+    browser.fill("#drain input[name=reason]", "a new host").await;
+    browser.click("#drain button.warn").await;
     browser.shows(".flash", "leaves within seconds").await;
     let ended = reelshift_tests::wait(&mut worker.0, LIMIT);
     assert_eq!(ended, Some(0));

@@ -214,6 +214,27 @@ async fn a_doctor_names_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn with_json_an_error_is_a_document_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    let run =
+        |arguments: &[&str]| Reelshift::new(dir.path(), arguments).database(&legacy.url).run();
+    for (arguments, code, word) in [
+        (&["--json", "runs"][..], 4, "reelshift apply expand"),
+        (&["--json", "tune", "nothing=1"], 2, "nothing"),
+        (&["--json", "rnus"], 2, "unrecognized subcommand 'rnus'"),
+        (&["--json", "enqueue", "hash", "--batch-bytes", "0"], 2, "--batch-bytes"),
+    ] {
+        let ran = run(arguments).expect(code);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        let last = ran.stderr.lines().last().unwrap_or_default();
+        let said: serde_json::Value = serde_json::from_str(last).expect("a document");
+        assert_eq!(said["exit_code"], code, "{said}");
+        assert!(said["error"].as_str().is_some_and(|error| error.contains(word)), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn shells_and_man_read_what_is_made_of_the_command_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let script = Reelshift::new(dir.path(), &["completion", "bash"]).run().expect(0).stdout;

@@ -54,6 +54,7 @@ mod rollback;
 mod rollback_refusals;
 mod server_access;
 mod server_api;
+mod server_before_expand;
 mod server_client;
 mod server_contract;
 mod server_fuzz;

@@ -169,6 +169,12 @@ async fn lists_are_paged_and_filtered() {
         let one = batches[0]["id"].as_str().expect("an id");
         assert_eq!(get(&server, &format!("/api/v1/batches/{one}")).expect(200).json(), batches[0]);
 
+        let brief = all(&server, &format!("/api/v1/batches?run={run}&summary=true"), 3);
+        assert_eq!(brief.len(), batches.len());
+        let whole = batches.iter().filter(|batch| batch["bounds"]["items"][0].is_string());
+        assert!(whole.count() > 0, "{batches:?}");
+        assert!(brief.iter().all(|batch| batch["bounds"]["items"] == json!([])), "{brief:?}");
+
         let errors = all(&server, "/api/v1/errors", 7);
         let rows = legacy.number("SELECT COUNT(*) FROM processing_error_log").await;
         assert!(rows > 0 && errors.len() as i64 == rows, "{rows}");

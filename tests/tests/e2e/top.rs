@@ -126,6 +126,22 @@ async fn a_terminal_of_one_line_is_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_ends_what_is_redrawn_in_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    run(dir.path(), &legacy, &["apply", "expand"]);
+    for key in ["q", "\x1b", "\x03"] {
+        let watch = Reelshift::new(dir.path(), &["status", "--watch"]).database(&legacy.url);
+        let mut watch = Terminal::start(watch, 24, 80);
+        watch.shows("IDLE").await;
+        watch.press("x");
+        watch.press(key);
+        let (code, screen) = watch.ended(LIMIT);
+        assert_eq!(code, Some(0), "{key:?}: {screen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_ends_with_the_process() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();

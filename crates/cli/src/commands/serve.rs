@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use reelshift_server::{App, ConfiguredToken, Options, PathPrefix, ProxyUsers};
+use reelshift_store::schema;
 use reelshift_telemetry::tls::{self, TlsAcceptor};
 use session_key::MIN_KEY_BYTES;
 use tokio::net::TcpListener;
@@ -55,7 +56,11 @@ pub async fn run(context: &Context, args: &ServeArgs) -> Result<Outcome> {
         .into());
     }
     let tls = tls(args, file)?;
-    let store = context.expanded_store(CONNECTIONS).await?;
+    // Before expand too: the pages then say that the migration has not begun.
+    let store = context.store_with(CONNECTIONS).await?;
+    store.check_legacy().await?;
+    store.check_writable().await?;
+    schema::require_known_steps(&*store).await?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("--listen {listen}: nothing can listen there"))?;

@@ -1,6 +1,7 @@
 //! `status [--watch]`: one overview ([`reelshift_overview`], the dashboard's too) as text, as
 //! JSON, or redrawn in place.
 
+mod keys;
 pub(in crate::commands) mod layout;
 mod monitor;
 mod runs;
@@ -12,6 +13,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use keys::Keys;
 use layout::Layout;
 use reelshift_overview::{Overview, Sampler};
 use reelshift_plan::RunState;
@@ -54,6 +56,7 @@ async fn watch(
     database: &str,
 ) -> Result<Outcome> {
     let redraws = !context.json && std::io::stdout().is_terminal();
+    let mut keys = Keys::read(redraws);
     let (mut taken, mut trouble) = (Instant::now(), None);
     loop {
         let (age, why) = (taken.elapsed(), trouble.as_deref());
@@ -71,6 +74,7 @@ async fn watch(
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
             () = context.stop.cancelled() => return Ok(ended(&overview)),
+            () = keys.end() => return Ok(ended(&overview)),
         }
         match sampler.sample().await {
             Ok(newer) => (overview, taken, trouble) = (newer, Instant::now(), None),

@@ -9,6 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use reelshift_operate::By;
+use reelshift_store::StoreError;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -146,7 +147,8 @@ pub(super) async fn begin_session(
 async fn record(app: &Shared, by: &By, session: String) {
     let recorded = reelshift_operate::logged_in(&*app.store, by, session);
     match tokio::time::timeout(RECORD_PATIENCE, recorded).await {
-        Ok(Ok(())) => {}
+        // Before expand there is no audit.
+        Ok(Ok(()) | Err(StoreError::Refused(_))) => {}
         Ok(Err(error)) => tracing::warn!(%error, "a login could not be recorded"),
         Err(_) => tracing::warn!("a login could not be recorded: the database does not answer"),
     }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_operate::By;
 use reelshift_store::audit::{AuditColumns, AuditEvent, AuditSelection};
-use reelshift_store::{Result, Store};
+use reelshift_store::{Result, Store, StoreError};
 use ring::hmac;
 
 use super::token::ConfiguredToken;
@@ -148,7 +148,11 @@ impl Sessions {
         };
         let mut before = None;
         loop {
-            let page = store.audit(&selection, before, LOGOUTS_PER_PAGE).await?;
+            let page = match store.audit(&selection, before, LOGOUTS_PER_PAGE).await {
+                // Before expand there is no audit: a logout is known at its own replica only.
+                Err(StoreError::Refused(_)) => Vec::new(),
+                page => page?,
+            };
             before = page.last().map(|entry| entry.seq);
             let full = page.len() >= LOGOUTS_PER_PAGE as usize;
             let recent = page.into_iter().map(|entry| entry.change).filter_map(|change| {

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use reelshift_plan::BatchState;
 use reelshift_store::ids::{self, IdKind, IdPart};
+use reelshift_store::ledger::Bounds;
 use reelshift_store::listings::{BatchCursor, BatchReport, BatchSelection};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -23,6 +24,10 @@ pub(super) struct Filter {
     state: Option<BatchState>,
     /// Those that this worker has now.
     worker: Option<IdPart>,
+    /// Without the ids of the videos that a batch lists: its `bounds` are an empty list, and its
+    /// own address has them.
+    #[serde(default)]
+    summary: bool,
 }
 
 impl Filter {
@@ -58,7 +63,14 @@ pub(super) async fn list(
 ) -> Result<Json<Page<BatchReport>>, Problem> {
     let selection = filter.selection(&app).await?;
     let (limit, after) = (page.limit()?, page.cursor::<BatchCursor>()?);
-    let batches = app.store.batches(&selection, after.as_ref(), limit + 1).await?;
+    let mut batches = app.store.batches(&selection, after.as_ref(), limit + 1).await?;
+    if filter.summary {
+        for batch in &mut batches {
+            if let Bounds::Items(videos) = &mut batch.bounds {
+                videos.clear();
+            }
+        }
+    }
     Page::of(batches, limit, BatchReport::cursor).map(Json)
 }
 

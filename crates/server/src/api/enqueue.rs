@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use reelshift_operate::{self as operate, By};
+use reelshift_overview::figures::{plural, tail};
 use reelshift_plan::JobKind;
 use reelshift_producer::Enqueued;
 use reelshift_store::StoreError;
@@ -90,19 +91,47 @@ pub(super) async fn enqueue(
     Json(new): Json<NewRun>,
 ) -> Result<(StatusCode, Json<EnqueuedRun>), Problem> {
     let kind = new.kind;
-    let plan = plan(new)?;
-    let (shared, by) = (app.clone(), principal.command(None));
+    let (status, enqueued) = begin(&app, &principal, kind, plan(new)?).await?;
+    Ok((status, Json(enqueued)))
+}
+
+/// A run as `reelshift enqueue KIND` makes it, in words.
+pub(crate) async fn begin_usual_run(
+    app: &Shared,
+    who: &Principal,
+    kind: JobKind,
+) -> Result<String, Problem> {
+    let (status, EnqueuedRun { run, batches_added, .. }) =
+        begin(app, who, kind, operate::usual_plan(kind)).await?;
+    let (id, batches) = (tail(run.id), plural(batches_added, "batch", "batches"));
+    Ok(match status {
+        StatusCode::CREATED if batches_added == 0 => {
+            format!("Nothing to do: no video needs {kind}.")
+        }
+        StatusCode::CREATED => format!("Enqueued: {batches} of run {id}."),
+        StatusCode::ACCEPTED => format!("Run {id} is being planned: {batches} so far."),
+        _ => format!("Nothing added: run {id} is over the same videos and is {}.", run.state),
+    })
+}
+
+async fn begin(
+    app: &Shared,
+    who: &Principal,
+    kind: JobKind,
+    plan: RunPlan,
+) -> Result<(StatusCode, EnqueuedRun), Problem> {
+    let (shared, by) = (app.clone(), who.command(None));
     let (of_task, planned) = (by.clone(), plan.clone());
     let work = async move {
         let (store, stop) = (&shared.store, &shared.stop);
         operate::enqueue(store, &of_task, kind, planned, stop, |_| {}).await
     };
-    Ok(match run_detached::<Enqueued, StoreError>(&app, work).await? {
+    Ok(match run_detached::<Enqueued, StoreError>(app, work).await? {
         Some(enqueued) => {
             let status = if enqueued.created { StatusCode::CREATED } else { StatusCode::OK };
-            (status, Json(enqueued.into()))
+            (status, enqueued.into())
         }
-        None => (StatusCode::ACCEPTED, Json(begun(&app, &by, kind, &plan).await?)),
+        None => (StatusCode::ACCEPTED, begun(app, &by, kind, &plan).await?),
     })
 }
 

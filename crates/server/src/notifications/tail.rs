@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use reelshift_store::Result;
+use reelshift_store::{Result, StoreError};
 use tokio::time::timeout;
 
 use super::event::Event;
@@ -35,6 +35,8 @@ async fn follow(app: &Shared) {
                     timeout(LOOK_EVERY, app.hub.published.notified()).await.ok();
                 }
             }
+            // Before expand there is none.
+            Err(StoreError::Refused(_)) => tokio::time::sleep(TROUBLE).await,
             Err(error) => {
                 if !trouble {
                     tracing::warn!(%error, "published notifications cannot be read: subscribers wait");

@@ -43,7 +43,8 @@ async fn keep(app: &Shared) {
             Ok::<_, StoreError>(())
         };
         match kept.await {
-            Ok(()) => trouble = false,
+            // Before expand there is no queue.
+            Ok(()) | Err(StoreError::Refused(_)) => trouble = false,
             Err(error) if !trouble => {
                 tracing::warn!(%error, "the notification queue is not kept in order");
                 trouble = true;

@@ -32,6 +32,7 @@ pub(crate) struct Fields {
     reason: String,
     /// For how long; empty: until it is changed.
     minutes: String,
+    kind: String,
     run: String,
     batch: String,
     worker: String,
@@ -106,6 +107,19 @@ pub(super) fn answered(back: &str, done: Result<String, String>) -> Response {
         }
     };
     ([(header::SET_COOKIE, flash.cookie())], Redirect::to(local_path(Some(back)))).into_response()
+}
+
+pub(crate) async fn enqueue(
+    State(app): State<Shared>,
+    who: Principal,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = async {
+        let kind = parsed(&fields.kind, "kind of run")?.ok_or_else(|| missing("kind of run"))?;
+        let begun = crate::api::begin_usual_run(&app, &who, kind).await;
+        begun.map_err(|problem| StoreError::Refused(problem.detail))
+    };
+    said(&fields, done.await)
 }
 
 pub(crate) async fn pause(

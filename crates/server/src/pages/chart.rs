@@ -73,8 +73,8 @@ impl Chart<'_> {
         format!(
             "<figure class=\"chart\"><figcaption><strong>{title}</strong> <span class=\"quiet\">now {now}, \
              highest {highest}</span></figcaption>{legend}\
-             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
-             aria-label=\"{title} since {since} UTC: now {now}, highest {highest}\">{held}{grid}{curves}{marks}{columns}</svg>\
+             <div class=\"plot\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-label=\"{title} since {since} UTC: now {now}, highest {highest}\">{held}{grid}{curves}{marks}{columns}</svg>{levels}</div>\
              <div class=\"axis\" aria-hidden=\"true\">{ticks}</div></figure>",
             title = self.title,
             since = begin.format("%H:%M:%S"),
@@ -83,12 +83,28 @@ impl Chart<'_> {
             grid = grid(),
             marks = self.marks(&scale),
             columns = if self.explains { self.columns(&values, &scale) } else { String::new() },
+            levels = self.levels(most),
             ticks = ticks(begin, end),
         )
     }
 
     fn values(&self, curve: &Curve) -> Values {
         self.points.iter().filter_map(|point| Some((point.at, (curve.value)(point)?))).collect()
+    }
+
+    /// What the lines of the grid stand for. Without a value above zero there is only one.
+    fn levels(&self, most: f64) -> String {
+        if most <= 0.0 {
+            return String::new();
+        }
+        let level = |class: &str, value: f64| {
+            format!("<li class=\"{class}\">{}</li>", escaped(&(self.show)(value)))
+        };
+        format!(
+            "<ul class=\"levels\" aria-hidden=\"true\">{}{}</ul>",
+            level("most", most),
+            level("half", most / 2.0)
+        )
     }
 
     /// What the drawing shows, beside the curve that the title names.
@@ -351,6 +367,8 @@ mod tests {
         assert!(html.contains("d=\"M0.0 66.0L300.0 12.0L600.0 66.0L900.0 66.0\""), "{html}");
         assert!(html.contains("class=\"held\" x=\"300.0\" y=\"0\" width=\"600.0\""), "{html}");
         assert!(html.contains("<title>5 % &#60;b&#62; → 10 %</title>"), "{html}");
+        let levels = "<li class=\"most\">100/s</li><li class=\"half\">50/s</li>";
+        assert!(html.contains(levels), "{html}");
         assert!(!html.contains("style="), "the policy forbids styles in attributes");
     }
 

@@ -35,10 +35,6 @@ impl View {
         workers
     }
 
-    pub(crate) fn live_workers(&self) -> Vec<WorkerView<'_>> {
-        self.workers().into_iter().filter(WorkerView::is_live).collect()
-    }
-
     /// What is said where nobody works.
     pub(crate) fn no_workers(&self) -> String {
         let runs = self.overview().report.iter().flat_map(|report| &report.runs);
