@@ -41,7 +41,9 @@ impl Knob {
             Self::Concurrency => "backfill batches, and files being hashed, at once in each worker",
             Self::FleetConcurrency => "the same for the whole fleet",
             Self::Connections => "connections to the database that the whole fleet opens",
-            Self::ByteRate => "bytes that the whole fleet reads from files in a second",
+            Self::ByteRate => {
+                "bytes that the whole fleet reads from files in a second, in equal parts for its live workers"
+            }
             Self::Throttle => "whether the fleet goes by the limits below",
             Self::Impact => "what the fleet may add to the application's median latency",
             Self::ReplicaLag => "the fleet stops above this lag of a replica",
