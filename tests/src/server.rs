@@ -88,6 +88,24 @@ impl Server {
         request.send(self.address)
     }
 
+    /// Begins a session as a browser does: its cookie.
+    ///
+    /// # Panics
+    /// When the token is refused.
+    #[must_use]
+    pub fn log_in(&self, token: &str) -> String {
+        let login = Request::new("POST", "/login").form(&format!("token={token}"));
+        let answer = self.send(&login).expect(303);
+        let set = answer.header("set-cookie").expect("a cookie");
+        set.split(';').next().unwrap_or_default().to_owned()
+    }
+
+    /// A page, as a browser with this session asks for it.
+    #[must_use]
+    pub fn browse(&self, path: &str, cookie: &str) -> Answer {
+        self.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
+    }
+
     /// What it logged so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -1,20 +1,9 @@
 //! The dashboard before anything was changed: it says so, and the migration begins on it.
 
-use reelshift_tests::http::{Answer, Request, csrf, encoded};
+use reelshift_tests::http::{Request, csrf, encoded};
 use reelshift_tests::server::{OPERATOR, Server};
 use reelshift_tests::{Legacy, Reelshift, until};
 use serde_json::{Value, json};
-
-fn browse(server: &Server, path: &str, cookie: &str) -> Answer {
-    server.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
-}
-
-fn log_in(server: &Server) -> String {
-    let login = Request::new("POST", "/login").form(&format!("token={OPERATOR}"));
-    let answer = server.send(&login).expect(303);
-    let set = answer.header("set-cookie").expect("a cookie");
-    set.split(';').next().unwrap_or_default().to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_is_begun_on_the_dashboard() {
@@ -28,22 +17,23 @@ async fn a_migration_is_begun_on_the_dashboard() {
         };
         let _ready = get("/readyz").expect(200);
         assert_eq!(get("/api/v1/status").expect(200).json()["verdict"]["kind"], "not_started");
-        let cookie = log_in(&server);
+        let cookie = server.log_in(OPERATOR);
         for path in ["/", "/runs", "/workers", "/controls", "/duplicates", "/runbook"] {
-            let page = browse(&server, path, &cookie).expect(200).body;
+            let page = server.browse(path, &cookie).expect(200).body;
             assert!(
                 page.contains("NOT STARTED") && page.contains("apply expand"),
                 "{path}: {page}"
             );
         }
         for path in ["/failures", "/activity", "/history"] {
-            let page = browse(&server, path, &cookie).expect(409).body;
+            let page = server.browse(path, &cookie).expect(409).body;
             assert!(page.contains("run `reelshift apply expand` first"), "{path}: {page}");
         }
         let refused = post("/api/v1/runs", &json!({ "kind": "backfill" })).expect(409);
         assert!(refused.body.contains("reelshift apply expand"), "{refused:?}");
-        let _ended = server
-            .send(&Request::new("POST", "/logout").header("Cookie", &log_in(&server)).form(""));
+        let _ended = server.send(
+            &Request::new("POST", "/logout").header("Cookie", &server.log_in(OPERATOR)).form(""),
+        );
         let log = server.log();
         assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 
@@ -54,13 +44,13 @@ async fn a_migration_is_begun_on_the_dashboard() {
         let verdict = || get("/api/v1/status").expect(200).json()["verdict"]["kind"].clone();
         until("the verdict", async || verdict() == "idle").await;
 
-        let runs = browse(&server, "/runs", &cookie).expect(200).body;
+        let runs = server.browse("/runs", &cookie).expect(200).body;
         let enqueue = |kind: &str| {
             let form = format!("csrf={}&back=/runs&kind={kind}", encoded(csrf(&runs)));
             let request = Request::new("POST", "/actions/enqueue").header("Cookie", &cookie);
             let answer = server.send(&request.form(&form)).expect(303);
             let said = answer.header("set-cookie").expect("what came of it").to_owned();
-            browse(&server, "/runs", &format!("{cookie}; {said}")).expect(200).body
+            server.browse("/runs", &format!("{cookie}; {said}")).expect(200).body
         };
         for (kind, said) in [
             ("backfill", "Enqueued: 1 batch of run "),

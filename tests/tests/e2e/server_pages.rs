@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use reelshift_tests::http::{Answer, Request, csrf, encoded};
+use reelshift_tests::http::{Request, csrf, encoded};
 use reelshift_tests::server::{OPERATOR, Server, VIEWER};
 use reelshift_tests::{Legacy, Reelshift};
 
@@ -24,18 +24,6 @@ async fn expanded(directory: &Path) -> Legacy {
     let legacy = Legacy::sqlite(directory).await;
     Reelshift::new(directory, &["apply", "expand"]).database(&legacy.url).run().ok();
     legacy
-}
-
-/// As a browser asks for a page; a bearer is not a browser's, so there is a session.
-fn browse(server: &Server, path: &str, cookie: &str) -> Answer {
-    server.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
-}
-
-fn log_in(server: &Server, token: &str) -> String {
-    let login = Request::new("POST", "/login").form(&format!("token={token}"));
-    let answer = server.send(&login).expect(303);
-    let set = answer.header("set-cookie").expect("a cookie");
-    set.split(';').next().unwrap_or_default().to_owned()
 }
 
 /// The addresses of this server that a page names.
@@ -61,10 +49,10 @@ async fn a_videos_page_says_what_became_of_its_batch() {
     run(&["apply", "expand"]).ok();
     run(&["enqueue", "backfill"]).ok();
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, OPERATOR);
+    let cookie = server.log_in(OPERATOR);
     let last = "SELECT MAX(id) FROM videos";
     let video: String = sqlx::Row::get(&legacy.rows(last).await[0], 0);
-    let page = || browse(&server, &format!("/videos/{video}"), &cookie).expect(200).body;
+    let page = || server.browse(&format!("/videos/{video}"), &cookie).expect(200).body;
     assert!(page().contains("It is not backfilled yet. Its batch waits."), "{}", page());
     assert_eq!(run(&["work", "--until-idle"]).code, Some(5));
     let failed = page();
@@ -85,15 +73,15 @@ async fn whatever_a_page_links_to_is_there() {
     legacy.fill(20).await;
     Reelshift::new(dir.path(), &["enqueue", "backfill"]).database(&legacy.url).run().ok();
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, OPERATOR);
+    let cookie = server.log_in(OPERATOR);
     let mut pages = vec![server.send(&Request::get("/login")).expect(200)];
-    pages.extend(PAGES.map(|path| browse(&server, path, &cookie)));
+    pages.extend(PAGES.map(|path| server.browse(path, &cookie)));
     for page in pages {
         let addresses = addresses(&page.body);
         assert!(addresses.iter().any(|one| one.starts_with("/assets/reelshift.css")), "{page:?}");
         for address in addresses {
             let path = address.split('#').next().unwrap_or_default();
-            let answer = browse(&server, path, &cookie);
+            let answer = server.browse(path, &cookie);
             assert_eq!(answer.status, 200, "{address}: {answer:?}");
             let kind = answer.header("content-type").unwrap_or_default();
             let expected = match path.split('?').next().and_then(|path| path.rsplit_once('.')) {
@@ -122,8 +110,8 @@ async fn the_report_needs_nothing_else() {
         Reelshift::new(dir.path(), command).database(&legacy.url).run().ok();
     }
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, VIEWER);
-    let page = browse(&server, "/report", &cookie).expect(200);
+    let cookie = server.log_in(VIEWER);
+    let page = server.browse("/report", &cookie).expect(200);
     let policy = page.header("content-security-policy").expect("a policy").to_owned();
     assert!(policy.contains("style-src 'unsafe-inline'") && !policy.contains("script-src"));
     let file = dir.path().join("report.html");
@@ -154,7 +142,7 @@ async fn the_history_goes_as_far_back_as_is_asked() {
         .run()
         .ok();
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, VIEWER);
+    let cookie = server.log_in(VIEWER);
     for (range, highest) in [
         ("", "1,111"),
         ("?range=nonsense", "1,111"),
@@ -163,7 +151,7 @@ async fn the_history_goes_as_far_back_as_is_asked() {
         ("?range=7days", "7,777"),
         ("?range=all", "7,777"),
     ] {
-        let page = browse(&server, &format!("/history{range}"), &cookie).expect(200).body;
+        let page = server.browse(&format!("/history{range}"), &cookie).expect(200).body;
         assert!(page.contains(&format!("highest {highest}")), "{range}: {page}");
         // Times and values under the pointer, and what somebody did.
         assert!(page.contains("<title>") && page.contains("without it 1.5 ms"), "{range}: {page}");
@@ -176,16 +164,16 @@ async fn what_is_wrong_is_a_page_in_a_browser_and_a_problem_elsewhere() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, VIEWER);
+    let cookie = server.log_in(VIEWER);
     for (path, status) in [("/no-such-page", 404), ("/runs?before=x", 400), ("/live/x", 404)] {
-        let page = browse(&server, path, &cookie).expect(status);
+        let page = server.browse(path, &cookie).expect(status);
         let kind = page.header("content-type").unwrap_or_default().to_owned();
         assert!(kind.starts_with("text/html") && page.body.contains("<h1>"), "{path}: {page:?}");
         assert!(page.header("content-security-policy").is_some(), "{path}");
         let script = server.send(&Request::get(path).header("Cookie", &cookie)).expect(status);
         assert!(!script.problem().is_empty(), "{path}");
     }
-    let api = browse(&server, "/api/v1/runs/00000000", &cookie).expect(404);
+    let api = server.browse("/api/v1/runs/00000000", &cookie).expect(404);
     assert_eq!(api.problem(), "not-found", "the API has one form for everybody");
     let form = Request::new("POST", "/actions/pause").form("").header("Cookie", &cookie);
     let refused = server.send(&form.header("Accept", "text/html")).expect(403);
@@ -197,7 +185,7 @@ async fn no_part_of_an_address_makes_a_page_fail() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, VIEWER);
+    let cookie = server.log_in(VIEWER);
     let time = r#"{"created_at":"+262142-12-31T23:59:59Z","id":"x"}"#;
     let batch = r#"{"state":"pending","priority":1,"run_at":"+262142-12-31T23:59:59Z","seq":1}"#;
     let run = "00000000-0000-7000-8000-000000000000";
@@ -218,13 +206,13 @@ async fn no_part_of_an_address_makes_a_page_fail() {
                 format!("/api/v1/batches?cursor={value}"),
                 format!("/api/v1/runs?cursor={value}"),
             ] {
-                let answer = browse(&server, &path, &cookie);
+                let answer = server.browse(&path, &cookie);
                 assert!(answer.status < 500, "{path}: {answer:?}");
             }
         }
     }
     let first = format!("/failures?before={}", encoded(time));
-    let page = browse(&server, &first, &cookie).expect(400);
+    let page = server.browse(&first, &cookie).expect(400);
     assert!(page.body.contains("There is no such part of this list"), "{page:?}");
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
@@ -234,8 +222,8 @@ async fn a_pause_and_a_setting_may_end_by_themselves() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, OPERATOR);
-    let page = browse(&server, "/controls", &cookie).expect(200);
+    let cookie = server.log_in(OPERATOR);
+    let page = server.browse("/controls", &cookie).expect(200);
     let csrf = csrf(&page.body);
     let ends = "SELECT COUNT(*) FROM reelshift_controls WHERE ends_at IS NOT NULL";
     for (action, fields, expected) in [
@@ -257,8 +245,8 @@ async fn nobody_is_sent_to_another_site() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, OPERATOR);
-    let page = browse(&server, "/controls", &cookie).expect(200);
+    let cookie = server.log_in(OPERATOR);
+    let page = server.browse("/controls", &cookie).expect(200);
     let csrf = csrf(&page.body);
     for back in ["/\t/evil.example", "//evil.example", "/\\evil.example", "/\n/evil.example"] {
         let back = encoded(back);

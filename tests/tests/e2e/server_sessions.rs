@@ -19,20 +19,8 @@ async fn expanded(directory: &Path) -> Legacy {
     legacy
 }
 
-/// The session that a login begins, as a `Cookie` header.
-fn log_in(server: &Server, token: &str) -> String {
-    let login = Request::new("POST", "/login").form(&format!("token={token}"));
-    let answer = server.send(&login).expect(303);
-    let set = answer.header("set-cookie").expect("a cookie");
-    set.split(';').next().unwrap_or_default().to_owned()
-}
-
-fn page(server: &Server, path: &str, cookie: &str) -> Answer {
-    server.send(&Request::get(path).header("Cookie", cookie).header("Accept", "text/html"))
-}
-
 fn log_out(server: &Server, cookie: &str) -> Answer {
-    let page = page(server, "/", cookie).expect(200).body;
+    let page = server.browse("/", cookie).expect(200).body;
     let out = Request::new("POST", "/logout").form(&format!("csrf={}", csrf(&page)));
     server.send(&out.header("Cookie", cookie))
 }
@@ -76,7 +64,7 @@ async fn a_viewer_logs_out_at_every_replica() {
     let variables = [("REELSHIFT_TOKENS", &*tokens()), ("REELSHIFT_SESSION_KEY", KEY)];
     let server = Server::start_with(dir.path(), &legacy, &variables).await;
     let replica = Server::start_with(dir.path(), &legacy, &variables).await;
-    let (cookie, other) = (log_in(&server, VIEWER), log_in(&server, VIEWER));
+    let (cookie, other) = (server.log_in(VIEWER), server.log_in(VIEWER));
     assert_eq!(whoami(&replica, &cookie), 200);
     let streams = ["/live/overview", "/api/v1/notifications/stream"].map(|path| {
         let (status, stream) = stream(&server, path, &format!("Cookie: {cookie}"));
@@ -134,11 +122,11 @@ async fn whoever_is_logged_out_comes_back_to_where_they_were() {
     let dir = tempfile::tempdir().expect("a directory");
     let legacy = expanded(dir.path()).await;
     let server = Server::start(dir.path(), &legacy).await;
-    let cookie = log_in(&server, OPERATOR);
+    let cookie = server.log_in(OPERATOR);
     drop(server);
     // Another key: no session of before is known.
     let server = Server::start(dir.path(), &legacy).await;
-    let read = page(&server, "/runs?before=x", &cookie).expect(303);
+    let read = server.browse("/runs?before=x", &cookie).expect(303);
     assert_eq!(read.header("location"), Some("/login?next=%2Fruns%3Fbefore%3Dx&ended=true"));
     let shown = server.send(&Request::get("/login?next=%2Fruns&ended=true")).expect(200);
     assert!(shown.body.contains("Your session has ended"), "{}", shown.body);
@@ -162,7 +150,7 @@ async fn with_a_settings_file_sessions_outlive_a_restart() {
         format!("[[serve.tokens]]\nname = \"vic\"\nrole = \"viewer\"\nhash = \"{VIEWER_HASH}\"\n");
     std::fs::write(dir.path().join("reelshift.toml"), settings).expect("written");
     let server = Server::start_with(dir.path(), &legacy, &[]).await;
-    let cookie = log_in(&server, VIEWER);
+    let cookie = server.log_in(VIEWER);
     drop(server);
     let server = Server::start_with(dir.path(), &legacy, &[]).await;
     assert_eq!(whoami(&server, &cookie), 200);
