@@ -25,9 +25,11 @@ async fn a_migration_is_begun_on_the_dashboard() {
                 "{path}: {page}"
             );
         }
-        for path in ["/failures", "/activity", "/history"] {
+        for path in
+            ["/failures", "/activity", "/history", "/report", "/activity.csv", "/failures.csv"]
+        {
             let page = server.browse(path, &cookie).expect(409).body;
-            assert!(page.contains("run `reelshift apply expand` first"), "{path}: {page}");
+            assert!(page.contains("reelshift apply expand"), "{path}: {page}");
         }
         let refused = post("/api/v1/runs", &json!({ "kind": "backfill" })).expect(409);
         assert!(refused.body.contains("reelshift apply expand"), "{refused:?}");
