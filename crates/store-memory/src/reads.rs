@@ -179,6 +179,7 @@ impl LedgerReads for Session {
             times: batch.root_suspicions,
             run_has_hashes: of_run.clone().any(|other| other.rows_done > 0),
             hashed_items: of_run
+                .chain(self.tables.batches.iter())
                 .filter(|other| other.rows_done > 0)
                 .find_map(|other| match &other.row.batch.bounds {
                     Bounds::Items(items) => Some(items.clone()),

@@ -187,8 +187,11 @@ pub(crate) async fn root_suspicion(
              WHERE o.run_id = b.run_id AND o.root_suspected_by <> ?) AS of_run, \
            EXISTS (SELECT 1 FROM reelshift_batches o \
              WHERE o.run_id = b.run_id AND o.rows_done > 0) AS run_has_hashes, \
-           (SELECT o.items FROM reelshift_batches o \
-             WHERE o.run_id = b.run_id AND o.rows_done > 0 LIMIT 1) AS hashed_items \
+           COALESCE((SELECT o.items FROM reelshift_batches o \
+             WHERE o.run_id = b.run_id AND o.rows_done > 0 LIMIT 1), \
+             (SELECT o.items FROM reelshift_runs r JOIN reelshift_batches o ON o.run_id = r.id \
+               WHERE r.kind = 'hash' AND r.rolled_back_at IS NULL AND o.rows_done > 0 \
+               LIMIT 1)) AS hashed_items \
          FROM reelshift_batches b WHERE b.seq = ? AND b.lease_token = ? AND b.state = 'leased'",
     )
     .bind(worker.to_string())

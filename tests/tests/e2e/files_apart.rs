@@ -208,6 +208,41 @@ async fn a_worker_with_a_wrong_mount_does_no_harm_beside_others() {
     assert_eq!(scene.hashed().await, 80);
 }
 
+// A share that is unmounted below all workers of a machine, which have read files of it before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_empties_below_its_workers_sets_nothing_aside() {
+    let scene = Scene::new(120, "40").await;
+    let media = scene.dir.path().join("media");
+    let mut workers = [scene.worker(false), scene.worker(false)];
+    let done = "reelshift_runs WHERE state = 'done'";
+    until("all hashes", async || scene.count(done).await == 1).await;
+    let mut more = Vec::new();
+    for n in 120..240 {
+        fs::write(scene.file(n), "abc").expect("a file");
+        more.push(video(&format!("v{n:03}"), &format!("f{n:03}")));
+    }
+    scene.legacy.insert(&more).await;
+    let away = scene.dir.path().join("away");
+    fs::create_dir(&away).expect("a directory");
+    let move_all = |from: &Path, to: &Path| {
+        for entry in fs::read_dir(from).expect("a directory") {
+            let entry = entry.expect("an entry");
+            fs::rename(entry.path(), to.join(entry.file_name())).expect("it moves");
+        }
+    };
+    move_all(&media, &away);
+    let enqueue = ["enqueue", "hash", "--batch-files", "40"];
+    Reelshift::new(scene.dir.path(), &enqueue).database(&scene.legacy.url).run().ok();
+    for worker in &mut workers {
+        assert_eq!(wait(worker, Duration::from_mins(1)), Some(4));
+    }
+    assert!(scene.quarantined().await.is_empty(), "{:?}", scene.quarantined().await);
+    assert_eq!(scene.count("reelshift_batches WHERE attempts > 0").await, 0);
+    move_all(&away, &media);
+    scene.command(&["work", "--until-idle"]).run().ok();
+    assert_eq!(scene.hashed().await, 240);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_mount_does_no_harm_to_batches_of_one_file() {
     let scene = Scene::new(60, "1").await;

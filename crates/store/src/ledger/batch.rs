@@ -96,7 +96,7 @@ pub struct RootSuspicion {
     pub times: u32,
     /// Some file of the run was hashed, by whichever worker.
     pub run_has_hashes: bool,
-    /// The videos of a batch of the run of which some were hashed.
+    /// The videos of a batch of which some were hashed: of this run, or else of another.
     pub hashed_items: Vec<String>,
 }
 

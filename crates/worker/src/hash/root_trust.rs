@@ -2,9 +2,10 @@
 //! is not mounted, or credentials that may list and not read, make every file look lost.
 //!
 //! A worker that does not find most files of a batch gives the batch back and ends. The files
-//! are set aside once another worker, with a root of its own, does not find them either. Until it
-//! has read a file, a worker looks for files of the run that others have hashed: one whose root
-//! has none of them sets nothing aside.
+//! are set aside once another worker, with a root of its own, does not find them either. A worker
+//! that is in doubt, or has not read a file yet, looks for files that were hashed: where its root
+//! has none of them it has gone, for several workers of a machine at once, and it takes more of
+//! them that say so.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +21,7 @@ use crate::classify;
 /// another where batches are smaller. Fewer may be a directory that somebody removed.
 const LEAST_FILES: u64 = 20;
 
-/// So many workers give a batch back before one that has read nothing takes its files as
+/// So many workers give a batch back before one that sees no other file takes its files as
 /// missing. A batch that is given back is the next to be claimed: while there are workers
 /// that find the files, they have it long before.
 const ENOUGH_SUSPICIONS: u32 = 3;
@@ -54,6 +55,8 @@ struct Found {
     refused_in_a_row: u64,
     /// Another worker has found the same.
     confirmed: bool,
+    /// Several have, below a root that has no other file either, since the last that was read.
+    gone: bool,
 }
 
 impl RootTrust {
@@ -74,21 +77,29 @@ impl RootTrust {
         if tally.read > 0 {
             found.read_any = true;
             found.refused_in_a_row = 0;
+            found.gone = false;
         } else {
             found.refused_in_a_row += tally.refused;
         }
         let files = tally.read + tally.refused;
         let mostly = tally.refused > tally.read && files >= LEAST_FILES;
-        !found.confirmed && (mostly || found.refused_in_a_row >= LEAST_FILES)
+        mostly || found.refused_in_a_row >= LEAST_FILES
     }
 
-    /// Whether missing files are taken as missing, by what others found. While files of the
-    /// run do get hashed, that takes a worker that has read some itself, or several that have
-    /// not: of a directory that is gone nobody reads any.
-    pub(super) fn agrees(&self, others: &RootSuspicion) -> bool {
+    /// Whether missing files are taken as missing, by what others found, and by whether this root
+    /// has files that were hashed (`None`: none is known). Where files do get hashed, that takes a
+    /// worker whose root has some, or several whose root has none: of a directory that is gone
+    /// nobody finds any.
+    pub(super) fn agrees(&self, others: &RootSuspicion, has_some: Option<bool>) -> bool {
         let mut found = self.found();
+        let enough = others.of_batch && others.times >= ENOUGH_SUSPICIONS;
+        if has_some == Some(false) {
+            found.gone |= enough;
+            return found.gone;
+        }
+        let sees = has_some == Some(true) || found.read_any;
         found.confirmed |= match others.run_has_hashes {
-            true => others.of_batch && (found.read_any || others.times >= ENOUGH_SUSPICIONS),
+            true => enough || others.of_batch && sees,
             false => others.of_run,
         };
         found.confirmed
@@ -116,17 +127,14 @@ impl Hash {
         let (store, worker) = (self.endings.session.store(), self.endings.session.worker());
         let failed = |error: StoreError| self.endings.database(batch, &error);
         let suspicion = store.root_suspicion(batch.lease, worker).await.map_err(failed)?;
-        let has_some = match untried {
-            true => self.has_some_of(&suspicion.hashed_items).await.map_err(failed)?,
-            false => None,
-        };
+        let has_some = self.has_some_of(&suspicion.hashed_items).await.map_err(failed)?;
         if has_some == Some(true) {
             self.trust.found_one();
         }
         if !doubts && has_some != Some(false) {
             return Ok(false);
         }
-        if self.trust.agrees(&suspicion) {
+        if self.trust.agrees(&suspicion, has_some) {
             tracing::warn!(batch = %batch.id, missing = tally.refused, "another worker misses them too");
             return Ok(false);
         }
@@ -220,16 +228,33 @@ mod tests {
             hashed_items: Vec::new(),
         };
         let trust = RootTrust::default();
-        assert!(!trust.agrees(&others(false, false, 0, false)));
-        assert!(!trust.agrees(&others(true, true, 2, true)), "the others do find files");
-        assert!(trust.agrees(&others(false, true, 1, false)));
-        assert!(!trust.doubts(tally(0, 64)), "from now on missing is missing");
+        assert!(!trust.agrees(&others(false, false, 0, false), None));
+        assert!(!trust.agrees(&others(true, true, 2, true), None), "the others do find files");
+        assert!(trust.agrees(&others(false, true, 1, false), None));
+        let nobody = others(false, false, 0, false);
+        assert!(trust.agrees(&nobody, None), "from now on missing is missing");
+        assert!(!trust.agrees(&nobody, Some(false)), "unless the root has gone since");
 
         let reader = RootTrust::default();
         assert!(!reader.doubts(tally(5, 0)));
-        assert!(!reader.agrees(&others(false, true, 0, true)), "that was another batch");
-        assert!(reader.agrees(&others(true, true, 1, true)), "its own root has files");
+        assert!(!reader.agrees(&others(false, true, 0, true), None), "that was another batch");
+        assert!(reader.agrees(&others(true, true, 1, true), None), "its own root has files");
 
-        assert!(RootTrust::default().agrees(&others(true, true, 3, true)), "nobody finds them");
+        assert!(
+            RootTrust::default().agrees(&others(true, true, 3, true), None),
+            "nobody finds them"
+        );
+
+        // What it has read before says nothing of a root that has none of it now.
+        let gone = RootTrust::default();
+        assert!(!gone.doubts(tally(5, 0)));
+        for run_has_hashes in [false, true] {
+            let others = |times| others(true, true, times, run_has_hashes);
+            assert!(!gone.agrees(&others(2), Some(false)), "all of one machine say so");
+            assert!(RootTrust::default().agrees(&others(1), Some(true)), "its own root has files");
+        }
+        assert!(gone.agrees(&others(true, true, 3, true), Some(false)));
+        assert!(gone.agrees(&nobody, Some(false)), "of other batches, too");
+        assert!(gone.doubts(tally(1, 64)) && !gone.agrees(&nobody, Some(false)), "it is back");
     }
 }
