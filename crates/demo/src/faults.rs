@@ -27,10 +27,13 @@ const BYTE_RATE: &str = "byte_rate=4MiB";
 const STATEMENTS: u32 = 24;
 const OVERLOAD: Duration = Duration::from_secs(20);
 const SLEEP: &str = "SELECT SLEEP(20)";
+/// More free disk than there is, for so long.
+const MORE_THAN_FREE: &str = "free_disk=1PiB";
+const FULL: Duration = Duration::from_secs(30);
 /// Videos whose files are not there: too few for a worker to doubt its media root.
 const POISONED: usize = 3;
 
-const SCENES: [Scene; 7] = [
+const SCENES: [Scene; 8] = [
     Scene {
         name: "upload",
         title: "Upload 400 videos",
@@ -54,9 +57,10 @@ const SCENES: [Scene; 7] = [
     Scene {
         name: "break-media",
         title: "Take the media root away",
-        meaning: "As a network share that is unmounted. Workers give their batches back instead of \
-                  calling every file missing.",
-        page: "/failures",
+        meaning: "As a network share that is unmounted while 400 new videos are hashed: its \
+                  directory is empty. Workers give their batches back instead of calling every file \
+                  missing.",
+        page: "/workers",
     },
     Scene {
         name: "mend-media",
@@ -74,8 +78,17 @@ const SCENES: [Scene; 7] = [
     Scene {
         name: "overload",
         title: "Overload the database",
-        meaning: "For 20 s the application asks more than it can answer. The throttle slows the \
-                  backfill down, says by which signal, and lets go afterwards.",
+        meaning: "For 20 s the application asks more than it can answer, while 400 new videos are \
+                  backfilled. The throttle slows that down, says by which signal, and lets go \
+                  afterwards.",
+        page: "/controls",
+    },
+    Scene {
+        name: "fill-disk",
+        title: "Fill the disk",
+        meaning: "For 30 s more free disk is asked for than there is (the setting free_disk), while \
+                  400 new videos wait. The fleet stops, as it does before a disk is full, and goes \
+                  on afterwards.",
         page: "/controls",
     },
 ];
@@ -95,11 +108,12 @@ pub struct Faults {
 #[async_trait]
 impl Playground for Faults {
     fn scenes(&self) -> Vec<Scene> {
-        let gone = !self.media.exists();
+        let gone = self.away().exists();
         let possible = |scene: &Scene| match scene.name {
-            "break-media" | "upload" => !gone,
             "mend-media" => gone,
-            _ => true,
+            "poison" | "kill-worker" | "add-worker" => true,
+            // These upload files.
+            _ => !gone,
         };
         SCENES.into_iter().filter(possible).collect()
     }
@@ -111,8 +125,9 @@ impl Playground for Faults {
                 format!("The worker with process id {pid} was killed. Look at Workers.")
             }),
             "add-worker" => self.fleet.add().await.map(|pid| format!("Process {pid} is starting.")),
-            "break-media" => rename(&self.media, &self.away(), "The media root is gone."),
-            "mend-media" => rename(&self.away(), &self.media, "The media root is back."),
+            "break-media" => self.break_media().await,
+            "mend-media" => self.mend_media(),
+            "fill-disk" => self.fill_disk().await,
             "poison" => self.poison().await,
             "overload" => self.overload().await,
             _ => Err(anyhow::anyhow!("there is no such scene")),
@@ -121,14 +136,44 @@ impl Playground for Faults {
     }
 }
 
-fn rename(from: &Path, to: &Path, done: &str) -> Result<String> {
-    std::fs::rename(from, to).with_context(|| format!("{} cannot be renamed", from.display()))?;
-    Ok(done.to_owned())
+/// Moves all that is in one directory to another. The directories stay: whoever has one open
+/// sees it empty, as a mount point whose share is gone.
+fn move_all(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from).context("the media root cannot be read")? {
+        let entry = entry.context("the media root cannot be read")?;
+        std::fs::rename(entry.path(), to.join(entry.file_name()))
+            .with_context(|| format!("{} cannot be moved", entry.path().display()))?;
+    }
+    Ok(())
 }
 
 impl Faults {
     fn away(&self) -> PathBuf {
         self.media.with_extension("away")
+    }
+
+    async fn break_media(&self) -> Result<String> {
+        self.upload().await?;
+        let away = self.away();
+        std::fs::create_dir_all(&away).context("there is no place for the files")?;
+        move_all(&self.media, &away)?;
+        Ok("The media root is gone. Look at Workers.".to_owned())
+    }
+
+    fn mend_media(&self) -> Result<String> {
+        let away = self.away();
+        move_all(&away, &self.media)?;
+        std::fs::remove_dir(&away).context("an empty directory stays")?;
+        Ok("The media root is back.".to_owned())
+    }
+
+    async fn fill_disk(&self) -> Result<String> {
+        self.upload().await?;
+        let assignment: Assignment =
+            MORE_THAN_FREE.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let full = Tune { assignment, expected: None };
+        reelshift_operate::tune(&*self.store, &self.by, &[full], Some(FULL)).await?;
+        Ok(format!("The disk is full for {} s. Look at Controls.", FULL.as_secs()))
     }
 
     async fn upload(&self) -> Result<String> {
@@ -182,6 +227,7 @@ impl Faults {
 
     /// Goes on by itself.
     async fn overload(&self) -> Result<String> {
+        self.upload().await?;
         let mysql = platform::is_mysql(&self.url);
         let pool = platform::connect(&self.url, if mysql { STATEMENTS } else { 1 }).await?;
         let load = async move {

@@ -72,11 +72,19 @@ async fn the_demo_stays_open_and_can_be_broken() {
                  WHERE v.file_path LIKE 'nowhere/%'";
     let _poisoned = play("poison").expect(303);
     until_within("they are set aside", MADE, async || legacy.number(aside).await == 3).await;
+    let all_aside = "SELECT COUNT(*) FROM reelshift_quarantine";
+    let before = legacy.number(all_aside).await;
     let _broken = play("break-media").expect(303);
-    assert!(!dir.path().join("reelshift-demo/media").exists());
+    let doubted =
+        "SELECT COUNT(*) FROM processing_error_log WHERE error_type = 'media_root_suspect'";
+    until_within("the root is doubted", MADE, async || legacy.number(doubted).await > 0).await;
+    until_within("all have left", MADE, async || legacy.number(live).await == 0).await;
     assert!(get("/demo").body.contains("value=\"mend-media\""));
     let _mended = play("mend-media").expect(303);
-    assert!(dir.path().join("reelshift-demo/media").exists());
+    let waiting =
+        "SELECT COUNT(*) FROM videos WHERE file_path LIKE 'uploads-%' AND file_hash IS NULL";
+    until_within("work goes on", MADE, async || legacy.number(waiting).await == 0).await;
+    assert_eq!(legacy.number(all_aside).await, before, "nothing was set aside for it");
     assert_eq!(play("no-such-scene").status, 303);
 
     let told = Command::new("kill").arg(demo.id().to_string()).status();
