@@ -28,10 +28,12 @@ async fn end(db: &dyn Fixture, run: Uuid, state: RunState) {
     .await;
 }
 
-/// A newer run that is done, beside which older ones are of no use.
+/// A newer run that is done and did something, beside which older ones are of no use.
 async fn newer(db: &dyn Fixture, store: &SharedStore) -> Uuid {
     let run = create(store, JobKind::Hash, plan(Some("newer"))).await;
     end(db, run.id, RunState::Done).await;
+    db.execute(&format!("UPDATE reelshift_runs SET batches_total = 1 WHERE id = '{}'", run.id))
+        .await;
     run.id
 }
 
@@ -99,6 +101,18 @@ async fn the_newest_done_run_of_each_kind_stays(db: &dyn Fixture) {
         store.ledger_report(9).await.expect("a report").runs.iter().map(|run| run.run.id).collect();
     left.sort();
     assert_eq!(left, kept);
+}
+
+#[apply(behaviour!)]
+async fn a_run_that_had_nothing_to_do_stands_for_no_other(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let run = running_batches(&store, JobKind::Hash, 1).await;
+    end(db, run.id, RunState::Done).await;
+    let empty = create(&store, JobKind::Hash, plan(Some("empty"))).await;
+    end(db, empty.id, RunState::Done).await;
+    assert_eq!(prune(&store, 9).await, Pruned::default());
+    newer(db, &store).await;
+    assert_eq!(prune(&store, 9).await.runs, 2, "now there is one that stands for both");
 }
 
 #[apply(behaviour!)]

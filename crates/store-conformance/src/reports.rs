@@ -147,13 +147,18 @@ async fn a_snapshot_shows_every_run_that_somebody_has_to_look_at(db: &dyn Fixtur
             expected.insert(0, run);
         }
     }
+    // Without a batch they would have had nothing to do.
+    let empty = format!("'{}'", create(&store, JobKind::Hash, named(99)).await.id);
+    db.execute(&format!("UPDATE reelshift_runs SET batches_total = 1 WHERE id <> {empty}")).await;
+    db.execute(&format!("UPDATE reelshift_runs SET state = 'done' WHERE id = {empty}")).await;
+    expected.insert(0, Uuid::parse_str(empty.trim_matches('\'')).expect("an id"));
     let shown = async |most| {
         let snapshot = store.ledger_report(most).await.expect("a report");
         assert_eq!(snapshot.runs_left_out, 0);
         snapshot.runs.iter().map(|report| report.run.id).collect::<Vec<_>>()
     };
     assert_eq!(shown(2).await, expected);
-    assert_eq!(shown(99).await.len(), 6 + 1 + 12);
+    assert_eq!(shown(99).await.len(), 6 + 1 + 12 + 1);
 }
 
 #[apply(behaviour!)]

@@ -160,7 +160,9 @@ async fn what_a_validation_found_is_pruned_with_its_run(db: &dyn Fixture) {
     assert_eq!(store.settle(batch.run_id).await.expect("settled"), RunState::Done);
     let newer = create(&store, JobKind::Validate, plan(Some("newer"))).await;
     set_run_state(db, newer.id, RunState::Done).await;
-    db.execute("UPDATE reelshift_runs SET finished_at = '2026-01-02 03:04:05.678'").await;
+    let both =
+        "UPDATE reelshift_runs SET batches_total = 1, finished_at = '2026-01-02 03:04:05.678'";
+    db.execute(both).await;
     let found = db.count("FROM reelshift_differences").await as u64;
     assert!(found > 6, "{found}");
     let age = Duration::from_hours(24);

@@ -37,8 +37,8 @@ macro_rules! needed {
     };
 }
 
-/// A run that ended, and that nobody may still need: the newest of its kind that is done
-/// says what has been done to the database.
+/// A run that ended, and that nobody may still need: the newest of its kind that is done, and
+/// had something to do, says what has been done to the database.
 macro_rules! removable {
     () => {
         concat!(
@@ -46,7 +46,8 @@ macro_rules! removable {
             " AND NOT ",
             needed!(),
             " AND (r.state <> 'done' OR EXISTS (SELECT 1 FROM reelshift_runs n
-             WHERE n.kind = r.kind AND n.state = 'done' AND (n.created_at > r.created_at
+             WHERE n.kind = r.kind AND n.state = 'done' AND (n.batches_total > 0 OR r.batches_total = 0)
+               AND (n.created_at > r.created_at
                OR (n.created_at = r.created_at AND n.id > r.id))))"
         )
     };

@@ -42,7 +42,7 @@ impl Reports for Store {
 }
 
 /// The runs of a report, the newest first. What needs somebody is found by indexes; the newest
-/// are few.
+/// are few. Of runs for which there was nothing to do only the newest of its kind is among them.
 const SHOWN: &str = "SELECT id FROM (\
        SELECT id, created_at FROM reelshift_runs \
          WHERE state IN ('planning', 'running', 'sweeping', 'paused', 'failed') AND rolled_back_at IS NULL \
@@ -50,10 +50,11 @@ const SHOWN: &str = "SELECT id FROM (\
          WHERE r.rolled_back_at IS NULL AND EXISTS (SELECT 1 FROM reelshift_quarantine q WHERE q.run_id = r.id \
            AND q.accepted_at IS NULL) \
        UNION SELECT id, created_at FROM (SELECT id, created_at, ROW_NUMBER() OVER (\
-           PARTITION BY kind, state = 'done' ORDER BY created_at DESC, id DESC) AS place \
+           PARTITION BY kind, state = 'done', batches_total = 0 ORDER BY created_at DESC, id DESC) AS place \
          FROM reelshift_runs WHERE rolled_back_at IS NULL) AS of_kind WHERE place = 1 \
        UNION SELECT id, created_at FROM (SELECT id, created_at FROM reelshift_runs \
-         WHERE rolled_back_at IS NULL ORDER BY created_at DESC, id DESC LIMIT ?) AS newest\
+         WHERE rolled_back_at IS NULL AND NOT (state = 'done' AND batches_total = 0) \
+         ORDER BY created_at DESC, id DESC LIMIT ?) AS newest\
      ) AS shown ORDER BY created_at DESC, id DESC";
 
 async fn run_reports(

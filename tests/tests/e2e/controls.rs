@@ -347,7 +347,11 @@ async fn old_runs_are_pruned() {
         document(dir.path(), &legacy, &["work", "--until-idle"], 0);
         let batches = legacy.number("SELECT COUNT(*) FROM reelshift_batches").await;
         assert!(batches >= 1_200, "{batches}");
-        // One that finds nothing to do is the newest that is done: it stays.
+        // The newest that had something to do stays, and what found nothing after it.
+        let first = "video_id = (SELECT MIN(id) FROM videos)";
+        legacy.execute(&format!("DELETE FROM video_processing_status WHERE {first}")).await;
+        document(dir.path(), &legacy, &["enqueue", "backfill"], 0);
+        document(dir.path(), &legacy, &["work", "--until-idle"], 0);
         document(dir.path(), &legacy, &["enqueue", "backfill"], 0);
         let prune = |arguments: &[&str]| {
             let all: Vec<&str> = ["prune"].into_iter().chain(arguments.iter().copied()).collect();
@@ -360,15 +364,16 @@ async fn old_runs_are_pruned() {
             (&told["dry_run"], &told["removed"]["batches"]),
             (&true.into(), &batches.into())
         );
-        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches").await, batches);
+        let kept = legacy.number("SELECT COUNT(*) FROM reelshift_batches").await;
+        assert_eq!(kept, batches + 1);
         let done = prune(&["--older-than", "30days"]);
         assert_eq!(
             (&done["removed"]["runs"], &done["removed"]["batches"]),
             (&1.into(), &batches.into())
         );
-        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches").await, 0);
+        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_batches").await, 1);
         assert_eq!(prune(&["--older-than", "30days"])["removed"]["runs"], 0);
-        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 1);
+        assert_eq!(legacy.number("SELECT COUNT(*) FROM reelshift_runs").await, 2);
         for nonsense in ["0s", "-1day", "soon", "1000years"] {
             refused(dir.path(), &legacy, &["prune", "--older-than", nonsense], 2);
         }

@@ -54,9 +54,8 @@ pub(crate) async fn page(
     let (frame, view) = begin(&app, &who, &headers, Page::Runs, "/runs").await?;
     let flashed = frame.flash.is_some();
     let Some(before) = query.before else {
-        let last = view.runs().last().map(super::view::RunView::id);
-        let full = view.runs().len() >= reelshift_overview::RUNS_SHOWN as usize;
-        let next = last.filter(|_| full).map(|last| format!("/runs?before={last}"));
+        let some = !view.runs().is_empty();
+        let next = some.then(|| format!("/runs?before={}", Uuid::max()));
         return Ok(finish(
             &Runs { frame, view, first_page: true, older: Vec::new(), next },
             flashed,
