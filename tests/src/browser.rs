@@ -164,18 +164,16 @@ impl Browser {
         std::fs::write(self.shots.join(format!("{name}.png")), picture).expect("a file");
     }
 
-    /// What axe finds that is serious or critical, a line each.
-    pub async fn serious_findings(&self) -> Vec<String> {
+    /// What axe finds, a line each.
+    pub async fn findings(&self) -> Vec<String> {
         self.run(AXE).await;
         let script = "const done = arguments[arguments.length - 1];\
                       axe.run(document, { resultTypes: ['violations'] })\
                         .then(result => done(result.violations), error => done(String(error)));";
         let found = self.client.execute_async(script, Vec::new()).await.expect("axe runs");
         let found = found.as_array().unwrap_or_else(|| panic!("axe failed: {found}"));
-        let serious = found
+        found
             .iter()
-            .filter(|finding| matches!(finding["impact"].as_str(), Some("serious" | "critical")));
-        serious
             .map(|finding| {
                 let targets = finding["nodes"].as_array().into_iter().flatten();
                 let targets: Vec<_> = targets

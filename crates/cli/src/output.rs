@@ -61,7 +61,8 @@ pub fn raw(bytes: &[u8]) {
 /// Prints the command line's help, version or error.
 pub fn usage(message: &clap::Error) {
     if message.use_stderr() {
-        message.print().unwrap_or_default();
+        let said = reelshift_operate::in_words(&message.render().ansi().to_string());
+        anstream::stderr().lock().write_all(said.as_bytes()).unwrap_or_default();
     } else {
         write(|| message.print());
     }

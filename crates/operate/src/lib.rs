@@ -14,6 +14,7 @@ mod restore;
 mod rollback;
 mod runs;
 mod schema;
+mod words;
 mod workers;
 
 pub use access::{log_out, logged_in, token_made};
@@ -38,6 +39,7 @@ pub use runs::{
     watch,
 };
 pub use schema::{Applied, AppliedStep, Apply, apply};
+pub use words::in_words;
 pub use workers::drain;
 
 /// Who gives a command, and why.

@@ -68,6 +68,12 @@ pub fn is_near(value: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (now - value).num_hours().abs() < 20
 }
 
+/// `2h 3m to 4h 33m`; where both read the same, once.
+#[must_use]
+pub fn range(from: String, to: &str) -> String {
+    if from == to { from } else { format!("{from} to {to}") }
+}
+
 /// "1 batch", "2 batches"
 #[must_use]
 pub fn plural(value: u64, one: &str, many: &str) -> String {

@@ -6,11 +6,11 @@ mod tests;
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::{JobKind, RunState, VerdictKind};
-use reelshift_store::report::{LedgerReport, RunReport, monitor};
+use reelshift_store::report::{LedgerReport, RunReport, ThrottleReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
-use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds, time};
+use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds, tail, time};
 
 /// Work is open and nothing of it has been done for this long: longer than any chunk, any
 /// backoff's first steps, and the 8 s in which a lost worker's batches come back.
@@ -145,12 +145,14 @@ impl Verdict {
                 if reads_files { "reelshift work --media-root PATH" } else { "reelshift work" };
             return Self::new(VerdictKind::Dead, sentence).because(why).since(since).then(work);
         }
+        // Hashing, which is no load of the database, is held by a full stop only.
         let chunked = active.iter().any(|run| run.run.kind != JobKind::Hash);
-        if let Some(throttle) = report.throttle.as_ref().filter(|_| chunked)
-            && throttle.level.is_throttled()
-        {
+        let holds = |throttle: &&ThrottleReport| {
+            throttle.level.is_throttled() && (chunked || throttle.at_once == 0)
+        };
+        if let Some(throttle) = report.throttle.as_ref().filter(holds) {
             let sentence = if throttle.at_once == 0 {
-                "The fleet's brake lets no chunk run.".to_owned()
+                "The fleet's brake lets nothing run.".to_owned()
             } else {
                 format!("The fleet's brake leaves {} of its capacity.", share(throttle.share))
             };
@@ -158,8 +160,13 @@ impl Verdict {
                 .because(throttle.reason.clone().unwrap_or_default())
                 .since(throttle.since);
         }
-        let still =
-            progress_at.filter(|at| (report.at - *at).num_seconds() >= STALLED_AFTER_SECONDS);
+        // Before a run was enqueued, or was taken up again, there was nothing to be done of it.
+        let open_since = |run: &&RunReport| run.run.decided_at.max(Some(run.run.created_at));
+        let open_since = active.iter().filter_map(open_since).min();
+        let still = progress_at
+            .max(open_since)
+            .filter(|at| (report.at - *at).num_seconds() >= STALLED_AFTER_SECONDS)
+            .filter(|_| progress_at.is_some());
         if let Some(since) = still.filter(|_| pending + leased > 0) {
             let sentence = format!(
                 "{} live and nothing was done: {} leased, {} pending.",
@@ -184,7 +191,7 @@ impl Verdict {
             return Self::new(VerdictKind::Paused, sentence)
                 .because(run.run.reason.clone().unwrap_or_else(|| "no reason was given".to_owned()))
                 .since(run.run.decided_at)
-                .then(format!("reelshift resume --run {}", run.run.id));
+                .then(format!("reelshift resume --run {}", tail(run.run.id)));
         }
         if let Some(first) = report.unreadable.first() {
             let rows = plural(report.unreadable.len() as u64, "row", "rows");

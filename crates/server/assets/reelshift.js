@@ -129,38 +129,52 @@
     field.select();
   });
 
-  // What was typed into a form that was refused is there again on the page that says so.
+  // What was typed into a form that was refused, or was sent when the session had ended, is there
+  // again.
   var drafts = "draft " + window.location.pathname;
-  function nameOf(form) {
-    return form.getAttribute("action") + " " + Array.prototype.map.call(
-      form.querySelectorAll("input[type=hidden]:not([name=csrf]):not([name=seen]):not([name=expected]):not([name=back])"),
-      function (field) { return field.name + "=" + field.value; }).join("&");
-  }
   function typed(form) {
     return Array.prototype.filter.call(form.elements, function (field) {
       return field.name && field.type !== "hidden" && field.type !== "submit" && field.type !== "password";
     });
   }
+  // A form by what it does, to what, and what it asks: these say what was seen, and change.
+  var seen = { csrf: 1, seen: 1, expected: 1, back: 1 };
+  function nameOf(form) {
+    var parts = [form.getAttribute("action")];
+    Array.prototype.forEach.call(form.elements, function (field) {
+      if (field.name && !seen[field.name]) parts.push(field.name, field.type === "hidden" ? field.value : "");
+    });
+    return parts.join(" ");
+  }
+  function fill(form, values) {
+    typed(form).forEach(function (field) {
+      if (!(field.name in values)) return;
+      if (field.type === "checkbox") field.checked = values[field.name];
+      else field.value = values[field.name];
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    var hidden = form.closest("details");
+    if (hidden) hidden.open = true;
+  }
   try {
     var draft = JSON.parse(window.sessionStorage.getItem(drafts) || "null");
     window.sessionStorage.removeItem(drafts);
-    if (draft && document.querySelector(".flash.bad")) Array.prototype.some.call(document.forms, function (form) {
-      if (nameOf(form) !== draft.form) return false;
-      typed(form).forEach(function (field) {
-        if (!(field.name in draft.values)) return;
-        if (field.type === "checkbox") field.checked = draft.values[field.name];
-        else field.value = draft.values[field.name];
-        field.dispatchEvent(new Event("input", { bubbles: true }));
-      });
-      var hidden = form.closest("details");
-      if (hidden) hidden.open = true;
-      return true;
-    });
+    if (draft && !document.querySelector(".flash.good")) {
+      var same = Array.prototype.filter.call(document.forms, function (form) { return nameOf(form) === draft.form; });
+      if (same.length === 1) fill(same[0], draft.values);
+      if (same.length === 1 && !document.querySelector(".flash")) {
+        var note = document.createElement("p");
+        note.className = "flash bad";
+        note.setAttribute("role", "alert");
+        note.textContent = "What you sent last has no answer: it may not be done. It is in its form again.";
+        document.getElementById("main").before(note);
+      }
+    }
   } catch (refused) { /* Without a storage what was typed is gone. */ }
   document.addEventListener("submit", function (event) {
-    var form = event.target, values = {};
-    if (form.method !== "post") return;
-    typed(form).forEach(function (field) { values[field.name] = field.type === "checkbox" ? field.checked : field.value; });
+    var form = event.target, fields = typed(form), values = {};
+    if (form.getAttribute("method") !== "post" || !fields.length) return;
+    fields.forEach(function (field) { values[field.name] = field.type === "checkbox" ? field.checked : field.value; });
     try {
       window.sessionStorage.setItem(drafts, JSON.stringify({ form: nameOf(form), values: values }));
     } catch (refused) { /* As above. */ }

@@ -83,19 +83,12 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
     }
 }
 
-/// What Rust's parsers say of a value that people have typed.
-const IN_WORDS: [(&str, &str); 4] = [
-    ("invalid digit found in string", "it is no whole number"),
-    ("number too large to fit in target type", "the number is too large"),
-    ("cannot parse integer from empty string", "a number is missing"),
-    ("provided string was not `true` or `false`", "give true or false"),
-];
-
 /// A library's refusal of `what`: without what it says of itself.
 fn in_words(what: &str, text: &str) -> String {
     let why = text.split_once(": ").map_or(text, |(_, why)| why);
-    let why = IN_WORDS.iter().fold(why.to_owned(), |why, (rust, words)| why.replace(rust, words));
-    format!("{what} is wrong: {why}")
+    // The place in a document of one line.
+    let why = why.split_once(" at line ").map_or(why, |(why, _)| why);
+    format!("{what} is wrong: {}", reelshift_operate::in_words(why))
 }
 
 #[cfg(test)]
@@ -106,5 +99,10 @@ mod tests {
     fn a_refusal_names_the_value_and_not_the_library() {
         let said = "Failed to deserialize query string: limit: invalid digit found in string";
         assert_eq!(in_words("the query", said), "the query is wrong: limit: it is no whole number");
+        let said = "Failed to deserialize the JSON body into the target type: percent: invalid \
+                    value: integer `300`, expected u8 at line 1 column 37";
+        let words = "the body is wrong: percent: invalid value: integer `300`, give a whole number \
+                     from 0 to 255";
+        assert_eq!(in_words("the body", said), words);
     }
 }

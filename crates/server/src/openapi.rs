@@ -129,12 +129,10 @@ fn refusals(operation: &mut Value, path: &str, reads: bool) {
             "Too many wrong tokens came from this address: Retry-After says when to try again",
         );
     }
-    if path.starts_with("/api/") {
+    if path.starts_with("/api/") || path.starts_with("/videos/") {
         add("400", "A parameter is unknown or has a value that it cannot have");
+        add("409", "This is refused as things stand: expand is not applied, for example");
         add("503", "The database does not answer now: the same request may do in a moment");
-        if !reads {
-            add("409", "This is refused as things stand, and changed nothing");
-        }
     }
     if has_body {
         add("422", "The body is not what this operation takes");
@@ -217,9 +215,8 @@ mod tests {
         for (name, operation) in operations(&document) {
             let public = operation["security"] == json!([{}]);
             let (api, body) = (name.contains(" /api/"), operation["requestBody"].is_object());
-            let changes = api && !name.starts_with("get ");
             for (status, declared) in
-                [("400", api), ("409", changes), ("422", body), ("429", !public), ("503", api)]
+                [("400", api), ("409", api), ("422", body), ("429", !public), ("503", api)]
             {
                 assert!(
                     !declared || operation["responses"][status].is_object(),

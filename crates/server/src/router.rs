@@ -6,6 +6,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use serde_json::Value;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -42,8 +43,9 @@ pub(crate) fn router(app: Shared) -> Router {
         .layer(from_fn_with_state(answers, idempotency::once))
         .layer(from_fn(etag::conditional));
     let path_prefix = app.options.path_prefix.clone();
+    // Streams too: a live update is ten times as large without.
     let guarded = prefix::shown(access::protect(inner, &app), path_prefix.clone())
-        .layer(CompressionLayer::new().gzip(true))
+        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::default()))
         .layer(from_fn(request_id::identify));
     let routes = cors::allow(guarded, &app.options.allowed_origins).with_state(app);
     prefix::below(routes, path_prefix)

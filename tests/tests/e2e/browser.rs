@@ -11,7 +11,7 @@ use reelshift_tests::{LIMIT, Legacy, Reelshift, backlog, until};
 
 const VIDEOS: u32 = 4_000;
 
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 9] = [
     ("overview", "/"),
     ("runs", "/runs"),
     ("failures", "/failures"),
@@ -20,6 +20,7 @@ const PAGES: [(&str, &str); 8] = [
     ("activity", "/activity"),
     ("duplicates", "/duplicates"),
     ("history", "/history?range=all"),
+    ("runbook", "/runbook"),
 ];
 
 struct Scene {
@@ -262,7 +263,7 @@ async fn every_page_can_be_used_by_everybody() {
     for (screen, shape) in [(Screen::Wide, "wide"), (Screen::Phone, "phone")] {
         let Some(browser) = scene.browser(screen).await else { return };
         browser.open("/").await;
-        assert_eq!(browser.serious_findings().await, Vec::<String>::new(), "the login, {shape}");
+        assert_eq!(browser.findings().await, Vec::<String>::new(), "the login, {shape}");
         browser.screenshot(&format!("login-{shape}")).await;
         log_in(&browser, OPERATOR).await;
         for (theme, dark) in [("light", false), ("dark", true)] {
@@ -274,7 +275,7 @@ async fn every_page_can_be_used_by_everybody() {
                     browser.run("return document.documentElement.dataset.theme === 'dark'").await;
                 assert_eq!(is_dark, dark);
                 shows_times(&browser, name).await;
-                let found = browser.serious_findings().await;
+                let found = browser.findings().await;
                 assert_eq!(found, Vec::<String>::new(), "{name}, {shape}, {theme}");
                 assert!(!browser.overflows().await, "{name} is wider than a {shape} screen");
                 browser.screenshot(&format!("{name}-{shape}-{theme}")).await;

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
     let mut sampler = Sampler::new(store.clone(), flags::cache(&store));
     let overview = sampler.sample().await?;
     let database = store.address().namespace;
-    if args.watch && overview.expanded {
+    if args.watch {
         return watch(context, args, sampler, overview, &database).await;
     }
     if context.json {

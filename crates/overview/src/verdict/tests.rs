@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use reelshift_plan::WorkerState;
+use reelshift_plan::throttle::Level;
 use reelshift_store::controls::{Control, ON, PAUSE};
 
 use super::super::sample::{at, report, run, worker};
@@ -21,10 +22,23 @@ fn work_that_goes_on_runs() {
     let running = verdict(&free());
     assert_eq!(running.kind, VerdictKind::Running);
     assert_eq!(running.sentence, "1 worker on 12 batches: 310 rows/s.");
-    let hashing = LedgerReport { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+    let mut hashing =
+        LedgerReport { runs: vec![run(JobKind::Hash, RunState::Running)], ..report() };
+    assert_eq!(verdict(&hashing).kind, VerdictKind::Throttled, "a full stop is for all");
+    let throttle = hashing.throttle.as_mut().expect("a brake");
+    (throttle.level, throttle.at_once) = (Level::Slowed, 1);
     let hashing = verdict(&hashing);
-    assert_eq!(hashing.kind, VerdictKind::Running, "the brake is for backfills");
+    assert_eq!(hashing.kind, VerdictKind::Running, "to slow down is for backfills");
     assert!(hashing.sentence.ends_with("0 B/s hashed."), "{}", hashing.sentence);
+}
+
+#[test]
+fn before_a_run_is_enqueued_nothing_stalls() {
+    let rested = Some(at("01:00:00"));
+    let mut enqueued = free();
+    assert_eq!(Verdict::compute(&enqueued, rested).kind, VerdictKind::Stalled);
+    enqueued.runs[0].run.created_at = enqueued.at;
+    assert_eq!(Verdict::compute(&enqueued, rested).kind, VerdictKind::Running);
 }
 
 #[test]

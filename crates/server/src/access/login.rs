@@ -172,9 +172,11 @@ pub(crate) async fn logout(
 ) -> Response {
     let removal = [(SET_COOKIE, Sessions::removal(!is_local(&headers)))];
     let (by, session) = (principal.command(None), principal.admission.session);
-    if let (Some(session), Some(now)) = (session, app.clock.now())
-        && let Err(error) = app.sessions.revoke(&*app.store, &session, &by, now).await
-    {
+    let revoked = match (session, app.clock.now()) {
+        (Some(session), Some(now)) => app.sessions.revoke(&*app.store, &session, &by, now).await,
+        _ => Ok(()),
+    };
+    if let Err(error) = revoked {
         tracing::warn!(%error, "a logout could not be recorded");
         let why = "this browser is logged out, but the database does not answer, so that other \
                    replicas do not know: who has a copy of the cookie can use it until it expires";

@@ -113,7 +113,7 @@ impl Sessions {
     }
 
     /// Ends `session` here at once, and at every other replica with its next
-    /// [`refresh`](Self::refresh).
+    /// [`refresh`](Self::refresh). Before expand there is no audit that would tell the others.
     ///
     /// # Errors
     /// When it cannot be recorded: then it is ended here only.
@@ -125,7 +125,10 @@ impl Sessions {
         now: DateTime<Utc>,
     ) -> Result<()> {
         self.remember([(session.id.clone(), session.ends)], now);
-        reelshift_operate::log_out(store, by, session.id.clone()).await
+        match reelshift_operate::log_out(store, by, session.id.clone()).await {
+            Err(StoreError::Refused(_)) => Ok(()),
+            recorded => recorded,
+        }
     }
 
     /// Reads who has logged out since the last time, at any replica. Where the audit cannot be

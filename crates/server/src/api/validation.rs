@@ -77,7 +77,8 @@ impl Validation {
             plural(report.checks.len() as u64, "check", "checks"),
         ));
         for check in checks().filter(|check| !check.is_valid()) {
-            let keys: Vec<_> = check.first.iter().map(|row| row.video_id.as_str()).collect();
+            let ids = check.first.iter().map(|row| row.video_id.as_str());
+            let keys: Vec<_> = ids.filter(|id| !id.is_empty()).collect();
             let keys =
                 if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) };
             lines.push(format!(

@@ -88,8 +88,17 @@ impl Chart<'_> {
         )
     }
 
+    /// What is drawn: means of at most [`COLUMNS`] buckets.
     fn values(&self, curve: &Curve) -> Values {
-        self.points.iter().filter_map(|point| Some((point.at, (curve.value)(point)?))).collect()
+        let of_point = |point: &Sample| Some((point.at, (curve.value)(point)?));
+        let values: Values = self.points.iter().filter_map(of_point).collect();
+        let bucket = values.len().div_ceil(COLUMNS).max(1);
+        let mean = |bucket: &[(DateTime<Utc>, f64)]| {
+            let size = f64::from(u32::try_from(bucket.len()).unwrap_or(1));
+            let mean = bucket.iter().map(|(_, value)| value).sum::<f64>() / size;
+            bucket.last().map(|(at, _)| (*at, mean))
+        };
+        values.chunks(bucket).filter_map(mean).collect()
     }
 
     /// What the lines of the grid stand for. Without a value above zero there is only one.
@@ -246,32 +255,21 @@ impl Scale {
 
 /// The `number`th curve of a chart.
 fn curve(values: &[(DateTime<Utc>, f64)], scale: &Scale, number: usize) -> String {
-    let bucket = values.len().div_ceil(COLUMNS).max(1);
     let mut line = String::new();
-    let mut ends = (0.0, 0.0);
-    for (n, bucket) in values.chunks(bucket).enumerate() {
-        let Some((at, _)) = bucket.last() else { continue };
-        let size = f64::from(u32::try_from(bucket.len()).unwrap_or(1));
-        let mean = bucket.iter().map(|(_, value)| value).sum::<f64>() / size;
-        let (x, y) = (scale.x(*at), scale.y(mean));
-        if n == 0 {
-            ends.0 = x;
-        }
-        ends.1 = x;
+    for (n, (at, value)) in values.iter().enumerate() {
+        let (x, y) = (scale.x(*at), scale.y(*value));
         push(&mut line, format_args!("{}{x:.1} {y:.1}", if n == 0 { "M" } else { "L" }));
     }
-    if line.is_empty() {
-        return line;
-    }
+    // A single point is drawn as one, too.
+    let point = if values.len() == 1 { "h0" } else { "" };
+    let (Some((first, _)), Some((last, _))) = (values.first(), values.last()) else { return line };
     let area = if number == 0 {
-        format!(
-            "<path class=\"area\" d=\"{line}L{:.1} {HEIGHT}L{:.1} {HEIGHT}Z\"/>",
-            ends.1, ends.0
-        )
+        let (first, last) = (scale.x(*first), scale.x(*last));
+        format!("<path class=\"area\" d=\"{line}L{last:.1} {HEIGHT}L{first:.1} {HEIGHT}Z\"/>")
     } else {
         String::new()
     };
-    format!("{area}<path class=\"curve curve-{number}\" d=\"{line}\"/>")
+    format!("{area}<path class=\"curve curve-{number}\" d=\"{line}{point}\"/>")
 }
 
 fn held_rect(svg: &mut String, from: f64, to: f64) {

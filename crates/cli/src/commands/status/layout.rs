@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use owo_colors::OwoColorize;
+use reelshift_overview::figures::range;
 use reelshift_overview::{Overview, Progress};
 use reelshift_plan::VerdictKind;
 use reelshift_store::controls::{Control, PAUSE};
@@ -177,12 +179,12 @@ fn pace(overview: &Overview) -> String {
         _ => "left: no estimate, nothing moves",
     };
     let left = pace.estimate.map_or(still.to_owned(), |estimate| {
+        let clock = |at: DateTime<Utc>| at.format("%H:%M:%S").to_string();
+        let time = style::seconds;
         format!(
-            "left {} to {}, {} to {} UTC without throttled time",
-            style::seconds(estimate.soonest_seconds),
-            style::seconds(estimate.latest_seconds),
-            estimate.soonest.format("%H:%M:%S"),
-            estimate.latest.format("%H:%M:%S")
+            "left {}, {} UTC without throttled time",
+            range(time(estimate.soonest_seconds), &time(estimate.latest_seconds)),
+            range(clock(estimate.soonest), &clock(estimate.latest))
         )
     });
     format!("rate {rows}   {bytes}   {left}")

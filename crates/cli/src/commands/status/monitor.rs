@@ -1,17 +1,13 @@
-//! The line of the specification's monitor.
-
-use std::time::Duration;
+//! The line of the specification's monitor. Time left is in the line of the pace: one estimate, with
+//! its range.
 
 use reelshift_plan::JobKind;
 use reelshift_store::report::Monitor;
 
 use crate::style;
 
-/// `migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   notifications 17   left 2m 4s`
+/// `migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   notifications 17`
 pub(super) fn line(monitor: &Monitor) -> String {
-    let left = monitor.estimated_completion_seconds;
-    let left = left.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let left = left.map_or_else(String::new, |left| format!("   left {}", style::duration(left)));
     let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
     let items = monitor.error_rate_of.map(|kind| match kind {
         JobKind::Backfill | JobKind::Validate => "rows",
@@ -21,7 +17,7 @@ pub(super) fn line(monitor: &Monitor) -> String {
         format!(" ({:.2} % of attempts at {items})", monitor.error_rate * 100.0)
     });
     format!(
-        "migrated {}   status rows made {}   errors {} in all{rate}   notifications {}{more}{left}",
+        "migrated {}   status rows made {}   errors {} in all{rate}   notifications {}{more}",
         style::plural(monitor.videos_migrated, "video", "videos"),
         style::count(monitor.processing_status_created),
         style::count(monitor.errors_encountered),
@@ -49,7 +45,7 @@ mod tests {
         assert_eq!(
             line(&monitor),
             "migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   \
-             notifications 10,000 and more   left 2m 4s"
+             notifications 10,000 and more"
         );
     }
 }

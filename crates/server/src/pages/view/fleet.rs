@@ -39,10 +39,9 @@ impl View {
     pub(crate) fn no_workers(&self) -> String {
         let runs = self.overview().report.iter().flat_map(|report| &report.runs);
         let waiting = runs.map(|run| run.batches.pending + run.batches.leased).sum();
-        format!(
-            "0 workers, {}. Start one: reelshift work",
-            plural(waiting, "batch waits", "batches wait")
-        )
+        let start = if self.overview().expanded { "Start one" } else { "After expand, start one" };
+        let waiting = plural(waiting, "batch waits", "batches wait");
+        format!("0 workers, {waiting}. {start}: reelshift work")
     }
 
     pub(crate) fn lost_leases(&self) -> Vec<LostView> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use reelshift_overview::Progress;
-use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
+use reelshift_overview::figures::{count, float_bytes, float_count, plural, range, seconds, tail};
 use reelshift_plan::{VerdictKind, WorkerState};
 use reelshift_store::Sample;
 use reelshift_store::report::RunReport;
@@ -66,14 +66,13 @@ impl View {
         };
         let (soon, late) = (seconds(estimate.soonest_seconds), seconds(estimate.latest_seconds));
         if estimate.latest_seconds < 60.0 {
-            let range = if soon == late { late } else { format!("{soon} to {late}") };
-            return format!("about {range}, without throttled time");
+            return format!("about {}, without throttled time", range(soon, &late));
         }
         let now = self.now().unwrap_or(estimate.soonest);
         format!(
-            "{} to {} (in {soon} to {late}), without throttled time; an estimate",
-            clock(estimate.soonest, now),
-            clock(estimate.latest, now)
+            "{} (in {}), without throttled time; an estimate",
+            range(clock(estimate.soonest, now), &clock(estimate.latest, now)),
+            range(soon, &late)
         )
     }
 
