@@ -1,12 +1,13 @@
 //! What one report does not say: since when the verdict holds, whether anything moves, and how
 //! fast it has been.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reelshift_plan::VerdictKind;
 use reelshift_store::report::LedgerReport;
 use reelshift_store::{Result, Sample, Store};
 
 use super::history::{MAX_POINTS, REMEMBERED};
+use super::verdict::STALLED_AFTER_SECONDS;
 use super::{Estimate, History, Pace, Verdict};
 
 /// Observes the reports of a ledger, one after the other.
@@ -17,9 +18,14 @@ pub struct Observer {
     knows_the_past: bool,
     /// The work done when it last changed, and when that was.
     progress: Option<(u64, DateTime<Utc>)>,
+    /// Since when nothing was done when this looked for the first time.
+    still_since: Option<DateTime<Utc>>,
     /// The previous verdict, and since when it holds.
     verdict: Option<(VerdictKind, DateTime<Utc>)>,
 }
+
+/// While work is open a sample is kept every few seconds: older ones say nothing of now.
+const RECENT: TimeDelta = TimeDelta::seconds(30);
 
 impl Observer {
     /// The samples so far.
@@ -41,8 +47,23 @@ impl Observer {
                 }
             }
             self.knows_the_past = true;
+            self.recall(now);
         }
         Ok(())
+    }
+
+    /// Takes the verdict, and since when it holds, from samples that others took until now: so that
+    /// whoever looks for the first time says what those say who look all the time.
+    fn recall(&mut self, now: DateTime<Utc>) {
+        let mut newest = self.history.points().rev().peekable();
+        let Some(last) = newest.peek().filter(|last| now - last.at < RECENT) else { return };
+        let kind = last.verdict;
+        let since = newest.take_while(|sample| sample.verdict == kind).last();
+        let Some(since) = since.map(|sample| sample.at) else { return };
+        self.verdict = Some((kind, since));
+        if kind == VerdictKind::Stalled {
+            self.still_since = Some(since - TimeDelta::seconds(STALLED_AFTER_SECONDS));
+        }
     }
 
     /// The verdict on `report`, which becomes the newest sample.
@@ -59,7 +80,7 @@ impl Observer {
         });
         let done = done.sum();
         if self.progress.is_none_or(|(before, _)| before != done) {
-            self.progress = Some((done, report.at));
+            self.progress = Some((done, self.still_since.take().unwrap_or(report.at)));
         }
         let mut verdict = Verdict::compute(report, self.progress.map(|(_, at)| at));
         let since = match self.verdict {
@@ -95,5 +116,39 @@ impl Observer {
             since,
             estimate: Estimate::compute(report, &self.history).filter(|_| self.moves()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{at, report};
+    use super::*;
+
+    /// Whoever looks for the first time at a fleet without a brake, after these samples.
+    fn first_look(samples: &[(i64, VerdictKind)]) -> Verdict {
+        let report = LedgerReport { throttle: None, ..report() };
+        let mut observer = Observer::default();
+        for (seconds_ago, kind) in samples {
+            let of_then =
+                LedgerReport { at: report.at - TimeDelta::seconds(*seconds_ago), ..report.clone() };
+            observer.history.push(Sample::new(&of_then, *kind));
+        }
+        observer.recall(report.at);
+        observer.observe(&report)
+    }
+
+    #[test]
+    fn a_first_look_says_what_those_say_who_look_all_the_time() {
+        let now = report().at;
+        let ago = |seconds| Some(now - TimeDelta::seconds(seconds));
+        let (running, paused, stalled) =
+            (VerdictKind::Running, VerdictKind::Paused, VerdictKind::Stalled);
+        let resumed = first_look(&[(300, running), (200, paused), (90, running), (5, running)]);
+        assert_eq!((resumed.kind, resumed.since), (running, ago(90)));
+        let still = first_look(&[(120, running), (60, stalled), (5, stalled)]);
+        assert_eq!((still.kind, still.since), (stalled, ago(60 + STALLED_AFTER_SECONDS)));
+        // Nobody looked meanwhile.
+        let long_ago = first_look(&[(900, stalled), (600, stalled)]);
+        assert_eq!((long_ago.kind, long_ago.since), (running, Some(at("01:00:00"))));
     }
 }
