@@ -95,7 +95,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
     });
     let is = |kind: PlatformError| error.downcast_ref() == Some(&kind);
     match store {
-        Some(StoreError::Refused(_) | StoreError::Unusable { .. }) => 4,
+        Some(StoreError::Refused(_) | StoreError::NotExpanded(_) | StoreError::Unusable { .. }) => {
+            4
+        }
         Some(StoreError::Invalid(_)) => 2,
         Some(_) => 1,
         None if error.is::<Interrupted>() => 130,

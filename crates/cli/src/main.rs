@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             let code = u8::try_from(message.exit_code()).unwrap_or(2);
             // What was typed could not be read, so that nobody has said what `--json` is.
             if message.use_stderr() && std::env::args_os().any(|word| word == "--json") {
-                let said = message.to_string();
+                let said = reelshift_operate::in_words(&message.to_string());
                 json_error(said.trim().trim_start_matches("error: "), code);
             } else {
                 output::usage(&message);

@@ -119,6 +119,10 @@ impl Playground for Faults {
     }
 
     async fn play(&self, scene: &str) -> Result<String, String> {
+        // A page that was left open offers what has gone meanwhile.
+        if !self.scenes().iter().any(|offered| offered.name == scene) {
+            return Err("this cannot be done now: look at the page again".to_owned());
+        }
         let played = match scene {
             "upload" => self.upload().await,
             "kill-worker" => self.fleet.kill_one().await.map(|pid| {

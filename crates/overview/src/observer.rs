@@ -24,8 +24,9 @@ pub struct Observer {
     verdict: Option<(VerdictKind, DateTime<Utc>)>,
 }
 
-/// While work is open a sample is kept every few seconds: older ones say nothing of now.
-const RECENT: TimeDelta = TimeDelta::seconds(30);
+/// While work is open a sample is kept every few seconds, of a large ledger once a minute: after
+/// more than that nobody knows what was between.
+const RECENT: TimeDelta = TimeDelta::seconds(90);
 
 impl Observer {
     /// The samples so far.
@@ -55,14 +56,22 @@ impl Observer {
     /// Takes the verdict, and since when it holds, from samples that others took until now: so that
     /// whoever looks for the first time says what those say who look all the time.
     fn recall(&mut self, now: DateTime<Utc>) {
-        let mut newest = self.history.points().rev().peekable();
-        let Some(last) = newest.peek().filter(|last| now - last.at < RECENT) else { return };
-        let kind = last.verdict;
-        let since = newest.take_while(|sample| sample.verdict == kind).last();
-        let Some(since) = since.map(|sample| sample.at) else { return };
-        self.verdict = Some((kind, since));
+        let mut streak: Option<Sample> = None;
+        for sample in self.history.points().rev() {
+            let after = streak.as_ref().map_or(now, |streak| streak.at);
+            let is_next = after - sample.at <= RECENT;
+            if !is_next || streak.as_ref().is_some_and(|streak| streak.verdict != sample.verdict) {
+                break;
+            }
+            streak = Some(sample.clone());
+        }
+        let Some(Sample { verdict: kind, at, .. }) = streak else { return };
+        // What is older than all samples began before them.
+        if self.history.points().next().is_some_and(|oldest| oldest.at < at) {
+            self.verdict = Some((kind, at));
+        }
         if kind == VerdictKind::Stalled {
-            self.still_since = Some(since - TimeDelta::seconds(STALLED_AFTER_SECONDS));
+            self.still_since = Some(at - TimeDelta::seconds(STALLED_AFTER_SECONDS));
         }
     }
 
@@ -143,10 +152,12 @@ mod tests {
         let ago = |seconds| Some(now - TimeDelta::seconds(seconds));
         let (running, paused, stalled) =
             (VerdictKind::Running, VerdictKind::Paused, VerdictKind::Stalled);
-        let resumed = first_look(&[(300, running), (200, paused), (90, running), (5, running)]);
+        let resumed = first_look(&[(200, running), (150, paused), (90, running), (5, running)]);
         assert_eq!((resumed.kind, resumed.since), (running, ago(90)));
         let still = first_look(&[(120, running), (60, stalled), (5, stalled)]);
         assert_eq!((still.kind, still.since), (stalled, ago(60 + STALLED_AFTER_SECONDS)));
+        let longer = first_look(&[(90, running), (5, running)]);
+        assert_eq!(longer.since, Some(at("01:00:00")), "before the oldest sample");
         // Nobody looked meanwhile.
         let long_ago = first_look(&[(900, stalled), (600, stalled)]);
         assert_eq!((long_ago.kind, long_ago.since), (running, Some(at("01:00:00"))));

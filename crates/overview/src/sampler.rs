@@ -86,7 +86,6 @@ impl Sampler {
     /// any percentage above 0: load belongs to no video).
     async fn report(&self) -> Result<LedgerReport> {
         let mut report = self.store.ledger_report(RUNS_SHOWN).await?;
-        leave_out_empty_runs(&mut report.runs);
         if self.flags.current().await?.is_on(Flag::PerformanceMonitoring) {
             report.load = self.store.load().await?;
         }
@@ -94,10 +93,14 @@ impl Sampler {
     }
 
     fn compose(&mut self, facts: Facts) -> Overview {
-        let Facts { steps, rollback, report, flags, flag_changes } = facts;
+        let Facts { steps, rollback, mut report, flags, flag_changes } = facts;
         let runs = report.as_ref().map(|report| &report.runs[..]).unwrap_or_default();
         let phases = phases::phases(&steps, runs, &flags);
         let stopping = Stopping::compute(report.as_ref(), &phases);
+        // Phases go by the newest run, also by one that found everything done.
+        if let Some(report) = &mut report {
+            leave_out_empty_runs(&mut report.runs);
+        }
         let (verdict, pace) = match &report {
             None => {
                 // A rollback leaves reelshift's own tables.

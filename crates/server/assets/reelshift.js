@@ -131,7 +131,8 @@
 
   // What was typed into a form that was refused, or was sent when the session had ended, is there
   // again.
-  var drafts = "draft " + window.location.pathname;
+  var drafts = "draft " + window.location.pathname, role = document.querySelector(".role");
+  var who = role ? role.textContent : "";
   function typed(form) {
     return Array.prototype.filter.call(form.elements, function (field) {
       return field.name && field.type !== "hidden" && field.type !== "submit" && field.type !== "password";
@@ -159,10 +160,10 @@
   try {
     var draft = JSON.parse(window.sessionStorage.getItem(drafts) || "null");
     window.sessionStorage.removeItem(drafts);
-    if (draft && !document.querySelector(".flash.good")) {
+    if (draft && draft.who === who && !document.querySelector("#said.good")) {
       var same = Array.prototype.filter.call(document.forms, function (form) { return nameOf(form) === draft.form; });
       if (same.length === 1) fill(same[0], draft.values);
-      if (same.length === 1 && !document.querySelector(".flash")) {
+      if (same.length === 1 && !document.getElementById("said")) {
         var note = document.createElement("p");
         note.className = "flash bad";
         note.setAttribute("role", "alert");
@@ -176,7 +177,7 @@
     if (form.getAttribute("method") !== "post" || !fields.length) return;
     fields.forEach(function (field) { values[field.name] = field.type === "checkbox" ? field.checked : field.value; });
     try {
-      window.sessionStorage.setItem(drafts, JSON.stringify({ form: nameOf(form), values: values }));
+      window.sessionStorage.setItem(drafts, JSON.stringify({ who: who, form: nameOf(form), values: values }));
     } catch (refused) { /* As above. */ }
   });
 

@@ -227,7 +227,7 @@ fn no_such_page(frame: Frame, wrong: &Problem) -> Response {
 /// The page in place of one that cannot be read.
 fn unreadable(frame: Frame, sentence: &str, error: &StoreError) -> Response {
     let status = match error {
-        StoreError::Refused(_) => StatusCode::CONFLICT,
+        StoreError::Refused(_) | StoreError::NotExpanded(_) => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     unavailable(frame, status, sentence, &said(error))

@@ -64,7 +64,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Invalid(why) => Self::bad_request(why),
-            StoreError::Refused(why) => Self::conflict(why),
+            StoreError::Refused(why) | StoreError::NotExpanded(why) => Self::conflict(why),
             StoreError::Locked { message, .. } | StoreError::Transient { message, .. } => {
                 Self::unavailable(format!(
                     "the database does not answer now ({message}): try again in a moment"

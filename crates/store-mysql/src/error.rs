@@ -107,7 +107,7 @@ impl Error {
     }
 
     pub(crate) fn is_unknown_table(&self) -> bool {
-        self.number() == Some(1146)
+        self.number() == Some(UNKNOWN_TABLE)
     }
 }
 
@@ -163,6 +163,9 @@ pub fn has_no_connection_left(error: &StoreError) -> bool {
     error.code().is_some_and(|code| code.ends_with("/1040") || code.ends_with("/1203"))
 }
 
+/// The number of a table that is not there.
+const UNKNOWN_TABLE: u16 = 1146;
+
 /// The SQLSTATE of a transaction that was rolled back for others to go on.
 const DEADLOCK: &str = "40001";
 
@@ -189,10 +192,17 @@ fn of_server(number: u16, sqlstate: &str, said: &str) -> StoreError {
             code,
             message: format!("{said}: give this account the rights in docs/privileges.md"),
         },
-        Meaning::Gone => StoreError::Refused(format!(
+        Meaning::Gone if number == UNKNOWN_TABLE => StoreError::NotExpanded(format!(
             "{said}: the migration was rolled back, or never applied to this database: run \
              `reelshift apply expand` first (`reelshift plan` shows what is missing)"
         )),
+        Meaning::Gone => StoreError::Unusable {
+            code,
+            message: format!(
+                "{said}: the migration was rolled back, or never applied to this database; \
+                 `reelshift plan` shows what is missing"
+            ),
+        },
         Meaning::HalfRead => StoreError::Unusable {
             code,
             message: format!(

@@ -162,7 +162,7 @@ fn of_database(error: &dyn DatabaseError, file: &str) -> StoreError {
             unusable(format!("database {file} is damaged: restore it from a backup ({said})"))
         }
         Meaning::Statement => missing(said).map_or_else(unknown, |what| {
-            StoreError::Refused(format!(
+            StoreError::NotExpanded(format!(
                 "database {file} has no {what}: run `reelshift apply expand` first"
             ))
         }),

@@ -61,6 +61,11 @@ pub enum StoreError {
     #[error("{0}")]
     Refused(String),
 
+    /// A table of the migration is not there: before expand, or after everything was taken
+    /// back. Exit code 4.
+    #[error("{0}")]
+    NotExpanded(String),
+
     /// The caller named something that does not exist or is malformed. Exit code 2.
     #[error("{0}")]
     Invalid(String),
@@ -76,7 +81,10 @@ impl StoreError {
     /// Whether no call can succeed before a person has acted: a worker that meets this ends.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Unusable { .. } | Self::Refused(_) | Self::Invalid(_))
+        matches!(
+            self,
+            Self::Unusable { .. } | Self::Refused(_) | Self::NotExpanded(_) | Self::Invalid(_)
+        )
     }
 
     /// The same error in other words; a lost lease has none.
@@ -93,6 +101,7 @@ impl StoreError {
             Self::Permanent { code, message } => Self::Permanent { code, message: words(message) },
             Self::Unusable { code, message } => Self::Unusable { code, message: words(message) },
             Self::Refused(message) => Self::Refused(words(message)),
+            Self::NotExpanded(message) => Self::NotExpanded(words(message)),
             Self::Invalid(message) => Self::Invalid(words(message)),
             Self::LeaseLost => Self::LeaseLost,
         }
@@ -107,7 +116,7 @@ impl StoreError {
             | Self::RowRefused { code, .. }
             | Self::Permanent { code, .. }
             | Self::Unusable { code, .. } => code.as_deref(),
-            Self::LeaseLost | Self::Refused(_) | Self::Invalid(_) => None,
+            Self::LeaseLost | Self::Refused(_) | Self::NotExpanded(_) | Self::Invalid(_) => None,
         }
     }
 }

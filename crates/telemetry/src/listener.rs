@@ -41,8 +41,8 @@ const FEWEST_CONNECTIONS: u64 = 8;
 /// a probe has its answer by then.
 const PROBE_CONNECTIONS: usize = 16;
 /// It has so long at least, whoever comes: clients that come again at once leave a probe its
-/// time. What has arrived by then is answered, however late this process, on a busy machine,
-/// comes to look.
+/// time. A question that has arrived by then is answered, however late this process, on a
+/// busy machine, comes to look, if the answer waits for nothing.
 const PROBE_TIME: Duration = Duration::from_millis(50);
 /// On them a client has asked by then; a probe asks at once.
 const PROBE_HEADER_TIME: Duration = Duration::from_secs(2);
@@ -115,7 +115,10 @@ pub async fn accept(
         let (turn, end_of_turn) = oneshot::channel();
         tokio::spawn(async move {
             let end = async {
-                end_of_turn.await.ok();
+                if end_of_turn.await.is_err() {
+                    // The listener has ended: this connection ends with its shutdown.
+                    std::future::pending::<()>().await;
+                }
                 // The runtime asks the sockets for what has arrived before it goes on.
                 tokio::task::yield_now().await;
             };
@@ -128,7 +131,10 @@ pub async fn accept(
         {
             tokio::select! {
                 () = &mut end => return graceful,
-                () = tokio::time::sleep_until(begun + PROBE_TIME) => drop(oldest),
+                () = tokio::time::sleep_until(begun + PROBE_TIME) => {
+                    // It may have ended by itself.
+                    oldest.send(()).unwrap_or_default();
+                }
             }
         }
     }

@@ -79,7 +79,7 @@ pub fn store(error: &StoreError) -> Meaning {
         StoreError::RowRefused { rule: Rule::Value, .. } => VALUE,
         StoreError::Permanent { .. } => REJECTED,
         StoreError::Unusable { .. } => UNUSABLE,
-        StoreError::Refused(_) | StoreError::Invalid(_) => NOT_READY,
+        StoreError::Refused(_) | StoreError::NotExpanded(_) | StoreError::Invalid(_) => NOT_READY,
         StoreError::LeaseLost => LEASE_LOST,
     }
 }

@@ -33,9 +33,12 @@ async fn a_migration_is_begun_on_the_dashboard() {
         }
         let refused = post("/api/v1/runs", &json!({ "kind": "backfill" })).expect(409);
         assert!(refused.body.contains("reelshift apply expand"), "{refused:?}");
-        let _ended = server.send(
-            &Request::new("POST", "/logout").header("Cookie", &server.log_in(OPERATOR)).form(""),
-        );
+        let other = server.log_in(OPERATOR);
+        let page = server.browse("/", &other).expect(200).body;
+        let form = format!("csrf={}", encoded(csrf(&page)));
+        let logout = Request::new("POST", "/logout").header("Cookie", &other).form(&form);
+        assert_eq!(server.send(&logout).expect(303).header("location"), Some("/login"));
+        let _over = server.browse("/", &other).expect(303);
         let log = server.log();
         assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 

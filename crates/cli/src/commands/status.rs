@@ -76,7 +76,12 @@ async fn watch(
             () = context.stop.cancelled() => return Ok(ended(&overview)),
             () = keys.end() => return Ok(ended(&overview)),
         }
-        match sampler.sample().await {
+        let sampled = tokio::select! {
+            sampled = sampler.sample() => sampled,
+            () = context.stop.cancelled() => return Ok(ended(&overview)),
+            () = keys.end() => return Ok(ended(&overview)),
+        };
+        match sampled {
             Ok(newer) => (overview, taken, trouble) = (newer, Instant::now(), None),
             Err(error) => trouble = Some(error.to_string()),
         }

@@ -148,7 +148,7 @@ async fn record(app: &Shared, by: &By, session: String) {
     let recorded = reelshift_operate::logged_in(&*app.store, by, session);
     match tokio::time::timeout(RECORD_PATIENCE, recorded).await {
         // Before expand there is no audit.
-        Ok(Ok(()) | Err(StoreError::Refused(_))) => {}
+        Ok(Ok(()) | Err(StoreError::NotExpanded(_))) => {}
         Ok(Err(error)) => tracing::warn!(%error, "a login could not be recorded"),
         Err(_) => tracing::warn!("a login could not be recorded: the database does not answer"),
     }

@@ -126,7 +126,7 @@ impl Sessions {
     ) -> Result<()> {
         self.remember([(session.id.clone(), session.ends)], now);
         match reelshift_operate::log_out(store, by, session.id.clone()).await {
-            Err(StoreError::Refused(_)) => Ok(()),
+            Err(StoreError::NotExpanded(_)) => Ok(()),
             recorded => recorded,
         }
     }
@@ -153,7 +153,7 @@ impl Sessions {
         loop {
             let page = match store.audit(&selection, before, LOGOUTS_PER_PAGE).await {
                 // Before expand there is no audit: a logout is known at its own replica only.
-                Err(StoreError::Refused(_)) => Vec::new(),
+                Err(StoreError::NotExpanded(_)) => Vec::new(),
                 page => page?,
             };
             before = page.last().map(|entry| entry.seq);

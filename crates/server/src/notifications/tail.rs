@@ -36,7 +36,7 @@ async fn follow(app: &Shared) {
                 }
             }
             // Before expand there is none.
-            Err(StoreError::Refused(_)) => tokio::time::sleep(TROUBLE).await,
+            Err(StoreError::NotExpanded(_)) => tokio::time::sleep(TROUBLE).await,
             Err(error) => {
                 if !trouble {
                     tracing::warn!(%error, "published notifications cannot be read: subscribers wait");

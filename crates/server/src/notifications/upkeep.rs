@@ -44,7 +44,7 @@ async fn keep(app: &Shared) {
         };
         match kept.await {
             // Before expand there is no queue.
-            Ok(()) | Err(StoreError::Refused(_)) => trouble = false,
+            Ok(()) | Err(StoreError::NotExpanded(_)) => trouble = false,
             Err(error) if !trouble => {
                 tracing::warn!(%error, "the notification queue is not kept in order");
                 trouble = true;

@@ -54,9 +54,11 @@ impl Chart<'_> {
     /// The figure as HTML.
     pub(crate) fn html(&self) -> String {
         let values: Vec<Values> = self.curves.iter().map(|curve| self.values(curve)).collect();
-        let last = values.first().and_then(|values| values.last());
-        let (Some(first), Some(end), Some((_, now))) =
-            (self.points.first(), self.points.last(), last)
+        let last = self
+            .curves
+            .first()
+            .and_then(|curve| self.points.iter().rev().find_map(|point| (curve.value)(point)));
+        let (Some(first), Some(end), Some(now)) = (self.points.first(), self.points.last(), last)
         else {
             return format!(
                 "<figure class=\"chart\"><figcaption><strong>{}</strong> <span class=\"quiet\">nothing \
@@ -66,7 +68,7 @@ impl Chart<'_> {
         };
         let (begin, end) = (first.at, end.at);
         let most = values.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
-        let (now, highest) = ((self.show)(*now), (self.show)(most));
+        let (now, highest) = ((self.show)(now), (self.show)(most));
         let scale = Scale { begin, seconds: seconds(end - begin).max(1.0), most };
         let curves: String =
             values.iter().enumerate().map(|(n, values)| curve(values, &scale, n)).collect();

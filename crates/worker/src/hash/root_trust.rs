@@ -26,6 +26,10 @@ const LEAST_FILES: u64 = 20;
 /// that find the files, they have it long before.
 const ENOUGH_SUSPICIONS: u32 = 3;
 
+/// As [`ENOUGH_SUSPICIONS`], of workers below whose root nothing is that was hashed: more than one
+/// machine has, which all lose a share at once.
+const ENOUGH_BELOW_NOTHING: u32 = 20;
+
 /// Files that others have hashed, of which one must be there.
 const WITNESSES: usize = 8;
 
@@ -55,8 +59,6 @@ struct Found {
     refused_in_a_row: u64,
     /// Another worker has found the same.
     confirmed: bool,
-    /// Several have, below a root that has no other file either, since the last that was read.
-    gone: bool,
 }
 
 impl RootTrust {
@@ -77,7 +79,6 @@ impl RootTrust {
         if tally.read > 0 {
             found.read_any = true;
             found.refused_in_a_row = 0;
-            found.gone = false;
         } else {
             found.refused_in_a_row += tally.refused;
         }
@@ -92,11 +93,11 @@ impl RootTrust {
     /// nobody finds any.
     pub(super) fn agrees(&self, others: &RootSuspicion, has_some: Option<bool>) -> bool {
         let mut found = self.found();
-        let enough = others.of_batch && others.times >= ENOUGH_SUSPICIONS;
         if has_some == Some(false) {
-            found.gone |= enough;
-            return found.gone;
+            // Of this batch only: the share may come back.
+            return others.of_batch && others.times >= ENOUGH_BELOW_NOTHING;
         }
+        let enough = others.of_batch && others.times >= ENOUGH_SUSPICIONS;
         let sees = has_some == Some(true) || found.read_any;
         found.confirmed |= match others.run_has_hashes {
             true => enough || others.of_batch && sees,
@@ -250,11 +251,10 @@ mod tests {
         assert!(!gone.doubts(tally(5, 0)));
         for run_has_hashes in [false, true] {
             let others = |times| others(true, true, times, run_has_hashes);
-            assert!(!gone.agrees(&others(2), Some(false)), "all of one machine say so");
+            assert!(!gone.agrees(&others(8), Some(false)), "all of one machine say so");
+            assert!(gone.agrees(&others(ENOUGH_BELOW_NOTHING), Some(false)));
+            assert!(!gone.agrees(&others(0), Some(false)), "of the next batch nobody has");
             assert!(RootTrust::default().agrees(&others(1), Some(true)), "its own root has files");
         }
-        assert!(gone.agrees(&others(true, true, 3, true), Some(false)));
-        assert!(gone.agrees(&nobody, Some(false)), "of other batches, too");
-        assert!(gone.doubts(tally(1, 64)) && !gone.agrees(&nobody, Some(false)), "it is back");
     }
 }
