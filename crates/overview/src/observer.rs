@@ -63,7 +63,7 @@ impl Observer {
             if !is_next || streak.as_ref().is_some_and(|streak| streak.verdict != sample.verdict) {
                 break;
             }
-            streak = Some(sample.clone());
+            streak = Some(*sample);
         }
         let Some(Sample { verdict: kind, at, .. }) = streak else { return };
         // What is older than all samples began before them.
