@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(message) => {
             let code = u8::try_from(message.exit_code()).unwrap_or(2);
-            // What was typed could not be read, so that nobody has said what `--json` is.
+            // The command line could not be parsed, so `--json` is looked for in its words.
             if message.use_stderr() && std::env::args_os().any(|word| word == "--json") {
                 let said = reelshift_operate::in_words(&message.to_string());
                 json_error(said.trim().trim_start_matches("error: "), code);

@@ -140,8 +140,8 @@ impl Playground for Faults {
     }
 }
 
-/// Moves all that is in one directory to another. The directories stay: whoever has one open
-/// sees it empty, as a mount point whose share is gone.
+/// Moves every entry of one directory to another. The directories stay: a process that has the
+/// first one open sees it empty, as a mount point whose share is gone.
 fn move_all(from: &Path, to: &Path) -> Result<()> {
     for entry in std::fs::read_dir(from).context("the media root cannot be read")? {
         let entry = entry.context("the media root cannot be read")?;

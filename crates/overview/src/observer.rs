@@ -53,8 +53,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Takes the verdict, and since when it holds, from samples that others took until now: so that
-    /// whoever looks for the first time says what those say who look all the time.
+    /// Takes the verdict, and since when it holds, from the samples of other processes. The first
+    /// look of a process then agrees with those that look all the time.
     fn recall(&mut self, now: DateTime<Utc>) {
         let mut streak: Option<Sample> = None;
         for sample in self.history.points().rev() {

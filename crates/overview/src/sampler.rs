@@ -146,8 +146,8 @@ impl Sampler {
         }
     }
 }
-/// A run for which there was nothing to do says nothing beside one of its kind that did
-/// something.
+
+/// Removes done runs without a batch, where another done run of their kind has batches.
 fn leave_out_empty_runs(runs: &mut Vec<RunReport>) {
     let is_empty = |run: &RunReport| run.run.state == RunState::Done && run.run.batches_total == 0;
     let done: Vec<JobKind> = runs

@@ -37,8 +37,8 @@ macro_rules! needed {
     };
 }
 
-/// A run that ended, and that nobody may still need: the newest of its kind that is done, and
-/// had something to do, says what has been done to the database.
+/// A run that has ended and is of no use any more. The newest done run of each kind that has
+/// batches stays: it says what has been done to the database.
 macro_rules! removable {
     () => {
         concat!(

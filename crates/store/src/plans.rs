@@ -88,7 +88,7 @@ fn judged(plan: &QueryPlan) -> (CheckVerdict, Option<String>) {
     let small = scans().next().map(|scan| {
         format!("reads all of {}, which is too small for its index to matter", scan.table)
     });
-    // No matter of a warning: whoever migrates cannot change the specified index.
+    // No warning: the operator cannot change the specified index.
     let sorts = plan
         .sorts
         .then(|| "sorts what it finds: the specified index does not give that order".to_owned());

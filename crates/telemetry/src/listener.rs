@@ -119,7 +119,7 @@ pub async fn accept(
                     // The listener has ended: this connection ends with its shutdown.
                     std::future::pending::<()>().await;
                 }
-                // The runtime asks the sockets for what has arrived before it goes on.
+                // The runtime polls the sockets before this task runs again.
                 tokio::task::yield_now().await;
             };
             tokio::select! { biased; () = connection => (), () = end => () }

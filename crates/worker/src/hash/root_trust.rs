@@ -246,7 +246,7 @@ mod tests {
             "nobody finds them"
         );
 
-        // What it has read before says nothing of a root that has none of it now.
+        // Files that a worker has read before do not prove a root on which they are missing now.
         let gone = RootTrust::default();
         assert!(!gone.doubts(tally(5, 0)));
         for run_has_hashes in [false, true] {

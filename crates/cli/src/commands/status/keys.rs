@@ -20,7 +20,7 @@ impl Keys {
         Self(reads.then(EventStream::new))
     }
 
-    /// Returns when a key says that it is enough: q, Escape or Ctrl-C.
+    /// Returns when somebody presses q, Escape or Ctrl-C.
     pub(super) async fn end(&mut self) {
         let Some(events) = &mut self.0 else { return std::future::pending().await };
         loop {
