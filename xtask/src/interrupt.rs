@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 const GRACE: Duration = Duration::from_secs(15);
 
 /// How often a running command is looked at.
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// A signal ended the task.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -7,6 +7,7 @@ mod chaos;
 mod debian;
 mod deploy;
 mod dist;
+mod failures;
 mod install;
 mod instance;
 mod interrupt;

@@ -2,12 +2,14 @@
 //! those again on other servers.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::exit_code;
+use crate::failures::Tee;
 use crate::install::{CHROMIUM, FAKETIME, GALERA, find_or_install};
 use crate::instance::Instance;
 use crate::interrupt::{Interrupts, Stopped};
@@ -62,6 +64,8 @@ struct Outcome {
     /// None if it did not start.
     version: Option<String>,
     code: u8,
+    /// What tests that failed have said, where nobody looks on.
+    failures: String,
 }
 
 /// Which tests are run, and where.
@@ -115,7 +119,7 @@ pub(crate) fn run(run: &Run<'_>, interrupts: &Interrupts) -> Result<u8> {
     let mut outcomes = Vec::new();
     for &server in run.servers {
         let commands = commands(server, nextest, &args);
-        let mut outcome = Outcome { server, version: None, code: 0 };
+        let mut outcome = Outcome { server, version: None, code: 0, failures: String::new() };
         if let Err(error) = test_on(&mut outcome, &commands, &variables, interrupts) {
             if error.is::<Stopped>() {
                 return Err(error);
@@ -124,6 +128,11 @@ pub(crate) fn run(run: &Run<'_>, interrupts: &Interrupts) -> Result<u8> {
             outcome.code = outcome.code.max(1);
         }
         outcomes.push(outcome);
+    }
+    for Outcome { server, failures, .. } in &outcomes {
+        if !failures.is_empty() {
+            println!("\nFAILED on the server {}:\n{failures}", server.name());
+        }
     }
     println!("\n{}", table(&outcomes));
     // Where nothing was skipped there is no such file.
@@ -148,7 +157,11 @@ fn test_on(
         cargo.args(words);
         tell_of_server(&mut cargo, &instance, server);
         cargo.envs(variables.iter().map(|(name, value)| (name, value)));
+        // On a terminal, libtest shows colours, and whoever looks on scrolls.
+        let tee = (!std::io::stdout().is_terminal()).then(|| Tee::of(&mut cargo)).transpose()?;
         let status = instance.run(&mut cargo, interrupts)?;
+        drop(cargo);
+        outcome.failures.extend(tee.map(Tee::failures));
         if outcome.code == 0 {
             outcome.code = exit_code(status);
         }
@@ -165,7 +178,7 @@ pub(crate) fn tell_of_server(command: &mut Command, instance: &Instance, server:
 
 /// A line for each server.
 fn table(outcomes: &[Outcome]) -> String {
-    let rows = outcomes.iter().map(|Outcome { server, version, code }| {
+    let rows = outcomes.iter().map(|Outcome { server, version, code, .. }| {
         let result = match (version, code) {
             (None, _) => "not tested".into(),
             (Some(_), 0) => "passed".into(),
@@ -306,6 +319,7 @@ mod tests {
             server,
             version: version.map(str::to_owned),
             code,
+            failures: String::new(),
         };
         let outcomes = [
             outcome(default, Some("MariaDB 10.11.14"), 0),
