@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use macro_rules_attribute::apply;
 use reelshift_plan::JobKind;
-use reelshift_store::StoreError;
-use reelshift_store::ledger::RootSuspicion;
+use reelshift_store::ledger::{Lease, RootSuspicion, VideoFilter};
 use reelshift_store::videos::{FileResults, HashedFile};
+use reelshift_store::{SharedStore, StoreError};
 use uuid::Uuid;
 
 use crate::Fixture;
 use crate::arrange::{
-    claim_one, claimed, error, everything, expanded, insert, reap_all, videos, worker,
+    claim_one, claimed, error, everything, expanded, insert, items, plan, reap_all, running,
+    videos, worker,
 };
 
 #[apply(behaviour!)]
@@ -39,8 +40,40 @@ async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture) {
     assert_eq!(read(batch.lease, first).await, by_itself, "the first stays");
     let by_another = RootSuspicion { of_batch: true, of_run: true, ..by_itself };
     assert_eq!(read(batch.lease, second).await, by_another);
+    hash(&store, batch.lease, "v0001").await;
+    assert!(read(batch.lease, me).await.run_has_hashes);
+    let ids = ["v0001", "v0002"].map(str::to_owned);
+    let found = store.hashed_files(&ids).await.expect("read");
+    let found: Vec<_> = found.iter().map(|file| (&*file.id, &*file.file_path)).collect();
+    assert_eq!(found, [("v0001", "/media/clip 1.mp4")]);
+}
+
+#[apply(behaviour!)]
+async fn files_that_another_run_hashed_can_be_looked_for(db: &dyn Fixture) {
+    insert(db, &videos(2)).await;
+    let store = expanded(db).await;
+    // Rows that a backfill filled in say nothing about files.
+    let backfill = claimed(&store, JobKind::Backfill, everything()).await;
+    let filter = VideoFilter::default();
+    let chunk = store.backfill_chunk(backfill.lease, &backfill.bounds, None, 10, &filter).await;
+    assert_eq!(chunk.expect("a chunk").rows, 2);
+    running(&store, JobKind::Hash, plan(None), &[items(&["v0001"])]).await;
+    running(&store, JobKind::Hash, plan(Some("p")), &[items(&["v0002"])]).await;
+    let me = worker(&store).await;
+    let first = claim_one(&store, me, JobKind::Hash).await;
+    let second = claim_one(&store, me, JobKind::Hash).await;
+    let found = async || store.root_suspicion(second.lease, me).await.expect("read");
+    assert_eq!(found().await, RootSuspicion::default());
+    hash(&store, first.lease, "v0001").await;
+    let known = vec!["v0001".to_owned()];
+    let expected = RootSuspicion { hashed_items: known, ..RootSuspicion::default() };
+    assert_eq!(found().await, expected);
+}
+
+/// Records that `id` was hashed where [`videos`] have it.
+async fn hash(store: &SharedStore, lease: Lease, id: &str) {
     let hashed = HashedFile {
-        id: "v0001".to_owned(),
+        id: id.to_owned(),
         file_path: "/media/clip 1.mp4".to_owned(),
         file_size: Some(1_000),
         sha256: "a".repeat(64),
@@ -48,12 +81,7 @@ async fn the_first_worker_that_misses_a_batchs_files_stays(db: &dyn Fixture) {
         from_checksum: false,
     };
     let results = FileResults { hashed: vec![hashed], ..FileResults::default() };
-    assert_eq!(store.record_files(batch.lease, &results).await.expect("recorded"), 1);
-    assert!(read(batch.lease, me).await.run_has_hashes);
-    let ids = ["v0001", "v0002"].map(str::to_owned);
-    let found = store.hashed_files(&ids).await.expect("read");
-    let found: Vec<_> = found.iter().map(|file| (&*file.id, &*file.file_path)).collect();
-    assert_eq!(found, [("v0001", "/media/clip 1.mp4")]);
+    assert_eq!(store.record_files(lease, &results).await.expect("recorded"), 1);
 }
 
 #[apply(behaviour!)]

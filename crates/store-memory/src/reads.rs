@@ -173,13 +173,17 @@ impl LedgerReads for Session {
         let by_another =
             |batch: &Batch| batch.root_suspected_by.is_some_and(|other| other != worker);
         let of_run = self.tables.batches.iter().filter(|other| other.run == batch.run);
+        let of_any_run = self.tables.batches.iter().filter(|other| {
+            let run = self.tables.run(other.run);
+            run.is_some_and(|row| row.run.kind == JobKind::Hash && !row.is_rolled_back)
+        });
         Ok(Some(RootSuspicion {
             of_batch: by_another(&batch),
             of_run: of_run.clone().any(by_another),
             times: batch.root_suspicions,
             run_has_hashes: of_run.clone().any(|other| other.rows_done > 0),
             hashed_items: of_run
-                .chain(self.tables.batches.iter())
+                .chain(of_any_run)
                 .filter(|other| other.rows_done > 0)
                 .find_map(|other| match &other.row.batch.bounds {
                     Bounds::Items(items) => Some(items.clone()),
