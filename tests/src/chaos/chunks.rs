@@ -3,9 +3,9 @@
 //! committed and nothing else; the product does not know of it.
 //!
 //! An event is a change of a batch, or of a video by a worker. `UUID_SHORT()` numbers them:
-//! it grows, also over restarts of the server, and nobody waits for it. A batch's row is
-//! locked from a transaction's first statement, so the numbers of its events are in the
-//! order of their commits.
+//! nobody waits for it, and it grows, also from one second's server to the next one's. A
+//! batch's row is locked from a transaction's first statement, so the numbers of its events
+//! are in the order of their commits.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use sqlx::{Connection, MySqlConnection};
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ pub struct Server {
     port: u16,
     directory: TempDir,
     options: Vec<String>,
+    /// When it first answered, by seconds of the clock.
+    answered: u64,
 }
 
 impl Server {
@@ -55,7 +58,7 @@ impl Server {
             .expect("a free port")
             .port();
         let child = spawn(directory.path(), port, &options);
-        let mut server = Self { child, port, directory, options };
+        let mut server = Self { child, port, directory, options, answered: 0 };
         server.answers().await;
         server
     }
@@ -92,8 +95,10 @@ impl Server {
     }
 
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until
-    /// it answers.
+    /// it answers. Not in the second in which it started before: `UUID_SHORT()` begins with
+    /// that second, and would count from one again.
     pub async fn start_again(&mut self) {
+        until("the next second", async || seconds() > self.answered).await;
         self.child = spawn(self.directory.path(), self.port, &self.options);
         self.answers().await;
     }
@@ -109,6 +114,7 @@ impl Server {
             }
         })
         .await;
+        self.answered = seconds();
     }
 
     fn log(&self) -> String {
@@ -122,6 +128,10 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+fn seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().expect("it is later than 1970").as_secs()
 }
 
 fn spawn(directory: &Path, port: u16, options: &[String]) -> Child {
