@@ -1,8 +1,10 @@
-//! `reelshift serve` under load: status reads beside a backfill, many subscribers, and a
-//! long queue of notifications.
+//! `reelshift serve` under load: status reads beside a backfill, many subscribers, a long
+//! queue of notifications, every page of a large ledger; and how soon a fleet rests.
 
 mod drain;
 mod http;
+mod pages;
+mod pause;
 mod status;
 mod subscriber;
 mod subscribers;
@@ -27,13 +29,17 @@ pub enum Figure {
     Subscribers,
     /// A queue that is drained, with nothing lost and nothing in the wrong room
     Drain,
+    /// Every page and every live update, beside a fleet on a large ledger
+    Pages,
+    /// From `pause` to a fleet that rests
+    Pause,
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// What to measure
     figure: Figure,
-    /// Videos while their status is read
+    /// Videos while their status or the pages are read
     #[arg(long, default_value_t = 1_000_000)]
     videos: u32,
     /// Connections that read a status at once
@@ -60,6 +66,8 @@ pub async fn run(database: &str, args: &ServeArgs) -> Result<()> {
         Figure::Status => status::run(database, &pool, args).await,
         Figure::Subscribers => subscribers::run(database, &pool, args).await,
         Figure::Drain => drain::run(database, &pool, args).await,
+        Figure::Pages => pages::run(database, &pool, args).await,
+        Figure::Pause => pause::run(database, &pool, args).await,
     }
 }
 

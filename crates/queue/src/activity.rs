@@ -9,6 +9,7 @@ use reelshift_plan::JobKind;
 use reelshift_plan::eta::Rate;
 use reelshift_store::ledger::WorkerActivity;
 use reelshift_telemetry::metrics;
+use tokio::sync::Notify;
 
 /// Recent rates follow this half-life: slow enough to read, fast enough to show a stall.
 const HALF_LIFE: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ pub struct Activity {
     doing: Mutex<BTreeMap<i64, String>>,
     capacity: AtomicU32,
     controls_seen: AtomicI64,
+    acknowledges: Notify,
     writes_refused: AtomicU64,
     chunks: Mutex<Chunks>,
     /// Says what it waits for, where something does not answer.
@@ -69,6 +71,7 @@ impl Default for Activity {
             doing: Mutex::default(),
             capacity: AtomicU32::new(0),
             controls_seen: AtomicI64::new(0),
+            acknowledges: Notify::new(),
             writes_refused: AtomicU64::new(0),
             chunks: Mutex::default(),
             stalls: OnceLock::new(),
@@ -112,7 +115,14 @@ impl Activity {
 
     /// From now on this worker goes by the fleet's controls of this version.
     pub fn set_controls_seen(&self, version: i64) {
-        self.controls_seen.store(version, Ordering::Relaxed);
+        if self.controls_seen.swap(version, Ordering::Relaxed) != version {
+            self.acknowledges.notify_one();
+        }
+    }
+
+    /// Returns when an operator waits for what the next heartbeat says.
+    pub(crate) async fn until_it_acknowledges(&self) {
+        self.acknowledges.notified().await;
     }
 
     /// The fence refused what this worker wrote: the lease was another's.
@@ -202,6 +212,8 @@ impl Drop for Doing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[test]
@@ -215,6 +227,19 @@ mod tests {
         assert_eq!(activity.report().chunk_seconds, Some(seconds), "a rest is no news");
         activity.add_chunk(Duration::from_millis(10));
         assert_eq!(activity.report().chunk_seconds, Some(0.01));
+    }
+
+    #[test]
+    fn what_operators_say_is_acknowledged_at_once() {
+        let activity = Activity::default();
+        let asked = || activity.until_it_acknowledges().now_or_never().is_some();
+        assert!(!asked());
+        activity.set_controls_seen(7);
+        assert!(asked());
+        activity.set_controls_seen(7);
+        assert!(!asked(), "seen again");
+        activity.set_controls_seen(8);
+        assert!(asked());
     }
 
     #[test]

@@ -219,7 +219,10 @@ impl Heartbeat {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.activity.until_it_acknowledges() => {}
+            }
             let beat = self.store.heartbeat(self.worker.id, &self.activity.report()).await;
             self.pulse.beat(beat.is_ok());
             let followed = match beat {
@@ -258,7 +261,10 @@ impl Heartbeat {
         let unknown = self.in_hand.unknown(self.store.leases_of(worker).await?);
         if !unknown.is_empty() {
             let batches = self.store.release(&unknown).await?;
-            tracing::warn!(%worker, batches, "gave back batches that this worker does not know of");
+            // Or none: they came to their end meanwhile.
+            if batches > 0 {
+                tracing::warn!(%worker, batches, "gave back batches that this worker does not know of");
+            }
         }
         Ok(())
     }

@@ -295,7 +295,6 @@ impl Watcher {
         );
         let share = brake::batches_here(&view, self.gates.own(), &throttle);
         self.activity.set_capacity(share);
-        self.activity.set_controls_seen(view.version);
         if let Some(by) = view.drained_by.as_deref().filter(|_| !self.stop.is_cancelled()) {
             tracing::warn!(by, "this worker was told to drain: it takes nothing more and leaves");
             self.stop.cancel();
@@ -309,6 +308,7 @@ impl Watcher {
             None if self.gates.backfill.limit() == 0 => "held back by the throttle",
             None => WAITING,
         });
+        self.activity.set_controls_seen(view.version);
         FleetState { view, throttle, at }
     }
 }

@@ -1,8 +1,14 @@
 //! As much of HTTP as a load generator needs: it shares two cores with what it measures.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// What a stream sends within this is one update: they are a second apart.
+const BURST: Duration = Duration::from_millis(300);
 
 /// A connection that is used again and again.
 pub struct Connection {
@@ -42,6 +48,11 @@ impl Connection {
         status.context("an answer without a status")
     }
 
+    /// The body of the last answer.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     async fn read_line(&mut self) -> Result<&str> {
         self.line.clear();
         if self.stream.read_line(&mut self.line).await? == 0 {
@@ -49,4 +60,38 @@ impl Connection {
         }
         Ok(self.line.trim_end())
     }
+}
+
+/// The sizes in bytes of what a stream sends in `span`, compressed, an update each.
+pub async fn bursts(port: u16, path: &str, span: Duration) -> Result<Vec<usize>> {
+    let mut connection = Connection::open(port).await?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip\r\n\r\n");
+    connection.stream.get_mut().write_all(request.as_bytes()).await?;
+    let mut is_compressed = false;
+    loop {
+        let line = connection.read_line().await?;
+        if line.is_empty() {
+            break;
+        }
+        is_compressed |= line.eq_ignore_ascii_case("content-encoding: gzip");
+    }
+    if !is_compressed {
+        bail!("{path} is not compressed");
+    }
+    let until = Instant::now() + span;
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut last = None;
+    while let Ok(line) = timeout_at(until, connection.read_line()).await {
+        let size = usize::from_str_radix(line?, 16).context("a chunk without a size")?;
+        connection.body.resize(size + 2, 0);
+        connection.stream.read_exact(&mut connection.body).await?;
+        let now = Instant::now();
+        match sizes.last_mut() {
+            Some(burst) if last.is_some_and(|last| now < last + BURST) => *burst += size,
+            _ => sizes.push(size),
+        }
+        last = Some(now);
+    }
+    Ok(sizes)
 }
