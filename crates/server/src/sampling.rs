@@ -59,6 +59,8 @@ pub struct Latest {
     pub overview: Arc<Overview>,
     pub history: Arc<History>,
     taken: Instant,
+    /// The next one is there by then, while somebody looks.
+    expires: Instant,
     /// Why there is no newer one.
     pub trouble: Option<String>,
 }
@@ -74,11 +76,13 @@ impl Latest {
 impl Latest {
     /// One that was read just now.
     pub(crate) fn new(overview: Overview, history: History) -> Self {
+        let now = Instant::now();
         Self {
             number: 1,
             overview: Arc::new(overview),
             history: Arc::new(history),
-            taken: Instant::now(),
+            taken: now,
+            expires: now,
             trouble: None,
         }
     }
@@ -108,18 +112,15 @@ impl Default for Overviews {
 }
 
 impl Overviews {
-    /// A fresh overview, if one comes soon; otherwise the last.
+    /// The newest overview. Where nobody has looked for a while, a newer one, if it comes
+    /// soon.
     ///
     /// # Errors
     /// The reason why there has been none yet.
     pub async fn current(&self) -> Result<Latest, String> {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let mut receiver = self.sampled.subscribe();
-        let fresh = |sampled: &Sampled| match sampled {
-            Sampled::Overview(latest) => latest.age() < INTERVAL_WATCHED * 2,
-            Sampled::Nothing | Sampled::Trouble(_) => false,
-        };
-        if !fresh(&receiver.borrow_and_update()) {
+        if has_expired(&receiver.borrow_and_update()) {
             self.wake.notify_one();
             // The result is read below: a newer one, trouble, or the old one.
             tokio::time::timeout(MAX_WAIT, receiver.changed()).await.ok();
@@ -144,6 +145,11 @@ impl Overviews {
         self.last()
     }
 
+    /// Returns after `time`, or true when somebody asks for a newer sample.
+    async fn sleep(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.wake.notified()).await.is_ok()
+    }
+
     fn last(&self) -> Result<Latest, String> {
         match &*self.sampled.borrow() {
             Sampled::Overview(latest) => Ok(latest.clone()),
@@ -155,7 +161,9 @@ impl Overviews {
     /// A viewer, who counts as there while this exists; it wakes with every sample.
     pub(crate) fn watch(&self) -> Watching {
         let receiver = self.sampled.subscribe();
-        self.wake.notify_one();
+        if has_expired(&receiver.borrow()) {
+            self.wake.notify_one();
+        }
         Watching(receiver)
     }
 
@@ -170,7 +178,8 @@ impl Overviews {
             || last_request.is_some_and(|request| request.elapsed() < VIEWER_STAYS)
     }
 
-    fn publish(&self, sample: Result<(Overview, History), String>) {
+    /// The next sample is expected by `expires`.
+    fn publish(&self, sample: Result<(Overview, History), String>, expires: Instant) {
         self.sampled.send_modify(|sampled| match sample {
             Ok((overview, history)) => {
                 let number = match sampled {
@@ -182,6 +191,7 @@ impl Overviews {
                     overview: Arc::new(overview),
                     history: Arc::new(history),
                     taken: Instant::now(),
+                    expires,
                     trouble: None,
                 });
             }
@@ -190,6 +200,13 @@ impl Overviews {
                 Sampled::Nothing | Sampled::Trouble(_) => *sampled = Sampled::Trouble(why),
             },
         });
+    }
+}
+
+fn has_expired(sampled: &Sampled) -> bool {
+    match sampled {
+        Sampled::Overview(latest) => latest.expires < Instant::now(),
+        Sampled::Nothing | Sampled::Trouble(_) => true,
     }
 }
 
@@ -229,21 +246,45 @@ async fn sample(app: &Shared) {
         });
         let failed = sampled.is_err();
         metrics.report(app, sampled.as_ref().ok()).await;
-        app.overviews.publish(sampled.map(|overview| (overview, sampler.history().clone())));
         let took = began.elapsed();
-        tokio::time::sleep(cadence.next(took, failed).saturating_sub(took)).await;
-        if !app.overviews.somebody_is_there() {
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL_UNWATCHED) => {}
-                () = app.overviews.wake.notified() => {}
-            }
+        let next = cadence.next(took, failed);
+        // It takes as long as this one, or twice as long.
+        let expires = began + next + (took * 2).max(INTERVAL_WATCHED);
+        let sampled = sampled.map(|overview| (overview, sampler.history().clone()));
+        app.overviews.publish(sampled, expires);
+        let woken = app.overviews.sleep(next.saturating_sub(took)).await;
+        if !woken && !app.overviews.somebody_is_there() {
+            app.overviews.sleep(INTERVAL_UNWATCHED).await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use reelshift_overview::sample;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_comes_before_the_next_sample_is_due_does_not_wait_for_it() {
+        let overviews = Overviews::default();
+        let publish = |expires| {
+            let sampled = (sample::overview(sample::report()), sample::history());
+            overviews.publish(Ok(sampled), expires);
+        };
+        let is_asked = || overviews.sleep(Duration::from_hours(1)).now_or_never().is_some();
+        publish(Instant::now() + Duration::from_hours(1));
+        assert!(overviews.current().now_or_never().is_some());
+        drop(overviews.watch());
+        assert!(!is_asked());
+        assert!(overviews.after_now().now_or_never().is_none());
+        assert!(is_asked(), "a change has to be shown");
+        publish(Instant::now());
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(overviews.current().now_or_never().is_none());
+        assert!(is_asked());
+    }
 
     #[test]
     fn a_large_ledger_is_sampled_rarely_and_an_outage_is_no_large_ledger() {

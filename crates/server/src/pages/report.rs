@@ -110,6 +110,11 @@ pub async fn document(
 ) -> Result<String> {
     let mut sampler = Sampler::new(store.clone(), flags);
     let overview = sampler.sample().await?;
+    of(store, Latest::new(overview, sampler.history().clone()), environment).await
+}
+
+async fn of(store: &SharedStore, latest: Latest, environment: Option<&str>) -> Result<String> {
+    let overview = Arc::clone(&latest.overview);
     let Some(report) = &overview.report else {
         let why =
             "nothing to report yet: this database is not expanded. Next: reelshift apply expand";
@@ -117,7 +122,6 @@ pub async fn document(
     };
     let (made_at, server) = (time(report.at), Some(report.server.clone()));
     let groups = report.errors.iter().map(Group::from).collect();
-    let latest = Latest::new(overview.clone(), sampler.history().clone());
     let view = View::new(latest, None);
     let points = history::samples(store, DateTime::UNIX_EPOCH).await?;
     let aside = store.quarantine(&QuarantineSelection::default(), None, LISTED + 1).await?;
@@ -224,7 +228,8 @@ pub(crate) async fn page(
     _who: Principal,
 ) -> std::result::Result<Response, Problem> {
     let environment = app.options.environment.as_deref();
-    let html = document(&app.store, Arc::clone(&app.flags), environment).await?;
+    let latest = app.overviews.current().await.map_err(Problem::unavailable)?;
+    let html = of(&app.store, latest, environment).await?;
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
     Ok((headers, html).into_response())
 }
