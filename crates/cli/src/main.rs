@@ -214,12 +214,16 @@ const fn service(command: &Command) -> &'static str {
     }
 }
 
-/// The first signal drains; a second ends the process at once, which the fleet survives.
+/// The first signal drains; a second of its kind ends the process at once, which the fleet
+/// survives. One of another kind is the same request: Ctrl-C reaches a whole process group, and
+/// whoever started the process then tells it to end, too.
 async fn cancel_on_signal(stop: CancellationToken) {
-    if let Err(error) = signals(|| {
-        if stop.is_cancelled() {
+    let mut received = Vec::new();
+    if let Err(error) = signals(|kind| {
+        if received.contains(&kind) {
             std::process::exit(130);
         }
+        received.push(kind);
         stop.cancel();
     })
     .await
@@ -229,22 +233,22 @@ async fn cancel_on_signal(stop: CancellationToken) {
 }
 
 #[cfg(unix)]
-async fn signals(mut signalled: impl FnMut()) -> std::io::Result<()> {
+async fn signals(mut signalled: impl FnMut(&'static str)) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => signalled(),
-            _ = interrupt.recv() => signalled(),
+            _ = terminate.recv() => signalled("SIGTERM"),
+            _ = interrupt.recv() => signalled("SIGINT"),
         }
     }
 }
 
 #[cfg(not(unix))]
-async fn signals(mut signalled: impl FnMut()) -> std::io::Result<()> {
+async fn signals(mut signalled: impl FnMut(&'static str)) -> std::io::Result<()> {
     loop {
         tokio::signal::ctrl_c().await?;
-        signalled();
+        signalled("SIGINT");
     }
 }

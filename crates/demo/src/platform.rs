@@ -60,8 +60,8 @@ pub enum PlatformError {
     #[error("the database URL cannot be read: write mysql://USER@HOST/NAME")]
     UnreadableUrl,
     #[error(
-        "this database has a table `videos`: the demo makes its own and touches nobody else's, \
-         so give it an empty database"
+        "the database that --database or DATABASE_URL names has a table `videos`: the demo makes \
+         its own and touches nobody else's, so name an empty database, or none for a SQLite file"
     )]
     InUse,
 }

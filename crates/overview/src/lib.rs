@@ -31,7 +31,7 @@ pub use phases::{PhaseReport, Progress, StepReport};
 pub use progress::{ProgressUnit, RunProgress, percent_of};
 pub use sampler::{RUNS_SHOWN, Sampler};
 pub use stopping::Stopping;
-pub use verdict::{Verdict, amount};
+pub use verdict::{Verdict, amount, start_worker};
 
 /// A migration at one moment of the database's clock.
 #[derive(Debug, Clone, Serialize)]

@@ -1,11 +1,21 @@
 //! The verdict: one word and one sentence for the state of the migration, why, since when,
 //! and what to do.
 
+/// What starts a worker for `runs`.
+#[must_use]
+pub fn start_worker(runs: &[&RunReport]) -> &'static str {
+    if runs.iter().any(|run| run.run.kind == JobKind::Hash) {
+        "reelshift work --media-root PATH"
+    } else {
+        "reelshift work"
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
 use chrono::{DateTime, Utc};
-use reelshift_plan::{JobKind, RunState, VerdictKind};
+use reelshift_plan::{JobKind, RunState, VerdictKind, WorkerState};
 use reelshift_store::report::{LedgerReport, RunReport, ThrottleReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
@@ -125,7 +135,8 @@ impl Verdict {
         active: &[&RunReport],
         progress_at: Option<DateTime<Utc>>,
     ) -> Self {
-        let live = report.workers.iter().filter(|worker| worker.beats()).count() as u64;
+        let live =
+            report.workers.iter().filter(|worker| worker.state == WorkerState::Live).count() as u64;
         let batches = |of: fn(&RunReport) -> u64| active.iter().map(|run| of(run)).sum::<u64>();
         let (pending, leased) =
             (batches(|run| run.batches.pending), batches(|run| run.batches.leased));
@@ -140,10 +151,8 @@ impl Verdict {
             } else {
                 ("no worker has beaten for longer than a lease lasts", left_at(report))
             };
-            let reads_files = active.iter().any(|run| run.run.kind == JobKind::Hash);
-            let work =
-                if reads_files { "reelshift work --media-root PATH" } else { "reelshift work" };
-            return Self::new(VerdictKind::Dead, sentence).because(why).since(since).then(work);
+            let start = start_worker(active);
+            return Self::new(VerdictKind::Dead, sentence).because(why).since(since).then(start);
         }
         // Hashing, which is no load of the database, is held by a full stop only.
         let chunked = active.iter().any(|run| run.run.kind != JobKind::Hash);
@@ -174,9 +183,15 @@ impl Verdict {
                 count(leased),
                 count(pending)
             );
-            return Self::new(VerdictKind::Stalled, sentence)
+            // Files need a worker that can reach them.
+            let stalled = Self::new(VerdictKind::Stalled, sentence).since(Some(since));
+            if leased == 0 && !chunked {
+                return stalled
+                    .because("no worker takes them: one without --media-root takes no files")
+                    .then(start_worker(active));
+            }
+            return stalled
                 .because("see what failed last, and what the workers say they are doing")
-                .since(Some(since))
                 .then("reelshift errors");
         }
         Self::new(VerdictKind::Running, working(report, active, live, leased))

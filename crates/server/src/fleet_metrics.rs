@@ -10,7 +10,7 @@ use reelshift_plan::throttle::{Reading, Signal};
 use reelshift_plan::{Flag, JobKind, RunState, WorkerState};
 use reelshift_store::Result;
 use reelshift_store::controls::BREAKER;
-use reelshift_store::report::{LedgerReport, RunReport, WorkerReport};
+use reelshift_store::report::{LedgerReport, RunReport};
 use reelshift_telemetry::metrics::OneOf;
 use reelshift_telemetry::metrics::fleet::{self, Fleet, OfKind};
 use uuid::Uuid;
@@ -99,8 +99,8 @@ fn count(overview: &Overview) -> Fleet {
     let runs = report.map(|report| &report.runs[..]).unwrap_or_default();
     let workers = report.map(|report| &report.workers[..]).unwrap_or_default();
     let throttle = report.and_then(|report| report.throttle.as_ref());
-    let workers_that = |state: WorkerState, is: fn(&WorkerReport) -> bool| {
-        (state.into_str(), workers.iter().filter(|worker| is(worker)).count() as u64)
+    let workers_that_are = |state: WorkerState| {
+        (state.into_str(), workers.iter().filter(|worker| worker.state == state).count() as u64)
     };
     let paused = |by_breaker: bool| {
         let by = |run: &&RunReport| {
@@ -113,9 +113,9 @@ fn count(overview: &Overview) -> Fleet {
     Fleet {
         verdict: OneOf { name: Some(overview.verdict.kind.into_str()), all: &VerdictKind::NAMES },
         workers: [
-            workers_that(WorkerState::Live, WorkerReport::beats),
-            workers_that(WorkerState::Lost, WorkerReport::is_lost),
-            workers_that(WorkerState::Left, |worker| worker.state == WorkerState::Left),
+            workers_that_are(WorkerState::Live),
+            workers_that_are(WorkerState::Lost),
+            workers_that_are(WorkerState::Left),
         ],
         kinds: JobKind::ALL.iter().map(|&kind| of_kind(kind, runs)).collect(),
         open_batches: active.map(|run| run.batches.pending + run.batches.leased).sum(),

@@ -69,6 +69,29 @@ async fn a_heartbeat_renews_the_time_it_was_seen(db: &dyn Fixture) {
     assert!(report(&store, id).await.seen_seconds_ago < silent);
 }
 
+/// Where no other worker is left, nobody takes it for lost.
+#[apply(behaviour!)]
+async fn whoever_is_silent_for_long_is_reported_as_lost(db: &dyn Fixture) {
+    let store = expanded(db).await;
+    let (silent, live) = (worker(&store).await, worker(&store).await);
+    store.heartbeat(silent, &activity("working")).await.expect("it lives");
+    db.execute(&format!(
+        "UPDATE reelshift_workers SET last_seen_at = '2026-01-02 03:04:05.678' WHERE id = '{silent}'"
+    ))
+    .await;
+    let listed = async |state| {
+        let workers = store.workers(Some(state), None, 10).await.expect("read");
+        workers.into_iter().map(|worker| (worker.id, worker.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(WorkerState::Live).await, [(live, WorkerState::Live)]);
+    assert_eq!(listed(WorkerState::Lost).await, [(silent, WorkerState::Lost)]);
+    assert_eq!(listed(WorkerState::Left).await, []);
+    let snapshot = store.ledger_report(10).await.expect("a report");
+    assert!(snapshot.workers.iter().all(|worker| worker.id == live), "it was long ago");
+    store.heartbeat(silent, &activity("working")).await.expect("it lives");
+    assert_eq!(report(&store, silent).await.state, WorkerState::Live);
+}
+
 #[apply(behaviour!)]
 async fn leases_of_a_silent_worker_become_pending(db: &dyn Fixture) {
     let store = expanded(db).await;

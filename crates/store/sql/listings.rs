@@ -249,7 +249,14 @@ async fn workers(
          FROM reelshift_workers w WHERE TRUE",
     ));
     if let Some(state) = state {
-        query.push(" AND w.state = ").push_bind(state.into_str());
+        // As `WorkerReport::state` says it.
+        query.push(concat!(
+            " AND CASE WHEN w.state = 'live' AND ",
+            seconds_since!("w.last_seen_at"),
+            " >= "
+        ));
+        query.push_bind(WorkerReport::SILENT_SECONDS).push(" THEN 'lost' ELSE w.state END = ");
+        query.push_bind(state.into_str());
     }
     if let Some(before) = before {
         query.push(" AND w.id < ").push_bind(before.to_string());

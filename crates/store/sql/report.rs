@@ -232,7 +232,8 @@ pub(crate) const WORKERS: (&str, &str) = ("reelshift_workers", "id");
 
 /// A row with all columns of `reelshift_workers`, `seen_seconds_ago` and `leases`.
 pub(crate) fn worker_report(row: &Row) -> error::Result<WorkerReport> {
-    let state = row::parsed(row, "state")?;
+    let seen_seconds_ago = row.try_get("seen_seconds_ago")?;
+    let state = WorkerReport::state(row::parsed(row, "state")?, seen_seconds_ago);
     // What is stored is what it did when it was last there.
     let rate = |name| match state {
         WorkerState::Live => row.try_get(name),
@@ -245,7 +246,7 @@ pub(crate) fn worker_report(row: &Row) -> error::Result<WorkerReport> {
         version: row.try_get("version")?,
         state,
         started_at: row::time(row, "started_at")?,
-        seen_seconds_ago: row.try_get("seen_seconds_ago")?,
+        seen_seconds_ago,
         leases: row::count(row, "leases")?,
         activity: WorkerActivity {
             doing: row.try_get::<Option<String>, _>("doing")?.unwrap_or_default(),

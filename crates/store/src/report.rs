@@ -85,20 +85,17 @@ pub struct WorkerReport {
 }
 
 impl WorkerReport {
-    /// Whoever has been silent for this long does not live, whatever its row says: several lease
-    /// timeouts. Where no other worker is left, nobody takes a worker for lost.
+    /// Whoever has been silent for this long is reported as lost, whatever its row says: several
+    /// lease timeouts. Where no other worker is left, nobody takes a worker for lost.
     pub const SILENT_SECONDS: f64 = 30.0;
 
-    /// Whether it beats.
+    /// The state of a worker whose row says `stored`.
     #[must_use]
-    pub fn beats(&self) -> bool {
-        self.state == WorkerState::Live && self.seen_seconds_ago < Self::SILENT_SECONDS
-    }
-
-    /// Whether it fell silent without leaving.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.state != WorkerState::Left && !self.beats()
+    pub fn state(stored: WorkerState, seen_seconds_ago: f64) -> WorkerState {
+        match stored {
+            WorkerState::Live if seen_seconds_ago >= Self::SILENT_SECONDS => WorkerState::Lost,
+            stored => stored,
+        }
     }
 }
 

@@ -171,10 +171,16 @@ async fn connect(url: &str) -> sqlx::Result<MySqlConnection> {
 /// Whether the statement was cut off with its connection, not refused.
 pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
     match error {
-        // 1053 the server shuts down; 1317 interrupted; 1927 the connection was killed.
-        sqlx::Error::Database(error) => error
-            .try_downcast_ref::<MySqlDatabaseError>()
-            .is_some_and(|error| matches!(error.number(), 1053 | 1317 | 1927)),
+        // 1053 the server shuts down; 1317 interrupted; 1927 the connection was killed; 1064 a
+        // KILL left a trigger half read in the server's cache.
+        sqlx::Error::Database(error) => {
+            error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| {
+                match error.number() {
+                    1064 => error.message().contains("has an error in its body"),
+                    number => matches!(number, 1053 | 1317 | 1927),
+                }
+            })
+        }
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }

@@ -35,7 +35,7 @@ async fn every_connection_killed_again_and_again() {
         scene.start_worker().await;
     }
     at_work(&scene).await;
-    faults::kill_connections(&scene, Duration::from_secs(4), 20).await;
+    faults::kill_connections(&mut scene, Duration::from_secs(4), 20).await;
     let outcome = scene.finish().await;
     assert!(!outcome.application.outages.is_empty(), "{:?}", outcome.application);
     outcome.clear().await;

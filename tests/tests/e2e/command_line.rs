@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reelshift_tests::{Legacy, Ran, Reelshift};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn run(directory: &Path, legacy: &Legacy, arguments: &[&str]) -> Ran {
     Reelshift::new(directory, arguments).database(&legacy.url).run()
@@ -70,6 +70,12 @@ async fn a_script_waits_for_a_state() {
     run(&["wait", "--for", "expand"]).ok();
     let nothing = run(&["wait", "--for", "done"]).expect(0).stderr;
     assert!(nothing.contains("no run was open"), "{nothing}");
+    let reached = run(&["--json", "wait", "--for", "done"]).expect(0).json();
+    assert_eq!(reached, json!({ "reached": "done", "runs": [] }));
+    let early = run(&["flags", "enable", "enhanced_video_processing"]).expect(0).stderr;
+    assert!(early.contains("no backfill of this database is done"), "{early}");
+    let off = run(&["flags", "disable", "enhanced_video_processing"]).expect(0).stderr;
+    assert!(!off.contains("backfill"), "{off}");
     run(&["enqueue", "backfill"]).ok();
     let [id] = &lines(run(&["runs", "-o", "name"]))[..] else { panic!("one run") };
     assert_eq!(run(&["wait", "--for", "paused", "--timeout", "1ms"]).code, Some(1));

@@ -85,6 +85,10 @@ async fn drains(legacy: &Legacy, directory: &Path) {
         })
         .await;
         signal(&drained, name);
+        if !more.is_empty() {
+            // Whoever started it gets the Ctrl-C, too, and tells it to end.
+            signal(&drained, "-TERM");
+        }
         assert_eq!(wait(&mut drained, LIMIT), Some(code), "after {name}");
         assert_eq!(
             legacy.number("SELECT COUNT(*) FROM reelshift_batches WHERE state = 'leased'").await,

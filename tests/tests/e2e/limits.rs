@@ -249,8 +249,13 @@ async fn a_dry_run_shows_the_steps_and_changes_nothing() {
         let shown = run(directory.path(), &legacy, &["rollback", "--dry-run", "--discard"])
             .expect(0)
             .stdout;
-        for part in ["0101 ", "DROP COLUMN", "nothing was changed", "reelshift rollback --discard"]
-        {
+        for part in [
+            "0101 ",
+            "removes 19 columns of videos",
+            "DROP COLUMN",
+            "nothing was changed",
+            "reelshift rollback --discard",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert_eq!((tables(&legacy).await, applied(&legacy).await), before);

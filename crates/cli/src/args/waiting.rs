@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reelshift_store::ids::IdPart;
+use serde::Serialize;
 
 /// What is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Goal {
     /// No run is planning, running, sweeping or paused; with --run, that run has ended
     Done,

@@ -10,6 +10,7 @@ use reelshift_store::schema::{Step, StepGroup, StepOutcome};
 use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
 
+use super::wait::is_applied;
 use crate::args::{AppliedPhase, ApplyArgs};
 use crate::confirm;
 use crate::context::{Context, by};
@@ -34,8 +35,17 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     if args.abandon_rollback && phase != StepGroup::Expand {
         return Err(Usage("--abandon-rollback goes with apply expand".to_owned()).into());
     }
-    let (store, backfilled) = context.until_stopped(open(context, args, phase)).await?;
-    let next = if backfilled { next } else { "reelshift enqueue backfill" };
+    let (store, backfill) = context.until_stopped(open(context, args, phase)).await?;
+    let next = match backfill {
+        _ if phase == StepGroup::Expand => next,
+        Some(RunState::Done) if phase == StepGroup::Index => {
+            let automated = is_applied(&store, StepGroup::Automate).await?;
+            if automated { "reelshift validate" } else { next }
+        }
+        Some(RunState::Done) => next,
+        Some(_) => "reelshift work",
+        None => "reelshift enqueue backfill",
+    };
     confirm::copying(context, &args.allow_copy, args.yes, &store)?;
     let line = WaitingLine::new(context);
     let waiting = |waiting: Waiting<'_>| line.show(waiting);
@@ -102,37 +112,43 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The database, if the phase may be applied to it, and whether a backfill of it is done.
+/// The database, if the phase may be applied to it, and how far a backfill of it is.
 async fn open(
     context: &Context,
     args: &ApplyArgs,
     phase: StepGroup,
-) -> Result<(SharedStore, bool)> {
+) -> Result<(SharedStore, Option<RunState>)> {
     if args.phase == AppliedPhase::Expand {
-        return Ok((context.store().await?, false));
+        return Ok((context.store().await?, None));
     }
     let store = context.writing_store(4).await?;
-    let backfilled = warn_before_backfill(&*store, phase.into_str()).await?;
-    Ok((store, backfilled))
+    let backfill = backfill(&*store).await?;
+    if backfill != Some(RunState::Done) {
+        crate::output::say_error!(
+            "{} no backfill of this database is done, and {} makes one slower: the order is \
+             {ORDER}",
+            "note:".yellow().bold(),
+            phase.into_str(),
+        );
+    }
+    Ok((store, backfill))
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.
 const RECENT_RUNS: u32 = 200;
 
-/// Index and automate come after the backfill; they work before it too, but each row that
-/// it writes then costs more. Returns whether a backfill is done.
-async fn warn_before_backfill(store: &dyn Store, phase: &str) -> Result<bool> {
+/// The phases, for who is ahead of them.
+pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
+
+/// The state of the backfill that has come furthest, if there is one. Index and automate work
+/// before its end too, but each row that it writes then costs more; and a flag shows what is not
+/// filled in yet.
+pub(super) async fn backfill(store: &dyn Store) -> Result<Option<RunState>> {
     let snapshot = store.ledger_report(RECENT_RUNS).await?;
-    let backfilled = snapshot
-        .runs
-        .iter()
-        .any(|report| report.run.kind == JobKind::Backfill && report.run.state == RunState::Done);
-    if !backfilled {
-        crate::output::say_error!(
-            "{} no backfill of this database is done, and {phase} makes one slower: the order is \
-             expand, backfill, rollout, index, automate",
-            "note:".yellow().bold(),
-        );
-    }
-    Ok(backfilled)
+    let backfills = snapshot.runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
+    let mut states = backfills.map(|report| report.run.state);
+    Ok(states
+        .clone()
+        .find(|state| *state == RunState::Done)
+        .or_else(|| states.find(|state| state.is_active())))
 }

@@ -333,9 +333,11 @@ fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
         }
     }
     let database = if embedded {
-        format!("--database sqlite://{}", dir.join("platform.db").display())
+        format!(" --database sqlite://{}", dir.join("platform.db").display())
+    } else if std::env::var_os("DATABASE_URL").is_some() {
+        String::new()
     } else {
-        "--database URL".to_owned()
+        " --database URL".to_owned()
     };
     let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
     crate::output::say_error!(
@@ -344,10 +346,14 @@ fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
         style::duration(took)
     );
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
-        crate::output::say_error!("   {program} {database} {command}");
+        crate::output::say_error!("   {program}{database} {command}");
     }
-    crate::output::say_error!("With a dashboard and a fleet that goes on, to be broken at will:");
-    crate::output::say_error!("   {program} demo --open");
+    if embedded {
+        crate::output::say_error!(
+            "With a dashboard and a fleet that goes on, to be broken at will:"
+        );
+        crate::output::say_error!("   {program} demo --open");
+    }
     crate::output::say_error!("The way to a real database, step by step: README.md");
 }
 

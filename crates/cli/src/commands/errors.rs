@@ -46,10 +46,13 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// That no error is of the type `wanted`, which may be mistyped, and which types there are.
+/// Why nothing of the type `wanted` was found: it may be mistyped, or be taken care of.
 pub async fn no_such_type(store: &dyn Store, wanted: &str) -> Result<String> {
     let groups = store.error_groups(&ErrorSelection::default(), None).await?;
     let types: BTreeSet<_> = groups.iter().map(|group| group.error_type.as_str()).collect();
+    if types.contains(wanted) {
+        return Ok(format!("all of the type {wanted} is enqueued again already, or accepted"));
+    }
     let types = types.into_iter().collect::<Vec<_>>().join(", ");
     let others = if types.is_empty() { "there are no errors" } else { "errors are of: " };
     Ok(format!("no error is of the type {wanted}; {others}{types}"))

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_operate::{FlagRequest, Reason};
-use reelshift_plan::Rollout;
+use reelshift_plan::{Rollout, RunState};
 use reelshift_rollout::{FlagCache, InitialFlags};
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::{SharedStore, Store};
 use serde_json::json;
 
+use super::apply::{ORDER, backfill};
 use crate::args::{FlagsAction, FlagsArgs};
 use crate::context::{Context, by, who};
 use crate::exit::Outcome;
@@ -40,6 +41,15 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         FlagsAction::EmergencyDisable => FlagRequest::EmergencyDisable,
     };
     let changes = change(&*store, request, args.reason.as_ref()).await?;
+    if changes.iter().any(|change| change.rollout.is_on())
+        && backfill(&*store).await? != Some(RunState::Done)
+    {
+        crate::output::say_error!(
+            "{} no backfill of this database is done: for the videos that the flag is on for, the \
+             application sees columns that are not filled in. The order is {ORDER}",
+            "note:".yellow().bold(),
+        );
+    }
     if context.json {
         context.print_json(&json!({ "changes": changes }))?;
         return Ok(Outcome::Done);

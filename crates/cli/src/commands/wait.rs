@@ -12,6 +12,7 @@ use reelshift_store::ids::{self, IdKind};
 use reelshift_store::ledger::Run;
 use reelshift_store::listings::RunSelection;
 use reelshift_store::schema::StepGroup;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::args::waiting::{Goal, WaitArgs};
@@ -55,6 +56,9 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
     }
     if args.goal == Goal::Done && waited_for.is_empty() {
         crate::output::say_error!("{} no run was open", "note:".yellow().bold());
+    }
+    if context.json {
+        context.print_json(&json!({ "reached": args.goal, "runs": waited_for }))?;
     }
     match args.goal {
         Goal::Done => outcome(&store, run, &waited_for).await,
@@ -135,7 +139,7 @@ async fn state(store: &SharedStore, run: Uuid) -> Result<RunState> {
     Ok(found.ok_or_else(|| Usage(format!("there is no run {run}")))?.state)
 }
 
-async fn is_applied(store: &SharedStore, group: StepGroup) -> Result<bool> {
+pub(super) async fn is_applied(store: &SharedStore, group: StepGroup) -> Result<bool> {
     let journal = store.journal().await?;
     let mut steps = store.steps().iter().filter(|step| step.group == group);
     Ok(steps.all(|step| step.is_done(&journal)))

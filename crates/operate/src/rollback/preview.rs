@@ -57,10 +57,16 @@ pub async fn preview_rollback(
     let purged = if request.purge { schema::undoable(store, 0).await? } else { to_undo };
     let steps = purged.into_iter().map(|step| {
         let tried = statements.iter().find(|tried| tried.step == step.number);
+        let columns = step.down.matches("DROP COLUMN").count();
+        // The step is known by one of them.
+        let removes = match step.creates.table() {
+            Some(table) if columns > 1 => format!("{columns} columns of {table}"),
+            _ => step.creates.to_string(),
+        };
         PreviewedStep {
             number: step.number,
             name: step.name.clone(),
-            removes: step.creates.to_string(),
+            removes,
             statement: tried.map_or(&step.down, |tried| &tried.statement).trim_end().to_owned(),
             copies: tried.and_then(|tried| tried.copies.clone()),
         }

@@ -2,7 +2,7 @@
 //! application's own uses it.
 
 use reelshift_archive::ArchiveError;
-use reelshift_plan::RunState;
+use reelshift_plan::{RunState, WorkerState};
 use reelshift_store::Store;
 use reelshift_store::report::WorkerReport;
 use reelshift_store::rollback::{Dependent, dependents};
@@ -27,7 +27,7 @@ pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
         ));
     }
     let report = store.ledger_report(NEWEST_RUNS).await?;
-    if let Some(worker) = report.workers.iter().find(|worker| worker.beats()) {
+    if let Some(worker) = report.workers.iter().find(|worker| worker.state == WorkerState::Live) {
         return refused(format!(
             "worker {} (process {} on {}) is live: stop it (SIGTERM drains it), then roll back",
             worker.id, worker.pid, worker.host

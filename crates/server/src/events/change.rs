@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use reelshift_overview::{Overview, Progress, amount};
-use reelshift_plan::RunState;
+use reelshift_plan::{RunState, WorkerState};
 use reelshift_store::controls::BREAKER;
 use reelshift_store::report::{RunReport, WorkerReport};
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ const fn seen(run: &RunReport) -> RunSeen {
 
 fn lost(overview: &Overview) -> impl Iterator<Item = &WorkerReport> {
     let workers = overview.report.iter().flat_map(|report| &report.workers);
-    workers.filter(|worker| worker.is_lost())
+    workers.filter(|worker| worker.state == WorkerState::Lost)
 }
 
 /// Phases of schema steps; the others end with their runs, or with a flag.
@@ -208,7 +208,7 @@ fn last_step(overview: &Overview) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use reelshift_overview::sample::{at, overview, report, run, worker};
-    use reelshift_plan::{JobKind, WorkerState};
+    use reelshift_plan::JobKind;
 
     use super::*;
 

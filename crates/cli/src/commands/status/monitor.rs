@@ -6,7 +6,7 @@ use reelshift_store::report::Monitor;
 
 use crate::style;
 
-/// `migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   notifications 17`
+/// `migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   notifications 17`
 pub(super) fn line(monitor: &Monitor) -> String {
     let more = if monitor.notifications_queued_or_more { " and more" } else { "" };
     let items = monitor.error_rate_of.map(|kind| match kind {
@@ -17,7 +17,7 @@ pub(super) fn line(monitor: &Monitor) -> String {
         format!(" ({:.2} % of attempts at {items})", monitor.error_rate * 100.0)
     });
     format!(
-        "migrated {}   status rows made {}   errors {} in all{rate}   notifications {}{more}",
+        "migrated {}   status rows made {}   errors {}{rate}   notifications {}{more}",
         style::plural(monitor.videos_migrated, "video", "videos"),
         style::count(monitor.processing_status_created),
         style::count(monitor.errors_encountered),
@@ -44,7 +44,7 @@ mod tests {
         };
         assert_eq!(
             line(&monitor),
-            "migrated 12,345 videos   status rows made 12,300   errors 3 in all (0.02 % of attempts at files)   \
+            "migrated 12,345 videos   status rows made 12,300   errors 3 (0.02 % of attempts at files)   \
              notifications 10,000 and more"
         );
     }

@@ -7,18 +7,12 @@ use reelshift_store::report::{LedgerReport, WorkerReport};
 use crate::style;
 use crate::table::{Cell, Table};
 
-/// A table of the workers, or what to do where nobody works on an open run.
+/// A table of the workers, where there are any.
 pub(super) fn lines(report: &LedgerReport) -> Vec<String> {
-    let mut lines = Vec::new();
-    let live = report.workers.iter().any(|worker| worker.state == WorkerState::Live);
-    if !live && report.runs.iter().any(|run| run.run.state.is_active()) {
-        lines.push(format!("{} batches wait. Next: reelshift work", "0 workers:".yellow().bold()));
+    if report.workers.is_empty() {
+        return Vec::new();
     }
-    if !report.workers.is_empty() {
-        lines.push(String::new());
-        lines.extend(table(report).lines(0));
-    }
-    lines
+    std::iter::once(String::new()).chain(table(report).lines(0)).collect()
 }
 
 /// A row for each worker.
@@ -60,6 +54,14 @@ fn taken_over(report: &LedgerReport, worker: &WorkerReport) -> String {
         lost.iter().filter_map(|lease| lease.taken_over_by).map(style::tail).collect();
     heirs.sort_unstable();
     heirs.dedup();
+    match (lost.len(), worker.leases) {
+        (0, 0) => return "fell silent with no batch in hand".to_owned(),
+        (0, held) => {
+            let batches = style::plural(held, "batch", "batches");
+            return format!("fell silent with {batches}: the next worker goes on with them");
+        }
+        _ => {}
+    }
     let batches = style::plural(lost.len() as u64, "batch", "batches");
     let by = if heirs.is_empty() {
         "by nobody yet".to_owned()

@@ -1,7 +1,7 @@
 //! The lists in which something can be selected: runs, workers, failures.
 
 use reelshift_overview::{Overview, amount};
-use reelshift_plan::RunState;
+use reelshift_plan::{RunState, WorkerState};
 use reelshift_store::failures::ErrorGroup;
 use reelshift_store::report::{LedgerReport, RunReport};
 use strum::VariantArray;
@@ -106,7 +106,9 @@ impl RowKey {
             }
             Self::Worker(id) => {
                 let live = overview.report.iter().flat_map(|report| &report.workers);
-                let live = live.filter(|worker| worker.beats()).any(|worker| worker.id == *id);
+                let live = live
+                    .filter(|worker| worker.state == WorkerState::Live)
+                    .any(|worker| worker.id == *id);
                 let drain = key('d', "drain worker", Action::Drain(*id));
                 live.then_some(drain).into_iter().collect()
             }

@@ -13,6 +13,7 @@ use strum::VariantArray as _;
 use super::panel::Panel;
 use super::view::{Question, View};
 use crate::commands::status::layout::Layout;
+use crate::table::Table;
 use crate::{escape, style};
 
 /// Lines of a chart with its title.
@@ -101,6 +102,26 @@ fn heights(view: &View, area: Rect) -> Vec<Rect> {
     Split::vertical(constraints.chain([Constraint::Fill(1)])).split(area).to_vec()
 }
 
+/// Between two columns.
+const SPACING: u16 = 2;
+
+/// The widths of the columns from the left on that fit as a whole, and what is left for the next
+/// one, unless it holds figures: a part of a figure is a wrong figure.
+fn whole_columns(table: &Table, width: u16) -> Vec<u16> {
+    let mut left = usize::from(width);
+    let mut widths = Vec::new();
+    for (column, wanted) in table.column_widths().into_iter().enumerate() {
+        let is_figure = table.rows().iter().any(|row| row[column].is_figure());
+        if left == 0 || is_figure && left < wanted {
+            break;
+        }
+        let given = wanted.min(left);
+        widths.push(u16::try_from(given).unwrap_or(u16::MAX));
+        left = left.saturating_sub(given + usize::from(SPACING));
+    }
+    widths
+}
+
 fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
     let count = panel.keys(view.overview()).len();
     let looked_at = panel == view.panel;
@@ -113,12 +134,7 @@ fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
         return;
     };
     let table = panel.table(report, area.width);
-    let widths = table.column_widths();
-    let last = widths.len().saturating_sub(1);
-    let constraints = widths.iter().enumerate().map(|(column, width)| {
-        let width = u16::try_from(*width).unwrap_or(u16::MAX);
-        if column == last { Constraint::Fill(1) } else { Constraint::Length(width) }
-    });
+    let constraints = whole_columns(&table, area.width).into_iter().map(Constraint::Length);
     let rows = table.rows().iter().map(|cells| {
         Row::new(cells.iter().map(|cell| {
             let line = styled(&cell.text(), u16::MAX);
@@ -128,7 +144,7 @@ fn list(frame: &mut Frame<'_>, view: &View, panel: Panel, area: Rect) {
     let header = Row::new(table.header().iter().cloned()).style(Style::new().dim());
     let grid = Grid::new(rows, constraints)
         .header(header)
-        .column_spacing(2)
+        .column_spacing(SPACING)
         .row_highlight_style(Modifier::REVERSED)
         .block(block);
     let selected = view.selected().filter(|_| looked_at);
@@ -188,4 +204,20 @@ fn asked(question: &Question) -> Vec<Line<'static>> {
     let answer = format!("{asks}  Enter: yes   Esc: no   reason: {reason}_");
     let command = question.action.command(question.reason());
     vec![Line::from(answer).bold(), Line::from(escape::line(&command)).dim()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Cell;
+
+    #[test]
+    fn no_part_of_a_figure_is_shown() {
+        let mut table = Table::new(&["run", "batches", "state"]);
+        table.add_row([Cell::new("1234"), Cell::figure("26 of 26"), Cell::new("running")]);
+        assert_eq!(whole_columns(&table, 80), [4, 8, 7]);
+        assert_eq!(whole_columns(&table, 19), [4, 8, 3]);
+        assert_eq!(whole_columns(&table, 13), [4]);
+        assert_eq!(whole_columns(&table, 3), [3]);
+    }
 }

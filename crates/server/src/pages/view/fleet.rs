@@ -1,6 +1,7 @@
 //! Workers, and what became of those that fell silent.
 
 use reelshift_overview::figures::{count, float_bytes, float_count, plural, seconds, tail};
+use reelshift_overview::start_worker;
 use reelshift_plan::{BatchState, WorkerState};
 use reelshift_store::report::WorkerReport;
 use uuid::Uuid;
@@ -38,10 +39,11 @@ impl View {
     /// What is said where nobody works.
     pub(crate) fn no_workers(&self) -> String {
         let runs = self.overview().report.iter().flat_map(|report| &report.runs);
-        let waiting = runs.map(|run| run.batches.pending + run.batches.leased).sum();
+        let runs: Vec<_> = runs.filter(|run| run.run.state.is_active()).collect();
+        let waiting = runs.iter().map(|run| run.batches.pending + run.batches.leased).sum();
         let start = if self.overview().expanded { "Start one" } else { "After expand, start one" };
         let waiting = plural(waiting, "batch waits", "batches wait");
-        format!("0 workers, {waiting}. {start}: reelshift work")
+        format!("0 workers, {waiting}. {start}: {}", start_worker(&runs))
     }
 
     pub(crate) fn lost_leases(&self) -> Vec<LostView> {
