@@ -86,8 +86,9 @@ async fn whoever_is_silent_for_long_is_reported_as_lost(db: &dyn Fixture) {
     assert_eq!(listed(WorkerState::Live).await, [(live, WorkerState::Live)]);
     assert_eq!(listed(WorkerState::Lost).await, [(silent, WorkerState::Lost)]);
     assert_eq!(listed(WorkerState::Left).await, []);
-    let snapshot = store.ledger_report(10).await.expect("a report");
-    assert!(snapshot.workers.iter().all(|worker| worker.id == live), "it was long ago");
+    let reported = report(&store, silent).await;
+    assert_eq!(reported.state, WorkerState::Lost);
+    assert!(reported.activity.rows_per_second.abs() < f64::EPSILON, "{reported:?}");
     store.heartbeat(silent, &activity("working")).await.expect("it lives");
     assert_eq!(report(&store, silent).await.state, WorkerState::Live);
 }
