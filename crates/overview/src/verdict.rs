@@ -1,16 +1,6 @@
 //! The verdict: one word and one sentence for the state of the migration, why, since when,
 //! and what to do.
 
-/// What starts a worker for `runs`.
-#[must_use]
-pub fn start_worker(runs: &[&RunReport]) -> &'static str {
-    if runs.iter().any(|run| run.run.kind == JobKind::Hash) {
-        "reelshift work --media-root PATH"
-    } else {
-        "reelshift work"
-    }
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +11,16 @@ use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
 use crate::figures::{bytes, count, float_bytes, float_count, plural, seconds, tail, time};
+
+/// What starts a worker for `runs`.
+#[must_use]
+pub fn start_worker(runs: &[&RunReport]) -> &'static str {
+    if runs.iter().any(|run| run.run.kind == JobKind::Hash) {
+        "reelshift work --media-root PATH"
+    } else {
+        "reelshift work"
+    }
+}
 
 /// Work is open and nothing of it has been done for this long: longer than any chunk, any
 /// backoff's first steps, and the 8 s in which a lost worker's batches come back.
@@ -147,7 +147,7 @@ impl Verdict {
                 plural(pending + leased, "batch", "batches")
             );
             let (why, since) = if report.workers.is_empty() {
-                ("no worker has been started", None)
+                ("no worker has been there for ten minutes", None)
             } else {
                 ("no worker has beaten for longer than a lease lasts", left_at(report))
             };
@@ -183,16 +183,13 @@ impl Verdict {
                 count(leased),
                 count(pending)
             );
-            // Files need a worker that can reach them.
             let stalled = Self::new(VerdictKind::Stalled, sentence).since(Some(since));
-            if leased == 0 && !chunked {
-                return stalled
-                    .because("no worker takes them: one without --media-root takes no files")
-                    .then(start_worker(active));
-            }
-            return stalled
-                .because("see what failed last, and what the workers say they are doing")
-                .then("reelshift errors");
+            let why = if leased == 0 && !chunked {
+                "see what failed last; a worker without --media-root takes no files"
+            } else {
+                "see what failed last, and what the workers say they are doing"
+            };
+            return stalled.because(why).then("reelshift errors");
         }
         Self::new(VerdictKind::Running, working(report, active, live, leased))
             .since(active.iter().map(|run| run.run.created_at).min())

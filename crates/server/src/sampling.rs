@@ -1,5 +1,6 @@
 //! The task that samples the migration for all viewers: once a second while somebody is
-//! there, rarely otherwise, and never for more than a tenth of the time.
+//! there, rarely otherwise, and for no more than a tenth of the time, but for pages that answer a
+//! change.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -101,13 +102,17 @@ enum Sampled {
 pub struct Overviews {
     sampled: watch::Sender<Sampled>,
     last_request: Mutex<Option<Instant>>,
-    wake: Notify,
+    /// Somebody comes: nobody had been there.
+    viewer: Notify,
+    /// Somebody has changed something: the last sample is of before.
+    change: Notify,
 }
 
 impl Default for Overviews {
     fn default() -> Self {
         let sampled = watch::Sender::new(Sampled::Nothing);
-        Self { sampled, last_request: Mutex::new(None), wake: Notify::new() }
+        let last_request = Mutex::new(None);
+        Self { sampled, last_request, viewer: Notify::new(), change: Notify::new() }
     }
 }
 
@@ -120,15 +125,15 @@ impl Overviews {
     pub async fn current(&self) -> Result<Latest, String> {
         *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let mut receiver = self.sampled.subscribe();
+        self.viewer.notify_one();
         if has_expired(&receiver.borrow_and_update()) {
-            self.wake.notify_one();
             // The result is read below: a newer one, trouble, or the old one.
             tokio::time::timeout(MAX_WAIT, receiver.changed()).await.ok();
         }
         self.last()
     }
 
-    /// An overview that was sampled after now, if one comes soon: the page that answers a
+    /// An overview whose sample begins after now, if one comes soon: the page that answers a
     /// change must show it.
     ///
     /// # Errors
@@ -136,7 +141,7 @@ impl Overviews {
     pub async fn after_now(&self) -> Result<Latest, String> {
         let now = Instant::now();
         let mut receiver = self.sampled.subscribe();
-        self.wake.notify_one();
+        self.change.notify_one();
         let newer = receiver.wait_for(|sampled| match sampled {
             Sampled::Overview(latest) => latest.taken > now,
             Sampled::Nothing | Sampled::Trouble(_) => false,
@@ -145,9 +150,17 @@ impl Overviews {
         self.last()
     }
 
-    /// Returns after `time`, or true when somebody asks for a newer sample.
-    async fn sleep(&self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.wake.notified()).await.is_ok()
+    /// Returns when the next sample is due: after `rest`, for longer where nobody is there, and
+    /// at once after a change.
+    async fn rest(&self, rest: Duration) {
+        let changed = tokio::time::timeout(rest, self.change.notified()).await.is_ok();
+        if !changed && !self.somebody_is_there() {
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL_UNWATCHED) => {}
+                () = self.viewer.notified() => {}
+                () = self.change.notified() => {}
+            }
+        }
     }
 
     fn last(&self) -> Result<Latest, String> {
@@ -161,15 +174,13 @@ impl Overviews {
     /// A viewer, who counts as there while this exists; it wakes with every sample.
     pub(crate) fn watch(&self) -> Watching {
         let receiver = self.sampled.subscribe();
-        if has_expired(&receiver.borrow()) {
-            self.wake.notify_one();
-        }
+        self.viewer.notify_one();
         Watching(receiver)
     }
 
     /// Samples now, if the last sample was long ago: the database is back.
     pub(crate) fn wake(&self) {
-        self.wake.notify_one();
+        self.viewer.notify_one();
     }
 
     fn somebody_is_there(&self) -> bool {
@@ -178,8 +189,13 @@ impl Overviews {
             || last_request.is_some_and(|request| request.elapsed() < VIEWER_STAYS)
     }
 
-    /// The next sample is expected by `expires`.
-    fn publish(&self, sample: Result<(Overview, History), String>, expires: Instant) {
+    /// A sample that began at `taken`; the next is expected by `expires`.
+    fn publish(
+        &self,
+        sample: Result<(Overview, History), String>,
+        taken: Instant,
+        expires: Instant,
+    ) {
         self.sampled.send_modify(|sampled| match sample {
             Ok((overview, history)) => {
                 let number = match sampled {
@@ -190,7 +206,7 @@ impl Overviews {
                     number,
                     overview: Arc::new(overview),
                     history: Arc::new(history),
-                    taken: Instant::now(),
+                    taken,
                     expires,
                     trouble: None,
                 });
@@ -248,14 +264,11 @@ async fn sample(app: &Shared) {
         metrics.report(app, sampled.as_ref().ok()).await;
         let took = began.elapsed();
         let next = cadence.next(took, failed);
-        // It takes as long as this one, or twice as long.
+        // The next one may take twice as long.
         let expires = began + next + (took * 2).max(INTERVAL_WATCHED);
         let sampled = sampled.map(|overview| (overview, sampler.history().clone()));
-        app.overviews.publish(sampled, expires);
-        let woken = app.overviews.sleep(next.saturating_sub(took)).await;
-        if !woken && !app.overviews.somebody_is_there() {
-            app.overviews.sleep(INTERVAL_UNWATCHED).await;
-        }
+        app.overviews.publish(sampled, began, expires);
+        app.overviews.rest(next.saturating_sub(took)).await;
     }
 }
 
@@ -266,24 +279,33 @@ mod tests {
 
     use super::*;
 
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn publish(overviews: &Overviews, expires: Instant) {
+        let sampled = (sample::overview(sample::report()), sample::history());
+        overviews.publish(Ok(sampled), Instant::now(), expires);
+    }
+
     #[tokio::test]
     async fn who_comes_before_the_next_sample_is_due_does_not_wait_for_it() {
         let overviews = Overviews::default();
-        let publish = |expires| {
-            let sampled = (sample::overview(sample::report()), sample::history());
-            overviews.publish(Ok(sampled), expires);
-        };
-        let is_asked = || overviews.sleep(Duration::from_hours(1)).now_or_never().is_some();
-        publish(Instant::now() + Duration::from_hours(1));
+        publish(&overviews, Instant::now() + LONG);
         assert!(overviews.current().now_or_never().is_some());
-        drop(overviews.watch());
-        assert!(!is_asked());
-        assert!(overviews.after_now().now_or_never().is_none());
-        assert!(is_asked(), "a change has to be shown");
-        publish(Instant::now());
+        publish(&overviews, Instant::now());
         std::thread::sleep(Duration::from_millis(1));
         assert!(overviews.current().now_or_never().is_none());
-        assert!(is_asked());
+    }
+
+    #[tokio::test]
+    async fn a_change_ends_the_rest_and_a_viewer_ends_only_the_long_one() {
+        let overviews = Overviews::default();
+        publish(&overviews, Instant::now() + LONG);
+        drop(overviews.watch());
+        assert!(overviews.rest(LONG).now_or_never().is_none(), "samples are apart");
+        overviews.rest(Duration::ZERO).await;
+        assert!(overviews.current().now_or_never().is_some());
+        assert!(overviews.after_now().now_or_never().is_none(), "it has to be shown");
+        assert!(overviews.rest(LONG).now_or_never().is_some());
     }
 
     #[test]

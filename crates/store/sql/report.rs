@@ -218,13 +218,19 @@ async fn workers(
         " AS seen_seconds_ago, \
            (SELECT COUNT(*) FROM reelshift_batches b WHERE b.leased_by = w.id) AS leases \
          FROM reelshift_workers w \
-         WHERE w.state = 'live' OR w.last_seen_at > ",
+         WHERE w.last_seen_at > ",
         minutes_ago!("10"),
-        " ORDER BY CASE w.state WHEN 'live' THEN 0 WHEN 'lost' THEN 1 ELSE 2 END, w.started_at, w.id"
+        " ORDER BY w.started_at, w.id"
     ))
     .fetch_all(connection)
     .await?;
-    readable(&rows, WORKERS, worker_report, unreadable)
+    let mut workers: Vec<WorkerReport> = readable(&rows, WORKERS, worker_report, unreadable)?;
+    workers.sort_by_key(|worker| match worker.state {
+        WorkerState::Live => 0,
+        WorkerState::Lost => 1,
+        WorkerState::Left => 2,
+    });
+    Ok(workers)
 }
 
 /// The table of workers, and its key.

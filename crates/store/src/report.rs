@@ -86,7 +86,7 @@ pub struct WorkerReport {
 
 impl WorkerReport {
     /// Whoever has been silent for this long is reported as lost, whatever its row says: several
-    /// lease timeouts. Where no other worker is left, nobody takes a worker for lost.
+    /// lease timeouts. Only another worker marks it as lost in the ledger.
     pub const SILENT_SECONDS: f64 = 30.0;
 
     /// The state of a worker whose row says `stored`.

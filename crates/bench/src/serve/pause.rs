@@ -18,7 +18,7 @@ const VIDEOS: u32 = 400;
 const FILE_BYTES: u64 = 4 << 20;
 const BYTE_RATE: &str = "100KiB";
 const PAUSES: usize = 10;
-/// After this a worker does not rest any more.
+/// A worker that does not rest within this never will.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const ACKNOWLEDGED: &str = "SELECT COUNT(*) FROM reelshift_workers WHERE state = 'live' \

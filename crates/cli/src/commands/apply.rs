@@ -43,6 +43,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
             if automated { "reelshift validate" } else { next }
         }
         Some(RunState::Done) => next,
+        Some(RunState::Paused | RunState::Failed) => "reelshift status",
         Some(_) => "reelshift work",
         None => "reelshift enqueue backfill",
     };
@@ -140,15 +141,13 @@ const RECENT_RUNS: u32 = 200;
 /// The phases, for who is ahead of them.
 pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
 
-/// The state of the backfill that has come furthest, if there is one. Index and automate work
-/// before its end too, but each row that it writes then costs more; and a flag shows what is not
-/// filled in yet.
+/// The state of the newest backfill that was not cancelled, or done if one is. Index and automate
+/// work before its end too, but each row that it writes then costs more; and a flag shows what is
+/// not filled in yet.
 pub(super) async fn backfill(store: &dyn Store) -> Result<Option<RunState>> {
     let snapshot = store.ledger_report(RECENT_RUNS).await?;
     let backfills = snapshot.runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
-    let mut states = backfills.map(|report| report.run.state);
-    Ok(states
-        .clone()
-        .find(|state| *state == RunState::Done)
-        .or_else(|| states.find(|state| state.is_active())))
+    let states: Vec<_> = backfills.map(|report| report.run.state).collect();
+    let is_done = states.contains(&RunState::Done).then_some(RunState::Done);
+    Ok(is_done.or_else(|| states.into_iter().find(|state| *state != RunState::Cancelled)))
 }

@@ -185,7 +185,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
 
     let snapshot = store.ledger_report(status::RUNS).await?;
     print_noticed(&application.stages_noticed);
-    report(&snapshot, &dir, context.given_url().is_none(), began.elapsed());
+    report(context, &snapshot, &dir, began.elapsed());
     if context.json {
         context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
     }
@@ -309,7 +309,7 @@ fn print_noticed(stages: &[Noticed]) {
     }
 }
 
-fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
+fn report(context: &Context, snapshot: &LedgerReport, dir: &Path, took: Duration) {
     title("What came of it");
     for run in &snapshot.runs {
         say(&run_sentence(run));
@@ -332,13 +332,7 @@ fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
             say(&line);
         }
     }
-    let database = if embedded {
-        format!(" --database sqlite://{}", dir.join("platform.db").display())
-    } else if std::env::var_os("DATABASE_URL").is_some() {
-        String::new()
-    } else {
-        " --database URL".to_owned()
-    };
+    let database = place::option(context, dir);
     let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
     crate::output::say_error!(
         "\n{} in {}. Look around:",
@@ -348,7 +342,7 @@ fn report(snapshot: &LedgerReport, dir: &Path, embedded: bool, took: Duration) {
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
         crate::output::say_error!("   {program}{database} {command}");
     }
-    if embedded {
+    if context.given_url().is_none() {
         crate::output::say_error!(
             "With a dashboard and a fleet that goes on, to be broken at will:"
         );

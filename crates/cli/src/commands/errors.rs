@@ -31,7 +31,11 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     if groups.is_empty() {
         match &args.error_type {
             None => crate::output::say!("{}", "no errors".green().bold()),
-            Some(wanted) => crate::output::say!("{}", no_such_type(&*store, wanted).await?),
+            Some(wanted) => {
+                let none = || format!("no error of this batch is of the type {wanted}");
+                let why = no_such_type(&*store, wanted).await?.unwrap_or_else(none);
+                crate::output::say!("{why}");
+            }
         }
         return Ok(Outcome::Done);
     }
@@ -46,16 +50,17 @@ pub async fn run(context: &Context, args: &ErrorsArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Why nothing of the type `wanted` was found: it may be mistyped, or be taken care of.
-pub async fn no_such_type(store: &dyn Store, wanted: &str) -> Result<String> {
+/// That no error is of the type `wanted`, which may be mistyped, and which types there are;
+/// `None` where there are such errors.
+pub async fn no_such_type(store: &dyn Store, wanted: &str) -> Result<Option<String>> {
     let groups = store.error_groups(&ErrorSelection::default(), None).await?;
     let types: BTreeSet<_> = groups.iter().map(|group| group.error_type.as_str()).collect();
     if types.contains(wanted) {
-        return Ok(format!("all of the type {wanted} is enqueued again already, or accepted"));
+        return Ok(None);
     }
     let types = types.into_iter().collect::<Vec<_>>().join(", ");
     let others = if types.is_empty() { "there are no errors" } else { "errors are of: " };
-    Ok(format!("no error is of the type {wanted}; {others}{types}"))
+    Ok(Some(format!("no error is of the type {wanted}; {others}{types}")))
 }
 
 pub fn group_table(groups: &[ErrorGroup]) -> Table {

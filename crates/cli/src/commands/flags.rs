@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_operate::{FlagRequest, Reason};
-use reelshift_plan::{Rollout, RunState};
+use reelshift_plan::{Flag, Rollout, RunState};
 use reelshift_rollout::{FlagCache, InitialFlags};
 use reelshift_store::flags::{FlagChange, StoredFlag};
 use reelshift_store::{SharedStore, Store};
@@ -40,10 +40,14 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
         FlagsAction::Rollout { flag, percent } => FlagRequest::Rollout(flag, percent),
         FlagsAction::EmergencyDisable => FlagRequest::EmergencyDisable,
     };
+    let shows_new_columns = matches!(
+        request,
+        FlagRequest::Enable(Flag::EnhancedVideoProcessing)
+            | FlagRequest::Rollout(Flag::EnhancedVideoProcessing, 1..)
+    );
+    let is_early = shows_new_columns && backfill(&*store).await? != Some(RunState::Done);
     let changes = change(&*store, request, args.reason.as_ref()).await?;
-    if changes.iter().any(|change| change.rollout.is_on())
-        && backfill(&*store).await? != Some(RunState::Done)
-    {
+    if is_early {
         crate::output::say_error!(
             "{} no backfill of this database is done: for the videos that the flag is on for, the \
              application sees columns that are not filled in. The order is {ORDER}",

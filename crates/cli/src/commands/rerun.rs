@@ -66,7 +66,12 @@ pub async fn execute(
     let Some(what) = amount(&rerun) else {
         crate::output::say!("{NOTHING}");
         if let Some(wanted) = &selection.error_type {
-            crate::output::say!("{}", no_such_type(&**store, wanted).await?);
+            let why = no_such_type(&**store, wanted).await?.unwrap_or_else(|| {
+                format!(
+                    "what is of the type {wanted} is enqueued again already, accepted, or not meant"
+                )
+            });
+            crate::output::say!("{why}");
         }
         return Ok(Outcome::Done);
     };

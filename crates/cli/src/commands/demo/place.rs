@@ -15,12 +15,21 @@ pub(super) fn embedded(dir: &Path) -> String {
     format!("sqlite://{}", dir.join("platform.db").display())
 }
 
+/// The option that names the demo's database, where the environment does not.
+pub(super) fn option(context: &Context, dir: &Path) -> String {
+    match context.given_url() {
+        None => format!(" --database {}", embedded(dir)),
+        Some(url) if std::env::var("DATABASE_URL").is_ok_and(|variable| variable == url) => {
+            String::new()
+        }
+        // It may hold a password.
+        Some(_) => " --database URL".to_owned(),
+    }
+}
+
 /// What to type on a legacy platform.
 pub(super) fn next_steps(context: &Context, dir: &Path) -> String {
-    let database = match context.given_url() {
-        Some(_) => String::new(),
-        None => format!(" --database {}", embedded(dir)),
-    };
+    let database = option(context, dir);
     format!("next: reelshift plan{database}, then reelshift apply expand{database}")
 }
 

@@ -54,13 +54,12 @@ fn taken_over(report: &LedgerReport, worker: &WorkerReport) -> String {
         lost.iter().filter_map(|lease| lease.taken_over_by).map(style::tail).collect();
     heirs.sort_unstable();
     heirs.dedup();
-    match (lost.len(), worker.leases) {
-        (0, 0) => return "fell silent with no batch in hand".to_owned(),
-        (0, held) => {
-            let batches = style::plural(held, "batch", "batches");
-            return format!("fell silent with {batches}: the next worker goes on with them");
-        }
-        _ => {}
+    if worker.leases > 0 {
+        let batches = style::plural(worker.leases, "batch", "batches");
+        return format!("fell silent with {batches}: the next worker goes on with them");
+    }
+    if lost.is_empty() {
+        return "fell silent".to_owned();
     }
     let batches = style::plural(lost.len() as u64, "batch", "batches");
     let by = if heirs.is_empty() {

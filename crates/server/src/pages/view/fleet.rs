@@ -157,6 +157,9 @@ impl WorkerView<'_> {
         match self.0.state {
             WorkerState::Live if left > 0.0 => format!("for {} more", seconds(left.ceil())),
             WorkerState::Live => "expired: about to be taken over".to_owned(),
+            WorkerState::Lost if self.0.leases > 0 => {
+                "expired: the next worker goes on with its batches".to_owned()
+            }
             WorkerState::Lost => "void: its late writes are refused".to_owned(),
             WorkerState::Left => "given back".to_owned(),
         }
