@@ -147,7 +147,7 @@ impl Verdict {
                 plural(pending + leased, "batch", "batches")
             );
             let (why, since) = if report.workers.is_empty() {
-                ("no worker has been there for ten minutes", None)
+                ("no worker was there in the last ten minutes", None)
             } else {
                 ("no worker has beaten for longer than a lease lasts", left_at(report))
             };

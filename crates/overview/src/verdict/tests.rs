@@ -61,7 +61,7 @@ fn a_fleet_that_was_never_started_is_not_called_silent() {
     let runs = vec![run(JobKind::Hash, RunState::Running)];
     let dead = verdict(&LedgerReport { workers: Vec::new(), runs, ..free() });
     assert_eq!((dead.kind, dead.since), (VerdictKind::Dead, None));
-    assert_eq!(dead.reason.as_deref(), Some("no worker has been there for ten minutes"));
+    assert_eq!(dead.reason.as_deref(), Some("no worker was there in the last ten minutes"));
     assert_eq!(dead.next.as_deref(), Some("reelshift work --media-root PATH"), "it reads files");
 }
 
