@@ -61,7 +61,7 @@ pub(crate) struct Tee {
 
 impl Tee {
     /// Makes `command` print into a pipe, which is open for as long as `command` is there.
-    pub(crate) fn of(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn attach(command: &mut Command) -> io::Result<Self> {
         let (output, input) = io::pipe()?;
         command.stdout(input);
         let report = Arc::new(Mutex::new(Report::default()));

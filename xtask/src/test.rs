@@ -158,7 +158,8 @@ fn test_on(
         tell_of_server(&mut cargo, &instance, server);
         cargo.envs(variables.iter().map(|(name, value)| (name, value)));
         // On a terminal, libtest shows colours, and whoever looks on scrolls.
-        let tee = (!std::io::stdout().is_terminal()).then(|| Tee::of(&mut cargo)).transpose()?;
+        let tee =
+            (!std::io::stdout().is_terminal()).then(|| Tee::attach(&mut cargo)).transpose()?;
         let status = instance.run(&mut cargo, interrupts)?;
         drop(cargo);
         outcome.failures.extend(tee.map(Tee::failures));

@@ -104,7 +104,7 @@ pub struct Overviews {
     last_request: Mutex<Option<Instant>>,
     /// Somebody comes: nobody had been there.
     viewer: Notify,
-    /// Somebody has changed something: the last sample is of before.
+    /// Somebody has changed something that the last sample does not have.
     change: Notify,
 }
 

@@ -110,10 +110,10 @@ pub async fn document(
 ) -> Result<String> {
     let mut sampler = Sampler::new(store.clone(), flags);
     let overview = sampler.sample().await?;
-    of(store, Latest::new(overview, sampler.history().clone()), environment).await
+    write(store, Latest::new(overview, sampler.history().clone()), environment).await
 }
 
-async fn of(store: &SharedStore, latest: Latest, environment: Option<&str>) -> Result<String> {
+async fn write(store: &SharedStore, latest: Latest, environment: Option<&str>) -> Result<String> {
     let overview = Arc::clone(&latest.overview);
     let Some(report) = &overview.report else {
         let why =
@@ -229,7 +229,7 @@ pub(crate) async fn page(
 ) -> std::result::Result<Response, Problem> {
     let environment = app.options.environment.as_deref();
     let latest = app.overviews.current().await.map_err(Problem::unavailable)?;
-    let html = of(&app.store, latest, environment).await?;
+    let html = write(&app.store, latest, environment).await?;
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
     Ok((headers, html).into_response())
 }
