@@ -215,8 +215,8 @@ const fn service(command: &Command) -> &'static str {
 }
 
 /// The first signal drains; a second of its kind ends the process at once, which the fleet
-/// survives. One of another kind is the same request: Ctrl-C reaches a whole process group, and
-/// whoever started the process then tells it to end, too.
+/// survives. A signal of another kind is taken for the same request: the terminal sends Ctrl-C to
+/// a whole process group, and the program that started this one then sends SIGTERM.
 async fn cancel_on_signal(stop: CancellationToken) {
     let mut received = Vec::new();
     if let Err(error) = signals(|kind| {

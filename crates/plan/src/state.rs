@@ -254,13 +254,15 @@ impl RunState {
 
 named!(RunState, "run state");
 
-/// The life of one worker process.
+/// The life of one worker process, in the order in which people look for workers.
 #[derive(
     Debug,
     Clone,
     Copy,
     PartialEq,
     Eq,
+    PartialOrd,
+    Ord,
     Hash,
     Serialize,
     Deserialize,

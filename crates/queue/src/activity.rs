@@ -120,7 +120,7 @@ impl Activity {
         }
     }
 
-    /// Returns when an operator waits for what the next heartbeat says.
+    /// Returns when this worker goes by newer controls, which its next heartbeat acknowledges.
     pub(crate) async fn until_it_acknowledges(&self) {
         self.acknowledges.notified().await;
     }

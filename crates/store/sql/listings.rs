@@ -249,7 +249,7 @@ async fn workers(
          FROM reelshift_workers w WHERE TRUE",
     ));
     if let Some(state) = state {
-        // As `WorkerReport::state` says it.
+        // The rule of `WorkerReport::state`, in SQL.
         query.push(concat!(
             " AND CASE WHEN w.state = 'live' AND ",
             seconds_since!("w.last_seen_at"),

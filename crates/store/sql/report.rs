@@ -225,11 +225,7 @@ async fn workers(
     .fetch_all(connection)
     .await?;
     let mut workers: Vec<WorkerReport> = readable(&rows, WORKERS, worker_report, unreadable)?;
-    workers.sort_by_key(|worker| match worker.state {
-        WorkerState::Live => 0,
-        WorkerState::Lost => 1,
-        WorkerState::Left => 2,
-    });
+    workers.sort_by_key(|worker| worker.state);
     Ok(workers)
 }
 

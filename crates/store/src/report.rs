@@ -85,11 +85,11 @@ pub struct WorkerReport {
 }
 
 impl WorkerReport {
-    /// Whoever has been silent for this long is reported as lost, whatever its row says: several
-    /// lease timeouts. Only another worker marks it as lost in the ledger.
+    /// A worker that has been silent for this long, several lease timeouts, is reported as lost,
+    /// even if its row says that it is live. Only another worker changes that row.
     pub const SILENT_SECONDS: f64 = 30.0;
 
-    /// The state of a worker whose row says `stored`.
+    /// The state to report of a worker whose row has the state `stored`.
     #[must_use]
     pub fn state(stored: WorkerState, seen_seconds_ago: f64) -> WorkerState {
         match stored {

@@ -27,25 +27,41 @@ impl Connection {
 
     /// The status of a GET, its body read.
     pub async fn get(&mut self, path: &str) -> Result<u16> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
-        self.stream.get_mut().write_all(request.as_bytes()).await?;
-        let status = self.read_line().await?.split(' ').nth(1).and_then(|code| code.parse().ok());
         let mut length = None;
-        loop {
-            let line = self.read_line().await?;
-            if line.is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().ok();
-            }
-        }
+        let status = self
+            .ask(path, "", |name, value| {
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.parse().ok();
+                }
+            })
+            .await?;
         let length = length.context("an answer without a length")?;
         self.body.resize(length, 0);
         self.stream.read_exact(&mut self.body).await?;
-        status.context("an answer without a status")
+        Ok(status)
+    }
+
+    /// Sends a GET with `more` headers, and reads the answer up to its body: the status, and
+    /// each header by name and value.
+    async fn ask(
+        &mut self,
+        path: &str,
+        more: &str,
+        mut header: impl FnMut(&str, &str),
+    ) -> Result<u16> {
+        let port = self.port;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{more}\r\n");
+        self.stream.get_mut().write_all(request.as_bytes()).await?;
+        let status = self.read_line().await?.split(' ').nth(1).and_then(|code| code.parse().ok());
+        loop {
+            let line = self.read_line().await?;
+            if line.is_empty() {
+                return status.context("an answer without a status");
+            }
+            if let Some((name, value)) = line.split_once(':') {
+                header(name, value.trim());
+            }
+        }
     }
 
     /// The body of the last answer.
@@ -65,17 +81,12 @@ impl Connection {
 /// The sizes in bytes of what a stream sends in `span`, compressed, an update each.
 pub async fn bursts(port: u16, path: &str, span: Duration) -> Result<Vec<usize>> {
     let mut connection = Connection::open(port).await?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip\r\n\r\n");
-    connection.stream.get_mut().write_all(request.as_bytes()).await?;
     let mut is_compressed = false;
-    loop {
-        let line = connection.read_line().await?;
-        if line.is_empty() {
-            break;
-        }
-        is_compressed |= line.eq_ignore_ascii_case("content-encoding: gzip");
-    }
+    connection
+        .ask(path, "Accept-Encoding: gzip\r\n", |name, value| {
+            is_compressed |= name.eq_ignore_ascii_case("content-encoding") && value == "gzip";
+        })
+        .await?;
     if !is_compressed {
         bail!("{path} is not compressed");
     }

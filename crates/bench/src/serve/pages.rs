@@ -17,7 +17,7 @@ use crate::process::Process;
 /// A batch has so few, so that there are many batches.
 const ROWS_OF_A_BATCH: u32 = 10;
 
-/// Every page that is the same in each database, and what the API says of the same.
+/// The pages whose address is the same in each database, and the API's answers like them.
 const PATHS: [&str; 19] = [
     "/",
     "/runs",

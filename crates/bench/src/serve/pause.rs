@@ -1,5 +1,5 @@
-//! From `pause` to the moments at which every worker says that it goes by it, nobody holds a
-//! batch, and every worker says that it rests, while the fleet hashes at a low rate.
+//! Three times from the command `pause` on, while the fleet hashes at a low rate: until every
+//! worker acknowledges it, until no batch is held, until every worker says that it is paused.
 
 use std::time::{Duration, Instant};
 

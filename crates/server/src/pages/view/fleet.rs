@@ -32,7 +32,7 @@ impl View {
     pub(crate) fn workers(&self) -> Vec<WorkerView<'_>> {
         let reports = self.overview().report.iter().flat_map(|report| &report.workers);
         let mut workers: Vec<_> = reports.map(WorkerView).collect();
-        workers.sort_by_key(|worker| (worker.rank(), std::cmp::Reverse(worker.0.started_at)));
+        workers.sort_by_key(|worker| (worker.0.state, std::cmp::Reverse(worker.0.started_at)));
         workers
     }
 
@@ -68,14 +68,6 @@ impl View {
 impl WorkerView<'_> {
     pub(crate) fn is_live(&self) -> bool {
         self.0.state == WorkerState::Live
-    }
-
-    fn rank(&self) -> u8 {
-        match self.0.state {
-            WorkerState::Live => 0,
-            WorkerState::Lost => 1,
-            WorkerState::Left => 2,
-        }
     }
 
     pub(crate) const fn id(&self) -> Uuid {
