@@ -43,6 +43,7 @@ CREATE TABLE reelshift_batches (
     finished_at TIMESTAMP(6) NULL DEFAULT NULL,
     UNIQUE INDEX reelshift_batches_id (id),
     INDEX reelshift_batches_claim (run_id, state, priority, run_at, seq),
+    INDEX reelshift_batches_range (run_id, upto_id, after_id),
     INDEX reelshift_batches_parent (parent_id),
     INDEX reelshift_batches_leased_by (leased_by)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

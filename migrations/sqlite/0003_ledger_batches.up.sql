@@ -46,5 +46,6 @@ CREATE TABLE reelshift_batches (
     CHECK ((upto_id IS NULL) <> (items IS NULL))
 );
 CREATE INDEX reelshift_batches_claim ON reelshift_batches (run_id, state, priority, run_at, seq);
+CREATE INDEX reelshift_batches_range ON reelshift_batches (run_id, upto_id, after_id);
 CREATE INDEX reelshift_batches_parent ON reelshift_batches (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX reelshift_batches_leased_by ON reelshift_batches (leased_by) WHERE leased_by IS NOT NULL;

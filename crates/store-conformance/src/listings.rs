@@ -160,7 +160,7 @@ async fn the_open_batches_of_a_video_are_found(db: &dyn Fixture) {
         upto: upto.to_owned(),
     };
     let bounds = [range(None, "c"), range(Some("c"), "f"), items(&["b", "e\"1"]), items(&["bb"])];
-    running(&store, JobKind::Hash, plan(None), &bounds).await;
+    let run = running(&store, JobKind::Hash, plan(None), &bounds).await;
     let of = async |video: &str| -> Vec<Bounds> {
         let open = BatchSelection::OpenWith(video.to_owned());
         batches(&store, &open).await.into_iter().map(|batch| batch.bounds).collect()
@@ -170,6 +170,9 @@ async fn the_open_batches_of_a_video_are_found(db: &dyn Fixture) {
     assert_eq!(of("d").await, [range(Some("c"), "f")]);
     assert_eq!(of("e\"1").await, [items(&["b", "e\"1"]), range(Some("c"), "f")]);
     assert_eq!(of("g").await, []);
+
+    store.cancel_run(run.id, None, "ops").await.expect("cancelled");
+    assert_eq!(of("b").await, [], "nobody takes them up any more");
 }
 
 #[apply(behaviour!)]

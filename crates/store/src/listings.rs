@@ -29,8 +29,8 @@ pub enum BatchSelection {
     All,
     /// Those that a worker has leased, newest first.
     LeasedBy(Uuid),
-    /// Those that have this video and are not done: they wait, are worked on or have failed; newest
-    /// first.
+    /// Those that have this video and are not done, in runs that are neither done nor cancelled:
+    /// they wait, are worked on or have failed; newest first.
     OpenWith(String),
     /// Those of one run, in the order in which they are claimed, state after state.
     OfRun { run: Uuid, state: Option<BatchState> },
