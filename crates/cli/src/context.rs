@@ -23,6 +23,7 @@ use crate::config::throttle::Throttle;
 use crate::config::{ConfiguredServe, File};
 use crate::database::{self, DatabaseSettings};
 use crate::exit::{Interrupted, Usage};
+use crate::output;
 
 /// This process, for telemetry.
 #[derive(Debug, Clone)]
@@ -39,7 +40,6 @@ pub struct Context {
     pub process: Process,
     pub json: bool,
     /// Whether results and errors only are printed.
-    quiet: bool,
     pub media_root: Option<PathBuf>,
     pub media_prefix: Option<PathBuf>,
     pub concurrency: Option<u16>,
@@ -75,7 +75,6 @@ impl Context {
         Ok(Self {
             process,
             json: global.json,
-            quiet: global.quiet,
             media_root: global.media_root.clone().or(file.media_root),
             media_prefix,
             concurrency: file.concurrency,
@@ -192,7 +191,7 @@ impl Context {
 
     /// Whether progress may be drawn: people look, and no script reads.
     pub fn draws(&self) -> bool {
-        !self.json && !self.quiet && std::io::stderr().is_terminal()
+        !self.json && output::has_notes() && std::io::stderr().is_terminal()
     }
 
     /// Whether a question can be asked: somebody sees it, and somebody can answer.

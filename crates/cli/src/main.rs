@@ -19,12 +19,13 @@ mod output;
 mod reference;
 mod style;
 mod table;
+mod typed;
 mod waiting;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use owo_colors::OwoColorize;
 use reelshift_telemetry::settings::Signals;
 use reelshift_telemetry::{Service, Settings, Telemetry};
@@ -40,7 +41,12 @@ use crate::exit::Outcome;
 const ABANDON: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let given = Cli::command().try_get_matches();
+    let parsed = given.and_then(|given| {
+        typed::remember(&given);
+        Cli::from_arg_matches(&given)
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(message) => {
             let code = u8::try_from(message.exit_code()).unwrap_or(2);
@@ -55,6 +61,9 @@ fn main() -> ExitCode {
         }
     };
     cli.global.color.apply();
+    if cli.global.quiet {
+        output::leave_out_notes();
+    }
     let json = cli.global.json;
     allow_many_files();
     let instance = Uuid::now_v7();
@@ -86,7 +95,7 @@ fn main() -> ExitCode {
 /// An error for scripts.
 fn json_error(sentence: &str, code: u8) {
     let said = serde_json::json!({ "error": sentence, "exit_code": code });
-    output::say_error!("{said}");
+    output::json_error(&said.to_string());
 }
 
 /// The exit code is that of the work. Work that was done without its output is a failure.

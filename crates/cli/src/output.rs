@@ -8,10 +8,23 @@ use std::fmt::{Arguments, Display};
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::sync::OnceLock;
 
-use crate::escape;
+use crate::{escape, typed};
 
 /// Why standard output could not be written, the first time.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// Whether only results and errors are wanted.
+static QUIET: OnceLock<bool> = OnceLock::new();
+
+/// Leaves out notes from now on.
+pub fn leave_out_notes() {
+    QUIET.get_or_init(|| true);
+}
+
+/// Whether notes are printed.
+pub fn has_notes() -> bool {
+    QUIET.get().is_none()
+}
 
 /// Prints a line on standard output. What others wrote in it is escaped; line breaks at its
 /// edges are blank lines.
@@ -22,7 +35,7 @@ pub fn line(text: Arguments<'_>) {
 
 /// Prints lines whose texts of others are escaped already: tables.
 pub fn block(text: impl Display) {
-    write_text(&escape::lines(&text.to_string()));
+    write_text(&escape::lines(&typed::complete(text.to_string())));
 }
 
 /// Prints a JSON document, or a part of one.
@@ -39,6 +52,7 @@ fn write_text(text: &str) {
 }
 
 fn one_line(text: &str) -> String {
+    let text = &typed::complete(text.to_owned());
     let inner = text.trim_matches('\n');
     let (before, after) = text.split_once(inner).unwrap_or_default();
     format!("{before}{}{after}", escape::line(inner))
@@ -96,6 +110,11 @@ pub fn error(text: Arguments<'_>) {
         .unwrap_or_default();
 }
 
+/// Prints a JSON document on standard error.
+pub fn json_error(text: &str) {
+    writeln!(anstream::stderr(), "{}", escape::json(text)).unwrap_or_default();
+}
+
 /// As `println!`, through [`line()`].
 macro_rules! say {
     ($($text:tt)*) => {
@@ -111,3 +130,13 @@ macro_rules! say_error {
     };
 }
 pub(crate) use say_error;
+
+/// As [`say_error`], for what is neither a result nor an error.
+macro_rules! note {
+    ($($text:tt)*) => {
+        if $crate::output::has_notes() {
+            $crate::output::say_error!($($text)*);
+        }
+    };
+}
+pub(crate) use note;

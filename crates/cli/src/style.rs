@@ -5,6 +5,7 @@ pub use reelshift_overview::figures::{
 };
 use reelshift_plan::RunState;
 
+use crate::output;
 use crate::table::{Cell, Table};
 
 /// Whether what is drawn on standard output may have colours.
@@ -52,7 +53,16 @@ pub fn state(value: RunState) -> String {
 
 /// A progress bar in the style of all of them.
 pub fn progress(total: u64, label: &str, template: &str) -> indicatif::ProgressBar {
-    dress(indicatif::ProgressBar::new(total), label, template)
+    dress(indicatif::ProgressBar::with_draw_target(Some(total), draw_target()), label, template)
+}
+
+/// Where progress is drawn: standard error, if it is a terminal and notes are wanted.
+pub fn draw_target() -> indicatif::ProgressDrawTarget {
+    if output::has_notes() {
+        indicatif::ProgressDrawTarget::stderr()
+    } else {
+        indicatif::ProgressDrawTarget::hidden()
+    }
 }
 
 /// Gives `bar` the style of all of them; `{rate}` in the template is units per second.

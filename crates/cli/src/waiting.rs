@@ -43,7 +43,7 @@ impl WaitingLine {
             step != waiting.step.number || waiting.waited >= at + LINE_INTERVAL
         });
         if due {
-            crate::output::say_error!("{}", sentence(waiting));
+            crate::output::note!("{}", sentence(waiting));
             *said = Some((waiting.step.number, waiting.waited));
         }
     }

@@ -209,7 +209,7 @@ pub enum CheckVerdict {
     Difference,
     /// To be known, but as the specification has it.
     Warning,
-    /// A later phase is what brings this about.
+    /// A later phase is what brings this about, or rows are yet to be compared.
     NotYet,
 }
 

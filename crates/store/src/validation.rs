@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use futures::stream::{FuturesOrdered, StreamExt as _};
+use reelshift_plan::RunState;
 
 use crate::comparisons::{Compared, ComparedTable, ComparedWindow, KeyWindow};
-use crate::report::{Check, FIRST_DIFFERENCES};
+use crate::ledger::Run;
+use crate::report::{Check, CheckVerdict, FIRST_DIFFERENCES};
 use crate::{Result, Store, structure};
 
 /// Rows in a window: some tens of milliseconds.
@@ -106,14 +108,21 @@ fn count(checks: &mut [Check], compared: &Compared) {
     }
 }
 
-/// The checks of `run` as they stand, with the structure and the plans of this moment.
+/// The checks of `run` as they stand, with the structure and the plans of this moment. While it is
+/// not done nothing is known of the rows that it has yet to compare.
 ///
 /// # Errors
 /// As the store.
-pub async fn of_run(store: &dyn Store, run: uuid::Uuid) -> Result<Vec<Check>> {
+pub async fn of_run(store: &dyn Store, run: &Run) -> Result<Vec<Check>> {
     let (structure, comparable) = store.compare_structure().await?;
     let mut checks = vec![structure];
-    checks.extend(store.run_checks(run).await?);
+    let of_rows = store.run_checks(run.id).await?;
+    checks.extend(of_rows.into_iter().map(|check| match check.verdict {
+        CheckVerdict::Ok if run.state != RunState::Done => {
+            Check { verdict: CheckVerdict::NotYet, ..check }
+        }
+        _ => check,
+    }));
     if comparable {
         checks.extend(store.compare_plans().await?);
     }

@@ -6,6 +6,7 @@ use reelshift_operate::{Applied, AppliedStep, Apply};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
+use reelshift_store::report::RunReport;
 use reelshift_store::schema::{Step, StepGroup, StepOutcome};
 use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
@@ -54,7 +55,7 @@ pub async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
     let gate = |report: &GateReport| gates.add(report);
     let announce = |sentence: &str| {
         line.clear();
-        crate::output::say_error!("{} {sentence}", "note:".yellow().bold());
+        crate::output::note!("{} {sentence}", "note:".yellow().bold());
     };
     let approve_stall =
         |expected| gates::approve_stall(context, &args.gate, args.yes, &line, expected);
@@ -125,7 +126,7 @@ async fn open(
     let store = context.writing_store(4).await?;
     let backfill = backfill(&*store).await?;
     if backfill != Some(RunState::Done) {
-        crate::output::say_error!(
+        crate::output::note!(
             "{} no backfill of this database is done, and {} makes one slower: the order is \
              {ORDER}",
             "note:".yellow().bold(),
@@ -136,7 +137,7 @@ async fn open(
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.
-const RECENT_RUNS: u32 = 200;
+pub(super) const RECENT_RUNS: u32 = 200;
 
 /// The phases, for who is ahead of them.
 pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
@@ -146,8 +147,13 @@ pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
 /// not filled in yet.
 pub(super) async fn backfill(store: &dyn Store) -> Result<Option<RunState>> {
     let snapshot = store.ledger_report(RECENT_RUNS).await?;
-    let backfills = snapshot.runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
-    let states: Vec<_> = backfills.map(|report| report.run.state).collect();
+    Ok(state(&snapshot.runs, JobKind::Backfill))
+}
+
+/// The state of the newest run of a kind that was not cancelled, or done if one is.
+pub(super) fn state(runs: &[RunReport], kind: JobKind) -> Option<RunState> {
+    let of_kind = runs.iter().filter(|report| report.run.kind == kind);
+    let states: Vec<_> = of_kind.map(|report| report.run.state).collect();
     let is_done = states.contains(&RunState::Done).then_some(RunState::Done);
-    Ok(is_done.or_else(|| states.into_iter().find(|state| *state != RunState::Cancelled)))
+    is_done.or_else(|| states.into_iter().find(|state| *state != RunState::Cancelled))
 }

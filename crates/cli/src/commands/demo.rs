@@ -3,7 +3,7 @@
 mod open;
 mod place;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -28,7 +28,7 @@ use crate::commands::{flags, status, validate};
 use crate::context::{Context, by};
 use crate::exit::{Interrupted, Outcome};
 use crate::table::Cell;
-use crate::{database, style};
+use crate::{database, style, typed};
 
 /// Says that `--legacy-only` has done its work there.
 const COMPLETE: &str = ".reelshift-demo-complete";
@@ -65,7 +65,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
     if args.legacy_only && args.dir.join(COMPLETE).is_file() {
         say("the legacy platform is there already");
         let dir = args.dir.canonicalize().context("cannot find the platform")?;
-        say(&place::next_steps(context, &dir));
+        say(place::next_steps(context, &dir));
         return Ok(None);
     }
     // The database first: one that is refused leaves the last demo as it is.
@@ -85,6 +85,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
         (Some(platform), Some(url)) => (platform, url.to_owned()),
         _ => {
             let url = place::embedded(&dir);
+            typed::remember_database(&url);
             (platform::Platform::check(&url).await?, url)
         }
     };
@@ -107,7 +108,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
 
     if args.legacy_only {
         std::fs::write(dir.join(COMPLETE), "").context("cannot say that the platform is made")?;
-        say(&place::next_steps(context, &dir));
+        say(place::next_steps(context, &dir));
         return Ok(None);
     }
 
@@ -185,7 +186,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
 
     let snapshot = store.ledger_report(status::RUNS).await?;
     print_noticed(&application.stages_noticed);
-    report(context, &snapshot, &dir, began.elapsed());
+    report(context, &snapshot, began.elapsed());
     if context.json {
         context.print_json(&serde_json::json!({ "valid": valid, "checks": checks, "snapshot": snapshot, "application": application.stages_noticed }))?;
     }
@@ -222,16 +223,16 @@ fn plan() -> RunPlan {
 
 /// Draws the runs' progress until every worker has found nothing left to do.
 async fn watch(context: &Context, store: &SharedStore, workers: &mut [Child]) -> Result<()> {
-    let bars = MultiProgress::new();
+    let bars = MultiProgress::with_draw_target(style::draw_target());
     let rows = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "backfill",
-        "   {prefix:<9} [{bar:32.cyan}] {human_pos} of {human_len} rows  {rate}",
+        "   {prefix:<9} [{bar:24.cyan}] {human_pos} of {human_len} rows  {rate}",
     );
     let bytes = style::dress(
         bars.add(indicatif::ProgressBar::new(0)),
         "hash",
-        "   {prefix:<9} [{bar:32.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
+        "   {prefix:<9} [{bar:24.magenta}] {bytes} of {total_bytes}  {bytes_per_sec}",
     );
     let draw = |snapshot: &LedgerReport| {
         for report in &snapshot.runs {
@@ -309,7 +310,7 @@ fn print_noticed(stages: &[Noticed]) {
     }
 }
 
-fn report(context: &Context, snapshot: &LedgerReport, dir: &Path, took: Duration) {
+fn report(context: &Context, snapshot: &LedgerReport, took: Duration) {
     title("What came of it");
     for run in &snapshot.runs {
         say(&run_sentence(run));
@@ -324,7 +325,7 @@ fn report(context: &Context, snapshot: &LedgerReport, dir: &Path, took: Duration
         ));
     }
     if !snapshot.errors.is_empty() {
-        crate::output::say_error!(
+        crate::output::note!(
             "\n   {}",
             "What failed, and why (some files are missing or bad on purpose):".bold()
         );
@@ -332,23 +333,16 @@ fn report(context: &Context, snapshot: &LedgerReport, dir: &Path, took: Duration
             say(&line);
         }
     }
-    let database = place::option(context, dir);
     let program = std::env::args().next().unwrap_or_else(|| "reelshift".to_owned());
-    crate::output::say_error!(
-        "\n{} in {}. Look around:",
-        "Done".green().bold(),
-        style::duration(took)
-    );
+    crate::output::note!("\n{} in {}. Look around:", "Done".green().bold(), style::duration(took));
     for command in ["status", "errors", "validate", "rerun --quarantined --dry-run"] {
-        crate::output::say_error!("   {program}{database} {command}");
+        crate::output::note!("   {program}{} {command}", typed::options());
     }
     if context.given_url().is_none() {
-        crate::output::say_error!(
-            "With a dashboard and a fleet that goes on, to be broken at will:"
-        );
-        crate::output::say_error!("   {program} demo --open");
+        crate::output::note!("With a dashboard and a fleet that goes on, to be broken at will:");
+        crate::output::note!("   {program} demo --open");
     }
-    crate::output::say_error!("The way to a real database, step by step: README.md");
+    crate::output::note!("The way to a real database, step by step: README.md");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -381,9 +375,9 @@ fn step_bar(total: u64, what: &str) -> indicatif::ProgressBar {
 
 /// The demo tells its story on standard error: standard output is for `--json`.
 fn title(text: &str) {
-    crate::output::say_error!("\n{}", text.bold());
+    crate::output::note!("\n{}", text.bold());
 }
 
 fn say(text: &str) {
-    crate::output::say_error!("   {text}");
+    crate::output::note!("   {text}");
 }

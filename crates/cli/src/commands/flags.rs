@@ -48,7 +48,7 @@ pub async fn run(context: &Context, args: &FlagsArgs) -> Result<Outcome> {
     let is_early = shows_new_columns && backfill(&*store).await? != Some(RunState::Done);
     let changes = change(&*store, request, args.reason.as_ref()).await?;
     if is_early {
-        crate::output::say_error!(
+        crate::output::note!(
             "{} no backfill of this database is done: for the videos that the flag is on for, the \
              application sees columns that are not filled in. The order is {ORDER}",
             "note:".yellow().bold(),

@@ -257,7 +257,7 @@ impl Output {
             crate::output::json(&serde_json::to_string_pretty(&self.documents)?);
         }
         if self.trusts {
-            crate::output::say_error!(
+            crate::output::note!(
                 "reelshift: {} of {} by stored checksums, {} verified",
                 self.from_checksums,
                 plural(self.hashes as u64, "hash", "hashes"),

@@ -67,13 +67,13 @@ fn print(inspection: &Inspection) {
     let surprises = [
         (
             inspection.completed_without_ground_truth,
-            "say processing_status 'completed' without ground truth: they become 'failed'",
+            "with processing_status 'completed' and no ground truth: 'failed' from expand on",
         ),
         (
             inspection.suspicious_sizes,
-            "have a file_size that is NULL, negative or at its column's limit: hashing finds the true size",
+            "with a file_size that is NULL, negative or at its column's limit: hashing finds the true size",
         ),
-        (inspection.without_file_path, "have no file_path: they are not hashed"),
+        (inspection.without_file_path, "without file_path: no file to hash"),
     ];
     for (videos, what) in surprises.into_iter().filter(|(videos, _)| *videos > 0) {
         crate::output::say!(

@@ -126,7 +126,7 @@ fn print<T: Serialize>(
             }
             crate::output::block(&table);
             if items.is_empty() && context.draws() {
-                crate::output::say_error!("nothing matches");
+                crate::output::note!("nothing matches");
             }
             if items.len() == args.limit as usize {
                 crate::output::say!(

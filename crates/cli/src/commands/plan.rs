@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::Result;
 use owo_colors::OwoColorize;
 use reelshift_operate::{PhaseSteps, PlannedStatement, plan_phase, steps_left};
-use reelshift_plan::{Phase, forecast};
+use reelshift_plan::{JobKind, Phase, RunState, forecast};
 use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Examination, Finding, Scope, TableSize, Verdict};
 use reelshift_store::trial::Trial;
 use serde::Serialize;
 
 use self::gates::PlannedGate;
+use super::apply::{RECENT_RUNS, state};
 use crate::args::PlanArgs;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
@@ -87,10 +88,15 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
+    let mut is_expanded = false;
     for &phase in Phase::ALL {
         let steps = steps_left(&**store, phase).await?;
         let PhaseSteps { done, statements, .. } = plan_phase(&**store, phase).await?;
-        let duration = duration(phase, &table, steps.len());
+        let is_filled_in = phase == Phase::Backfill && is_expanded && is_filled_in(store).await?;
+        is_expanded |= phase == Phase::Expand && done;
+        let done = done || is_filled_in;
+        let duration =
+            if done { Some(Duration::ZERO) } else { duration(phase, &table, steps.len()) };
         let gates = gates::of(&**store, &steps, trial, &mut outlooks).await?;
         phases.push(PhasePlan {
             gates,
@@ -109,13 +115,19 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     Ok(Work { table, expected, phases })
 }
 
+/// Whether a backfill and a run of hashes are done.
+async fn is_filled_in(store: &SharedStore) -> Result<bool> {
+    let runs = store.ledger_report(RECENT_RUNS).await?.runs;
+    let is_done = |kind| state(&runs, kind) == Some(RunState::Done);
+    Ok(is_done(JobKind::Backfill) && is_done(JobKind::Hash))
+}
+
 fn duration(phase: Phase, table: &TableSize, steps: usize) -> Option<Duration> {
     match phase {
         Phase::Expand | Phase::Automate => Some(forecast::metadata(steps)),
         Phase::Backfill => {
             Some(forecast::backfill(table.rows) + forecast::hash(table.file_bytes.unwrap_or(0)))
         }
-        Phase::Index if steps == 0 => Some(Duration::ZERO),
         Phase::Index => Some(forecast::index(table.rows) + forecast::metadata(steps)),
         Phase::Rollout => None,
     }
@@ -244,6 +256,5 @@ mod tests {
         let seconds = |&phase| duration(phase, &table, 4).map(|duration| duration.as_secs());
         let durations: Vec<_> = Phase::ALL.iter().map(seconds).collect();
         assert_eq!(durations, [Some(0), Some(41), None, Some(16), Some(0)]);
-        assert_eq!(duration(Phase::Index, &table, 0), Some(Duration::ZERO));
     }
 }

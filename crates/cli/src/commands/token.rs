@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &TokenArgs) -> Result<Outcome> {
     }
     let recorded = record(context, args, role).await;
     if let Err(error) = &recorded {
-        crate::output::say_error!(
+        crate::output::note!(
             "{} this token is not in the audit: {}",
             "note:".yellow().bold(),
             exit::sentence(error)

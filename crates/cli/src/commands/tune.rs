@@ -67,7 +67,7 @@ async fn show(context: &Context, store: &SharedStore, changes: u32) -> Result<Ou
     }
     crate::output::block(setting_table(&tuning, by_name));
     if !changes.is_empty() {
-        crate::output::say!("");
+        crate::output::say!("\nThe newest of the audit:");
         crate::output::block(change_table(&changes));
     }
     crate::output::say!("\nChange one: reelshift tune KEY=VALUE; back to its default: KEY=default");

@@ -102,7 +102,7 @@ async fn of_run(store: &SharedStore, run: &IdPart, mut found: Found) -> Result<R
         ))
         .into());
     }
-    let checks = validation::of_run(&**store, id).await?;
+    let checks = validation::of_run(&**store, &run).await?;
     found.take_run(id).await?;
     let repair = found.finish().await?;
     let complete = run.state == RunState::Done;

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, args: &WaitArgs) -> Result<Outcome> {
         },
     }
     if args.goal == Goal::Done && waited_for.is_empty() {
-        crate::output::say_error!("{} no run was open", "note:".yellow().bold());
+        crate::output::note!("{} no run was open", "note:".yellow().bold());
     }
     if context.json {
         context.print_json(&json!({ "reached": args.goal, "runs": waited_for }))?;

@@ -95,7 +95,7 @@ pub async fn run(context: &Context, args: &WorkArgs) -> Result<Outcome> {
     let aside: u64 = snapshot.runs.iter().map(|run| run.quarantined).sum();
     if aside > 0 && context.draws() {
         let aside = plural(aside, "item is", "items are");
-        crate::output::say_error!("{aside} set aside. Next: reelshift errors");
+        crate::output::note!("{aside} set aside. Next: reelshift errors");
     }
     Ok(status::outcome(&snapshot))
 }

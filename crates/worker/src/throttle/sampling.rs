@@ -193,10 +193,13 @@ impl<'a> Sampling<'a> {
     /// Logs what changed; returns whether anything did. Nothing throttles the fleet where the
     /// throttle is switched off.
     pub(super) fn published(&mut self, state: &State, is_on: bool) -> bool {
-        for why in &state.unavailable {
-            if self.unavailable_said.insert(why.clone()) {
-                tracing::info!("the throttle goes without {why}");
-            }
+        let unavailable = state.unavailable.iter();
+        let new: Vec<&str> = unavailable
+            .filter(|why| self.unavailable_said.insert((*why).clone()))
+            .map(String::as_str)
+            .collect();
+        if !new.is_empty() {
+            tracing::info!("the throttle goes without {}", new.join("; without "));
         }
         let throttled = is_on && state.level.is_throttled();
         let reason = state.reason.as_ref().filter(|_| throttled);

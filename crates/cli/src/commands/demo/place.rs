@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::exit::Refused;
+use crate::typed;
 
 /// Says that a directory is a demo's, and may be replaced by the next.
 const MARKER: &str = ".reelshift-demo";
@@ -15,22 +16,12 @@ pub(super) fn embedded(dir: &Path) -> String {
     format!("sqlite://{}", dir.join("platform.db").display())
 }
 
-/// The option that names the demo's database, where the environment does not.
-pub(super) fn option(context: &Context, dir: &Path) -> String {
-    match context.given_url() {
-        None => format!(" --database {}", embedded(dir)),
-        Some(url) if std::env::var("DATABASE_URL").is_ok_and(|variable| variable == url) => {
-            String::new()
-        }
-        // It may hold a password.
-        Some(_) => " --database URL".to_owned(),
-    }
-}
-
 /// What to type on a legacy platform.
-pub(super) fn next_steps(context: &Context, dir: &Path) -> String {
-    let database = option(context, dir);
-    format!("next: reelshift plan{database}, then reelshift apply expand{database}")
+pub(super) fn next_steps(context: &Context, dir: &Path) -> &'static str {
+    if context.given_url().is_none() {
+        typed::remember_database(&embedded(dir));
+    }
+    "next: reelshift plan, then reelshift apply expand"
 }
 
 /// An empty directory; an earlier demo's is replaced, anything else is refused.

@@ -21,7 +21,7 @@ fn state(entry: &ErrorEntry, name: &str) -> Value {
 const COLUMNS: [Column<ErrorEntry>; 12] = [
     Column::wide("id", |entry| Value::text(&entry.id)),
     Column::new("when", |entry| Value::Time(entry.created_at)),
-    Column::new("cause", |entry| Value::text(&entry.error_type)),
+    Column::new("type", |entry| Value::text(&entry.error_type)),
     Column::wide("stage", |entry| Value::text(&entry.processing_stage)),
     Column::new("video", |entry| Value::maybe(entry.video_id.as_ref())),
     Column::wide("code", |entry| Value::maybe(entry.error_code.as_ref())),

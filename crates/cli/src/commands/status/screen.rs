@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use console::{Term, strip_ansi_codes, truncate_str};
+use owo_colors::OwoColorize;
 use reelshift_overview::Overview;
 
 use crate::{escape, style};
@@ -16,8 +17,18 @@ const DEFAULT_WIDTH: usize = 100;
 pub(super) fn frame(lines: &[String]) -> String {
     let (height, width) = Term::stdout().size_checked().unwrap_or((u16::MAX, 0));
     let width = if width == 0 { DEFAULT_WIDTH } else { usize::from(width) };
+    sized(lines, usize::from(height.max(3)) - 1, width)
+}
+
+/// At most `height` lines; the last of them says how many there was no place for.
+fn sized(lines: &[String], height: usize, width: usize) -> String {
+    let shown = if lines.len() > height { height - 1 } else { lines.len() };
+    let left_out = (shown < lines.len()).then(|| {
+        let more = style::plural((lines.len() - shown) as u64, "line", "lines");
+        format!("and {more} more: reelshift top, or a higher window").dimmed().to_string()
+    });
     let mut text = String::from("\x1b[H");
-    for line in lines.iter().take(usize::from(height.max(2)) - 1) {
+    for line in lines.iter().take(shown).chain(&left_out) {
         let line = escape::line(line);
         let line = if style::colours() { line } else { strip_ansi_codes(&line).into_owned() };
         text.push_str(&truncate_str(&line, width, "…"));
@@ -58,5 +69,14 @@ mod tests {
         assert!(lines[0].ends_with("one\x1b[0m\x1b[K"));
         assert!(measure_text_width(lines[1]) <= DEFAULT_WIDTH.max(500), "no line wraps");
         assert!(lines[1].contains('…'), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_frame_says_what_it_has_no_place_for() {
+        let lines = ["one", "two", "three", "four"].map(str::to_owned);
+        assert!(sized(&lines, 4, 80).contains("four"));
+        let text = sized(&lines, 3, 80);
+        assert!(text.contains("two") && !text.contains("three"));
+        assert!(text.contains("and 2 lines more"), "{text:?}");
     }
 }
