@@ -273,3 +273,32 @@ async fn a_plan_ends_with_what_to_type() {
     let after = run(dir.path(), &legacy, &["plan", "--summary"]).expect(0).stdout;
     assert_eq!(after.lines().last(), Some("Next: reelshift status"), "{after}");
 }
+
+#[tokio::test]
+async fn what_to_type_names_the_database_that_an_option_gave() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::sqlite(dir.path()).await;
+    legacy.fill(5).await;
+    let run = |arguments: &[&str]| {
+        Reelshift::new(dir.path(), &[arguments, &["--database", &legacy.url]].concat()).run()
+    };
+    let refused = run(&["enqueue", "backfill"]);
+    let command = format!("reelshift --database {} apply expand", legacy.url);
+    assert!(refused.code == Some(1) && refused.stderr.contains(&command), "{refused:?}");
+    let plan = run(&["plan", "--summary"]).expect(0).stdout;
+    assert_eq!(plan.lines().last(), Some(&*format!("Next: {command}")), "{plan}");
+
+    run(&["apply", "expand"]).ok();
+    let quiet = run(&["apply", "index", "--quiet"]).expect(0);
+    assert!(!quiet.stderr.contains("note:"), "{quiet:?}");
+    run(&["enqueue", "hash"]).ok();
+    run(&["enqueue", "backfill"]).ok();
+    run(&["work", "--until-idle"]).ok();
+    let plan = run(&["plan", "--summary", "--json"]).expect(0).json();
+    assert_eq!(plan["work"]["phases"][1]["done"], true, "{plan}");
+
+    run(&["enqueue", "validate"]).ok();
+    let id = run(&["runs", "--kind", "validate", "-o", "name"]).expect(0).stdout;
+    let validated = run(&["validate", "--json", "--run", id.trim()]).expect(5).json();
+    assert_eq!(validated["checks"][1]["verdict"], "not_yet", "{validated}");
+}
