@@ -51,6 +51,8 @@ struct Report {
     videos: u32,
     load: Load,
     workers: usize,
+    /// What `plan` expects of one worker beside this application.
+    forecast_rows_per_second: Option<f64>,
     paces: Vec<Pace>,
 }
 
@@ -63,6 +65,10 @@ pub async fn run(database: &str, args: &PaceArgs) -> Result<()> {
     tokio::time::sleep(WARM_UP).await;
 
     let mut paces = vec![pace(&pool, &application, args, "nothing").await?];
+    let forecast = Process::output(database, &["plan", "--json"]).await?;
+    let forecast: serde_json::Value = serde_json::from_slice(&forecast)?;
+    let forecast = forecast["expected"]["backfill_rows_per_second"].as_f64();
+    eprintln!("plan expects {:.0} rows/s of one worker", forecast.unwrap_or(f64::NAN));
     Process::start(database, &["enqueue", "backfill"])?.finish().await?;
     let mut workers: Vec<Process> =
         (0..args.workers).map(|_| Process::start(database, &["work"])).collect::<Result<_>>()?;
@@ -104,8 +110,14 @@ pub async fn run(database: &str, args: &PaceArgs) -> Result<()> {
         );
     }
     let server: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&pool).await?;
-    let report =
-        Report { server, videos: args.videos, load: args.load, workers: args.workers, paces };
+    let report = Report {
+        server,
+        videos: args.videos,
+        load: args.load,
+        workers: args.workers,
+        forecast_rows_per_second: forecast,
+        paces,
+    };
     println!("\n{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }

@@ -89,6 +89,16 @@ impl Process {
         }
     }
 
+    /// What a command that ends well prints.
+    pub async fn output(database: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>> {
+        let mut command = Command::new(binary()?);
+        let ended = command.args(arguments).env("DATABASE_URL", database).output().await?;
+        if !ended.status.success() {
+            bail!("{}", String::from_utf8_lossy(&ended.stderr));
+        }
+        Ok(ended.stdout)
+    }
+
     /// Waits for the end, good or bad.
     pub async fn end(mut self) -> Result<ExitStatus> {
         self.child.wait().await.context("cannot wait for a process")

@@ -10,6 +10,7 @@ mod notifications;
 mod plans;
 mod query;
 mod reason;
+mod rehearsal;
 mod restore;
 mod rollback;
 mod runs;
@@ -29,6 +30,7 @@ pub use plans::{
 };
 pub use query::{Query, WrongQuery, since, time_of};
 pub use reason::Reason;
+pub use rehearsal::rehearse;
 pub use restore::{Restore, restore};
 pub use rollback::{
     Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,

@@ -6,7 +6,7 @@ mod tests;
 
 use chrono::{DateTime, Utc};
 use reelshift_plan::{JobKind, RunState, VerdictKind, WorkerState};
-use reelshift_store::report::{LedgerReport, RunReport, ThrottleReport, monitor};
+use reelshift_store::report::{LedgerReport, RunReport, ThrottleReport, WorkerReport, monitor};
 use reelshift_store::rollback::OpenRollback;
 use serde::Serialize;
 
@@ -146,11 +146,17 @@ impl Verdict {
                 "Nobody works: 0 live workers, {} wait.",
                 plural(pending + leased, "batch", "batches")
             );
-            let (why, since) = if report.workers.is_empty() {
-                ("no worker was there in the last ten minutes", None)
-            } else {
-                ("no worker has beaten for longer than a lease lasts", left_at(report))
+            let last = report
+                .workers
+                .iter()
+                .min_by(|a, b| a.seen_seconds_ago.total_cmp(&b.seen_seconds_ago));
+            let why = match last.map(|worker| worker.state) {
+                None => "no worker was there in the last ten minutes",
+                Some(WorkerState::Left) => "the last worker has left the fleet",
+                Some(_) => "no worker has beaten for longer than a lease lasts",
             };
+            let gone_at = last.and_then(|worker| seen_at(report, worker));
+            let since = gone_at.and_then(|at| Some(at).max(open_since(active)));
             let start = start_worker(active);
             return Self::new(VerdictKind::Dead, sentence).because(why).since(since).then(start);
         }
@@ -169,11 +175,8 @@ impl Verdict {
                 .because(throttle.reason.clone().unwrap_or_default())
                 .since(throttle.since);
         }
-        // Before a run was enqueued, or was taken up again, there was nothing to be done of it.
-        let open_since = |run: &&RunReport| run.run.decided_at.max(Some(run.run.created_at));
-        let open_since = active.iter().filter_map(open_since).min();
         let still = progress_at
-            .max(open_since)
+            .max(open_since(active))
             .filter(|at| (report.at - *at).num_seconds() >= STALLED_AFTER_SECONDS)
             .filter(|_| progress_at.is_some());
         if let Some(since) = still.filter(|_| pending + leased > 0) {
@@ -248,12 +251,17 @@ impl Verdict {
     }
 }
 
-/// When the last of those who are gone was there.
-fn left_at(report: &LedgerReport) -> Option<DateTime<Utc>> {
-    let gone = report.workers.iter().map(|worker| worker.seen_seconds_ago);
-    let latest = gone.min_by(f64::total_cmp)?;
+/// When the first of these runs was enqueued, or was taken up again: before that there was nothing
+/// to be done.
+fn open_since(active: &[&RunReport]) -> Option<DateTime<Utc>> {
+    let since = |run: &&RunReport| run.run.decided_at.max(Some(run.run.created_at));
+    active.iter().filter_map(since).min()
+}
+
+/// When a worker was there for the last time.
+fn seen_at(report: &LedgerReport, worker: &WorkerReport) -> Option<DateTime<Utc>> {
     #[expect(clippy::cast_possible_truncation, reason = "minutes, in milliseconds")]
-    let ago = chrono::TimeDelta::milliseconds((latest * 1_000.0) as i64);
+    let ago = chrono::TimeDelta::milliseconds((worker.seen_seconds_ago * 1_000.0) as i64);
     report.at.checked_sub_signed(ago)
 }
 

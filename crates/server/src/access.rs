@@ -46,11 +46,12 @@ pub(crate) fn protect(routes: Router<Shared>, app: &Shared) -> Router<Shared> {
         .layer(from_fn_with_state(app.clone(), headers::finish))
 }
 
-/// `path` if it is one of this server, else the overview. Only plain letters are allowed:
-/// browsers leave tabs and line breaks out, and take backslashes for slashes, so that what
-/// looks like a path of this server may name another.
+/// `path` if it is one of this server, else the overview. Only letters that an address may have
+/// are allowed: browsers leave tabs and line breaks out, and take backslashes for slashes, so that
+/// what looks like a path of this server may name another.
 pub(crate) fn local_path(path: Option<&str>) -> &str {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/-_.?=&%+~".contains(letter);
+    let plain =
+        |letter: char| letter.is_ascii_alphanumeric() || "/-_.?=&%+~*:'@,;!$()".contains(letter);
     path.filter(|path| path.starts_with('/') && !path.starts_with("//") && path.chars().all(plain))
         .unwrap_or("/")
 }
@@ -88,8 +89,9 @@ mod tests {
 
     #[test]
     fn only_a_path_of_this_server_is_gone_to() {
-        let path = "/runs?state=failed&kind=hash";
-        assert_eq!(local_path(Some(path)), path);
+        for path in ["/runs?state=failed&kind=hash", "/failures?query=video:1ab*,error:'a'@(b)"] {
+            assert_eq!(local_path(Some(path)), path);
+        }
         for path in [
             "",
             "//evil.example",

@@ -47,6 +47,25 @@ where
     }
 }
 
+/// What a form sends.
+#[derive(Debug)]
+pub(crate) struct Form<T>(pub T);
+
+impl<T, S> FromRequest<S> for Form<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match axum::Form::from_request(request, state).await {
+            Ok(axum::Form(form)) => Ok(Self(form)),
+            Err(wrong) => Err(Problem::bad_request(in_words("the form", &wrong.body_text()))),
+        }
+    }
+}
+
 /// A body of JSON; of what is answered too.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub T);

@@ -202,7 +202,7 @@ async fn begin_one(
 /// The page in place of one thing that is not there.
 fn no_such(frame: Frame, kind: IdKind, why: &str) -> Response {
     let (_, _, title) = shown_at(kind);
-    let sentence = format!("There is no such {}.", title.to_lowercase());
+    let sentence = format!("No single {} has this id.", title.to_lowercase());
     unavailable(frame, StatusCode::NOT_FOUND, &sentence, why)
 }
 
@@ -236,7 +236,7 @@ fn unreadable(frame: Frame, sentence: &str, error: &StoreError) -> Response {
 /// A part of a page that cannot be shown, or is not there.
 fn unavailable(frame: Frame, status: StatusCode, sentence: &str, reason: &str) -> Response {
     let (word, next) = match status {
-        StatusCode::NOT_FOUND => ("NOT FOUND", "look under Runs; what was pruned is gone"),
+        StatusCode::NOT_FOUND => ("NOT FOUND", "look for it in the list; what was pruned is gone"),
         StatusCode::BAD_REQUEST => ("NOT FOUND", "begin with the first page of the list"),
         StatusCode::CONFLICT => ("NOT YET", "do that first, then open this page again"),
         _ => ("UNAVAILABLE", "try again; if it stays so, look at this server's log"),

@@ -130,3 +130,17 @@ async fn a_query_of_the_operators_returns_one_number(db: &dyn Fixture) {
     }
     assert_eq!(db.count("FROM videos").await, 3);
 }
+
+#[apply(behaviour!)]
+async fn videos_are_read_in_chunks_before_the_first_phase(db: &dyn Fixture) {
+    let store = db.store().await;
+    crate::arrange::insert(db, &crate::arrange::videos(7)).await;
+    let (mut after, mut rows) = (None, Vec::new());
+    while let Some(chunk) = store.read_chunk(after.as_deref(), 3).await.expect("read") {
+        rows.push(chunk.rows);
+        assert!(after < Some(chunk.upto.clone()), "{chunk:?}");
+        after = Some(chunk.upto);
+    }
+    let is_embedded = store.address().system.is_embedded();
+    assert_eq!(rows, if is_embedded { vec![] } else { vec![3, 3, 1] });
+}

@@ -2,6 +2,7 @@
 //! said otherwise.
 
 mod canary;
+mod read_chunk;
 mod statements;
 
 use std::path::Path;
@@ -12,7 +13,9 @@ use reelshift_plan::Connections;
 use reelshift_store::Result;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
-use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
+use reelshift_store::signals::{
+    Canary, Figure, FleetSignals, ReadChunk, ServerSignals, ThrottleSignals,
+};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use crate::connection::MySqlStore;
@@ -50,6 +53,10 @@ impl ThrottleSignals for MySqlStore {
 
     async fn fleet_signals(&self) -> Result<FleetSignals> {
         within(SHORT, fleet(self)).await
+    }
+
+    async fn read_chunk(&self, after: Option<&str>, rows: u32) -> Result<Option<ReadChunk>> {
+        within(SHORT, read_chunk::read(self, after, rows)).await
     }
 
     async fn canary(&self, lease: &DutyLease) -> Result<Option<Box<dyn Canary>>> {

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use reelshift_store::Result;
 use reelshift_store::duties::DutyLease;
 use reelshift_store::report::Load;
-use reelshift_store::signals::{Canary, Figure, FleetSignals, ServerSignals, ThrottleSignals};
+use reelshift_store::signals::{
+    Canary, Figure, FleetSignals, ReadChunk, ServerSignals, ThrottleSignals,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row};
 
 use crate::preflight::free;
@@ -46,6 +48,11 @@ impl ThrottleSignals for SqliteStore {
 
     async fn fleet_signals(&self) -> Result<FleetSignals> {
         self.short(fleet(self)).await
+    }
+
+    /// None: the fleet and the application take turns, whatever the load.
+    async fn read_chunk(&self, _: Option<&str>, _: u32) -> Result<Option<ReadChunk>> {
+        Ok(None)
     }
 
     /// None: who writes waits for the one write lock, the canary like the application, so that

@@ -73,6 +73,14 @@ pub struct FleetSignals {
     pub chunk_seconds: Option<f64>,
 }
 
+/// Videos that were read to learn how long it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadChunk {
+    /// The last one.
+    pub upto: String,
+    pub rows: u32,
+}
+
 /// A database that reports its load.
 #[async_trait]
 pub trait ThrottleSignals {
@@ -88,6 +96,11 @@ pub trait ThrottleSignals {
 
     /// The fleet's own part.
     async fn fleet_signals(&self) -> Result<FleetSignals>;
+
+    /// Reads up to `rows` videos after `after` in the order of their keys, as a chunk of a
+    /// backfill does, and changes nothing; `None` after the last video, and where there is no
+    /// server whose load would show.
+    async fn read_chunk(&self, after: Option<&str>, rows: u32) -> Result<Option<ReadChunk>>;
 
     /// A canary on a connection of its own, whose row is the duty `lease`; `None`
     /// where this database's application cannot be told from the canary.

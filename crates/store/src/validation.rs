@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::{FuturesOrdered, StreamExt as _};
-use reelshift_plan::RunState;
+use reelshift_plan::{JobKind, RunState};
 
 use crate::comparisons::{Compared, ComparedTable, ComparedWindow, KeyWindow};
 use crate::ledger::Run;
@@ -108,21 +108,31 @@ fn count(checks: &mut [Check], compared: &Compared) {
     }
 }
 
-/// The checks of `run` as they stand, with the structure and the plans of this moment. While it is
-/// not done nothing is known of the rows that it has yet to compare.
+/// What `run` has found in the rows that it has compared; nothing, if it compares none. While it
+/// is not done, nothing is known of the others.
+///
+/// # Errors
+/// As the store.
+pub async fn of_rows(store: &dyn Store, run: &Run) -> Result<Vec<Check>> {
+    if run.kind != JobKind::Validate {
+        return Ok(Vec::new());
+    }
+    let mut checks = store.run_checks(run.id).await?;
+    if run.state != RunState::Done {
+        let known = checks.iter_mut().filter(|check| check.verdict == CheckVerdict::Ok);
+        known.for_each(|check| check.verdict = CheckVerdict::NotYet);
+    }
+    Ok(checks)
+}
+
+/// The checks of `run` as they stand, with the structure and the plans of this moment.
 ///
 /// # Errors
 /// As the store.
 pub async fn of_run(store: &dyn Store, run: &Run) -> Result<Vec<Check>> {
     let (structure, comparable) = store.compare_structure().await?;
     let mut checks = vec![structure];
-    let of_rows = store.run_checks(run.id).await?;
-    checks.extend(of_rows.into_iter().map(|check| match check.verdict {
-        CheckVerdict::Ok if run.state != RunState::Done => {
-            Check { verdict: CheckVerdict::NotYet, ..check }
-        }
-        _ => check,
-    }));
+    checks.extend(of_rows(store, run).await?);
     if comparable {
         checks.extend(store.compare_plans().await?);
     }

@@ -284,7 +284,7 @@ async fn what_to_type_names_the_database_that_an_option_gave() {
     };
     let refused = run(&["enqueue", "backfill"]);
     let command = format!("reelshift --database {} apply expand", legacy.url);
-    assert!(refused.code == Some(1) && refused.stderr.contains(&command), "{refused:?}");
+    assert!(refused.code == Some(4) && refused.stderr.contains(&command), "{refused:?}");
     let plan = run(&["plan", "--summary"]).expect(0).stdout;
     assert_eq!(plan.lines().last(), Some(&*format!("Next: {command}")), "{plan}");
 
@@ -295,7 +295,7 @@ async fn what_to_type_names_the_database_that_an_option_gave() {
     run(&["enqueue", "backfill"]).ok();
     run(&["work", "--until-idle"]).ok();
     let plan = run(&["plan", "--summary", "--json"]).expect(0).json();
-    assert_eq!(plan["work"]["phases"][1]["done"], true, "{plan}");
+    assert_eq!(plan["phases"][1]["done"], true, "{plan}");
 
     run(&["enqueue", "validate"]).ok();
     let id = run(&["runs", "--kind", "validate", "-o", "name"]).expect(0).stdout;

@@ -66,7 +66,7 @@ async fn a_table_without_room_is_refused_before_expand() {
         (
             "ALTER TABLE videos MODIFY id VARCHAR(768)",
             "trial",
-            ["table reelshift_quarantine: a key", "id before all"],
+            ["table reelshift_batches: a key", "id before all"],
         ),
         (
             "ALTER TABLE videos PARTITION BY KEY (id) PARTITIONS 4",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_operate::{PhaseSteps, PlannedStatement, plan_phase, steps_left};
+use reelshift_operate::{PhaseSteps, PlannedStatement, plan_phase, rehearse, steps_left};
 use reelshift_plan::{JobKind, Phase, RunState, forecast};
 use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Examination, Finding, Scope, TableSize, Verdict};
@@ -44,7 +44,10 @@ struct Work {
 /// What the durations are computed from.
 #[derive(Debug, Serialize)]
 struct Rates {
+    /// Of one worker.
     backfill_rows_per_second: f64,
+    /// Whether that was tried on this server, beside what it does at present.
+    tried: bool,
     hash_bytes_per_second: f64,
     index_entries_per_second: f64,
 }
@@ -88,6 +91,13 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
+    let rehearsed = rehearse(&**store).await?;
+    let rates = Rates {
+        backfill_rows_per_second: rehearsed.unwrap_or(forecast::BACKFILL_ROWS_PER_SECOND),
+        tried: rehearsed.is_some(),
+        hash_bytes_per_second: forecast::HASH_BYTES_PER_SECOND,
+        index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
+    };
     let mut is_expanded = false;
     for &phase in Phase::ALL {
         let steps = steps_left(&**store, phase).await?;
@@ -96,23 +106,18 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
         is_expanded |= phase == Phase::Expand && done;
         let done = done || is_filled_in;
         let duration =
-            if done { Some(Duration::ZERO) } else { duration(phase, &table, steps.len()) };
+            if done { Some(Duration::ZERO) } else { duration(phase, &table, &rates, steps.len()) };
         let gates = gates::of(&**store, &steps, trial, &mut outlooks).await?;
         phases.push(PhasePlan {
             gates,
             phase,
             done,
             duration_seconds: duration.map(|duration| duration.as_secs_f64()),
-            what: what(phase, &table),
+            what: what(phase, &table, &rates),
             statements,
         });
     }
-    let expected = Rates {
-        backfill_rows_per_second: forecast::BACKFILL_ROWS_PER_SECOND,
-        hash_bytes_per_second: forecast::HASH_BYTES_PER_SECOND,
-        index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
-    };
-    Ok(Work { table, expected, phases })
+    Ok(Work { table, expected: rates, phases })
 }
 
 /// Whether a backfill and a run of hashes are done.
@@ -122,18 +127,19 @@ async fn is_filled_in(store: &SharedStore) -> Result<bool> {
     Ok(is_done(JobKind::Backfill) && is_done(JobKind::Hash))
 }
 
-fn duration(phase: Phase, table: &TableSize, steps: usize) -> Option<Duration> {
+fn duration(phase: Phase, table: &TableSize, rates: &Rates, steps: usize) -> Option<Duration> {
     match phase {
         Phase::Expand | Phase::Automate => Some(forecast::metadata(steps)),
         Phase::Backfill => {
-            Some(forecast::backfill(table.rows) + forecast::hash(table.file_bytes.unwrap_or(0)))
+            let rows = forecast::backfill(table.rows, rates.backfill_rows_per_second);
+            Some(rows + forecast::hash(table.file_bytes.unwrap_or(0)))
         }
         Phase::Index => Some(forecast::index(table.rows) + forecast::metadata(steps)),
         Phase::Rollout => None,
     }
 }
 
-fn what(phase: Phase, table: &TableSize) -> String {
+fn what(phase: Phase, table: &TableSize, rates: &Rates) -> String {
     match phase {
         Phase::Expand => "new columns, tables and the bridge; `reelshift apply expand`".to_owned(),
         Phase::Backfill => {
@@ -143,11 +149,17 @@ fn what(phase: Phase, table: &TableSize) -> String {
                 }
                 None => "all files (their bytes are not counted in a table this large)".to_owned(),
             };
+            let tried = if rates.tried {
+                ", tried by reading for 2 s beside what the server does now"
+            } else {
+                ""
+            };
             format!(
-                "{} rows at {} rows/s a worker, {files} at {}/s a processor; `reelshift enqueue`, `reelshift work`",
+                "{} rows at about {} rows/s a worker{tried}; {files} at {}/s a processor; \
+                 `reelshift enqueue`, `reelshift work`",
                 style::count(table.rows),
-                style::float_count(forecast::BACKFILL_ROWS_PER_SECOND),
-                style::float_bytes(forecast::HASH_BYTES_PER_SECOND),
+                style::float_count(rates.backfill_rows_per_second),
+                style::float_bytes(rates.hash_bytes_per_second),
             )
         }
         Phase::Rollout => "the application takes to the new columns; `reelshift flags`".to_owned(),
@@ -253,8 +265,15 @@ mod tests {
     fn every_phase_has_a_duration_but_the_one_of_people() {
         let (rows, none) = (500_000, Some(0));
         let table = TableSize { rows, exact: true, bytes: None, files: none, file_bytes: none };
-        let seconds = |&phase| duration(phase, &table, 4).map(|duration| duration.as_secs());
+        let rates = Rates {
+            backfill_rows_per_second: 10_000.0,
+            tried: true,
+            hash_bytes_per_second: 1e6,
+            index_entries_per_second: 1e6,
+        };
+        let seconds =
+            |&phase| duration(phase, &table, &rates, 4).map(|duration| duration.as_secs());
         let durations: Vec<_> = Phase::ALL.iter().map(seconds).collect();
-        assert_eq!(durations, [Some(0), Some(41), None, Some(16), Some(0)]);
+        assert_eq!(durations, [Some(0), Some(50), None, Some(16), Some(0)]);
     }
 }

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::Form;
 use axum::extract::{Extension, Query, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use reelshift_operate::By;
@@ -19,6 +18,7 @@ use super::session::Sessions;
 use super::token::ConfiguredToken;
 use super::{Principal, local_path};
 use crate::app::Shared;
+use crate::extract::Form;
 use crate::pages::bare;
 use crate::problem::Problem;
 
@@ -27,6 +27,10 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is said to whoever had a session.
 const ENDED: &str = "Your session has ended. Log in again to go on.";
+
+/// A browser keeps no session that is not encrypted, but on its own machine.
+const PLAIN: &str = "This address is not encrypted, so that your browser would keep no session. Open it by \
+                     https, or by 127.0.0.1 on the server's own machine.";
 
 /// Where to go after the login.
 #[derive(Debug, Deserialize)]
@@ -112,9 +116,14 @@ pub(crate) async fn login(
     if let Some(wait) = app.failures.wait(client) {
         return Ok(too_many(wait).into_response());
     }
+    let is_secure = !is_local(&headers);
+    if is_secure && is_plain(&headers) {
+        let environment = app.options.environment.as_deref();
+        return Ok(bare::login(environment, StatusCode::BAD_REQUEST, next, Some(PLAIN)));
+    }
     match super::valid_token(&app, login.token.trim()) {
         Ok(token) => {
-            let cookie = begin_session(&app, token, client, !is_local(&headers)).await?;
+            let cookie = begin_session(&app, token, client, is_secure).await?;
             Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())
         }
         Err(denied) if denied.status == StatusCode::UNAUTHORIZED => {
@@ -126,6 +135,12 @@ pub(crate) async fn login(
         }
         Err(trouble) => Err(trouble),
     }
+}
+
+/// Whether the browser says that it sent the form without TLS.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    origin.is_some_and(|origin| origin.starts_with("http://"))
 }
 
 /// Begins a session of `token`; its `Set-Cookie`.

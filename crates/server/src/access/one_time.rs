@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::extract::{Extension, Path, State};
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use subtle::ConstantTimeEq as _;
 
@@ -52,8 +52,13 @@ pub(crate) async fn log_in(
     State(app): State<Shared>,
     Extension(Client(client)): Extension<Client>,
     headers: HeaderMap,
+    method: Method,
     Path(code): Path<String>,
 ) -> Result<Response, Problem> {
+    // Whoever only looks where a link leads does not use it up.
+    if method == Method::HEAD {
+        return Ok(StatusCode::OK.into_response());
+    }
     if let Some(wait) = app.failures.wait(client) {
         return Ok(too_many(wait).into_response());
     }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use reelshift_store::comparisons::{ComparedTable, FoundDifference};
 use reelshift_store::ids::{IdKind, IdPart};
 use reelshift_store::report::Check;
+use reelshift_store::validation;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,7 +17,8 @@ use crate::problem::Problem;
 /// What a run compared.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Checks {
-    /// Each with its first differences; none of a run that compares nothing.
+    /// Each with its first differences, `not_yet` where the run is not done and none was found;
+    /// none of a run that compares nothing.
     checks: Vec<Check>,
 }
 
@@ -37,7 +39,9 @@ pub(super) async fn checks(
     Path(part): Path<IdPart>,
 ) -> Result<Json<Checks>, Problem> {
     let id = of_path(&app, IdKind::Run, &part).await?;
-    Ok(Json(Checks { checks: app.store.run_checks(id).await? }))
+    let run = app.store.run(id).await?;
+    let run = run.ok_or_else(|| Problem::not_found(format!("there is no run {id}")))?;
+    Ok(Json(Checks { checks: validation::of_rows(&*app.store, &run).await? }))
 }
 
 /// Which differences.

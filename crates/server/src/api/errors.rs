@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use reelshift_operate::Query as FailureQuery;
+use reelshift_plan::JobKind;
 use reelshift_store::failures::{
     ErrorCursor, ErrorEntry, ErrorGroup, ErrorSelection, NEWEST_GROUPED,
 };
@@ -23,7 +24,7 @@ pub(super) struct Filter {
     #[param(rename = "type")]
     error_type: Option<String>,
     /// `backfill` or `hash`.
-    stage: Option<String>,
+    stage: Option<JobKind>,
     /// Of this batch.
     batch: Option<IdPart>,
     /// Of this video.
@@ -40,7 +41,7 @@ impl Filter {
             return Ok(ErrorSelection {
                 batch: ids::find_given(&*app.store, IdKind::Batch, batch.as_ref()).await?,
                 error_type,
-                processing_stage: stage,
+                processing_stage: stage.map(|stage| stage.to_string()),
                 video,
                 ..ErrorSelection::default()
             });

@@ -5,7 +5,6 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::Form;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -22,6 +21,7 @@ use super::flash::Flash;
 use super::view::rollout;
 use crate::access::{Principal, local_path};
 use crate::app::Shared;
+use crate::extract::Form;
 
 /// The fields of all forms; each uses its own.
 #[derive(Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
 //! Who changed what, who was told?
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::tail;
@@ -18,9 +18,10 @@ use super::csv;
 use super::frame::{Frame, Page};
 use super::moment::time;
 use super::view::View;
-use super::{begin, finish, unreadable};
+use super::{begin, finish, no_such_page, unreadable};
 use crate::access::Principal;
 use crate::app::{App, Shared};
+use crate::extract::Query;
 use crate::problem::Problem;
 
 /// Rows of a page.
@@ -106,6 +107,20 @@ impl PageQuery {
         Ok(AuditSelection { subject: self.subject(), by, since, ..AuditSelection::default() })
     }
 
+    /// What is wrong with a filter that was given.
+    fn check(&self) -> Result<(), Problem> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(subject) = given(&self.subject).filter(|_| self.subject().is_none()) {
+            let names: Vec<_> = Subject::ALL.iter().map(Subject::into_str).collect();
+            let why = format!("subject={subject}: give one of {}", names.join(", "));
+            return Err(Problem::bad_request(why));
+        }
+        match given(&self.since).map(|since| reelshift_operate::since(&since)) {
+            Some(Err(why)) => Err(Problem::bad_request(format!("since: {why}"))),
+            _ => Ok(()),
+        }
+    }
+
     /// The same list from its newest entry on.
     fn narrowed(&self) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -146,6 +161,9 @@ pub(crate) async fn page(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Response> {
     let (frame, view) = begin(&app, &who, &headers, Page::Activity, "/activity").await?;
+    if let Err(wrong) = query.check() {
+        return Err(no_such_page(frame, &wrong));
+    }
     let given_up =
         NotificationSelection { state: Some(NotificationState::Failed), event_type: None };
     let read = async {
@@ -216,6 +234,7 @@ pub(crate) async fn export(
     _who: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
+    query.check()?;
     let selection = query.selection(&app).await?;
     let entries = app.store.audit(&selection, query.before, EXPORTED).await?;
     let rows = entries.into_iter().map(|AuditEntry { seq, change }| {

@@ -1,7 +1,7 @@
 //! One batch: what it covers, and every attempt at it.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{plural, tail};
@@ -18,6 +18,7 @@ use super::view::View;
 use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Path;
 
 /// A batch has at most a few attempts, and an error row for every item set aside.
 const EVENTS: u32 = 100;

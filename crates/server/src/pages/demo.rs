@@ -1,7 +1,6 @@
 //! The demo's own page: what can be done to its fleet.
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -12,6 +11,7 @@ use super::view::View;
 use super::{actions, begin, finish};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Form;
 use crate::playground::Scene;
 
 /// Where it is.

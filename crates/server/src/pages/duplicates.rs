@@ -1,7 +1,7 @@
 //! Videos that have the same content: read when somebody asks, from the index.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::Progress;
@@ -14,6 +14,7 @@ use super::view::View;
 use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Query;
 
 /// Contents of a page.
 const CONTENTS_PER_PAGE: u32 = 50;

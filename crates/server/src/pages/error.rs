@@ -1,7 +1,7 @@
 //! One failure: where, why, and what became of it.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::tail;
@@ -17,6 +17,7 @@ use super::view::View;
 use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Path;
 
 /// What an error names in its `system_state`, and the pages of it.
 const NAMED: [(&str, &str, &str); 3] =

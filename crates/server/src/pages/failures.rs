@@ -1,7 +1,7 @@
 //! One cause or many?
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_operate::Query as FailureQuery;
@@ -20,6 +20,7 @@ use super::{begin, finish, next_link, no_such_page, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
+use crate::extract::Query;
 use crate::problem::Problem;
 
 /// Rows of a page.

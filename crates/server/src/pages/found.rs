@@ -2,7 +2,7 @@
 //! find, any other words to failures that say them.
 
 use askama::Template;
-use axum::extract::{Query, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use reelshift_store::StoreError;
@@ -15,6 +15,7 @@ use super::view::View;
 use super::{begin, encoded, finish, shown_at, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Query;
 
 const KINDS: [IdKind; 4] = [IdKind::Run, IdKind::Batch, IdKind::Worker, IdKind::Error];
 /// Of each kind.
@@ -55,11 +56,25 @@ pub(crate) async fn find(
         Err(error) => return Err(unreadable(frame, "The ids cannot be looked up.", &error)),
     };
     match &places[..] {
-        [] if typed.contains(':') => Ok(to_failures(typed)),
-        [] => Ok(to_failures(&format!("text:\"{}\"", typed.replace('"', "\\\"")))),
+        [] if has_terms(typed) => Ok(to_failures(typed)),
+        [] => Ok(to_failures(&saying(typed))),
         [(_, path, _)] => Ok(Redirect::to(path).into_response()),
         _ => Ok(finish(&Found { frame, view, typed: typed.to_owned(), places }, false)),
     }
+}
+
+/// Whether a word of it has a key and a value. `timeout: foo` is two words of a message.
+fn has_terms(typed: &str) -> bool {
+    typed
+        .split_whitespace()
+        .any(|word| word.split_once(':').is_some_and(|(_, value)| !value.is_empty()))
+}
+
+/// The failures whose message has these words.
+fn saying(words: &str) -> String {
+    let end = words.len() - words.trim_end_matches('\\').len();
+    // Before a quotation mark a backslash would take it for a letter.
+    format!("text:\"{}{}\"", words.replace('"', "\\\""), "\\".repeat(end % 2))
 }
 
 /// `GET /select?error=ID&error=ID`: a selection, as the query that finds it.
@@ -113,6 +128,18 @@ async fn places(app: &Shared, typed: &str) -> Result<Vec<Place>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_looked_for_whatever_they_are() {
+        for (typed, words) in
+            [("timeout: foo", "timeout: foo"), ("a\\", "a\\"), ("say \"no\"", "say \"no\"")]
+        {
+            assert!(!has_terms(typed), "{typed}");
+            let query: reelshift_operate::Query = saying(typed).parse().expect(typed);
+            assert!(query.to_string().contains(words.split(' ').next().unwrap_or_default()));
+        }
+        assert!(has_terms("is:open caus:x"));
+    }
 
     #[test]
     fn what_is_shown_to_be_typed_is_one_word_and_one_document() {

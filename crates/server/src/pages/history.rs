@@ -2,7 +2,7 @@
 //! the page is opened, where the overview shows the last minutes live.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,6 +18,7 @@ use super::view::{self, View};
 use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Query;
 
 /// Samples that one statement reads.
 const SAMPLES_PER_READ: u32 = 1_000;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ use super::view::View;
 use super::workers::Workers;
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Path;
 use crate::sampling::Latest;
 
 /// A proxy that sees nothing for a minute closes the connection.

@@ -1,7 +1,7 @@
 //! One run: its figures, what may be done with it, its batches.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::{self, count, tail};
@@ -19,6 +19,7 @@ use super::{PRUNED, begin_one, finish, next_link, no_such, no_such_page, unreada
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
+use crate::extract::{Path, Query};
 
 /// Rows of a page.
 const ROWS_PER_PAGE: u32 = 50;

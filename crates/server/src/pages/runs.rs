@@ -1,7 +1,7 @@
 //! Where is it, what gates the next phase?
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::tail;
@@ -15,6 +15,7 @@ use super::view::View;
 use super::{begin, finish, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Query;
 
 /// Rows of a page.
 pub(super) const ROWS_PER_PAGE: u32 = 50;

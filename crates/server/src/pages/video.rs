@@ -1,7 +1,7 @@
 //! One video: is it done, and if not, why?
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reelshift_operate::Query;
@@ -20,6 +20,7 @@ use super::view::View;
 use super::{begin, encoded, finish, unavailable, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Path;
 
 /// Batches that are shown: one of each run that has the video, and some that were done again.
 const BATCHES: u32 = 10;

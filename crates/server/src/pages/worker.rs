@@ -1,7 +1,7 @@
 //! One worker: what it does, what it holds and lost, what failed with it.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use reelshift_overview::figures::tail;
@@ -19,6 +19,7 @@ use super::view::{LostView, View, WorkerView};
 use super::{PRUNED, begin_one, finish, no_such, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
+use crate::extract::Path;
 
 #[derive(Template)]
 #[template(path = "worker.html")]

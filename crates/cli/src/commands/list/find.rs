@@ -21,7 +21,7 @@ fn state(entry: &ErrorEntry, name: &str) -> Value {
 const COLUMNS: [Column<ErrorEntry>; 12] = [
     Column::wide("id", |entry| Value::text(&entry.id)),
     Column::new("when", |entry| Value::Time(entry.created_at)),
-    Column::new("type", |entry| Value::text(&entry.error_type)),
+    Column::new("cause", |entry| Value::text(&entry.error_type)),
     Column::wide("stage", |entry| Value::text(&entry.processing_stage)),
     Column::new("video", |entry| Value::maybe(entry.video_id.as_ref())),
     Column::wide("code", |entry| Value::maybe(entry.error_code.as_ref())),
@@ -67,10 +67,16 @@ fn print_accepted(context: &Context, accepted: u64, dry_run: bool) -> Result<Out
     Ok(Outcome::Done)
 }
 
-/// The query as it was typed: a shell takes quotation marks away from what they enclose.
+/// Whether a shell has taken the quotation marks away from this value of a term.
+fn is_one_value(terms: &[String], value: &str) -> bool {
+    let mut behind = value.split_whitespace().skip(1).peekable();
+    behind.peek().is_some() && (terms.len() > 1 || behind.any(|word| !word.contains(':')))
+}
+
+/// The query as it was typed.
 fn typed(terms: &[String]) -> String {
     let term = |term: &String| match term.split_once(':') {
-        Some((key, value)) if terms.len() > 1 && value.contains(char::is_whitespace) => {
+        Some((key, value)) if is_one_value(terms, value) => {
             format!("{key}:\"{value}\"")
         }
         _ => term.clone(),
@@ -89,5 +95,6 @@ mod tests {
         };
         assert_eq!(terms(&["is:open", "text:no file"]), "is:open text:\"no file\"");
         assert_eq!(terms(&["is:open since:1h"]), "is:open since:1h");
+        assert_eq!(terms(&["text:no file"]), "text:\"no file\"");
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use reelshift_overview::figures::{plural, seconds, tail};
 use reelshift_plan::Rollout;
 use reelshift_plan::impact::{Slowed, StatementLatency};
-use reelshift_plan::throttle::Level;
+use reelshift_plan::throttle::{Level, Signal};
 use reelshift_store::report::ThrottleReport;
 
 use super::{View, ago};
@@ -77,8 +77,19 @@ impl View {
         let throttle = self.overview().report.as_ref().and_then(|report| report.throttle.as_ref());
         match throttle.and_then(ThrottleReport::application) {
             Some(text) => text.trim_start_matches("application ").to_owned(),
-            None => "not measured: no application is at work, or no worker".to_owned(),
+            None => self.not_measured(),
         }
+    }
+
+    /// Why nothing is known of what the fleet adds.
+    fn not_measured(&self) -> String {
+        let throttle = self.overview().report.as_ref().and_then(|report| report.throttle.as_ref());
+        let unavailable = throttle.iter().flat_map(|throttle| &throttle.unavailable);
+        let why = unavailable
+            .filter_map(|why| why.strip_prefix(Signal::ApplicationMedian.name()))
+            .next()
+            .unwrap_or(": no application is at work, or no worker");
+        format!("not measured{why}")
     }
 
     pub(crate) fn readings(&self) -> Vec<ReadingView> {
@@ -132,7 +143,7 @@ impl View {
     /// Why there is none of [`Self::slowed`].
     pub(crate) fn none_slowed(&self) -> Option<String> {
         match self.statements() {
-            None => Some("Not measured: no application is at work, or no worker.".to_owned()),
+            None => Some(format!("What the fleet adds is {}.", self.not_measured())),
             Some(Slowed::Unknown(why)) => Some(format!("Not known: {why}.")),
             Some(Slowed::Statements(statements)) if statements.is_empty() => {
                 Some("None was seen to be slowed.".to_owned())
