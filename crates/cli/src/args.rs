@@ -28,7 +28,13 @@ pub use work::*;
 /// Moves a live video platform's database from its basic schema to an enhanced one, with
 /// a fleet of workers, while the application goes on.
 #[derive(Debug, Parser)]
-#[command(name = "reelshift", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "reelshift",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

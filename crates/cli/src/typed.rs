@@ -58,7 +58,10 @@ pub fn complete(text: String) -> String {
 fn with(text: &str, options: &str) -> String {
     const PROGRAM: &str = "reelshift";
     let cli = Cli::command();
-    let is_command = |word: &str| cli.get_subcommands().any(|command| command.get_name() == word);
+    // A demo makes a database of its own.
+    let is_command = |word: &str| {
+        word != "demo" && cli.get_subcommands().any(|command| command.get_name() == word)
+    };
     let mut parts = text.split(PROGRAM);
     let mut completed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -92,6 +95,7 @@ mod tests {
             ("reelshift works on ./reelshift.db", "reelshift works on ./reelshift.db"),
             ("target/release/reelshift work", "target/release/reelshift work"),
             ("made by reelshift", "made by reelshift"),
+            ("reelshift demo --open", "reelshift demo --open"),
         ] {
             assert_eq!(with(text, " -d x"), completed);
         }

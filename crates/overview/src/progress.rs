@@ -1,6 +1,7 @@
 //! How far one run is, how fast it goes, and when it will be done.
 
-use reelshift_plan::{JobKind, eta};
+use reelshift_plan::{JobKind, WorkerState, eta};
+use reelshift_store::controls::PAUSE;
 use reelshift_store::report::{LedgerReport, RunReport, monitor};
 use serde::Serialize;
 use uuid::Uuid;
@@ -65,7 +66,9 @@ impl RunProgress {
         let mut rates =
             if alone { history.unthrottled(run.run.kind, report.at) } else { Vec::new() };
         rates.push(mean_per_second);
-        let range = eta::range(total - done, &rates).filter(|_| active);
+        let is_paused = report.controls.iter().any(|control| control.name == PAUSE);
+        let works = report.workers.iter().any(|worker| worker.state == WorkerState::Live);
+        let range = eta::range(total - done, &rates).filter(|_| active && works && !is_paused);
         Self {
             run: run.run.id,
             unit,

@@ -143,8 +143,8 @@ impl Verdict {
         let planning = active.iter().all(|run| run.run.state == RunState::Planning);
         if live == 0 && (pending + leased > 0 || !planning) {
             let sentence = format!(
-                "Nobody works: 0 live workers, {} wait.",
-                plural(pending + leased, "batch", "batches")
+                "Nobody works: 0 live workers, {}.",
+                plural(pending + leased, "batch waits", "batches wait")
             );
             let last = report
                 .workers

@@ -44,6 +44,12 @@ impl std::str::FromStr for PathPrefix {
     }
 }
 
+impl std::fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl PathPrefix {
     /// What follows the prefix; `None` where it is not below it.
     fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {

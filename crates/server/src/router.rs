@@ -14,6 +14,7 @@ use crate::app::Shared;
 use crate::idempotency::{self, Answers};
 use crate::openapi::{self, Api};
 use crate::parameters::{self, Parameters};
+use crate::prefix::PathPrefix;
 use crate::{access, api, cors, etag, notifications, pages, prefix, request_id};
 
 fn routes() -> OpenApiRouter<Shared> {
@@ -30,6 +31,14 @@ pub fn document() -> Value {
     openapi::complete(&routes().split_for_parts().1)
 }
 
+/// The document as it is where this server's addresses begin with `prefix`.
+fn below(mut document: Value, prefix: Option<&PathPrefix>) -> Value {
+    if let Some(prefix) = prefix {
+        document["servers"][0]["url"] = prefix.to_string().into();
+    }
+    document
+}
+
 /// Answers every request.
 pub(crate) fn router(app: Shared) -> Router {
     let (routes, _) = routes().split_for_parts();
@@ -38,7 +47,7 @@ pub(crate) fn router(app: Shared) -> Router {
     let answers = Arc::new(Answers::default());
     // Inside of access control: what is refused there is not looked at further.
     let inner = routes
-        .merge(api::described(&document))
+        .merge(api::described(&below(document, app.options.path_prefix.as_ref())))
         .layer(from_fn_with_state(parameters, parameters::check))
         .layer(from_fn_with_state(answers, idempotency::once))
         .layer(from_fn(etag::conditional));

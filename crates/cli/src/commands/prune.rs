@@ -73,8 +73,8 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Outcome> {
     }
     if kept_for_quarantine > 0 {
         crate::output::say!(
-            "{} kept: items of theirs are in quarantine. Next: reelshift rerun --quarantined",
-            plural(kept_for_quarantine, "run is", "runs are")
+            "{} in quarantine and are kept. Next: reelshift rerun --quarantined",
+            plural(kept_for_quarantine, "run has items", "runs have items")
         );
     }
     Ok(Outcome::Done)

@@ -37,6 +37,8 @@ struct Report {
     finished_at: Option<DateTime<Utc>>,
     /// The run whose batches compared them; `None` where this process did.
     run: Option<Uuid>,
+    /// That run's.
+    state: Option<RunState>,
     checks: Vec<Check>,
     repair: Option<Repaired>,
 }
@@ -106,7 +108,9 @@ async fn of_run(store: &SharedStore, run: &IdPart, mut found: Found) -> Result<R
     found.take_run(id).await?;
     let repair = found.finish().await?;
     let complete = run.state == RunState::Done;
-    Ok(report(checks, run.created_by, run.created_at, run.finished_at, complete, Some(id), repair))
+    let report =
+        report(checks, run.created_by, run.created_at, run.finished_at, complete, Some(id), repair);
+    Ok(Report { state: Some(run.state), ..report })
 }
 
 fn report(
@@ -127,6 +131,7 @@ fn report(
         started_at,
         finished_at,
         run,
+        state: None,
         checks,
         repair,
     }
@@ -144,10 +149,13 @@ fn summarize(report: &Report, args: &ValidateArgs) {
     };
     crate::output::say!("\n{videos} and what belongs to them compared {until} by {how}");
     if !report.complete {
-        crate::output::say!(
-            "{}: the run is not done, and more may differ. Follow it: reelshift status",
-            "not every row was compared".yellow().bold()
-        );
+        let why = match report.state {
+            Some(state @ (RunState::Cancelled | RunState::Failed)) => {
+                format!("the run is {state}. Compare again: reelshift enqueue validate")
+            }
+            _ => "the run is not done, and more may differ. Follow it: reelshift status".to_owned(),
+        };
+        crate::output::say!("{}: {why}", "not every row was compared".yellow().bold());
     }
     if let Some(file) = &args.all_keys {
         crate::output::say!("every difference is in {}", file.display());
@@ -165,11 +173,14 @@ fn summarize(report: &Report, args: &ValidateArgs) {
             let differing = || report.checks.iter().filter(|check| !check.is_valid());
             let names: Vec<_> = differing().map(|check| &*check.name).collect();
             let of_run = report.run.map_or_else(String::new, |run| format!("--run {run} "));
-            let next = if differing().any(|check| !is_of_the_schema(check)) {
+            let mends = |check: &&Check| !is_of_the_schema(check) && !is_for_people(check);
+            let next = if differing().any(|check| mends(&check)) {
                 format!(
                     ". Next: reelshift validate {of_run}--repair, which enqueues exactly the videos \
-                     that differ"
+                     that differ. Metadata that somebody has changed stays as it is"
                 )
+            } else if differing().any(is_for_people) {
+                ". No backfill writes these: correct the rows, then validate again".to_owned()
             } else {
                 String::new()
             };
@@ -181,6 +192,11 @@ fn summarize(report: &Report, args: &ValidateArgs) {
 /// Whether a check is of tables and indexes, which no run of the fleet mends.
 fn is_of_the_schema(check: &Check) -> bool {
     check.name == "structure" || check.name.starts_with("query_plan")
+}
+
+/// Whether a check is of values that a backfill leaves as they are.
+fn is_for_people(check: &Check) -> bool {
+    matches!(&*check.name, "file_hash" | "enum_values")
 }
 
 /// The checks, each named ok or not, and the first rows that differ.

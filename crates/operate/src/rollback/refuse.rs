@@ -2,7 +2,7 @@
 //! application's own uses it.
 
 use reelshift_archive::ArchiveError;
-use reelshift_plan::{RunState, WorkerState};
+use reelshift_plan::{JobKind, RunState, WorkerState};
 use reelshift_store::Store;
 use reelshift_store::report::WorkerReport;
 use reelshift_store::rollback::{Dependent, dependents};
@@ -22,8 +22,13 @@ const NEWEST_RUNS: u32 = 20;
 pub(super) async fn while_working(store: &dyn Store) -> Result<()> {
     if let Some(run) = store.active_runs(None).await?.first() {
         return refused(format!(
-            "{} run {} is {}: let it finish (reelshift work --until-idle), then roll back",
-            run.kind, run.id, run.state
+            "{} run {} is {}: let it finish (reelshift work --until-idle{}) or end it (reelshift \
+             cancel {}), then roll back",
+            run.kind,
+            run.id,
+            run.state,
+            if run.kind == JobKind::Hash { " --media-root PATH" } else { "" },
+            run.id
         ));
     }
     let report = store.ledger_report(NEWEST_RUNS).await?;

@@ -207,6 +207,9 @@ pub(crate) async fn accept(
     let done = async {
         let selection = fields.query()?.rerun(&*app.store, false).await?;
         let accepted = operate::accept(&*app.store, &fields.by(&who)?, &selection).await?;
+        if accepted == 0 {
+            return Err(StoreError::Refused("no quarantined item matches".to_owned()));
+        }
         let items = plural(accepted, "item stays", "items stay");
         Ok(format!("Accepted: {items} in quarantine as they are, and no longer count as open."))
     };

@@ -43,10 +43,15 @@ pub(crate) struct Chart<'a> {
     pub curves: &'a [Curve],
     pub show: fn(f64) -> String,
     pub marks: &'a [Mark],
+    /// What the axis spans; `None` where that is from the first point to the last.
+    pub span: Option<Span>,
     /// Whether each column shows its time and values when the pointer is on it. Only documents
     /// do: a live part is sent every second and must stay small.
     pub explains: bool,
 }
+
+/// From when to when.
+pub(crate) type Span = (DateTime<Utc>, DateTime<Utc>);
 
 type Values = Vec<(DateTime<Utc>, f64)>;
 
@@ -66,19 +71,21 @@ impl Chart<'_> {
                 self.title
             );
         };
-        let (begin, end) = (first.at, end.at);
+        let (begin, end) = self.span.unwrap_or((first.at, end.at));
         let most = values.iter().flatten().map(|(_, value)| *value).fold(0.0, f64::max);
         let (now, highest) = ((self.show)(now), (self.show)(most));
         let scale = Scale { begin, seconds: seconds(end - begin).max(1.0), most };
         let curves: String =
             values.iter().enumerate().map(|(n, values)| curve(values, &scale, n)).collect();
         format!(
-            "<figure class=\"chart\"><figcaption><strong>{title}</strong> <span class=\"quiet\">now {now}, \
+            "<figure class=\"chart\"><figcaption><strong>{title}</strong> <span class=\"quiet\">{word} {now}, \
              highest {highest}</span></figcaption>{legend}\
              <div class=\"plot\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
-             aria-label=\"{title} since {since} UTC: now {now}, highest {highest}\">{held}{grid}{curves}{marks}{columns}</svg>{levels}</div>\
+             aria-label=\"{title} since {since} UTC: {word} {now}, highest {highest}\">{held}{grid}{curves}{marks}{columns}</svg>{levels}</div>\
              <div class=\"axis\" aria-hidden=\"true\">{ticks}</div></figure>",
             title = self.title,
+            // A document is read later.
+            word = if self.explains { "at last" } else { "now" },
             since = begin.format("%H:%M:%S"),
             legend = self.legend(),
             held = self.held(&scale),
@@ -347,6 +354,7 @@ mod tests {
             curves: &[Curve { name: "rows", value: |point| Some(point.rows_per_second) }],
             show: |value| format!("{value:.0}/s"),
             marks,
+            span: None,
             explains: false,
         }
     }

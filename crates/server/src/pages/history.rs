@@ -104,18 +104,22 @@ pub(crate) async fn page(
     let flashed = frame.flash.is_some();
     let range = Range::named(query.range.as_deref());
     // Before expand and after a rollback there is no report, and so no time.
-    let since = view.overview().at().map_or(DateTime::UNIX_EPOCH, |now| range.since(now));
+    let now = view.overview().at();
+    let since = now.map_or(DateTime::UNIX_EPOCH, |now| range.since(now));
     let (points, marks) = match read(&app.store, since).await {
         Ok(read) => read,
         Err(error) => return Err(unreadable(frame, "The history cannot be read.", &error)),
     };
+    let first = points.iter().map(|point| point.at).chain(marks.iter().map(|mark| mark.at)).min();
+    let begin = if range == Range::All { first } else { Some(since) };
+    let span = begin.zip(now);
     let page = History {
         frame,
         view,
         ranges: Range::ALL
             .map(|(each, name, text)| Choice { name, text, here: each == range })
             .into(),
-        charts: view::charts(&points, &marks, true),
+        charts: view::charts(&points, &marks, span, true),
         has_samples: !points.is_empty(),
         marks: marks
             .into_iter()

@@ -134,7 +134,7 @@ async fn write(store: &SharedStore, latest: Latest, environment: Option<&str>) -
         database: store.address().namespace,
         server,
         made_at,
-        charts: view::charts(&points, &view.marks(), true),
+        charts: view::charts(&points, &view.marks(), None, true),
         proof: proof(store, &runs).await?,
         runs: runs.into_iter().map(RunRow::from).collect(),
         groups,

@@ -108,11 +108,14 @@ impl RunReport {
 #[must_use]
 pub fn rate(kind: JobKind, workers: &[WorkerReport]) -> f64 {
     let live = workers.iter().filter(|worker| worker.state == WorkerState::Live);
-    live.map(|worker| match kind {
-        JobKind::Backfill | JobKind::Validate => worker.activity.rows_per_second,
-        JobKind::Hash => worker.activity.bytes_per_second,
-    })
-    .sum()
+    // A sum of nothing is minus zero.
+    let rate: f64 = live
+        .map(|worker| match kind {
+            JobKind::Backfill | JobKind::Validate => worker.activity.rows_per_second,
+            JobKind::Hash => worker.activity.bytes_per_second,
+        })
+        .sum();
+    rate + 0.0
 }
 
 /// The kinds go on beside each other: the slowest decides.

@@ -8,7 +8,7 @@ use reelshift_store::Sample;
 use reelshift_store::report::RunReport;
 
 use super::{View, ago};
-use crate::pages::chart::{Chart, Curve, Mark, SPAN, escaped};
+use crate::pages::chart::{Chart, Curve, Mark, SPAN, Span, escaped};
 use crate::pages::moment::{clock, second};
 
 /// A command that the fleet does not go by after this is worth a look: it takes 2 s, and
@@ -160,7 +160,7 @@ impl View {
         let points: Vec<_> =
             self.latest.history.points().copied().filter(|point| recent(point.at)).collect();
         let marks: Vec<_> = self.marks().into_iter().filter(|mark| recent(mark.at)).collect();
-        let mut html = charts(&points, &marks, false);
+        let mut html = charts(&points, &marks, None, false);
         if !marks.is_empty() {
             html += "<p class=\"quiet\">Changes in this time:</p><ul class=\"marks\">";
             for mark in marks.iter().take(MARKS) {
@@ -218,9 +218,14 @@ impl View {
 }
 
 /// A chart of each unit that was anything but zero.
-pub(crate) fn charts(points: &[Sample], marks: &[Mark], explains: bool) -> String {
+pub(crate) fn charts(
+    points: &[Sample],
+    marks: &[Mark],
+    span: Option<Span>,
+    explains: bool,
+) -> String {
     let chart = |title, curves: &[Curve], show| {
-        Chart { title, points, curves, show, marks, explains }.html()
+        Chart { title, points, curves, show, marks, span, explains }.html()
     };
     let rows = [Curve { name: "rows/s", value: |point| Some(point.rows_per_second) }];
     let mut html = chart("Rows per second", &rows, float_count);
