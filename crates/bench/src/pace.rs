@@ -51,7 +51,7 @@ struct Report {
     videos: u32,
     load: Load,
     workers: usize,
-    /// What `plan` expects of one worker beside this application.
+    /// What `plan` expects at most beside this application.
     forecast_rows_per_second: Option<f64>,
     paces: Vec<Pace>,
 }
@@ -68,7 +68,7 @@ pub async fn run(database: &str, args: &PaceArgs) -> Result<()> {
     let forecast = Process::output(database, &["plan", "--json"]).await?;
     let forecast: serde_json::Value = serde_json::from_slice(&forecast)?;
     let forecast = forecast["expected"]["backfill_rows_per_second"].as_f64();
-    eprintln!("plan expects {:.0} rows/s of one worker", forecast.unwrap_or(f64::NAN));
+    eprintln!("plan expects up to {:.0} rows/s", forecast.unwrap_or(f64::NAN));
     Process::start(database, &["enqueue", "backfill"])?.finish().await?;
     let mut workers: Vec<Process> =
         (0..args.workers).map(|_| Process::start(database, &["work"])).collect::<Result<_>>()?;

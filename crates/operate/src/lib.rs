@@ -30,7 +30,7 @@ pub use plans::{
 };
 pub use query::{Query, WrongQuery, since, time_of};
 pub use reason::Reason;
-pub use rehearsal::rehearse;
+pub use rehearsal::{Rehearsal, rehearse};
 pub use restore::{Restore, restore};
 pub use rollback::{
     Keep, PreviewedStep, RollBack, RollbackEvent, RollbackPreview, RollbackTarget, RolledBack,

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use reelshift_plan::forecast;
+use reelshift_plan::impact::{APPLICATION, DEFAULT_PERCENT};
 use reelshift_store::{Result, Store};
+use serde::Serialize;
 use tokio::time::sleep;
 
 /// How long is tried.
@@ -22,21 +24,34 @@ const REST: u32 = 3;
 /// Statements without which nothing is told.
 const ENOUGH: u32 = 8;
 
-/// Rows a second that one worker would backfill beside what the server does now; `None` where the
-/// table is too small, or where there is no server whose load would show. Reads videos for some
-/// seconds, a quarter of the time, and changes nothing.
+/// What a trial came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Of one worker where no application is at work, else of the whole fleet, which may then add
+    /// the default `impact`.
+    pub rows_per_second: f64,
+    /// Statements of the application that the server executes at once, on average; `None` where
+    /// none is at work.
+    pub running: Option<f64>,
+}
+
+/// How fast a backfill would be beside what the server does now; `None` where the table is too
+/// small, or where there is no server whose load would show. Reads videos for some seconds, a
+/// quarter of the time, and changes nothing.
 ///
 /// # Errors
 /// As the store.
-pub async fn rehearse(store: &dyn Store) -> Result<Option<f64>> {
+pub async fn rehearse(store: &dyn Store) -> Result<Option<Rehearsal>> {
     let began = Instant::now();
     let (mut after, mut size) = (None, ROWS.0);
     let (mut statements, mut rows, mut spent) = (0, 0, Duration::ZERO);
+    let mut running = Vec::new();
     while began.elapsed() < SPAN {
         let at = Instant::now();
         let Some(chunk) = store.read_chunk(after.as_deref(), size).await? else { break };
         let took = at.elapsed();
         sleep(took * REST).await;
+        running.extend(store.threads_running().await?.value());
         // What takes no time is decided by the way to the server.
         if took >= CHUNK / 2 || size == ROWS.1 {
             statements += 1;
@@ -50,6 +65,16 @@ pub async fn rehearse(store: &dyn Store) -> Result<Option<f64>> {
         };
         after = Some(chunk.upto);
     }
-    let read = f64::from(rows) / spent.as_secs_f64();
-    Ok((statements >= ENOUGH).then_some(read * forecast::BACKFILLED_PER_READ))
+    if statements < ENOUGH {
+        return Ok(None);
+    }
+    let alone = f64::from(rows) / spent.as_secs_f64() * forecast::BACKFILLED_PER_READ;
+    let samples = u32::try_from(running.len()).unwrap_or(u32::MAX);
+    let running = running.iter().sum::<f64>() / f64::from(samples.max(1));
+    if running < APPLICATION {
+        return Ok(Some(Rehearsal { rows_per_second: alone, running: None }));
+    }
+    let processors = f64::from(store.server_signals().await?.processors.unwrap_or(1));
+    let beside = forecast::beside(alone, running, processors, f64::from(DEFAULT_PERCENT));
+    Ok(Some(Rehearsal { rows_per_second: beside.min(alone), running: Some(running) }))
 }

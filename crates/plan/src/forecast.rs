@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::eta::remaining;
+use crate::throttle::CLEAR;
 
 /// Rows that one worker backfills beside an application that keeps writing.
 pub const BACKFILL_ROWS_PER_SECOND: f64 = 12_000.0;
@@ -31,6 +32,19 @@ pub const STEP: Duration = Duration::from_millis(100);
 #[must_use]
 pub fn backfill(rows: u64, rows_per_second: f64) -> Duration {
     remaining(rows, rows_per_second).unwrap_or_default()
+}
+
+/// Rows a second of the whole fleet beside an application that has `running` statements at once
+/// executed by `processors`, if the fleet alone had `alone` from one of them and may add `percent`
+/// to the application's latency.
+///
+/// Processors that are shared, as in a queue with processor sharing: with a utilization of
+/// ρ = running / (running + processors) a statement takes 1 / (1 − ρ) of its time alone, so that
+/// the fleet's own utilization may be (1 − ρ) · percent / (100 + percent). It is given 80 % of that.
+#[must_use]
+pub fn beside(alone: f64, running: f64, processors: f64, percent: f64) -> f64 {
+    let free = processors / (running + processors);
+    alone * processors * free * CLEAR * percent / (100.0 + percent)
 }
 
 /// One processor over all files.
@@ -67,5 +81,12 @@ mod tests {
         assert_eq!(index(500_000), Duration::from_secs(16));
         assert_eq!(metadata(20), Duration::from_secs(2));
         assert_eq!(hash(0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_busier_application_leaves_less_and_a_larger_server_more() {
+        let of = |running, processors| beside(10_000.0, running, processors, 25.0).round();
+        assert_eq!((of(1.0, 2.0), of(6.0, 2.0), of(6.0, 32.0)), (2_133.0, 800.0, 43_116.0));
+        assert!(beside(10_000.0, 1.0, 2.0, 5.0) < of(1.0, 2.0));
     }
 }

@@ -38,7 +38,7 @@ const GOLDEN: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
 
 /// Fewer statements than this at once, on average while the fleet rests, are nobody's work: the
 /// fleet's own heartbeats are among them.
-const APPLICATION: f64 = 0.1;
+pub const APPLICATION: f64 = 0.1;
 
 /// What a beat of the canary that begins at some moment is counted as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

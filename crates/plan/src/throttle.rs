@@ -39,7 +39,7 @@ const DECREASE: std::ops::RangeInclusive<f64> = 0.5..=0.9;
 
 /// A signal must fall below this part of its limit before chunks are added again, so that
 /// the brake does not flutter around the limit.
-const CLEAR: f64 = 0.8;
+pub(crate) const CLEAR: f64 = 0.8;
 
 /// Before more chunks are run at once than now: the signals, which are averaged over the
 /// last seconds, must have shown those that were added last.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::{Legacy, Ran, Reelshift};
+use reelshift_tests::{Legacy, Ran, Reelshift, eventually};
 use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
@@ -200,4 +200,32 @@ async fn query_plans_are_judged_after_index() {
         assert!(text.contains("state_consistency") && text.contains("query_plan_videos"), "{text}");
         legacy.drop_database().await;
     }
+}
+
+#[tokio::test]
+async fn a_backfill_is_forecast_from_a_trial_on_the_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let legacy = Legacy::mariadb().await;
+    legacy.fill(500).await;
+    let few = run(dir.path(), &legacy.url, &["--json", "plan"]).expect(0).json();
+    assert_eq!(few["expected"]["rehearsal"], Value::Null, "{few}");
+    // 512,000 rows: on any server eight statements of them are read within the trial.
+    for _ in 0..10 {
+        legacy
+            .execute(
+                "INSERT INTO videos (id, filename, file_size) \
+                 SELECT UUID(), filename, file_size FROM videos",
+            )
+            .await;
+    }
+    let before = legacy.number("SELECT COUNT(*) FROM videos").await;
+    let plan = eventually("a trial of enough statements", async || {
+        let plan = run(dir.path(), &legacy.url, &["--json", "plan"]).expect(0).json();
+        (!plan["expected"]["rehearsal"].is_null()).then_some(plan)
+    })
+    .await;
+    let rate = plan["expected"]["backfill_rows_per_second"].as_f64().expect("a rate");
+    let seconds = plan["phases"][1]["duration_seconds"].as_f64().expect("a duration");
+    assert!((512_000.0 / rate - seconds).abs() < 1.0, "{plan}");
+    assert_eq!(legacy.number("SELECT COUNT(*) FROM videos").await, before, "nothing was changed");
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use owo_colors::OwoColorize;
-use reelshift_operate::{PhaseSteps, PlannedStatement, plan_phase, rehearse, steps_left};
+use reelshift_operate::{
+    PhaseSteps, PlannedStatement, Rehearsal, plan_phase, rehearse, steps_left,
+};
+use reelshift_plan::impact::DEFAULT_PERCENT;
 use reelshift_plan::{JobKind, Phase, RunState, forecast};
 use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Examination, Finding, Scope, TableSize, Verdict};
@@ -44,10 +47,9 @@ struct Work {
 /// What the durations are computed from.
 #[derive(Debug, Serialize)]
 struct Rates {
-    /// Of one worker.
     backfill_rows_per_second: f64,
-    /// Whether that was tried on this server, beside what it does at present.
-    tried: bool,
+    /// What that is from; `None` where nothing was tried on this server.
+    rehearsal: Option<Rehearsal>,
     hash_bytes_per_second: f64,
     index_entries_per_second: f64,
 }
@@ -91,10 +93,11 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
-    let rehearsed = rehearse(&**store).await?;
+    let rehearsal = rehearse(&**store).await?;
     let rates = Rates {
-        backfill_rows_per_second: rehearsed.unwrap_or(forecast::BACKFILL_ROWS_PER_SECOND),
-        tried: rehearsed.is_some(),
+        backfill_rows_per_second: rehearsal
+            .map_or(forecast::BACKFILL_ROWS_PER_SECOND, |rehearsal| rehearsal.rows_per_second),
+        rehearsal,
         hash_bytes_per_second: forecast::HASH_BYTES_PER_SECOND,
         index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
     };
@@ -149,13 +152,18 @@ fn what(phase: Phase, table: &TableSize, rates: &Rates) -> String {
                 }
                 None => "all files (their bytes are not counted in a table this large)".to_owned(),
             };
-            let tried = if rates.tried {
-                ", tried by reading for 2 s beside what the server does now"
-            } else {
-                ""
+            let whose = match rates.rehearsal {
+                Some(Rehearsal { running: Some(running), .. }) => format!(
+                    "of the whole fleet beside an application that has {running:.1} statements \
+                     executed at once, by a trial of 2 s (impact {DEFAULT_PERCENT} %)"
+                ),
+                Some(Rehearsal { running: None, .. }) => {
+                    "a worker, by a trial of 2 s without an application".to_owned()
+                }
+                None => "a worker".to_owned(),
             };
             format!(
-                "{} rows at about {} rows/s a worker{tried}; {files} at {}/s a processor; \
+                "{} rows at up to {} rows/s {whose}; {files} at {}/s a processor; \
                  `reelshift enqueue`, `reelshift work`",
                 style::count(table.rows),
                 style::float_count(rates.backfill_rows_per_second),
@@ -267,7 +275,7 @@ mod tests {
         let table = TableSize { rows, exact: true, bytes: None, files: none, file_bytes: none };
         let rates = Rates {
             backfill_rows_per_second: 10_000.0,
-            tried: true,
+            rehearsal: None,
             hash_bytes_per_second: 1e6,
             index_entries_per_second: 1e6,
         };
