@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use reelshift_tests::{Legacy, Ran, Reelshift, eventually};
+use reelshift_tests::{Legacy, Ran, Reelshift, until};
 use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
@@ -219,9 +219,10 @@ async fn a_backfill_is_forecast_from_a_trial_on_the_server() {
             .await;
     }
     let before = legacy.number("SELECT COUNT(*) FROM videos").await;
-    let plan = eventually("a trial of enough statements", async || {
-        let plan = run(dir.path(), &legacy.url, &["--json", "plan"]).expect(0).json();
-        (!plan["expected"]["rehearsal"].is_null()).then_some(plan)
+    let mut plan = Value::Null;
+    until("a trial of enough statements", async || {
+        plan = run(dir.path(), &legacy.url, &["--json", "plan"]).expect(0).json();
+        !plan["expected"]["rehearsal"].is_null()
     })
     .await;
     let rate = plan["expected"]["backfill_rows_per_second"].as_f64().expect("a rate");
