@@ -1,7 +1,7 @@
 //! Tables for people: aligned, as wide as the terminal, and no word of them broken. Where the
 //! terminal is too narrow for that, every row is shown below the other, a line a column.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
 use console::{Term, measure_text_width, pad_str};
@@ -92,7 +92,7 @@ impl Table {
     /// As it is shown where lines have room for `width` characters, or for any number.
     fn render(&self, width: Option<usize>) -> String {
         match width {
-            Some(width) if self.narrowest() > width => self.records(),
+            Some(width) if self.narrowest() > width => self.records(width),
             width => self.grid(width),
         }
     }
@@ -152,14 +152,23 @@ impl Table {
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     }
 
-    fn records(&self) -> String {
+    /// A line a value, wrapped between words below where it begins.
+    fn records(&self, width: usize) -> String {
         let label = self.header.iter().map(|name| measure_text_width(name)).max().unwrap_or(0);
         let mut text = String::new();
         for row in &self.rows {
             for (name, cell) in self.header.iter().zip(row) {
                 let name = pad_str(name, label, console::Alignment::Left, None);
-                // Writing to a String cannot fail.
-                writeln!(text, " {name}  {}", cell.text()).unwrap_or_default();
+                let begin = format!(" {name}  ");
+                let indent = " ".repeat(measure_text_width(&begin));
+                let options = textwrap::Options::new(width)
+                    .initial_indent(&begin)
+                    .subsequent_indent(&indent)
+                    .word_splitter(textwrap::WordSplitter::NoHyphenation)
+                    .word_separator(textwrap::WordSeparator::AsciiSpace)
+                    .break_words(false);
+                text.push_str(&textwrap::fill(&cell.text(), options));
+                text.push('\n');
             }
             text.push('\n');
         }
@@ -219,7 +228,9 @@ mod tests {
             if table().narrowest() <= width {
                 assert!(text.lines().all(|line| measure_text_width(line) <= width), "{text}");
             } else {
-                assert!(text.contains(" MESSAGE  the file is not there, and"), "{text}");
+                assert!(text.contains(" MESSAGE  the file"), "{text}");
+                let fits = |line: &str| measure_text_width(line) <= width || line.contains(ID);
+                assert!(text.lines().all(fits), "at {width}:\n{text}");
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use reelshift_plan::{JobKind, Phase};
+use reelshift_plan::{Flag, JobKind, Phase, RunState};
 use reelshift_store::ledger::{RunPlan, VideoFilter};
+use reelshift_store::listings::RunSelection;
 use reelshift_store::preflight::Statement;
 use reelshift_store::schema::{Step, StepGroup};
 use reelshift_store::{Result, Store, StoreError};
@@ -103,13 +104,32 @@ pub async fn steps_left(store: &dyn Store, phase: Phase) -> Result<Vec<&Step>> {
     Ok(of_phase.filter(|step| !step.is_done(&journal)).collect())
 }
 
+/// Whether nothing of a phase is left: its steps; a backfill and a run of hashes; or the flag that
+/// shows the new columns.
+async fn is_done(store: &dyn Store, phase: Phase, steps_left_of_it: usize) -> Result<bool> {
+    let has_done = async |kind| {
+        let done = RunSelection { kind: Some(kind), state: Some(RunState::Done) };
+        Ok::<_, StoreError>(!store.runs(&done, None, 1).await?.is_empty())
+    };
+    match phase {
+        Phase::Backfill if !steps_left(store, Phase::Expand).await?.is_empty() => Ok(false),
+        Phase::Backfill => Ok(has_done(JobKind::Backfill).await? && has_done(JobKind::Hash).await?),
+        Phase::Rollout => {
+            let flags = store.flags().await?.unwrap_or_default();
+            let shown = flags.iter().find(|stored| stored.flag == Flag::EnhancedVideoProcessing);
+            Ok(shown.is_some_and(|flag| flag.rollout.is_on() && flag.rollout.percent == 100))
+        }
+        Phase::Expand | Phase::Index | Phase::Automate => Ok(steps_left_of_it == 0),
+    }
+}
+
 /// What applying a phase would execute, with the algorithm and the lock of each statement.
 ///
 /// # Errors
 /// As the store.
 pub async fn plan_phase(store: &dyn Store, phase: Phase) -> Result<PhaseSteps> {
     let steps = steps_left(store, phase).await?;
-    let done = !groups(phase).is_empty() && steps.is_empty();
+    let done = is_done(store, phase, steps.len()).await?;
     let mut statements = Vec::new();
     for step in steps {
         for statement in store.statements(step).await? {

@@ -70,6 +70,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .route("/workers/{id}", get(worker::page))
         .route("/failures", get(failures::page))
         .route("/failures.csv", get(failures::export))
+        .route("/failures.json", get(failures::export_json))
         .route("/workers", get(workers::page))
         .route("/controls", get(controls::page))
         .route("/activity", get(activity::page))

@@ -102,6 +102,14 @@ pub struct ErrorEntry {
     pub created_at: DateTime<Utc>,
 }
 
+impl ErrorEntry {
+    /// What `system_state` names: `run`, `batch` or `worker`.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<&str> {
+        self.system_state.as_ref()?.get(name)?.as_str()
+    }
+}
+
 /// A text in which `*` stands for any characters, as a column is compared with it; `\*` is a star,
 /// `\\` a backslash. Upper and lower case differ.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -180,6 +180,11 @@ async fn the_page_of_failures_finds_and_exports() {
         assert!(wrong.contains("is wrong at character 1"), "{wrong}");
         let csv = get(format!("/failures.csv?query={}", encoded("path:gone/")));
         assert_eq!(csv.lines().count(), 3, "{csv}");
+        let on_terminal = run(dir.path(), &legacy, &["find", "path:gone/", "-o", "csv"]);
+        assert_eq!(csv.lines().next(), on_terminal.expect(0).stdout.lines().next());
+        let json = get(format!("/failures.json?query={}", encoded("path:gone/")));
+        let json: Value = serde_json::from_str(&json).expect("a document");
+        assert_eq!(json.as_array().map(Vec::len), Some(2), "{json}");
 
         let csrf = csrf(&page);
         let form = format!("csrf={csrf}&back=%2Ffailures&query={}", encoded("path:x_1"));

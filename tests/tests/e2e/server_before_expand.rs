@@ -25,9 +25,15 @@ async fn a_migration_is_begun_on_the_dashboard() {
                 "{path}: {page}"
             );
         }
-        for path in
-            ["/failures", "/activity", "/history", "/report", "/activity.csv", "/failures.csv"]
-        {
+        for path in [
+            "/failures",
+            "/activity",
+            "/history",
+            "/report",
+            "/activity.csv",
+            "/failures.csv",
+            "/failures.json",
+        ] {
             let page = server.browse(path, &cookie).expect(409).body;
             assert!(page.contains("reelshift apply expand"), "{path}: {page}");
         }

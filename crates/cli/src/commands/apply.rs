@@ -6,7 +6,6 @@ use reelshift_operate::{Applied, AppliedStep, Apply};
 use reelshift_plan::{JobKind, RunState};
 use reelshift_store::gate::GateReport;
 use reelshift_store::patience::{Options, Waiting};
-use reelshift_store::report::RunReport;
 use reelshift_store::schema::{Step, StepGroup, StepOutcome};
 use reelshift_store::{SharedStore, Store};
 use serde::Serialize;
@@ -137,7 +136,7 @@ async fn open(
 }
 
 /// Runs that are looked at for a finished backfill: one before them was long ago.
-pub(super) const RECENT_RUNS: u32 = 200;
+const RECENT_RUNS: u32 = 200;
 
 /// The phases, for who is ahead of them.
 pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
@@ -147,13 +146,8 @@ pub(super) const ORDER: &str = "expand, backfill, rollout, index, automate";
 /// not filled in yet.
 pub(super) async fn backfill(store: &dyn Store) -> Result<Option<RunState>> {
     let snapshot = store.ledger_report(RECENT_RUNS).await?;
-    Ok(state(&snapshot.runs, JobKind::Backfill))
-}
-
-/// The state of the newest run of a kind that was not cancelled, or done if one is.
-pub(super) fn state(runs: &[RunReport], kind: JobKind) -> Option<RunState> {
-    let of_kind = runs.iter().filter(|report| report.run.kind == kind);
-    let states: Vec<_> = of_kind.map(|report| report.run.state).collect();
+    let backfills = snapshot.runs.iter().filter(|report| report.run.kind == JobKind::Backfill);
+    let states: Vec<_> = backfills.map(|report| report.run.state).collect();
     let is_done = states.contains(&RunState::Done).then_some(RunState::Done);
-    is_done.or_else(|| states.into_iter().find(|state| *state != RunState::Cancelled))
+    Ok(is_done.or_else(|| states.into_iter().find(|state| *state != RunState::Cancelled)))
 }

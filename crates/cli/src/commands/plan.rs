@@ -11,14 +11,13 @@ use reelshift_operate::{
     PhaseSteps, PlannedStatement, Rehearsal, plan_phase, rehearse, steps_left,
 };
 use reelshift_plan::impact::DEFAULT_PERCENT;
-use reelshift_plan::{JobKind, Phase, RunState, forecast};
+use reelshift_plan::{Phase, forecast};
 use reelshift_store::SharedStore;
 use reelshift_store::preflight::{Examination, Finding, Scope, TableSize, Verdict};
 use reelshift_store::trial::Trial;
 use serde::Serialize;
 
 use self::gates::PlannedGate;
-use super::apply::{RECENT_RUNS, state};
 use crate::args::PlanArgs;
 use crate::context::Context;
 use crate::exit::{Outcome, Refused};
@@ -101,13 +100,9 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
         hash_bytes_per_second: forecast::HASH_BYTES_PER_SECOND,
         index_entries_per_second: forecast::INDEX_ENTRIES_PER_SECOND,
     };
-    let mut is_expanded = false;
     for &phase in Phase::ALL {
         let steps = steps_left(&**store, phase).await?;
         let PhaseSteps { done, statements, .. } = plan_phase(&**store, phase).await?;
-        let is_filled_in = phase == Phase::Backfill && is_expanded && is_filled_in(store).await?;
-        is_expanded |= phase == Phase::Expand && done;
-        let done = done || is_filled_in;
         let duration =
             if done { Some(Duration::ZERO) } else { duration(phase, &table, &rates, steps.len()) };
         let gates = gates::of(&**store, &steps, trial, &mut outlooks).await?;
@@ -121,13 +116,6 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
         });
     }
     Ok(Work { table, expected: rates, phases })
-}
-
-/// Whether a backfill and a run of hashes are done.
-async fn is_filled_in(store: &SharedStore) -> Result<bool> {
-    let runs = store.ledger_report(RECENT_RUNS).await?.runs;
-    let is_done = |kind| state(&runs, kind) == Some(RunState::Done);
-    Ok(is_done(JobKind::Backfill) && is_done(JobKind::Hash))
 }
 
 fn duration(phase: Phase, table: &TableSize, rates: &Rates, steps: usize) -> Option<Duration> {

@@ -39,6 +39,9 @@ pub(super) struct Settings {
 /// Settings to be changed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "settings": { "byte_rate": "100MiB", "impact": null }, "for_seconds": 3_600, "reason": "the night's backup",
+}))]
 pub(super) struct Tune {
     /// By name, as `reelshift tune` takes them; `null` takes one back to its default.
     settings: BTreeMap<String, Option<String>>,

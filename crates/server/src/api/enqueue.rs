@@ -24,6 +24,7 @@ const NEWEST_RUNS: u32 = 10;
 /// A run to be enqueued. What is left out is as `reelshift enqueue` has it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "kind": "backfill", "where": {}, "batch_rows": 2_000, "max_attempts": 5 }))]
 pub(super) struct NewRun {
     kind: JobKind,
     /// Only videos for which all of this holds; not of a validation, which compares all.

@@ -61,6 +61,9 @@ pub(super) async fn list(
 /// A notification to be queued.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "type": "maintenance", "room": "video_1ab0f3c2", "data": { "at": "noon" }, "expires_in_seconds": 3_600,
+}))]
 pub(super) struct NewMessage {
     /// What happened.
     #[serde(rename = "type")]

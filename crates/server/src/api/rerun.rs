@@ -23,6 +23,9 @@ use crate::problem::Problem;
 /// Which failed work. Every condition that is given must hold.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "query": "cause:file_missing since:1h", "reason": "the mount is back", "dry_run": true,
+}))]
 pub(super) struct Selection {
     /// Of this run.
     run: Option<IdPart>,

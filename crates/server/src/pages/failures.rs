@@ -2,8 +2,9 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use chrono::SecondsFormat;
 use reelshift_operate::Query as FailureQuery;
 use reelshift_overview::figures::tail;
 use reelshift_store::StoreError;
@@ -20,7 +21,7 @@ use super::{begin, finish, next_link, no_such_page, unreadable};
 use crate::access::Principal;
 use crate::app::Shared;
 use crate::cursor;
-use crate::extract::Query;
+use crate::extract::{Json, Query};
 use crate::problem::Problem;
 
 /// Rows of a page.
@@ -28,6 +29,22 @@ pub(super) const ROWS_PER_PAGE: u32 = 50;
 
 /// Rows of an export: the newest.
 const EXPORTED: u32 = 10_000;
+
+/// The columns of an export, as `reelshift find -o csv` has them.
+const COLUMNS: [&str; 12] = [
+    "id",
+    "when",
+    "cause",
+    "stage",
+    "video",
+    "code",
+    "message",
+    "recovered",
+    "run",
+    "batch",
+    "worker",
+    "trace",
+];
 
 #[derive(Template)]
 #[template(path = "failures.html", blocks = ["verdict", "open", "groups"])]
@@ -40,6 +57,7 @@ pub(super) struct Failures {
     pub wrong: Option<String>,
     /// The address of what is found, as a file.
     pub csv: String,
+    pub json: String,
     pub entries: Vec<Entry>,
     pub older: Option<String>,
     pub quarantine: Vec<Item>,
@@ -85,6 +103,7 @@ impl Failures {
             query: String::new(),
             wrong: None,
             csv: String::new(),
+            json: String::new(),
             entries: Vec::new(),
             older: None,
             quarantine: Vec::new(),
@@ -144,6 +163,7 @@ pub(crate) async fn page(
         query: typed.to_owned(),
         wrong,
         csv: address("/failures.csv", typed, ""),
+        json: address("/failures.json", typed, ""),
         older,
         more_quarantine,
     };
@@ -167,19 +187,36 @@ pub(crate) async fn export(
     let found = app.store.errors(&selection, EXPORTED).await?;
     let rows = found.into_iter().map(|error| {
         [
-            Some(error.id),
-            Some(error.created_at.to_rfc3339()),
-            Some(error.error_type),
-            Some(error.processing_stage),
-            error.video_id,
-            Some(error.error_message),
-            error.error_code,
+            Some(error.id.clone()),
+            Some(error.created_at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            Some(error.error_type.clone()),
+            Some(error.processing_stage.clone()),
+            error.video_id.clone(),
+            error.error_code.clone(),
+            Some(error.error_message.clone()),
             error.recovery_successful.map(|recovered| recovered.to_string()),
+            error.state("run").map(str::to_owned),
+            error.state("batch").map(str::to_owned),
+            error.state("worker").map(str::to_owned),
             error.correlation_id,
         ]
     });
-    let header = ["id", "when", "cause", "stage", "video", "message", "code", "recovered", "trace"];
-    Ok(csv::file("reelshift-failures.csv", header, rows))
+    Ok(csv::file("reelshift-failures.csv", COLUMNS, rows))
+}
+
+/// `GET /failures.json`: the same with all that is known of each.
+pub(crate) async fn export_json(
+    State(app): State<Shared>,
+    _who: Principal,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Problem> {
+    let selection = selection(&app, query.query.as_deref().unwrap_or_default().trim()).await?;
+    let found = app.store.errors(&selection, EXPORTED).await?;
+    let headers = [
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"reelshift-failures.json\""),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Json(found)).into_response())
 }
 
 pub(super) fn address(page: &str, query: &str, rest: &str) -> String {

@@ -12,12 +12,6 @@ use crate::context::{Context, by};
 use crate::exit::{Outcome, Usage};
 use crate::style::plural;
 
-/// A member of `system_state`.
-fn state(entry: &ErrorEntry, name: &str) -> Value {
-    let state = entry.system_state.as_ref();
-    Value::maybe(state.and_then(|state| state.get(name)?.as_str().map(str::to_owned)))
-}
-
 const COLUMNS: [Column<ErrorEntry>; 12] = [
     Column::wide("id", |entry| Value::text(&entry.id)),
     Column::new("when", |entry| Value::Time(entry.created_at)),
@@ -27,9 +21,9 @@ const COLUMNS: [Column<ErrorEntry>; 12] = [
     Column::wide("code", |entry| Value::maybe(entry.error_code.as_ref())),
     Column::new("message", |entry| Value::text(&entry.error_message)),
     Column::wide("recovered", |entry| Value::maybe(entry.recovery_successful)),
-    Column::wide("run", |entry| state(entry, "run")),
-    Column::wide("batch", |entry| state(entry, "batch")),
-    Column::wide("worker", |entry| state(entry, "worker")),
+    Column::wide("run", |entry| Value::maybe(entry.state("run"))),
+    Column::wide("batch", |entry| Value::maybe(entry.state("batch"))),
+    Column::wide("worker", |entry| Value::maybe(entry.state("worker"))),
     Column::wide("trace", |entry| Value::maybe(entry.correlation_id.as_ref())),
 ];
 
