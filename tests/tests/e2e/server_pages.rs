@@ -89,6 +89,7 @@ async fn whatever_a_page_links_to_is_there() {
                 Some((_, "js")) => "text/javascript",
                 Some((_, "svg")) => "image/svg+xml",
                 Some((_, "csv")) => "text/csv",
+                Some((_, "json")) => "application/json",
                 _ => "text/html",
             };
             assert!(kind.starts_with(expected), "{address} is {kind}");
