@@ -50,6 +50,8 @@ async fn failures_are_found_by_every_term() {
             let found = run(dir.path(), &legacy, &arguments).json();
             found.as_array().expect("an array").clone()
         };
+        let mistyped = run(dir.path(), &legacy, &["find", "cause:file_mising"]).expect(0).stderr;
+        assert!(mistyped.contains("errors are of: file_missing"), "{mistyped}");
         let all = find(&[]);
         assert_eq!(all.len(), 4, "{all:?}");
         let state = |name: &str| all[0]["system_state"][name].as_str().expect("an id").to_owned();

@@ -7,6 +7,7 @@ use reelshift_store::failures::ErrorEntry;
 
 use super::{Column, Value, print};
 use crate::args::list::FindArgs;
+use crate::commands::errors::no_such_type;
 use crate::commands::rerun;
 use crate::context::{Context, by};
 use crate::exit::{Outcome, Usage};
@@ -42,8 +43,15 @@ pub async fn run(context: &Context, args: &FindArgs) -> Result<Outcome> {
         return print_accepted(context, accepted, args.dry_run);
     }
     let store = context.reading_store(4).await?;
-    let found = store.errors(&query.selection(&*store).await?, args.list.limit).await?;
+    let selection = query.selection(&*store).await?;
+    let found = store.errors(&selection, args.list.limit).await?;
     print(context, &args.list, &COLUMNS, &found)?;
+    let cause = selection.error_type.as_deref().filter(|_| found.is_empty());
+    if let Some(cause) = cause
+        && let Some(why) = no_such_type(&*store, cause).await?
+    {
+        crate::output::note!("{} {why}", "note:".yellow().bold());
+    }
     Ok(Outcome::Done)
 }
 
