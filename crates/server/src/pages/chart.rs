@@ -85,7 +85,7 @@ impl Chart<'_> {
              <div class=\"axis\" aria-hidden=\"true\">{ticks}</div></figure>",
             title = self.title,
             // A document is read later.
-            word = if self.explains { "at last" } else { "now" },
+            word = if self.explains { "last" } else { "now" },
             since = begin.format("%H:%M:%S"),
             legend = self.legend(),
             held = self.held(&scale),

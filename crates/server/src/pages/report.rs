@@ -127,6 +127,9 @@ async fn write(store: &SharedStore, latest: Latest, environment: Option<&str>) -
     let aside = store.quarantine(&QuarantineSelection::default(), None, LISTED + 1).await?;
     let listed = LISTED as usize;
     let runs = store.runs(&RunSelection::default(), None, LISTED).await?;
+    let marks = view.marks();
+    let times = points.iter().map(|point| point.at).chain(marks.iter().map(|mark| mark.at));
+    let span = times.clone().min().zip(times.max());
     let document = Report {
         css: assets::CSS,
         version: env!("CARGO_PKG_VERSION"),
@@ -134,7 +137,7 @@ async fn write(store: &SharedStore, latest: Latest, environment: Option<&str>) -
         database: store.address().namespace,
         server,
         made_at,
-        charts: view::charts(&points, &view.marks(), None, true),
+        charts: view::charts(&points, &marks, span, true),
         proof: proof(store, &runs).await?,
         runs: runs.into_iter().map(RunRow::from).collect(),
         groups,
