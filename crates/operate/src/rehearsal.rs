@@ -21,7 +21,7 @@ const ROWS: (u32, u32) = (250, 20_000);
 /// Rests after a statement, in times of its own: the application has the server in them.
 const REST: u32 = 3;
 
-/// Statements without which nothing is told.
+/// A trial of fewer statements gives no rate.
 const ENOUGH: u32 = 8;
 
 /// What a trial came to.

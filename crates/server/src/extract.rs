@@ -61,7 +61,12 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         match axum::Form::from_request(request, state).await {
             Ok(axum::Form(form)) => Ok(Self(form)),
-            Err(wrong) => Err(Problem::bad_request(in_words("the form", &wrong.body_text()))),
+            Err(wrong) => Err(refused(
+                wrong.status(),
+                &wrong.body_text(),
+                "the form",
+                "a form, as application/x-www-form-urlencoded",
+            )),
         }
     }
 }
@@ -78,21 +83,15 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let wrong = match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(body)) => return Ok(Self(body)),
-            Err(wrong) => wrong,
-        };
-        let (name, detail) = match wrong.status() {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                ("unsupported-media-type", "send JSON, as application/json".to_owned())
-            }
-            StatusCode::UNPROCESSABLE_ENTITY => {
-                ("unprocessable", in_words("the body", &wrong.body_text()))
-            }
-            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "the request is too large".to_owned()),
-            _ => ("bad-request", in_words("the body", &wrong.body_text())),
-        };
-        Err(Problem::new(wrong.status(), name, detail))
+        match axum::Json::from_request(request, state).await {
+            Ok(axum::Json(body)) => Ok(Self(body)),
+            Err(wrong) => Err(refused(
+                wrong.status(),
+                &wrong.body_text(),
+                "the body",
+                "JSON, as application/json",
+            )),
+        }
     }
 }
 
@@ -100,6 +99,17 @@ impl<T: Serialize> axum::response::IntoResponse for Json<T> {
     fn into_response(self) -> axum::response::Response {
         axum::Json(self.0).into_response()
     }
+}
+
+/// A library's refusal of `what`, which must be sent as `format`.
+fn refused(status: StatusCode, text: &str, what: &str, format: &str) -> Problem {
+    let (name, detail) = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported-media-type", format!("send {format}")),
+        StatusCode::UNPROCESSABLE_ENTITY => ("unprocessable", in_words(what, text)),
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "the request is too large".to_owned()),
+        _ => ("bad-request", in_words(what, text)),
+    };
+    Problem::new(status, name, detail)
 }
 
 /// A library's refusal of `what`: without what it says of itself.

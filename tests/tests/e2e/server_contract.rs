@@ -188,7 +188,7 @@ async fn the_examples_of_bodies_are_taken() {
             }
             let request = Request::new(&method.to_uppercase(), path).bearer(OPERATOR).json(example);
             let answer = server.send(&request);
-            // 409 and 404 are of this scene, not of what was said.
+            // 404 and 409 depend on this scene. Only 400 and 422 refuse the example itself.
             assert!(!matches!(answer.status, 400 | 422), "{path}: {example}: {answer:?}");
             tried += 1;
         }

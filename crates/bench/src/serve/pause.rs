@@ -1,5 +1,5 @@
-//! Three times from the command `pause` on, while the fleet hashes at a low rate: until every
-//! worker acknowledges it, until no batch is held, until every worker says that it is paused.
+//! Measures a pause while the fleet hashes at a low rate: how long it takes until every worker
+//! acknowledges it, until nobody holds a batch, and until every worker reports that it is paused.
 
 use std::time::{Duration, Instant};
 

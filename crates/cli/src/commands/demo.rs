@@ -65,7 +65,10 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
     if args.legacy_only && args.dir.join(COMPLETE).is_file() {
         say("the legacy platform is there already");
         let dir = args.dir.canonicalize().context("cannot find the platform")?;
-        say(place::next_steps(context, &dir));
+        if context.given_url().is_none() {
+            typed::remember_database(&place::embedded(&dir));
+        }
+        say(place::NEXT_STEPS);
         return Ok(None);
     }
     // The database first: one that is refused leaves the last demo as it is.
@@ -108,7 +111,7 @@ async fn play(context: &Context, args: &DemoArgs) -> Result<Option<Migrated>> {
 
     if args.legacy_only {
         std::fs::write(dir.join(COMPLETE), "").context("cannot say that the platform is made")?;
-        say(place::next_steps(context, &dir));
+        say(place::NEXT_STEPS);
         return Ok(None);
     }
 

@@ -92,7 +92,8 @@ async fn work(store: &SharedStore, trial: &Trial) -> Result<Work> {
     let table = store.table_size().await?;
     let mut phases = Vec::with_capacity(Phase::ALL.len());
     let mut outlooks = gates::Outlooks::default();
-    let rehearsal = rehearse(&**store).await?;
+    let is_filled_in = plan_phase(&**store, Phase::Backfill).await?.done;
+    let rehearsal = if is_filled_in { None } else { rehearse(&**store).await? };
     let rates = Rates {
         backfill_rows_per_second: rehearsal
             .map_or(forecast::BACKFILL_ROWS_PER_SECOND, |rehearsal| rehearsal.rows_per_second),

@@ -137,7 +137,7 @@ pub(crate) async fn login(
     }
 }
 
-/// Whether the browser says that it sent the form without TLS.
+/// Whether the browser sent the form over plain HTTP: its `Origin` says so.
 fn is_plain(headers: &HeaderMap) -> bool {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     origin.is_some_and(|origin| origin.starts_with("http://"))

@@ -177,15 +177,19 @@ async fn selection(app: &Shared, typed: &str) -> Result<ErrorSelection, StoreErr
     query.selection(&*app.store).await
 }
 
+/// The failures of an export.
+async fn exported(app: &Shared, query: &PageQuery) -> Result<Vec<ErrorEntry>, StoreError> {
+    let selection = selection(app, query.query.as_deref().unwrap_or_default().trim()).await?;
+    app.store.errors(&selection, EXPORTED).await
+}
+
 /// `GET /failures.csv`: what a query finds, the newest first.
 pub(crate) async fn export(
     State(app): State<Shared>,
     _who: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let selection = selection(&app, query.query.as_deref().unwrap_or_default().trim()).await?;
-    let found = app.store.errors(&selection, EXPORTED).await?;
-    let rows = found.into_iter().map(|error| {
+    let rows = exported(&app, &query).await?.into_iter().map(|error| {
         [
             Some(error.id.clone()),
             Some(error.created_at.to_rfc3339_opts(SecondsFormat::Secs, true)),
@@ -210,8 +214,7 @@ pub(crate) async fn export_json(
     _who: Principal,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let selection = selection(&app, query.query.as_deref().unwrap_or_default().trim()).await?;
-    let found = app.store.errors(&selection, EXPORTED).await?;
+    let found = exported(&app, &query).await?;
     let headers = [
         (header::CONTENT_DISPOSITION, "attachment; filename=\"reelshift-failures.json\""),
         (header::CACHE_CONTROL, "no-store"),

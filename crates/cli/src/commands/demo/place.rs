@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::context::Context;
 use crate::exit::Refused;
-use crate::typed;
 
 /// Says that a directory is a demo's, and may be replaced by the next.
 const MARKER: &str = ".reelshift-demo";
@@ -17,12 +15,7 @@ pub(super) fn embedded(dir: &Path) -> String {
 }
 
 /// What to type on a legacy platform.
-pub(super) fn next_steps(context: &Context, dir: &Path) -> &'static str {
-    if context.given_url().is_none() {
-        typed::remember_database(&embedded(dir));
-    }
-    "next: reelshift plan, then reelshift apply expand"
-}
+pub(super) const NEXT_STEPS: &str = "next: reelshift plan, then reelshift apply expand";
 
 /// An empty directory; an earlier demo's is replaced, anything else is refused.
 pub(super) fn fresh_directory(dir: &Path) -> Result<PathBuf> {

@@ -20,7 +20,7 @@ pub(super) fn frame(lines: &[String]) -> String {
     sized(lines, usize::from(height.max(3)) - 1, width)
 }
 
-/// At most `height` lines; the last of them says how many there was no place for.
+/// At most `height` lines. If there are more, the last one says how many are left out.
 fn sized(lines: &[String], height: usize, width: usize) -> String {
     let shown = if lines.len() > height { height - 1 } else { lines.len() };
     let left_out = (shown < lines.len()).then(|| {
